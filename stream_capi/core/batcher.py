@@ -1,0 +1,139 @@
+"""Micro-batches: the events of one lane, up to a count, a size or the end of a window (contract, section 6)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from stream_capi.core.offsets import PartitionOffsets
+from stream_capi.core.outcomes import Split
+from stream_capi.model import Lane, Record
+
+_HEAD = b'{"events":['
+_TAIL = b"]}"
+ENVELOPE_BYTES = len(_HEAD) + len(_TAIL)
+
+
+class Batch:
+    """Events of one lane, in columns: the same index in each list is the same event.
+
+    ``owners`` says for each event which assignment its offset belongs to. Times are seconds of the caller's clock.
+    """
+
+    __slots__ = ("attempts", "deadline", "lane", "owners", "payloads", "records", "size", "split", "waiting_for")
+
+    def __init__(self, lane: Lane, deadline: float = 0.0) -> None:
+        self.lane = lane
+        self.deadline = deadline  # when its window ends
+        self.payloads: list[bytes] = []
+        self.records: list[Record] = []
+        self.owners: list[PartitionOffsets] = []
+        self.size = ENVELOPE_BYTES
+        self.attempts = 0
+        self.split: Split | None = None  # the refused batch that this is a piece of
+        self.waiting_for = ""  # why it is to be sent again, for people
+
+    def __len__(self) -> int:
+        return len(self.payloads)
+
+    def __repr__(self) -> str:
+        return f"Batch({self.lane}, {len(self)} events, {self.size} bytes, attempt {self.attempts})"
+
+    def body(self) -> bytes:
+        """The request's body. Each payload was serialised once, when its event was mapped; this only joins them."""
+        return _HEAD + b",".join(self.payloads) + _TAIL
+
+    def extend(self, payloads: Sequence[bytes], records: Sequence[Record], owners: Sequence[PartitionOffsets]) -> None:
+        """Add events to the columns."""
+        self.payloads.extend(payloads)
+        self.records.extend(records)
+        self.owners.extend(owners)
+        self.size += sum(map(len, payloads)) + len(payloads)  # a comma each
+
+    def part(self, indexes: Sequence[int]) -> Batch:
+        """A batch of some of its events, with the same history."""
+        piece = Batch(self.lane, self.deadline)
+        piece.extend(
+            [self.payloads[i] for i in indexes], [self.records[i] for i in indexes], [self.owners[i] for i in indexes]
+        )
+        piece.attempts, piece.split, piece.waiting_for = self.attempts, self.split, self.waiting_for
+        return piece
+
+    def without_fenced(self) -> Batch:
+        """The batch without the events whose assignment has ended: their next owner sends them."""
+        if not any(owner.fenced for owner in set(self.owners)):
+            return self
+        return self.part([i for i, owner in enumerate(self.owners) if not owner.fenced])
+
+    def halves(self) -> tuple[Batch, Batch]:
+        """The two halves of a refused batch."""
+        middle = len(self) // 2
+        return self.part(range(middle)), self.part(range(middle, len(self)))
+
+
+def merged(lane: Lane, pieces: Iterable[Batch]) -> Batch:
+    """One batch again of the pieces of a refused one, with the most attempts that any of them had."""
+    whole = Batch(lane)
+    for piece in pieces:
+        whole.extend(piece.payloads, piece.records, piece.owners)
+        whole.attempts = max(whole.attempts, piece.attempts)
+    return whole
+
+
+class Batcher:
+    """The open batch of one lane. ``max_bytes`` counts the whole body."""
+
+    def __init__(self, lane: Lane, max_events: int, max_bytes: int) -> None:
+        self.lane = lane
+        self._max_events = max_events
+        self._max_bytes = max_bytes
+        self._open: Batch | None = None
+
+    def add(
+        self, payloads: Sequence[bytes], records: Sequence[Record], owner: PartitionOffsets, now: float, window: float
+    ) -> list[Batch]:
+        """Add events, each small enough to go alone, and return the batches that are full.
+
+        The window runs from a batch's first event. Where sources with different windows share a lane, the earliest end
+        counts, so that none of them waits longer than it asked for.
+        """
+        full: list[Batch] = []
+        at = 0
+        while at < len(payloads):
+            batch = self._open
+            if batch is None:
+                batch = self._open = Batch(self.lane, now + window)
+            batch.deadline = min(batch.deadline, now + window)
+            count = self._fitting(batch, payloads, at)
+            if count:
+                batch.extend(payloads[at : at + count], records[at : at + count], [owner] * count)
+                at += count
+            if len(batch) >= self._max_events or at < len(payloads):
+                full.append(batch)
+                self._open = None
+        return full
+
+    def _fitting(self, batch: Batch, payloads: Sequence[bytes], at: int) -> int:
+        """How many of the payloads from ``at`` on still fit; at least one where the batch is empty."""
+        chunk = payloads[at : at + self._max_events - len(batch)]
+        if batch.size + sum(map(len, chunk)) + len(chunk) <= self._max_bytes:
+            return len(chunk)
+        size, count = batch.size, 0
+        for payload in chunk:
+            size += len(payload) + 1
+            if size > self._max_bytes and (count or len(batch)):
+                break
+            count += 1
+        return count
+
+    def deadline(self) -> float | None:
+        """When the open batch's window ends, or None where no batch is open."""
+        return self._open.deadline if self._open else None
+
+    def peek(self) -> Batch | None:
+        """The open batch, which goes on growing."""
+        return self._open
+
+    def flush(self) -> Batch | None:
+        """Close the open batch and return it."""
+        batch, self._open = self._open, None
+        return batch

@@ -1,0 +1,148 @@
+"""When the next request may go: backoff, the limit of requests in flight, and the gate of a pixel or lane.
+
+Time and randomness are arguments: ``now`` is seconds of a monotonic clock, ``rnd`` a number in [0, 1).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """Exponential backoff with full jitter: anything from nothing to the doubled delay. Seconds."""
+
+    initial: float
+    maximum: float
+
+    def delay(self, attempt: int, rnd: float) -> float:
+        """The wait before the retry that follows failure number ``attempt`` (from 1)."""
+        # 2**60 times any delay is past any maximum; a year of retries must not overflow a float.
+        return rnd * min(self.maximum, self.initial * 2.0 ** min(attempt - 1, 60))
+
+
+class Limiter:
+    """How many requests may be in flight: one more after each limit's worth of successes, half after a failure.
+
+    Failures of requests that were sent before the last cut don't cut again: they tell of the same congestion.
+    """
+
+    def __init__(self, maximum: int) -> None:
+        self.maximum = maximum
+        self._limit = float(maximum)
+        self._cut_at = float("-inf")
+
+    @property
+    def limit(self) -> int:
+        """The present limit, at least one."""
+        return int(self._limit)
+
+    def succeeded(self) -> None:
+        """A request was answered well."""
+        self._limit = min(float(self.maximum), self._limit + 1.0 / self._limit)
+
+    def failed(self, sent_at: float, now: float) -> None:
+        """A request that went out at ``sent_at`` was throttled, timed out or failed."""
+        if sent_at >= self._cut_at:
+            self._limit = max(1.0, self._limit / 2)
+            self._cut_at = now
+
+
+class GateState(StrEnum):
+    """What a gate lets through."""
+
+    OPEN = "open"
+    THROTTLED = "throttled"  # nothing until a moment, then everything
+    BROKEN = "broken"  # all fail: one probe at a time, with backoff
+    HELD = "held"  # a fault of set-up: one probe each probe interval
+
+
+class Gate:
+    """Lets requests through, one probe at a time, or none. One for each pixel, and one for each lane.
+
+    ``failures`` counts transient failures since the last success; at ``threshold`` the breaker opens. While it is broken
+    or held, exactly one request is let through at ``opens_at``, and its answer decides.
+    """
+
+    def __init__(self, backoff: Backoff, probe_seconds: float, threshold: int = 5) -> None:
+        self._backoff = backoff
+        self._probe_seconds = probe_seconds
+        self._threshold = threshold
+        self.state = GateState.OPEN
+        self.reason = ""
+        self.since = 0.0
+        self.opens_at = float("-inf")
+        self.failures = 0
+        self._probing = False
+
+    @property
+    def held(self) -> bool:
+        """Whether a person should be told."""
+        return self.state is GateState.HELD
+
+    def admits(self, now: float) -> bool:
+        """Whether a request may go now."""
+        return now >= self.opens_at and not self._probing
+
+    def sent(self, now: float) -> bool:
+        """A request goes out. True when it is a probe, whose end must be told by ``succeeded``, ``hold`` … or ``unsent``."""
+        if self.state is GateState.THROTTLED and now >= self.opens_at:
+            self._open()
+        if self.state is GateState.OPEN:
+            return False
+        self._probing = True
+        return True
+
+    def unsent(self, now: float) -> None:
+        """The probe ended without an answer that says anything about this gate; another may go at once."""
+        self._probing = False
+        self.opens_at = now
+
+    def succeeded(self) -> bool:
+        """A request was answered well. True when that opened the gate."""
+        self.failures = 0
+        was_closed = self.state is not GateState.OPEN
+        self._open()
+        return was_closed
+
+    def hold(self, reason: str, now: float) -> bool:
+        """Close until a probe succeeds. True when this is news; asked again, it only sets the next probe."""
+        news = self.state is not GateState.HELD or self.reason != reason
+        if self.state is not GateState.HELD:
+            self.since = now
+        self._close(GateState.HELD, reason, now + self._probe_seconds)
+        return news
+
+    def throttle(self, reason: str, after: float | None, now: float, rnd: float) -> None:
+        """Close for ``after`` seconds, or for the backoff's delay where that is None."""
+        self.failures += 1
+        if after is None:
+            after = self._backoff.delay(self.failures, rnd)
+        if self.state is GateState.HELD:
+            self._close(GateState.HELD, self.reason, now + max(after, self._probe_seconds))
+        else:
+            # Two answers to one wave of requests: the later end counts, or the shorter one would undo the longer.
+            self._close(GateState.THROTTLED, reason, max(self.opens_at, now + after))
+
+    def fail(self, reason: str, now: float, rnd: float) -> None:
+        """A transient failure. Past the threshold the breaker opens, and each further failure waits longer."""
+        self.failures += 1
+        if self.state is GateState.HELD:
+            self._close(GateState.HELD, self.reason, now + self._probe_seconds)
+        elif self.failures >= self._threshold:
+            attempt = self.failures - self._threshold + 1
+            if self.state is not GateState.BROKEN:
+                self.since = now
+            self._close(GateState.BROKEN, reason, now + self._backoff.delay(attempt, rnd))
+
+    def probe_at_once(self, now: float) -> None:
+        """Something was changed that may have healed it: don't wait for the next probe's turn."""
+        if self.state is GateState.HELD:
+            self.opens_at = now
+
+    def _close(self, state: GateState, reason: str, opens_at: float) -> None:
+        self.state, self.reason, self.opens_at, self._probing = state, reason, opens_at, False
+
+    def _open(self) -> None:
+        self._close(GateState.OPEN, "", float("-inf"))

@@ -1,0 +1,49 @@
+"""The errors of the program, classed by what the one who catches them does.
+
+::
+
+    StreamCapiError                 every error that is meant for a person to read
+    ├── ConfigurationError          exit 2: the settings are wrong; carries every fault found
+    ├── KafkaLost                   exit 3: the client can't go on (fatal error, group lost, topic made anew)
+    ├── Unavailable                 a neighbour doesn't answer for now: wait and ask again
+    │   └── RegistryUnavailable     the schema registry is down, slow or answers 5xx
+    └── CheckFailed                 exit 1: a check or the closing ledger did not hold
+
+What can happen to an *event* or a *request* is no exception but a value (see ``model.Rejection`` and
+``core.outcomes``). Any exception that is not in this tree is a bug: it ends the process with nothing committed for
+what was under way, and never turns an event into a dead letter.
+
+No error's text holds a value taken from an event, a key or a token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class StreamCapiError(Exception):
+    """An error with a text for people: what is wrong, where, and what to do."""
+
+
+class ConfigurationError(StreamCapiError):
+    """The settings are wrong. ``faults`` has one line for each fault, all of them found in one reading."""
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        self.faults = tuple(faults)
+        super().__init__("\n".join(self.faults))
+
+
+class KafkaLost(StreamCapiError):
+    """The Kafka client can't go on: a fatal client error, or a log that is not the one the offsets came from."""
+
+
+class Unavailable(StreamCapiError):
+    """A neighbour doesn't answer for now. Wait and ask again; nothing is decided about any event."""
+
+
+class RegistryUnavailable(Unavailable):
+    """The schema registry can't be asked for now, which is not the same as its not knowing a schema."""
+
+
+class CheckFailed(StreamCapiError):
+    """A check or a ledger did not hold."""

@@ -1,0 +1,173 @@
+"""The values that travel through the pipeline, small and without behaviour.
+
+What holds personal data shows none of it: the payload types below have a ``repr`` of sizes and positions only, so that
+a log line, an assertion or a traceback that prints one gives nothing away.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, NamedTuple, Protocol
+
+
+class TopicPartition(NamedTuple):
+    """One partition of one topic."""
+
+    topic: str
+    partition: int
+
+    def __str__(self) -> str:
+        return f"{self.topic}[{self.partition}]"
+
+
+class Record(Protocol):
+    """A consumed record as the Kafka client hands it over (``confluent_kafka.Message`` is one).
+
+    The client's own object is carried through untouched: wrapping each record would cost more than decoding half of it,
+    and a dead letter needs the original key, value and headers.
+    """
+
+    def topic(self) -> str | None: ...
+    def partition(self) -> int | None: ...
+    def offset(self) -> int | None: ...
+    def key(self) -> bytes | None: ...
+    def value(self) -> bytes | None: ...
+    def headers(self) -> Any:
+        """A list of (name, bytes) pairs, or None. Typed loosely because the client's own annotation is wider."""
+        ...
+
+    def timestamp(self) -> tuple[int, int]:
+        """(type, epoch milliseconds); type 0 means that the record has none."""
+        ...
+
+
+class EventName(StrEnum):
+    """The two events that the API knows (API document, ``ServerEvent.name``)."""
+
+    PAGE_VIEW = "page_view"
+    GENERATE_LEAD = "generate_lead"
+
+
+class Code(StrEnum):
+    """Why an event was dead-lettered (SPEC section 8)."""
+
+    DECODE_ERROR = "decode_error"
+    UNKNOWN_SCHEMA = "unknown_schema"
+    MISSING_FIELD = "missing_field"
+    INVALID_FIELD = "invalid_field"
+    NO_IDENTIFIER = "no_identifier"
+    TOO_OLD = "too_old"
+    IN_FUTURE = "in_future"
+    TOO_LARGE = "too_large"
+    REFUSED = "refused"
+
+
+class Lane(NamedTuple):
+    """What may share a batch: the events of one name for one pixel."""
+
+    pixel: str
+    event: EventName
+
+    def __str__(self) -> str:
+        return f"{self.pixel}/{self.event.value}"
+
+
+class Rejection(NamedTuple):
+    """The event can't be delivered as it is; it belongs in the dead letters.
+
+    ``detail`` says which field or byte is wrong and which rule it broke, never what its value was.
+    ``pixel`` is the pixel's name where it was known already, for the guard that tells poison from a fault of all events.
+    """
+
+    code: Code
+    detail: str
+    pixel: str | None = None
+
+
+class Skipped(NamedTuple):
+    """The event is not meant to be delivered (tombstone, filtered out, no consent); it is counted and passed over."""
+
+    reason: str
+
+
+class Routed(NamedTuple):
+    """A payload of a source that sends its events to several lanes."""
+
+    lane: Lane
+    payload: bytes
+
+    def __repr__(self) -> str:
+        return f"Routed({self.lane}, {len(self.payload)} bytes)"
+
+
+# What the transform makes of a record: the bytes of a ServerEvent for the source's one lane, or one of the others.
+Transformed = bytes | Routed | Rejection | Skipped
+
+
+class Answer(NamedTuple):
+    """What came back for one request: a status, or the fault that prevented one.
+
+    ``fault`` is one of ``timeout``, ``reset``, ``disconnected``, ``connect``, ``dns``, ``tls``, ``protocol`` and None where
+    there is a status. ``retry_after`` is the header as it came, unread. The answer's body is never kept.
+    """
+
+    status: int | None = None
+    fault: str | None = None
+    retry_after: str | None = None
+    seconds: float = 0.0
+
+
+@dataclass(slots=True, repr=False)
+class DeadLetter:
+    """A record on its way to the dead-letter topic."""
+
+    record: Record
+    code: Code
+    detail: str
+    attempts: int = 0
+
+    def __repr__(self) -> str:
+        r = self.record
+        return f"DeadLetter({r.topic()}[{r.partition()}]@{r.offset()}, {self.code.value})"
+
+
+class Commit(NamedTuple):
+    """An offset to commit: the next one to read, with the outcomes beyond it in ``metadata``."""
+
+    topic: str
+    partition: int
+    epoch: int
+    offset: int
+    metadata: str = ""
+
+
+class CommitResult(NamedTuple):
+    """How a commit of one partition ended; ``error`` is a short reason, None when the broker took it."""
+
+    commit: Commit
+    error: str | None
+
+
+class Committed(NamedTuple):
+    """Where reading starts in a partition that was assigned, and whether that is what the group had committed."""
+
+    topic: str
+    partition: int
+    epoch: int
+    offset: int
+    metadata: str = ""
+    was_committed: bool = True
+
+
+@dataclass(slots=True, repr=False)
+class Records:
+    """Records of one partition in offset order, as fetched in one call and under one epoch."""
+
+    topic: str
+    partition: int
+    epoch: int
+    records: list[Record] = field(default_factory=list)
+
+    def __repr__(self) -> str:
+        return f"Records({self.topic}[{self.partition}], epoch {self.epoch}, {len(self.records)} records)"

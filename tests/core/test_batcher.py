@@ -1,0 +1,115 @@
+"""Batches close by count, size or the end of their window, and keep every event exactly once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stream_capi.core.batcher import ENVELOPE_BYTES, Batch, Batcher, merged
+from stream_capi.core.offsets import PartitionOffsets
+from stream_capi.model import EventName, Lane
+
+LANE = Lane("main", EventName.GENERATE_LEAD)
+OWNER = PartitionOffsets("leads", 0, 1, 0)
+
+
+def add(batcher: Batcher, payloads: list[bytes], now: float = 0.0, window: float = 1.0) -> list[Batch]:
+    records: list[Any] = list(payloads)
+    return batcher.add(payloads, records, OWNER, now, window)
+
+
+def test_a_batch_goes_when_it_is_full() -> None:
+    batcher = Batcher(LANE, 3, 10_000)
+    full = add(batcher, [b"{}"] * 7)
+    assert [len(batch) for batch in full] == [3, 3]
+    rest = batcher.flush()
+    assert rest is not None
+    assert len(rest) == 1
+    assert batcher.flush() is None
+
+
+def test_a_batch_goes_before_it_passes_the_size() -> None:
+    payload = b"x" * 100
+    batcher = Batcher(LANE, 100, ENVELOPE_BYTES + 3 * 101)
+    assert [len(batch) for batch in add(batcher, [payload] * 7)] == [3, 3]
+
+
+def test_the_window_runs_from_the_first_event_and_not_from_the_last_flush() -> None:
+    batcher = Batcher(LANE, 10, 10_000)
+    add(batcher, [b"1"], now=50.0)
+    add(batcher, [b"2"], now=50.9)
+    assert batcher.deadline() == 51.0
+    batcher.flush()
+    assert batcher.deadline() is None
+
+
+def test_the_most_impatient_source_of_a_lane_counts() -> None:
+    batcher = Batcher(LANE, 10, 10_000)
+    add(batcher, [b"1"], now=0.0, window=5.0)
+    add(batcher, [b"2"], now=1.0, window=1.0)
+    assert batcher.deadline() == 2.0
+
+
+def test_the_body_joins_the_payloads() -> None:
+    batch = Batch(LANE)
+    records: list[Any] = [1, 2]
+    batch.extend([b'{"a":1}', b'{"b":2}'], records, [OWNER] * 2)
+    assert batch.body() == b'{"events":[{"a":1},{"b":2}]}'
+
+
+def test_halves_hold_every_event_once_and_merge_again() -> None:
+    batch = Batch(LANE)
+    payloads = [bytes([65 + i]) for i in range(7)]
+    records: list[Any] = list(range(7))
+    batch.extend(payloads, records, [OWNER] * 7)
+    batch.attempts = 4
+    first, second = batch.halves()
+    assert first.payloads + second.payloads == payloads
+    assert merged(LANE, [second, first]).attempts == 4
+    assert sorted(merged(LANE, [second, first]).payloads) == payloads
+
+
+def test_fenced_events_are_left_out() -> None:
+    gone = PartitionOffsets("leads", 1, 1, 0)
+    batch = Batch(LANE)
+    records: list[Any] = [1, 2, 3]
+    batch.extend([b"1", b"2", b"3"], records, [OWNER, gone, OWNER])
+    assert batch.without_fenced() is batch
+    gone.fenced = True
+    assert batch.without_fenced().payloads == [b"1", b"3"]
+
+
+def test_its_repr_shows_no_payload() -> None:
+    batch = Batch(LANE)
+    records: list[Any] = ["canary@example.com"]
+    batch.extend([b"canary@example.com"], records, [OWNER])
+    assert "canary" not in repr(batch)
+
+
+@given(st.lists(st.lists(st.integers(1, 60), max_size=40), max_size=8), st.integers(1, 10), st.integers(75, 300))
+def test_every_event_is_in_one_batch_in_order_and_no_batch_is_too_large(
+    chunks: list[list[int]], max_events: int, max_bytes: int
+) -> None:
+    batcher = Batcher(LANE, max_events, max_bytes)
+    batches: list[Batch] = []
+    sent: list[bytes] = []
+    for chunk in chunks:
+        payloads = [b"x" * size for size in chunk]
+        sent += payloads
+        batches += add(batcher, payloads)
+    if last := batcher.flush():
+        batches.append(last)
+    assert [payload for batch in batches for payload in batch.payloads] == sent
+    assert all(1 <= len(batch) <= max_events for batch in batches)
+    assert all(len(batch.body()) <= batch.size <= max_bytes for batch in batches)
+
+
+@pytest.mark.parametrize("count", [1, 2, 99, 100])
+def test_sizes_are_the_bodys(count: int) -> None:
+    batch = Batch(LANE)
+    records: list[Any] = [0] * count
+    batch.extend([b"{}"] * count, records, [OWNER] * count)
+    assert batch.size - len(batch.body()) == 1  # the last comma is counted though it isn't there

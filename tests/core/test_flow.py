@@ -1,0 +1,149 @@
+"""Backoff, limit and gate, over years in milliseconds."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stream_capi.core.flow import Backoff, Gate, GateState, Limiter
+
+BACKOFF = Backoff(0.5, 60.0)
+
+
+@given(st.integers(1, 10**6), st.floats(0, 1, exclude_max=True))
+def test_backoff_has_full_jitter_below_a_doubling_ceiling(attempt: int, rnd: float) -> None:
+    ceiling = min(60.0, 0.5 * 2 ** min(attempt - 1, 20))
+    assert BACKOFF.delay(attempt, rnd) == pytest.approx(ceiling * rnd)
+
+
+def test_the_limit_halves_once_per_wave_and_comes_back_slowly() -> None:
+    limiter = Limiter(16)
+    for _ in range(16):  # all of them were in flight together
+        limiter.failed(sent_at=0.0, now=1.0)
+    assert limiter.limit == 8
+    limiter.failed(sent_at=1.0, now=2.0)
+    assert limiter.limit == 4
+    for _ in range(5):
+        limiter.succeeded()
+    assert limiter.limit == 5
+    for _ in range(10_000):
+        limiter.succeeded()
+    assert limiter.limit == 16
+
+
+def test_the_limit_never_falls_below_one() -> None:
+    limiter = Limiter(16)
+    for at in range(100):
+        limiter.failed(at, at)
+    assert limiter.limit == 1
+
+
+def gate() -> Gate:
+    return Gate(BACKOFF, probe_seconds=30.0, threshold=3)
+
+
+def test_a_held_gate_lets_one_probe_through_each_interval() -> None:
+    held = gate()
+    assert held.hold("401", 100.0)
+    assert not held.admits(129.9)
+    assert held.admits(130.0)
+    assert held.sent(130.0)
+    assert not held.admits(131.0), "one probe at a time"
+    assert not held.hold("401", 132.0), "the same again is no news"
+    assert held.since == 100.0
+    assert held.admits(162.0)
+
+
+def test_a_probe_that_succeeds_opens_the_gate() -> None:
+    held = gate()
+    held.hold("401", 0.0)
+    held.sent(30.0)
+    assert held.succeeded()
+    assert held.state is GateState.OPEN
+    assert held.admits(30.0)
+    assert not held.sent(30.0)
+
+
+def test_a_changed_key_is_tried_at_once() -> None:
+    held = gate()
+    held.hold("401", 0.0)
+    held.probe_at_once(5.0)
+    assert held.admits(5.0)
+    open_gate = gate()
+    open_gate.throttle("429", 10.0, 0.0, 0.5)
+    open_gate.probe_at_once(5.0)
+    assert not open_gate.admits(5.0), "a new key doesn't undo a throttle"
+
+
+def test_throttled_closes_for_the_longest_time_asked_and_then_opens_wholly() -> None:
+    throttled = gate()
+    throttled.throttle("429", 10.0, 0.0, 0.5)
+    throttled.throttle("429", 2.0, 1.0, 0.5)
+    assert not throttled.admits(9.9)
+    assert throttled.admits(10.0)
+    assert not throttled.sent(10.0), "not a probe"
+    assert throttled.admits(10.0)
+
+
+def test_throttled_without_a_time_backs_off() -> None:
+    throttled = gate()
+    throttled.throttle("503", None, 0.0, 0.5)
+    assert throttled.opens_at == pytest.approx(0.25)
+    throttled.sent(1.0)
+    throttled.throttle("503", None, 1.0, 0.5)
+    assert throttled.opens_at == pytest.approx(1.5)
+
+
+def test_the_breaker_opens_when_all_fail_and_probes_half_open() -> None:
+    breaker = gate()
+    breaker.fail("timeout", 0.0, 0.5)
+    breaker.fail("timeout", 0.0, 0.5)
+    assert breaker.admits(0.0)
+    breaker.fail("timeout", 0.0, 0.5)
+    assert breaker.state is GateState.BROKEN
+    assert not breaker.admits(0.2)
+    assert breaker.sent(0.3)
+    assert not breaker.admits(0.3)
+    breaker.fail("timeout", 0.4, 0.5)
+    assert breaker.opens_at == pytest.approx(0.9), "each failed probe waits longer"
+    breaker.sent(1.0)
+    breaker.succeeded()
+    assert breaker.state is GateState.OPEN
+
+
+def test_single_failures_between_successes_break_nothing() -> None:
+    breaker = gate()
+    for _ in range(100):
+        breaker.fail("500", 0.0, 0.5)
+        breaker.fail("500", 0.0, 0.5)
+        breaker.succeeded()
+    assert breaker.state is GateState.OPEN
+
+
+def test_a_year_of_failures_still_probes_each_minute() -> None:
+    breaker = gate()
+    now, probes = 0.0, 0
+    while now < 365 * 86400:
+        breaker.fail("timeout", now, 0.999)
+        now = max(now + 10.0, breaker.opens_at)
+        probes += 1
+    assert 365 * 86400 / 70 < probes
+
+
+def test_a_probe_that_says_nothing_of_this_gate_may_be_repeated() -> None:
+    held = gate()
+    held.hold("split_budget", 0.0)
+    held.sent(30.0)
+    held.unsent(31.0)
+    assert held.held
+    assert held.admits(31.0)
+
+
+def test_a_transient_failure_of_a_held_gates_probe_leaves_it_held() -> None:
+    held = gate()
+    held.hold("401", 0.0)
+    held.sent(30.0)
+    held.fail("timeout", 40.0, 0.5)
+    assert held.held
+    assert held.opens_at == 70.0

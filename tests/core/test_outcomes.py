@@ -1,0 +1,93 @@
+"""The outcome table of the contract, section 6, row by row."""
+
+from __future__ import annotations
+
+from email.utils import format_datetime
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stream_capi.core.outcomes import (
+    MAX_RETRY_AFTER_SECONDS,
+    Delivered,
+    RatioGuard,
+    Refused,
+    SetUpFault,
+    Throttled,
+    Transient,
+    classify,
+    retry_after_seconds,
+)
+from stream_capi.model import Answer
+
+NOW = 1_800_000_000.0
+
+
+@pytest.mark.parametrize(
+    ("statuses", "kind"),
+    [
+        ([200], Delivered),
+        ([400, 413, 422], Refused),
+        ([401, 403, 404, 301, 302, 303, 307, 308, 405, 408, 410, 415, 418, 451], SetUpFault),
+        ([429, 503], Throttled),
+        ([500, 502, 504, 599, 201, 202, 204, 206, 299, 100, 600], Transient),
+    ],
+)
+def test_each_status_has_its_class(statuses: list[int], kind: type) -> None:
+    assert {type(classify(Answer(status), NOW)) for status in statuses} == {kind}
+
+
+@pytest.mark.parametrize("fault", ["timeout", "reset", "disconnected", "connect", "dns", "tls", "protocol"])
+def test_no_answer_is_transient(fault: str) -> None:
+    assert classify(Answer(fault=fault), NOW) == Transient(fault)
+
+
+@given(st.integers(100, 999))
+def test_only_a_200_is_delivered(status: int) -> None:
+    assert isinstance(classify(Answer(status), NOW), Delivered) == (status == 200)
+
+
+def test_retry_after_in_seconds_and_as_a_date() -> None:
+    date = format_datetime(datetime.fromtimestamp(NOW, UTC) + timedelta(seconds=90), usegmt=True)
+    assert retry_after_seconds("7", NOW) == 7.0
+    assert retry_after_seconds(date, NOW) == 90.0
+    assert classify(Answer(429, retry_after=" 3 "), NOW) == Throttled("429", 3.0)
+
+
+@pytest.mark.parametrize("text", [None, "", "soon", "-5", "1.5", "Wed, 99 Foo 2026", "\u0663"])
+def test_what_cannot_be_read_leaves_it_to_the_backoff(text: str | None) -> None:
+    assert retry_after_seconds(text, NOW) is None
+
+
+def test_a_pause_is_capped_and_never_negative() -> None:
+    past = format_datetime(datetime.fromtimestamp(NOW, UTC) - timedelta(days=1), usegmt=True)
+    assert retry_after_seconds("99999999", NOW) == MAX_RETRY_AFTER_SECONDS
+    assert retry_after_seconds(past, NOW) == 0.0
+
+
+def test_a_few_bad_events_are_poison() -> None:
+    guard = RatioGuard(0.5)
+    guard.passed(100)
+    assert all(guard.admits(1) for _ in range(50))
+
+
+def test_the_guard_decides_before_anything_is_written() -> None:
+    assert not RatioGuard(0.5).admits(100)
+    assert RatioGuard(0.5).admits(99)
+
+
+def test_what_was_not_admitted_does_not_count_so_that_good_events_can_open_it_again() -> None:
+    guard = RatioGuard(0.5)
+    assert not guard.admits(150)
+    guard.passed(149)
+    assert not guard.admits(150)
+    guard.passed(1)
+    assert guard.admits(150)
+
+
+def test_old_events_fade() -> None:
+    guard = RatioGuard(0.5, window=1000)
+    guard.passed(1_000_000)
+    assert not all(guard.admits(100) for _ in range(20))
