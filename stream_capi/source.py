@@ -1,0 +1,91 @@
+"""One source's way from records to payloads: framing, decode and transform, a chunk at a time.
+
+What is compiled for a schema is kept for the life of the process: ids never change their meaning. Whether a schema is
+*unknown* may change, so that is asked of the schema source each time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from stream_capi.avro.decode import Decoder
+from stream_capi.avro.framing import Run, SchemaKey, Unframed, frame
+from stream_capi.avro.schemas import Schemas, WriterSchema
+from stream_capi.model import Lane, Record, Rejection, Transformed
+
+
+class Transform(Protocol):
+    """The compiled mapping of one source for one writer's schema (``events`` builds it)."""
+
+    def apply(
+        self, rows: Sequence[dict[str, Any]], topic: str, partition: int, offsets: Sequence[int], now_ms: int
+    ) -> list[Transformed]: ...
+
+
+class Codec(NamedTuple):
+    """What turns the payloads of one writer's schema into ServerEvents."""
+
+    decoder: Decoder
+    transform: Transform
+
+
+class Source:
+    """A topic's events. ``lane`` is where all of them go, or None where each record decides; ``window`` in seconds."""
+
+    def __init__(
+        self,
+        topic: str,
+        framing: str,
+        schemas: Schemas,
+        compile_transform: Callable[[WriterSchema], Transform],
+        lane: Lane | None,
+        pixel: str | None,
+        window: float,
+        schema_file: bool = False,
+    ) -> None:
+        self.topic = topic
+        self.lane = lane
+        self.pixel = pixel
+        self.window = window
+        self.waiting_for: dict[SchemaKey, str] = {}  # schemas that the registry couldn't be asked for, and why
+        self._framing = framing
+        self._schema_file = schema_file
+        self._schemas = schemas
+        self._compile = compile_transform
+        self._codecs: dict[SchemaKey, Codec] = {}
+
+    def frame(self, records: Sequence[Record]) -> Sequence[Run | Unframed]:
+        """Split a chunk into runs of one schema. Tombstones are the caller's."""
+        return frame(self._framing, records, schema_file=self._schema_file)
+
+    def codec(self, key: SchemaKey) -> Codec | Rejection | None:
+        """The codec of a schema, why there is none, or None where the schema must be loaded first. No I/O."""
+        codec = self._codecs.get(key)
+        if codec is not None:
+            return codec
+        schema = self._schemas.cached(key)
+        return self._built(key, schema) if isinstance(schema, WriterSchema) else schema
+
+    async def load(self, key: SchemaKey) -> Codec | Rejection:
+        """Ask for the schema. Raises RegistryUnavailable where nobody can answer now."""
+        schema = await self._schemas.load(key)
+        return self._built(key, schema) if isinstance(schema, WriterSchema) else schema
+
+    def _built(self, key: SchemaKey, schema: WriterSchema) -> Codec:
+        codec = self._codecs[key] = Codec(Decoder(schema), self._compile(schema))
+        return codec
+
+    def transform(
+        self, codec: Codec, payloads: Sequence[bytes], partition: int, offsets: Sequence[int], now_ms: int
+    ) -> list[Transformed]:
+        """Decode and map a run; what can't be decoded keeps its place as a Rejection."""
+        rows = codec.decoder.decode(payloads)
+        bad = {i: row for i, row in enumerate(rows) if isinstance(row, Rejection)}
+        good = [row for row in rows if not isinstance(row, Rejection)] if bad else rows
+        if bad:
+            offsets = [offset for i, offset in enumerate(offsets) if i not in bad]
+        mapped = codec.transform.apply(good, self.topic, partition, offsets, now_ms)  # type: ignore[arg-type]  # all dicts
+        for i, rejection in bad.items():  # in order, so that each comes to its own place again
+            mapped.insert(i, rejection)
+        return mapped

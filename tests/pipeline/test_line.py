@@ -1,0 +1,440 @@
+"""The whole line in jumping time: what becomes of every event under each answer, fault and hand-over."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from stream_capi.errors import RegistryUnavailable
+from stream_capi.model import Answer, EventName, Lane, TopicPartition
+from tests.simulation import Answering, Line, always, simulate
+
+P0, P1, V0 = TopicPartition("leads", 0), TopicPartition("leads", 1), TopicPartition("views", 0)
+
+
+def names(prefix: str, count: int) -> list[str]:
+    return [f"{prefix}{i}" for i in range(count)]
+
+
+def refusing(*poison: str) -> Answering:
+    """Refuses every batch that holds one of these events."""
+    return lambda pixel, ids, now: (0.05, Answer(400 if set(poison) & set(ids) else 200))
+
+
+def test_everything_is_delivered_once_and_committed_behind_it() -> None:
+    async def run() -> None:
+        line = Line(always(200))
+        line.produce("leads", 0, *names("a", 95))
+        line.produce("views", 0, *names("b", 33))
+        line.assign(P0, V0)
+        await line.run_for(5)
+        assert line.accepted == dict.fromkeys(names("a", 95) + names("b", 33), 1)
+        assert line.lag == 0
+        assert all(len({event[0] for event in ids}) == 1 for _, _, ids, _ in line.requests), "lanes share no batch"
+
+    simulate(run())
+
+
+def test_a_batch_waits_for_its_window_and_no_longer() -> None:
+    async def run() -> None:
+        line = Line(always(200, 0.0))
+        line.produce("leads", 0, "a0")
+        line.assign(P0)
+        await line.run_for(3)
+        assert [at for at, *_ in line.requests] == [pytest.approx(1.0)]
+
+    simulate(run())
+
+
+def test_no_more_requests_are_in_flight_than_allowed() -> None:
+    async def run() -> None:
+        line = Line(always(200, 1.0), max_in_flight=3)
+        line.produce("leads", 0, *names("a", 300))
+        line.assign(P0)
+        await line.run_for(60)
+        assert line.most_in_flight <= 3
+        assert line.lag == 0
+
+    simulate(run())
+
+
+def test_tombstones_are_passed_over() -> None:
+    async def run() -> None:
+        line = Line(always(200))
+        line.produce("leads", 0, None, "a0", None)
+        line.assign(P0)
+        await line.run_for(3)
+        assert (line.accepted, line.lag, sum(line.letters.values())) == ({"a0": 1}, 0, 0)
+
+    simulate(run())
+
+
+def test_one_refused_event_is_found_and_the_other_ninety_nine_are_delivered() -> None:
+    async def run() -> None:
+        line = Line(refusing("a37"), max_events=100)
+        line.chunk = 100
+        line.produce("leads", 0, *names("a", 100))
+        line.assign(P0)
+        await line.run_for(5)
+        assert line.letters == {"a37": 1}
+        assert line.letter_codes == {"refused": 1}
+        assert line.accepted == dict.fromkeys(set(names("a", 100)) - {"a37"}, 1)
+        assert line.lag == 0
+        assert len(line.requests) <= 15
+
+    simulate(run())
+
+
+def test_an_event_that_cannot_be_mapped_goes_to_the_dead_letters() -> None:
+    async def run() -> None:
+        line = Line(always(200))
+        line.produce("leads", 0, "a0", "bad1", "a2")
+        line.assign(P0)
+        await line.run_for(3)
+        assert (line.letters, line.accepted, line.lag) == ({"bad1": 1}, {"a0": 1, "a2": 1}, 0)
+
+    simulate(run())
+
+
+def test_a_partition_waits_while_its_dead_letter_cannot_be_written() -> None:
+    async def run() -> None:
+        line = Line(always(200))
+        line.write_seconds = 100.0
+        line.produce("leads", 0, "bad0", "a1")
+        line.assign(P0)
+        await line.run_for(50)
+        assert line.store[P0][0] == 0
+        assert line.accepted == {"a1": 1}
+
+    simulate(run())
+
+
+@pytest.mark.parametrize("status", [400, 413, 422])
+def test_a_refusal_of_all_events_empties_nothing_into_the_dead_letters(status: int) -> None:
+    async def run() -> None:
+        line = Line(always(status), max_events=100)
+        line.chunk = 100
+        line.produce("leads", 0, *names("a", 1000))
+        line.assign(P0)
+        await line.run_for(600)
+        assert not line.letters
+        assert line.store.get(P0, (0, ""))[0] == 0
+        assert [held.reason for held in line.pipeline.delivery.held()] == ["split_budget"]
+        line.answering = always(200)
+        await asyncio.sleep(0)
+        await line.run_for(120)
+        assert not line.letters
+        assert line.lag == 0
+        assert not line.pipeline.delivery.held()
+
+    simulate(run())
+
+
+def test_too_many_refused_events_hold_the_lane_before_one_is_written() -> None:
+    async def run() -> None:
+        poison = [f"a{i}" for i in range(1000) if i % 10 < 8]
+        line = Line(refusing(*poison), max_events=10)
+        line.produce("leads", 0, *names("a", 1000))
+        line.assign(P0)
+        await line.run_for(300)
+        assert "dead_letter_ratio" in {held.reason for held in line.pipeline.delivery.held()}
+        assert sum(line.letters.values()) < 100
+
+    simulate(run())
+
+
+def test_a_mapping_that_fails_for_all_is_no_fault_of_the_events() -> None:
+    async def run() -> None:
+        line = Line(always(200))
+        line.chunk = 150
+        line.produce("leads", 0, *names("bad", 150))
+        line.assign(P0)
+        await line.run_for(30)
+        assert not line.letters
+        assert line.told["intake_held dead_letter_ratio"] == 1
+        line.produce("leads", 0, *names("a", 200))
+        await line.run_for(30)
+        assert sum(line.letters.values()) == 150, "good events have come: it was poison after all"
+        assert line.lag == 0
+
+    simulate(run())
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 302, 308, 410])
+def test_a_set_up_fault_holds_the_pixel_and_goes_on_by_itself(status: int) -> None:
+    async def run() -> None:
+        line = Line(lambda pixel, ids, now: (0.05, Answer(status if now < 300 else 200)))
+        line.produce("leads", 0, *names("a", 2000))
+        line.assign(P0)
+        await line.run_for(290)
+        assert not line.letters
+        assert not line.accepted
+        assert P0 in line.paused
+        late = [at for at, *_ in line.requests if at > 5]
+        assert 8 <= len(late) <= 10, "one probe each thirty seconds"
+        await line.run_for(120)
+        assert line.accepted == dict.fromkeys(names("a", 2000), 1)
+        assert line.lag == 0
+
+    simulate(run())
+
+
+def test_a_changed_key_is_tried_at_once() -> None:
+    async def run() -> None:
+        line = Line(lambda pixel, ids, now: (0.05, Answer(401 if now < 10 else 200)))
+        line.produce("leads", 0, "a0")
+        line.assign(P0)
+        await line.run_for(11)
+        line.pipeline.delivery.probe_at_once("main")
+        await line.run_for(2)
+        assert line.accepted == {"a0": 1}
+
+    simulate(run())
+
+
+def test_a_held_pixel_stops_no_other() -> None:
+    async def run() -> None:
+        other = Lane("second", EventName.GENERATE_LEAD)
+        topics = {"leads": Lane("main", EventName.GENERATE_LEAD), "views": other}
+        line = Line(lambda pixel, ids, now: (0.05, Answer(401 if pixel == "main" else 200)), topics)
+        line.produce("leads", 0, *names("a", 3000))
+        line.produce("views", 0, *names("b", 3000))
+        line.assign(P0, V0)
+        await line.run_for(60)
+        assert line.accepted == dict.fromkeys(names("b", 3000), 1)
+
+    simulate(run())
+
+
+def test_a_page_view_fault_does_not_hold_up_leads() -> None:
+    async def run() -> None:
+        for answer in (Answer(400), Answer(500), Answer(fault="timeout")):
+            line = Line(lambda pixel, ids, now, a=answer: (0.05, a if ids[0].startswith("v") else Answer(200)))  # type: ignore[misc]
+            line.produce("leads", 0, *names("a", 500))
+            line.produce("views", 0, *names("v", 500))
+            line.assign(P0, V0)
+            await line.run_for(60)
+            assert line.accepted == dict.fromkeys(names("a", 500), 1), answer
+            assert sum(line.letters.values()) < 100, "below a hundred events there is no share to speak of"
+
+    simulate(run())
+
+
+def test_one_slow_lane_leaves_room_for_the_others() -> None:
+    async def run() -> None:
+        line = Line(lambda pixel, ids, now: (1000.0 if ids[0].startswith("v") else 0.05, Answer(200)))
+        line.produce("leads", 0, *names("a", 500))
+        line.produce("views", 0, *names("v", 5000))
+        line.assign(V0, P0)
+        await line.run_for(60)
+        assert line.accepted == dict.fromkeys(names("a", 500), 1)
+
+    simulate(run())
+
+
+def test_a_pause_that_is_asked_for_is_kept() -> None:
+    async def run() -> None:
+        line = Line(lambda pixel, ids, now: (0.05, Answer(429, retry_after="20") if now < 5 else Answer(200)))
+        line.produce("leads", 0, *names("a", 100))
+        line.assign(P0)
+        await line.run_for(60)
+        times = [at for at, *_ in line.requests]
+        assert not [at for at in times if 2 < at < 20]
+        assert line.accepted == dict.fromkeys(names("a", 100), 1)
+
+    simulate(run())
+
+
+def test_a_storm_of_faults_loses_nothing_and_goes_on_without_end() -> None:
+    async def run() -> None:
+        def storm(pixel: str, ids: Sequence[str], now: float) -> tuple[float, Answer]:
+            faults = [Answer(503), Answer(500), Answer(fault="reset"), Answer(202), Answer(fault="timeout")]
+            return 0.05, faults[int(now * 20) % 5] if now < 86_400 else Answer(200)
+
+        line = Line(storm)
+        line.produce("leads", 0, *names("a", 200))
+        line.assign(P0)
+        await line.run_for(86_400)
+        assert not line.accepted
+        assert 1000 < len(line.requests) < 10_000, "backoff keeps a day of failures to about one probe a minute"
+        await line.run_for(300)
+        assert line.accepted == dict.fromkeys(names("a", 200), 1)
+        assert line.lag == 0
+
+    simulate(run())
+
+
+def test_memory_is_bounded_while_nothing_moves() -> None:
+    async def run() -> None:
+        line = Line(always(500), max_buffered_bytes=400_000)
+        line.produce("leads", 0, *names("a", 5000))
+        line.produce("leads", 1, *names("b", 5000))
+        line.assign(P0, P1)
+        await line.run_for(120)
+        chunk = 50 * 1100
+        assert line.pipeline.buffered_bytes <= 400_000 + 2 * chunk
+        line.answering = always(200)
+        await line.run_for(300)
+        assert line.lag == 0
+
+    simulate(run())
+
+
+def test_a_poisoned_partition_takes_no_more_than_its_share() -> None:
+    async def run() -> None:
+        line = Line(always(200), max_buffered_bytes=400_000)
+        line.write_seconds = 10_000.0
+        line.produce("leads", 0, "bad0", *names("a", 5000))
+        line.produce("leads", 1, *names("b", 5000))
+        line.assign(P0, P1)
+        await line.run_for(120)
+        assert line.store[P1][0] == 5000
+        assert line.store[P0][0] == 0
+
+    simulate(run())
+
+
+def test_revoke_awaits_what_is_in_flight_and_commits_it() -> None:
+    async def run() -> None:
+        line = Line(always(200, 3.0))
+        line.produce("leads", 0, *names("a", 25))
+        line.produce("leads", 1, *names("b", 25))
+        line.assign(P0, P1)
+
+        async def hand_over() -> None:
+            await asyncio.sleep(0.5)
+            await line.revoke(P0)
+
+        handing = asyncio.create_task(hand_over())
+        await line.run_for(20)
+        await handing
+        assert line.store[P0][0] == 25
+        assert P0 not in line.pipeline.partitions
+        assert line.accepted == dict.fromkeys(names("a", 25) + names("b", 25), 1)
+
+    simulate(run())
+
+
+def test_a_late_answer_after_a_revoke_changes_nothing() -> None:
+    async def run() -> None:
+        line = Line(always(200, 100.0))
+        line.produce("leads", 0, *names("a", 25))
+        line.assign(P0)
+
+        async def hand_over() -> None:
+            await asyncio.sleep(2)
+            await line.revoke(P0, seconds=5)
+
+        handing = asyncio.create_task(hand_over())
+        await line.run_for(300)
+        await handing
+        assert line.accepted
+        assert line.store.get(P0, (0, ""))[0] == 0, "the next owner decides"
+
+    simulate(run())
+
+
+def test_what_was_fenced_is_not_sent_again() -> None:
+    async def run() -> None:
+        line = Line(always(500))
+        line.produce("leads", 0, *names("a", 25))
+        line.produce("leads", 1, *names("b", 25))
+        line.assign(P0, P1)
+        await line.run_for(10)
+        line.pipeline.lost([P0])
+        line.unassign(P0)
+        before = len(line.requests)
+        line.answering = always(200)
+        await line.run_for(200)
+        sent = {event for _, _, ids, _ in line.requests[before:] for event in ids}
+        assert sent == set(names("b", 25))
+
+    simulate(run())
+
+
+def test_outcomes_beyond_the_watermark_survive_a_hand_over() -> None:
+    async def run() -> None:
+        line = Line(lambda pixel, ids, now: (0.05, Answer(200) if "a0" not in ids else Answer(500)))
+        line.produce("leads", 0, *names("a", 200))
+        line.assign(P0)
+        await line.run_for(20)
+        assert line.store[P0][0] == 0
+        line.pipeline.lost([P0])  # a crash: nothing is committed on the way out
+        line.answering = always(200)
+        line.assign(P0)
+        await line.run_for(60)
+        assert line.lag == 0
+        assert line.accepted == dict.fromkeys(names("a", 200), 1)
+
+    simulate(run())
+
+
+def test_records_wait_for_their_schema_while_the_registry_is_down() -> None:
+    async def run() -> None:
+        line = Line(always(200))
+        source = line.sources["leads"]
+
+        async def load(key: object) -> str:
+            if asyncio.get_running_loop().time() < 60:
+                raise RegistryUnavailable("the registry does not answer")
+            source.load = None
+            return "codec"
+
+        source.load = load
+        line.produce("leads", 0, *names("a", 60))
+        line.produce("views", 0, *names("b", 60))
+        line.assign(P0, V0)
+
+        async def look() -> None:
+            await asyncio.sleep(50)
+            assert line.accepted == dict.fromkeys(names("b", 60), 1)
+            assert line.pipeline.partitions[P0].offsets.watermark == 0
+
+        looking = asyncio.create_task(look())
+        await line.run_for(90)
+        await looking
+        assert line.lag == 0
+        assert line.told["registry"] == 2, "told when it began and when it ended, not each time"
+
+    simulate(run())
+
+
+def test_a_drain_sends_the_open_batch_and_waits_for_its_answer() -> None:
+    async def run() -> None:
+        line = Line(always(200, 2.0))
+        line.sources["leads"].window = 3600.0
+        line.produce("leads", 0, "a0")
+        line.assign(P0)
+
+        async def stop() -> bool:
+            await asyncio.sleep(1)
+            return await line.pipeline.drain(20)
+
+        stopping = asyncio.create_task(stop())
+        await line.run_for(10)
+        assert await stopping
+        assert line.accepted == {"a0": 1}
+
+    simulate(run())
+
+
+def test_a_drain_waits_for_nothing_that_is_held_and_says_when_it_was_cut() -> None:
+    async def run() -> None:
+        for answer, seconds, whole, most in ((Answer(401), 0.05, True, 2.0), (Answer(200), 100.0, False, 21.0)):
+            line = Line(lambda pixel, ids, now, a=answer, s=seconds: (s, a))  # type: ignore[misc]
+            line.produce("leads", 0, *names("a", 20))
+            line.assign(P0)
+
+            async def stop(line: Line = line) -> tuple[bool, float]:
+                await asyncio.sleep(2)
+                begun = asyncio.get_running_loop().time()
+                return await line.pipeline.drain(20), asyncio.get_running_loop().time() - begun
+
+            stopping = asyncio.create_task(stop())
+            await line.run_for(30)
+            cleanly, took = await stopping
+            assert (cleanly, took <= most) == (whole, True)
+
+    simulate(run())

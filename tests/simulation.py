@@ -1,0 +1,284 @@
+"""A whole line without a machine: a clock that jumps, a log in memory, and an endpoint that answers as it is told.
+
+The event loop's time moves only when nothing is left to do, to the next moment that anyone waits for. A day of retries
+takes as long as its requests, and a run is the same each time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import selectors
+from collections import Counter, defaultdict
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from typing import Any, TypeVar
+
+from stream_capi.avro.framing import FILE_KEY, Run, SchemaKey
+from stream_capi.core.flow import Backoff, Gate
+from stream_capi.delivery import Clock, DeliveryRules
+from stream_capi.model import (
+    Answer,
+    Code,
+    Commit,
+    Committed,
+    CommitResult,
+    DeadLetter,
+    EventName,
+    Lane,
+    Records,
+    Rejection,
+    TopicPartition,
+)
+from stream_capi.pipeline import Pipeline
+
+T = TypeVar("T")
+LEADS = Lane("main", EventName.GENERATE_LEAD)
+VIEWS = Lane("main", EventName.PAGE_VIEW)
+EPOCH = 1_800_000_000.0
+
+
+class _Jumping(selectors.DefaultSelector):
+    now = 0.0
+
+    def select(self, timeout: float | None = None) -> Any:
+        ready = super().select(0)
+        if not ready and timeout != 0:
+            if timeout is None:
+                raise RuntimeError("nothing will ever happen again: the line is stuck")
+            self.now += timeout
+        return ready
+
+
+class JumpingLoop(asyncio.SelectorEventLoop):
+    """An event loop on a clock that jumps."""
+
+    def __init__(self) -> None:
+        self._jumping = _Jumping()
+        super().__init__(self._jumping)
+
+    def time(self) -> float:
+        return self._jumping.now
+
+
+def simulate(main: Coroutine[Any, Any, T]) -> T:
+    """Run ``main`` in jumping time."""
+    with asyncio.Runner(loop_factory=JumpingLoop) as runner:
+        return runner.run(main)
+
+
+class FakeRecord:
+    """What the client would hand over."""
+
+    def __init__(self, topic: str, partition: int, offset: int, value: bytes | None) -> None:
+        self._topic, self._partition, self._offset, self._value = topic, partition, offset, value
+
+    def topic(self) -> str:
+        return self._topic
+
+    def partition(self) -> int:
+        return self._partition
+
+    def offset(self) -> int:
+        return self._offset
+
+    def key(self) -> bytes | None:
+        return None
+
+    def value(self) -> bytes | None:
+        return self._value
+
+    def headers(self) -> Any:
+        return None
+
+    def timestamp(self) -> tuple[int, int]:
+        return 1, int(EPOCH * 1000)
+
+
+class PlainSource:
+    """A source whose values are payloads already; one that begins with ``bad`` can't be mapped."""
+
+    def __init__(self, topic: str, lane: Lane, window: float = 1.0) -> None:
+        self.topic, self.lane, self.pixel, self.window = topic, lane, lane.pixel, window
+        self.waiting_for: dict[SchemaKey, str] = {}
+        self.load: Callable[[SchemaKey], Awaitable[Any]] | None = None
+
+    def frame(self, records: Sequence[Any]) -> list[Run]:
+        return [Run(FILE_KEY, 0, [record.value() for record in records])]
+
+    def codec(self, key: SchemaKey) -> Any:
+        return "codec" if self.load is None else None
+
+    def transform(
+        self, codec: Any, payloads: Sequence[bytes], partition: int, offsets: Sequence[int], now_ms: int
+    ) -> list[Any]:
+        return [Rejection(Code.MISSING_FIELD, "email") if p.startswith(b"bad") else p for p in payloads]
+
+
+Answering = Callable[[str, Sequence[str], float], "tuple[float, Answer]"]
+
+
+def always(status: int, seconds: float = 0.05) -> Answering:
+    """An endpoint that gives one answer to all."""
+    return lambda pixel, ids, now: (seconds, Answer(status))
+
+
+class Line:
+    """A pipeline with a log in front of it and an endpoint behind it; checks the promise as it goes."""
+
+    def __init__(self, answering: Answering, topics: Mapping[str, Lane] | None = None, **rules: Any) -> None:
+        lanes = {"leads": LEADS, "views": VIEWS} if topics is None else topics
+        self.answering = answering
+        self.sources: dict[str, Any] = {topic: PlainSource(topic, lane) for topic, lane in lanes.items()}
+        self.logs: dict[TopicPartition, list[bytes | None]] = defaultdict(list)
+        self.store: dict[TopicPartition, tuple[int, str]] = {}
+        self.accepted: Counter[str] = Counter()
+        self.letters: Counter[str] = Counter()
+        self.letter_codes: Counter[str] = Counter()
+        self.requests: list[tuple[float, str, list[str], int | None]] = []
+        self.told: Counter[str] = Counter()
+        self.settings = {"max_buffered_bytes": 2**20} | rules
+        self.random = random.Random(7)
+        self.write_seconds = 0.0
+        self.epoch = 0
+        self.chunk = 50
+        self.in_flight = self.most_in_flight = 0
+        self._new_pipeline()
+
+    def _new_pipeline(self) -> None:
+        loop = asyncio.get_running_loop()
+        settings = dict(self.settings)
+        budget = settings.pop("max_buffered_bytes")
+        rules = DeliveryRules(
+            **{
+                "max_events": 10,
+                "max_bytes": 2**20,
+                "max_in_flight": 8,
+                "backoff": Backoff(0.5, 60.0),
+                "max_split_requests": 64,
+                "probe_seconds": 30.0,
+                "max_dead_letter_ratio": 0.5,
+            }
+            | settings
+        )
+        clock = Clock(loop.time, lambda: EPOCH + loop.time(), self.random.random)
+        lanes = [source.lane for source in self.sources.values()]
+        self.pipeline = Pipeline(self.sources, lanes, rules, self.post, self, self, self, clock, budget)
+        self.paused: set[TopicPartition] = set()
+        self.positions: dict[TopicPartition, int] = {}
+
+    # The endpoint
+
+    async def post(self, pixel: str, body: bytes) -> Answer:
+        ids = [json.dumps(event) if not isinstance(event, str) else event for event in json.loads(body)["events"]]
+        seconds, answer = self.answering(pixel, ids, asyncio.get_running_loop().time())
+        self.in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        await asyncio.sleep(seconds)
+        self.in_flight -= 1
+        self.requests.append((asyncio.get_running_loop().time(), pixel, ids, answer.status))
+        if answer.status == 200:
+            self.accepted.update(ids)
+        return answer
+
+    async def write(self, letter: DeadLetter) -> None:
+        await asyncio.sleep(self.write_seconds)
+        self.letters[(letter.record.value() or b"").decode().strip('"')] += 1
+        self.letter_codes[letter.code.value] += 1
+
+    # Kafka's side
+
+    def pause(self, partitions: Sequence[TopicPartition]) -> None:
+        self.paused.update(partitions)
+
+    def resume(self, partitions: Sequence[TopicPartition]) -> None:
+        self.paused.difference_update(partitions)
+
+    def digested(self) -> None:
+        pass
+
+    def commit(self, commits: Any) -> None:
+        if isinstance(commits, str):  # the observer's method of the same name
+            self.told[f"commit {commits}"] += 1
+            return
+        for commit in commits:
+            self.take_commit(commit)
+        asyncio.get_running_loop().call_soon(self.pipeline.committed, [CommitResult(c, None) for c in commits])
+
+    def take_commit(self, commit: Commit) -> None:
+        """What the broker would do, and the promise, checked: no commit passes an open event, and none goes back."""
+        tp = TopicPartition(commit.topic, commit.partition)
+        before = self.store.get(tp, (0, ""))[0]
+        assert commit.offset >= before, f"{tp}: commit went back from {before} to {commit.offset}"
+        for offset, value in enumerate(self.logs[tp][: commit.offset]):
+            assert self.has_outcome(value), f"{tp}: commit {commit.offset} passes the open event at {offset}"
+        assert len(commit.metadata.encode()) <= 4096
+        self.store[tp] = (commit.offset, commit.metadata)
+
+    def has_outcome(self, value: bytes | None) -> bool:
+        text = (value or b"").decode().strip('"')
+        return value is None or text in self.accepted or text in self.letters
+
+    def produce(self, topic: str, partition: int, *ids: str | None) -> None:
+        for event in ids:
+            value = None if event is None else (event if event.startswith("bad") else json.dumps(event)).encode()
+            self.logs[TopicPartition(topic, partition)].append(value)
+
+    def assign(self, *partitions: TopicPartition) -> None:
+        self.epoch += 1
+        places = []
+        for tp in partitions:
+            offset, metadata = self.store.get(tp, (0, ""))
+            self.positions[tp] = offset
+            places.append(Committed(*tp, self.epoch, offset, metadata, was_committed=tp in self.store))
+        self.pipeline.assigned(places, {})
+
+    def unassign(self, *partitions: TopicPartition) -> None:
+        for tp in partitions:
+            self.positions.pop(tp, None)
+            self.paused.discard(tp)
+
+    async def revoke(self, *partitions: TopicPartition, seconds: float = 15.0) -> None:
+        self_positions = {tp: self.positions.pop(tp) for tp in partitions}
+        commits = await self.pipeline.revoke(partitions, seconds)
+        for commit in commits:
+            self.take_commit(commit)
+        self.unassign(*self_positions)
+
+    async def feed(self) -> None:
+        """Fetch, regulate and commit, a few times a second."""
+        while True:
+            for tp, position in list(self.positions.items()):
+                values = self.logs[tp][position : position + self.chunk]
+                if values and tp not in self.paused:
+                    records: list[Any] = [FakeRecord(*tp, position + i, value) for i, value in enumerate(values)]
+                    self.positions[tp] = position + len(values)
+                    epoch = self.pipeline.partitions[tp].offsets.epoch
+                    self.pipeline.fetched([Records(*tp, epoch, records)])
+            self.pipeline.regulate()
+            self.pipeline.commit()
+            await asyncio.sleep(0.1)
+
+    async def run_for(self, seconds: float) -> None:
+        """Let the line run; it can be let run again."""
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(self.pipeline.run()), group.create_task(self.feed())]
+            await asyncio.sleep(seconds)
+            for task in tasks:
+                task.cancel()
+
+    # What is told
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("consumed", "delivered", "dead_lettered", "skipped", "request", "batch", "registry"):
+            return lambda *args: self.told.update([name])
+        if name in ("partition_stopped", "intake_held"):
+            return lambda *args: self.told.update([f"{name} {args[-1]}"])
+        raise AttributeError(name)
+
+    def gate_changed(self, subject: str, gate: Gate) -> None:
+        self.told[f"{subject} {gate.state.value} {gate.reason}".strip()] += 1
+
+    @property
+    def lag(self) -> int:
+        return sum(len(self.logs[tp]) - self.store.get(tp, (0, ""))[0] for tp in self.logs)
