@@ -1,0 +1,274 @@
+"""The composition root: builds the parts from the settings, starts them in order and stops them in order.
+
+Start: admin server (so that the probes answer), endpoint client, dead letters, pipeline, consumer. Stop: intake rests, what is
+in flight is drained, the consumer commits and leaves, then the rest. Every wait of the stop has a deadline, and all of
+them together fit ``shutdown.drain_seconds``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import signal
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import structlog
+
+from stream_capi import __version__
+from stream_capi.avro.framing import FILE_KEY
+from stream_capi.avro.registry import RegistrySchemas
+from stream_capi.avro.schemas import FileSchema, FolderSchemas, Schemas, SchemasByKind
+from stream_capi.avro.writer import WriterSchema
+from stream_capi.config import KeySource, Settings, resolve_pixel_id
+from stream_capi.config import Source as SourceSettings
+from stream_capi.core.flow import Backoff
+from stream_capi.delivery import Clock, DeliveryRules
+from stream_capi.endpoint.client import EndpointClient
+from stream_capi.errors import ConfigurationError
+from stream_capi.events.transform import IDENTIFIER_FIELDS, Transform, compile_source
+from stream_capi.events.rules import rules_from
+from stream_capi.kafka.admin import KafkaAdmin
+from stream_capi.kafka.consumer import ConsumerThread
+from stream_capi.kafka.deadletter import DeadLetterWriter
+from stream_capi.kafka.properties import consumer_properties
+from stream_capi.model import Answer, EventName, Lane
+from stream_capi.observe.admin import AdminServer
+from stream_capi.observe.metrics import Metrics
+from stream_capi.pipeline import Pipeline
+from stream_capi.snapshot import Snapshot
+from stream_capi.source import Source
+from stream_capi.telemetry import Telemetry, summary
+
+log = structlog.get_logger("stream_capi")
+
+_REGULATE_SECONDS = 0.1
+_KEYS_SECONDS = 1.0
+_TOPICS_SECONDS = 5.0
+_SUMMARY_SECONDS = 60.0
+_LEAVE_SHARE = 0.3  # of drain_seconds: kept for the last commit and for leaving the group
+
+
+class App:
+    """One member of the group, from start to stop."""
+
+    def __init__(self, settings: Settings, environ: Mapping[str, str]) -> None:
+        """Build every part; nothing is started. Raises ConfigurationError."""
+        self.settings = settings
+        self.metrics = Metrics(IDENTIFIER_FIELDS)
+        self.telemetry = Telemetry(self.metrics)
+        self.stop_asked = asyncio.Event()
+        self._keys = {pixel.name: KeySource(pixel, environ) for pixel in settings.pixels}
+        self._pixel_ids = {pixel.name: resolve_pixel_id(pixel, environ) for pixel in settings.pixels}
+        self._transforms: list[Transform] = []
+        self._schemas = Registry(settings)
+        self.client = EndpointClient(
+            url=settings.endpoint.url,
+            authorization=settings.endpoint.authorization,
+            timeout_seconds=settings.endpoint.timeout_seconds,
+            proxy=settings.endpoint.proxy or None,
+            ca_file=settings.endpoint.ca_file,
+            max_connections=settings.delivery.max_in_flight,
+        )
+        self.kafka_admin = KafkaAdmin(settings.kafka)
+        self.dead_letters = DeadLetterWriter(settings.kafka, settings.dead_letter.topic)
+        topics = [source.topic for source in settings.sources]
+        self.consumer = ConsumerThread(
+            consumer_properties(settings.kafka, settings.delivery.max_buffered_bytes),
+            topics,
+            settings.kafka.start,
+            self.kafka_admin.topic_ids,
+            self.telemetry,
+            min(settings.shutdown.drain_seconds, settings.endpoint.timeout_seconds + 5),
+        )
+        self.pipeline = Pipeline(
+            {source.topic: self._source(source) for source in settings.sources},
+            lanes_of(settings),
+            delivery_rules(settings),
+            self._post,
+            self.consumer,
+            self.dead_letters,
+            self.telemetry,
+            Clock(time.monotonic, time.time, random.random),
+            settings.delivery.max_buffered_bytes,
+        )
+        self.snapshot = Snapshot(self)
+        self.admin = AdminServer(settings.admin.host, settings.admin.port, self.metrics, self.snapshot.status)
+        self.metrics.gauges = self.snapshot.gauges
+
+    def _source(self, source: SourceSettings) -> Source:
+        rules = rules_from(source, self.settings)
+
+        def compile_for(schema: WriterSchema) -> Transform:
+            transform = compile_source(rules, schema.raw)
+            self._transforms.append(transform)
+            return transform
+
+        pixel, event = source.pixel, source.event
+        return Source(
+            source.topic,
+            source.framing,
+            self._schemas.for_source(source),
+            compile_for,
+            Lane(pixel, EventName(event)) if pixel and event else None,
+            pixel,
+            (source.window_ms or self.settings.batch.window_ms) / 1000,
+            schema_file=source.schema_file is not None,
+        )
+
+    async def _post(self, pixel: str, body: bytes) -> Answer:
+        return await self.client.post(self._pixel_ids[pixel], self._keys[pixel].read().reveal(), body)
+
+    async def run(self) -> int:
+        """Run until asked to stop. Returns the exit code: 0, or 4 when work was cut off at the deadline.
+
+        Raises KafkaLost when the client can't go on. Any other exception is a bug.
+        """
+        async with AsyncExitStack() as stack:
+            await self.admin.start()
+            stack.push_async_callback(self.admin.stop)
+            await self.client.start()
+            stack.push_async_callback(self.client.close)
+            self.dead_letters.start()
+            stack.push_async_callback(self.dead_letters.close, 1.0)
+            stack.push_async_callback(self._schemas.aclose)
+            log.info("started", version=__version__, group=self.settings.kafka.group_id)
+            async with asyncio.TaskGroup() as group:
+                tasks = [
+                    group.create_task(self.pipeline.run()),
+                    group.create_task(self._keep()),
+                    group.create_task(self._watch_keys()),
+                    group.create_task(self._watch_topics()),
+                    group.create_task(self._summarise()),
+                ]
+                ended = self.consumer.start(self.pipeline)
+                stopping = group.create_task(self.stop_asked.wait())
+                await asyncio.wait([ended, stopping, *tasks], return_when=asyncio.FIRST_COMPLETED)
+                code = await self._stop() if stopping.done() else 0
+                for task in [*tasks, stopping]:
+                    task.cancel()
+            if ended.done():
+                ended.result()
+            return code
+
+    async def _stop(self) -> int:
+        seconds = self.settings.shutdown.drain_seconds
+        begun = time.monotonic()
+        log.info("stopping")
+        self.consumer.rest()
+        whole = await self.pipeline.drain(seconds * (1 - _LEAVE_SHARE))
+        left = await self.consumer.stop(seconds - (time.monotonic() - begun))
+        if whole and left:
+            log.info("stopped", seconds=round(time.monotonic() - begun, 3))
+            return 0
+        log.error("stopped at the deadline with work in flight; what has no outcome stays uncommitted", seconds=seconds)
+        return 4
+
+    # What goes on beside the line
+
+    async def _keep(self) -> None:
+        """Regulate the intake, commit what has moved."""
+        interval = self.settings.kafka.commit_interval_ms / 1000
+        committed_at = time.monotonic()
+        while True:
+            await asyncio.sleep(_REGULATE_SECONDS)
+            self.pipeline.regulate()
+            if time.monotonic() - committed_at >= interval:
+                committed_at = time.monotonic()
+                self.pipeline.commit()
+                self.collect_counts()
+
+    async def _watch_keys(self) -> None:
+        while True:
+            await asyncio.sleep(_KEYS_SECONDS)
+            for pixel, key in self._keys.items():
+                if key.changed():
+                    log.info("key changed", pixel=pixel)
+                    self.pipeline.delivery.probe_at_once(pixel)
+
+    async def _watch_topics(self) -> None:
+        """A topic that was made anew has another id: its offsets are not the ones that were committed."""
+        while True:
+            await asyncio.sleep(_TOPICS_SECONDS)
+            topics = sorted({tp.topic for tp in self.pipeline.partitions})
+            ids = await asyncio.to_thread(self.kafka_admin.topic_ids, topics) if topics else {}
+            for tp, partition in list(self.pipeline.partitions.items()):
+                now = ids.get(tp.topic, "")
+                if partition.log and now and now != partition.log:
+                    self.pipeline.stop_partition(tp, "topic_made_anew")
+
+    async def _summarise(self) -> None:
+        delivered = 0
+        while True:
+            await asyncio.sleep(_SUMMARY_SECONDS)
+            held = [f"{held.pixel}: {held.reason}" for held in self.snapshot.held()]
+            delivered = summary(self.metrics, delivered, _SUMMARY_SECONDS, held)
+
+    def collect_counts(self) -> None:
+        """Bring what the transforms counted to the metrics: once in a while, not once an event."""
+        for transform in self._transforms:
+            transform.counts.drain_into(self.metrics)
+
+
+class Registry:
+    """Where each source's schemas come from; the registry's client is shared."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        registry = settings.schema_registry
+        self.registry = RegistrySchemas(registry.url, registry.properties) if registry else None
+
+    def for_source(self, source: SourceSettings) -> Schemas:
+        """The schemas of one source, by its framing."""
+        kinds: dict[str, Schemas] = {}
+        if source.schema_file is not None:
+            path = Path(source.schema_file)
+            if path.is_dir():
+                folder = FolderSchemas(path)
+                kinds |= {"fingerprint": folder, "id": folder}
+            else:
+                kinds[FILE_KEY.kind] = FileSchema(path)
+        if self.registry is not None:
+            kinds.setdefault("id", self.registry)
+            kinds["guid"] = self.registry
+        if not kinds:
+            raise ConfigurationError([f"sources: {source.topic}: there is no [schema_registry] and no schema_file"])
+        return SchemasByKind(kinds)
+
+    async def aclose(self) -> None:
+        """Close the registry's client."""
+        if self.registry is not None:
+            await self.registry.aclose()
+
+
+def lanes_of(settings: Settings) -> list[Lane]:
+    """Every lane that the sources can fill."""
+    lanes: dict[Lane, None] = {}
+    for source in settings.sources:
+        pixels = [source.pixel] if source.pixel else [pixel.name for pixel in settings.pixels]
+        events = [EventName(source.event)] if source.event else list(EventName)
+        lanes |= dict.fromkeys(Lane(pixel, event) for pixel in pixels for event in events)
+    return list(lanes)
+
+
+def delivery_rules(settings: Settings) -> DeliveryRules:
+    """The delivery's rules out of the settings, milliseconds made seconds."""
+    delivery = settings.delivery
+    return DeliveryRules(
+        max_events=settings.batch.max_events,
+        max_bytes=settings.batch.max_bytes,
+        max_in_flight=delivery.max_in_flight,
+        backoff=Backoff(delivery.backoff_initial_ms / 1000, delivery.backoff_max_ms / 1000),
+        max_split_requests=delivery.max_split_requests,
+        probe_seconds=delivery.probe_seconds,
+        max_dead_letter_ratio=settings.dead_letter.max_ratio,
+    )
+
+
+def stop_on_signals(app: App, signals: Sequence[signal.Signals] = (signal.SIGTERM, signal.SIGINT)) -> None:
+    """Stop in order at SIGTERM or SIGINT; a second one doesn't hurry it, the deadline does."""
+    loop = asyncio.get_running_loop()
+    for number in signals:
+        loop.add_signal_handler(number, app.stop_asked.set)

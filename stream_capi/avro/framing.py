@@ -1,0 +1,165 @@
+"""Which schema wrote a record: the framing in front of its payload, or in its headers (contract, section 4).
+
+* ``confluent``: ``0x00`` and a 4-byte big-endian schema id before the payload; or ``0x01`` and a 16-byte schema GUID.
+  Either may stand in the record header ``__value_schema_id`` instead, and the payload is then bare. The header wins, as in
+  Confluent's own deserializer: a bare payload may begin with a zero byte of its own.
+* ``single_object``: ``C3 01`` and the 8-byte little-endian CRC-64-AVRO fingerprint (Avro specification).
+* ``raw``: the payload alone; its schema comes from a file.
+* ``auto``: header, then single-object marker, then Confluent prefix, else raw where a schema file is configured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import groupby
+from typing import NamedTuple
+from uuid import UUID
+
+from stream_capi.model import Code, Record, Rejection
+
+FRAMINGS = ("confluent", "single_object", "raw", "auto")
+HEADER = "__value_schema_id"
+_ID_PREFIX, _GUID_PREFIX, _MARKER = b"\x00", b"\x01", b"\xc3\x01"
+_ID_LENGTH, _GUID_LENGTH, _MARKER_LENGTH = 5, 17, 10
+
+
+class SchemaKey(NamedTuple):
+    """What a record says about its writer's schema. ``kind`` is ``id``, ``guid``, ``fingerprint`` or ``file``.
+
+    A fingerprint's value is the hex of its eight bytes as they stand in the record.
+    """
+
+    kind: str
+    value: str | int
+
+    def __str__(self) -> str:
+        return "schema file" if self.kind == "file" else f"schema {self.kind} {self.value}"
+
+
+FILE_KEY = SchemaKey("file", "")
+
+
+class Run(NamedTuple):
+    """Consecutive records of one schema: the index of the first, and each one's payload without its framing."""
+
+    key: SchemaKey
+    start: int
+    payloads: list[bytes]
+
+    def __repr__(self) -> str:
+        return f"Run({self.key}, start {self.start}, {len(self.payloads)} payloads)"
+
+
+class Unframed(NamedTuple):
+    """The record at ``index`` doesn't say which schema wrote it."""
+
+    index: int  # type: ignore[assignment]  # tuple's own method of that name is of no use here
+    rejection: Rejection
+
+
+Framed = Run | Unframed
+_Found = tuple[SchemaKey, int] | Rejection  # the key and the length of the framing before the payload
+
+
+def frame(framing: str, records: Sequence[Record], *, schema_file: bool = False) -> list[Framed]:
+    """Split a chunk into runs of one schema, in order. No record's value may be None (tombstones go elsewhere).
+
+    ``schema_file`` says that ``auto`` may take what has no framing for raw.
+    """
+    values = [record.value() or b"" for record in records]
+    if not values:
+        return []
+    if framing == "raw":
+        return [Run(FILE_KEY, 0, values)]
+    find = _FINDERS[framing, schema_file]
+    stated = [] if framing == "single_object" else [_stated(record.headers()) for record in records]
+    if stated.count(None) == len(stated):
+        return _of_one_schema(values, find) or _runs(values, [find(value) for value in values])
+    known: dict[bytes, _Found] = {text: _in_header(text) for text in stated if text is not None}
+    found = [find(v) if text is None else known[text] for v, text in zip(values, stated, strict=True)]
+    return _runs(values, found)
+
+
+def _stated(headers: Sequence[tuple[str, bytes | None]] | None) -> bytes | None:
+    if headers:
+        for name, text in headers:
+            if name == HEADER:
+                return text
+    return None
+
+
+def _of_one_schema(values: list[bytes], find: Callable[[bytes], _Found]) -> list[Framed]:
+    """The way that nearly every chunk takes: all values share the first one's framing, so it is read once."""
+    found = find(values[0])
+    if isinstance(found, Rejection) or not found[1]:
+        return []
+    key, length = found
+    if len({value[:length] for value in values}) > 1:
+        return []
+    return [Run(key, 0, [value[length:] for value in values])]
+
+
+def _runs(values: list[bytes], found: list[_Found]) -> list[Framed]:
+    framed: list[Framed] = []
+    start = 0
+    for one, group in groupby(found):
+        end = start + len(list(group))
+        if isinstance(one, Rejection):
+            framed += [Unframed(index, one) for index in range(start, end)]
+        else:
+            key, length = one
+            framed.append(Run(key, start, [value[length:] for value in values[start:end]]))
+        start = end
+    return framed
+
+
+def _in_header(stated: bytes) -> _Found:
+    found = _confluent(stated)
+    if isinstance(found, Rejection) or found[1] != len(stated):
+        return _rejection(f"the {HEADER} header holds neither a schema id nor a GUID: {len(stated)} bytes")
+    return found[0], 0
+
+
+def _confluent(value: bytes) -> _Found:
+    first = value[:1]
+    if first == _ID_PREFIX and len(value) >= _ID_LENGTH:
+        return SchemaKey("id", int.from_bytes(value[1:_ID_LENGTH], "big")), _ID_LENGTH
+    if first == _GUID_PREFIX and len(value) >= _GUID_LENGTH:
+        return SchemaKey("guid", str(UUID(bytes=value[1:_GUID_LENGTH]))), _GUID_LENGTH
+    return _missing("Confluent prefix", value)
+
+
+def _single_object(value: bytes) -> _Found:
+    if value.startswith(_MARKER) and len(value) >= _MARKER_LENGTH:
+        return SchemaKey("fingerprint", value[2:_MARKER_LENGTH].hex()), _MARKER_LENGTH
+    return _missing("single-object marker", value)
+
+
+def _auto(value: bytes) -> _Found:
+    found = _single_object(value)
+    return _confluent(value) if isinstance(found, Rejection) else found
+
+
+def _auto_or_raw(value: bytes) -> _Found:
+    found = _auto(value)
+    return (FILE_KEY, 0) if isinstance(found, Rejection) else found
+
+
+_FINDERS: dict[tuple[str, bool], Callable[[bytes], _Found]] = {
+    ("confluent", False): _confluent,
+    ("confluent", True): _confluent,
+    ("single_object", False): _single_object,
+    ("single_object", True): _single_object,
+    ("auto", False): _auto,
+    ("auto", True): _auto_or_raw,
+}
+
+
+def _missing(what: str, value: bytes) -> Rejection:
+    if not value:
+        return _rejection(f"no {what}: the value is empty")
+    return _rejection(f"no {what}: first byte 0x{value[0]:02x}, {len(value)} bytes")
+
+
+def _rejection(detail: str) -> Rejection:
+    return Rejection(Code.DECODE_ERROR, detail)

@@ -1,0 +1,200 @@
+"""A writer's schema, read into a tree whose worst case is known before the first byte is decoded.
+
+Schemas come from a registry that other teams write to, so a schema is input too. Refused are those under which a few
+bytes could take the process down: recursive ones, arrays whose items take no bytes, and those whose smallest value is
+already huge (a record of records of records … of nulls doubles with every level). For all others each node knows
+
+* ``least``: the fewest bytes that a value of it takes on the wire, and
+* ``fixed`` and ``ratio``: decoded, a value of *n* bytes takes at most ``fixed + ratio × n`` bytes of memory,
+
+from which ``payload_limit`` follows. Logical types are read over here (a decimal stays bytes, a time an int): converting
+a 400 KB decimal takes 16 s, and what is never read need not be converted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+PRIMITIVES = frozenset({"null", "boolean", "int", "long", "float", "double", "bytes", "string"})
+MAX_DEPTH = 64
+MAX_FIELDS = 5_000
+MAX_FIXED_MEMORY = 16 << 20
+MAX_PAYLOAD = 8 << 20
+MAX_DECODED = 128 << 20
+
+_LEAST = {"null": 0, "boolean": 1, "int": 1, "long": 1, "float": 4, "double": 8, "bytes": 1, "string": 1}
+_FIXED = {"null": 0, "boolean": 0, "int": 40, "long": 40, "float": 24, "double": 24, "bytes": 40, "string": 80}
+_RATIO = {"bytes": 1.0, "string": 5.0}  # one emoji makes every character of a string four bytes wide
+_LIST_ITEM, _DICT_ITEM, _CONTAINER = 9, 110, 64  # upper bounds for CPython, growth included
+
+
+class Refused(Exception):
+    """The schema is no Avro schema, or not a safe one. The text names the rule, with the type's or field's name."""
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Node:
+    """One type of a schema, names resolved. ``type`` is a primitive's name, or record, enum, fixed, array, map, union."""
+
+    type: str
+    name: str = ""
+    fields: tuple[tuple[str, Node], ...] = ()
+    items: Node | None = None
+    branches: tuple[Node, ...] = ()
+    symbols: tuple[str, ...] = ()
+    size: int = 0
+    depth: int = 1
+    least: int = 0
+    fixed: int = 0
+    ratio: float = 0.0
+
+    def __repr__(self) -> str:
+        return f"Node({self.type} {self.name})" if self.name else f"Node({self.type})"
+
+    @property
+    def payload_limit(self) -> int:
+        """Bytes of the largest payload that is decoded: at most 8 MiB, and 128 MiB once decoded."""
+        return min(MAX_PAYLOAD, int(MAX_DECODED / max(self.ratio, 1.0)))
+
+
+_PRIMITIVE_NODES = {
+    name: Node(name, least=_LEAST[name], fixed=_FIXED[name], ratio=_RATIO.get(name, 0.0)) for name in PRIMITIVES
+}
+
+
+def parse(raw: Any) -> Node:
+    """The tree of a self-contained schema (``raw`` is its JSON, decoded) whose top is a record.
+
+    :raises Refused: it is not Avro, or not safe to read with.
+    """
+    node = _Reader().read(raw, "", 1)
+    if node.type != "record":
+        raise Refused(f"its top level is {node.type}, where an event must be a record")
+    if node.fixed > MAX_FIXED_MEMORY:
+        raise Refused("its smallest value takes too much memory")
+    return node
+
+
+class _Reader:
+    def __init__(self) -> None:
+        self.named: dict[str, Node | None] = {}  # None while the type's own definition is being read
+        self.field_count = 0
+
+    def read(self, raw: Any, namespace: str, depth: int) -> Node:
+        if depth > MAX_DEPTH:
+            raise Refused(f"nested deeper than {MAX_DEPTH} levels")
+        if isinstance(raw, str):
+            node = _PRIMITIVE_NODES.get(raw) or self._reference(raw, namespace)
+        elif isinstance(raw, list):
+            node = self._union(raw, namespace, depth)
+        elif isinstance(raw, dict):
+            node = self._complex(raw, namespace, depth)
+        else:
+            raise Refused("no Avro schema: a type is neither a name, a list nor an object")
+        if depth + node.depth - 1 > MAX_DEPTH:
+            raise Refused(f"nested deeper than {MAX_DEPTH} levels")
+        return node
+
+    def _reference(self, name: str, namespace: str) -> Node:
+        full = name if "." in name or not namespace else f"{namespace}.{name}"
+        for candidate in (full, name):
+            if candidate in self.named:
+                node = self.named[candidate]
+                if node is None:
+                    raise Refused(f"recursive: {candidate} contains itself")
+                return node
+        raise Refused(f"no Avro schema: unknown type {full}")
+
+    def _complex(self, raw: Mapping[str, Any], namespace: str, depth: int) -> Node:
+        kind = raw.get("type")
+        if not isinstance(kind, str):
+            return self.read(kind, namespace, depth + 1)
+        if kind in ("record", "error"):
+            return self._record(raw, namespace, depth)
+        if kind == "enum":
+            return self._enum(raw, namespace)
+        if kind == "fixed":
+            return self._fixed(raw, namespace)
+        if kind in ("array", "map"):
+            return self._collection(kind, raw, namespace, depth)
+        return self.read(kind, namespace, depth + 1)
+
+    def _define(self, raw: Mapping[str, Any], namespace: str) -> tuple[str, str]:
+        name, space = raw.get("name"), raw.get("namespace", namespace)
+        if not isinstance(name, str) or not name or not isinstance(space, str):
+            raise Refused("no Avro schema: a named type has no name")
+        full = name if "." in name or not space else f"{space}.{name}"
+        if full in self.named or full in PRIMITIVES:
+            raise Refused(f"no Avro schema: {full} is defined twice")
+        self.named[full] = None
+        return full, full.rpartition(".")[0]
+
+    def _record(self, raw: Mapping[str, Any], namespace: str, depth: int) -> Node:
+        full, inner = self._define(raw, namespace)
+        stated = raw.get("fields")
+        if not isinstance(stated, list):
+            raise Refused(f"no Avro schema: record {full} has no list of fields")
+        self.field_count += len(stated)
+        if self.field_count > MAX_FIELDS:
+            raise Refused(f"more than {MAX_FIELDS} fields")
+        fields: dict[str, Node] = {}
+        for field in stated:
+            name = field.get("name") if isinstance(field, dict) else None
+            if not isinstance(name, str) or "type" not in field or name in fields:
+                raise Refused(f"no Avro schema: a field of {full} has no type, or no name of its own")
+            fields[name] = self.read(field["type"], inner, depth + 1)
+        nodes = fields.values()
+        node = Node(
+            "record",
+            full,
+            fields=tuple(fields.items()),
+            depth=1 + max((n.depth for n in nodes), default=0),
+            least=sum(n.least for n in nodes),
+            fixed=_CONTAINER + sum(_DICT_ITEM + n.fixed for n in nodes),
+            ratio=max((n.ratio for n in nodes), default=0.0),
+        )
+        self.named[full] = node
+        return node
+
+    def _enum(self, raw: Mapping[str, Any], namespace: str) -> Node:
+        full, _ = self._define(raw, namespace)
+        symbols = raw.get("symbols")
+        if not isinstance(symbols, list) or not symbols or not all(isinstance(s, str) for s in symbols):
+            raise Refused(f"no Avro schema: enum {full} has no symbols")
+        node = self.named[full] = Node("enum", full, symbols=tuple(symbols), least=1)
+        return node
+
+    def _fixed(self, raw: Mapping[str, Any], namespace: str) -> Node:
+        full, _ = self._define(raw, namespace)
+        size = raw.get("size")
+        if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= MAX_PAYLOAD:
+            raise Refused(f"fixed {full} has no size between 0 and {MAX_PAYLOAD}")
+        node = self.named[full] = Node("fixed", full, size=size, least=size, fixed=40, ratio=1.0)
+        return node
+
+    def _collection(self, kind: str, raw: Mapping[str, Any], namespace: str, depth: int) -> Node:
+        stated = raw.get("items" if kind == "array" else "values")
+        item = self.read(stated, namespace, depth + 1)
+        if kind == "array":
+            least, fixed, ratio = item.least, item.fixed + _LIST_ITEM, item.ratio
+            if not least:
+                raise Refused("an array's items take no bytes, so that a few bytes could state any number of them")
+        else:
+            key = _PRIMITIVE_NODES["string"]
+            least, fixed, ratio = 1 + item.least, item.fixed + key.fixed + _DICT_ITEM, max(item.ratio, key.ratio)
+        return Node(kind, items=item, depth=1 + item.depth, least=1, fixed=_CONTAINER, ratio=ratio + fixed / least)
+
+    def _union(self, raw: list[Any], namespace: str, depth: int) -> Node:
+        branches = tuple(self.read(branch, namespace, depth + 1) for branch in raw)
+        if not branches or any(branch.type == "union" for branch in branches):
+            raise Refused("no Avro schema: a union is empty, or holds a union")
+        return Node(
+            "union",
+            branches=branches,
+            depth=1 + max(b.depth for b in branches),
+            least=1 + min(b.least for b in branches),
+            fixed=max(b.fixed for b in branches),
+            ratio=max(b.ratio for b in branches),
+        )

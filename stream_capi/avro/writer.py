@@ -1,0 +1,169 @@
+"""A writer's schema, made ready once: read, checked and named (contract, section 4)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from stream_capi.avro.framing import SchemaKey
+from stream_capi.avro.hardening import PRIMITIVES, Node, Refused, parse
+from stream_capi.model import Code, Rejection
+
+_NAMED = ("record", "error", "enum", "fixed")
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class WriterSchema:
+    """The schema that wrote a record.
+
+    ``raw`` is its JSON, self-contained (references are put in where they are first used) and with its logical types;
+    ``parsed`` the same with names resolved; ``digest`` is equal for equal schemas, whatever key they came under.
+    """
+
+    key: SchemaKey
+    name: str
+    raw: Any
+    parsed: Node
+    digest: str
+
+    def __repr__(self) -> str:
+        return f"WriterSchema({self.name}, {self.key})"
+
+
+class RefusedSchema(NamedTuple):
+    """The schema is known and no event can be read with it: ``reason`` says which rule it breaks."""
+
+    reason: str
+
+    def rejection(self, key: SchemaKey) -> Rejection:
+        return Rejection(Code.DECODE_ERROR, f"{key} is refused: {self.reason}")
+
+
+def build(key: SchemaKey, text: str, references: Mapping[str, Any] | None = None) -> WriterSchema | RefusedSchema:
+    """Make ``text`` (a schema's JSON) ready; ``references`` holds the decoded schemas of names it doesn't define."""
+    try:
+        raw = json.loads(text)
+    except (ValueError, RecursionError):
+        return RefusedSchema("it is not JSON")
+    try:
+        if references:
+            raw = inline(raw, references)
+        node = parse(raw)
+    except RecursionError:
+        return RefusedSchema("nested too deep")
+    except Refused as refused:
+        return RefusedSchema(str(refused))
+    digest = hashlib.sha256(json.dumps(raw, sort_keys=True).encode()).hexdigest()
+    return WriterSchema(key, node.name, raw, node, digest)
+
+
+def unknown(key: SchemaKey, where: str) -> Rejection:
+    """The event's schema is not to be found in ``where``."""
+    return Rejection(Code.UNKNOWN_SCHEMA, f"{key} is not known to {where}")
+
+
+class Missing:
+    """Schemas that a source said it doesn't have, believed for a limited time and never more than a limited number.
+
+    ``clock`` gives seconds; corrupt records may state any of four billion ids.
+    """
+
+    SECONDS = 60.0
+    LIMIT = 10_000
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._until: dict[SchemaKey, tuple[float, Rejection]] = {}
+
+    def get(self, key: SchemaKey) -> Rejection | None:
+        until, rejection = self._until.get(key, (0.0, None))
+        if rejection is not None and self._clock() >= until:
+            del self._until[key]
+            return None
+        return rejection
+
+    def add(self, key: SchemaKey, rejection: Rejection) -> Rejection:
+        self._until.pop(key, None)
+        if len(self._until) >= self.LIMIT:
+            del self._until[next(iter(self._until))]
+        self._until[key] = self._clock() + self.SECONDS, rejection
+        return rejection
+
+
+def full_name(raw: Mapping[str, Any], namespace: str = "") -> str:
+    """The full name of a named type's definition; empty if it has none."""
+    name, space = raw.get("name"), raw.get("namespace", namespace)
+    if not isinstance(name, str) or not isinstance(space, str):
+        return ""
+    return name if "." in name or not space else f"{space}.{name}"
+
+
+def definitions(raw: Any, namespace: str = "") -> dict[str, Any]:
+    """Every named type that a schema defines, by full name, each with its namespace written out so that it can be moved."""
+    found: dict[str, Any] = {}
+    if isinstance(raw, list):
+        for part in raw:
+            found |= definitions(part, namespace)
+    elif isinstance(raw, dict):
+        if raw.get("type") in _NAMED and (full := full_name(raw, namespace)):
+            namespace = full.rpartition(".")[0]
+            found[full] = {**raw, "namespace": namespace}
+        for part in ("type", "items", "values"):
+            found |= definitions(raw.get(part), namespace)
+        fields = raw.get("fields")
+        for field in fields if isinstance(fields, list) else ():
+            found |= definitions(field.get("type") if isinstance(field, dict) else None, namespace)
+    return found
+
+
+def inline(raw: Any, references: Mapping[str, Any]) -> Any:
+    """``raw`` with each referenced name's definition put in where the name is first used."""
+    return _Inliner(references).visit(raw, "", moved=False)
+
+
+class _Inliner:
+    def __init__(self, references: Mapping[str, Any]) -> None:
+        self.references = references
+        self.defined: set[str] = set()
+
+    def visit(self, node: Any, namespace: str, *, moved: bool) -> Any:
+        """``moved``: the node comes from a reference, where what was put in before is met again and stays a name."""
+        if isinstance(node, list):
+            return [self.visit(branch, namespace, moved=moved) for branch in node]
+        if isinstance(node, str):
+            return self._name(node, namespace)
+        if not isinstance(node, dict):
+            return node
+        if node.get("type") in _NAMED:
+            full = full_name(node, namespace)
+            if moved and full in self.defined:
+                return full
+            self.defined.add(full)
+            return self._definition(node, full.rpartition(".")[0], moved=moved)
+        parts = [part for part in ("type", "items", "values") if part in node and node[part] not in ("array", "map")]
+        return node | {part: self.visit(node[part], namespace, moved=moved) for part in parts}
+
+    def _definition(self, node: dict[str, Any], namespace: str, *, moved: bool) -> Any:
+        fields = node.get("fields")
+        if not isinstance(fields, list):
+            return node
+        visited = [
+            field | {"type": self.visit(field.get("type"), namespace, moved=moved)}
+            if isinstance(field, dict)
+            else field
+            for field in fields
+        ]
+        return node | {"fields": visited}
+
+    def _name(self, name: str, namespace: str) -> Any:
+        if name in PRIMITIVES:
+            return name
+        for candidate in (f"{namespace}.{name}" if namespace and "." not in name else name, name):
+            if candidate in self.defined:
+                return name
+            if candidate in self.references:
+                return self.visit(self.references[candidate], "", moved=True)
+        return name

@@ -1,0 +1,96 @@
+"""What the pipeline tells: each state change as one log line, each chunk or batch as counters. Never one line per event."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import structlog
+
+from stream_capi.core.flow import Gate, GateState
+from stream_capi.model import Lane, TopicPartition
+from stream_capi.observe.metrics import Metrics
+from stream_capi.observe.status import what_to_do
+
+log = structlog.get_logger("stream_capi")
+
+
+class Telemetry:
+    """The pipeline's and the consumer's observer. Only ``kafka`` is called off the event loop, and only logs."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self.consumed = metrics.consumed
+        self.delivered = metrics.delivered
+        self.dead_lettered = metrics.dead_lettered
+        self.skipped = metrics.skipped
+        self.request = metrics.request
+        self.batch = metrics.batch
+        self._commits_fail = False
+
+    def commit(self, result: str) -> None:
+        """A commit of one partition ended; told when failures begin and end."""
+        self._metrics.commit(result)
+        failed = result not in ("ok", "fenced")
+        if failed != self._commits_fail:
+            self._commits_fail = failed
+            if failed:
+                log.warning("commits fail; they are repeated, and nothing is lost meanwhile", reason=result)
+            else:
+                log.info("commits succeed again")
+
+    def gate_changed(self, subject: str, gate: Gate) -> None:
+        """A pixel's or lane's gate opened or closed."""
+        if gate.state is GateState.HELD:
+            log.error("held", subject=subject, reason=gate.reason, action=what_to_do(gate.reason))
+        elif gate.state is GateState.BROKEN:
+            log.warning("endpoint fails; probing with backoff", subject=subject, reason=gate.reason)
+        elif gate.state is GateState.THROTTLED:
+            log.info("endpoint asks for a pause", subject=subject, reason=gate.reason)
+        else:
+            log.info("sending", subject=subject)
+
+    def partition_stopped(self, partition: TopicPartition, reason: str) -> None:
+        """A partition can't go on without a person."""
+        log.error(
+            "partition stopped",
+            topic=partition.topic,
+            partition=partition.partition,
+            reason=reason,
+            action=what_to_do(reason),
+        )
+
+    def registry(self, topic: str, schema: str, reason: str | None) -> None:
+        """Records wait for a schema (``reason``), or wait no more (None)."""
+        if reason is None:
+            log.info("schema known", topic=topic, schema=schema)
+        else:
+            log.warning("records wait for their schema", topic=topic, schema=schema, reason=reason)
+
+    def intake_held(self, topic: str, reason: str | None) -> None:
+        """Too many events of a topic are rejected for it to be theirs (``reason``), or no longer (None)."""
+        if reason is None:
+            log.info("dead letters are written again", topic=topic)
+        else:
+            log.error("held", topic=topic, reason=reason, action=what_to_do(reason))
+
+    def kafka(self, event: str, **details: object) -> None:
+        """Something happened on the consumer's thread."""
+        (log.info if event in ("assigned", "revoked") else log.warning)(event, **details)
+
+
+def summary(metrics: Metrics, delivered_before: int, seconds: float, held: Sequence[str]) -> int:
+    """One line on the last while; returns the count of delivered events so far, to be given the next time."""
+    delivered = sum(metrics.delivered_counts.values())
+    log.info(
+        "summary",
+        delivered=delivered,
+        per_second=round((delivered - delivered_before) / seconds, 1),
+        dead_lettered=sum(metrics.dead_letter_counts.values()),
+        held=list(held),
+    )
+    return delivered
+
+
+def lane_name(lane: Lane) -> str:
+    """A lane as people read it."""
+    return str(lane)

@@ -1,0 +1,83 @@
+"""Records, schemas and encoders for these tests; the encoder is fastavro's, so that the decoder has an oracle."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import fastavro
+
+from stream_capi.avro.decode import Decoder
+from stream_capi.avro.framing import FILE_KEY
+from stream_capi.avro.writer import WriterSchema, build
+
+SCHEMAS = Path(__file__).resolve().parents[2] / "schemas"
+LEAD: Any = json.loads((SCHEMAS / "lead.avsc").read_text())
+CANARY = "canary.person@example.com"
+
+
+@dataclass
+class FakeRecord:
+    payload: bytes | None
+    pairs: list[tuple[str, bytes | None]] | None = None
+
+    def topic(self) -> str | None:
+        return "leads"
+
+    def partition(self) -> int | None:
+        return 0
+
+    def offset(self) -> int | None:
+        return 0
+
+    def key(self) -> bytes | None:
+        return None
+
+    def value(self) -> bytes | None:
+        return self.payload
+
+    def headers(self) -> list[tuple[str, bytes | None]] | None:
+        return self.pairs
+
+    def timestamp(self) -> tuple[int, int]:
+        return (0, 0)
+
+
+def schema(raw: Any) -> WriterSchema:
+    built = build(FILE_KEY, json.dumps(raw))
+    assert isinstance(built, WriterSchema), built
+    return built
+
+
+def decoder(raw: Any) -> Decoder:
+    return Decoder(schema(raw))
+
+
+def record(*types: Any) -> dict[str, Any]:
+    """A record type with fields f0, f1 … of these types."""
+    return {"type": "record", "name": "R", "fields": [{"name": f"f{k}", "type": t} for k, t in enumerate(types)]}
+
+
+def encode(raw: Any, value: Any) -> bytes:
+    out = io.BytesIO()
+    fastavro.schemaless_writer(out, fastavro.parse_schema(raw), value)
+    return out.getvalue()
+
+
+def lead(**fields: Any) -> dict[str, Any]:
+    base = {f["name"]: None for f in LEAD["fields"]}
+    return base | {
+        "event_id": "e-1",
+        "event_time": 1741784485001,
+        "event_source_url": "https://shop.example/landing?aleid=" + "x" * 200,
+        "currency": "USD",
+        "value": 30.5,
+        "email": CANARY,
+        "client_ip_address": "172.59.8.172",
+        "client_user_agent": "Mozilla/5.0 " + "ü" * 70,
+        "esi": "app",
+        **fields,
+    }

@@ -1,0 +1,318 @@
+"""Against a small registry with Confluent's answers, under a path as Apicurio has it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from stream_capi.avro.framing import SchemaKey
+from stream_capi.avro.registry import MAX_REFERENCES
+from stream_capi.avro.schemas import RegistrySchemas, WriterSchema
+from stream_capi.avro.writer import Missing
+from stream_capi.errors import ConfigurationError, RegistryUnavailable
+from stream_capi.model import Code, Rejection
+from tests.avro.records import LEAD, record
+
+PATH = "/apis/ccompat/v7"
+GUID = "6c1a5ed8-5b1e-4f0e-9f5c-6d3f1a2b3c4d"
+SECRET = "canary-password"
+KEY = SchemaKey("id", 1)
+Answer = Callable[[], Awaitable[web.StreamResponse]]
+
+
+class FakeRegistry:
+    """Answers by path; what it doesn't have is a 404 with Confluent's code, as from a real one."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, Any] = {}
+        self.asked: Counter[str] = Counter()
+        self.authorization: set[str | None] = set()
+        self.before: Answer | None = None
+        self.url = ""
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        path = request.path.removeprefix(PATH)
+        self.asked[path] += 1
+        self.authorization.add(request.headers.get("Authorization"))
+        if self.before is not None:
+            return await self.before()
+        if path in self.answers:
+            return web.json_response(self.answers[path])
+        code = 40403 if path.startswith("/schemas") else 40401
+        return web.json_response({"error_code": code, "message": "not found"}, status=404)
+
+
+def answers(status: int, body: str = "{}") -> Answer:
+    async def answer() -> web.StreamResponse:
+        return web.Response(status=status, text=body, content_type="application/json", headers={"Location": "/"})
+
+    return answer
+
+
+@pytest.fixture
+async def registry() -> AsyncIterator[FakeRegistry]:
+    fake = FakeRegistry()
+    app = web.Application()
+    app.router.add_get(PATH + "/{rest:.*}", fake.handle)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    assert site._server is not None
+    fake.url = f"http://127.0.0.1:{runner.addresses[0][1]}{PATH}"
+    fake.answers["/schemas/ids/1"] = {"schema": json.dumps(LEAD)}
+    yield fake
+    await runner.cleanup()
+
+
+@pytest.fixture
+async def schemas(registry: FakeRegistry) -> AsyncIterator[RegistrySchemas]:
+    source = RegistrySchemas(registry.url, timeout=2)
+    yield source
+    await source.aclose()
+
+
+@pytest.mark.parametrize("slash", ["", "/"])
+async def test_a_path_in_the_url_is_kept_with_or_without_a_slash_behind_it(registry: FakeRegistry, slash: str) -> None:
+    source = RegistrySchemas(registry.url + slash)
+    found = await source.load(KEY)
+    assert isinstance(found, WriterSchema)
+    assert found.name == "stream_capi.Lead"
+    assert registry.asked == {"/schemas/ids/1": 1}
+    await source.aclose()
+
+
+async def test_a_thousand_records_ask_once_and_from_then_on_nobody_does(
+    registry: FakeRegistry, schemas: RegistrySchemas
+) -> None:
+    assert schemas.cached(KEY) is None
+    found = await asyncio.gather(*(schemas.load(KEY) for _ in range(1000)))
+    assert len({id(one) for one in found}) == 1
+    assert schemas.cached(KEY) is found[0]
+    assert await schemas.load(KEY) is found[0]
+    assert registry.asked.total() == 1
+
+
+async def test_one_waiter_that_is_cancelled_doesnt_take_the_answer_from_the_others(
+    registry: FakeRegistry, schemas: RegistrySchemas
+) -> None:
+    arrived, go = asyncio.Event(), asyncio.Event()
+
+    async def wait() -> web.StreamResponse:
+        arrived.set()
+        await go.wait()
+        return web.json_response(registry.answers["/schemas/ids/1"])
+
+    registry.before = wait
+    first, second = asyncio.create_task(schemas.load(KEY)), asyncio.create_task(schemas.load(KEY))
+    await arrived.wait()
+    first.cancel()
+    go.set()
+    assert isinstance(await second, WriterSchema)
+    assert first.cancelled()
+    assert registry.asked.total() == 1
+
+
+async def test_an_id_that_a_healthy_registry_doesnt_know_is_unknown_for_a_minute(registry: FakeRegistry) -> None:
+    now = [1000.0]
+    source = RegistrySchemas(registry.url, clock=lambda: now[0])
+    key = SchemaKey("id", 999)
+    answer = await source.load(key)
+    assert answer == Rejection(Code.UNKNOWN_SCHEMA, "schema id 999 is not known to the registry (schema id 999: 40403)")
+    assert source.cached(key) is answer
+    registry.answers["/schemas/ids/999"] = {"schema": json.dumps(LEAD)}
+    assert await source.load(key) is answer
+    now[0] += Missing.SECONDS
+    assert source.cached(key) is None
+    assert isinstance(await source.load(key), WriterSchema)
+    await source.aclose()
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "text"),
+    [
+        (500, '{"error_code": 50001, "message": "store"}', "status 500"),
+        (503, "{}", "status 503"),
+        (429, "{}", "status 429"),
+        (401, '{"error_code": 40101}', "status 401; check schema_registry.properties"),
+        (403, "{}", "status 403; check"),
+        (404, "not a registry", "status 404 without a registry's error code; check the path"),
+        (404, '{"error_code": 404, "message": "HTTP 404 Not Found"}', "check the path"),
+        (302, "", "status 302"),
+        (200, "<html>", "JSONDecodeError"),
+        (200, "", "AttributeError|TypeError"),
+        (200, "[]", "AttributeError|TypeError"),
+    ],
+)
+async def test_an_answer_that_says_nothing_about_the_schema_decides_nothing(
+    registry: FakeRegistry, schemas: RegistrySchemas, status: int, body: str, text: str
+) -> None:
+    registry.before = answers(status, body)
+    with pytest.raises(RegistryUnavailable, match=text):
+        await schemas.load(KEY)
+    assert schemas.cached(KEY) is None
+    assert registry.asked.total() == 1  # when to ask again is the caller's choice
+    registry.before = None
+    assert isinstance(await schemas.load(KEY), WriterSchema)
+
+
+async def test_a_registry_that_doesnt_answer_in_time_is_unavailable_though_it_drips(registry: FakeRegistry) -> None:
+    stop = asyncio.Event()
+
+    async def wait() -> web.StreamResponse:
+        await stop.wait()
+        return web.Response()
+
+    registry.before = wait
+    source = RegistrySchemas(registry.url, timeout=0.2)
+    with pytest.raises(RegistryUnavailable, match=r"no answer in 0\.2 s|ReadTimeout"):
+        await source.load(KEY)
+    stop.set()
+    await source.aclose()
+
+
+async def test_a_registry_that_isnt_there_is_unavailable_and_its_password_is_not_told() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    source = RegistrySchemas(f"http://user:{SECRET}@127.0.0.1:{port}")
+    with pytest.raises(RegistryUnavailable) as caught:
+        await source.load(KEY)
+    assert SECRET not in str(caught.value)
+    assert SECRET not in repr(caught.value)
+    await source.aclose()
+
+
+async def test_closing_ends_what_is_under_way(registry: FakeRegistry) -> None:
+    arrived = asyncio.Event()
+
+    async def wait() -> web.StreamResponse:
+        arrived.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    registry.before = wait
+    source = RegistrySchemas(registry.url, timeout=30)
+    waiting = asyncio.create_task(source.load(KEY))
+    await arrived.wait()
+    await source.aclose()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+
+
+async def test_a_guid_is_looked_up_as_one(registry: FakeRegistry, schemas: RegistrySchemas) -> None:
+    registry.answers[f"/schemas/guids/{GUID}"] = {"schema": json.dumps(LEAD), "id": 1, "guid": GUID}
+    found = await schemas.load(SchemaKey("guid", GUID))
+    assert isinstance(found, WriterSchema)
+    assert found.key == SchemaKey("guid", GUID)
+
+
+@pytest.mark.parametrize("kind", ["JSON", "PROTOBUF"])
+async def test_a_schema_of_another_kind_is_refused_for_good(
+    registry: FakeRegistry, schemas: RegistrySchemas, kind: str
+) -> None:
+    registry.answers["/schemas/ids/1"] = {"schema": "{}", "schemaType": kind}
+    answer = await schemas.load(KEY)
+    assert answer == Rejection(Code.DECODE_ERROR, f"schema id 1 is refused: its type is {kind}, not AVRO")
+    assert schemas.cached(KEY) is answer
+
+
+async def test_a_recursive_schema_is_refused(registry: FakeRegistry, schemas: RegistrySchemas) -> None:
+    raw = {"type": "record", "name": "L", "fields": [{"name": "next", "type": ["null", "L"]}]}
+    registry.answers["/schemas/ids/1"] = {"schema": json.dumps(raw)}
+    answer = await schemas.load(KEY)
+    assert isinstance(answer, Rejection)
+    assert (answer.code, "recursive" in answer.detail) == (Code.DECODE_ERROR, True)
+
+
+async def test_references_are_followed_through_references(registry: FakeRegistry, schemas: RegistrySchemas) -> None:
+    def reference(name: str) -> dict[str, Any]:
+        return {"name": name, "subject": f"s/{name}", "version": 3}
+
+    country = {"type": "enum", "name": "Country", "namespace": "geo", "symbols": ["DE"]}
+    address = {"type": "record", "name": "geo.Address", "fields": [{"name": "country", "type": "Country"}]}
+    registry.answers["/schemas/ids/1"] = {
+        "schema": json.dumps(record("geo.Address")),
+        "references": [reference("geo.Address")],
+    }
+    registry.answers["/subjects/s/geo.Address/versions/3"] = {
+        "schema": json.dumps(address), "references": [reference("geo.Country")], "subject": "s/geo.Address", "version": 3, "id": 5,
+    }  # fmt: skip
+    registry.answers["/subjects/s/geo.Country/versions/3"] = {
+        "schema": json.dumps(country), "references": [reference("geo.Address")], "subject": "s/geo.Country", "version": 3, "id": 6,
+    }  # fmt: skip
+    found = await schemas.load(KEY)
+    assert isinstance(found, WriterSchema), found
+    assert dict(dict(found.parsed.fields)["f0"].fields)["country"].name == "geo.Country"
+    assert registry.asked.total() == 3
+
+
+async def test_a_reference_that_is_gone_is_an_unknown_schema(registry: FakeRegistry, schemas: RegistrySchemas) -> None:
+    references = [{"name": "X", "subject": "x", "version": 1}]
+    registry.answers["/schemas/ids/1"] = {"schema": json.dumps(record("X")), "references": references}
+    answer = await schemas.load(KEY)
+    assert isinstance(answer, Rejection)
+    assert answer.code is Code.UNKNOWN_SCHEMA
+    assert "its reference x version 1: 40401" in answer.detail
+
+
+async def test_references_without_end_are_refused(registry: FakeRegistry, schemas: RegistrySchemas) -> None:
+    references = [{"name": "X", "subject": "x", "version": n} for n in range(1, MAX_REFERENCES + 2)]
+    registry.answers["/schemas/ids/1"] = {"schema": json.dumps(record("X")), "references": references}
+    for n in range(1, MAX_REFERENCES + 2):
+        registry.answers[f"/subjects/x/versions/{n}"] = {"schema": '"int"', "subject": "x", "version": n, "id": n + 9}
+    answer = await schemas.load(KEY)
+    assert isinstance(answer, Rejection)
+    assert answer.code is Code.DECODE_ERROR
+
+
+async def test_the_newest_schema_of_a_topic_is_asked_for_anew_each_time(
+    registry: FakeRegistry, schemas: RegistrySchemas
+) -> None:
+    path = "/subjects/leads-value/versions/latest"
+    registry.answers[path] = {"schema": json.dumps(LEAD), "id": 11, "version": 1, "subject": "leads-value"}
+    assert (await schemas.newest("leads")).key == SchemaKey("id", 11)
+    registry.answers[path] = {"schema": json.dumps(record("int")), "id": 12, "version": 2, "subject": "leads-value"}
+    newest = await schemas.newest("leads")
+    assert (newest.key, newest.name) == (SchemaKey("id", 12), "R")
+    with pytest.raises(ConfigurationError, match="no subject other-value"):
+        await schemas.newest("other")
+    registry.answers[path]["schema"] = '"int"'
+    with pytest.raises(ConfigurationError, match="newest schema of leads-value is refused: its top level is int"):
+        await schemas.newest("leads")
+
+
+async def test_properties_reach_the_client(registry: FakeRegistry) -> None:
+    source = RegistrySchemas(registry.url, {"basic.auth.user.info": "user:pass"})
+    assert isinstance(await source.load(KEY), WriterSchema)
+    assert registry.authorization == {"Basic dXNlcjpwYXNz"}
+    await source.aclose()
+
+
+@pytest.mark.parametrize(
+    ("url", "properties", "text"),
+    [
+        ("http://localhost", {"nonsuch": SECRET}, "Unrecognized properties: nonsuch"),
+        (f"ftp://user:{SECRET}@localhost", {}, "ValueError from its client; check url and properties"),
+        ("http://localhost", {"ssl.ca.location": "/nonsuch/ca.pem"}, "FileNotFoundError"),
+    ],
+)
+def test_what_the_client_refuses_is_a_fault_of_the_configuration(
+    url: str, properties: dict[str, Any], text: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=text) as caught:
+        RegistrySchemas(url, properties)
+    assert SECRET not in str(caught.value)
+
+
+async def test_a_key_that_no_registry_knows_of_is_unknown(schemas: RegistrySchemas) -> None:
+    answer = await schemas.load(SchemaKey("fingerprint", "00"))
+    assert isinstance(answer, Rejection)
+    assert answer.code is Code.UNKNOWN_SCHEMA

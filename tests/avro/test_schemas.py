@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stream_capi.avro.framing import FILE_KEY, Run, SchemaKey, frame
+from stream_capi.avro.schemas import FileSchema, FolderSchemas, SchemasByKind, WriterSchema
+from stream_capi.avro.writer import Missing, unknown
+from stream_capi.errors import ConfigurationError, RegistryUnavailable
+from stream_capi.model import Code, Rejection
+from tests.avro.records import LEAD, SCHEMAS, FakeRecord, encode, lead, record
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def write(folder: Path, **schemas: Any) -> Path:
+    for name, raw in schemas.items():
+        (folder / f"{name}.avsc").write_text(raw if isinstance(raw, str) else json.dumps(raw))
+    return folder
+
+
+async def test_a_schema_file_answers_for_itself_alone() -> None:
+    source = FileSchema(SCHEMAS / "lead.avsc")
+    assert source.cached(FILE_KEY) is source.schema
+    assert await source.load(FILE_KEY) is source.schema
+    assert await source.newest("leads") is source.schema
+    other = source.cached(SchemaKey("id", 1))
+    assert other == Rejection(Code.UNKNOWN_SCHEMA, "schema id 1 is not known to a schema file")
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [(None, "can't be read: No such file"), ("{", "not JSON"), ('"int"', "top level is int"), (b"\xff", "not UTF-8")],
+)
+def test_a_schema_file_that_is_of_no_use_is_a_fault_of_the_configuration(
+    tmp_path: Path, content: str | bytes | None, reason: str
+) -> None:
+    path = tmp_path / "x.avsc"
+    if content is not None:
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(ConfigurationError, match=reason) as caught:
+        FileSchema(path)
+    assert str(path) in caught.value.faults[0]
+
+
+def test_the_fingerprint_is_that_of_the_avro_specification(tmp_path: Path) -> None:
+    # Known answer of Avro's own test-suite (share/test/data/schema-tests.txt): a record foo with no fields.
+    write(tmp_path, foo={"type": "record", "name": "foo", "fields": [], "doc": "stripped by the canonical form"})
+    (key,) = FolderSchemas(tmp_path)._known
+    assert key == SchemaKey("fingerprint", (-4824392279771201922 & (2**64 - 1)).to_bytes(8, "little").hex())
+
+
+async def test_a_folder_answers_for_fingerprints_and_for_ids_in_file_names(tmp_path: Path) -> None:
+    page = json.loads((SCHEMAS / "page_view.avsc").read_text())
+    write(tmp_path, **{"lead": LEAD, "42": page, "common": {"type": "enum", "name": "Common", "symbols": ["a"]}})
+    source = FolderSchemas(tmp_path)
+    by_id = source.cached(SchemaKey("id", 42))
+    assert isinstance(by_id, WriterSchema)
+    assert (by_id.name, by_id.key) == ("stream_capi.PageView", SchemaKey("id", 42))
+    assert [s.name for s in source.schemas()] == ["stream_capi.Lead", "stream_capi.PageView"]
+    leads = [key for key in source._known if key.kind == "fingerprint" and source._known[key].name.endswith("Lead")]
+    value = b"\xc3\x01" + bytes.fromhex(str(leads[0].value)) + encode(LEAD, lead())
+    (run,) = frame("single_object", [FakeRecord(value)])
+    assert isinstance(run, Run)
+    assert source.cached(run.key) is source._known[leads[0]]
+
+
+async def test_files_of_a_folder_may_refer_to_each_other(tmp_path: Path) -> None:
+    write(tmp_path, z={"type": "enum", "name": "x.Kind", "symbols": ["a"]}, a=record(["null", "x.Kind"]))
+    (schema,) = FolderSchemas(tmp_path).schemas()
+    assert dict(schema.parsed.fields)["f0"].branches[1].name == "x.Kind"
+
+
+async def test_a_file_that_is_added_later_is_found_when_the_first_no_has_run_out(tmp_path: Path) -> None:
+    clock = Clock()
+    source = FolderSchemas(write(tmp_path, lead=LEAD), clock=clock)
+    key = SchemaKey("id", 7)
+    assert source.cached(key) is None
+    missing = await source.load(key)
+    assert isinstance(missing, Rejection)
+    assert missing.code is Code.UNKNOWN_SCHEMA
+    write(tmp_path, **{"7": record("int")})
+    assert source.cached(key) is missing
+    clock.now += Missing.SECONDS
+    assert source.cached(key) is None
+    assert isinstance(await source.load(key), WriterSchema)
+    assert isinstance(source.cached(key), WriterSchema)
+
+
+async def test_a_file_broken_while_running_decides_nothing_about_events(tmp_path: Path) -> None:
+    source = FolderSchemas(write(tmp_path, lead=LEAD))
+    write(tmp_path, broken="{")
+    with pytest.raises(RegistryUnavailable, match=r"broken\.avsc"):
+        await source.load(SchemaKey("id", 7))
+    assert len(source.schemas()) == 1
+
+
+def test_every_fault_of_a_folder_is_told_at_once(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="no folder with .avsc files"):
+        FolderSchemas(tmp_path / "none")
+    write(tmp_path, a="{", b=record({"type": "array", "items": "null"}), c=record("nonsuch"), d=LEAD)
+    with pytest.raises(ConfigurationError) as caught:
+        FolderSchemas(tmp_path)
+    assert [Path(fault.split(": ")[0]).name for fault in caught.value.faults] == ["a.avsc", "b.avsc", "c.avsc"]
+
+
+async def test_each_kind_of_key_goes_to_its_source(tmp_path: Path) -> None:
+    file = FileSchema(SCHEMAS / "lead.avsc")
+    both = SchemasByKind({"file": file, "id": FolderSchemas(write(tmp_path, **{"7": LEAD}))})
+    assert both.cached(FILE_KEY) is file.schema
+    assert isinstance(await both.load(SchemaKey("id", 7)), WriterSchema)
+    key = SchemaKey("guid", "x")
+    for answer in (both.cached(key), await both.load(key)):
+        assert isinstance(answer, Rejection)
+        assert answer.code is Code.UNKNOWN_SCHEMA
+    await both.aclose()
+
+
+def test_answers_of_no_are_forgotten_in_time_and_never_pile_up() -> None:
+    clock = Clock()
+    missing = Missing(clock)
+    for number in range(Missing.LIMIT + 5):
+        missing.add(SchemaKey("id", number), unknown(SchemaKey("id", number), "x"))
+    assert missing.get(SchemaKey("id", 4)) is None
+    assert missing.get(SchemaKey("id", 5)) is not None
+    assert len(missing._until) == Missing.LIMIT
+    clock.now += Missing.SECONDS - 1
+    assert missing.get(SchemaKey("id", 6)) is not None
+    clock.now += 1
+    assert missing.get(SchemaKey("id", 6)) is None
+
+
+def test_a_folder_is_read_without_a_running_loop(tmp_path: Path) -> None:
+    source = FolderSchemas(write(tmp_path, **{"7": LEAD}))
+    assert isinstance(asyncio.run(source.load(SchemaKey("id", 7))), WriterSchema)
