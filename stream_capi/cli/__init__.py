@@ -1,1 +1,53 @@
+"""The commands. Each has a file of its own: it parses, calls and prints; what it does is done elsewhere.
 
+Exit codes: 0 done; 1 check or ledger failed; 2 usage or configuration; 3 lost Kafka; 4 stopped at the shutdown deadline.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from stream_capi import __version__
+from stream_capi.cli import check, demo, mock_endpoint, produce_samples, run
+from stream_capi.errors import CheckFailed, ConfigurationError, KafkaLost, StreamCapiError
+
+app = typer.Typer(
+    name="stream-capi",
+    help="Bring lead and page-view events from Kafka to the AppLovin (Axon) Conversion API, with nothing lost.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,  # it would print the frames' locals, and with them personal data
+)
+app.command("demo")(demo.command)
+app.command("run")(run.command)
+app.command("check")(check.command)
+app.command("mock-endpoint")(mock_endpoint.command)
+app.command("produce-samples")(produce_samples.command)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(f"stream-capi {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print it.")] = False,
+) -> None: ...
+
+
+EXIT_CODES: dict[type[StreamCapiError], int] = {CheckFailed: 1, ConfigurationError: 2, KafkaLost: 3}
+
+
+def main() -> None:
+    """The console script. An error that is meant for a person ends in its text and its code, without a traceback."""
+    try:
+        app()
+    except StreamCapiError as error:
+        for line in str(error).splitlines():
+            print(f"stream-capi: {line}", file=sys.stderr)
+        sys.exit(next((code for kind, code in EXIT_CODES.items() if isinstance(error, kind)), 3))

@@ -1,0 +1,39 @@
+"""The settings (contract, section 3): one TOML file, the environment over it, every fault at once."""
+
+from stream_capi.config.keys import KeySource, Secret, resolve_pixel_id
+from stream_capi.config.load import load
+from stream_capi.config.settings import (
+    Batch,
+    DeadLetter,
+    Delivery,
+    Endpoint,
+    FieldRule,
+    Kafka,
+    Pixel,
+    SchemaRegistry,
+    Settings,
+    Shutdown,
+    Source,
+    ValueRule,
+    Where,
+)
+
+__all__ = [
+    "Batch",
+    "DeadLetter",
+    "Delivery",
+    "Endpoint",
+    "FieldRule",
+    "Kafka",
+    "KeySource",
+    "Pixel",
+    "SchemaRegistry",
+    "Secret",
+    "Settings",
+    "Shutdown",
+    "Source",
+    "ValueRule",
+    "Where",
+    "load",
+    "resolve_pixel_id",
+]
