@@ -1,7 +1,7 @@
 """The composition root: builds the parts from the settings, starts them in order and stops them in order.
 
-Start: admin server (so that the probes answer), endpoint client, dead letters, pipeline, consumer. Stop: intake rests, what is
-in flight is drained, the consumer commits and leaves, then the rest. Every wait of the stop has a deadline, and all of
+Start: admin server (so that the probes answer), endpoint client, dead letters, pipeline, consumer. Stop: intake rests, what
+is in flight is drained, the consumer commits and leaves, then the rest. Every wait of the stop has a deadline, and all of
 them together fit ``shutdown.drain_seconds``.
 """
 
@@ -28,8 +28,8 @@ from stream_capi.core.flow import Backoff
 from stream_capi.delivery import Clock, DeliveryRules
 from stream_capi.endpoint.client import EndpointClient
 from stream_capi.errors import ConfigurationError
-from stream_capi.events.transform import IDENTIFIER_FIELDS, Transform, compile_source
 from stream_capi.events.rules import rules_from
+from stream_capi.events.transform import IDENTIFIER_FIELDS, Transform, compile_source
 from stream_capi.kafka.admin import KafkaAdmin
 from stream_capi.kafka.consumer import ConsumerThread
 from stream_capi.kafka.deadletter import DeadLetterWriter

@@ -29,7 +29,7 @@ class Samples:
     """A stream of events that is the same for the same seed. ``bad_share`` of them lack what the API requires."""
 
     def __init__(self, seed: int = 1, bad_share: float = 0.01) -> None:
-        self._random = random.Random(seed)  # noqa: S311 -- samples, not secrets
+        self._random = random.Random(seed)
         self._bad_share = bad_share
         self._count = 0
 

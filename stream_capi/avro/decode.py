@@ -203,7 +203,7 @@ class _Writer:
         return name
 
     def _block(self, node: Node) -> list[str]:
-        assert node.items is not None
+        assert node.items is not None  # noqa: S101 -- blocks are of arrays and maps, which have items
         item = self.value(node.items, "v", "   ")
         if node.type == "array":
             start, least, store = "[]", node.items.least, ["   out.append(v)"]

@@ -5,7 +5,7 @@ bytes could take the process down: recursive ones, arrays whose items take no by
 already huge (a record of records of records … of nulls doubles with every level). For all others each node knows
 
 * ``least``: the fewest bytes that a value of it takes on the wire, and
-* ``fixed`` and ``ratio``: decoded, a value of *n* bytes takes at most ``fixed + ratio × n`` bytes of memory,
+* ``fixed`` and ``ratio``: decoded, a value of *n* bytes takes at most ``fixed + ratio * n`` bytes of memory,
 
 from which ``payload_limit`` follows. Logical types are read over here (a decimal stays bytes, a time an int): converting
 a 400 KB decimal takes 16 s, and what is never read need not be converted.

@@ -158,7 +158,7 @@ class RegistrySchemas:
             if status == 404 and isinstance(code, int) and 40400 < code < 40500:
                 raise _NotFound(f"{what}: {code}") from None
             raise RegistryUnavailable(f"asked for {what}: status {status}{_advice(status)}") from None
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:
             # The client lets through what its HTTP and JSON libraries raise, and what an odd answer trips over. None of
             # it says that a schema doesn't exist; texts are left out, as they may quote the url with its password.
             raise RegistryUnavailable(f"asked for {what}: {type(error).__name__}") from None

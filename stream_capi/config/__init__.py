@@ -7,7 +7,6 @@ from stream_capi.config.settings import (
     DeadLetter,
     Delivery,
     Endpoint,
-    FieldRule,
     Kafka,
     Pixel,
     SchemaRegistry,
@@ -17,6 +16,7 @@ from stream_capi.config.settings import (
     ValueRule,
     Where,
 )
+from stream_capi.config.values import FieldRule
 
 __all__ = [
     "Batch",

@@ -1,13 +1,19 @@
-"""API keys and pixel ids: read from the environment or a file, never shown, and read again when the file changes."""
+"""API keys and pixel ids: read from the environment or a file, never shown, and read again when the file changes.
+
+No message repeats a variable's or a file's name as it was written: it happens that the key itself is pasted there.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from pathlib import Path
+import stat
+from collections.abc import Iterator, Mapping
+from typing import NoReturn
 
 from stream_capi.config.settings import Pixel
 from stream_capi.errors import ConfigurationError
+
+_MAX_BYTES = 16_384
 
 
 class Secret:
@@ -31,6 +37,18 @@ class Secret:
     def __hash__(self) -> int:
         return hash(self._text)
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a secret is not written anywhere")
+
+
+class Unreadable(Exception):
+    """A key or an id that can't be read: the pixel's attribute that names it, and why."""
+
+    def __init__(self, attribute: str, why: str) -> None:
+        super().__init__(attribute, why)
+        self.attribute = attribute
+        self.why = why
+
 
 class KeySource:
     """A pixel's API key. A key in a file may be rotated while the program runs."""
@@ -39,62 +57,105 @@ class KeySource:
         """Read the key. Raises ConfigurationError where there is none."""
         self._pixel = pixel
         self._environ = environ
-        self._stamp = self._read_stamp()
-        self._secret = self._load()
+        try:
+            self._secret = read_key(pixel, environ)
+        except Unreadable as error:
+            raise _told(pixel, error) from None
 
     def read(self) -> Secret:
-        """The present key."""
+        """The present key. No I/O."""
         return self._secret
 
     def changed(self) -> bool:
-        """Look whether the file changed, and take the new key. A file that is gone or empty keeps the old key."""
-        stamp = self._read_stamp()
-        if stamp == self._stamp:
+        """Read the file again, and take a new key. A file that is gone or of no use keeps the old key.
+
+        The content is compared, not the file's times: a key is as long as the one before it, and on a file system
+        with coarse times a rotation soon after another would be missed.
+        """
+        if self._pixel.api_key_file is None:
             return False
         try:
-            secret = self._load()
-        except ConfigurationError:  # mid-rotation: looked at again the next time
+            secret = read_key(self._pixel, self._environ)
+        except Unreadable:  # in the midst of a rotation: looked at again the next time
             return False
-        self._stamp = stamp
         changed, self._secret = secret != self._secret, secret
         return changed
 
-    def _read_stamp(self) -> tuple[int, int, int] | None:
-        if self._pixel.api_key_file is None:
-            return None
-        try:
-            stat = os.stat(self._pixel.api_key_file)
-        except OSError:
-            return None
-        return stat.st_mtime_ns, stat.st_ino, stat.st_size
 
-    def _load(self) -> Secret:
-        where = f"pixels.{self._pixel.name}"
-        text = _read(where, "api_key", self._pixel.api_key_env, self._pixel.api_key_file, self._environ)
-        if any(ord(sign) < 33 or ord(sign) > 126 for sign in text):
-            raise ConfigurationError([f"{where}.api_key: holds a sign that no HTTP header may"])
-        return Secret(text)
+def read_key(pixel: Pixel, environ: Mapping[str, str]) -> Secret:
+    """The pixel's API key. Raises Unreadable."""
+    attribute, text = _read("api_key", pixel.api_key_env, pixel.api_key_file, environ)
+    if any(not "!" <= sign <= "~" for sign in text):
+        raise Unreadable(
+            attribute, 'must be the key alone, without "Bearer", spaces, control characters or signs beyond ASCII'
+        )
+    return Secret(text)
 
 
 def resolve_pixel_id(pixel: Pixel, environ: Mapping[str, str]) -> str:
     """The pixel's id (the Axon Event Key). Raises ConfigurationError where there is none."""
-    if pixel.pixel_id is not None:
-        return pixel.pixel_id
-    return _read(f"pixels.{pixel.name}", "pixel_id", pixel.pixel_id_env, pixel.pixel_id_file, environ)
-
-
-def _read(where: str, what: str, variable: str | None, file: str | None, environ: Mapping[str, str]) -> str:
-    if variable is not None:
-        text = environ.get(variable, "").strip()
-        if not text:
-            raise ConfigurationError(
-                [f"{where}.{what}_env: the environment has no {variable}; set it, or use {what}_file"]
-            )
-        return text
     try:
-        text = Path(file or "").read_text("utf-8").strip()
-    except (OSError, ValueError) as error:
-        raise ConfigurationError([f"{where}.{what}_file: {file} can't be read: {type(error).__name__}"]) from None
+        return read_pixel_id(pixel, environ)
+    except Unreadable as error:
+        raise _told(pixel, error) from None
+
+
+def read_pixel_id(pixel: Pixel, environ: Mapping[str, str]) -> str:
+    """The pixel's id. Raises Unreadable."""
+    attribute, text = "pixel_id", pixel.pixel_id or ""
     if not text:
-        raise ConfigurationError([f"{where}.{what}_file: {file} is empty"])
+        attribute, text = _read("pixel_id", pixel.pixel_id_env, pixel.pixel_id_file, environ)
+    if not text.isprintable() or " " in text:
+        raise Unreadable(attribute, "must be the id alone, without spaces or control characters")
     return text
+
+
+def unreadable(pixel: Pixel, environ: Mapping[str, str]) -> Iterator[Unreadable]:
+    """What of a pixel's key and id can't be read; nothing of what isn't named at all."""
+    if pixel.api_key_env or pixel.api_key_file:
+        try:
+            read_key(pixel, environ)
+        except Unreadable as error:
+            yield error
+    if pixel.pixel_id or pixel.pixel_id_env or pixel.pixel_id_file:
+        try:
+            read_pixel_id(pixel, environ)
+        except Unreadable as error:
+            yield error
+
+
+def _told(pixel: Pixel, error: Unreadable) -> ConfigurationError:
+    return ConfigurationError([f"pixels.{pixel.name}.{error.attribute}: {error.why}"])
+
+
+def _read(what: str, variable: str | None, file: str | None, environ: Mapping[str, str]) -> tuple[str, str]:
+    """The text, and the attribute that it came by."""
+    if variable is not None:
+        attribute, text = f"{what}_env", environ.get(variable, "").strip()
+        if not text:
+            raise Unreadable(attribute, "names a variable that the environment lacks or leaves empty; set it")
+        return attribute, text
+    attribute = f"{what}_file"
+    if file is None:
+        raise Unreadable(attribute, "is missing")
+    text = _text_of(attribute, file).strip()
+    if not text:
+        raise Unreadable(attribute, "names a file that is empty")
+    return attribute, text
+
+
+def _text_of(attribute: str, file: str) -> str:
+    try:
+        if not stat.S_ISREG(os.stat(file).st_mode):  # a pipe would block, and can't be read a second time
+            raise Unreadable(attribute, "names no regular file")
+        with open(file, "rb") as opened:
+            content = opened.read(_MAX_BYTES + 1)
+    except OSError as error:
+        why = error.strerror or type(error).__name__
+        raise Unreadable(attribute, f"names a file that can't be read: {why}") from None
+    if len(content) > _MAX_BYTES:
+        raise Unreadable(attribute, f"names a file of more than {_MAX_BYTES} bytes")
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError:
+        raise Unreadable(attribute, "names a file that is not UTF-8 text") from None

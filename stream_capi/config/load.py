@@ -2,225 +2,231 @@
 
 from __future__ import annotations
 
-import copy
-import json
 import os
+import re
 import tomllib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
-from stream_capi.config.keys import KeySource, resolve_pixel_id
-from stream_capi.config.rules import Fault, faults_of, nearest
-from stream_capi.config.settings import Pixel, Settings, Source
+from stream_capi.config.environment import DOTTED, INLINE_KEYS, overlay
+from stream_capi.config.keys import unreadable
+from stream_capi.config.rules import faults_of
+from stream_capi.config.settings import TARGETS, Settings
+from stream_capi.config.shape import Fault, Step, key_of, keys_of, meant, nearest, section_at, within
 from stream_capi.errors import ConfigurationError
 
-PREFIX = "STREAM_CAPI_"
-_PATHS = {"pixels": ("pixel_id_file", "api_key_file"), "sources": ("schema_file",), "endpoint": ("ca_file",)}
+_PATHS = {
+    "pixels": ("pixel_id_file", "api_key_file"),
+    "sources": ("schema_file", "schema_folder"),
+    "endpoint": ("ca_file",),
+}
 _INLINE_KEY = "a key doesn't belong in a file of settings; use api_key_env or api_key_file"
+_REQUIRED = {"pixels": "name", "sources": "topic"}  # what an entry can't do without
+_LISTS = tuple(_REQUIRED)
+_FREE = (*DOTTED, "events")  # tables whose entries are wrong one by one
+_HARMLESS = re.compile(r"[\w .-]{0,40}")
 
 
-def load(path: Path, environ: Mapping[str, str] | None = None) -> Settings:
-    """The settings of ``path`` with the environment's over them.
+def load(path: Path, environ: Mapping[str, str] | None = None, *, keys: bool = True) -> Settings:
+    """The settings of ``path`` with the environment's over them (contract, section 3).
 
-    Raises ConfigurationError with every fault: each says the file or the variable, the key and what to do. No value
-    of a key or a password is ever in it.
+    :param keys: whether the pixels' keys and ids must be readable now; a command that sends nothing does without.
+    :raises ConfigurationError: with every fault, each a line of the file or the variable, the key and what to do.
+        No value of a key, a password or a URL is ever in it.
     """
     environ = os.environ if environ is None else environ
     data = _read(path)
-    origins, faults = _override(data, environ)
+    _normalise(data)
+    origins, faults = overlay(data, environ)
+    _normalise(data)
     _resolve_paths(data, path.parent)
     faults += _inline_keys(data)
-    settings, wrong = _validated(data)
-    faults += wrong
+    names = _names(data)
+    settings, wrong = _validated(data, faults)
+    told = [fault.key for fault in faults] + wrong
     if settings is not None:
-        faults += list(faults_of(settings))
-        faults += list(_secrets(settings, environ))
+        concluded = [*faults_of(settings, names), *(_unreadable(settings, environ) if keys else ())]
+        faults += [fault for fault in concluded if not _follows(fault, told)]
     if faults or settings is None:
-        unique = dict.fromkeys(faults)
-        raise ConfigurationError([f"{origins.get(key, path)}: {key}: {what}" for key, what in unique])
+        raise ConfigurationError(list(dict.fromkeys(_line(fault, origins, path) for fault in faults)))
     return settings
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        text = path.read_bytes().decode("utf-8")
+        return tomllib.loads(path.read_bytes().decode("utf-8-sig"))
     except FileNotFoundError:
-        raise ConfigurationError([f"{path}: there is no such file; name the configuration with --config"]) from None
+        why = "there is no such file; name the configuration with --config"
     except IsADirectoryError:
-        raise ConfigurationError([f"{path}: is a folder, not a file"]) from None
+        why = "is a folder, not a file"
     except OSError as error:
-        raise ConfigurationError([f"{path}: can't be read: {error.strerror}"]) from None
+        why = f"can't be read: {error.strerror}"
     except UnicodeDecodeError:
-        raise ConfigurationError([f"{path}: is not UTF-8 text"]) from None
-    try:
-        return tomllib.loads(text)
+        why = "is not UTF-8 text"
     except tomllib.TOMLDecodeError as error:
-        raise ConfigurationError([f"{path}: is not TOML: {error}"]) from None
+        why = f"is not TOML: {error}"
+    except (ValueError, RecursionError):  # a number of thousands of digits, brackets without end
+        why = "is not TOML that can be read"
+    raise ConfigurationError([f"{path}: {why}"])
 
 
-def _override(data: dict[str, Any], environ: Mapping[str, str]) -> tuple[dict[str, str], list[Fault]]:
-    """Put the environment's values over the file's. Returns which key came from which variable."""
-    origins: dict[str, str] = {}
-    faults: list[Fault] = []
-    named = {pixel.get(key) for pixel in _tables(data, "pixels") for key in ("api_key_env", "pixel_id_env")}
-    for variable in sorted(environ):
-        if not variable.startswith(PREFIX) or variable in named:
-            continue
-        steps = variable.removeprefix(PREFIX).lower().split("__")
-        key = steps[0] + "".join(f"[{step}]" if step.isdigit() else f".{step}" for step in steps[1:])
-        origins[key] = variable
-        if steps[0] not in Settings.model_fields:
-            known = [f"{PREFIX}{name.upper()}" for name in Settings.model_fields]
-            faults.append((key, f"is not a setting{nearest(variable, known)}"))
-        elif len(steps) == 1 or not _put(data, steps, _value(steps, environ[variable])):
-            faults.append((key, f"names no key; write {PREFIX}SECTION__KEY, with __0__ for the first of a list"))
-    return origins, faults
+def _normalise(data: dict[str, Any]) -> None:
+    """Bring the ways to write the same thing to one: a key with dots but no quotes makes nested tables in TOML."""
+    for name in _LISTS:
+        if isinstance(data.get(name), dict):
+            data[name] = [data[name]]
+    for section in data.values():
+        for table in section if isinstance(section, list) else [section]:
+            for name in DOTTED if isinstance(table, dict) else ():
+                if isinstance(table.get(name), dict):
+                    table[name] = dict(_flat(table[name]))
 
 
-def _value(steps: Sequence[str], text: str) -> Any:
-    """A variable's value by what its key takes: a text as it stands, everything else as JSON where that reads."""
-    model: Any = {"pixels": Pixel, "sources": Source}.get(steps[0]) or _section(steps[0])
-    field = model.model_fields.get(steps[-1])
-    if field is not None and (
-        field.annotation is str or str in get_args(field.annotation) or _is_text(field.annotation)
-    ):
-        return text
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
-
-
-def _is_text(annotation: Any) -> bool:
-    return all(isinstance(choice, str) for choice in get_args(annotation)) and bool(get_args(annotation))
-
-
-def _section(name: str) -> Any:
-    annotation = Settings.model_fields[name].annotation
-    choices = [choice for choice in (annotation, *get_args(annotation)) if isinstance(choice, type)]
-    return next(choice for choice in choices if issubclass(choice, BaseModel))
-
-
-def _put(data: dict[str, Any], steps: Sequence[str], value: Any) -> bool:
-    place: Any = data
-    for step, following in pairwise(steps):
-        empty: Any = [] if following.isdigit() else {}
-        if isinstance(place, list):
-            at = int(step) if step.isdigit() else -1
-            if not 0 <= at <= len(place):
-                return False
-            if at == len(place):
-                place.append(empty)
-            place = place[at]
-        elif isinstance(place, dict):
-            place = place.setdefault(step, empty)
+def _flat(table: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in table.items():
+        rule = before + key in TARGETS or (isinstance(value, dict) and not {"path", "const", "unit"}.isdisjoint(value))
+        if isinstance(value, dict) and value and not rule:
+            yield from _flat(value, f"{before}{key}.")
         else:
-            return False
-    if not isinstance(place, dict):
-        return False
-    place[steps[-1]] = value
-    return True
+            yield before + key, value
 
 
-def _tables(data: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
+def _tables(data: Mapping[str, Any], name: str) -> Iterator[tuple[int, dict[str, Any]]]:
     given = data.get(name)
-    tables = given if isinstance(given, list) else [given]
-    return [table for table in tables if isinstance(table, dict)]
+    for at, table in enumerate(given if isinstance(given, list) else [given]):
+        if isinstance(table, dict):
+            yield at, table
 
 
 def _resolve_paths(data: Mapping[str, Any], folder: Path) -> None:
     """Paths are meant from the file they stand in, wherever the program is started."""
-    for section, keys in _PATHS.items():
-        for table in _tables(data, section):
-            for key in keys:
-                if isinstance(table.get(key), str) and table[key]:
-                    table[key] = str(folder / table[key])
+    for section, names in _PATHS.items():
+        for _, table in _tables(data, section):
+            for name in names:
+                if isinstance(table.get(name), str) and table[name]:
+                    table[name] = str(folder / table[name])
 
 
 def _inline_keys(data: Mapping[str, Any]) -> list[Fault]:
+    """Tell keys that were written into the file, and forget them."""
     faults = []
-    for at, pixel in enumerate(_tables(data, "pixels")):
-        for name in [name for name in pixel if name in ("api_key", "key", "token", "api_token")]:
-            faults.append((f"pixels[{at}].{name}", _INLINE_KEY))
+    for at, pixel in _tables(data, "pixels"):
+        for name in [name for name in pixel if name in INLINE_KEYS]:
+            faults.append(Fault(f"pixels[{at}].{name}", _INLINE_KEY))
             del pixel[name]
     return faults
 
 
-def _validated(data: dict[str, Any]) -> tuple[Settings | None, list[Fault]]:
-    """The settings and the faults of single values.
+def _names(data: Mapping[str, Any]) -> list[str] | None:
+    """The pixels' names as they are written, right or wrong; None where not all of them have one."""
+    given = data.get("pixels", [])
+    names = [pixel["name"] for _, pixel in _tables(data, "pixels") if isinstance(pixel.get("name"), str)]
+    return names if isinstance(given, list) and len(names) == len(given) else None
 
-    A wrong value is told and taken out, so that the rules over several values can still be asked about the rest.
+
+def _validated(data: dict[str, Any], faults: list[Fault]) -> tuple[Settings | None, list[str]]:
+    """The settings without what is wrong in them, so that the rules over several values still speak of the rest.
+
+    The faults of single values are added to ``faults``; the keys that they may have been meant for are returned.
     """
-    faults: list[Fault] = []
-    rest = copy.deepcopy(data)
-    for _ in range(5):
+    wrong: list[str] = []
+    for attempt in range(3):
         try:
-            return Settings.model_validate(rest), faults
+            return Settings.model_validate(data), wrong
         except ValidationError as error:
-            faults += [fault for fault in _explained(error) if fault not in faults]
-            for wrong in error.errors(include_url=False, include_input=False):
-                _take_out(rest, wrong["loc"], wrong["type"] == "missing")
-    return None, faults
+            for detail in error.errors(include_url=False):
+                fault, probably = _explained(detail)
+                wrong += [probably, _taken_out(data, detail["loc"])]
+                if attempt == 0:  # what is wrong later is what was taken out
+                    faults.append(fault)
+    return None, wrong
 
 
-def _take_out(data: dict[str, Any], loc: Sequence[Any], missing: bool) -> None:
-    if missing and len(loc) == 3 and loc[2] in ("name", "topic"):
-        data[loc[0]][loc[1]][loc[2]] = f"unnamed-{loc[1]}"
-        return
-    path = list(loc[:-1] if missing else loc)
-    if len(loc) == 1 and loc[0] in ("pixels", "sources"):  # its entries were wrong, and are told on their own
-        return
-    place: Any = data
-    while len(path) > 1 and isinstance(place, dict | list):
-        step = path.pop(0)
-        known = step in place if isinstance(place, dict) else isinstance(step, int) and step < len(place)
-        if not known or not isinstance(place[step], dict | list):
-            path = [step]
-            break
-        place = place[step]
-    if isinstance(place, dict):
-        place.pop(path[0], None)
+def _explained(error: Any) -> tuple[Fault, str]:
+    """The fault, and the known key that an unknown one was probably meant for."""
+    loc: tuple[Step, ...] = error["loc"]
+    key = key_of(loc)
+    if error["type"] != "extra_forbidden":
+        return Fault(key, _said(error)), key
+    name, known = str(loc[-1]), keys_of(section_at(loc[:-1]) or Settings)
+    probably = key_of([*loc[:-1], nearest(name, known)])
+    elsewhere = [section for section in Settings.model_fields if name in keys_of(section_at([section]) or Settings)]
+    if not nearest(name, known) and elsewhere:
+        return Fault(key, f"unknown key; it belongs in [{elsewhere[0]}]"), key
+    return Fault(key, f"unknown key{meant(name, known)}"), probably
 
 
-def _explained(error: ValidationError) -> Iterator[Fault]:
-    for fault in error.errors(include_url=False, include_input=False):
-        loc = [step for step in fault["loc"] if step not in ("function-before", "bool", "int", "float", "str")]
-        key = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in loc).removeprefix(".")
-        if fault["type"] == "extra_forbidden":
-            yield key, f"unknown key{nearest(str(loc[-1]), _known(loc))}"
-        elif fault["type"] == "missing":
-            yield key, "is missing"
-        elif fault["type"] == "too_short" and len(loc) == 1:
-            if len(error.errors()) == 1 or fault["ctx"]["actual_length"] == 0:
-                yield key, f"needs at least one entry: write [[{key}]]"
+def _said(error: Any) -> str:
+    kind, context = error["type"], error.get("ctx", {})
+    if kind == "literal_error":
+        choices = ", ".join(re.findall(r"'([^']*)'", context["expected"]))
+        given = error["input"]
+        # A key is easily pasted where the form of its header is asked for, so that one is not repeated.
+        shown = isinstance(given, str) and _HARMLESS.fullmatch(given) and error["loc"][-1] != "authorization"
+        return f'"{given}" is not one of {choices}' if shown else f"must be one of {choices}"
+    texts = {
+        "missing": "is missing",
+        "greater_than": "must be above {gt:g}",
+        "greater_than_equal": "must be at least {ge:g}",
+        "less_than_equal": "must be at most {le:g}",
+        "finite_number": "must be a finite number",
+        "string_type": "must be a text",
+        "int_type": "must be a whole number",
+        "int_from_float": "must be a whole number",
+        "float_type": "must be a number",
+        "bool_type": "must be true or false",
+        "dict_type": "must be a table",
+        "model_type": "must be a table",
+        "model_attributes_type": "must be a table",
+        "tuple_type": "must be a list",
+    }
+    if kind == "tuple_type" and error["loc"][0] in _LISTS and len(error["loc"]) == 1:
+        return f"must be a list of tables: write [[{error['loc'][0]}]]"
+    if kind == "value_error":
+        return str(context["error"])
+    return texts[kind].format(**context) if kind in texts else f"is of no use: {kind.replace('_', ' ')}"
+
+
+def _taken_out(data: dict[str, Any], loc: Sequence[Step]) -> str:
+    """Take the wrong value out, with the smallest part that has a default. Returns the key of what was taken."""
+    at = 2 if loc[0] in _LISTS else 1
+    if len(loc) <= at:  # no table where one should be
+        if len(loc) == 2:
+            data[str(loc[0])][loc[1]] = {_REQUIRED[str(loc[0])]: f"unnamed-{loc[1]}"}
         else:
-            yield key, fault["msg"].removeprefix("Value error, ").replace("Input should", "should")
+            data.pop(str(loc[0]), None)
+        return key_of(loc)
+    place = data[str(loc[0])]
+    if at == 2:
+        place = place[loc[1]]
+    if loc[at] in _FREE and len(loc) > at + 1:
+        place, at = place[loc[at]], at + 1
+    place.pop(loc[at], None)
+    if loc[at] == _REQUIRED.get(str(loc[0])):
+        place[loc[at]] = f"unnamed-{loc[1]}"
+    return key_of(loc[: at + 1])
 
 
-def _known(loc: Sequence[Any]) -> list[str]:
-    """The keys that the table of an unknown key takes."""
-    if len(loc) == 1:
-        return list(Settings.model_fields)
-    model: Any = {"pixels": Pixel, "sources": Source}.get(str(loc[0])) or _section(str(loc[0]))
-    return list(model.model_fields)
+def _follows(fault: Fault, told: Iterable[str]) -> bool:
+    """Whether a fault is only the consequence of one that was told."""
+    of = fault.of or (fault.key,)
+    if fault.key.startswith("pixels") and any(f"{fault.key}.{name}" in told for name in INLINE_KEYS):
+        return any(key.endswith(".api_key_env") for key in of)
+    return any(key and (within(key, other) or within(other, key)) for key in told for other in of)
 
 
-def _secrets(settings: Settings, environ: Mapping[str, str]) -> Iterator[Fault]:
-    """Keys and ids that can't be read are faults of the settings, told with the others."""
-    for pixel in settings.pixels:
-        readers: list[Callable[[Pixel, Mapping[str, str]], object]] = []
-        if pixel.api_key_env or pixel.api_key_file:
-            readers.append(KeySource)
-        if pixel.pixel_id_env or pixel.pixel_id_file:
-            readers.append(resolve_pixel_id)
-        for reader in readers:
-            try:
-                reader(pixel, environ)
-            except ConfigurationError as error:
-                for line in error.faults:
-                    key, _, what = line.partition(": ")
-                    yield key, what
+def _unreadable(settings: Settings, environ: Mapping[str, str]) -> Iterator[Fault]:
+    for at, pixel in enumerate(settings.pixels):
+        for error in unreadable(pixel, environ):
+            yield Fault(f"pixels[{at}].{error.attribute}", error.why)
+
+
+def _line(fault: Fault, origins: Mapping[str, str], path: Path) -> str:
+    if fault.variable:
+        return f"{fault.variable}: {fault.what}"
+    inside = [key for key in origins if within(fault.key, key)]
+    origin = origins[max(inside, key=len)] if inside else path
+    return f"{origin}: {fault.key}: {fault.what}"

@@ -1,37 +1,42 @@
-"""What the settings must be together. Each rule yields faults as (key, what is wrong and what to do)."""
+"""What the settings must be together. Each rule yields the faults that it finds; none of them stops another."""
 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator, Mapping
-from difflib import get_close_matches
-from pathlib import Path
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from stream_capi.config.settings import TARGETS, Kafka, Pixel, Settings, Source
+from stream_capi.config.shape import Fault, key_of, meant
+from stream_capi.config.values import FieldRule
 
-Fault = tuple[str, str]
-
+_COMMITTED = "an offset is committed only when its event has a terminal outcome"
 _MEMORY = "it is sized from delivery.max_buffered_bytes, so that memory stays bounded"
+_ACKNOWLEDGED = "a dead letter counts only when all replicas have it, once"
 OWNED_PROPERTIES: Mapping[str, str] = {
-    "enable.auto.commit": "an offset is committed only when its event has a terminal outcome",
-    "enable.auto.offset.store": "an offset is committed only when its event has a terminal outcome",
+    "enable.auto.commit": _COMMITTED,
+    "enable.auto.offset.store": _COMMITTED,
+    "auto.commit.enable": _COMMITTED,
     "auto.commit.interval.ms": "set kafka.commit_interval_ms",
     "auto.offset.reset": "set kafka.start; an offset out of range must stop the partition, not skip events",
     "bootstrap.servers": "set kafka.bootstrap_servers",
     "metadata.broker.list": "set kafka.bootstrap_servers",
     "group.id": "set kafka.group_id",
-    "enable.partition.eof": "the program doesn't use it",
+    "enable.partition.eof": "the end of a partition is no event",
     "queued.max.messages.kbytes": _MEMORY,
     "queued.min.messages": _MEMORY,
     "allow.auto.create.topics": "a topic that is missing is a fault to be told, not a topic to be made",
     "transactional.id": "dead letters are written idempotently, without transactions",
-    "enable.idempotence": "dead letters are always written idempotently",
-    "acks": "dead letters always wait for all replicas",
-    "request.required.acks": "dead letters always wait for all replicas",
-    "plugin.library.paths": "the program loads no code that the configuration names",
+    "enable.idempotence": _ACKNOWLEDGED,
+    "acks": _ACKNOWLEDGED,
+    "request.required.acks": _ACKNOWLEDGED,
+    "plugin.library.paths": "the program loads no code that its settings name",
+    "default.topic.config": "write its properties beside the others",
 }
+_CALLBACKS = ("on_commit", "on_delivery", "logger")
+# librdkafka refuses to make a consumer with these, since the broker decides them (KIP-848).
 _KIP_848_REFUSES = (
     "partition.assignment.strategy",
     "session.timeout.ms",
@@ -41,131 +46,219 @@ _KIP_848_REFUSES = (
 _LOCAL_SUFFIXES = (".internal", ".local", ".svc", ".localhost", ".test")
 
 
-def faults_of(settings: Settings) -> Iterator[Fault]:
-    """Every fault of a file whose single values are right."""
+def faults_of(settings: Settings, names: Sequence[str] | None) -> Iterator[Fault]:
+    """Every fault of settings whose single values are right.
+
+    ``names`` are those that the pixels bear in the file, wrong ones too, or None where it is unknown.
+    """
     yield from _kafka(settings.kafka)
-    yield from _endpoint(settings)
+    yield from _urls(settings)
+    yield from _sizes(settings)
+    for section in ("pixels", "sources"):
+        if not getattr(settings, section):
+            yield Fault(section, f"is missing: write at least one [[{section}]]")
     for at, pixel in enumerate(settings.pixels):
         yield from _pixel(f"pixels[{at}]", pixel)
     yield from _twice("pixels", "name", [pixel.name for pixel in settings.pixels])
     yield from _twice("sources", "topic", [source.topic for source in settings.sources])
     for at, source in enumerate(settings.sources):
-        yield from _source(f"sources[{at}]", source, settings)
-
-
-def nearest(name: str, known: Any) -> str:
-    """A hint at the nearest known name, or nothing."""
-    close = get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f'; did you mean "{close[0]}"?' if close else ""
+        key = f"sources[{at}]"
+        yield from _routing(key, source, settings, names)
+        yield from _schema(key, source, settings)
+        yield from _fields(key, source)
+        yield from _lead_value(key, source)
 
 
 def _kafka(kafka: Kafka) -> Iterator[Fault]:
+    kip_848 = str(kafka.properties.get("group.protocol", "")).lower() == "consumer"
     for name in kafka.properties:
-        key = f'kafka.properties."{name}"'
+        key = key_of(["kafka", "properties", name])
         if name in OWNED_PROPERTIES:
-            yield key, f"is the program's own: {OWNED_PROPERTIES[name]}"
-        elif name.endswith("_cb"):
-            yield key, "is a callback, which a file can't give"
-        elif kafka.properties.get("group.protocol") == "consumer" and name in _KIP_848_REFUSES:
-            yield key, 'is an error with group.protocol = "consumer": the broker decides it there; leave it out'
+            yield Fault(key, f"is the program's own: {OWNED_PROPERTIES[name]}")
+        elif name.endswith("_cb") or name in _CALLBACKS:
+            yield Fault(key, "is a callback of the program's own, which a file can't give")
+        elif kip_848 and name in _KIP_848_REFUSES:
+            yield Fault(key, 'is refused with group.protocol = "consumer": the broker decides it there; leave it out')
 
 
-def _endpoint(settings: Settings) -> Iterator[Fault]:
-    url = settings.endpoint.url
+def _urls(settings: Settings) -> Iterator[Fault]:
+    endpoint, registry = settings.endpoint, settings.schema_registry
+    parts, why = _split(endpoint.url)
+    if parts is None:
+        yield Fault("endpoint.url", why)
+    elif parts.username is not None or parts.query or parts.fragment:
+        yield Fault(
+            "endpoint.url", "must hold no user, query or fragment; the pixel's id and key are added to each request"
+        )
+    elif parts.scheme == "http" and not _is_local(parts.hostname or ""):
+        yield Fault(
+            "endpoint.url", "is plain http to another host: the key and the events would travel in clear; use https"
+        )
+    if endpoint.proxy and (fault := _split(endpoint.proxy)[1]):
+        yield Fault("endpoint.proxy", fault)
+    if endpoint.ca_file and not os.path.isfile(endpoint.ca_file):
+        yield Fault("endpoint.ca_file", "names a file that is not there")
+    if registry is None:
+        return
+    for url in registry.url.split(","):
+        parts, why = _split(url)
+        if parts is None:
+            yield Fault("schema_registry.url", why)
+        elif parts.username is not None:
+            yield Fault("schema_registry.url", 'must hold no user or password; set properties."basic.auth.user.info"')
+    if "url" in registry.properties:
+        yield Fault("schema_registry.properties.url", "set schema_registry.url")
+
+
+def _split(url: str) -> tuple[SplitResult | None, str]:
+    """The parts of an absolute http(s) URL, or what is wrong with it."""
     try:
         parts = urlsplit(url)
-        host, _ = parts.hostname or "", parts.port
+        sound = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
-        yield "endpoint.url", "is not a URL"
-        return
-    if parts.scheme not in ("http", "https") or not host:
-        yield "endpoint.url", "must be an absolute http or https URL"
-    elif parts.username or parts.password:
-        yield "endpoint.url", "must hold no user or password; the key goes into the Authorization header"
-    elif parts.scheme == "http" and not _is_local(host):
-        yield (
-            "endpoint.url",
-            "is plain http to another network: the key and the events would travel in clear; use https",
-        )
-    delivery = settings.delivery
-    if delivery.backoff_initial_ms > delivery.backoff_max_ms:
-        yield "delivery.backoff_initial_ms", "is larger than delivery.backoff_max_ms"
-    if delivery.max_buffered_bytes < 2 * settings.batch.max_bytes:
-        yield "delivery.max_buffered_bytes", "must be at least twice batch.max_bytes, or no batch could fill"
+        sound = False
+    if not sound or any(sign.isspace() for sign in url):
+        return None, "must be an absolute http or https URL"
+    return parts, ""
 
 
 def _is_local(host: str) -> bool:
+    host = host.rstrip(".")
     try:
-        address = ipaddress.ip_address(host)
+        return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return "." not in host or host.endswith(_LOCAL_SUFFIXES)
-    return address.is_loopback or address.is_private
+
+
+def _sizes(settings: Settings) -> Iterator[Fault]:
+    delivery, batch = settings.delivery, settings.batch
+    if delivery.backoff_initial_ms > delivery.backoff_max_ms:
+        of = ("delivery.backoff_initial_ms", "delivery.backoff_max_ms")
+        yield Fault(of[0], "is larger than delivery.backoff_max_ms", of)
+    if delivery.max_buffered_bytes < 2 * batch.max_bytes:
+        of = ("delivery.max_buffered_bytes", "batch.max_bytes")
+        yield Fault(of[0], "must be at least twice batch.max_bytes, or no batch could fill", of)
 
 
 def _pixel(key: str, pixel: Pixel) -> Iterator[Fault]:
-    ids = [name for name in ("pixel_id", "pixel_id_env", "pixel_id_file") if getattr(pixel, name)]
-    if len(ids) != 1:
-        yield key, f"must have exactly one of pixel_id, pixel_id_env and pixel_id_file; it has {_listed(ids)}"
-    keys = [name for name in ("api_key_env", "api_key_file") if getattr(pixel, name)]
-    if len(keys) != 1:
-        yield key, f"must have exactly one of api_key_env and api_key_file; it has {_listed(keys)}"
+    ids, keys = ("pixel_id", "pixel_id_env", "pixel_id_file"), ("api_key_env", "api_key_file")
+    yield from _exactly_one(key, pixel, ids)
+    yield from _exactly_one(key, pixel, keys)
 
 
-def _listed(names: list[str]) -> str:
-    return " and ".join(names) or "none"
+def _exactly_one(key: str, table: Pixel | Source, names: Sequence[str]) -> Iterator[Fault]:
+    given = [name for name in names if getattr(table, name) is not None]
+    if len(given) != 1:
+        choice = f"{', '.join(names[:-1])} and {names[-1]}"
+        has = " and ".join(given) or "none"
+        yield Fault(key, f"must have exactly one of {choice}; it has {has}", tuple(f"{key}.{name}" for name in names))
 
 
-def _twice(section: str, key: str, names: list[str]) -> Iterator[Fault]:
-    for at, name in enumerate(names):
-        if name in names[:at]:
-            yield f"{section}[{at}].{key}", f'"{name}" is there already, as {section}[{names.index(name)}]'
+def _twice(section: str, name: str, values: Sequence[str]) -> Iterator[Fault]:
+    for at, value in enumerate(values):
+        first = values.index(value)
+        if first < at:
+            of = (f"{section}[{first}].{name}", f"{section}[{at}].{name}")
+            yield Fault(of[1], f'"{value}" is there already, as {section}[{first}]', of)
 
 
-def _source(key: str, source: Source, settings: Settings) -> Iterator[Fault]:
-    if (source.pixel is None) == (source.pixel_field is None):
-        yield key, "must have exactly one of pixel and pixel_field"
-    names = [pixel.name for pixel in settings.pixels]
-    if source.pixel is not None and source.pixel not in names:
-        yield f"{key}.pixel", f'"{source.pixel}" is not a pixel of this file{nearest(source.pixel, names)}'
-    if (source.event is None) == (source.event_field is None):
-        yield key, "must have exactly one of event and event_field"
+def _routing(key: str, source: Source, settings: Settings, names: Sequence[str] | None) -> Iterator[Fault]:
+    yield from _exactly_one(key, source, ("pixel", "pixel_field"))
+    yield from _exactly_one(key, source, ("event", "event_field"))
+    if source.pixel is not None and names is not None and source.pixel not in names:
+        yield Fault(
+            f"{key}.pixel", f'"{source.pixel}" is not the name of one of the pixels{meant(source.pixel, names)}'
+        )
     if source.event_field is not None and not source.events:
-        yield f"{key}.events", "is missing: a table from the field's values to generate_lead, page_view or skip"
+        yield Fault(f"{key}.events", "is missing: a table from the field's values to generate_lead, page_view or skip")
     if source.events and source.event_field is None:
-        yield f"{key}.events", "is of use only with event_field"
-    if source.consent_purposes and source.consent_field is None:
-        yield f"{key}.consent_purposes", "is of use only with consent_field"
+        yield Fault(f"{key}.events", "is of use only with event_field", (f"{key}.event_field",))
+    for name in ("consent_purposes", "without_consent"):
+        if name in source.model_fields_set and source.consent_field is None:
+            yield Fault(f"{key}.{name}", "is of use only with consent_field", (f"{key}.consent_field",))
     if source.topic == settings.dead_letter.topic:
-        yield f"{key}.topic", "is the dead-letter topic: each dead letter would come round again"
-    yield from _schema(key, source, settings)
-    yield from _fields(key, source)
+        of = (f"{key}.topic", "dead_letter.topic")
+        yield Fault(of[0], "is the dead-letter topic: each dead letter would come round again", of)
 
 
 def _schema(key: str, source: Source, settings: Settings) -> Iterator[Fault]:
-    file = source.schema_file
-    if file is not None and not Path(file).exists():
-        yield f"{key}.schema_file", f"{file} is not there"
-    elif file is not None and source.framing == "raw" and Path(file).is_dir():
-        yield (
-            f"{key}.schema_file",
-            "is a folder; a raw source needs the one .avsc file that its records were written with",
+    framing, place = source.framing, source.schema_file
+    name = "schema_folder" if source.schema_folder is not None else "schema_file"
+    of = tuple(f"{key}.{other}" for other in ("framing", "schema_file", "schema_folder"))
+    if place is None:
+        if framing == "raw":
+            yield Fault(f"{key}.schema_file", "is missing: a raw record doesn't say which schema wrote it", of)
+        elif framing == "single_object":
+            yield Fault(f"{key}.schema_file", "is missing: the folder of .avsc files with the writers' schemas", of)
+        elif settings.schema_registry is None:
+            why = f'"{framing}" needs [schema_registry], or a folder of schemas as schema_file'
+            yield Fault(f"{key}.framing", why, (*of, "schema_registry"))
+        return
+    folder = os.path.isdir(place)
+    if source.schema_folder not in (None, place):
+        yield Fault(key, "must have only one of schema_file and schema_folder; it has both", of[1:])
+    elif not os.path.exists(place):
+        yield Fault(f"{key}.{name}", f"{place} is not there")
+    elif name == "schema_folder" and not folder:
+        yield Fault(f"{key}.{name}", f"{place} is not a folder")
+    elif framing == "raw" and folder:
+        yield Fault(
+            f"{key}.{name}", "is a folder; a raw source needs the one file that its records are written with", of
         )
-    elif file is None and source.framing == "raw":
-        yield f"{key}.schema_file", "is missing: a raw record doesn't say which schema wrote it"
-    elif file is None and source.framing == "single_object":
-        yield f"{key}.schema_file", "is missing: the folder of .avsc files that the fingerprints are looked up in"
-    elif file is None and settings.schema_registry is None:
-        yield f"{key}.framing", f'"{source.framing}" needs [schema_registry] url, or a folder of schemas as schema_file'
+    elif framing == "single_object" and not folder:
+        yield Fault(
+            f"{key}.{name}", "is a file; a single_object source needs the folder that the .avsc files are in", of
+        )
+    elif framing == "confluent" and not folder and settings.schema_registry is None:
+        why = "is a file, which no id can be looked up in; give [schema_registry] or a folder"
+        yield Fault(f"{key}.{name}", why, (*of, "schema_registry"))
 
 
 def _fields(key: str, source: Source) -> Iterator[Fault]:
     for target, rule in source.fields.items():
-        where = f'{key}.fields."{target}"'
+        where = f"{key}.fields.{key_of([target])}"
         if target not in TARGETS:
-            yield where, f"is not a field of an event{nearest(target, TARGETS)}"
+            yield Fault(where, f"is not a field of an event{meant(target, TARGETS)}")
         elif target.startswith("data.") and source.event == "page_view":
-            yield where, "is of no use: a page view has no data"
+            yield Fault(where, "is of no use: a page view has no data", (where, f"{key}.event"))
         elif rule.unit is not None and target != "event_time":
-            yield where, "has a unit, which only event_time takes"
-    if source.event == "page_view" and (source.values or source.default_currency):
-        yield key, "has rules for a lead's value, and a page view has none"
+            yield Fault(where, "has a unit, which only event_time takes")
+        elif rule.has_const and (why := _const(target, rule)):
+            yield Fault(where, why)
+
+
+def _const(target: str, rule: FieldRule) -> str:
+    """Why a constant can't be this field of every event; empty where it can."""
+    checks: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+        "event_time": (_never, "can't be a constant: events happen at times of their own"),
+        "event_id": (_never, "can't be a constant: all events but the first would be dropped as its duplicates"),
+        "dedupe_id": (_never, "can't be a constant: all events but the first would be dropped as its duplicates"),
+        "data.currency": (_is_currency, "must be a currency's three letters"),
+        "data.value": (_is_amount, "must be a number of 0 or more"),
+        "user_data.esi": (lambda const: const in ("web", "app"), "must be web or app"),
+        "user_data.os": (lambda const: const in ("ios", "android", "desktop_os"), "must be ios, android or desktop_os"),
+    }
+    fits, why = checks.get(target, (lambda const: isinstance(const, str) and bool(const), "must be a text"))
+    return "" if fits(rule.const) else why
+
+
+def _never(_: Any) -> bool:
+    return False
+
+
+def _is_currency(value: Any) -> bool:
+    return isinstance(value, str) and len(value) == 3 and value.isascii() and value.isalpha()
+
+
+def _is_amount(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
+
+
+def _lead_value(key: str, source: Source) -> Iterator[Fault]:
+    for name in ("values", "default_currency"):
+        if getattr(source, name) is not None and source.event == "page_view":
+            yield Fault(f"{key}.{name}", "is of no use: a page view has no value", (f"{key}.{name}", f"{key}.event"))
+    if source.default_currency is not None and not _is_currency(source.default_currency):
+        yield Fault(f"{key}.default_currency", "must be a currency's three letters")
+    if source.values is not None and not source.values.table:
+        yield Fault(f"{key}.values.table", "is empty")

@@ -62,7 +62,7 @@ class PartitionOffsets:
         Raises ValueError when they lie before what was tracked already: the same record would be open twice, and its
         first outcome would let the watermark pass the second.
         """
-        if offsets and offsets[0] < self._end or end < self._end:
+        if (offsets and offsets[0] < self._end) or end < self._end:
             raise ValueError(f"{self.topic}[{self.partition}]: offset {min([*offsets, end])} is behind {self._end}")
         self._open.update(zip(offsets, sizes, strict=True))
         self.open_bytes += sum(sizes)

@@ -24,6 +24,8 @@ from confluent_kafka import (
     KafkaError,
     KafkaException,
     Message,
+)
+from confluent_kafka import (
     TopicPartition as ClientPartition,
 )
 

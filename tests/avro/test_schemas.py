@@ -105,7 +105,7 @@ async def test_a_file_broken_while_running_decides_nothing_about_events(tmp_path
 
 
 def test_every_fault_of_a_folder_is_told_at_once(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="no folder with .avsc files"):
+    with pytest.raises(ConfigurationError, match=r"no folder with \.avsc files"):
         FolderSchemas(tmp_path / "none")
     write(tmp_path, a="{", b=record({"type": "array", "items": "null"}), c=record("nonsuch"), d=LEAD)
     with pytest.raises(ConfigurationError) as caught:

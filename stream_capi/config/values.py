@@ -1,0 +1,111 @@
+"""The kinds of single values, and what each must be to be of use."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator
+
+Scalar = str | int | float | bool
+
+
+def _plain(text: str) -> str:
+    """A text that can stand in a header, a log line or a path: not empty, no control characters, no space around it."""
+    if not text:
+        raise ValueError("is empty")
+    if text != text.strip() or not text.isprintable():
+        raise ValueError("has spaces around it or control characters in it")
+    return text
+
+
+def _topic(text: str) -> str:
+    """A topic's name. One that begins with ``^`` would subscribe to all topics that match it."""
+    if not (
+        0 < len(text) <= 249
+        and text not in (".", "..")
+        and all(c.isascii() and (c.isalnum() or c in "._-") for c in text)
+    ):
+        raise ValueError("is not the name of a topic: 1 to 249 letters, digits, dots, underscores and hyphens")
+    return text
+
+
+def _name(text: str) -> str:
+    """A pixel's name, which is a label of metrics."""
+    if not (0 < len(text) <= 64 and all(c.isascii() and (c.isalnum() or c in "._-") for c in text)):
+        raise ValueError("must be 1 to 64 letters, digits, dots, underscores and hyphens")
+    return text
+
+
+def _path(text: str) -> str:
+    """A dotted path into a record."""
+    if not all(step and step == step.strip() and step.isprintable() for step in text.split(".")):
+        raise ValueError("is not a path; write names with single dots between them")
+    return text
+
+
+def _scalar(given: Any) -> Scalar:
+    """One message for a wrong value, where a union would give one for each of its members."""
+    if isinstance(given, bool | int | str) or (isinstance(given, float) and math.isfinite(given)):
+        return given
+    raise ValueError("must be a text, a number or true or false")
+
+
+def _client_value(given: Any) -> str | int:
+    """A property as librdkafka reads it: it knows neither Python's truth values nor its ``5000.0``."""
+    value = _scalar(given)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return int(value) if value.is_integer() else str(value)
+    return value
+
+
+Text = Annotated[str, AfterValidator(_plain)]
+Topic = Annotated[str, AfterValidator(_topic)]
+Path = Annotated[str, AfterValidator(_path)]
+PixelName = Annotated[str, AfterValidator(_name)]
+ClientValue = Annotated[str | int, PlainValidator(_client_value)]
+Value = Annotated[Scalar, PlainValidator(_scalar)]
+Event = Literal["generate_lead", "page_view"]
+Amount = Annotated[float, Field(strict=True, ge=0)]
+
+
+class Section(BaseModel):
+    """A table of the file: no key beyond the known ones, and no change after reading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, allow_inf_nan=False)
+
+
+class FieldRule(Section):
+    """Where a field comes from: the first of ``paths`` that is not null, or a constant.
+
+    ``unit`` says what a number counts where the schema's logical type does not.
+    """
+
+    paths: tuple[str, ...] = ()
+    const: Any = None
+    has_const: bool = False
+    unit: Literal["s", "ms", "us"] | None = None
+
+
+_FORMS = 'must be "path", ["first", "second"], { path = "…", unit = "s" } or { const = … }'
+_UNITS = ("s", "ms", "us")
+
+
+def field_rule(given: Any) -> Any:
+    """The four ways to write a rule."""
+    if isinstance(given, FieldRule):
+        return given
+    table = given if isinstance(given, dict) else {"path": given}
+    if set(table) == {"const"}:
+        return FieldRule(const=_scalar(table["const"]), has_const=True)
+    if "path" not in table or not set(table) <= {"path", "unit"}:
+        raise ValueError(_FORMS)
+    paths = table["path"] if isinstance(table["path"], list) else [table["path"]]
+    if not paths or not all(isinstance(path, str) for path in paths):
+        raise ValueError(_FORMS)
+    unit = table.get("unit")
+    if unit is not None and unit not in _UNITS:
+        raise ValueError(f"has a unit that is not one of {', '.join(_UNITS)}")
+    return FieldRule(paths=tuple(map(_path, paths)), unit=unit)

@@ -1,0 +1,163 @@
+"""Keys and ids: where they are read from, when they are read again, and that nothing shows them."""
+
+from __future__ import annotations
+
+import copy
+import os
+import pickle
+from pathlib import Path
+
+import pytest
+
+from stream_capi.config import KeySource, Pixel, Secret, resolve_pixel_id
+from stream_capi.errors import ConfigurationError
+from tests.config.test_load import ENVIRON, LEAST, Faults, Read, faults, read
+
+__all__ = ["faults", "read"]
+CANARY = "canary-KEY/1+="
+
+
+def of_file(path: Path) -> Pixel:
+    return Pixel(name="main", pixel_id="1", api_key_file=str(path))
+
+
+def test_a_secret_shows_itself_only_when_asked() -> None:
+    secret = Secret(CANARY)
+    assert secret.reveal() == CANARY
+    for shown in (repr(secret), str(secret), f"{secret}", f"{[secret]}", "%s" % secret):  # noqa: UP031
+        assert "canary" not in shown
+    with pytest.raises(TypeError):
+        pickle.dumps(secret)
+    assert secret == Secret(CANARY)
+    assert secret != CANARY
+    assert copy.copy([secret]) == [secret]
+
+
+def test_a_key_of_the_environment() -> None:
+    source = KeySource(Pixel(name="main", pixel_id="1", api_key_env="K"), {"K": f"{CANARY}\n"})
+    assert source.read().reveal() == CANARY
+    assert not source.changed()
+
+
+def test_a_key_of_a_file_is_read_again_when_it_changes(tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    file.write_text("first\n")
+    source = KeySource(of_file(file), {})
+    assert source.read().reveal() == "first"
+    assert not source.changed()
+
+    file.write_text("other\n")
+    assert source.changed()
+    assert source.read().reveal() == "other"
+    assert not source.changed()
+
+
+def test_a_rotation_is_seen_though_size_and_time_are_the_same(tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    file.write_text("first")
+    os.utime(file, ns=(1, 1))
+    source = KeySource(of_file(file), {})
+    file.write_text("other")
+    os.utime(file, ns=(1, 1))
+    assert source.changed()
+    assert source.read().reveal() == "other"
+
+
+def test_a_rotation_by_a_link_is_seen(tmp_path: Path) -> None:
+    """Kubernetes turns a link to the folder of the new version."""
+    for version in ("v1", "v2"):
+        (tmp_path / version).mkdir()
+        (tmp_path / version / "key").write_text(version)
+    link = tmp_path / "data"
+    link.symlink_to("v1")
+    source = KeySource(of_file(link / "key"), {})
+    new = tmp_path / "new"
+    new.symlink_to("v2")
+    new.replace(link)
+    assert source.changed()
+    assert source.read().reveal() == "v2"
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\n", b"a b", b"a\x00b", b"\xff"])
+def test_a_file_in_the_midst_of_a_rotation_leaves_the_old_key(tmp_path: Path, content: bytes | None) -> None:
+    file = tmp_path / "key"
+    file.write_text("first")
+    source = KeySource(of_file(file), {})
+    if content is None:
+        file.unlink()
+    else:
+        file.write_bytes(content)
+    assert not source.changed()
+    assert source.read().reveal() == "first"
+
+    file.write_text("second")
+    assert source.changed()
+    assert source.read().reveal() == "second"
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"", "is empty"),
+        (b" \n", "is empty"),
+        (b"canary\x1bkey", "must be the key alone"),
+        (b"Bearer canary", "must be the key alone"),
+        (b"canary\r\nX-Other: 1", "must be the key alone"),
+        ("canäry".encode(), "must be the key alone"),
+        (b"canary\xff", "is not UTF-8 text"),
+        (b"c" * 20_000, "more than 16384 bytes"),
+    ],
+)
+def test_a_key_that_is_of_no_use(tmp_path: Path, content: bytes, why: str) -> None:
+    file = tmp_path / "key"
+    file.write_bytes(content)
+    with pytest.raises(ConfigurationError) as caught:
+        KeySource(of_file(file), {})
+    (fault,) = caught.value.faults
+    assert fault.startswith("pixels.main.api_key_file: ")
+    assert why in fault
+    assert "canary" not in fault
+
+
+def test_a_pipe_is_refused_rather_than_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ConfigurationError, match="no regular file"):
+        KeySource(of_file(tmp_path / "pipe"), {})
+
+
+@pytest.mark.parametrize("environ", [{}, {"K": ""}, {"K": " \n"}])
+def test_a_variable_that_is_missing_or_empty(environ: dict[str, str]) -> None:
+    with pytest.raises(ConfigurationError, match=r"pixels\.main\.api_key_env: names a variable"):
+        KeySource(Pixel(name="main", pixel_id="1", api_key_env="K"), environ)
+
+
+def test_where_a_pixels_id_comes_from(tmp_path: Path) -> None:
+    (tmp_path / "id").write_text("of the-file\n".replace(" ", "-"))
+    assert resolve_pixel_id(Pixel(name="a", pixel_id="inline"), {}) == "inline"
+    assert resolve_pixel_id(Pixel(name="a", pixel_id_env="P"), {"P": "of-the-environment"}) == "of-the-environment"
+    assert resolve_pixel_id(Pixel(name="a", pixel_id_file=str(tmp_path / "id")), {}) == "of-the-file"
+    with pytest.raises(ConfigurationError, match=r"pixels\.a\.pixel_id_env"):
+        resolve_pixel_id(Pixel(name="a", pixel_id_env="P"), {})
+    with pytest.raises(ConfigurationError, match=r"pixels\.a\.pixel_id: must be the id alone"):
+        resolve_pixel_id(Pixel(name="a", pixel_id="a b"), {})
+
+
+@pytest.mark.parametrize("name", ["api_key", "key", "token", "api_token"])
+def test_a_key_written_inline_is_refused_and_not_shown(faults: Faults, name: str) -> None:
+    told = faults(LEAST.replace('api_key_env = "AXON_API_KEY"', f'{name} = "{CANARY}"'))
+    why = "a key doesn't belong in a file of settings; use api_key_env or api_key_file"
+    assert told[0] == f"stream-capi.toml: pixels[0].{name}: {why}"
+    assert "canary" not in "".join(told)
+
+
+@pytest.mark.parametrize("attribute", ["api_key_env", "api_key_file"])
+def test_a_key_pasted_where_its_place_is_asked_for_is_not_shown(faults: Faults, attribute: str) -> None:
+    (fault,) = faults(LEAST.replace('api_key_env = "AXON_API_KEY"', f'{attribute} = "{CANARY}"'))
+    assert fault.startswith(f"stream-capi.toml: pixels[0].{attribute}: names a ")
+    assert "canary" not in fault
+
+
+def test_a_command_that_sends_nothing_needs_no_key(read: Read, faults: Faults) -> None:
+    assert len(faults(LEAST, {})) == 1
+    assert read(LEAST, {}, keys=False).pixels[0].api_key_env == "AXON_API_KEY"
+    assert read(LEAST, ENVIRON).pixels[0].api_key_env == "AXON_API_KEY"

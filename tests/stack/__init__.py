@@ -1,0 +1,14 @@
+"""The neighbours of the program as the tests meet them: a real Kafka broker and a real schema registry.
+
+Neither needs a container, a Java installation or Maven: the Java runtime and the resolver of the Java artefacts are
+Python packages, and every artefact is checked against ``artefacts.sha256`` before it runs.
+"""
+
+from __future__ import annotations
+
+from tests.stack.kafka import Broker
+from tests.stack.produce import Produced, produce_events
+from tests.stack.proxy import Proxy
+from tests.stack.registry import Registry
+
+__all__ = ["Broker", "Produced", "Proxy", "Registry", "produce_events"]

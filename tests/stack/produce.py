@@ -1,0 +1,102 @@
+"""Events of the shipped contract, produced as a customer does: Confluent's serializer, registry and client."""
+
+from __future__ import annotations
+
+import random
+import struct
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from confluent_kafka import KafkaError, Message, Producer
+from confluent_kafka.schema_registry import SchemaRegistryClient
+from confluent_kafka.schema_registry.avro import AvroSerializer
+from confluent_kafka.serialization import MessageField, SerializationContext
+
+from stream_capi.model import Code, EventName
+from stream_capi.samples import Samples
+from tests.stack.kafka import Broker
+from tests.stack.registry import Registry
+
+_SCHEMAS = Path(__file__).parents[2] / "schemas"
+_FILES = {EventName.GENERATE_LEAD: "lead.avsc", EventName.PAGE_VIEW: "page_view.avsc"}
+_BAD = (Code.INVALID_FIELD, Code.NO_IDENTIFIER, Code.DECODE_ERROR, Code.UNKNOWN_SCHEMA)
+_NO_SUCH_SCHEMA = 2_000_000_000
+_IDENTIFIERS = ("aleid", "axwrt", "alart", "client_id", "user_id", "email", "phone")
+
+Key = Callable[[int, Mapping[str, Any]], bytes | None]
+
+
+class Produced(NamedTuple):
+    """Where the broker put one event, and the code it must be dead-lettered with (None: it can be delivered)."""
+
+    topic: str
+    partition: int
+    offset: int
+    event_id: str
+    name: EventName
+    bad_code: Code | None
+
+
+def by_event_id(index: int, event: Mapping[str, Any]) -> bytes:
+    """Spreads the events over the partitions."""
+    return str(event["event_id"]).encode()
+
+
+def produce_events(
+    broker: Broker,
+    registry: Registry,
+    leads_topic: str,
+    views_topic: str,
+    n: int,
+    seed: int,
+    bad: int = 0,
+    key: Key | None = by_event_id,
+) -> list[Produced]:
+    """Produce ``n`` events of both names, ``bad`` of them undeliverable (each kind in turn), in the order of producing.
+
+    Returns when the broker has acknowledged all of them. The same seed gives the same events but for their times.
+    """
+    topics = {EventName.GENERATE_LEAD: leads_topic, EventName.PAGE_VIEW: views_topic}
+    client = SchemaRegistryClient({"url": registry.url})
+    encode = {name: AvroSerializer(client, (_SCHEMAS / file).read_text()) for name, file in _FILES.items()}
+    faults = dict(zip(sorted(random.Random(seed).sample(range(n), bad)), _BAD * (bad // len(_BAD) + 1), strict=False))
+    producer = Producer({"bootstrap.servers": broker.bootstrap, "linger.ms": 5, "acks": "all", "log_level": 0})
+    produced: dict[int, Produced] = {}
+    for index, (name, event) in enumerate(Samples(seed, bad_share=0).stream(n, int(time.time() * 1000))):
+        code, topic = faults.get(index), topics[name]
+        _spoil_event(event, code)
+        value = encode[name](event, SerializationContext(topic, MessageField.VALUE))
+        acknowledged = _acknowledge(produced, index, event["event_id"], name, code)
+        producer.produce(topic, _spoil_bytes(value, code), key(index, event) if key else None, on_delivery=acknowledged)
+        producer.poll(0)
+    if left := producer.flush(60):
+        raise AssertionError(f"{left} of {n} events not acknowledged within 60 s")
+    return [produced[index] for index in range(n)]
+
+
+def _acknowledge(
+    produced: dict[int, Produced], index: int, event_id: str, name: EventName, code: Code | None
+) -> Callable[[KafkaError | None, Message], None]:
+    def acknowledged(error: KafkaError | None, message: Message) -> None:
+        if error is None:
+            place = (message.topic() or "", message.partition() or 0, message.offset() or 0)
+            produced[index] = Produced(*place, event_id, name, code)
+
+    return acknowledged
+
+
+def _spoil_event(event: dict[str, Any], code: Code | None) -> None:
+    if code is Code.INVALID_FIELD:
+        event["event_source_url"] = "/no-host"
+    elif code is Code.NO_IDENTIFIER:
+        event.update(dict.fromkeys(_IDENTIFIERS), event_source_url="https://www.example.com/")
+
+
+def _spoil_bytes(value: bytes, code: Code | None) -> bytes:
+    if code is Code.DECODE_ERROR:
+        return value[: len(value) // 2]
+    if code is Code.UNKNOWN_SCHEMA:
+        return struct.pack(">bI", 0, _NO_SUCH_SCHEMA) + value[5:]
+    return value

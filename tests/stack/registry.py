@@ -1,0 +1,77 @@
+"""A real schema registry (Apicurio) with the Confluent-compatible API, its store in memory."""
+
+from __future__ import annotations
+
+import urllib.error
+import urllib.request
+from typing import Self
+
+from tests.stack.artefacts import registry_folder
+from tests.stack.process import Server, ServerFailed, free_ports, java
+
+_HEAP_MB = 384
+
+
+class Registry:
+    """One registry. Its schemas are in memory: they outlive ``freeze``, not ``stop`` or ``kill``."""
+
+    def __init__(self) -> None:
+        self.port, self._management = free_ports(2)
+        self._server: Server | None = Server("registry")
+        self.url = f"http://127.0.0.1:{self.port}/apis/ccompat/v7"
+
+    @classmethod
+    def at(cls, url: str) -> Self:
+        """A registry that someone else runs: it can be asked, but not stopped, killed or frozen."""
+        registry = cls.__new__(cls)
+        registry._server = None
+        registry.url = url
+        return registry
+
+    @property
+    def log_tail(self) -> str:
+        """The end of the registry's log."""
+        return self._own().tail()
+
+    def start(self) -> Self:
+        """Start empty, at the same port each time. Raises ServerFailed with the end of the log."""
+        server = self._own()
+        command = java("-Djava.util.logging.manager=org.jboss.logmanager.LogManager", heap_mb=_HEAP_MB)
+        env = {
+            "APICURIO_STORAGE_KIND": "sql",
+            "QUARKUS_HTTP_HOST": "127.0.0.1",
+            "QUARKUS_HTTP_PORT": str(self.port),
+            "QUARKUS_MANAGEMENT_PORT": str(self._management),
+            "QUARKUS_MANAGEMENT_HOST": "127.0.0.1",
+            "LOG_LEVEL": "WARN",
+        }
+        server.launch([*command, "-jar", str(registry_folder() / "quarkus-run.jar")], env, self._answers)
+        return self
+
+    def stop(self) -> None:
+        """Shut down in order."""
+        self._own().terminate()
+        self._own().remove()
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self._own().kill()
+
+    def freeze(self) -> None:
+        """Stop the process with every connection open: nothing answers, nothing is refused."""
+        self._own().freeze()
+
+    def thaw(self) -> None:
+        self._own().thaw()
+
+    def _own(self) -> Server:
+        if self._server is None:
+            raise ServerFailed("this registry belongs to someone else; a test that stops one needs its own")
+        return self._server
+
+    def _answers(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self.url}/subjects", timeout=2) as answer:  # noqa: S310 -- our own http URL
+                return bool(answer.status == 200)
+        except (urllib.error.URLError, OSError):
+            return False
