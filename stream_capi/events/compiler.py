@@ -1,0 +1,272 @@
+"""The text of one lane's function, put together from the mapping's paths and the functions of ``fields``, and compiled.
+
+No table is looked up and no rule interpreted for an event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from enum import IntEnum
+from typing import Any
+
+import orjson
+
+from stream_capi.events import fields, kinds
+from stream_capi.events.counts import Counts
+from stream_capi.events.fields import IDENTIFIER_FIELDS, RESTRICTED_IDENTIFIERS, UNFIT, WRONG
+from stream_capi.events.paths import Missing, Schema, follow
+from stream_capi.events.rules import SourceRules, as_key
+from stream_capi.model import Code, EventName, Lane, Rejection, Skipped
+
+Make = Callable[[dict[str, Any], str, int, int], bytes | Rejection | Skipped]
+
+
+class Given(IntEnum):
+    """What a field's value may be."""
+
+    NEVER = 0
+    SOUND = 1
+    MAYBE_UNFIT = 2
+
+
+class Compiler:
+    """Puts the text of one lane's function together, line by line, and compiles it."""
+
+    def __init__(
+        self, rules: SourceRules, schema: Schema, lane: Lane, counts: Counts, without: Sequence[str] = ()
+    ) -> None:
+        self._rules = rules
+        self._schema = schema
+        self._lane = lane
+        self._restricted = rules.restricted[lane.pixel]
+        self._targets = set(rules.targets(lane)) - {f"user_data.{field}" for field in without}
+        self._stripped = bool(without)
+        self._lines: list[str] = []
+        self._globals: dict[str, Any] = {
+            "follow": follow,
+            "UNFIT": kinds.UNFIT,
+            "dumps": orjson.dumps,
+            "masks": counts.identifiers[lane],
+            "dropped": counts.dropped,
+            "suspects": counts.suspect,
+            "name": lane.event.value,
+        }
+
+    def make(self) -> Make:
+        """Compile the function ``(row, place, oldest, newest)``."""
+        self._add("def make(row, place, oldest, newest):")
+        self._time()
+        self._url()
+        self._data()
+        self._required_user_data()
+        self._identifiers()
+        self._rest_of_user_data()
+        self._end()
+        exec("\n".join(self._lines), self._globals)  # noqa: S102 -- our own text; names and texts of others only as reprs
+        made: Make = self._globals["make"]
+        return made
+
+    def _add(self, line: str, depth: int = 0) -> None:
+        self._lines.append("    " * (depth + (line[:4] != "def ")) + line)
+
+    def _const(self, value: Any) -> str:
+        name = f"c{len(self._globals)}"
+        self._globals[name] = value
+        return name
+
+    def _reject(self, code: Code, target: str, wrong: str) -> str:
+        paths = " or ".join(f'"{path}"' for path in self._rules.rule(target).paths)
+        detail = f"{target}: {wrong}" + (f" (from {paths})" if paths else "")
+        return self._const(Rejection(code, detail, self._lane.pixel))
+
+    # The raw value of a field, in ``v``
+
+    def _value(self, target: str, reader: Callable[..., Any] = kinds.text_reader, *args: Any) -> Given:
+        """Write the lines that set ``v`` to the first value that isn't null."""
+        rule = self._rules.rule(target)
+        if rule.has_const:
+            self._add(f"v = {self._const(str(rule.const) if reader is kinds.text_reader else rule.const)}")
+            return Given.SOUND
+        given = Given.NEVER
+        found = [found for path in rule.paths if not isinstance(found := self._schema.find(path), Missing)]
+        for at, (code, of_kinds) in enumerate(found):
+            read = reader(of_kinds, *args)
+            depth = min(at, 1)
+            if at:
+                self._add("if v is None:")
+            self._add(f"v = {code}", depth)
+            if read is not None:
+                self._add("if v is not None:", depth)
+                self._add(f"v = {self._const(read)}(v)", depth + 1)
+            given = max(given, Given.SOUND if read is None else Given.MAYBE_UNFIT)
+        return given
+
+    def _missing(self, target: str, depth: int = 0) -> None:
+        self._add(f"return {self._reject(Code.MISSING_FIELD, target, 'is absent')}", depth)
+
+    def _required(self, target: str, name: str, rule: Callable[..., Any]) -> None:
+        """A field that the event can't be without, checked by ``rule`` into ``name``."""
+        if not self._value(target):
+            self._missing(target)
+            return
+        invalid = self._reject(Code.INVALID_FIELD, target, WRONG[target].sentence)
+        self._add(f"if v is None or v is UNFIT or not ({name} := {self._const(rule)}(v)):")
+        self._add("if v is None or v is not UNFIT and not v.strip():", 1)
+        self._missing(target, 2)
+        self._add(f"return {invalid}", 1)
+
+    # The fields, in order
+
+    def _time(self) -> None:
+        target = "event_time"
+        unit = self._rules.rule(target).unit
+        if not self._value(target, kinds.time_reader, unit):
+            self._missing(target)
+            return
+        self._add("if v is None:")
+        self._missing(target, 1)
+        least = 1 if unit == "s" else fields.LEAST_TIME_MS
+        self._add(f"if v is UNFIT or not {least} <= v < {fields.MOST_TIME_MS}:")
+        self._add(f"return {self._reject(Code.INVALID_FIELD, target, WRONG[target].sentence)}", 1)
+        self._add("if not oldest <= v <= newest:")
+        old = self._reject(Code.TOO_OLD, target, "is older than delivery.max_age_seconds")
+        future = self._reject(Code.IN_FUTURE, target, "is more than delivery.max_future_seconds ahead")
+        self._add(f"return {old} if v < oldest else {future}", 1)
+        self._add("event_time = v")
+
+    def _url(self) -> None:
+        self._required("event_source_url", "url", fields.url)
+
+    def _data(self) -> None:
+        if self._lane.event is EventName.PAGE_VIEW:
+            self._add("data = None")
+            return
+        self._currency()
+        self._lead_value()
+        self._add("data = {'currency': currency, 'value': value}")
+
+    def _currency(self) -> None:
+        target, default = "data.currency", self._rules.default_currency
+        if default is None:
+            self._required(target, "currency", fields.currency)
+            return
+        if not self._value(target):
+            self._add("v = None")
+        self._add("if v is None or v is not UNFIT and not v.strip():")
+        self._add(f"v = {self._const(default)}", 1)
+        self._add(f"if v is UNFIT or (currency := {self._const(fields.currency)}(v)) is None:")
+        self._add(f"return {self._reject(Code.INVALID_FIELD, target, WRONG[target].sentence)}", 1)
+
+    def _lead_value(self) -> None:
+        target, rule = "data.value", self._rules.values
+        depth = 0
+        if rule is not None:
+            found = self._schema.find(rule.field)
+            code = "None" if isinstance(found, Missing) else found.code
+            self._add(f"value = {self._const(rule.table)}.get({self._const(as_key)}({code}), {rule.default!r})")
+            self._add("if value is None:")
+            depth = 1
+        at = len(self._lines)
+        if self._value(target, kinds.number_reader):
+            self._add("if v is None:")
+            self._missing(target, 1)
+            self._add(f"if v is UNFIT or (value := {self._const(fields.value)}(v)) is None:")
+            self._add(f"return {self._reject(Code.INVALID_FIELD, target, WRONG[target].sentence)}", 1)
+        else:
+            self._missing(target)
+        self._lines[at:] = ["    " * depth + line for line in self._lines[at:]]
+
+    def _required_user_data(self) -> None:
+        self._required("user_data.client_ip_address", "ip", fields.address)
+        self._add(f"if (reason := {self._const(fields.suspect)}(ip)) is not None:")
+        if self._rules.refuse_private:
+            target = "user_data.client_ip_address"
+            self._add(f"return {self._reject(Code.INVALID_FIELD, target, 'is no public address')}", 1)
+        else:
+            self._add("suspects['client_ip_address', reason] += 1", 1)
+        self._required("user_data.client_user_agent", "agent", str.strip)
+        self._required("user_data.esi", "esi", fields.esi)
+        self._add("user = {'client_ip_address': ip, 'client_user_agent': agent, 'esi': esi}")
+
+    def _identifiers(self) -> None:
+        counted = RESTRICTED_IDENTIFIERS if self._restricted else IDENTIFIER_FIELDS
+        self._add("mask = 0")
+        for bit, field in enumerate(IDENTIFIER_FIELDS):
+            if f"user_data.{field}" not in self._targets:
+                continue
+            mask = f"mask |= {1 << bit}"
+            self._optional(field, *self._rule_of(field), then=mask)
+            if field in ("aleid", "alart"):
+                self._from_url(field, mask)
+        needed = sum(1 << bit for bit, field in enumerate(IDENTIFIER_FIELDS) if field in counted)
+        none = (
+            self._const(Skipped("no_consent"))
+            if self._stripped
+            else self._const(Rejection(Code.NO_IDENTIFIER, f"none of {', '.join(counted)} is there", self._lane.pixel))
+        )
+        self._add(f"if not mask & {needed}:")
+        self._add(f"return {none}", 1)
+
+    def _from_url(self, field: str, mask: str) -> None:
+        self._add(f"if not mask & {mask.rpartition(' ')[2]} and '{field}=' in url:")
+        self._add(f"if p := {self._const(fields.parameter)}(url, '{field}'):", 1)
+        self._add(f"user['{field}'] = p", 2)
+        self._add(mask, 2)
+
+    def _rule_of(self, field: str) -> tuple[Callable[..., Any] | None, str]:
+        """The function of a field, and what it takes; None where trimming is all."""
+        here = self._rules.hash_here
+        rules: dict[str, tuple[Callable[..., Any] | None, str]] = {
+            "email": (fields.email if here else fields.email_plain, "v"),
+            "phone": (fields.phone if here else fields.phone_plain, "v"),
+            "user_id": (fields.numeric if self._restricted else None, "v"),
+            "country_code": (fields.country_code, "v"),
+            "zip": (fields.zip_code, "v, user.get('country_code')"),
+            "os": (fields.operating_system, "v"),
+        }
+        return rules.get(field, (None, "v"))
+
+    def _rest_of_user_data(self) -> None:
+        for field in ("country_code", "zip", "os", "sid", "ifa", "idfv"):
+            if f"user_data.{field}" in self._targets:
+                self._optional(field, *self._rule_of(field))
+
+    def _optional(self, field: str, rule: Callable[..., Any] | None, args: str, then: str = "") -> None:
+        """A field that is left out where it is empty, and left out and counted where it is wrong."""
+        target = f"user_data.{field}"
+        given = self._value(target)
+        if not given:
+            return
+        if given is Given.MAYBE_UNFIT:
+            self._add("if v is UNFIT:")
+            self._add(f"dropped['{field}', '{UNFIT.reason}'] += 1", 1)
+            self._add("v = None", 1)
+        self._add("if v is not None and (v := v.strip()):")
+        if rule is not None:
+            self._add(f"if (v := {self._const(rule)}({args})) is None:", 1)
+            self._add(f"dropped['{field}', '{WRONG[target].reason}'] += 1", 2)
+            self._add("else:", 1)
+        depth = 1 if rule is None else 2
+        self._add(f"user['{field}'] = v", depth)
+        if then:
+            self._add(then, depth)
+
+    def _end(self) -> None:
+        """The id, and the event."""
+        last = self._const(fields.derived_id)
+        for target in ("dedupe_id", "event_id"):
+            at = len(self._lines)
+            if self._value(target):
+                self._add("dedupe = v.strip() if v is not None and v is not UNFIT else ''")
+            else:
+                self._add("dedupe = ''")
+            if target == "event_id":
+                self._lines[at:] = ["    " + line for line in self._lines[at:]]
+            self._add("if not dedupe:", target == "event_id")
+        self._add(f"dedupe = {last}(place)", 2)
+        self._add("masks[mask] += 1")
+        url = f"{self._const(fields.origin)}(url)" if self._restricted else "url"
+        self._add(
+            f"return dumps({{'name': name, 'event_time': event_time, 'event_source_url': {url}, 'data': data, "
+            "'user_data': user, 'dedupe_id': dedupe})"
+        )

@@ -1,0 +1,240 @@
+"""What each field of a ServerEvent must be, as functions from a raw value to the one that is sent (contract, section 5).
+
+A function returns None where the value is wrong; ``WRONG`` says in one line what it should have been, and under which
+reason a field that is left out is counted. The compiled transform and ``explain`` both call these, so that they can't differ.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+import re
+from functools import lru_cache
+from hashlib import sha256
+from typing import NamedTuple
+from urllib.parse import quote, unquote_plus, urlsplit
+
+from stream_capi.events.tables import COUNTRIES, CURRENCIES, OPERATING_SYSTEMS, SUSPECT_NETWORKS
+
+IDENTIFIER_FIELDS = ("aleid", "axwrt", "alart", "client_id", "user_id", "email", "phone")
+RESTRICTED_FIELDS = (
+    "aleid", "alart", "client_id", "user_id", "client_ip_address", "client_user_agent", "esi",
+)  # fmt: skip
+RESTRICTED_IDENTIFIERS = ("alart", "client_id", "user_id")
+# What tells who a person is, against what an ad's click brought along: the former is left out without consent.
+PERSONAL_FIELDS = ("client_id", "user_id", "email", "phone", "zip", "sid", "ifa", "idfv")
+
+LEAST_TIME_MS = 10**11  # March 1973: what is below is a count of seconds, or no time at all
+MOST_TIME_MS = 10**14  # the year 5138: what is above is a count of microseconds
+
+
+class Wrong(NamedTuple):
+    """What a wrong value breaks: the sentence for people, and the reason it is counted under."""
+
+    sentence: str
+    reason: str
+
+
+WRONG = {
+    "event_time": Wrong(
+        "must be a time: a timestamp type, ISO-8601 text with an offset, or a number whose unit the schema or the mapping "
+        "says; below 10^11 it would be seconds",
+        "time",
+    ),
+    "event_source_url": Wrong("must be an absolute http or https URL with a host", "url"),
+    "data.currency": Wrong("must be an ISO 4217 code of three letters", "currency"),
+    "data.value": Wrong("must be a finite number of 0 or more", "value"),
+    "user_data.client_ip_address": Wrong("must be one IPv4 or IPv6 address", "address"),
+    "user_data.client_user_agent": Wrong("must be text", "text"),
+    "user_data.esi": Wrong("must be web or app", "esi"),
+    "user_data.email": Wrong("must have an @, or be a SHA-256 in hex", "no_at"),
+    "user_data.phone": Wrong("must have 7 to 15 digits, or be a SHA-256 in hex", "digits"),
+    "user_data.country_code": Wrong("must be an ISO 3166-1 code of two letters", "unknown"),
+    "user_data.zip": Wrong("must have digits in the United States", "digits"),
+    "user_data.os": Wrong("must be a known operating system", "unknown"),
+    "user_data.user_id": Wrong("must be a number in the restricted profile", "not_numeric"),
+}
+UNFIT = Wrong("is of a type that can't hold it", "type")
+
+_is_hash = re.compile(r"[0-9a-fA-F]{64}").fullmatch
+_NOT_DIGITS = bytes(sorted(set(range(256)) - set(b"0123456789")))
+
+# Only what RFC 3986 allows, so that the document's ``format: uri`` holds.
+_CHARS = r"[A-Za-z0-9\-._~!$&'()*+,;=:@/]*+(?:%[0-9A-Fa-f]{2}[A-Za-z0-9\-._~!$&'()*+,;=:@/]*+)*+"
+_CHARS_Q = _CHARS.replace("@/", "@/?")
+_HOST = r"(?:[A-Za-z0-9](?:[A-Za-z0-9\-._~]*+)|\[[0-9A-Fa-f:.]+\])"
+_is_url = re.compile(
+    rf"([Hh][Tt][Tt][Pp][Ss]?://{_HOST}(?::[0-9]{{1,5}})?)(?:/{_CHARS})?(?:\?{_CHARS_Q})?(?:\#{_CHARS_Q})?"
+).fullmatch
+_QUOTE_SAFE = "-._~!$&'()*+,;=:@/?%"
+_LONE_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
+
+
+def time(ms: int, unit: str | None = None) -> int | None:
+    """Epoch milliseconds. Only ``unit = "s"`` makes a time before March 1973 believable."""
+    least = 1 if unit == "s" else LEAST_TIME_MS
+    return ms if least <= ms < MOST_TIME_MS else None
+
+
+def url(text: str) -> str | None:
+    """The URL as given where it is one; with what a browser would have escaped escaped otherwise."""
+    text = text.strip()
+    return text if _is_url(text) else _escaped(text)
+
+
+def _escaped(text: str) -> str | None:
+    try:
+        parts = urlsplit(text)
+        host, port = parts.hostname, parts.port
+        if not host or parts.scheme not in ("http", "https") or any(sign < " " for sign in text):
+            return None
+        name = f"[{host}]" if ":" in host else host if host.isascii() else host.encode("idna").decode("ascii")
+    except (ValueError, UnicodeError):
+        return None
+    place = f"{parts.scheme}://{name}" + (f":{port}" if port is not None else "")  # without a user and password
+    for sign, part in (("", parts.path), ("?", parts.query), ("#", parts.fragment)):
+        if part:
+            place += sign + quote(_LONE_PERCENT.sub("%25", part), safe=_QUOTE_SAFE)
+    return place if _is_url(place) else None
+
+
+def origin(valid_url: str) -> str:
+    """Scheme and host of a URL that ``url`` returned: all that the restricted flow may tell."""
+    parts = urlsplit(valid_url)
+    host = parts.hostname or ""
+    return f"{parts.scheme.lower()}://" + (f"[{host}]" if ":" in host else host)
+
+
+_PARAMETERS = {name: re.compile(rf"[?&]{name}=([^&#]*)").search for name in ("aleid", "alart")}
+
+
+def parameter(valid_url: str, name: str) -> str:
+    """``aleid`` or ``alart`` from a URL's query; empty where it has none."""
+    found = _PARAMETERS[name](valid_url)
+    if found is None or "#" in valid_url[: found.start()]:
+        return ""
+    given = found[1]
+    return unquote_plus(given).strip() if "%" in given or "+" in given else given
+
+
+def currency(text: str) -> str | None:
+    """ISO 4217, upper-cased."""
+    code = text.strip().upper()
+    return code if code in CURRENCIES else None
+
+
+def value(number: float) -> float | None:
+    """Finite and not negative. What is beyond 64 bits goes as a float, which is all that JSON's readers hold."""
+    if not 0 <= number < math.inf:
+        return None
+    return number if number.__class__ is float or number < 2**53 else float(number)
+
+
+def email(text: str) -> str | None:
+    """SHA-256 of the trimmed, lower-cased text; a hash passes as it is."""
+    text = text.strip().lower()
+    if "@" in text:
+        return sha256(text.encode()).hexdigest()
+    return text if _is_hash(text) else None
+
+
+def email_plain(text: str) -> str | None:
+    """Trimmed and lower-cased, for an API that hashes by itself."""
+    text = text.strip().lower()
+    return text if "@" in text or _is_hash(text) else None
+
+
+def phone(text: str) -> str | None:
+    """SHA-256 of the digits. Whether it is a hash already is asked first: a hash's own digits would look like a number."""
+    digits = phone_plain(text)
+    return digits if digits is None or len(digits) == 64 else sha256(digits.encode()).hexdigest()
+
+
+def phone_plain(text: str) -> str | None:
+    """The digits, without ``+`` and without a leading ``00``."""
+    text = text.strip()
+    if len(text) == 64 and _is_hash(text):
+        return text.lower()
+    digits = _digits(text).removeprefix("00")
+    return digits if 7 <= len(digits) <= 15 else None
+
+
+_is_ipv4 = re.compile(r"(?:(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])(?:\.(?!$)|$)){4}").fullmatch
+_maybe_suspect_ipv4 = ("0.", "10.", "127.", "169.254.", "172.", "192.168.")
+
+
+def address(text: str) -> str | None:
+    """An IPv4 or IPv6 address, trimmed and otherwise as given."""
+    text = text.strip()
+    return text if _is_ipv4(text) or _is_ipv6(text) else None
+
+
+@lru_cache(maxsize=1024)
+def _is_ipv6(text: str) -> bool:
+    if ":" not in text or "%" in text:
+        return False
+    try:
+        ipaddress.IPv6Address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def suspect(valid_address: str) -> str | None:
+    """Why an address can't be a user's on the internet (a server's own is a common fault), or None."""
+    if ":" not in valid_address and not valid_address.startswith(_maybe_suspect_ipv4):
+        return None
+    return _suspect(valid_address)
+
+
+@lru_cache(maxsize=1024)
+def _suspect(valid_address: str) -> str | None:
+    parsed = ipaddress.ip_address(valid_address)
+    if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped is not None:
+        parsed = parsed.ipv4_mapped
+    return next((reason for network, reason in SUSPECT_NETWORKS if parsed in network), None)
+
+
+_SOURCES = {"web": "web", "app": "app"}
+
+
+def esi(text: str) -> str | None:
+    """Where the event comes from: web or app."""
+    return _SOURCES.get(text) or _SOURCES.get(text.strip().lower())
+
+
+def country_code(text: str) -> str | None:
+    """ISO 3166-1 alpha-2, upper-cased."""
+    code = text.strip().upper()
+    return code if code in COUNTRIES else None
+
+
+def zip_code(text: str, country: str | None) -> str | None:
+    """A postcode; of one in the United States the first five digits."""
+    text = text.strip()
+    return _digits(text)[:5] or None if country == "US" else text
+
+
+def _digits(text: str) -> str:
+    return text.encode().translate(None, _NOT_DIGITS).decode()  # a sixth of a regular expression's time
+
+
+def operating_system(text: str) -> str | None:
+    """ios, android or desktop_os, from the common spellings and with a version after them."""
+    name = text.strip().lower()
+    known = OPERATING_SYSTEMS.get(name)
+    if known is None:
+        name = name.rstrip("0123456789._- ").removesuffix(" version")
+        known = OPERATING_SYSTEMS.get(name) or OPERATING_SYSTEMS.get(name.partition(" ")[0])
+    return known
+
+
+def numeric(text: str) -> str | None:
+    """A user id of digits alone, as the restricted flow wants it."""
+    text = text.strip()
+    return text if text.isascii() and text.isdigit() else None
+
+
+def derived_id(position: str) -> str:
+    """The dedupe id of an event without one, from ``topic-partition-offset``: the same in a retry and in a replay."""
+    return sha256(position.encode()).hexdigest()

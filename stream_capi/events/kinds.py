@@ -1,0 +1,185 @@
+"""What a decoded Avro value is, and how to read it as text, as a number or as a time (contract, section 4).
+
+The decoder leaves logical types alone (a decimal is bytes, a time an int); they are read here, and only for fields that a
+mapping asks for.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from decimal import Decimal, InvalidOperation
+from typing import Any, NamedTuple
+from uuid import UUID
+
+
+class Kind(NamedTuple):
+    """A type at the end of a path, null aside. ``type`` is Avro's own word for it."""
+
+    type: str
+    logical: str = ""
+    scale: int = 0
+
+    def __str__(self) -> str:
+        return self.logical or self.type
+
+
+class Unfit:
+    """The value of a field that is of another type than it can be."""
+
+    def __repr__(self) -> str:
+        return "UNFIT"
+
+
+UNFIT = Unfit()
+Reader = Callable[[Any], Any]  # from a decoded value that isn't null to the one wanted, or UNFIT
+
+_TIMES = {
+    "timestamp-millis": 1,
+    "local-timestamp-millis": 1,
+    "timestamp-micros": 1_000,
+    "local-timestamp-micros": 1_000,
+    "timestamp-nanos": 1_000_000,
+    "local-timestamp-nanos": 1_000_000,
+}
+_OTHER_TIMES = ("date", "time-millis", "time-micros", "duration")
+_DAY_MS = 86_400_000
+_PLAIN_TEXT = frozenset({"string", "enum"})
+_NUMBERS = frozenset({"int", "long", "float", "double"})
+_DECIMAL_BYTES = 64  # some 150 digits; longer ones take time that grows with their square
+_UNITS = {"s": 1000.0, "ms": 1.0, "us": 0.001}
+_is_number = re.compile(r"[+-]?(?:[0-9]{1,40}(?:\.[0-9]{0,40})?|\.[0-9]{1,40})(?:[eE][+-]?[0-9]{1,3})?").fullmatch
+_is_moment = re.compile(
+    r"[0-9]{4}-?[0-9]{2}-?[0-9]{2}[Tt ]"
+    r"[0-9]{2}(?::?[0-9]{2}(?::?[0-9]{2}(?:[.,][0-9]{1,12})?)?)?"
+    r"(?:[Zz]|[+-][0-9]{2}(?::?[0-9]{2})?)"
+).fullmatch
+
+
+def text_reader(kinds: Iterable[Kind]) -> Reader | None:
+    """Reads text; None where every value is text already. Numbers become their digits: an account's id may be a long."""
+    kinds = tuple(kinds)
+    if all(kind.type in _PLAIN_TEXT for kind in kinds):
+        return None
+    ints = any(kind.type in ("int", "long") and not _is_time(kind) for kind in kinds)
+    from_bytes = _bytes_reader(kinds)
+
+    def read(value: Any) -> Any:
+        if value.__class__ is str:
+            return value
+        if value.__class__ is int:
+            return str(value) if ints else UNFIT
+        if value.__class__ is float:
+            return str(int(value)) if value.is_integer() and abs(value) < 2**53 else UNFIT
+        if value.__class__ is bytes:
+            found = from_bytes(value)
+            if isinstance(found, Decimal):
+                return format(found, "f")
+            return found if isinstance(found, str) else UNFIT
+        return UNFIT
+
+    return read
+
+
+def number_reader(kinds: Iterable[Kind]) -> Reader | None:
+    """Reads a number; None where every value is one already."""
+    kinds = tuple(kinds)
+    if all(kind.type in _NUMBERS and not _is_time(kind) for kind in kinds):
+        return None
+    numbers = any(kind.type in _NUMBERS and not _is_time(kind) for kind in kinds)
+    from_bytes = _bytes_reader(kinds)
+
+    def read(value: Any) -> Any:
+        if value.__class__ is int or value.__class__ is float:
+            return value if numbers else UNFIT
+        if value.__class__ is str:
+            text = value.strip()
+            return float(text) if _is_number(text) else UNFIT
+        if value.__class__ is bytes:
+            found = from_bytes(value)
+            return float(found) if isinstance(found, Decimal) else UNFIT
+        return UNFIT
+
+    return read
+
+
+def time_reader(kinds: Iterable[Kind], unit: str | None) -> Reader | None:
+    """Reads epoch milliseconds; None where every value is that already."""
+    kinds = tuple(kinds)
+    if all(kind.logical in ("timestamp-millis", "local-timestamp-millis") for kind in kinds):
+        return None
+    of_kind = next((kind for kind in kinds if _is_time(kind)), None)
+    divisor = _TIMES.get(of_kind.logical, 0) if of_kind else 0
+    is_date = of_kind is not None and of_kind.logical == "date"
+    factor = _UNITS[unit or "ms"]
+
+    def read(value: Any) -> Any:
+        if value.__class__ is int:
+            if of_kind is None:
+                return value if factor == 1.0 else value * 1000 if factor == 1000.0 else value // 1000
+            return value // divisor if divisor else value * _DAY_MS if is_date else UNFIT
+        if value.__class__ is float:
+            return round(value * factor) if math.isfinite(value) else UNFIT
+        if value.__class__ is str:
+            return _moment(value.strip(), factor if unit else None)
+        return UNFIT
+
+    return read
+
+
+def _moment(text: str, factor: float | None) -> int | Unfit:
+    if _is_moment(text):
+        try:
+            at = datetime.fromisoformat(text.replace(",", ".").upper())
+        except ValueError:
+            return UNFIT
+        return round(at.timestamp() * 1000) if at.tzinfo else UNFIT
+    if factor is not None and _is_number(text):
+        number = Decimal(text) * Decimal(str(factor))
+        return int(number) if number.adjusted() < 20 else UNFIT
+    return UNFIT
+
+
+def _bytes_reader(kinds: tuple[Kind, ...]) -> Callable[[bytes], Decimal | str | None]:
+    decimal = next((kind for kind in kinds if kind.logical == "decimal"), None)
+    uuid = any(kind.logical == "uuid" for kind in kinds)
+
+    def read(value: bytes) -> Decimal | str | None:
+        if decimal is not None and len(value) <= _DECIMAL_BYTES:
+            try:
+                return Decimal(int.from_bytes(value, "big", signed=True)).scaleb(-decimal.scale)
+            except InvalidOperation:
+                return None
+        return str(UUID(bytes=value)) if uuid and len(value) == 16 else None
+
+    return read
+
+
+def _is_time(kind: Kind) -> bool:
+    return kind.logical in _TIMES or kind.logical in _OTHER_TIMES
+
+
+def may_be_text(kind: Kind) -> bool:
+    """Whether any value of the kind can be read as text."""
+    if kind.type in ("bytes", "fixed"):
+        return kind.logical in ("uuid", "decimal")
+    return kind.type in (*_PLAIN_TEXT, *_NUMBERS) and not _is_time(kind)
+
+
+def may_be_number(kind: Kind) -> bool:
+    """Whether any value of the kind can be read as a number."""
+    return kind.logical == "decimal" or (kind.type in (*_NUMBERS, "string") and not _is_time(kind))
+
+
+def may_be_time(kind: Kind) -> bool:
+    """Whether any value of the kind can be read as a time."""
+    return (
+        kind.logical in _TIMES or kind.logical == "date" or (kind.type in (*_NUMBERS, "string") and not _is_time(kind))
+    )
+
+
+def says_unit(kind: Kind) -> bool:
+    """Whether the schema itself says what a time counts."""
+    return _is_time(kind)

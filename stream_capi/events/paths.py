@@ -1,0 +1,217 @@
+"""Paths into a record: read, followed through a writer's schema, and written as an expression (contract, section 4).
+
+``customer.contact.email`` goes through records, ``headers."x.y"`` through a map's key with a dot, ``items[0].price`` through
+an array (``items.0.price`` as well). A union is followed into each of its branches; where the value at hand took another
+one, the path reads as null.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from difflib import get_close_matches
+from functools import lru_cache
+from itertools import count
+from typing import Any, NamedTuple
+
+from stream_capi.events.kinds import Kind
+
+Step = str | int
+
+_STEP = re.compile(r'\.?(?:"((?:[^"\\]|\\.)*)"|\[([0-9]{1,6})\]|([^."\[\]]+))')
+_NAMED = ("record", "error", "enum", "fixed")
+
+
+class Missing(NamedTuple):
+    """A path that the schema doesn't have: how far it goes, the step that fails, and what is there instead."""
+
+    before: str
+    step: str
+    known: tuple[str, ...]
+
+    def __str__(self) -> str:
+        where = f'"{self.before}" has' if self.before else "the schema has"
+        if not self.known:
+            return f'{where} no "{self.step}" in it'
+        close = get_close_matches(self.step, self.known, n=1, cutoff=0.5)
+        hint = f'did you mean "{self._full(close[0])}"?' if close else f"it has {', '.join(self.known[:12])}"
+        return f'{where} no "{self.step}"; {hint}'
+
+    def _full(self, name: str) -> str:
+        return f"{self.before}.{name}" if self.before else name
+
+
+class Found(NamedTuple):
+    """A path that the schema has: what its values are, and the expression that reads one from ``row`` (None where null)."""
+
+    code: str
+    kinds: frozenset[Kind]
+
+
+@lru_cache(maxsize=4096)
+def steps(path: str) -> tuple[Step, ...]:
+    """The steps of a path. Raises ValueError where it isn't one."""
+    found: list[Step] = []
+    at = 0
+    while at < len(path):
+        match = _STEP.match(path, at)
+        if match is None or ((match[0].startswith(".") == (at == 0)) and not match[2]):
+            raise ValueError(
+                f'"{path}" is not a path: names with dots between, "…" around a name with a dot, [0] for an index'
+            )
+        quoted, index, name = match.groups()
+        found.append(int(index) if index else re.sub(r"\\(.)", r"\1", quoted) if quoted is not None else name)
+        at = match.end()
+    if not found:
+        raise ValueError("a path is empty")
+    return tuple(found)
+
+
+class Schema:
+    """A writer's schema as JSON, with its named types looked up as a path needs them."""
+
+    def __init__(self, raw: Any) -> None:
+        self._named: dict[str, tuple[Any, str]] = {}
+        self._collect(raw, "")
+        self.root = (raw, "")
+
+    def _collect(self, node: Any, space: str) -> None:
+        if isinstance(node, list):
+            for branch in node:
+                self._collect(branch, space)
+        elif isinstance(node, dict):
+            kind = node.get("type")
+            if kind in _NAMED and "name" in node:
+                full, space = _full_name(node, space)
+                self._named.setdefault(full, (node, space))
+            for inner in (kind, node.get("items"), node.get("values"), *_types_of(node)):
+                if isinstance(inner, (dict, list)):
+                    self._collect(inner, space)
+
+    def branches(self, node: Any, space: str) -> Iterator[tuple[Any, str]]:
+        """The types that a value may have, unions taken apart and names looked up; null left out."""
+        if isinstance(node, list):
+            for branch in node:
+                yield from self.branches(branch, space)
+        elif isinstance(node, str):
+            named = self._named.get(node if "." in node or not space else f"{space}.{node}") or self._named.get(node)
+            if named is not None:
+                yield named
+            elif node != "null":
+                yield {"type": node}, space
+        elif isinstance(node.get("type"), (dict, list)):
+            yield from self.branches(node["type"], space)
+        elif node.get("type") in _NAMED:
+            yield node, _full_name(node, space)[1]
+        elif node.get("type") in ("array", "map") or "logicalType" in node:
+            yield node, space
+        else:
+            yield from self.branches(node["type"], space)
+
+    def find(self, path: str) -> Found | Missing:
+        """Follow a path."""
+        here = [self.root]
+        code, names, before = "row", count(), ""
+        for step in steps(path):
+            branches = [branch for node, space in here for branch in self.branches(node, space)]
+            ways = [way for node, space in branches if (way := _way(node, space, step)) is not None]
+            if not ways:
+                return Missing(before, str(step), tuple(_names_in(branches)))
+            code = _read(code, step, branches, [way[0] for way in ways], f"at_{next(names)}")
+            here = [way[1:] for way in ways]
+            before = f"{before}.{step}".removeprefix(".")
+        kinds = {_kind(node) for node, space in here for node, _ in self.branches(node, space)}
+        return Found(code, frozenset(kinds))
+
+    def leaves(self, limit: int = 400) -> list[tuple[str, frozenset[Kind]]]:
+        """Every path to a single value, through records only, for guesses and hints."""
+        found: list[tuple[str, frozenset[Kind]]] = []
+        self._leaves(self.root, "", 0, found, limit)
+        return found
+
+    def _leaves(
+        self, at: tuple[Any, str], before: str, depth: int, found: list[tuple[str, frozenset[Kind]]], limit: int
+    ) -> None:
+        for node, space in self.branches(*at):
+            for field in node.get("fields", ()) if node.get("type") in ("record", "error") else ():
+                path = f"{before}.{field['name']}".removeprefix(".")
+                inner = list(self.branches(field["type"], space))
+                if depth < 6 and any(node.get("type") in ("record", "error") for node, _ in inner):
+                    self._leaves((field["type"], space), path, depth + 1, found, limit)
+                if len(found) >= limit:
+                    return
+                found.append((path, frozenset(_kind(node) for node, _ in inner)))
+
+
+def _types_of(node: Mapping[str, Any]) -> Iterator[Any]:
+    if node.get("type") in ("record", "error"):
+        yield from (field["type"] for field in node["fields"])
+
+
+def _full_name(node: Mapping[str, Any], space: str) -> tuple[str, str]:
+    """The full name of a named type, and the namespace of what is inside it."""
+    name = node["name"]
+    if "." not in name:
+        given = node.get("namespace", space)
+        name = f"{given}.{name}" if given else name
+    return name, name.rpartition(".")[0]
+
+
+def _way(node: Mapping[str, Any], space: str, step: Step) -> tuple[str, Any, str] | None:
+    """How a type is gone into: the way (record, map, array), the type inside, its namespace."""
+    kind = node.get("type")
+    if kind in ("record", "error"):
+        inner = next((field["type"] for field in node["fields"] if field["name"] == step), None)
+        return None if inner is None else ("record", inner, space)
+    if kind == "map":
+        return "map", node["values"], space
+    if kind == "array" and (isinstance(step, int) or step.isdigit()):
+        return "array", node["items"], space
+    return None
+
+
+def _names_in(branches: Iterable[tuple[Any, str]]) -> Iterator[str]:
+    for node, _ in branches:
+        if node.get("type") in ("record", "error"):
+            yield from (field["name"] for field in node["fields"])
+
+
+def _read(code: str, step: Step, branches: list[tuple[Any, str]], ways: list[str], at: str) -> str:
+    """The expression for one more step; ``at`` is a local name for the value it starts from."""
+    kinds = set(ways)
+    whole = len(ways) == len(branches)  # each type that the value may have can be gone into this way
+    if code == "row" and whole and kinds == {"record"}:
+        return f"row[{step!r}]"
+    if kinds == {"array"}:
+        index = int(step)
+        test = f"({at} := {code}) is not None" if whole else f"({at} := {code}).__class__ is list"
+        return f"({at}[{index}] if {test} and len({at}) > {index} else None)"
+    get = f"{at}[{step!r}]" if whole and kinds == {"record"} else f"{at}.get({str(step)!r})"
+    if kinds <= {"record", "map"}:
+        test = f"({at} := {code}) is not None" if whole else f"({at} := {code}).__class__ is dict"
+        return f"({get} if {test} else None)"
+    return f"follow({code}, {step!r})"  # arrays beside maps or records
+
+
+def follow(value: Any, step: Step) -> Any:
+    """One step into a value of any type, None where it doesn't lead anywhere."""
+    if value.__class__ is dict:
+        return value.get(str(step))
+    if value.__class__ is list and (isinstance(step, int) or step.isdigit()):
+        return value[int(step)] if len(value) > int(step) else None
+    return None
+
+
+def read(row: Any, path: str) -> Any:
+    """The value at a path, step by step: what the compiled expressions do at once."""
+    for step in steps(path):
+        row = follow(row, step)
+    return row
+
+
+def _kind(node: Mapping[str, Any]) -> Kind:
+    logical = node.get("logicalType", "")
+    scale = node.get("scale", 0)
+    return Kind(
+        str(node.get("type")), logical if isinstance(logical, str) else "", scale if isinstance(scale, int) else 0
+    )

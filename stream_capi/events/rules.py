@@ -1,0 +1,99 @@
+"""A source's rules, out of the settings: everything that the mapping of its events depends on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from stream_capi.config import FieldRule, Settings, Source, ValueRule, Where
+from stream_capi.config.settings import TARGETS
+from stream_capi.events.fields import RESTRICTED_FIELDS
+from stream_capi.model import EventName, Lane
+
+_EVENTS = {name.value: name for name in EventName}
+
+
+@dataclass(frozen=True, slots=True)
+class SourceRules:
+    """How the records of a topic become events. Ages in milliseconds; ``max_age_ms`` 0 means no limit."""
+
+    topic: str
+    fields: Mapping[str, FieldRule]
+    event: EventName | None
+    event_field: str | None
+    events: Mapping[str, EventName | None]
+    pixel: str | None
+    pixel_field: str | None
+    restricted: Mapping[str, bool]
+    where: tuple[Where, ...]
+    consent_field: str | None
+    consent_purposes: tuple[str, ...]
+    strip_without_consent: bool
+    values: ValueRule | None
+    default_currency: str | None
+    hash_here: bool
+    refuse_private: bool
+    max_age_ms: int
+    max_future_ms: int
+
+    @property
+    def lane(self) -> Lane | None:
+        """The one lane of all events, where the records don't decide."""
+        return Lane(self.pixel, self.event) if self.pixel is not None and self.event is not None else None
+
+    def rule(self, target: str) -> FieldRule:
+        """Where a field comes from: as mapped, or the field of the same name at the top level."""
+        return self.fields.get(target) or FieldRule(paths=(target.rpartition(".")[2],))
+
+    def lanes(self) -> list[Lane]:
+        """Every lane that the records may decide for."""
+        pixels = [self.pixel] if self.pixel is not None else list(self.restricted)
+        events = [self.event] if self.event is not None else [name for name in self.events.values() if name is not None]
+        return [Lane(pixel, event) for pixel in pixels for event in dict.fromkeys(events)]
+
+    def targets(self, lane: Lane) -> list[str]:
+        """The fields that an event of this lane may have, in the order of the document."""
+        restricted = self.restricted[lane.pixel]
+        return [
+            target
+            for target in TARGETS
+            if not (target.startswith("data.") and lane.event is EventName.PAGE_VIEW)
+            and not (restricted and target.startswith("user_data.") and target[10:] not in RESTRICTED_FIELDS)
+        ]
+
+
+def rules_from(source: Source, settings: Settings) -> SourceRules:
+    """The rules of one of ``[[sources]]``, with what of ``[delivery]`` and ``[[pixels]]`` bears on them."""
+    delivery = settings.delivery
+    return SourceRules(
+        topic=source.topic,
+        fields=source.fields,
+        event=EventName(source.event) if source.event else None,
+        event_field=source.event_field,
+        events={given: _EVENTS.get(name) for given, name in source.events.items()},
+        pixel=source.pixel,
+        pixel_field=source.pixel_field,
+        restricted={pixel.name: pixel.profile == "restricted" for pixel in settings.pixels},
+        where=source.where,
+        consent_field=source.consent_field,
+        consent_purposes=source.consent_purposes,
+        strip_without_consent=source.without_consent == "strip",
+        values=source.values,
+        default_currency=source.default_currency,
+        hash_here=delivery.hash == "local",
+        refuse_private=delivery.private_ip == "refuse",
+        max_age_ms=delivery.max_age_seconds * 1000,
+        max_future_ms=delivery.max_future_seconds * 1000,
+    )
+
+
+def as_key(value: Any) -> str | None:
+    """A decoded value as the key of a table in the settings: text as it is, numbers and truth values as JSON writes them."""
+    if value.__class__ is str:
+        return str(value)
+    if value.__class__ is bool:
+        return "true" if value else "false"
+    if value.__class__ is float and value.is_integer():
+        return str(int(value))
+    return str(value) if value.__class__ in (int, float) else None
