@@ -282,9 +282,8 @@ class Delivery:
 
     def _split(self, line: LaneLine, batch: Batch, outcome: Refused, now: float) -> None:
         batch.waiting_for = outcome.reason
-        if line.gate.held:  # this was a probe, and nothing is better yet
-            line.gate.hold(line.gate.reason, now)
-            line.ready.appendleft(batch)
+        if line.gate.held:
+            self._probe_with_another(line, batch, now)
             return
         line.gate.succeeded()
         if batch.split is None:
@@ -298,6 +297,19 @@ class Delivery:
             first, second = batch.halves()
             batch.split.pending += 1
             line.ready.extendleft((second, first))
+
+    def _probe_with_another(self, line: LaneLine, batch: Batch, now: float) -> None:
+        """A probe was refused: the next one goes with other events.
+
+        Were the same batch tried each time, one event in it that the API will always refuse would hold the lane for ever,
+        long after what it was held for has been mended.
+        """
+        pieces = batch.halves() if len(batch) > 1 else (batch,)
+        if batch.split is not None:
+            batch.split.budget += 1
+            batch.split.pending += len(pieces) - 1
+        line.ready.extend(pieces)
+        line.gate.hold(line.gate.reason, now)
 
     def _gather(self, line: LaneLine, batch: Batch, place: list[Batch], now: float) -> None:
         place.append(batch)

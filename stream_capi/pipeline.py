@@ -84,7 +84,7 @@ class Waiting(NamedTuple):
 class Partition:
     """An assigned partition: its offsets, what was last committed, and why it is paused or stopped."""
 
-    __slots__ = ("committed", "high", "log", "offsets", "paused", "source", "stopped", "tp", "unwritten")
+    __slots__ = ("committed", "high", "letters", "log", "offsets", "paused", "source", "stopped", "tp")
 
     def __init__(self, tp: TopicPartition, source: Source, offsets: PartitionOffsets, log: str) -> None:
         self.tp = tp
@@ -95,7 +95,7 @@ class Partition:
         self.paused = False
         self.stopped = ""
         self.high = -1
-        self.unwritten = 0  # dead letters on their way
+        self.letters: set[asyncio.Task[None]] = set()  # dead letters on their way
 
 
 class Pipeline:
@@ -129,7 +129,6 @@ class Pipeline:
         self.doubtful_since: dict[str, float] = {}
         self._waiting: dict[tuple[str, SchemaKey], list[Waiting]] = {}
         self._commit_under_way = False
-        self._written = asyncio.Event()
         self._group: asyncio.TaskGroup | None = None
 
     async def run(self) -> None:
@@ -291,16 +290,14 @@ class Pipeline:
     def _write(self, partition: Partition, letters: Sequence[DeadLetter]) -> None:
         assert self._group is not None  # noqa: S101 -- records come only while the pipeline runs
         for letter in letters:
-            partition.unwritten += 1
-            self._group.create_task(self._write_one(partition, letter))
+            task = self._group.create_task(self._write_one(partition, letter))
+            partition.letters.add(task)
+            task.add_done_callback(partition.letters.discard)
 
     async def _write_one(self, partition: Partition, letter: DeadLetter) -> None:
         await self._dead_letters.write(letter)
-        partition.unwritten -= 1
         partition.offsets.resolve(letter.record.offset() or 0)
         self._observer.dead_lettered(partition.tp.topic, letter.code.value)
-        written, self._written = self._written, asyncio.Event()
-        written.set()
         self._regulate(partition)
 
     # Schemas that aren't known yet
@@ -422,6 +419,8 @@ class Pipeline:
         for tp in partitions:
             if partition := self.partitions.pop(tp, None):
                 partition.offsets.fenced = True
+                for task in partition.letters:  # the next owner writes them; these might wait for a topic without end
+                    task.cancel()
         self.delivery.forget_fenced()
 
     async def drain(self, seconds: float) -> bool:
@@ -432,13 +431,10 @@ class Pipeline:
     async def _drain(self, leaving: Sequence[Partition], deadline: float, patient: bool) -> bool:
         owners = {partition.offsets for partition in leaving}
         whole = await self.delivery.drain(lambda batch: not owners.isdisjoint(batch.owners), deadline, patient)
-        while any(partition.unwritten for partition in leaving):
-            written = self._written
-            try:
-                async with asyncio.timeout(max(0.0, deadline - self._clock.now())):
-                    await written.wait()
-            except TimeoutError:
-                return False
+        letters = [task for partition in leaving for task in partition.letters]
+        if letters:
+            _, unwritten = await asyncio.wait(letters, timeout=max(0.0, deadline - self._clock.now()))
+            return whole and not unwritten
         return whole
 
     @property

@@ -132,6 +132,45 @@ def test_a_refusal_of_all_events_empties_nothing_into_the_dead_letters(status: i
     simulate(run())
 
 
+def test_a_poisoned_event_in_the_held_batch_does_not_hold_the_lane_for_ever() -> None:
+    async def run() -> None:
+        def answering(pixel: str, ids: Sequence[str], now: float) -> tuple[float, Answer]:
+            return 0.05, Answer(400 if now < 300 or "a13" in ids else 200)
+
+        line = Line(answering, max_events=100)
+        line.chunk = 100
+        line.produce("leads", 0, *names("a", 100))
+        line.assign(P0)
+        await line.run_for(290)
+        assert not line.letters
+        await line.run_for(120)
+        assert line.letters == {"a13": 1}
+        assert line.accepted == dict.fromkeys(set(names("a", 100)) - {"a13"}, 1)
+        assert line.lag == 0
+
+    simulate(run())
+
+
+def test_a_dead_letter_that_waits_is_given_up_with_its_partition() -> None:
+    async def run() -> None:
+        line = Line(always(200))
+        line.write_seconds = 1000.0
+        line.produce("leads", 0, "bad0")
+        line.assign(P0)
+
+        async def hand_over() -> None:
+            await asyncio.sleep(2)
+            line.pipeline.lost([P0])
+            line.unassign(P0)
+
+        handing = asyncio.create_task(hand_over())
+        await line.run_for(2000)
+        await handing
+        assert not line.letters, "the next owner writes it"
+
+    simulate(run())
+
+
 def test_too_many_refused_events_hold_the_lane_before_one_is_written() -> None:
     async def run() -> None:
         poison = [f"a{i}" for i in range(1000) if i % 10 < 8]
