@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator
 
+from stream_capi.config.paths import steps
+
 Scalar = str | int | float | bool
 
 
@@ -39,8 +41,7 @@ def _name(text: str) -> str:
 
 def _path(text: str) -> str:
     """A dotted path into a record."""
-    if not all(step and step == step.strip() and step.isprintable() for step in text.split(".")):
-        raise ValueError("is not a path; write names with single dots between them")
+    steps(text)
     return text
 
 

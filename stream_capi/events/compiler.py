@@ -238,9 +238,7 @@ class Compiler:
         if not given:
             return
         if given is Given.MAYBE_UNFIT:
-            self._add("if v is UNFIT:")
-            self._add(f"dropped['{field}', '{UNFIT.reason}'] += 1", 1)
-            self._add("v = None", 1)
+            self._unfit(field)
         self._add("if v is not None and (v := v.strip()):")
         if rule is not None:
             self._add(f"if (v := {self._const(rule)}({args})) is None:", 1)
@@ -251,15 +249,20 @@ class Compiler:
         if then:
             self._add(then, depth)
 
+    def _unfit(self, field: str) -> None:
+        self._add("if v is UNFIT:")
+        self._add(f"dropped['{field}', '{UNFIT.reason}'] += 1", 1)
+        self._add("v = None", 1)
+
     def _end(self) -> None:
         """The id, and the event."""
         last = self._const(fields.derived_id)
         for target in ("dedupe_id", "event_id"):
             at = len(self._lines)
-            if self._value(target):
-                self._add("dedupe = v.strip() if v is not None and v is not UNFIT else ''")
-            else:
-                self._add("dedupe = ''")
+            given = self._value(target)
+            if given is Given.MAYBE_UNFIT:
+                self._unfit(target)
+            self._add("dedupe = v.strip() if v is not None else ''" if given else "dedupe = ''")
             if target == "event_id":
                 self._lines[at:] = ["    " + line for line in self._lines[at:]]
             self._add("if not dedupe:", target == "event_id")

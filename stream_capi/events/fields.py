@@ -7,8 +7,8 @@ reason a field that is left out is counted. The compiled transform and ``explain
 from __future__ import annotations
 
 import ipaddress
-import math
 import re
+import sys
 from functools import lru_cache
 from hashlib import sha256
 from typing import NamedTuple
@@ -59,13 +59,15 @@ UNFIT = Wrong("is of a type that can't hold it", "type")
 _is_hash = re.compile(r"[0-9a-fA-F]{64}").fullmatch
 _NOT_DIGITS = bytes(sorted(set(range(256)) - set(b"0123456789")))
 
-# Only what RFC 3986 allows, so that the document's ``format: uri`` holds.
+# Only what RFC 3986 allows, so that the document's ``format: uri`` holds. The first is for nearly all URLs, the second for
+# what ``_escaped`` has taken apart and put together: ports and IPv6 addresses are checked there.
 _CHARS = r"[A-Za-z0-9\-._~!$&'()*+,;=:@/]*+(?:%[0-9A-Fa-f]{2}[A-Za-z0-9\-._~!$&'()*+,;=:@/]*+)*+"
 _CHARS_Q = _CHARS.replace("@/", "@/?")
-_HOST = r"(?:[A-Za-z0-9](?:[A-Za-z0-9\-._~]*+)|\[[0-9A-Fa-f:.]+\])"
-_is_url = re.compile(
-    rf"([Hh][Tt][Tt][Pp][Ss]?://{_HOST}(?::[0-9]{{1,5}})?)(?:/{_CHARS})?(?:\?{_CHARS_Q})?(?:\#{_CHARS_Q})?"
-).fullmatch
+_NAME = r"[A-Za-z0-9][A-Za-z0-9\-._~]*+"
+_SCHEME, _REST = "[Hh][Tt][Tt][Pp][Ss]?://", rf"(?:/{_CHARS})?(?:\?{_CHARS_Q})?(?:\#{_CHARS_Q})?"
+_is_url = re.compile(rf"{_SCHEME}{_NAME}(?::[0-9]{{1,4}})?{_REST}").fullmatch
+_is_any_url = re.compile(rf"{_SCHEME}(?:{_NAME}|\[[0-9A-Fa-f:.]+\])(?::[0-9]{{1,5}})?{_REST}").fullmatch
+_LONGEST_HOST = 253  # octets (RFC 1035)
 _QUOTE_SAFE = "-._~!$&'()*+,;=:@/?%"
 _LONE_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
@@ -86,7 +88,11 @@ def _escaped(text: str) -> str | None:
     try:
         parts = urlsplit(text)
         host, port = parts.hostname, parts.port
-        if not host or parts.scheme not in ("http", "https") or any(sign < " " for sign in text):
+        if not host or len(host) > _LONGEST_HOST or parts.scheme not in ("http", "https"):
+            return None
+        if any(sign < " " for sign in text):  # the parser would leave them out and join what is on both sides
+            return None
+        if ":" in host and not _is_ipv6(host):
             return None
         name = f"[{host}]" if ":" in host else host if host.isascii() else host.encode("idna").decode("ascii")
     except (ValueError, UnicodeError):
@@ -95,7 +101,7 @@ def _escaped(text: str) -> str | None:
     for sign, part in (("", parts.path), ("?", parts.query), ("#", parts.fragment)):
         if part:
             place += sign + quote(_LONE_PERCENT.sub("%25", part), safe=_QUOTE_SAFE)
-    return place if _is_url(place) else None
+    return place if _is_any_url(place) else None
 
 
 def origin(valid_url: str) -> str:
@@ -111,7 +117,10 @@ _PARAMETERS = {name: re.compile(rf"[?&]{name}=([^&#]*)").search for name in ("al
 def parameter(valid_url: str, name: str) -> str:
     """``aleid`` or ``alart`` from a URL's query; empty where it has none."""
     found = _PARAMETERS[name](valid_url)
-    if found is None or "#" in valid_url[: found.start()]:
+    if found is None:
+        return ""
+    before = valid_url[: found.start() + 1]
+    if "#" in before or "?" not in before:  # it stands in the fragment, or in the path
         return ""
     given = found[1]
     return unquote_plus(given).strip() if "%" in given or "+" in given else given
@@ -124,10 +133,10 @@ def currency(text: str) -> str | None:
 
 
 def value(number: float) -> float | None:
-    """Finite and not negative. What is beyond 64 bits goes as a float, which is all that JSON's readers hold."""
-    if not 0 <= number < math.inf:
+    """Finite and not negative. An integer that JSON's readers can't hold exactly goes as the float that they would read."""
+    if not 0 <= number <= sys.float_info.max:
         return None
-    return number if number.__class__ is float or number < 2**53 else float(number)
+    return number + 0.0 if number.__class__ is float or number >= 2**53 else number  # -0.0 becomes 0.0
 
 
 def email(text: str) -> str | None:
@@ -155,7 +164,9 @@ def phone_plain(text: str) -> str | None:
     text = text.strip()
     if len(text) == 64 and _is_hash(text):
         return text.lower()
-    digits = _digits(text).removeprefix("00")
+    digits = _digits(text)
+    while digits.startswith("00"):
+        digits = digits[2:]
     return digits if 7 <= len(digits) <= 15 else None
 
 

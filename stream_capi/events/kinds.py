@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Callable, Iterable
 from datetime import datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -49,6 +49,7 @@ _DAY_MS = 86_400_000
 _PLAIN_TEXT = frozenset({"string", "enum"})
 _NUMBERS = frozenset({"int", "long", "float", "double"})
 _DECIMAL_BYTES = 64  # some 150 digits; longer ones take time that grows with their square
+_MOST_SCALE = 300  # as text, a decimal of scale 10^6 would be a megabyte of zeros
 _UNITS = {"s": 1000.0, "ms": 1.0, "us": 0.001}
 _is_number = re.compile(r"[+-]?(?:[0-9]{1,40}(?:\.[0-9]{0,40})?|\.[0-9]{1,40})(?:[eE][+-]?[0-9]{1,3})?").fullmatch
 _is_moment = re.compile(
@@ -110,16 +111,15 @@ def time_reader(kinds: Iterable[Kind], unit: str | None) -> Reader | None:
     kinds = tuple(kinds)
     if all(kind.logical in ("timestamp-millis", "local-timestamp-millis") for kind in kinds):
         return None
-    of_kind = next((kind for kind in kinds if _is_time(kind)), None)
-    divisor = _TIMES.get(of_kind.logical, 0) if of_kind else 0
-    is_date = of_kind is not None and of_kind.logical == "date"
+    counts = {_counts(kind, unit) for kind in kinds if kind.type in ("int", "long")}
+    times, over = (
+        counts.pop() if len(counts) == 1 else (0, 1)
+    )  # of two ways to count nothing tells which one a value has
     factor = _UNITS[unit or "ms"]
 
     def read(value: Any) -> Any:
         if value.__class__ is int:
-            if of_kind is None:
-                return value if factor == 1.0 else value * 1000 if factor == 1000.0 else value // 1000
-            return value // divisor if divisor else value * _DAY_MS if is_date else UNFIT
+            return value * times // over if times else UNFIT
         if value.__class__ is float:
             return round(value * factor) if math.isfinite(value) else UNFIT
         if value.__class__ is str:
@@ -127,6 +127,17 @@ def time_reader(kinds: Iterable[Kind], unit: str | None) -> Reader | None:
         return UNFIT
 
     return read
+
+
+def _counts(kind: Kind, unit: str | None) -> tuple[int, int]:
+    """What an integer of the kind is to be multiplied with and divided by for milliseconds; (0, 1): it is no time."""
+    if kind.logical in _TIMES:
+        return 1, _TIMES[kind.logical]
+    if kind.logical == "date":
+        return _DAY_MS, 1
+    if _is_time(kind):
+        return 0, 1
+    return {"s": (1000, 1), "ms": (1, 1), "us": (1, 1000)}[unit or "ms"]
 
 
 def _moment(text: str, factor: float | None) -> int | Unfit:
@@ -143,15 +154,14 @@ def _moment(text: str, factor: float | None) -> int | Unfit:
 
 
 def _bytes_reader(kinds: tuple[Kind, ...]) -> Callable[[bytes], Decimal | str | None]:
-    decimal = next((kind for kind in kinds if kind.logical == "decimal"), None)
+    scales = {kind.scale for kind in kinds if kind.logical == "decimal"}
+    scale = scales.pop() if len(scales) == 1 else None  # of two scales nothing tells which one a value has
+    is_decimal = scale is not None and 0 <= scale <= _MOST_SCALE
     uuid = any(kind.logical == "uuid" for kind in kinds)
 
     def read(value: bytes) -> Decimal | str | None:
-        if decimal is not None and len(value) <= _DECIMAL_BYTES:
-            try:
-                return Decimal(int.from_bytes(value, "big", signed=True)).scaleb(-decimal.scale)
-            except InvalidOperation:
-                return None
+        if is_decimal and len(value) <= _DECIMAL_BYTES:
+            return Decimal(f"{int.from_bytes(value, 'big', signed=True)}e-{scale}")
         return str(UUID(bytes=value)) if uuid and len(value) == 16 else None
 
     return read

@@ -7,19 +7,31 @@ one, the path reads as null.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
-from functools import lru_cache
 from itertools import count
 from typing import Any, NamedTuple
 
+from stream_capi.config.paths import Step, steps
 from stream_capi.events.kinds import Kind
 
-Step = str | int
-
-_STEP = re.compile(r'\.?(?:"((?:[^"\\]|\\.)*)"|\[([0-9]{1,6})\]|([^."\[\]]+))')
 _NAMED = ("record", "error", "enum", "fixed")
+_OTHERS = ("boolean", "int", "long", "float", "double", "bytes", "string", "array", "map")
+# What a logical type stands on. On another type it is to be passed over (Avro specification), as are unknown ones.
+_UNDER = {
+    "date": ("int",),
+    "time-millis": ("int",),
+    "time-micros": ("long",),
+    "timestamp-millis": ("long",),
+    "timestamp-micros": ("long",),
+    "timestamp-nanos": ("long",),
+    "local-timestamp-millis": ("long",),
+    "local-timestamp-micros": ("long",),
+    "local-timestamp-nanos": ("long",),
+    "decimal": ("bytes", "fixed"),
+    "uuid": ("string", "fixed"),
+    "duration": ("fixed",),
+}
 
 
 class Missing(NamedTuple):
@@ -46,25 +58,6 @@ class Found(NamedTuple):
 
     code: str
     kinds: frozenset[Kind]
-
-
-@lru_cache(maxsize=4096)
-def steps(path: str) -> tuple[Step, ...]:
-    """The steps of a path. Raises ValueError where it isn't one."""
-    found: list[Step] = []
-    at = 0
-    while at < len(path):
-        match = _STEP.match(path, at)
-        if match is None or ((match[0].startswith(".") == (at == 0)) and not match[2]):
-            raise ValueError(
-                f'"{path}" is not a path: names with dots between, "…" around a name with a dot, [0] for an index'
-            )
-        quoted, index, name = match.groups()
-        found.append(int(index) if index else re.sub(r"\\(.)", r"\1", quoted) if quoted is not None else name)
-        at = match.end()
-    if not found:
-        raise ValueError("a path is empty")
-    return tuple(found)
 
 
 class Schema:
@@ -103,7 +96,7 @@ class Schema:
             yield from self.branches(node["type"], space)
         elif node.get("type") in _NAMED:
             yield node, _full_name(node, space)[1]
-        elif node.get("type") in ("array", "map") or "logicalType" in node:
+        elif node.get("type") in _OTHERS:
             yield node, space
         else:
             yield from self.branches(node["type"], space)
@@ -210,8 +203,9 @@ def read(row: Any, path: str) -> Any:
 
 
 def _kind(node: Mapping[str, Any]) -> Kind:
-    logical = node.get("logicalType", "")
-    scale = node.get("scale", 0)
-    return Kind(
-        str(node.get("type")), logical if isinstance(logical, str) else "", scale if isinstance(scale, int) else 0
-    )
+    kind, logical, scale = str(node.get("type")), node.get("logicalType"), node.get("scale", 0)
+    if not isinstance(logical, str) or kind not in _UNDER.get(logical, ()):
+        return Kind(kind)
+    if logical == "decimal":
+        return Kind(kind, logical, scale) if scale.__class__ is int and scale >= 0 else Kind(kind)
+    return Kind(kind, logical)

@@ -25,11 +25,11 @@ def route(rules: SourceRules, read: Callable[[str], Any]) -> Way | Rejection | S
     event = rules.event
     if rules.event_field is not None:
         found = read(rules.event_field)
-        if found is None:
-            return Rejection(Code.MISSING_FIELD, f'event_field "{rules.event_field}" is null', rules.pixel)
         key = as_key(found)
         if key is None or key not in rules.events:
-            key = "*"
+            key = "*"  # whatever else, null too
+        if key not in rules.events and found is None:
+            return Rejection(Code.MISSING_FIELD, f'event_field "{rules.event_field}" is null', rules.pixel)
         if key not in rules.events:
             return Rejection(Code.INVALID_FIELD, f'event_field "{rules.event_field}" is not in events', rules.pixel)
         event = rules.events[key]
@@ -69,13 +69,14 @@ def consents(value: Any, purposes: tuple[str, ...]) -> bool:
     """
     if value.__class__ is bool:
         return bool(value)
-    if value.__class__ is str:
-        text = str(value).strip()
-        if not purposes:
-            return text.lower() in ("true", "yes", "granted")
-        value = text.replace(";", ",").replace(" ", ",").split(",")
     if not purposes:
-        return False
+        return _granted(value)
+    if value.__class__ is str:
+        value = str(value).replace(";", ",").replace(" ", ",").split(",")
     if value.__class__ is dict:
-        return all(value.get(purpose) is True for purpose in purposes)
+        return all(_granted(value.get(purpose)) for purpose in purposes)
     return value.__class__ is list and all(purpose in value for purpose in purposes)
+
+
+def _granted(value: Any) -> bool:
+    return value is True or (value.__class__ is str and str(value).strip().lower() in ("true", "yes", "granted"))

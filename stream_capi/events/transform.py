@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from stream_capi.events.compiler import Compiler
+from stream_capi.events.compiler import Compiler, Make
 from stream_capi.events.counts import Counts
 from stream_capi.events.fields import IDENTIFIER_FIELDS, PERSONAL_FIELDS
 from stream_capi.events.paths import Missing, Schema, follow
@@ -20,20 +20,20 @@ __all__ = ["IDENTIFIER_FIELDS", "Counts", "Transform", "compile_source"]
 
 
 class Transform:
-    """A source's mapping for one writer's schema."""
+    """A source's mapping for one writer's schema.
+
+    Nothing validates a payload after it was made: each line of a compiled function is what makes one field valid, and
+    tests hold the payloads against the API document.
+    """
 
     def __init__(self, rules: SourceRules, schema: Schema) -> None:
         self.counts = Counts()
         self._rules = rules
+        self._schema = schema
         self._max_age = rules.max_age_ms or 1 << 62
-        self._makes = {lane: Compiler(rules, schema, lane, self.counts).make() for lane in rules.lanes()}
-        self._stripped = (
-            {lane: Compiler(rules, schema, lane, self.counts, PERSONAL_FIELDS).make() for lane in rules.lanes()}
-            if rules.strip_without_consent and rules.consent_field is not None
-            else {}
-        )
+        self._makes: dict[Way, Make] = {}
         plain = rules.lane is not None and not rules.where and rules.consent_field is None
-        self._only = self._makes[rules.lane] if plain and rules.lane is not None else None
+        self._only = self._make(Way(rules.lane, True)) if plain and rules.lane is not None else None
         self._read = {path: _reader(schema, path) for path in routing_paths(rules)}
 
     def apply(
@@ -51,11 +51,17 @@ class Transform:
         way = route(self._rules, lambda path: self._read[path](row))
         if not isinstance(way, Way):
             return way
-        make = self._makes[way.lane] if way.consent else self._stripped[way.lane]
+        make = self._makes.get(way) or self._make(way)
         made = make(row, place, oldest, newest)
         if made.__class__ is bytes:
             return made if self._rules.lane is not None else Routed(way.lane, made)
         return made
+
+    def _make(self, way: Way) -> Make:
+        """Compiled when first needed: an agency's source has hundreds of lanes, of which one member may see a few."""
+        without = () if way.consent else PERSONAL_FIELDS
+        make = self._makes[way] = Compiler(self._rules, self._schema, way.lane, self.counts, without).make()
+        return make
 
 
 def compile_source(rules: SourceRules, schema_raw: Any) -> Transform:
