@@ -1,0 +1,174 @@
+"""The librdkafka properties of the program's three clients: consumer, dead-letter producer, admin.
+
+The user's ``kafka.properties`` go to all three, each client without what it would only warn about, and come last: what they
+may not change is refused when the settings are read (``config.rules.OWNED_PROPERTIES``).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from stream_capi.config.settings import Kafka
+
+# librdkafka's own table (CONFIGURATION.md), columns C and P: the other kind of client logs a warning for each of them.
+CONSUMER_ONLY = frozenset(
+    {
+        "auto.commit.enable",
+        "auto.commit.interval.ms",
+        "auto.offset.reset",
+        "check.crcs",
+        "consume.callback.max.messages",
+        "coordinator.query.interval.ms",
+        "enable.auto.commit",
+        "enable.auto.offset.store",
+        "enable.partition.eof",
+        "fetch.error.backoff.ms",
+        "fetch.max.bytes",
+        "fetch.message.max.bytes",
+        "fetch.min.bytes",
+        "fetch.queue.backoff.ms",
+        "fetch.wait.max.ms",
+        "group.id",
+        "group.instance.id",
+        "group.protocol",
+        "group.protocol.type",
+        "group.remote.assignor",
+        "heartbeat.interval.ms",
+        "isolation.level",
+        "max.partition.fetch.bytes",
+        "max.poll.interval.ms",
+        "max.poll.records",
+        "offset.store.method",
+        "offset.store.path",
+        "offset.store.sync.interval.ms",
+        "partition.assignment.strategy",
+        "queued.max.messages.kbytes",
+        "queued.min.messages",
+        "session.timeout.ms",
+    }
+)
+PRODUCER_ONLY = frozenset(
+    {
+        "acks",
+        "batch.num.messages",
+        "batch.size",
+        "compression.codec",
+        "compression.level",
+        "compression.type",
+        "delivery.report.only.error",
+        "delivery.timeout.ms",
+        "enable.gapless.guarantee",
+        "enable.idempotence",
+        "linger.ms",
+        "message.send.max.retries",
+        "message.timeout.ms",
+        "msg_order_cmp",
+        "partitioner",
+        "produce.offset.report",
+        "queue.buffering.backpressure.threshold",
+        "queue.buffering.max.kbytes",
+        "queue.buffering.max.messages",
+        "queue.buffering.max.ms",
+        "queuing.strategy",
+        "request.required.acks",
+        "request.timeout.ms",
+        "retries",
+        "sticky.partitioning.linger.ms",
+        "transaction.timeout.ms",
+        "transactional.id",
+    }
+)
+
+_COMMON = {
+    "client.id": "stream-capi",
+    # The defaults notice a dead connection after 60 s, and then try again every 10 s only.
+    "socket.timeout.ms": 10_000,
+    "socket.keepalive.enable": "true",
+    "reconnect.backoff.max.ms": 2000,
+    # A producer's default is to make the topics it asks for.
+    "allow.auto.create.topics": "false",
+}
+# Of max_buffered_bytes: what may lie in the client's queue, read and not yet handed over.
+_PREFETCH_SHARE = 0.25
+# What the client keeps of a queued record beside its bytes, which its own byte limit does not count.
+_RECORD_OVERHEAD = 512
+_LARGEST_LETTER = 100_000_000  # below what a broker reads as one request (socket.request.max.bytes: 100 MiB)
+
+
+class ClientLog:
+    """Takes librdkafka's own log lines, which would go to stderr as they are.
+
+    They tell every attempt to connect; the program tells each change of state once, so these are for ``debug``. Only a
+    warning of a property that is of no use is for whoever wrote it. Called by the client in the midst of a fetch, where an
+    exception would destroy the records fetched: none leaves it.
+    """
+
+    _log = logging.getLogger("stream_capi.librdkafka")
+
+    def log(self, level: int, message: str, *args: object) -> None:
+        """The one method that confluent-kafka calls; ``args`` are the facility, the client's name and the text."""
+        with contextlib.suppress(Exception):
+            self._log.log(logging.WARNING if "CONFWARN" in args else logging.DEBUG, message, *args)
+
+
+def prefetch_bytes(max_buffered_bytes: int) -> int:
+    """The part of the memory budget that the consumer's own queue takes."""
+    return max(64 * 1024, int(max_buffered_bytes * _PREFETCH_SHARE))
+
+
+def consumer_properties(kafka: Kafka, max_buffered_bytes: int) -> dict[str, Any]:
+    """The group's member. What its queue may hold is a share of ``max_buffered_bytes``."""
+    prefetch = prefetch_bytes(max_buffered_bytes)
+    properties: dict[str, Any] = {
+        **_COMMON,
+        "group.id": kafka.group_id,
+        "isolation.level": "read_committed",
+        # Partitions that were added are seen this late; the default is five minutes.
+        "topic.metadata.refresh.interval.ms": 30_000,
+        # No more than bytes and count allow, whichever is reached first; asked again soon after, not a second later.
+        "queued.max.messages.kbytes": prefetch // 1024,
+        "queued.min.messages": max(100, prefetch // (2 * _RECORD_OVERHEAD)),
+        "fetch.message.max.bytes": max(16 * 1024, min(1_048_576, prefetch // 4)),
+        "fetch.queue.backoff.ms": 20,
+        "logger": ClientLog(),
+    }
+    if not uses_new_protocol(kafka.properties):
+        properties["partition.assignment.strategy"] = "cooperative-sticky"
+    return _with_users(properties, kafka, PRODUCER_ONLY)
+
+
+def uses_new_protocol(properties: Mapping[str, Any]) -> bool:
+    """Whether these properties ask for the group protocol of KIP-848, which is incremental and knows no strategies."""
+    return str(properties.get("group.protocol", "")).lower() == "consumer"
+
+
+def producer_properties(kafka: Kafka) -> dict[str, Any]:
+    """The dead letters' producer: idempotent, and patient without end, so that an outage makes no duplicates."""
+    properties: dict[str, Any] = {
+        **_COMMON,
+        "acks": "all",
+        "enable.idempotence": "true",
+        # A letter given up by the client may be in the topic all the same, and written anew it is there twice.
+        "delivery.timeout.ms": 0,
+        "linger.ms": 5,
+        "compression.type": "lz4",
+        # Whether a record is too large is the topic's to say.
+        "message.max.bytes": _LARGEST_LETTER,
+        # How soon a missing topic is told.
+        "topic.metadata.propagation.max.ms": 5000,
+        "logger": ClientLog(),
+    }
+    return _with_users(properties, kafka, CONSUMER_ONLY)
+
+
+def admin_properties(kafka: Kafka) -> dict[str, Any]:
+    """Questions and resets. Silent: nobody polls this client, so that its log lines would only pile up."""
+    return _with_users(dict(_COMMON), kafka, CONSUMER_ONLY | PRODUCER_ONLY) | {"log_level": 0}
+
+
+def _with_users(properties: dict[str, Any], kafka: Kafka, others: frozenset[str]) -> dict[str, Any]:
+    given = {name: value for name, value in kafka.properties.items() if name not in others}
+    return {"bootstrap.servers": kafka.bootstrap_servers, **properties, **given}
