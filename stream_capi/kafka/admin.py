@@ -1,0 +1,263 @@
+"""Questions to the cluster, and the one change that the program makes there: resetting a group's offsets.
+
+Every method blocks, but no longer than its deadline: for ``asyncio.to_thread`` and for commands. Errors are for people:
+Unavailable where asking again may help, KafkaLost where it won't.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
+from typing import Any, NamedTuple, TypeVar
+
+from confluent_kafka import (
+    ConsumerGroupTopicPartitions,
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+    TopicCollection,
+)
+from confluent_kafka import (
+    TopicPartition as ClientPartition,
+)
+from confluent_kafka.admin import AdminClient, OffsetSpec
+
+from stream_capi.config.settings import Kafka
+from stream_capi.errors import CheckFailed, ConfigurationError, KafkaLost, StreamCapiError, Unavailable
+from stream_capi.kafka.properties import admin_properties
+from stream_capi.model import TopicPartition
+
+_SECONDS = 10.0
+_IDS_SECONDS = 2.0  # asked on the consumer's thread, which polls nothing meanwhile
+
+_MISSING = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError.UNKNOWN_TOPIC_ID})
+_DENIED = frozenset(
+    {
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+        KafkaError.SASL_AUTHENTICATION_FAILED,
+        KafkaError._AUTHENTICATION,
+    }
+)
+# What the broker answers to a reset while the group has members, each protocol in its own way.
+_IN_USE = frozenset({KafkaError.UNKNOWN_MEMBER_ID, KafkaError.NON_EMPTY_GROUP, KafkaError.STALE_MEMBER_EPOCH})
+
+_EARLIEST: OffsetSpec = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
+_LATEST: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+
+Answer = TypeVar("Answer")
+
+
+class Position(NamedTuple):
+    """What a group has committed for a partition: the next offset to read, and the commit's metadata."""
+
+    offset: int
+    metadata: str
+
+
+class Member(NamedTuple):
+    """A member of a group; ``instance_id`` is empty for one that is not static."""
+
+    member_id: str
+    client_id: str
+    host: str
+    instance_id: str
+    partitions: tuple[TopicPartition, ...]
+
+    def __str__(self) -> str:
+        return f"{self.instance_id or self.member_id} at {self.host.removeprefix('/')}"
+
+
+class Group(NamedTuple):
+    """A consumer group: ``state`` and ``protocol`` (classic or consumer) in the broker's words, in lower case."""
+
+    state: str
+    protocol: str
+    members: tuple[Member, ...]
+
+
+class KafkaAdmin:
+    """Asks the cluster of these settings. ``seconds`` is the deadline of each question. To be used from any thread."""
+
+    def __init__(self, kafka: Kafka, seconds: float = _SECONDS) -> None:
+        self._bootstrap = kafka.bootstrap_servers
+        self._properties = admin_properties(kafka)
+        self._seconds = seconds
+        self._lock = threading.Lock()
+        self._made: AdminClient | None = None
+        self._last_error = ""
+
+    def topic_ids(self, topics: Sequence[str]) -> dict[str, str]:
+        """The ids of the topics: a topic made anew has another than its former self. Never raises, and is quick.
+
+        An id that can't be told in time is left out.
+        """
+        ids: dict[str, str] = {}
+        try:
+            asked = self._client().describe_topics(TopicCollection(list(topics)), request_timeout=_IDS_SECONDS)
+        except (KafkaException, ConfigurationError, ValueError):
+            return ids
+        for topic, future in asked.items():
+            try:
+                described = future.result(_IDS_SECONDS + 0.5)
+            except (KafkaException, FutureTimeout):
+                continue
+            if described.topic_id is not None:
+                ids[topic] = str(described.topic_id)
+        self._client().poll(0)  # what the client has to tell would pile up
+        return ids
+
+    def describe(self, topics: Iterable[str]) -> dict[str, int | None]:
+        """The count of each topic's partitions; None for a topic that is missing. Raises Unavailable, KafkaLost."""
+        counts: dict[str, int | None] = {}
+        for topic in topics:
+            try:
+                found = self._client().list_topics(topic, timeout=self._seconds).topics[topic]
+                if found.error is not None and found.error.code() not in _MISSING:
+                    raise KafkaException(found.error)
+            except KafkaException as error:
+                raise self._told(f"topic {topic}", error.args[0]) from None
+            counts[topic] = None if found.error is not None else len(found.partitions)
+        return counts
+
+    def partitions(self, topics: Iterable[str]) -> list[TopicPartition]:
+        """Every partition of these topics. Raises KafkaLost where one is missing, Unavailable."""
+        found: list[TopicPartition] = []
+        for topic, count in self.describe(topics).items():
+            if count is None:
+                raise KafkaLost(f"topic {topic} is missing at {self._bootstrap}: create it, or correct its name")
+            found += [TopicPartition(topic, number) for number in range(count)]
+        return found
+
+    def beginning_offsets(self, topics: Iterable[str]) -> dict[TopicPartition, int]:
+        """The first offset that retention has left in each partition. Raises Unavailable, KafkaLost."""
+        return self._offsets(self.partitions(topics), _EARLIEST)
+
+    def end_offsets(self, topics: Iterable[str]) -> dict[TopicPartition, int]:
+        """The offset behind the last readable record of each partition: an open transaction's are not readable yet."""
+        return self._offsets(self.partitions(topics), _LATEST)
+
+    def offsets_for_time(self, topic: str, milliseconds: int) -> dict[TopicPartition, int]:
+        """The first offset of each partition whose record is no older than this epoch time; else the partition's end."""
+        partitions = self.partitions([topic])
+        at = self._offsets(partitions, OffsetSpec.for_timestamp(milliseconds))
+        late = [tp for tp in partitions if at[tp] < 0]
+        return at | (self._offsets(late, _LATEST) if late else {})
+
+    def committed(self, group: str, topics: Iterable[str]) -> dict[TopicPartition, Position]:
+        """What the group has committed, of the partitions for which it has. Raises Unavailable, KafkaLost."""
+        partitions = _client_partitions(self.partitions(topics))
+        asked = ConsumerGroupTopicPartitions(group, partitions)
+        what = f"the offsets of group {group}"
+        found = self._ask(
+            what, lambda admin: admin.list_consumer_group_offsets([asked], request_timeout=self._seconds)[group]
+        )
+        committed: dict[TopicPartition, Position] = {}
+        for at in found.topic_partitions:
+            if at.error is not None:
+                raise self._told(what, at.error)
+            if at.offset >= 0:
+                committed[TopicPartition(at.topic, at.partition)] = Position(at.offset, at.metadata or "")
+        return committed
+
+    def group_members(self, group: str) -> Group:
+        """The group's state and members; one that was never used is "dead" and has none. Raises Unavailable, KafkaLost."""
+        found = self._ask(
+            f"group {group}",
+            lambda admin: admin.describe_consumer_groups([group], request_timeout=self._seconds)[group],
+        )
+        members = tuple(
+            Member(
+                member.member_id,
+                member.client_id or "",
+                member.host or "",
+                member.group_instance_id or "",
+                tuple(TopicPartition(at.topic, at.partition) for at in member.assignment.topic_partitions),
+            )
+            for member in found.members
+        )
+        return Group(found.state.name.lower(), found.type.name.lower(), members)
+
+    def reset(self, group: str, offsets: Mapping[TopicPartition, int]) -> None:
+        """Set the group's committed offsets. What was known of events beyond the former ones is forgotten with them.
+
+        Raises CheckFailed, with the members' names, while the group has any; Unavailable, KafkaLost.
+        """
+        if members := self.group_members(group).members:
+            raise CheckFailed(f"group {group} has members, stop them first: {', '.join(map(str, members))}")
+        asked = ConsumerGroupTopicPartitions(group, [ClientPartition(*tp, at) for tp, at in offsets.items()])
+        what = f"the reset of group {group}"
+        done = self._ask(
+            what, lambda admin: admin.alter_consumer_group_offsets([asked], request_timeout=self._seconds)[group]
+        )
+        for at in done.topic_partitions:
+            if at.error is not None and at.error.code() in _IN_USE:
+                raise CheckFailed(f"group {group} has got members meanwhile: stop them first")
+            if at.error is not None:
+                raise self._told(f"{what}, {at.topic}[{at.partition}]", at.error)
+
+    # How it asks
+
+    def _offsets(self, partitions: Sequence[TopicPartition], spec: OffsetSpec) -> dict[TopicPartition, int]:
+        if not partitions:
+            return {}
+        asked = dict.fromkeys(_client_partitions(partitions), spec)
+        futures = self._futures(
+            lambda admin: admin.list_offsets(
+                asked, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=self._seconds
+            )
+        )
+        return {
+            TopicPartition(at.topic, at.partition): self._result(f"{at.topic}[{at.partition}]", future).offset
+            for at, future in futures.items()
+        }
+
+    def _ask(self, what: str, question: Any) -> Any:
+        return self._result(what, self._futures(question))
+
+    def _futures(self, question: Any) -> Any:
+        try:
+            return question(self._client())
+        except KafkaException as error:
+            raise self._told("the cluster", error.args[0]) from None
+
+    def _result(self, what: str, future: Future[Answer]) -> Answer:
+        try:
+            return future.result(self._seconds + 1)
+        except KafkaException as error:
+            raise self._told(what, error.args[0]) from None
+        except FutureTimeout:
+            raise self._told(what, KafkaError(KafkaError._TIMED_OUT)) from None
+
+    def _client(self) -> AdminClient:
+        with self._lock:
+            if self._made is None:
+                try:
+                    properties: dict[str, Any] = {**self._properties, "error_cb": self._on_error}
+                    self._made = AdminClient(properties)
+                except KafkaException as error:
+                    raise ConfigurationError([f"kafka.properties: {error.args[0].str()}"]) from None
+            return self._made
+
+    def _on_error(self, error: KafkaError) -> None:
+        self._last_error = error.str()
+
+    def _told(self, what: str, error: KafkaError) -> StreamCapiError:
+        """The error in a person's words. Why no connection comes about is known to the client's error callback only."""
+        if error.code() in _DENIED:
+            return KafkaLost(f"{what}: {self._bootstrap} denies it ({error.str()}): check the user and its rights")
+        if error.code() in _MISSING:
+            return KafkaLost(f"{what} is missing at {self._bootstrap}")
+        if error.code() in (KafkaError._TIMED_OUT, KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN):
+            self._last_error = ""
+            self._client().poll(0)
+            why = f": {self._last_error}" if self._last_error else ""
+            return Unavailable(f"{what}: no answer from {self._bootstrap} within {self._seconds:g} s{why}")
+        return Unavailable(f"{what}: {self._bootstrap} answers {error.name()}: {error.str()}")
+
+
+def _client_partitions(partitions: Iterable[TopicPartition]) -> list[ClientPartition]:
+    return [ClientPartition(*tp) for tp in partitions]
