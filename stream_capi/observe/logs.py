@@ -1,0 +1,173 @@
+"""Log lines: structlog's and every library's, through one masking and out on standard error.
+
+Nothing in here raises into the code that logs, and nothing is written that was not masked: where masking or rendering
+itself fails, the line is a fixed one that says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import sys
+import threading
+import warnings
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, TextIO
+
+import orjson
+import structlog
+
+from stream_capi.observe.masking import HIDDEN, mask, place_of, scrub, scrub_library_text
+
+WITHHELD = "log line withheld"
+_OWN = "stream_capi"
+_LEVELS = {name: getattr(logging, name.upper()) for name in ("debug", "info", "warning", "error", "critical")}
+
+
+class _Output:
+    """Where lines go, whatever their level. ``sys.stderr`` is asked for each time: it may be replaced."""
+
+    def __init__(self, name: str = _OWN) -> None:
+        self.name = name
+
+    def line(self, text: str) -> None:
+        # Whoever read standard error is gone, or it is closed: there is nobody to tell, and the work goes on.
+        try:
+            sys.stderr.write(text + "\n")
+            sys.stderr.flush()
+        except (OSError, ValueError, AttributeError):
+            pass
+
+    debug = info = warning = warn = error = critical = exception = fatal = msg = line
+
+
+class _Line:
+    """The last and only processor: a masked line as text, for people where ``console`` is set, else as JSON."""
+
+    console: structlog.dev.ConsoleRenderer | None = None
+
+    def __call__(self, logger: Any, method: str, event: Mapping[str, Any]) -> str:
+        level = {"exception": "error", "fatal": "critical", "warn": "warning"}.get(method, method)
+        try:
+            return self._render(mask(logger, level, event))
+        except Exception:
+            return orjson.dumps({"level": level, "event": WITHHELD}).decode()
+
+    def _render(self, shown: dict[str, Any]) -> str:
+        if self.console is None:
+            return orjson.dumps(shown).decode()
+        traceback = shown.pop("traceback", [])
+        return "\n".join([str(self.console(None, "", shown)), *(f"    {line}" for line in traceback)])
+
+
+_line = _Line()
+
+
+class _Libraries(logging.Handler):
+    """Takes the records of the standard library's logging."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            event: dict[str, Any] = {"event": message_of(record), "exc_info": record.exc_info}
+        except Exception:
+            event = {"event": WITHHELD}
+        out = _Output(record.name)
+        out.line(_line(out, record.levelname.lower(), event))
+
+
+def message_of(record: logging.LogRecord) -> str:
+    """What a record says: numbers are put into its template, and texts only where this program wrote the template."""
+    own = record.name == _OWN or record.name.startswith(f"{_OWN}.")
+
+    def shown(value: object) -> object:
+        if isinstance(value, (bool, int, float)):
+            return value
+        return scrub(value) if own and isinstance(value, str) else HIDDEN
+
+    template, args = str(record.msg) if isinstance(record.msg, str) else HIDDEN, record.args
+    if args:
+        given = {key: shown(v) for key, v in args.items()} if isinstance(args, Mapping) else tuple(map(shown, args))
+        with contextlib.suppress(TypeError, ValueError, KeyError):  # %d with a text in its place
+            template = template % given
+    return scrub(template) if own else scrub_library_text(template)
+
+
+def configure(level: str = "info", format: str = "auto") -> None:
+    """Send every log line to standard error, from ``level`` (debug, info, warning, error) on.
+
+    ``format`` is ``console``, ``json``, or ``auto``: console on a terminal, else one JSON object a line. Libraries are
+    heard from warning on, and from ``level`` only where that is debug. May be called again.
+    """
+    console = format == "console" or (format == "auto" and _on_terminal())
+    _line.console = structlog.dev.ConsoleRenderer(colors=_on_terminal(), sort_keys=False) if console else None
+    structlog.configure(
+        processors=[_line],
+        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
+        logger_factory=_Output,
+        cache_logger_on_first_use=False,
+    )
+    own_level = _LEVELS[level]
+    root = logging.getLogger()
+    # Another handler would write the same records unmasked.
+    root.handlers[:] = [_Libraries()]
+    root.setLevel(own_level if own_level == logging.DEBUG else max(own_level, logging.WARNING))
+    logging.getLogger(_OWN).setLevel(own_level)
+    for logger in list(logging.root.manager.loggerDict.values()):
+        if isinstance(logger, logging.Logger):
+            logger.handlers[:] = []
+            logger.propagate = True
+
+
+def _on_terminal() -> bool:
+    return sys.stderr is not None and sys.stderr.isatty()
+
+
+def install_hooks(loop: asyncio.AbstractEventLoop | None = None) -> None:
+    """Have everything that nobody caught told by one masked line: in a thread, a destructor, the loop, or at the end."""
+    sys.excepthook = _uncaught
+    threading.excepthook = _in_thread
+    sys.unraisablehook = _unraisable
+    warnings.showwarning = _warned
+    if loop is not None:
+        loop.set_exception_handler(_in_loop)
+
+
+def _tell(level: str, event: str, error: object = None) -> None:
+    """Past structlog, which before ``configure`` would print the frames' variables."""
+    out = _Output()
+    out.line(_line(out, level, {"event": event, "exc_info": error}))
+
+
+def _uncaught(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+    if isinstance(error, KeyboardInterrupt):
+        _tell("info", "interrupted")
+    else:
+        _tell("critical", "a bug ended the program; what was under way stays uncommitted", error)
+
+
+def _in_thread(args: threading.ExceptHookArgs) -> None:
+    if args.exc_type is not SystemExit:
+        _tell("error", "a bug ended a thread", args.exc_value)
+
+
+def _unraisable(args: Any) -> None:
+    _tell("error", "an exception that nobody could take", args.exc_value)
+
+
+def _warned(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """A warning's text may quote a value, and its line of source is of no use without it."""
+    _tell("warning", f"{category.__name__} from {place_of(filename)}:{lineno}")
+
+
+def _in_loop(loop: asyncio.AbstractEventLoop, context: Mapping[str, Any]) -> None:
+    """The context's message and its reprs hold arguments of callbacks: only the exception is told."""
+    _tell("error", "an exception in the event loop that nobody took", context.get("exception"))
