@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from stream_capi.events import fields, kinds
+from stream_capi.events import fields, kinds, network
 from stream_capi.events.counts import Counts
 from stream_capi.events.fields import IDENTIFIER_FIELDS, RESTRICTED_IDENTIFIERS, UNFIT, WRONG
 from stream_capi.events.paths import Missing, Schema, follow
@@ -104,13 +104,18 @@ class Compiler:
     def _missing(self, target: str, depth: int = 0) -> None:
         self._add(f"return {self._reject(Code.MISSING_FIELD, target, 'is absent')}", depth)
 
-    def _required(self, target: str, name: str, rule: Callable[..., Any]) -> None:
-        """A field that the event can't be without, checked by ``rule`` into ``name``."""
+    def _function_of(self, target: str) -> Callable[..., Any] | None:
+        return fields.function_of(target, hash_here=self._rules.hash_here, restricted=self._restricted)
+
+    def _required(self, target: str, name: str) -> None:
+        """A field that the event can't be without, made valid into ``name``."""
         if not self._value(target):
             self._missing(target)
             return
         invalid = self._reject(Code.INVALID_FIELD, target, WRONG[target].sentence)
-        self._add(f"if v is None or v is UNFIT or not ({name} := {self._const(rule)}(v)):")
+        self._add(
+            f"if v is None or v is UNFIT or not ({name} := {self._const(self._function_of(target) or str.strip)}(v)):"
+        )
         self._add("if v is None or v is not UNFIT and not v.strip():", 1)
         self._missing(target, 2)
         self._add(f"return {invalid}", 1)
@@ -135,7 +140,7 @@ class Compiler:
         self._add("event_time = v")
 
     def _url(self) -> None:
-        self._required("event_source_url", "url", fields.url)
+        self._required("event_source_url", "url")
 
     def _data(self) -> None:
         if self._lane.event is EventName.PAGE_VIEW:
@@ -148,7 +153,7 @@ class Compiler:
     def _currency(self) -> None:
         target, default = "data.currency", self._rules.default_currency
         if default is None:
-            self._required(target, "currency", fields.currency)
+            self._required(target, "currency")
             return
         if not self._value(target):
             self._add("v = None")
@@ -177,15 +182,15 @@ class Compiler:
         self._lines[at:] = ["    " * depth + line for line in self._lines[at:]]
 
     def _required_user_data(self) -> None:
-        self._required("user_data.client_ip_address", "ip", fields.address)
-        self._add(f"if (reason := {self._const(fields.suspect)}(ip)) is not None:")
+        self._required("user_data.client_ip_address", "ip")
+        self._add(f"if (reason := {self._const(network.suspect)}(ip)) is not None:")
         if self._rules.refuse_private:
             target = "user_data.client_ip_address"
             self._add(f"return {self._reject(Code.INVALID_FIELD, target, 'is no public address')}", 1)
         else:
             self._add("suspects['client_ip_address', reason] += 1", 1)
-        self._required("user_data.client_user_agent", "agent", str.strip)
-        self._required("user_data.esi", "esi", fields.esi)
+        self._required("user_data.client_user_agent", "agent")
+        self._required("user_data.esi", "esi")
         self._add("user = {'client_ip_address': ip, 'client_user_agent': agent, 'esi': esi}")
 
     def _identifiers(self) -> None:
@@ -195,7 +200,7 @@ class Compiler:
             if f"user_data.{field}" not in self._targets:
                 continue
             mask = f"mask |= {1 << bit}"
-            self._optional(field, *self._rule_of(field), then=mask)
+            self._optional(field, mask)
             if field in ("aleid", "alart"):
                 self._from_url(field, mask)
         needed = sum(1 << bit for bit, field in enumerate(IDENTIFIER_FIELDS) if field in counted)
@@ -209,29 +214,16 @@ class Compiler:
 
     def _from_url(self, field: str, mask: str) -> None:
         self._add(f"if not mask & {mask.rpartition(' ')[2]} and '{field}=' in url:")
-        self._add(f"if p := {self._const(fields.parameter)}(url, '{field}'):", 1)
+        self._add(f"if p := {self._const(network.parameter)}(url, '{field}'):", 1)
         self._add(f"user['{field}'] = p", 2)
         self._add(mask, 2)
-
-    def _rule_of(self, field: str) -> tuple[Callable[..., Any] | None, str]:
-        """The function of a field, and what it takes; None where trimming is all."""
-        here = self._rules.hash_here
-        rules: dict[str, tuple[Callable[..., Any] | None, str]] = {
-            "email": (fields.email if here else fields.email_plain, "v"),
-            "phone": (fields.phone if here else fields.phone_plain, "v"),
-            "user_id": (fields.numeric if self._restricted else None, "v"),
-            "country_code": (fields.country_code, "v"),
-            "zip": (fields.zip_code, "v, user.get('country_code')"),
-            "os": (fields.operating_system, "v"),
-        }
-        return rules.get(field, (None, "v"))
 
     def _rest_of_user_data(self) -> None:
         for field in ("country_code", "zip", "os", "sid", "ifa", "idfv"):
             if f"user_data.{field}" in self._targets:
-                self._optional(field, *self._rule_of(field))
+                self._optional(field)
 
-    def _optional(self, field: str, rule: Callable[..., Any] | None, args: str, then: str = "") -> None:
+    def _optional(self, field: str, then: str = "") -> None:
         """A field that is left out where it is empty, and left out and counted where it is wrong."""
         target = f"user_data.{field}"
         given = self._value(target)
@@ -240,7 +232,9 @@ class Compiler:
         if given is Given.MAYBE_UNFIT:
             self._unfit(field)
         self._add("if v is not None and (v := v.strip()):")
+        rule = self._function_of(target)
         if rule is not None:
+            args = "v, user.get('country_code')" if field == "zip" else "v"
             self._add(f"if (v := {self._const(rule)}({args})) is None:", 1)
             self._add(f"dropped['{field}', '{WRONG[target].reason}'] += 1", 2)
             self._add("else:", 1)
@@ -268,7 +262,7 @@ class Compiler:
             self._add("if not dedupe:", target == "event_id")
         self._add(f"dedupe = {last}(place)", 2)
         self._add("masks[mask] += 1")
-        url = f"{self._const(fields.origin)}(url)" if self._restricted else "url"
+        url = f"{self._const(network.origin)}(url)" if self._restricted else "url"
         self._add(
             f"return dumps({{'name': name, 'event_time': event_time, 'event_source_url': {url}, 'data': data, "
             "'user_data': user, 'dedupe_id': dedupe})"

@@ -6,15 +6,14 @@ reason a field that is left out is counted. The compiled transform and ``explain
 
 from __future__ import annotations
 
-import ipaddress
 import re
 import sys
-from functools import lru_cache
+from collections.abc import Callable
 from hashlib import sha256
-from typing import NamedTuple
-from urllib.parse import quote, unquote_plus, urlsplit
+from typing import Any, NamedTuple
 
-from stream_capi.events.tables import COUNTRIES, CURRENCIES, OPERATING_SYSTEMS, SUSPECT_NETWORKS
+from stream_capi.events.network import address, url
+from stream_capi.events.tables import COUNTRIES, CURRENCIES, OPERATING_SYSTEMS
 
 IDENTIFIER_FIELDS = ("aleid", "axwrt", "alart", "client_id", "user_id", "email", "phone")
 RESTRICTED_FIELDS = (
@@ -59,71 +58,11 @@ UNFIT = Wrong("is of a type that can't hold it", "type")
 _is_hash = re.compile(r"[0-9a-fA-F]{64}").fullmatch
 _NOT_DIGITS = bytes(sorted(set(range(256)) - set(b"0123456789")))
 
-# Only what RFC 3986 allows, so that the document's ``format: uri`` holds. The first is for nearly all URLs, the second for
-# what ``_escaped`` has taken apart and put together: ports and IPv6 addresses are checked there.
-_CHARS = r"[A-Za-z0-9\-._~!$&'()*+,;=:@/]*+(?:%[0-9A-Fa-f]{2}[A-Za-z0-9\-._~!$&'()*+,;=:@/]*+)*+"
-_CHARS_Q = _CHARS.replace("@/", "@/?")
-_NAME = r"[A-Za-z0-9][A-Za-z0-9\-._~]*+"
-_SCHEME, _REST = "[Hh][Tt][Tt][Pp][Ss]?://", rf"(?:/{_CHARS})?(?:\?{_CHARS_Q})?(?:\#{_CHARS_Q})?"
-_is_url = re.compile(rf"{_SCHEME}{_NAME}(?::[0-9]{{1,4}})?{_REST}").fullmatch
-_is_any_url = re.compile(rf"{_SCHEME}(?:{_NAME}|\[[0-9A-Fa-f:.]+\])(?::[0-9]{{1,5}})?{_REST}").fullmatch
-_LONGEST_HOST = 253  # octets (RFC 1035)
-_QUOTE_SAFE = "-._~!$&'()*+,;=:@/?%"
-_LONE_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
-
 
 def time(ms: int, unit: str | None = None) -> int | None:
     """Epoch milliseconds. Only ``unit = "s"`` makes a time before March 1973 believable."""
     least = 1 if unit == "s" else LEAST_TIME_MS
     return ms if least <= ms < MOST_TIME_MS else None
-
-
-def url(text: str) -> str | None:
-    """The URL as given where it is one; with what a browser would have escaped escaped otherwise."""
-    text = text.strip()
-    return text if _is_url(text) else _escaped(text)
-
-
-def _escaped(text: str) -> str | None:
-    try:
-        parts = urlsplit(text)
-        host, port = parts.hostname, parts.port
-        if not host or len(host) > _LONGEST_HOST or parts.scheme not in ("http", "https"):
-            return None
-        if any(sign < " " for sign in text):  # the parser would leave them out and join what is on both sides
-            return None
-        if ":" in host and not _is_ipv6(host):
-            return None
-        name = f"[{host}]" if ":" in host else host if host.isascii() else host.encode("idna").decode("ascii")
-    except (ValueError, UnicodeError):
-        return None
-    place = f"{parts.scheme}://{name}" + (f":{port}" if port is not None else "")  # without a user and password
-    for sign, part in (("", parts.path), ("?", parts.query), ("#", parts.fragment)):
-        if part:
-            place += sign + quote(_LONE_PERCENT.sub("%25", part), safe=_QUOTE_SAFE)
-    return place if _is_any_url(place) else None
-
-
-def origin(valid_url: str) -> str:
-    """Scheme and host of a URL that ``url`` returned: all that the restricted flow may tell."""
-    parts = urlsplit(valid_url)
-    host = parts.hostname or ""
-    return f"{parts.scheme.lower()}://" + (f"[{host}]" if ":" in host else host)
-
-
-_PARAMETERS = {name: re.compile(rf"[?&]{name}=([^&#]*)").search for name in ("aleid", "alart")}
-
-
-def parameter(valid_url: str, name: str) -> str:
-    """``aleid`` or ``alart`` from a URL's query; empty where it has none."""
-    found = _PARAMETERS[name](valid_url)
-    if found is None:
-        return ""
-    before = valid_url[: found.start() + 1]
-    if "#" in before or "?" not in before:  # it stands in the fragment, or in the path
-        return ""
-    given = found[1]
-    return unquote_plus(given).strip() if "%" in given or "+" in given else given
 
 
 def currency(text: str) -> str | None:
@@ -170,42 +109,6 @@ def phone_plain(text: str) -> str | None:
     return digits if 7 <= len(digits) <= 15 else None
 
 
-_is_ipv4 = re.compile(r"(?:(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])(?:\.(?!$)|$)){4}").fullmatch
-_maybe_suspect_ipv4 = ("0.", "10.", "127.", "169.254.", "172.", "192.168.")
-
-
-def address(text: str) -> str | None:
-    """An IPv4 or IPv6 address, trimmed and otherwise as given."""
-    text = text.strip()
-    return text if _is_ipv4(text) or _is_ipv6(text) else None
-
-
-@lru_cache(maxsize=1024)
-def _is_ipv6(text: str) -> bool:
-    if ":" not in text or "%" in text:
-        return False
-    try:
-        ipaddress.IPv6Address(text)
-    except ValueError:
-        return False
-    return True
-
-
-def suspect(valid_address: str) -> str | None:
-    """Why an address can't be a user's on the internet (a server's own is a common fault), or None."""
-    if ":" not in valid_address and not valid_address.startswith(_maybe_suspect_ipv4):
-        return None
-    return _suspect(valid_address)
-
-
-@lru_cache(maxsize=1024)
-def _suspect(valid_address: str) -> str | None:
-    parsed = ipaddress.ip_address(valid_address)
-    if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped is not None:
-        parsed = parsed.ipv4_mapped
-    return next((reason for network, reason in SUSPECT_NETWORKS if parsed in network), None)
-
-
 _SOURCES = {"web": "web", "app": "app"}
 
 
@@ -249,3 +152,22 @@ def numeric(text: str) -> str | None:
 def derived_id(position: str) -> str:
     """The dedupe id of an event without one, from ``topic-partition-offset``: the same in a retry and in a replay."""
     return sha256(position.encode()).hexdigest()
+
+
+def function_of(target: str, *, hash_here: bool, restricted: bool) -> Callable[..., Any] | None:
+    """What makes a field's text or number valid (a postcode's takes the country besides); None where trimming is all."""
+    functions: dict[str, Callable[..., Any]] = {
+        "event_source_url": url,
+        "data.currency": currency,
+        "data.value": value,
+        "user_data.client_ip_address": address,
+        "user_data.esi": esi,
+        "user_data.email": email if hash_here else email_plain,
+        "user_data.phone": phone if hash_here else phone_plain,
+        "user_data.country_code": country_code,
+        "user_data.zip": zip_code,
+        "user_data.os": operating_system,
+    }
+    if restricted:
+        functions["user_data.user_id"] = numeric
+    return functions.get(target)

@@ -21,6 +21,7 @@ class Kind(NamedTuple):
     type: str
     logical: str = ""
     scale: int = 0
+    symbols: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return self.logical or self.type

@@ -42,15 +42,20 @@ class Missing(NamedTuple):
     known: tuple[str, ...]
 
     def __str__(self) -> str:
-        where = f'"{self.before}" has' if self.before else "the schema has"
         if not self.known:
-            return f'{where} no "{self.step}" in it'
-        close = get_close_matches(self.step, self.known, n=1, cutoff=0.5)
-        hint = f'did you mean "{self._full(close[0])}"?' if close else f"it has {', '.join(self.known[:12])}"
-        return f'{where} no "{self.step}"; {hint}'
+            return f'{self.where()} no "{self.step}" in it'
+        close = self.nearest()
+        hint = f'did you mean "{close}"?' if close else f"it has {', '.join(self.known[:12])}"
+        return f'{self.where()} no "{self.step}"; {hint}'
 
-    def _full(self, name: str) -> str:
-        return f"{self.before}.{name}" if self.before else name
+    def where(self) -> str:
+        """The beginning of the sentence that tells it."""
+        return f'"{self.before}" has' if self.before else "the schema has"
+
+    def nearest(self) -> str | None:
+        """The path that was probably meant, by the names that stand where this one fails."""
+        close = get_close_matches(self.step, self.known, n=1, cutoff=0.6)
+        return f"{self.before}.{close[0]}".removeprefix(".") if close else None
 
 
 class Found(NamedTuple):
@@ -204,6 +209,8 @@ def read(row: Any, path: str) -> Any:
 
 def _kind(node: Mapping[str, Any]) -> Kind:
     kind, logical, scale = str(node.get("type")), node.get("logicalType"), node.get("scale", 0)
+    if kind == "enum":
+        return Kind(kind, symbols=tuple(node["symbols"]))
     if not isinstance(logical, str) or kind not in _UNDER.get(logical, ()):
         return Kind(kind)
     if logical == "decimal":

@@ -1,0 +1,220 @@
+"""Whether a source's mapping can ever work with a schema: what ``check`` asks before the first event (contract, section 4).
+
+Told is only what can't be right for any record: a path that the schema doesn't have, a type that never fits, a required
+field that nothing fills. What depends on a record's values is told by its dead letter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from difflib import get_close_matches
+from typing import Any
+
+from stream_capi.events import kinds
+from stream_capi.events.fields import RESTRICTED_IDENTIFIERS, WRONG, function_of
+from stream_capi.events.kinds import Kind
+from stream_capi.events.paths import Found, Missing, Schema
+from stream_capi.events.rules import SourceRules, as_key
+from stream_capi.model import EventName, Lane
+
+_USER_REQUIRED = ("client_ip_address", "client_user_agent", "esi")
+_KEYS = ("string", "enum", "int", "long", "float", "double", "boolean")
+_CONSENTS = ("boolean", "string", "enum", "map", "array", "record", "error")
+
+
+def mapping_faults(rules: SourceRules, schema_raw: Any) -> list[str]:
+    """What can't be right in a source's rules, given a writer's schema (its JSON): a line for each fault."""
+    check = _Check(rules, Schema(schema_raw))
+    return list(dict.fromkeys(check.faults()))
+
+
+class _Check:
+    def __init__(self, rules: SourceRules, schema: Schema) -> None:
+        self._rules = rules
+        self._schema = schema
+
+    def faults(self) -> Iterator[str]:
+        yield from self._routing()
+        for lane in self._different_lanes():
+            targets = self._rules.targets(lane)
+            for target in targets:
+                if target in self._rules.fields:
+                    yield from self._mapped(target, self._rules.restricted[lane.pixel])
+            for target in _required(lane):
+                yield from self._unfilled(target, lane)
+            if self._rules.restricted[lane.pixel]:
+                yield from self._restricted(lane)
+
+    def _different_lanes(self) -> Iterable[Lane]:
+        """Lanes of one event and profile have the same faults."""
+        return {(lane.event, self._rules.restricted[lane.pixel]): lane for lane in self._rules.lanes()}.values()
+
+    def _absent(self, missing: Missing) -> str:
+        """A path that isn't there, with the one that was probably meant: near by, or of that name anywhere."""
+        if missing.nearest() is None:
+            names = {path.rpartition(".")[2]: path for path, _ in reversed(self._schema.leaves())}
+            close = get_close_matches(missing.step, names, n=1, cutoff=0.8)
+            if close:
+                return f'{missing.where()} no "{missing.step}"; did you mean "{names[close[0]]}"?'
+        return str(missing)
+
+    # Where a record goes
+
+    def _routing(self) -> Iterator[str]:
+        rules = self._rules
+        for where in rules.where:
+            wanted = where.one_of or (() if where.equals is None else (where.equals,))
+            yield from self._where(where.field, wanted)
+        yield from self._looked_up("event_field", rules.event_field, [key for key in rules.events if key != "*"])
+        yield from self._looked_up("pixel_field", rules.pixel_field, list(rules.restricted))
+        if rules.values is not None:
+            yield from self._looked_up("values.field", rules.values.field, list(rules.values.table))
+        if rules.consent_field is not None:
+            yield from self._consent(rules.consent_field, bool(rules.consent_purposes))
+        if rules.default_currency is not None and not _valid("data.currency", rules.default_currency):
+            yield f"default_currency: {WRONG['data.currency'].sentence}"
+
+    def _where(self, path: str, wanted: Iterable[Any]) -> Iterator[str]:
+        found = self._schema.find(path)
+        if isinstance(found, Missing):
+            yield f"where: {self._absent(found)}"
+            return
+        for value in wanted:
+            if not any(_may_equal(kind, value) for kind in found.kinds):
+                yield f'where: "{path}" is {_named(found)}, which is never equal to {_shown(value)}'
+
+    def _looked_up(self, key: str, path: str | None, known: Iterable[str]) -> Iterator[str]:
+        if path is None:
+            return
+        found = self._schema.find(path)
+        if isinstance(found, Missing):
+            yield f"{key}: {self._absent(found)}"
+        elif not any(kind.type in _KEYS for kind in found.kinds):
+            yield f'{key}: "{path}" is {_named(found)}, which no key of a table can be'
+        elif found.kinds and all(kind.type == "enum" for kind in found.kinds):
+            symbols = {symbol for kind in found.kinds for symbol in kind.symbols}
+            for value in known if key != "pixel_field" else ():
+                if value not in symbols:
+                    yield f'{key}: "{path}" is {_named(found)}, of which "{value}" is none'
+
+    def _consent(self, path: str, purposes: bool) -> Iterator[str]:
+        found = self._schema.find(path)
+        fitting = _CONSENTS if purposes else _CONSENTS[:3]
+        if isinstance(found, Missing):
+            yield f"consent_field: {self._absent(found)}"
+        elif not any(kind.type in fitting for kind in found.kinds):
+            needs = " without consent_purposes" if not purposes and _any_type(found, _CONSENTS) else ""
+            yield f'consent_field: "{path}" is {_named(found)}, which is never a consent{needs}'
+
+    # Where a field comes from
+
+    def _mapped(self, target: str, restricted: bool) -> Iterator[str]:
+        rule = self._rules.rule(target)
+        if rule.has_const:
+            function = function_of(target, hash_here=self._rules.hash_here, restricted=restricted)
+            if function is not None and target != "user_data.zip" and function(rule.const) is None:
+                yield f"{target}: its constant {WRONG[target].sentence}"
+            return
+        for path in rule.paths:
+            found = self._schema.find(path)
+            if isinstance(found, Missing):
+                yield f"{target}: {self._absent(found)}"
+            elif why := _unfit(target, found, rule.unit, restricted):
+                yield f'{target}: "{path}" is {_named(found)}, {why}'
+
+    def _unfilled(self, target: str, lane: Lane) -> Iterator[str]:
+        """A required field that nothing fills, where no fault of its mapping has told it already."""
+        if target in self._rules.fields or self._has_default(target):
+            return
+        path = self._rules.rule(target).paths[0]
+        found = self._schema.find(path)
+        if isinstance(found, Missing):
+            yield f"{target}: is required for {lane.event.value}, and {self._absent(found)}; map it in [sources.fields]"
+        elif why := _unfit(target, found, None, self._rules.restricted[lane.pixel]):
+            yield f'{target}: "{path}" is {_named(found)}, {why}; map another one in [sources.fields]'
+
+    def _has_default(self, target: str) -> bool:
+        rules = self._rules
+        if target == "data.currency":
+            return rules.default_currency is not None
+        return target == "data.value" and rules.values is not None
+
+    def _restricted(self, lane: Lane) -> Iterator[str]:
+        if not any(self._fills(f"user_data.{field}") for field in RESTRICTED_IDENTIFIERS):
+            needed = ", ".join(RESTRICTED_IDENTIFIERS)
+            yield f"pixel {lane.pixel}: the restricted profile needs one of {needed}, and none is mapped or in the schema"
+
+    def _fills(self, target: str) -> bool:
+        rule = self._rules.rule(target)
+        found = [self._schema.find(path) for path in rule.paths]
+        return rule.has_const or any(
+            isinstance(one, Found) and not _unfit(target, one, rule.unit, restricted=True) for one in found
+        )
+
+
+def _required(lane: Lane) -> list[str]:
+    data = ["data.currency", "data.value"] if lane.event is EventName.GENERATE_LEAD else []
+    return ["event_time", "event_source_url", *data, *(f"user_data.{field}" for field in _USER_REQUIRED)]
+
+
+def _unfit(target: str, found: Found, unit: str | None, restricted: bool) -> str:
+    """Why no value of these types can be the field's; empty where one can."""
+    if not found.kinds:
+        return "and so never there"
+    if target == "event_time":
+        return _unfit_time(found, unit)
+    if target == "data.value":
+        fitting = [kind for kind in found.kinds if kinds.may_be_number(kind)]
+        wanted = "a number"
+    else:
+        fitting = [kind for kind in found.kinds if kinds.may_be_text(kind)]
+        wanted = "text"
+    if not fitting:
+        return f"which can't be {wanted}"
+    if len({kind.scale for kind in fitting if kind.logical == "decimal"}) > 1:
+        return "and nothing in a record tells which"
+    if all(kind.type == "enum" for kind in fitting) and target in WRONG:
+        symbols = [symbol for kind in fitting for symbol in kind.symbols]
+        if not any(_valid(target, symbol, restricted) for symbol in symbols):
+            return f"none of which fits: it {WRONG[target].sentence}"
+    if restricted and target == "user_data.user_id" and all(kind.logical == "uuid" for kind in fitting):
+        return f"which never fits: it {WRONG[target].sentence}"
+    return ""
+
+
+def _unfit_time(found: Found, unit: str | None) -> str:
+    fitting = [kind for kind in found.kinds if kinds.may_be_time(kind)]
+    if not fitting:
+        return "which can't be a time"
+    whole = [kind for kind in fitting if kind.type in ("int", "long")]
+    if len({kind.logical for kind in whole}) > 1:
+        return "and nothing in a record tells which"
+    if unit is not None and all(kinds.says_unit(kind) for kind in fitting):
+        return "which says itself what it counts; leave its unit out"
+    return ""
+
+
+def _valid(target: str, text: str, restricted: bool = False) -> bool:
+    function = function_of(target, hash_here=True, restricted=restricted)
+    return function is None or target == "user_data.zip" or function(text) is not None
+
+
+def _may_equal(kind: Kind, value: Any) -> bool:
+    if isinstance(value, bool):
+        return kind.type == "boolean"
+    if isinstance(value, str):
+        return kind.type == "string" or value in kind.symbols
+    return kind.type in ("int", "long", "float", "double")
+
+
+def _any_type(found: Found, types: Iterable[str]) -> bool:
+    return any(kind.type in types for kind in found.kinds)
+
+
+def _named(found: Found) -> str:
+    names = sorted({str(kind) for kind in found.kinds})
+    return " or ".join(names) if names else "always null"
+
+
+def _shown(value: Any) -> str:
+    return f'"{value}"' if isinstance(value, str) else str(as_key(value))

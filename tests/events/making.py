@@ -1,0 +1,138 @@
+"""Sources, records and payloads for these tests, and the API document to hold payloads against."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+import yaml
+from jsonschema import Draft202012Validator
+
+from stream_capi import documents
+from stream_capi.config import Settings
+from stream_capi.events.rules import SourceRules, rules_from
+from stream_capi.events.transform import Transform, compile_source
+from stream_capi.model import EventName, Rejection, Routed, Skipped, Transformed
+
+NOW = 1_741_784_500_000
+TOPIC = "leads"
+LEAD: Any = json.loads(documents.text_of("lead.avsc"))
+PAGE_VIEW: Any = json.loads(documents.text_of("page_view.avsc"))
+
+PIXELS = [
+    {"name": "main", "pixel_id": "p-main", "api_key_env": "KEY"},
+    {"name": "strict", "pixel_id": "p-strict", "api_key_env": "KEY", "profile": "restricted"},
+]
+
+
+def rules(delivery: Mapping[str, Any] | None = None, **source: Any) -> SourceRules:
+    """The rules of a source of leads for the pixel ``main``, with what the test gives instead."""
+    source = {"topic": TOPIC} | source
+    if "event_field" not in source:
+        source.setdefault("event", "generate_lead")
+    if "pixel_field" not in source:
+        source.setdefault("pixel", "main")
+    settings = Settings.model_validate({"pixels": PIXELS, "sources": [source], "delivery": dict(delivery or {})})
+    return rules_from(settings.sources[0], settings)
+
+
+def lead(**fields: Any) -> dict[str, Any]:
+    """A decoded ``stream_capi.Lead`` that can be delivered."""
+    return (
+        dict.fromkeys((field["name"] for field in LEAD["fields"]), None)
+        | {
+            "event_id": "e-1",
+            "event_time": NOW - 15_000,
+            "event_source_url": "https://shop.example/quote",
+            "currency": "USD",
+            "value": 30.0,
+            "user_id": "u-1",
+            "client_ip_address": "172.59.8.172",
+            "client_user_agent": "chrome/123.456 android mobile",
+            "esi": "web",
+        }
+        | fields
+    )
+
+
+def page_view(**fields: Any) -> dict[str, Any]:
+    """A decoded ``stream_capi.PageView`` that can be delivered."""
+    return {name: value for name, value in lead(**fields).items() if name not in ("currency", "value")}
+
+
+def record(**types: Any) -> dict[str, Any]:
+    """A record type with fields of these types."""
+    return {"type": "record", "name": "Event", "fields": [{"name": name, "type": kind} for name, kind in types.items()]}
+
+
+def nullable(kind: Any) -> list[Any]:
+    return ["null", kind]
+
+
+def apply(transform: Transform, row: Mapping[str, Any], offset: int = 7, now_ms: int = NOW) -> Transformed:
+    """What becomes of one record, at partition 3."""
+    (made,) = transform.apply([dict(row)], TOPIC, 3, [offset], now_ms)
+    return made
+
+
+def sent(made: Transformed) -> dict[str, Any]:
+    """The ServerEvent of a payload, held against the API document."""
+    payload = made.payload if isinstance(made, Routed) else made
+    assert isinstance(payload, bytes), made
+    event: dict[str, Any] = orjson.loads(payload)
+    DOCUMENT.validate(event)
+    assert [key for key, value in _items(event) if value is None] in ([], ["data"])
+    return event
+
+
+def lead_sent(source: Mapping[str, Any] | None = None, **fields: Any) -> dict[str, Any]:
+    """The ServerEvent of a Lead with these fields."""
+    return sent(apply(compile_source(rules(**(source or {})), LEAD), lead(**fields)))
+
+
+def user_sent(field: str, value: Any, source: Mapping[str, Any] | None = None, **fields: Any) -> Any:
+    """What a user-data field is sent as; None where it is left out."""
+    return lead_sent(source, **{field: value}, **fields)["user_data"].get(field)
+
+
+def lead_rejected(source: Mapping[str, Any] | None = None, **fields: Any) -> Rejection:
+    """Why a Lead with these fields is dead-lettered."""
+    made = apply(compile_source(rules(**(source or {})), LEAD), lead(**fields))
+    assert isinstance(made, Rejection), made
+    return made
+
+
+def page_view_made(**fields: Any) -> Transformed:
+    return apply(compile_source(rules(event="page_view"), PAGE_VIEW), page_view(**fields))
+
+
+def is_outcome(made: Transformed) -> bool:
+    """Whether it is one of what the contract allows: a valid event, a dead letter with a code, a skip with a reason."""
+    if isinstance(made, Rejection):
+        return bool(made.code) and bool(made.detail)
+    if isinstance(made, Skipped):
+        return bool(made.reason)
+    event = sent(made)
+    assert (event["data"] is None) is (event["name"] == EventName.PAGE_VIEW)
+    return True
+
+
+def _items(event: Any) -> list[tuple[str, Any]]:
+    if not isinstance(event, dict):
+        return []
+    return [pair for key, value in event.items() for pair in [(key, value), *_items(value)]]
+
+
+def _strict_document() -> Draft202012Validator:
+    """The document's ServerEvent, with what is not in the document forbidden."""
+    schemas = copy.deepcopy(yaml.safe_load(documents.text_of(documents.API_DOCUMENT))["components"]["schemas"])
+    for schema in schemas.values():
+        schema["additionalProperties"] = False
+    whole = {"components": {"schemas": schemas}, "$ref": "#/components/schemas/ServerEvent"}
+    return Draft202012Validator(whole, format_checker=Draft202012Validator.FORMAT_CHECKER)
+
+
+DOCUMENT = _strict_document()
