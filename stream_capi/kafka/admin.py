@@ -22,7 +22,7 @@ from confluent_kafka import (
 from confluent_kafka import (
     TopicPartition as ClientPartition,
 )
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # its own docs say so
 
 from stream_capi.config.settings import Kafka
 from stream_capi.errors import CheckFailed, ConfigurationError, KafkaLost, StreamCapiError, Unavailable
