@@ -1,0 +1,237 @@
+"""Posting a batch to the API over HTTP: one request, one answer, and nothing that a network does raises.
+
+What must hold here, because a library's defaults would break it:
+
+- A redirect is an answer. Followed, a 301 turns the post into a bodyless GET that ends in a 200, and the batch counts as
+  delivered; a 307 hands events and key to another origin.
+- The status is the answer as soon as its head is there. What follows is read to a bound, for the sake of the connection,
+  and whatever is wrong with it (endless, torn, compressed a thousandfold) can't unsay the status.
+- The key goes into one header of one request. The library's errors print it, and their texts hold the URL with its query:
+  no error leaves this module, only a word for it.
+- A connection that the server dropped while it was idle is a fault on the way and never a refusal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import socket
+import ssl
+import time
+from contextlib import suppress
+from typing import Literal
+
+import aiohttp
+from aiohttp.http_exceptions import HttpProcessingError
+from yarl import URL
+
+from stream_capi import __version__
+from stream_capi.errors import ConfigurationError
+from stream_capi.model import Answer
+
+MAX_BODY_BYTES = 65_536  # of an answer: more than any error text, and little enough to be read to keep a connection
+MAX_RETRY_AFTER_CHARS = 64  # a date has 29
+_DRAIN_SECONDS = 1.0  # for an answer's body: a new connection costs less than a request's slot
+_KEEPALIVE_SECONDS = 4.0  # below the 5 s after which the hastiest common servers drop an idle connection
+_DNS_SECONDS = 10  # how long a name's addresses are believed: a failing-over endpoint is found soon
+_AT_ONCE_BYTES = 262_144  # a longer body goes out as it is taken, instead of into the connection's buffer as a whole
+_NETWORK = (
+    aiohttp.ClientError,
+    HttpProcessingError,
+    OSError,
+    UnicodeError,
+)  # UnicodeError: a name that IDNA can't write
+
+
+class EndpointClient:
+    """A pool of connections to the endpoint. Made anywhere, used between ``start`` and ``close`` on one event loop.
+
+    :param timeout_seconds: for a request as a whole: a free connection, name, handshake, body and the answer's head.
+    :param proxy: the only proxy used, for the environment's are not.
+    :param ca_file: PEM certificates trusted besides the system's.
+    :raises ConfigurationError: where the file holds none.
+    """
+
+    def __init__(
+        self,
+        *,
+        url: str,
+        authorization: Literal["bearer", "raw"] = "bearer",
+        timeout_seconds: float = 10,
+        proxy: str | None = None,
+        ca_file: str = "",
+        max_connections: int = 16,
+    ) -> None:
+        self._url = URL(url)
+        self._prefix = "Bearer " if authorization == "bearer" else ""
+        self._seconds = timeout_seconds
+        self._proxy = URL(proxy) if proxy else None
+        self._tls = _tls(ca_file)
+        self._max_connections = max_connections
+        self._connector: aiohttp.TCPConnector | None = None
+        self._session: aiohttp.ClientSession | None = None
+
+    async def start(self) -> None:
+        """Make the pool. Nothing is connected yet."""
+        self._connector = aiohttp.TCPConnector(
+            ssl=self._tls,
+            limit=self._max_connections,
+            keepalive_timeout=_KEEPALIVE_SECONDS,
+            ttl_dns_cache=_DNS_SECONDS,
+            socket_factory=self._socket,
+        )
+        self._session = aiohttp.ClientSession(
+            connector=self._connector,
+            trust_env=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),  # the deadline is kept here, in one place
+            headers={
+                "Accept": "*/*",
+                "Accept-Encoding": "identity",
+                "Content-Type": "application/json",
+                "User-Agent": f"stream-capi/{__version__}",
+            },
+        )
+
+    async def close(self) -> None:
+        """Close every connection; a request still under way ends as a fault."""
+        if self._session is not None:
+            await self._session.close()
+
+    async def post(self, pixel_id: str, key: str, body: bytes) -> Answer:
+        """Send one batch for one pixel. A fault of the network is an answer too; only cancellation comes out."""
+        begun = time.monotonic()
+        try:
+            async with asyncio.timeout(self._seconds):
+                response = await self._send(pixel_id, key, body)
+        except _NETWORK as error:
+            return Answer(fault=fault_of(error), seconds=time.monotonic() - begun)
+        seconds = time.monotonic() - begun
+        retry_after = response.headers.get("Retry-After")
+        await _drain(response, min(_DRAIN_SECONDS, self._seconds - seconds))
+        if retry_after is not None:
+            retry_after = retry_after[:MAX_RETRY_AFTER_CHARS]
+        return Answer(response.status, None, retry_after, seconds)
+
+    async def probe(self) -> str | None:
+        """Connect as a post would, name and handshake and proxy, and send nothing to the endpoint.
+
+        None where that works, else one line for people: what failed, and what to look at.
+        """
+        assert self._connector is not None  # noqa: S101 -- only between start and close
+        loop = asyncio.get_running_loop()
+        request = aiohttp.ClientRequest("POST", self._url, loop=loop, proxy=self._proxy)
+        try:
+            async with asyncio.timeout(self._seconds):
+                connection = await self._connector.connect(request, [], aiohttp.ClientTimeout(total=None))
+        except _NETWORK as error:
+            return self._told(error)
+        connection.close()
+        return None
+
+    async def _send(self, pixel_id: str, key: str, body: bytes) -> aiohttp.ClientResponse:
+        assert self._session is not None  # noqa: S101 -- only between start and close
+        return await self._session.post(
+            self._url.with_query(pixel_id=pixel_id),
+            data=body if len(body) <= _AT_ONCE_BYTES else io.BytesIO(body),
+            headers={"Authorization": self._prefix + key},
+            allow_redirects=False,
+            proxy=self._proxy,
+        )
+
+    def _socket(self, address: aiohttp.AddrInfoType) -> socket.socket:
+        """A socket that the kernel gives up by itself when the other side takes nothing for the length of a request.
+
+        After a time-out the library closes its side politely: the descriptor and what was not sent stay until it is taken,
+        and a frozen endpoint would gather those of all requests that it let time out.
+        """
+        family, kind, protocol, _, _ = address
+        made = socket.socket(family, kind, protocol)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, max(1, int(self._seconds * 1000)))
+        return made
+
+    def _told(self, error: BaseException) -> str:
+        host, port = self._url.host, self._url.port
+        fault = fault_of(error)
+        if fault == "timeout":
+            return f"no connection to {host}:{port} within {self._seconds:g} s; check the address, firewall and proxy"
+        if fault == "dns":
+            return f"the name {_looked_up(error) or host} can't be resolved; check endpoint.url and the name servers"
+        if fault == "tls":
+            return f"TLS with {host}:{port} fails: {_tls_reason(error)}; a private authority goes into endpoint.ca_file"
+        if self._proxy is not None:
+            return f"endpoint.proxy gives no way to {host}:{port}: {_reason(error)}"
+        return f"no connection to {host}:{port}: {_reason(error)}"
+
+
+def fault_of(error: BaseException) -> str:
+    """The word of ``model.Answer`` for what went wrong on the way. The order matters: the library's errors overlap."""
+    if isinstance(error, TimeoutError) or (isinstance(error, OSError) and isinstance(_cause(error), TimeoutError)):
+        return "timeout"
+    if isinstance(error, aiohttp.ClientConnectorDNSError | socket.gaierror | UnicodeError):
+        return "dns"
+    if isinstance(error, aiohttp.ClientSSLError | ssl.SSLError) or isinstance(_cause(error), ssl.SSLError):
+        return "tls"
+    if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ClientHttpProxyError):
+        return "connect"
+    if isinstance(error, ConnectionError) or isinstance(_cause(error), ConnectionError):
+        return "reset"
+    if isinstance(error, aiohttp.ClientConnectionError | OSError):
+        return "disconnected"
+    return "protocol"
+
+
+def _cause(error: BaseException) -> BaseException | None:
+    """What the library wrapped: it keeps the number, and drops the class that went with it."""
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return error.os_error
+    if isinstance(error, aiohttp.ClientOSError) and isinstance(error.errno, int):
+        return OSError(error.errno, "")  # the class comes by the number again
+    return error.__cause__
+
+
+async def _drain(response: aiohttp.ClientResponse, seconds: float) -> None:
+    """Read what is left of an answer, so that its connection can serve again; close it where that takes too much."""
+    left = MAX_BODY_BYTES
+    try:
+        with suppress(*_NETWORK):
+            async with asyncio.timeout(max(0.0, seconds)):
+                while chunk := await response.content.readany():
+                    left -= len(chunk)
+                    if left < 0:
+                        break
+    finally:
+        response.close()  # of no effect where the end was reached: the connection is back in the pool then
+
+
+def _tls(ca_file: str) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(["http/1.1"])
+    if ca_file:
+        try:
+            context.load_verify_locations(cafile=ca_file)
+        except OSError as error:  # ssl.SSLError is one
+            why = error.strerror if error.errno and not isinstance(error, ssl.SSLError) else "holds no PEM certificate"
+            raise ConfigurationError([f"endpoint.ca_file: {ca_file}: {why}"]) from None
+    return context
+
+
+def _looked_up(error: BaseException) -> str | None:
+    return error.host if isinstance(error, aiohttp.ClientConnectorDNSError) else None
+
+
+def _tls_reason(error: BaseException) -> str:
+    cause = error.certificate_error if isinstance(error, aiohttp.ClientConnectorCertificateError) else _cause(error)
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return cause.verify_message
+    reason = cause.reason if isinstance(cause, ssl.SSLError) else None
+    return (reason or "the handshake was broken off").replace("_", " ").lower()
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return f"it answers {error.status}"
+    cause = _cause(error)
+    return (cause.strerror if isinstance(cause, OSError) else None) or "the connection was closed"

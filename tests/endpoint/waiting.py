@@ -1,0 +1,15 @@
+"""Waiting on the event loop for something that happens beside the test."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+
+async def eventually(condition: Callable[[], bool], what: str, seconds: float = 20.0) -> None:
+    """Ask until the condition holds; an AssertionError that says ``what`` was awaited when it doesn't in time."""
+    deadline = asyncio.get_running_loop().time() + seconds
+    while not condition():
+        if asyncio.get_running_loop().time() > deadline:
+            raise AssertionError(f"{what}: not within {seconds:g} s")
+        await asyncio.sleep(0.01)
