@@ -16,9 +16,11 @@ from __future__ import annotations
 from base64 import b85decode, b85encode
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
+from zlib import crc32
 
 METADATA_LIMIT = 4096  # bytes: Kafka's own default for offset.metadata.max.bytes
 _VERSION = "capi1"
+_CHECKSUM = 4  # bytes
 
 Ranges = tuple[tuple[int, int], ...]
 
@@ -103,9 +105,11 @@ class PartitionOffsets:
         those events are then sent again after a crash, which is safe.
         """
         head = f"{_VERSION}:{log}:{self.watermark}:"
+        if len(head) > limit:
+            return ""
         room = (limit - len(head)) * 4 // 5  # base 85 makes five characters of four bytes
-        body = _encode_runs(self.watermark, self._resolved_ranges(), room - 4)
-        return head + b85encode(body).decode("ascii") if body else head
+        runs = _encode_runs(self.watermark, self._resolved_ranges(), room - _CHECKSUM)
+        return head + b85encode(_checksum(runs) + runs).decode("ascii") if runs else head
 
     def _resolved_ranges(self) -> Iterator[tuple[int, int]]:
         """The resolved ranges beyond the watermark, in order: what was read and is not open, then what was settled."""
@@ -130,17 +134,20 @@ def log_of(metadata: str) -> str:
 def settled_ranges(metadata: str, committed: int, log: str = "") -> Ranges:
     """Read what ``outcomes_beyond`` wrote.
 
-    Anything else gives no ranges: another version, another log, an offset that was reset since, a text cut short. To
-    ignore it costs duplicates; to believe it would lose events.
+    Anything else gives no ranges: another version, another log, an offset that was reset since, a text cut short or
+    altered. To ignore it costs duplicates; to believe it would lose events. The checksum is there because a cut text of
+    base 85 still decodes, with a last byte that may be one too high: the run would reach over an open event.
     """
     parts = metadata.split(":", 3)
     if len(parts) != 4 or parts[0] != _VERSION or parts[1] != log or parts[2] != str(committed):
         return ()
     try:
-        numbers = list(_decode_varints(b85decode(parts[3])))
+        body = b85decode(parts[3])
+        runs = body[_CHECKSUM:]
+        numbers = list(_decode_varints(runs))
     except ValueError:
         return ()
-    if len(numbers) % 2:
+    if len(numbers) % 2 or body[:_CHECKSUM] != _checksum(runs):
         return ()
     ranges: list[tuple[int, int]] = []
     at = committed
@@ -150,6 +157,10 @@ def settled_ranges(metadata: str, committed: int, log: str = "") -> Ranges:
         ranges.append((at + skip, at + skip + length))
         at += skip + length
     return tuple(ranges)
+
+
+def _checksum(runs: bytes) -> bytes:
+    return crc32(runs).to_bytes(_CHECKSUM, "big")
 
 
 def _encode_runs(base: int, ranges: Iterable[tuple[int, int]], room: int) -> bytes:

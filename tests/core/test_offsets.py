@@ -100,6 +100,24 @@ def test_metadata_of_others_is_ignored(text: str) -> None:
     assert settled_ranges(text, 100) == ()
 
 
+def test_a_text_that_lost_its_end_is_not_believed() -> None:
+    """Base 85 without its last characters still decodes, now and then to a last byte that is one too high."""
+    for last in range(300):
+        offsets = tracker()
+        track(offsets, *range(last + 2))
+        for offset in range(1, last + 1):
+            offsets.resolve(offset)
+        text = offsets.outcomes_beyond()
+        assert all(settled_ranges(text[:-cut], 0) == () for cut in range(1, 8) if text != "capi1::0:")
+
+
+def test_a_limit_with_no_room_even_for_the_name_leaves_the_text_empty() -> None:
+    offsets = tracker(100, ((110, 150),))
+    head = "capi1:abc:100:"
+    assert offsets.outcomes_beyond(len(head) - 1, "abc") == ""
+    assert offsets.outcomes_beyond(len(head), "abc") == head
+
+
 def test_the_log_is_named_even_where_nothing_lies_beyond() -> None:
     assert log_of(tracker(5).outcomes_beyond(log="abc")) == "abc"
     assert log_of("somebody else's") == ""
