@@ -1,0 +1,29 @@
+"""How much the proofs try. ``STREAM_CAPI_PROOF=long`` tries fifty times as much; each failure prints what replays it.
+
+The short profile is the same each time, so that ``make test`` says of a change what it said yesterday; the long one
+looks at new cases, and keeps what it finds in hypothesis' own database.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from hypothesis import HealthCheck, settings
+
+LONG = os.environ.get("STREAM_CAPI_PROOF") == "long"
+
+
+def tries(examples: int, steps: int | None = None, **more: Any) -> settings:
+    """Settings for ``examples`` runs in ``make test``."""
+    if steps is not None:
+        more["stateful_step_count"] = steps * 2 if LONG else steps
+    return settings(
+        max_examples=examples * 50 if LONG else examples,
+        deadline=None,  # a busy machine must not fail a proof
+        derandomize=not LONG,
+        print_blob=True,
+        report_multiple_bugs=False,  # one failure, as it is: the mutants' tests tell assertions from accidents
+        suppress_health_check=list(HealthCheck),
+        **more,
+    )

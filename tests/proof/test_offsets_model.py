@@ -1,0 +1,150 @@
+"""The offset tracker against a model that is too simple to be wrong: plain sets of numbers.
+
+The model knows which offsets were handed over, which of them are open, and which have an outcome; everything that the
+tracker says is asked of the sets as well. Hand-overs go through the text that a commit would carry, whole, cut short,
+under another log's name, or of another version.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import assume
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+
+from stream_capi.core.offsets import METADATA_LIMIT, PartitionOffsets, Ranges, log_of, settled_ranges
+from tests.proof.profile import tries
+
+FOREIGN = st.one_of(
+    st.text(max_size=80),
+    st.text("0123456789:capi", max_size=30),
+    st.builds("capi1:{}:{}:{}".format, st.sampled_from(["", "kQ3Z", "other"]), st.integers(0, 9), st.text()),
+)
+BEYOND = 60  # how far past the read position the model asks
+
+
+def numbers(ranges: Ranges) -> set[int]:
+    return {offset for first, last in ranges for offset in range(first, last)}
+
+
+class OffsetsModel(RuleBasedStateMachine):
+    """One partition's log over any number of assignments. The sets hold over all of them."""
+
+    log = "kQ3Z"
+
+    @initialize(start=st.integers(0, 10_000))
+    def first_assignment(self, start: int) -> None:
+        self.done: set[int] = set()  # has an outcome, or will never be handed over: nobody waits for it
+        self.open: dict[int, int] = {}  # offset: size
+        self.end = start
+        self.committed = start
+        self.settled: set[int] = set()  # what this owner was told of by the one before
+        self.former: list[PartitionOffsets] = []
+        self.offsets = PartitionOffsets("leads", 0, 1, start)
+
+    @rule(gaps=st.integers(0, 2**20 - 1), behind=st.integers(0, 3), size=st.integers(0, 5000))
+    def read(self, gaps: int, behind: int, size: int) -> None:
+        """A chunk with gaps in it and behind it (a bit of ``gaps`` each), without what the former owner had settled."""
+        chunk = [self.end + at for at in range(gaps.bit_length()) if gaps >> at & 1]
+        end = self.end + gaps.bit_length() + behind
+        chunk = [offset for offset in chunk if not self.offsets.is_settled(offset)]
+        self.offsets.track(chunk, [size + offset % 7 for offset in chunk], end)
+        self.open |= {offset: size + offset % 7 for offset in chunk}
+        self.done |= set(range(self.end, end)) - set(chunk)
+        self.end = end
+
+    @rule(which=st.lists(st.integers(0, 60), min_size=1, max_size=20))
+    def resolve(self, which: list[int]) -> None:
+        """Outcomes in any order, some told twice; and what changes nothing: of what isn't open, of a former owner."""
+        waiting = sorted(self.open)
+        for at in which:
+            offset = waiting[at % len(waiting)] if waiting else self.end + at
+            self.offsets.resolve(offset)
+            if waiting:
+                self.done.add(offset)
+            self.open.pop(offset, None)
+        for former in self.former:
+            for offset in list(self.open)[::2]:
+                former.resolve(offset)
+
+    @rule(back=st.integers(1, 300), with_records=st.booleans())
+    def read_what_was_read(self, back: int, with_records: bool) -> None:
+        """Refused, and nothing of it stays."""
+        chunk = [self.end - back] if with_records else []
+        with pytest.raises(ValueError, match="is behind"):
+            self.offsets.track(chunk, [1] * len(chunk), self.end if with_records else self.end - back)
+
+    @rule(
+        how=st.sampled_from(["whole", "limited", "cut", "version", "log", "no log", "reset", "foreign"]), data=st.data()
+    )
+    def hand_over(self, how: str, data: Any) -> None:
+        """The next owner reads what the commit carried: all of it, what there was room for, or what isn't meant for it."""
+        watermark = self.offsets.watermark
+        limit = data.draw(st.integers(0, 60)) if how == "limited" else METADATA_LIMIT
+        text = self.offsets.outcomes_beyond(limit, self.log)
+        assert len(text.encode()) <= limit
+        if how == "cut":
+            text = text[: -data.draw(st.integers(1, 12))]
+        elif how == "version":
+            text = text.replace("capi1", "capi2")
+        elif how == "foreign":
+            text = data.draw(FOREIGN)
+            assume(not text.startswith(f"capi1:{self.log}:{watermark}:"))
+        log = {"log": "another", "no log": ""}.get(how, self.log)
+        told = numbers(settled_ranges(text, watermark + 1 if how == "reset" else watermark, log))
+        known = {offset for offset in self.done | self.settled if offset >= watermark}
+        if how == "whole":
+            assert told == known
+            assert log_of(text) == self.log
+        elif how == "limited":
+            assert told == {offset for offset in known if offset <= max(told, default=-1)}, "the far end is left out"
+        else:
+            assert told == set(), "not for this owner, or not whole: nothing of it is believed"
+            assert how not in ("version", "cut") or log_of(text) in ("", self.log)
+        self._next_owner(watermark, text if told else "")
+
+    def _next_owner(self, watermark: int, text: str) -> None:
+        self.former.append(self.offsets)
+        ranges = settled_ranges(text, watermark, self.log)
+        self.settled = numbers(ranges)
+        # What the text didn't tell is handed over again, but for the gaps; that is safe, so the model only forgets it.
+        self.done = {offset for offset in self.done if offset < watermark}
+        self.open = {}
+        self.end = self.committed = watermark
+        self.offsets = PartitionOffsets("leads", 0, self.offsets.epoch + 1, watermark, ranges)
+
+    @invariant()
+    def the_tracker_says_what_the_sets_say(self) -> None:
+        offsets = self.offsets
+        assert offsets.watermark == min(self.open, default=self.end)
+        assert offsets.position == self.end
+        assert offsets.unresolved == len(self.open)
+        assert offsets.open_bytes == sum(self.open.values())
+        around = range(max(0, self.committed - 3), self.end + BEYOND)
+        assert [o for o in around if offsets.is_open(o)] == sorted(self.open)
+        assert [o for o in around if offsets.is_settled(o)] == [o for o in around if o in self.settled]
+
+    @invariant()
+    def it_never_goes_back(self) -> None:
+        assert self.offsets.watermark >= self.committed
+        self.committed = self.offsets.watermark
+
+
+def test_the_tracker_agrees_with_plain_sets() -> None:
+    run_state_machine_as_test(OffsetsModel, settings=tries(150, steps=40))
+
+
+@pytest.mark.parametrize(
+    ("mutant", "code"),
+    [
+        ("the end for the watermark", property(lambda self: self._end)),
+        ("one past the first open one", property(lambda self: next(iter(self._open), self._end - 1) + 1)),
+        ("the smallest that was resolved last", property(lambda self: min(self._open, default=self.start))),
+    ],
+)
+def test_the_model_can_fail(monkeypatch: pytest.MonkeyPatch, mutant: str, code: property) -> None:
+    monkeypatch.setattr(PartitionOffsets, "watermark", code)
+    with pytest.raises(AssertionError):
+        run_state_machine_as_test(OffsetsModel, settings=tries(30, steps=20, database=None))
