@@ -234,6 +234,7 @@ async def test_whatever_is_wrong_after_the_status_does_not_unsay_it(
         return None
 
     monkeypatch.setattr(client_module, "_drain", told)
+    monkeypatch.setattr(client_module, "_DRAIN_SECONDS", 0.1)
     async with RawServer(behave) as server:
         made = await client(server.url)
         for number in (1, 2):

@@ -1,0 +1,24 @@
+"""The files that the program brings along: the schemas of its own input events, and the API's document.
+
+A wheel has them inside the package, a checkout (and an editable installation of it) beside the package.
+"""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+
+from stream_capi.errors import ConfigurationError
+
+API_DOCUMENT = "applovin-conversion-api-lead-gen.yaml"
+LEAD_SCHEMA = "lead.avsc"
+PAGE_VIEW_SCHEMA = "page_view.avsc"
+
+
+def read_shipped(name: str) -> str:
+    """The text of one of the files above. Raises ConfigurationError where the installation lacks it."""
+    package = files("stream_capi")
+    for place in (package / "_schemas", Path(str(package)).parent / "schemas"):
+        if (file := place / name).is_file():
+            return file.read_text(encoding="utf-8")
+    raise ConfigurationError([f"{name} is missing from the installation; install stream-capi again"])
