@@ -7,15 +7,19 @@ from collections.abc import Sequence
 import structlog
 
 from stream_capi.core.flow import Gate, GateState
-from stream_capi.model import Lane, TopicPartition
+from stream_capi.model import TopicPartition
 from stream_capi.observe.metrics import Metrics
-from stream_capi.observe.status import what_to_do
+from stream_capi.observe.status import COMMITS_FAIL, LETTERS_UNWRITTEN, NO_SCHEMA_ANSWER, what_to_do
 
 log = structlog.get_logger("stream_capi")
 
 
 class Telemetry:
-    """The pipeline's and the consumer's observer. Only ``kafka`` is called off the event loop, and only logs."""
+    """The pipeline's and the consumer's observer. Only ``kafka`` is called off the event loop.
+
+    ``joined`` says whether the group has given this member its share yet, be it an empty one; ``commits_fail`` why commits
+    fail at present, or is empty; ``cut_off`` whether the brokers don't answer at present.
+    """
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
@@ -25,25 +29,28 @@ class Telemetry:
         self.skipped = metrics.skipped
         self.request = metrics.request
         self.batch = metrics.batch
-        self._commits_fail = False
+        self.joined = False
+        self.commits_fail = ""
+        self.cut_off = False
 
     def commit(self, result: str) -> None:
-        """A commit of one partition ended; told when failures begin and end."""
+        """A commit of one partition ended; told when failures begin and end. A fenced one says nothing of the broker."""
         self._metrics.commit(result)
-        failed = result not in ("ok", "fenced")
-        if failed != self._commits_fail:
-            self._commits_fail = failed
-            if failed:
-                log.warning("commits fail; they are repeated, and nothing is lost meanwhile", reason=result)
-            else:
-                log.info("commits succeed again")
+        if result == "fenced":
+            return
+        failed = "" if result == "ok" else result
+        if failed and not self.commits_fail:
+            log.warning("commits fail", reason=result, action=what_to_do(COMMITS_FAIL))
+        elif self.commits_fail and not failed:
+            log.info("commits succeed again")
+        self.commits_fail = failed
 
     def gate_changed(self, subject: str, gate: Gate) -> None:
         """A pixel's or lane's gate opened or closed."""
         if gate.state is GateState.HELD:
             log.error("held", subject=subject, reason=gate.reason, action=what_to_do(gate.reason))
         elif gate.state is GateState.BROKEN:
-            log.warning("endpoint fails; probing with backoff", subject=subject, reason=gate.reason)
+            log.warning("endpoint fails", subject=subject, reason=gate.reason, action=what_to_do(gate.reason))
         elif gate.state is GateState.THROTTLED:
             log.info("endpoint asks for a pause", subject=subject, reason=gate.reason)
         else:
@@ -64,7 +71,8 @@ class Telemetry:
         if reason is None:
             log.info("schema known", topic=topic, schema=schema)
         else:
-            log.warning("records wait for their schema", topic=topic, schema=schema, reason=reason)
+            action = what_to_do(NO_SCHEMA_ANSWER)
+            log.warning("records wait for their schema", topic=topic, schema=schema, reason=reason, action=action)
 
     def intake_held(self, topic: str, reason: str | None) -> None:
         """Too many events of a topic are rejected for it to be theirs (``reason``), or no longer (None)."""
@@ -73,9 +81,20 @@ class Telemetry:
         else:
             log.error("held", topic=topic, reason=reason, action=what_to_do(reason))
 
+    def letters_unwritten(self, reason: str | None) -> None:
+        """Dead letters can't be written (``reason``), or all of them can be again (None)."""
+        if reason is None:
+            log.info("dead letters can be written again")
+        else:
+            log.error("dead letters can't be written", reason=reason, action=what_to_do(LETTERS_UNWRITTEN))
+
     def kafka(self, event: str, **details: object) -> None:
         """Something happened on the consumer's thread."""
-        (log.info if event in ("assigned", "revoked") else log.warning)(event, **details)
+        if event in ("assigned", "lost"):
+            self.joined = event == "assigned"
+        if event in ("brokers unreachable", "brokers answer again"):
+            self.cut_off = event == "brokers unreachable"
+        (log.info if event in ("assigned", "revoked", "brokers answer again") else log.warning)(event, **details)
 
 
 def summary(metrics: Metrics, delivered_before: int, seconds: float, held: Sequence[str]) -> int:
@@ -89,8 +108,3 @@ def summary(metrics: Metrics, delivered_before: int, seconds: float, held: Seque
         held=list(held),
     )
     return delivered
-
-
-def lane_name(lane: Lane) -> str:
-    """A lane as people read it."""
-    return str(lane)

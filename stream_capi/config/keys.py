@@ -51,12 +51,16 @@ class Unreadable(Exception):
 
 
 class KeySource:
-    """A pixel's API key. A key in a file may be rotated while the program runs."""
+    """A pixel's API key. A key in a file may be rotated while the program runs.
+
+    ``fault`` says why the file couldn't be read the last time, and is empty where it could.
+    """
 
     def __init__(self, pixel: Pixel, environ: Mapping[str, str]) -> None:
         """Read the key. Raises ConfigurationError where there is none."""
         self._pixel = pixel
         self._environ = environ
+        self.fault = ""
         try:
             self._secret = read_key(pixel, environ)
         except Unreadable as error:
@@ -76,8 +80,10 @@ class KeySource:
             return False
         try:
             secret = read_key(self._pixel, self._environ)
-        except Unreadable:  # in the midst of a rotation: looked at again the next time
+        except Unreadable as error:  # in the midst of a rotation: looked at again the next time
+            self.fault = error.why
             return False
+        self.fault = ""
         changed, self._secret = secret != self._secret, secret
         return changed
 

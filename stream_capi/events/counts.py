@@ -12,6 +12,7 @@ from stream_capi.model import Lane
 class CountSink(Protocol):
     """Where the counts go (the metrics)."""
 
+    def mapped(self, pixel: str, event: str, n: int) -> None: ...
     def identifiers(self, pixel: str, event: str, field: str, n: int) -> None: ...
     def dropped(self, field: str, reason: str, n: int) -> None: ...
     def suspect(self, field: str, reason: str, n: int) -> None: ...
@@ -28,6 +29,8 @@ class Counts:
     def drain_into(self, sink: CountSink) -> None:
         """Hand over what was counted since the last time."""
         for lane, masks in self.identifiers.items():
+            if masks:
+                sink.mapped(lane.pixel, lane.event.value, masks.total())
             for mask, n in masks.items():
                 for bit, field in enumerate(IDENTIFIER_FIELDS):
                     if mask >> bit & 1:

@@ -83,7 +83,7 @@ def _texts(value: object) -> Any:
 
 FIELDS: Mapping[str, Callable[[object], Any]] = {
     **dict.fromkeys(("code", "group", "host", "pixel", "schema", "state", "subject", "topic", "version"), _name),
-    **dict.fromkeys(("action", "reason"), _text),
+    **dict.fromkeys(("action", "detail", "reason"), _text),
     **dict.fromkeys(
         (
             "attempts",

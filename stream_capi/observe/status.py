@@ -1,0 +1,73 @@
+"""For the person on call: one sentence for each reason that something waits (contract, section 9).
+
+Reasons are the codes that the parts of the program use: an HTTP status or fault of the endpoint, or a word of the pipeline.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+NO_SCHEMA_ANSWER = "registry_unavailable"
+LETTERS_UNWRITTEN = "dead_letters_unwritten"
+KEY_UNREADABLE = "key_file_unreadable"
+COMMITS_FAIL = "commits_fail"
+TOPIC_MISSING = "topic_missing"
+BROKERS_SILENT = "brokers_silent"
+
+WHAT_TO_DO: Mapping[str, str] = MappingProxyType(
+    {
+        # Answers of the endpoint that hold a pixel
+        "401": "The API refuses the key: put the Conversion API key of this pixel into its key file (it is then tried at "
+        "once) or variable, and check endpoint.authorization; the key of another product of the vendor gives 401, too.",
+        "403": "The API knows the key but not for this pixel: check that key and pixel_id belong to the same account.",
+        "404": "There is no such address or pixel: check endpoint.url and the pixel's pixel_id.",
+        "405": "The address takes no POST: check endpoint.url.",
+        "407": "The proxy wants a login: check endpoint.proxy.",
+        # Answers and faults that go on by themselves
+        "408": "The API gave up waiting for the request: check endpoint.url and the network on the way there.",
+        "429": "The API asks for a pause and gets it; where this lasts, lower delivery.max_in_flight.",
+        "503": "The API asks for a pause and gets it; nothing to do while it is short.",
+        "timeout": "The API doesn't answer within endpoint.timeout_seconds: check the network, then the vendor's status.",
+        "connect": "No connection to the API: check the network and endpoint.url.",
+        "reset": "Connections to the API are cut: check proxies and firewalls on the way there.",
+        "disconnected": "The API closes connections without an answer: check proxies on the way, then the vendor's status.",
+        "dns": "The API's name can't be resolved: check DNS here and endpoint.url.",
+        "tls": "The API's certificate isn't trusted: check the clock, endpoint.ca_file and what intercepts TLS on the way.",
+        "protocol": "What answers doesn't speak proper HTTP: check endpoint.url and proxies on the way there.",
+        # Events that can't be the ones at fault
+        "split_budget": "The API refuses so many events of one batch that it can't be theirs: compare a recent change of "
+        "the mapping or the events with the API document; sending goes on by itself once a probe is accepted.",
+        "dead_letter_ratio": "More events are rejected than dead_letter.max_ratio allows: look for a recent change of schema "
+        "or mapping; if the events are bad indeed, raise dead_letter.max_ratio and restart.",
+        # Partitions that can't go on
+        "offset_out_of_range": "The committed offset is no longer in the topic, so events are gone: decide where to go on, "
+        "then run `stream-capi reset` and restart.",
+        "no_committed_offset": "The group has no offset here and kafka.start is error: run `stream-capi reset` with "
+        "the place to start from, or set kafka.start, and restart.",
+        "topic_made_anew": "The topic was deleted and made anew, so its offsets mean other events: run `stream-capi reset "
+        "--to earliest` (or where you want to go on) and restart.",
+        # Neighbours
+        NO_SCHEMA_ANSWER: "The schema registry gives no answer: check it and [schema_registry]; the records wait.",
+        LETTERS_UNWRITTEN: "Dead letters can't be written: check that the topic dead_letter.topic exists and that this user "
+        "may write to it; their partitions wait.",
+        KEY_UNREADABLE: "The key file can't be read, and the last key that could is used: check the file and its rights.",
+        TOPIC_MISSING: "The topic isn't there, or this user may not see it: create it, or correct the source's topic.",
+        BROKERS_SILENT: "The brokers don't answer: check them, the network, and kafka.bootstrap_servers.",
+        COMMITS_FAIL: "Offsets can't be committed; they are tried again: check the brokers and this user's rights.",
+    }
+)
+_REDIRECT = "The address answers with a redirect, which is never followed: set endpoint.url to where the API is now."
+_REFUSED = "The API refuses the request itself: check endpoint.url, the pixel's pixel_id and its key."
+_SERVER = "The API fails; the same events are sent again until it recovers: see the vendor's status page."
+_UNKNOWN = "See the log lines around this one; nothing is lost while it waits."
+
+
+def what_to_do(reason: str) -> str:
+    """What a person on call can do about a reason, in one sentence."""
+    found = WHAT_TO_DO.get(reason)
+    if found is not None:
+        return found
+    if len(reason) == 3 and reason.isascii() and reason.isdigit():
+        return {"3": _REDIRECT, "4": _REFUSED}.get(reason[0], _SERVER)
+    return _UNKNOWN

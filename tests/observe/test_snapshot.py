@@ -1,0 +1,419 @@
+"""The picture that the program gives of itself, taken of a whole line in each of its states."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from stream_capi.avro.framing import SchemaKey
+from stream_capi.config import KeySource, Settings
+from stream_capi.errors import RegistryUnavailable
+from stream_capi.model import Answer
+from stream_capi.observe.status import what_to_do
+from stream_capi.whereabouts import oldest_events
+from tests.observe.watched import P0, P1, V0, Watched
+from tests.simulation import always, simulate
+
+
+def in_jumping_time(main: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], None]:
+    """A test whose body runs in jumping time."""
+
+    def run() -> None:
+        simulate(main())
+
+    run.__name__, run.__doc__ = main.__name__, main.__doc__
+    return run
+
+
+def names(prefix: str, count: int) -> list[str]:
+    return [f"{prefix}{i}" for i in range(count)]
+
+
+# Ready or not
+
+
+@in_jumping_time
+async def test_a_member_that_was_given_nothing_yet_is_joining() -> None:
+    line = Watched(always(200))
+    assert not line.status["ready"]
+    assert line.status["reasons"] == ["joining group stream-capi: no partitions assigned yet"]
+    assert line.status["alive"]
+
+
+@in_jumping_time
+async def test_a_member_that_was_given_an_empty_share_is_idle() -> None:
+    line = Watched(always(200))
+    line.assign()
+    (reason,) = line.status["reasons"]
+    assert reason.startswith("idle: group stream-capi has no partition for this member")
+
+
+@in_jumping_time
+async def test_a_member_with_a_partition_is_ready() -> None:
+    line = Watched(always(200))
+    line.assign(P0)
+    assert (line.status["ready"], line.status["reasons"]) == (True, [])
+
+
+@in_jumping_time
+async def test_a_member_that_lost_its_share_is_joining_again() -> None:
+    line = Watched(always(200))
+    line.assign(P0)
+    line.pipeline.lost([P0])
+    line.telemetry.kafka("lost", count=1)
+    assert line.status["reasons"] == ["joining group stream-capi: no partitions assigned yet"]
+
+
+@in_jumping_time
+async def test_a_stop_makes_it_not_ready_but_keeps_it_alive_to_the_end() -> None:
+    line = Watched(always(200))
+    line.assign(P0)
+    line.app.stop_asked.set()
+    assert line.status["reasons"] == ["stopping"]
+    line.app.consumer.ended = asyncio.get_running_loop().create_future()
+    line.app.consumer.ended.set_result(None)
+    assert line.status["alive"]
+
+
+@in_jumping_time
+async def test_a_consumer_that_has_ended_unasked_makes_it_neither_ready_nor_alive() -> None:
+    line = Watched(always(200))
+    line.assign(P0)
+    line.app.consumer.ended = asyncio.get_running_loop().create_future()
+    assert line.status["alive"]
+    line.app.consumer.ended.set_result(None)
+    assert not line.status["alive"]
+    assert line.status["reasons"] == ["the Kafka consumer has ended"]
+
+
+# What is held
+
+
+@in_jumping_time
+async def test_a_refused_key_holds_the_pixel_and_says_what_to_do() -> None:
+    line = Watched(always(401))
+    line.produce("leads", 0, *names("a", 30))
+    line.assign(P0)
+    await line.run_for(10)
+    (held,) = line.status["held"]
+    assert (held["pixel"], held["subject"], held["reason"]) == ("main", "main", "401")
+    assert 8 < held["since_seconds"] < 10
+    assert 20 < held["next_probe_seconds"] < 22
+    assert held["what_to_do"] == what_to_do("401")
+    assert line.status["reasons"] == ["main is held: 401"]
+    assert line.snapshot.gauges().held == {("main", "401"): 1}
+    assert line.status["pixels"] == [{"pixel": "main", "state": "held", "key": "environment", "key_fault": None}]
+    assert line.oldest()["state"] == "held"
+    assert line.oldest()["why"].startswith("held: 401, next probe in 2")
+
+    line.answering = always(200)
+    await line.run_for(60)
+    assert (line.status["held"], line.status["ready"], line.snapshot.gauges().held) == ([], True, {})
+    assert line.oldest() is None
+
+
+@in_jumping_time
+async def test_a_refusal_of_all_events_holds_the_lane_by_its_name() -> None:
+    line = Watched(always(400), max_events=100, max_split_requests=8)
+    line.chunk = 100
+    line.produce("leads", 0, *names("a", 200))
+    line.assign(P0)
+    await line.run_for(10)
+    held = line.status["held"][0]
+    assert (held["subject"], held["reason"]) == ("main/generate_lead", "split_budget")
+    assert line.status["dead_letters"] == []
+
+
+@in_jumping_time
+async def test_too_many_rejected_events_hold_their_topic() -> None:
+    line = Watched(always(200))
+    line.produce("leads", 0, *names("bad", 200))
+    line.assign(P0)
+    await line.run_for(5)
+    (held,) = line.status["held"]
+    assert (held["pixel"], held["subject"], held["reason"]) == ("main", "leads", "dead_letter_ratio")
+    assert held["next_probe_seconds"] is None
+    assert line.oldest()["why"] == "held: dead_letter_ratio"
+    assert not line.status["ready"]
+
+
+@in_jumping_time
+async def test_a_stopped_partition_is_held_until_a_person_comes() -> None:
+    line = Watched(always(503))
+    line.produce("leads", 0, "a0")
+    line.assign(P0, P1)
+    await line.run_for(2)
+    line.pipeline.stop_partition(P0, "topic_made_anew")
+    (held,) = line.status["held"]
+    assert (held["subject"], held["reason"], held["since_seconds"]) == ("leads[0]", "topic_made_anew", None)
+    assert [entry["stopped"] for entry in line.status["partitions"]] == ["topic_made_anew", None]
+    assert line.oldest()["why"] == "stopped: topic_made_anew"
+
+
+# Why the oldest event waits
+
+
+@in_jumping_time
+async def test_an_open_window() -> None:
+    line = Watched(always(200))
+    line.produce("leads", 0, "a0")
+    line.assign(P0)
+    await line.run_for(0.5)
+    assert (line.oldest()["state"], line.oldest()["offset"]) == ("window", 0)
+    assert line.oldest()["why"] == "window open, closes in 0.5 s"
+    assert line.oldest()["seconds"] == 0.5
+
+
+@in_jumping_time
+async def test_a_request_in_flight_and_how_often_it_was_tried() -> None:
+    line = Watched(lambda pixel, ids, now: (100, Answer(200)) if now > 2 else (0.1, Answer(500)))
+    line.produce("leads", 0, "a0")
+    line.assign(P0)
+    await line.run_for(1.05)
+    assert line.oldest()["why"] == "in flight"
+    await line.run_for(10)
+    assert line.oldest()["state"] == "in_flight"
+    assert line.oldest()["why"].endswith("after 500")
+
+
+@in_jumping_time
+async def test_the_backoff_of_its_batch() -> None:
+    line = Watched(always(500))
+    line.random.random = lambda: 0.9  # type: ignore[method-assign]
+    line.produce("leads", 0, "a0")
+    line.assign(P0)
+    await line.run_for(1.2)
+    assert line.oldest()["state"] == "backoff"
+    assert line.oldest()["why"].startswith("backoff after 500, sent again in 0.")
+
+
+@in_jumping_time
+async def test_an_endpoint_that_fails_for_all() -> None:
+    line = Watched(lambda pixel, ids, now: (0.05, Answer(fault="timeout")))
+    line.produce("leads", 0, *names("a", 100))
+    line.assign(P0)
+    await line.run_for(300)
+    assert line.oldest()["state"] in ("failing", "in_flight")
+    (notice,) = [notice for notice in line.status["notices"] if notice["subject"] == "main/generate_lead"]
+    assert notice["reason"] == "the endpoint fails: timeout"
+    assert notice["what_to_do"] == what_to_do("timeout")
+    assert line.status["ready"], "what mends itself takes no member out of service"
+
+
+@in_jumping_time
+async def test_a_pause_that_the_endpoint_asked_for() -> None:
+    line = Watched(lambda pixel, ids, now: (0.05, Answer(429, retry_after="120")))
+    line.produce("leads", 0, "a0")
+    line.assign(P0)
+    await line.run_for(21.05)
+    assert line.oldest()["state"] == "throttled"
+    assert line.oldest()["why"] == "throttled (429), goes on in 100.0 s"
+    assert [notice["reason"] for notice in line.status["notices"]] == ["throttled: 429"]
+
+
+@in_jumping_time
+async def test_a_schema_that_nobody_can_give() -> None:
+    async def down(key: SchemaKey) -> Any:
+        raise RegistryUnavailable("the registry answers 503")
+
+    line = Watched(always(200))
+    line.sources["leads"].load = down
+    line.produce("leads", 0, "a0")
+    line.assign(P0)
+    await line.run_for(20)
+    assert line.oldest()["state"] == "schema"
+    assert line.oldest()["why"] == "waits for schema file: the registry answers 503"
+    (notice,) = line.status["notices"]
+    assert (notice["subject"], notice["reason"]) == ("leads", "records wait for schema file: the registry answers 503")
+
+
+@in_jumping_time
+async def test_a_dead_letter_on_its_way() -> None:
+    line = Watched(always(200))
+    line.write_seconds = 100
+    line.produce("leads", 0, "bad0", "a1")
+    line.assign(P0)
+    await line.run_for(20)
+    assert (line.oldest()["offset"], line.oldest()["why"]) == (0, "dead letter being written")
+    line.app.dead_letters.failing = "no_acknowledgement"
+    assert line.oldest()["why"] == "dead letter can't be written: no_acknowledgement"
+    assert line.status["notices"][0]["subject"] == "stream-capi.dead-letters"
+
+
+@in_jumping_time
+async def test_a_refused_event_whose_batch_is_not_decided() -> None:
+    slow = {"a1": (50.0, Answer(200)), "a0": (0.1, Answer(400))}
+    line = Watched(lambda pixel, ids, now: slow[ids[0]] if len(ids) == 1 else (0.1, Answer(400)))
+    line.produce("leads", 0, "a0", "a1")
+    line.assign(P0)
+    await line.run_for(10)
+    assert line.oldest()["state"] == "splitting"
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_every_open_event_is_somewhere(seed: int) -> None:
+    """The oldest open event of each partition is found, whatever happens to it."""
+
+    async def run() -> None:
+        rnd = random.Random(seed)
+        answers = [Answer(s) for s in (200, 200, 200, 400, 401, 429, 500)] + [Answer(fault="reset")]
+        line = Watched(lambda pixel, ids, now: (rnd.uniform(0, 2), rnd.choice(answers)), probe_seconds=2.0)
+        line.write_seconds = 1.5
+        for partition in range(2):
+            line.produce("leads", partition, *(f"{rnd.choice(['bad', 'a', 'a', 'a'])}{i}" for i in range(60)))
+        line.produce("views", 0, *names("v", 60))
+        line.assign(P0, P1, V0)
+        seen = set()
+        for _ in range(300):
+            await line.run_for(0.1)
+            found = oldest_events(line.pipeline)
+            assert set(found) == {tp for tp, p in line.pipeline.partitions.items() if p.offsets.unresolved}
+            assert all(found[tp].offset == line.pipeline.partitions[tp].offsets.watermark for tp in found)
+            seen |= {oldest.wait.state for oldest in found.values()}
+        assert len(seen) >= 4, seen
+
+    simulate(run())
+
+
+# Figures
+
+
+@in_jumping_time
+async def test_lag_counts_from_the_committed_offset_to_the_end() -> None:
+    line = Watched(always(401))
+    line.produce("leads", 0, *names("a", 30))
+    line.assign(P0)
+    await line.run_for(3)
+    (entry,) = line.status["partitions"]
+    assert (entry["lag"], entry["committed"], entry["position"], entry["open_events"]) == (30, 0, 30, 30)
+    line.answering = always(200)
+    await line.run_for(60)
+    line.tell_ends()
+    (entry,) = line.status["partitions"]
+    assert (entry["lag"], entry["committed"], entry["position"], entry["open_events"]) == (0, 30, 30, 0)
+    assert line.snapshot.gauges().lag == {("leads", "0"): 0}
+    assert line.snapshot.gauges().oldest_unresolved_seconds == {("leads", "0"): 0}
+
+
+@in_jumping_time
+async def test_a_partition_whose_end_is_not_known_has_no_lag() -> None:
+    line = Watched(always(200))
+    line.assign(P0)
+    line.pipeline.partitions[P0].high = -1
+    assert line.status["partitions"][0]["lag"] is None
+    assert line.snapshot.gauges().lag == {}
+
+
+@in_jumping_time
+async def test_a_revoked_partition_is_gone_from_status_and_gauges() -> None:
+    line = Watched(always(200))
+    line.assign(P0, P1)
+    await line.run_for(1)
+    line.pipeline.lost([P1])
+    assert [entry["partition"] for entry in line.status["partitions"]] == [0]
+    assert line.snapshot.gauges().lag == {("leads", "0"): 0}
+
+
+@in_jumping_time
+async def test_rates_latency_and_freshness_of_what_was_delivered() -> None:
+    line = Watched(lambda pixel, ids, now: (0.05, Answer(200, seconds=0.05)))
+    line.produce("leads", 0, *names("a", 100))
+    line.assign(P0)
+    await line.run_for(5)
+    status = line.status
+    assert status["totals"] == {"consumed": 100, "delivered": 100, "dead_lettered": 0, "skipped": 0}
+    assert status["throughput"]["per_second"] == 10
+    assert sum(status["throughput"]["series"]) == 100
+    assert status["latency"]["request_seconds"]["count"] == 10
+    assert 0.025 <= status["latency"]["request_seconds"]["p50"] <= 0.05
+    assert status["latency"]["end_to_end_seconds"]["p99"] < 1
+    assert status["freshness"] == {"within_seconds": 300, "share": 1.0, "recent_share": 1.0}
+    assert status["buffered"] == {"bytes": 0, "budget": 67_108_864}
+    assert status["lanes"][0]["fresh_share"] == 1.0
+
+
+@in_jumping_time
+async def test_identifier_coverage_is_a_share_of_the_mapped_events() -> None:
+    line = Watched(always(200))
+    line.metrics.mapped("main", "generate_lead", 200)
+    line.metrics.identifiers("main", "generate_lead", "email", 150)
+    leads, views = line.status["lanes"]
+    assert leads["coverage"] == {"email": 0.75, "phone": 0.0}
+    assert views["coverage"] == {"email": None, "phone": None}
+
+
+@in_jumping_time
+async def test_dead_letters_are_told_by_topic_and_code() -> None:
+    line = Watched(lambda pixel, ids, now: (0.05, Answer(400 if "a7" in ids else 200)))
+    line.produce("leads", 0, "bad0", "bad1", *names("a", 50))
+    line.assign(P0)
+    await line.run_for(10)
+    assert line.status["dead_letters"] == [
+        {"topic": "leads", "code": "missing_field", "count": 2},
+        {"topic": "leads", "code": "refused", "count": 1},
+    ]
+
+
+@in_jumping_time
+async def test_commits_that_fail_are_noticed_until_they_succeed() -> None:
+    line = Watched(always(200))
+    line.telemetry.commit("REQUEST_TIMED_OUT")
+    line.telemetry.commit("fenced")
+    assert [notice["reason"] for notice in line.status["notices"]] == ["commits fail: REQUEST_TIMED_OUT"]
+    line.telemetry.commit("ok")
+    assert line.status["notices"] == []
+
+
+@in_jumping_time
+async def test_silent_brokers_and_missing_topics_are_noticed() -> None:
+    line = Watched(always(200))
+    line.telemetry.kafka("brokers unreachable", reason="_ALL_BROKERS_DOWN")
+    line.app.consumer.missing_topics = frozenset({"leads"})
+    assert [notice["reason"] for notice in line.status["notices"]] == [
+        "the topic is missing",
+        "the brokers don't answer",
+    ]
+    line.telemetry.kafka("brokers answer again")
+    line.app.consumer.missing_topics = frozenset()
+    assert line.status["notices"] == []
+
+
+def test_a_key_file_that_cannot_be_read_is_noticed_and_named_by_its_pixel_alone(tmp_path: Path) -> None:
+    file = tmp_path / "canary-key-file"
+    file.write_text("canary-key")
+    pixel = Settings.model_validate({"pixels": [{"name": "main", "pixel_id": "id", "api_key_file": str(file)}]}).pixels[
+        0
+    ]
+
+    async def run() -> None:
+        line = Watched(always(200))
+        key = line.app.keys["main"] = KeySource(pixel, {})
+        assert not line.status["notices"]
+        file.unlink()
+        assert not key.changed()
+        (notice,) = line.status["notices"]
+        assert notice["subject"] == "main"
+        assert "No such file" in notice["reason"]
+        assert "canary" not in str(line.status)
+        file.write_text("another-key")
+        assert key.changed()
+        assert not line.status["notices"]
+
+    simulate(run())
+
+
+@in_jumping_time
+async def test_the_status_is_json_and_holds_nothing_of_the_events() -> None:
+    line = Watched(always(401))
+    line.produce("leads", 0, *names("canary", 30), *names("bad-canary", 5), None)
+    line.assign(P0)
+    await line.run_for(10)
+    text = orjson.dumps(line.status).decode()
+    assert "canary" not in text
+    assert orjson.loads(text) == line.status

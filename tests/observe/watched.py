@@ -1,0 +1,94 @@
+"""A line in jumping time with the program's own eyes on it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
+
+from stream_capi.config import KeySource, Settings
+from stream_capi.core.flow import Gate
+from stream_capi.model import TopicPartition
+from stream_capi.observe.metrics import Metrics
+from stream_capi.snapshot import Snapshot
+from stream_capi.telemetry import Telemetry
+from tests.simulation import Answering, Line
+
+P0, P1, V0 = TopicPartition("leads", 0), TopicPartition("leads", 1), TopicPartition("views", 0)
+
+SETTINGS = Settings.model_validate(
+    {
+        "pixels": [{"name": "main", "pixel_id": "id", "api_key_env": "KEY"}],
+        "sources": [
+            {"topic": "leads", "event": "generate_lead", "pixel": "main"},
+            {"topic": "views", "event": "page_view", "pixel": "main"},
+        ],
+    }
+)
+
+
+class Watched(Line):
+    """A ``Line`` whose observer is the program's own telemetry. It stands in for the app, too."""
+
+    def __init__(self, answering: Answering, **rules: Any) -> None:
+        self.metrics = Metrics(("email", "phone"), asyncio.get_running_loop().time)
+        self.telemetry = Telemetry(self.metrics)
+        super().__init__(answering, **rules)
+        self.app = SimpleNamespace(
+            settings=SETTINGS,
+            metrics=self.metrics,
+            telemetry=self.telemetry,
+            pipeline=self.pipeline,
+            keys={"main": KeySource(SETTINGS.pixels[0], {"KEY": "k"})},
+            stop_asked=asyncio.Event(),
+            consumer=SimpleNamespace(ended=None, missing_topics=frozenset()),
+            dead_letters=SimpleNamespace(failing=""),
+        )
+        self.snapshot = Snapshot(self.app)
+        self.metrics.gauges = self.snapshot.gauges
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("consumed", "delivered", "dead_lettered", "skipped", "request", "batch", "registry", "intake_held"):
+            return getattr(self.telemetry, name)
+        if name == "partition_stopped":
+            return self.telemetry.partition_stopped
+        return super().__getattr__(name)
+
+    def gate_changed(self, subject: str, gate: Gate) -> None:
+        self.telemetry.gate_changed(subject, gate)
+
+    def commit(self, commits: Any) -> None:
+        if isinstance(commits, str):
+            self.telemetry.commit(commits)
+        else:
+            super().commit(commits)
+
+    def assign(self, *partitions: TopicPartition) -> None:
+        super().assign(*partitions)
+        self.telemetry.kafka("assigned", count=len(partitions))
+        self.tell_ends()
+
+    def tell_ends(self) -> None:
+        """What the consumer tells each second: where the partitions end."""
+        self.pipeline.watermarks({tp: len(self.logs[tp]) for tp in self.pipeline.partitions})
+
+    async def run_for(self, seconds: float) -> None:
+        """Let the line run, and go on running: what it looks like in the midst of its work is the question here."""
+        if not self._running:
+            self._running = [asyncio.create_task(self.pipeline.run()), asyncio.create_task(self.feed())]
+        done, _ = await asyncio.wait(self._running, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+
+    _running: Sequence[asyncio.Task[None]] = ()
+
+    @property
+    def status(self) -> dict[str, Any]:
+        return self.snapshot.status()
+
+    def oldest(self, partition: TopicPartition = P0) -> dict[str, Any]:
+        """The status's word on a partition's oldest open event."""
+        of = {(entry["topic"], entry["partition"]): entry for entry in self.status["partitions"]}
+        found: dict[str, Any] = of[partition]["oldest"]
+        return found
