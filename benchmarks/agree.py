@@ -1,0 +1,36 @@
+"""Before anything is timed: every contender delivers the same events, byte for byte.
+
+A contender that leaves out a field, or an event, would win by it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from benchmarks.backlog import Backlog
+from benchmarks.measure import Plan, watching
+from benchmarks.stack import Stack
+
+EVENTS = 2000
+
+
+def digests(stack: Stack, sample: Backlog, plans: Iterable[Plan], log: Path, tell: Callable[[str], None]) -> None:
+    """Run each one over the sample. Raises AssertionError where two differ, or one delivers an event twice or not at all."""
+    found: dict[str, str] = {}
+    for plan in plans:
+        stack.endpoint.reset(record="hashes")
+        with watching(plan, log) as watched:
+            deadline = time.monotonic() + 60
+            while stack.endpoint.events() < sample.events:
+                assert time.monotonic() < deadline, (
+                    f"{plan.name} delivered {stack.endpoint.events()} of {sample.events}"
+                )
+                watched.check()
+                time.sleep(0.05)
+        told = stack.endpoint.digest()
+        assert told["events"] == told["different"] == sample.events, f"{plan.name} delivered {told}"
+        found[plan.name] = told["digest"]
+        tell(f"{plan.name}: {told['events']} events, {told['digest'][:16]}")
+    assert len(set(found.values())) == 1, f"the contenders deliver different bytes: {found}"

@@ -1,0 +1,79 @@
+"""The bare parts in a loop: what the program is made of, without any of its promises.
+
+The same consumer properties, decoder, mapping and HTTP library, a hundred events in a request. Nothing is tracked, committed,
+checked, retried, counted or bounded: an error anywhere goes by unseen or ends it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import aiohttp
+import tomli_w
+from confluent_kafka import Consumer
+
+from benchmarks.contenders.setup import BATCH, SCHEMAS, SetUp, told
+from benchmarks.settings import settings_of
+from stream_capi import config
+from stream_capi.avro.decode import Decoder
+from stream_capi.avro.framing import FILE_KEY
+from stream_capi.avro.writer import RefusedSchema, build
+from stream_capi.config import Settings
+from stream_capi.events.rules import rules_from
+from stream_capi.events.transform import compile_source
+from stream_capi.kafka.properties import consumer_properties
+from stream_capi.model import Transformed
+
+_CHUNK = 500
+_PREFIX = 5  # bytes of the framing
+
+
+def mapping_of(settings: Settings, at: int, now_ms: int) -> Callable[[list[bytes]], list[Transformed]]:
+    """Decode and map the payloads of the source at this place of the settings."""
+    source = settings.sources[at]
+    schema = build(FILE_KEY, SCHEMAS[str(source.event)].read_text())
+    assert not isinstance(schema, RefusedSchema)
+    decode = Decoder(schema).decode
+    apply = compile_source(rules_from(source, settings), schema.raw).apply
+    return lambda payloads: apply(decode(payloads), source.topic, 0, range(len(payloads)), now_ms)  # type: ignore[arg-type]
+
+
+def loaded(setup: SetUp) -> Settings:
+    """The program's own settings for this set-up."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "bench.toml")
+        file.write_text(tomli_w.dumps(settings_of(setup)))
+        return config.load(file, {**os.environ, "BENCH_KEY": setup.key})
+
+
+async def _run(setup: SetUp) -> None:
+    settings = loaded(setup)
+    now_ms = 1 << 45  # of the ages nothing is asked
+    mapped = {source.topic: mapping_of(settings, at, now_ms) for at, source in enumerate(settings.sources)}
+    properties = consumer_properties(settings.kafka, settings.delivery.max_buffered_bytes)
+    consumer = Consumer({**properties, "enable.auto.commit": False, "auto.offset.reset": "earliest"})
+    consumer.subscribe(list(mapped))
+    open_batches: dict[str, list[bytes]] = {topic: [] for topic in mapped}
+    async with aiohttp.ClientSession(headers=setup.headers) as session:
+
+        async def post(events: list[bytes]) -> None:
+            async with session.post(setup.target, data=b'{"events":[' + b",".join(events) + b"]}") as answer:
+                await answer.read()
+
+        while True:
+            messages = consumer.consume(_CHUNK, 0.2)
+            for topic, batch in open_batches.items():
+                payloads = [message.value()[_PREFIX:] for message in messages if message.topic() == topic]  # type: ignore[index]
+                batch += mapped[topic](payloads)  # type: ignore[arg-type]
+                whole = len(batch) - len(batch) % BATCH if messages else len(batch)
+                full = [batch[start : start + BATCH] for start in range(0, whole, BATCH)]
+                del batch[:whole]
+                await asyncio.gather(*map(post, full))
+
+
+if __name__ == "__main__":
+    asyncio.run(_run(told()))

@@ -1,0 +1,50 @@
+"""The ordinary hand-written consumer: one message at a time through Confluent's deserializer, ``requests``, commit after
+each batch. Nothing is done while it waits for an answer, and nothing where one fails."""
+
+from __future__ import annotations
+
+import requests
+from confluent_kafka import DeserializingConsumer
+from confluent_kafka.schema_registry import SchemaRegistryClient
+from confluent_kafka.schema_registry.avro import AvroDeserializer
+
+from benchmarks.contenders.plain import body, server_event
+from benchmarks.contenders.setup import BATCH, SetUp, told
+
+
+def _run(setup: SetUp) -> None:
+    consumer = DeserializingConsumer(
+        {
+            "bootstrap.servers": setup.bootstrap,
+            "group.id": setup.group,
+            "auto.offset.reset": "earliest",
+            "enable.auto.commit": False,
+            "value.deserializer": AvroDeserializer(SchemaRegistryClient({"url": setup.registry})),
+        }
+    )
+    consumer.subscribe(list(setup.names))
+    batches: dict[str, list[bytes]] = {topic: [] for topic in setup.names}
+    with requests.Session() as session:
+
+        def send(topic: str) -> None:
+            session.post(setup.target, data=body(batches[topic]), headers=setup.headers, timeout=10).raise_for_status()
+            batches[topic].clear()
+            consumer.commit(asynchronous=False)
+
+        while True:
+            message = consumer.poll(1.0)
+            if message is None:
+                for topic, batch in batches.items():
+                    if batch:
+                        send(topic)
+                continue
+            if message.error():
+                raise SystemExit(str(message.error()))
+            topic = str(message.topic())
+            batches[topic].append(server_event(setup.names[topic], message.value()))  # type: ignore[arg-type]
+            if len(batches[topic]) == BATCH:
+                send(topic)
+
+
+if __name__ == "__main__":
+    _run(told())

@@ -1,0 +1,51 @@
+"""What every contender is told on its command line."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import NamedTuple
+
+BATCH = 100
+_SCHEMAS = Path(__file__).parents[2] / "schemas"
+SCHEMAS = {"generate_lead": _SCHEMAS / "lead.avsc", "page_view": _SCHEMAS / "page_view.avsc"}
+
+
+class SetUp(NamedTuple):
+    """Where to read, where to post, and as whom."""
+
+    bootstrap: str
+    registry: str
+    group: str
+    leads: str
+    views: str
+    url: str
+    pixel_id: str
+    key: str
+
+    @property
+    def names(self) -> dict[str, str]:
+        """The event's name of each topic."""
+        return {self.leads: "generate_lead", self.views: "page_view"}
+
+    @property
+    def target(self) -> str:
+        """The URL that is posted to."""
+        return f"{self.url}?pixel_id={self.pixel_id}"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers of each request."""
+        return {"Authorization": f"Bearer {self.key}", "Content-Type": "application/json"}
+
+    def arguments(self) -> list[str]:
+        """The command line that ``told`` reads."""
+        return [f"--{name}={value}" for name, value in self._asdict().items()]
+
+
+def told() -> SetUp:
+    """What stands on this process's command line."""
+    parser = argparse.ArgumentParser()
+    for field in SetUp._fields:
+        parser.add_argument(f"--{field}", required=True)
+    return SetUp(**vars(parser.parse_args()))

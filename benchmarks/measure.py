@@ -1,0 +1,160 @@
+"""One run of one contender, watched from outside: the time that the kernel counts for its process, and what it delivered.
+
+Between the two marks lies the steady part: from when the first events were delivered to when the last ones were and, for
+who promises it, were committed. What comes before the first mark is the start-up, told by itself.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import psutil
+
+from benchmarks.stack import ROOT, Stack, environment
+
+_POLL_SECONDS = 0.02
+_PATIENCE = 300.0  # without one more event, after which a contender counts as stuck
+
+
+class Run(NamedTuple):
+    """What one run took. ``cpu`` and ``seconds`` are of the steady part; ``whole_cpu`` is from start to end."""
+
+    events: int
+    cpu: float
+    seconds: float
+    whole_events: int
+    whole_cpu: float
+    peak_bytes: int
+    first_commit: float | None = None
+
+    @property
+    def per_event(self) -> float:
+        """Microseconds of processor time for an event."""
+        return 1e6 * self.cpu / self.events
+
+    @property
+    def per_second(self) -> float:
+        """Events in a second on the clock."""
+        return self.events / self.seconds
+
+
+class Plan(NamedTuple):
+    """What to run and how far. ``done`` says whether all that was promised is done, once ``events`` are delivered."""
+
+    name: str
+    command: Sequence[str]
+    events: int
+    warm: int
+    env: dict[str, str]
+    done: Callable[[], bool] = lambda: True
+    committed: Callable[[], bool] | None = None
+
+
+class Watched:
+    """A contender's process and its readings."""
+
+    def __init__(self, plan: Plan, log: Path) -> None:
+        self.begun = time.monotonic()
+        with log.open("wb") as output:
+            self._popen = subprocess.Popen(
+                plan.command,
+                cwd=ROOT,
+                env=environment(plan.env),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+            )
+        self._process = psutil.Process(self._popen.pid)
+        self._log = log
+        self._name = plan.name
+        self.whole_cpu: float | None = None
+
+    def cpu(self) -> float:
+        """User and system time so far, in seconds."""
+        self.check()
+        times = self._process.cpu_times()
+        return times.user + times.system
+
+    def check(self) -> None:
+        """Raises AssertionError with what it printed where it has ended."""
+        if self._popen.poll() is not None:
+            tail = self._log.read_text(errors="replace")[-2000:]
+            raise AssertionError(f"{self._name} ended with {self._popen.returncode}:\n{tail}")
+
+    def resident(self) -> int:
+        """Resident bytes now."""
+        return int(self._process.memory_info().rss)
+
+    def peak(self) -> int:
+        """The most resident bytes so far. ``ru_maxrss`` won't do: it counts what the parent had when it forked."""
+        status = Path(f"/proc/{self._popen.pid}/status").read_text()
+        return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM"))
+
+    def end(self) -> float:
+        """SIGTERM, SIGKILL where it isn't heard; the whole run's processor seconds."""
+        self._popen.send_signal(signal.SIGTERM)
+        deadline = time.monotonic() + 30
+        while True:
+            pid, _, usage = os.wait4(self._popen.pid, os.WNOHANG)
+            if pid:
+                self._popen.returncode = 0  # it is reaped: the object must not wait for it again
+                self.whole_cpu = usage.ru_utime + usage.ru_stime
+                return self.whole_cpu
+            if time.monotonic() > deadline:
+                self._popen.kill()
+            time.sleep(_POLL_SECONDS)
+
+
+@contextmanager
+def watching(plan: Plan, log: Path) -> Iterator[Watched]:
+    """A contender's process, ended at the end."""
+    watched = Watched(plan, log)
+    try:
+        yield watched
+    finally:
+        if watched.whole_cpu is None:
+            watched.end()
+
+
+def measured(stack: Stack, plan: Plan, log: Path) -> Run:
+    """Run a contender until it has delivered ``plan.events`` and done what it promises."""
+    stack.endpoint.reset()
+    with watching(plan, log) as watched:
+        first_commit = None
+        if plan.committed is not None:
+            _until(watched, plan.committed)
+            first_commit = time.monotonic() - watched.begun
+        before = _delivered(stack, watched, plan.warm)
+        cpu, begun = watched.cpu(), time.monotonic()
+        after = _delivered(stack, watched, plan.events)
+        _until(watched, plan.done)
+        cpu, seconds, peak = watched.cpu() - cpu, time.monotonic() - begun, watched.peak()
+        whole_cpu = watched.end()
+    return Run(after - before, cpu, seconds, after, whole_cpu, peak, first_commit)
+
+
+def _delivered(stack: Stack, watched: Watched, events: int) -> int:
+    """Wait for so many events at the endpoint; returns how many there are."""
+    last, since = -1, time.monotonic()
+    while (delivered := stack.endpoint.events()) < events:
+        if delivered > last:
+            last, since = delivered, time.monotonic()
+        assert time.monotonic() - since < _PATIENCE, f"stuck at {delivered} of {events} events"
+        watched.check()
+        time.sleep(_POLL_SECONDS)
+    return delivered
+
+
+def _until(watched: Watched, condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + _PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, "what was promised didn't happen"
+        watched.check()
+        time.sleep(_POLL_SECONDS)
