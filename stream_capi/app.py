@@ -13,7 +13,6 @@ import signal
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
-from pathlib import Path
 
 import structlog
 
@@ -33,7 +32,7 @@ from stream_capi.events.transform import IDENTIFIER_FIELDS, Transform, compile_s
 from stream_capi.kafka.admin import KafkaAdmin
 from stream_capi.kafka.consumer import ConsumerThread
 from stream_capi.kafka.deadletter import DeadLetterWriter
-from stream_capi.kafka.properties import consumer_properties
+from stream_capi.kafka.properties import consumer_properties, prefetch_bytes
 from stream_capi.model import Answer, EventName, Lane
 from stream_capi.observe.admin import AdminServer
 from stream_capi.observe.metrics import Metrics
@@ -60,7 +59,7 @@ class App:
         self.metrics = Metrics(IDENTIFIER_FIELDS)
         self.telemetry = Telemetry(self.metrics)
         self.stop_asked = asyncio.Event()
-        self._keys = {pixel.name: KeySource(pixel, environ) for pixel in settings.pixels}
+        self.keys = {pixel.name: KeySource(pixel, environ) for pixel in settings.pixels}
         self._pixel_ids = {pixel.name: resolve_pixel_id(pixel, environ) for pixel in settings.pixels}
         self._transforms: list[Transform] = []
         self._schemas = Registry(settings)
@@ -73,7 +72,9 @@ class App:
             max_connections=settings.delivery.max_in_flight,
         )
         self.kafka_admin = KafkaAdmin(settings.kafka)
-        self.dead_letters = DeadLetterWriter(settings.kafka, settings.dead_letter.topic)
+        self.dead_letters = DeadLetterWriter(
+            settings.kafka, settings.dead_letter.topic, self.telemetry.letters_unwritten
+        )
         topics = [source.topic for source in settings.sources]
         self.consumer = ConsumerThread(
             consumer_properties(settings.kafka, settings.delivery.max_buffered_bytes),
@@ -92,7 +93,7 @@ class App:
             self.dead_letters,
             self.telemetry,
             Clock(time.monotonic, time.time, random.random),
-            settings.delivery.max_buffered_bytes,
+            settings.delivery.max_buffered_bytes - prefetch_bytes(settings.delivery.max_buffered_bytes),
         )
         self.snapshot = Snapshot(self)
         self.admin = AdminServer(settings.admin.host, settings.admin.port, self.metrics, self.snapshot.status)
@@ -119,13 +120,20 @@ class App:
         )
 
     async def _post(self, pixel: str, body: bytes) -> Answer:
-        return await self.client.post(self._pixel_ids[pixel], self._keys[pixel].read().reveal(), body)
+        return await self.client.post(self._pixel_ids[pixel], self.keys[pixel].read().reveal(), body)
 
     async def run(self) -> int:
         """Run until asked to stop. Returns the exit code: 0, or 4 when work was cut off at the deadline.
 
-        Raises KafkaLost when the client can't go on. Any other exception is a bug.
+        Raises KafkaLost when the client can't go on, ConfigurationError where something that is configured can't be had.
+        Any other exception is a bug.
         """
+        try:
+            return await self._run()
+        except BaseExceptionGroup as several:  # the first one is the cause; the others were cut off by it
+            raise _first(several) from None
+
+    async def _run(self) -> int:
         async with AsyncExitStack() as stack:
             await self.admin.start()
             stack.push_async_callback(self.admin.stop)
@@ -183,7 +191,7 @@ class App:
     async def _watch_keys(self) -> None:
         while True:
             await asyncio.sleep(_KEYS_SECONDS)
-            for pixel, key in self._keys.items():
+            for pixel, key in self.keys.items():
                 if key.changed():
                     log.info("key changed", pixel=pixel)
                     self.pipeline.delivery.probe_at_once(pixel)
@@ -212,6 +220,13 @@ class App:
             transform.counts.drain_into(self.metrics)
 
 
+def _first(several: BaseExceptionGroup[BaseException]) -> BaseException:
+    error: BaseException = several
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
 class Registry:
     """Where each source's schemas come from; the registry's client is shared."""
 
@@ -224,12 +239,11 @@ class Registry:
         """The schemas of one source, by its framing."""
         kinds: dict[str, Schemas] = {}
         if source.schema_file is not None:
-            path = Path(source.schema_file)
-            if path.is_dir():
-                folder = FolderSchemas(path)
+            if source.has_folder:
+                folder = FolderSchemas(source.schema_file)
                 kinds |= {"fingerprint": folder, "id": folder}
             else:
-                kinds[FILE_KEY.kind] = FileSchema(path)
+                kinds[FILE_KEY.kind] = FileSchema(source.schema_file)
         if self.registry is not None:
             kinds.setdefault("id", self.registry)
             kinds["guid"] = self.registry

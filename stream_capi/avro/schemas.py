@@ -106,6 +106,19 @@ class FolderSchemas:
         """One of each event schema in the folder, by name."""
         return sorted({s.digest: s for s in self._known.values()}.values(), key=lambda s: s.name)
 
+    def ids_of(self, fingerprint: str) -> list[int]:
+        """The ids that the folder gives to the schema of a fingerprint."""
+        schema = self._known.get(SchemaKey("fingerprint", fingerprint))
+        return (
+            []
+            if schema is None
+            else [
+                int(key.value)
+                for key, known in self._known.items()
+                if key.kind == "id" and known.digest == schema.digest
+            ]
+        )
+
     async def aclose(self) -> None:
         return
 

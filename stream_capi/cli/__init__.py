@@ -1,7 +1,4 @@
-"""The commands. Each has a file of its own: it parses, calls and prints; what it does is done elsewhere.
-
-Exit codes: 0 done; 1 check or ledger failed; 2 usage or configuration; 3 lost Kafka; 4 stopped at the shutdown deadline.
-"""
+"""The commands. Each has a file of its own: it parses, calls and prints; what it does is done elsewhere."""
 
 from __future__ import annotations
 
@@ -11,8 +8,8 @@ from typing import Annotated
 import typer
 
 from stream_capi import __version__
-from stream_capi.cli import check, demo, mock_endpoint, produce_samples, run
-from stream_capi.errors import CheckFailed, ConfigurationError, KafkaLost, StreamCapiError
+from stream_capi.cli import check, demo, exits, mock_endpoint, produce_samples, run
+from stream_capi.errors import StreamCapiError
 
 app = typer.Typer(
     name="stream-capi",
@@ -42,14 +39,9 @@ def _options(
 ) -> None: ...
 
 
-EXIT_CODES: dict[type[StreamCapiError], int] = {CheckFailed: 1, ConfigurationError: 2, KafkaLost: 3}
-
-
 def main() -> None:
     """The console script. An error that is meant for a person ends in its text and its code, without a traceback."""
     try:
         app()
     except StreamCapiError as error:
-        for line in str(error).splitlines():
-            print(f"stream-capi: {line}", file=sys.stderr)
-        sys.exit(next((code for kind, code in EXIT_CODES.items() if isinstance(error, kind)), 3))
+        sys.exit(exits.tell(error))

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 from typing import Annotated
 
 import typer
 
 from stream_capi import config
 from stream_capi.app import App, stop_on_signals
+from stream_capi.cli import exits
 from stream_capi.cli.options import Config
+from stream_capi.errors import StreamCapiError
 from stream_capi.observe import logs
 
 
@@ -24,15 +25,16 @@ def command(
     if workers > 1:
         raise typer.BadParameter("this version runs one worker; start more members of the group instead")
     logs.configure(settings.log.level, settings.log.format)
-    code = asyncio.run(_run(settings))
-    if code:
-        # The client's thread may be stuck in a call that a frozen broker holds; an orderly exit would wait for it.
-        sys.stderr.flush()
-        os._exit(code)
+    asyncio.run(_run(settings))
 
 
-async def _run(settings: config.Settings) -> int:
+async def _run(settings: config.Settings) -> None:
     logs.install_hooks(asyncio.get_running_loop())
-    app = App(settings, os.environ)
-    stop_on_signals(app)
-    return await app.run()
+    try:
+        app = App(settings, os.environ)
+        stop_on_signals(app)
+        code = await app.run()
+    except StreamCapiError as error:
+        code = exits.tell(error)
+    if code:
+        exits.at_once(code)

@@ -5,6 +5,7 @@ What a single value must be is said by its type here; what several values must b
 
 from __future__ import annotations
 
+import os
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -147,6 +148,11 @@ class Source(Section):
         if isinstance(given, dict) and isinstance(given.get("schema_folder"), str):
             return {"schema_file": given["schema_folder"]} | given
         return given
+
+    @property
+    def has_folder(self) -> bool:
+        """Whether ``schema_file`` is a folder of schemas."""
+        return self.schema_file is not None and os.path.isdir(self.schema_file)
 
 
 class Batch(Section):

@@ -65,6 +65,18 @@ class Server:
     def running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def pid(self) -> int:
+        """The process's id. Raises ServerFailed where it was never started, or was reaped."""
+        if self._process is None:
+            raise ServerFailed(f"{self.name} is not running")
+        return self._process.pid
+
+    @property
+    def exit_code(self) -> int | None:
+        """The exit code of a process that has ended by itself."""
+        return None if self._process is None else self._process.poll()
+
     def launch(
         self, command: Sequence[str], env: Mapping[str, str], ready: Callable[[], bool], seconds: float = 90
     ) -> None:

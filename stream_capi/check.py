@@ -1,0 +1,114 @@
+"""Preflight: is everything there that the settings name? Sends no event and commits nothing (contract, section 2)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import NamedTuple
+
+from stream_capi.avro.registry import RegistrySchemas
+from stream_capi.avro.schemas import FileSchema, FolderSchemas, WriterSchema
+from stream_capi.config import Settings, Source
+from stream_capi.endpoint.client import EndpointClient
+from stream_capi.errors import ConfigurationError, StreamCapiError
+from stream_capi.events.check import mapping_faults
+from stream_capi.events.rules import rules_from
+from stream_capi.kafka.admin import KafkaAdmin
+
+
+class Finding(NamedTuple):
+    """One line: what was looked at, whether it is good, and what was found."""
+
+    subject: str
+    passed: bool
+    detail: str
+
+
+async def findings(settings: Settings) -> AsyncIterator[Finding]:
+    """Look at everything, one thing after the other; nothing that is wrong keeps the rest from being looked at."""
+    for source in settings.sources:
+        yield Finding("configuration", True, f"source {source.topic}: {source.event or 'event by field'}")
+    for finding in await asyncio.to_thread(lambda: list(_kafka(settings))):
+        yield finding
+    async for finding in _schemas(settings):
+        yield finding
+    yield await _endpoint(settings)
+
+
+def _kafka(settings: Settings) -> Iterator[Finding]:
+    admin = KafkaAdmin(settings.kafka)
+    wanted = [*(source.topic for source in settings.sources), settings.dead_letter.topic]
+    try:
+        partitions = admin.describe(wanted)
+    except StreamCapiError as error:
+        yield Finding("brokers", False, str(error))
+        return
+    yield Finding("brokers", True, settings.kafka.bootstrap_servers)
+    for topic in wanted:
+        subject = "dead-letter topic" if topic == settings.dead_letter.topic else "topic"
+        count = partitions.get(topic)
+        if count is None:
+            yield Finding(f"{subject} {topic}", False, "is not there, or may not be described by this user; create it")
+        else:
+            yield Finding(f"{subject} {topic}", True, f"{count} partitions")
+
+
+async def _schemas(settings: Settings) -> AsyncIterator[Finding]:
+    stated = settings.schema_registry
+    registry = RegistrySchemas(stated.url, stated.properties) if stated else None
+    try:
+        for source in settings.sources:
+            async for finding in _schema(source, settings, registry):
+                yield finding
+    finally:
+        if registry is not None:
+            await registry.aclose()
+
+
+async def _schema(source: Source, settings: Settings, registry: RegistrySchemas | None) -> AsyncIterator[Finding]:
+    subject = f"mapping of {source.topic}"
+    try:
+        schemas = await _newest(source, registry)
+    except ConfigurationError as error:
+        for fault in error.faults:
+            yield Finding(subject, False, fault)
+        return
+    except StreamCapiError as error:
+        yield Finding(subject, False, f"{error}; check schema_registry.url and that the registry runs")
+        return
+    for schema in schemas:
+        faults = mapping_faults(rules_from(source, settings), schema.raw)
+        for fault in faults:
+            yield Finding(subject, False, f"{schema.name}: {fault}")
+        if not faults:
+            yield Finding(subject, True, f"fits {schema.name}")
+
+
+async def _newest(source: Source, registry: RegistrySchemas | None) -> Sequence[WriterSchema]:
+    if source.schema_file is not None:
+        return (
+            FolderSchemas(source.schema_file).schemas()
+            if source.has_folder
+            else [FileSchema(source.schema_file).schema]
+        )
+    if registry is None:
+        raise ConfigurationError(["there is no [schema_registry] and no schema_file"])
+    return [await registry.newest(source.topic)]
+
+
+async def _endpoint(settings: Settings) -> Finding:
+    endpoint = settings.endpoint
+    client = EndpointClient(
+        url=endpoint.url,
+        authorization=endpoint.authorization,
+        timeout_seconds=endpoint.timeout_seconds,
+        proxy=endpoint.proxy or None,
+        ca_file=endpoint.ca_file,
+        max_connections=1,
+    )
+    await client.start()
+    try:
+        fault = await client.probe()
+    finally:
+        await client.close()
+    return Finding(f"endpoint {endpoint.url}", fault is None, fault or "reached; nothing was sent")

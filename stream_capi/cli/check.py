@@ -1,0 +1,52 @@
+"""``stream-capi check``: the preflight."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+
+import typer
+
+from stream_capi import config
+from stream_capi.check import Finding, findings
+from stream_capi.cli import exits
+from stream_capi.cli.options import Config, Json
+from stream_capi.errors import ConfigurationError
+from stream_capi.observe import logs
+
+
+def command(config_file: Config, as_json: Json = False) -> None:
+    """Look at configuration, brokers, topics, registry, mappings and endpoint, without sending an event."""
+    logs.configure("error", "console")
+    try:
+        settings = config.load(config_file)
+    except ConfigurationError as error:
+        found = [Finding("configuration", False, fault) for fault in error.faults]
+        _print_all(found, as_json)
+        raise typer.Exit(exits.FAILED) from None
+    raise typer.Exit(asyncio.run(_check(settings, as_json)))
+
+
+async def _check(settings: config.Settings, as_json: bool) -> int:
+    found = []
+    async for finding in findings(settings):
+        found.append(finding)
+        if not as_json:
+            _print(finding)
+    if as_json:
+        _print_all(found, as_json)
+    return exits.DONE if all(finding.passed for finding in found) else exits.FAILED
+
+
+def _print_all(found: list[Finding], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps([finding._asdict() for finding in found], indent=2))
+    else:
+        for finding in found:
+            _print(finding)
+
+
+def _print(finding: Finding) -> None:
+    where = sys.stdout if finding.passed else sys.stderr
+    print(f"{'pass' if finding.passed else 'FAIL'}  {finding.subject}: {finding.detail}", file=where, flush=True)

@@ -1,0 +1,31 @@
+"""How a command ends: the exit codes, and errors told to a person without a traceback (contract, section 2)."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import NoReturn
+
+from stream_capi.errors import CheckFailed, ConfigurationError, StreamCapiError
+
+DONE = 0
+FAILED = 1  # a check or the closing ledger did not hold
+USAGE = 2  # usage or configuration
+LOST = 3  # lost Kafka, or a fatal client error
+CUT_OFF = 4  # stopped at the shutdown deadline with work in flight
+
+
+def tell(error: StreamCapiError) -> int:
+    """Print what is wrong, a line for each fault; returns the exit code."""
+    for line in str(error).splitlines():
+        print(f"stream-capi: {line}", file=sys.stderr)
+    if isinstance(error, ConfigurationError):
+        return USAGE
+    return FAILED if isinstance(error, CheckFailed) else LOST
+
+
+def at_once(code: int) -> NoReturn:
+    """End the process now. A thread may be stuck in a call that a frozen broker holds; an orderly exit would wait for it."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

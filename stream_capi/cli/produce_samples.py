@@ -1,0 +1,52 @@
+"""``stream-capi produce-samples``: sample events into the configured topics."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Iterator
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import track
+
+from stream_capi import config
+from stream_capi.cli.options import Config, Json
+from stream_capi.observe import logs
+from stream_capi.produce import SampleProducer, sample_topics
+
+
+def command(
+    config_file: Config,
+    count: Annotated[int, typer.Option(min=1, help="How many events, over all topics.")],
+    rate: Annotated[float, typer.Option(min=0, help="Events a second; 0: as fast as it goes.")] = 0,
+    bad_share: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of events that lack what the API wants.")
+    ] = 0.01,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same people.")] = 1,
+    as_json: Json = False,
+) -> None:
+    """Produce sample lead and page-view events of the shipped contract."""
+    settings = config.load(config_file, keys=False)
+    logs.configure("error", "console")
+    producer = SampleProducer(settings, sample_topics(settings), seed, bad_share)
+    paced = _paced(producer.produce(count), rate)
+    console = Console(stderr=True)
+    for _ in track(paced, "producing", total=count, console=console, disable=as_json or not console.is_terminal):
+        pass
+    producer.flush()
+    if as_json:
+        print(json.dumps(dict(producer.acknowledged)))
+        return
+    for topic, acknowledged in sorted(producer.acknowledged.items()):
+        print(f"{topic}: {acknowledged} events acknowledged")
+
+
+def _paced(steps: Iterable[int], rate: float) -> Iterator[int]:
+    begun = time.monotonic()
+    for done in steps:
+        yield done
+        ahead = begun + done / rate - time.monotonic() if rate else 0
+        if ahead > 0:
+            time.sleep(ahead)

@@ -1,0 +1,225 @@
+"""The books: what was produced, and what became of each event, as broker and endpoint tell it.
+
+Committed offsets are sampled from the broker all the while. Each sample is held against what the endpoint had answered by then
+and what lay in the dead-letter topic by then, so that one commit an offset too far is seen however short it stood there.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable
+from hashlib import sha256
+from typing import Any, NamedTuple
+
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+
+from tests.stack import Broker, Produced
+from tests.stack.waiting import until
+
+Place = tuple[str, int, int]
+
+
+class Letter(NamedTuple):
+    """A dead letter as it lies in the topic."""
+
+    source: Place
+    code: str
+    headers: dict[str, bytes | None]
+    key: bytes | None
+    value: bytes | None
+
+
+class Letters:
+    """Reads the dead-letter topic as it grows."""
+
+    def __init__(self, broker: Broker, topic: str) -> None:
+        self.found: list[Letter] = []
+        self._topic = topic
+        self._reader = Consumer(
+            {"bootstrap.servers": broker.bootstrap, "group.id": f"{topic}-watch", "enable.auto.commit": False,
+             "auto.offset.reset": "earliest", "log_level": 0}
+        )  # fmt: skip
+        self._reader.subscribe([topic])
+
+    def read(self, seconds: float = 0.05) -> None:
+        """Take in what has come since."""
+        for message in self._reader.consume(1000, seconds):
+            if message.error() is not None:
+                continue
+            headers = dict(message.headers() or [])
+            text = {name: (value or b"").decode() for name, value in headers.items() if name.startswith("capi-")}
+            source = (text["capi-source-topic"], int(text["capi-source-partition"]), int(text["capi-source-offset"]))
+            self.found.append(Letter(source, text["capi-error-code"], headers, message.key(), message.value()))
+
+    def close(self) -> None:
+        self._reader.close()
+
+
+class Ledger:
+    """Watches a group from a thread. ``answered`` gives the dedupe ids that the endpoint has answered with a 200 so far."""
+
+    def __init__(
+        self,
+        broker: Broker,
+        group: str,
+        topics: Iterable[str],
+        dead_letters: str,
+        answered: Callable[[], Counter[str]],
+        every: float = 0.1,
+    ) -> None:
+        self.produced: dict[Place, Produced] = {}
+        self.samples = 0
+        self.faults: list[str] = []
+        self.committed: dict[tuple[str, int], int] = {}
+        self._broker = broker
+        self._group = group
+        self._topics = list(topics)
+        self._answered = answered
+        self._every = every
+        self._letters = Letters(broker, dead_letters)
+        self._checked: dict[tuple[str, int], int] = defaultdict(int)
+        self._ids: dict[tuple[str, int], list[str | None]] = defaultdict(list)
+        self._lettered: set[Place] = set()
+        self._ending = threading.Event()
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self._watch, name="ledger", daemon=True)
+
+    def __enter__(self) -> Ledger:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ending.set()
+        self._thread.join(30)
+        self._letters.close()
+
+    def add(self, produced: Iterable[Produced]) -> None:
+        """Enter events that the broker has acknowledged."""
+        with self._lock:
+            for event in produced:
+                self.produced[event.topic, event.partition, event.offset] = event
+
+    # Sampling
+
+    def _watch(self) -> None:
+        wanted = [
+            ConsumerGroupTopicPartitions(
+                self._group, [TopicPartition(topic, p) for p in self._broker.end_offsets(topic)]
+            )
+            for topic in self._topics
+        ]
+        places = [place for request in wanted for place in request.topic_partitions]
+        while not self._ending.is_set():
+            try:
+                self._sample(places)
+            except KafkaException:
+                pass  # the broker is down, or frozen: that is what some tests are about
+            except Exception as error:
+                self.faults.append(f"the ledger's own fault: {error!r}")
+                return
+            self._ending.wait(self._every)
+
+    def _sample(self, places: list[TopicPartition]) -> None:
+        asked = [ConsumerGroupTopicPartitions(self._group, places)]
+        found = self._broker.admin.list_consumer_group_offsets(asked)[self._group].result(2)
+        answered = self._answered()  # after the offsets were read: what stands there must have been answered before
+        self._letters.read()
+        with self._lock:
+            self.samples += 1
+            self._lettered.update(letter.source for letter in self._letters.found[len(self._lettered) :])
+            for place in found.topic_partitions:
+                if place.offset >= 0:
+                    self._hold_against(place.topic, place.partition, place.offset, answered)
+
+    def _hold_against(self, topic: str, partition: int, offset: int, answered: Counter[str]) -> None:
+        tp = (topic, partition)
+        before = self.committed.get(tp, 0)
+        if offset < before:
+            self.faults.append(f"{topic}[{partition}]: the committed offset went back from {before} to {offset}")
+        self.committed[tp] = offset
+        for at in range(self._checked[tp], offset):
+            event = self.produced.get((topic, partition, at))
+            if event is None or event.event_id in answered or (topic, partition, at) in self._lettered:
+                continue  # no event: a tombstone, or one that a test doesn't count
+            self._letters.read(0.5)
+            self._lettered.update(letter.source for letter in self._letters.found)
+            if (topic, partition, at) not in self._lettered:
+                self.faults.append(f"{topic}[{partition}]: committed {offset}, and the event at {at} is unanswered")
+        self._checked[tp] = max(self._checked[tp], offset)
+
+    # Closing the books
+
+    def lag(self) -> int:
+        """Events that lie behind no committed offset, by the last sample."""
+        with self._lock:
+            ends: dict[tuple[str, int], int] = defaultdict(int)
+            for topic, partition, offset in self.produced:
+                ends[topic, partition] = max(ends[topic, partition], offset + 1)
+            return sum(max(0, end - self.committed.get(tp, 0)) for tp, end in ends.items())
+
+    def await_all(self, seconds: float) -> None:
+        """Wait until every event that was entered lies behind its partition's committed offset."""
+        until(
+            lambda: self.faults or self.lag() == 0, seconds, f"commits behind all of {len(self.produced)} events", 0.1
+        )
+        assert not self.faults, "\n".join(self.faults[:10])
+
+    def letters(self) -> list[Letter]:
+        """The dead letters so far."""
+        with self._lock:
+            self._letters.read(0.2)
+            return list(self._letters.found)
+
+    def close(self, seconds: float = 60, duplicates: int | None = 0) -> None:
+        """Account for every event: at the endpoint, or in the dead letters with its code, and committed.
+
+        ``duplicates`` is how many deliveries may be repetitions; None where any number may, as after a kill.
+        """
+        self.await_all(seconds)
+        answered, letters = self._answered(), self.letters()
+        by_place = {letter.source: letter for letter in letters}
+        wrong: list[str] = []
+        for place, event in self.produced.items():
+            letter = by_place.get(place)
+            if event.bad_code is None:
+                if not answered[event.event_id]:
+                    wrong.append(f"{place}: lost ({'dead-lettered as ' + letter.code if letter else 'nowhere'})")
+            elif letter is None:
+                wrong.append(f"{place}: not dead-lettered, should be {event.bad_code.value}")
+            elif letter.code != event.bad_code.value:
+                wrong.append(f"{place}: dead-lettered as {letter.code}, should be {event.bad_code.value}")
+            elif answered[event.event_id]:
+                wrong.append(f"{place}: delivered, although it is {event.bad_code.value}")
+        good = {event.event_id for event in self.produced.values() if event.bad_code is None}
+        wrong += [f"{letter.source}: dead-lettered as {letter.code} for no reason" for letter in letters
+                  if letter.source in self.produced and self.produced[letter.source].bad_code is None]  # fmt: skip
+        assert not wrong, f"{len(wrong)} of {len(self.produced)} events are not accounted for:\n" + "\n".join(
+            wrong[:10]
+        )
+        self.duplicated = sum(answered[event] - 1 for event in good)
+        if duplicates is not None:
+            assert self.duplicated <= duplicates, f"{self.duplicated} deliveries were repetitions"
+        assert not self.faults, "\n".join(self.faults[:10])
+
+
+def canaries(events: Iterable[dict[str, Any]]) -> set[str]:
+    """Personal data of samples as it must stand in no output: plain, normalised and hashed."""
+    found: set[str] = set()
+    for event in events:
+        for field in ("email", "phone"):
+            plain = event.get(field)
+            if plain:
+                normal = plain.strip().lower() if field == "email" else "".join(filter(str.isdigit, plain))
+                found |= {plain, normal, sha256(normal.encode()).hexdigest()}
+    return found
+
+
+def assert_private(output: str, *secrets: str) -> None:
+    """No sample's personal data and none of the secrets is in an output: every sample has an address of example.com."""
+    for text in ("@example.com", *secrets):
+        assert text not in output, f"{text!r} stands in an output"
+    for line in output.splitlines():
+        if line.startswith("{"):
+            json.loads(line)  # each line is whole: nothing was printed past the log
