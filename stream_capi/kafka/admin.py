@@ -26,22 +26,13 @@ from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-d
 
 from stream_capi.config.settings import Kafka
 from stream_capi.errors import CheckFailed, ConfigurationError, KafkaLost, StreamCapiError, Unavailable
+from stream_capi.kafka.faults import DENIED, MISSING, UNREACHABLE, error_of
 from stream_capi.kafka.properties import admin_properties
 from stream_capi.model import TopicPartition
 
 _SECONDS = 10.0
 _IDS_SECONDS = 2.0  # asked on the consumer's thread, which polls nothing meanwhile
 
-_MISSING = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError.UNKNOWN_TOPIC_ID})
-_DENIED = frozenset(
-    {
-        KafkaError.TOPIC_AUTHORIZATION_FAILED,
-        KafkaError.GROUP_AUTHORIZATION_FAILED,
-        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
-        KafkaError.SASL_AUTHENTICATION_FAILED,
-        KafkaError._AUTHENTICATION,
-    }
-)
 # What the broker answers to a reset while the group has members, each protocol in its own way.
 _IN_USE = frozenset({KafkaError.UNKNOWN_MEMBER_ID, KafkaError.NON_EMPTY_GROUP, KafkaError.STALE_MEMBER_EPOCH})
 
@@ -116,10 +107,10 @@ class KafkaAdmin:
         for topic in topics:
             try:
                 found = self._client().list_topics(topic, timeout=self._seconds).topics[topic]
-                if found.error is not None and found.error.code() not in _MISSING:
+                if found.error is not None and found.error.code() not in MISSING:
                     raise KafkaException(found.error)
             except KafkaException as error:
-                raise self._told(f"topic {topic}", error.args[0]) from None
+                raise self._told(f"topic {topic}", error_of(error)) from None
             counts[topic] = None if found.error is not None else len(found.partitions)
         return counts
 
@@ -222,13 +213,13 @@ class KafkaAdmin:
         try:
             return question(self._client())
         except KafkaException as error:
-            raise self._told("the cluster", error.args[0]) from None
+            raise self._told("the cluster", error_of(error)) from None
 
     def _result(self, what: str, future: Future[Answer]) -> Answer:
         try:
             return future.result(self._seconds + 1)
         except KafkaException as error:
-            raise self._told(what, error.args[0]) from None
+            raise self._told(what, error_of(error)) from None
         except FutureTimeout:
             raise self._told(what, KafkaError(KafkaError._TIMED_OUT)) from None
 
@@ -239,7 +230,7 @@ class KafkaAdmin:
                     properties: dict[str, Any] = {**self._properties, "error_cb": self._on_error}
                     self._made = AdminClient(properties)
                 except KafkaException as error:
-                    raise ConfigurationError([f"kafka.properties: {error.args[0].str()}"]) from None
+                    raise ConfigurationError([f"kafka.properties: {error_of(error).str()}"]) from None
             return self._made
 
     def _on_error(self, error: KafkaError) -> None:
@@ -247,11 +238,11 @@ class KafkaAdmin:
 
     def _told(self, what: str, error: KafkaError) -> StreamCapiError:
         """The error in a person's words. Why no connection comes about is known to the client's error callback only."""
-        if error.code() in _DENIED:
+        if error.code() in DENIED:
             return KafkaLost(f"{what}: {self._bootstrap} denies it ({error.str()}): check the user and its rights")
-        if error.code() in _MISSING:
+        if error.code() in MISSING:
             return KafkaLost(f"{what} is missing at {self._bootstrap}")
-        if error.code() in (KafkaError._TIMED_OUT, KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN):
+        if error.code() in UNREACHABLE:
             self._last_error = ""
             self._client().poll(0)
             why = f": {self._last_error}" if self._last_error else ""

@@ -1,7 +1,7 @@
 """The Kafka consumer on a thread of its own.
 
 One thread owns the client: it polls, serves every callback, and carries out the commands that the pipeline queues (pause,
-resume, commit). Two things decide its shape:
+resume, commit). What decides its shape:
 
 - An exception that escapes a callback served inside ``consume()`` destroys the messages that the call had fetched, and the
   next commit would pass over them. So no callback lets one out: it is kept, and ends the thread after the callback.
@@ -19,24 +19,25 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Any, Protocol
 
-from confluent_kafka import (
-    Consumer,
-    KafkaError,
-    KafkaException,
-    Message,
-)
-from confluent_kafka import (
-    TopicPartition as ClientPartition,
-)
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message
+from confluent_kafka import TopicPartition as ClientPartition
 
-from stream_capi.errors import ConfigurationError, KafkaLost
+from stream_capi.errors import ConfigurationError
+from stream_capi.kafka.commits import Commits
+from stream_capi.kafka.faults import OUT_OF_RANGE, Events, Faults, error_of, lost
+from stream_capi.kafka.places import Place, find_places
+from stream_capi.kafka.properties import uses_new_protocol
+from stream_capi.kafka.reading import Reading
 from stream_capi.model import Commit, CommitResult, Committed, Records, TopicPartition
 
 CHUNK = 500  # records of one fetch call: some 10 ms of mapping, so that the loop stays responsive
 _IDLE_SECONDS = 0.1  # how long a poll waits for the first record, and so how late a command may be served
-_MAX_UNDIGESTED = 3  # chunks handed over and not yet mapped
+_MAX_UNDIGESTED = 2  # chunks handed over and not yet mapped: one in work and one to go on with
+_BEHIND_SECONDS = 1.0  # how long the loop may leave all of them undigested before reading stops
 _CALL_SECONDS = 5.0  # deadline of each question to the broker
 _REASSURE_SECONDS = 1.0  # how often the high watermarks are told
+_ASK_SECONDS = 5.0  # how often those of paused partitions are asked for, which no fetch brings
+_LEAVE_SHARE = 0.2  # of a stop's time: kept for leaving the group
 
 
 class Sink(Protocol):
@@ -49,12 +50,6 @@ class Sink(Protocol):
     def stop_partition(self, tp: TopicPartition, reason: str) -> None: ...
     async def revoke(self, partitions: Sequence[TopicPartition], seconds: float) -> list[Commit]: ...
     def lost(self, partitions: Sequence[TopicPartition]) -> None: ...
-
-
-class Events(Protocol):
-    """What the thread tells for logs and metrics. Called on its own thread."""
-
-    def kafka(self, event: str, **details: object) -> None: ...
 
 
 class ConsumerThread:
@@ -76,14 +71,17 @@ class ConsumerThread:
         self._revoke_seconds = revoke_seconds
         self._commands: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._room = threading.Semaphore(_MAX_UNDIGESTED)
-        self._epoch = 0
-        self._owned: dict[TopicPartition, int] = {}
-        self._paused: set[TopicPartition] = set()
         self._stopping = threading.Event()
+        self._stop_by: float | None = None
+        self._resting = False
         self._failure: BaseException | None = None
-        self._commits: list[Commit] = []
-        self._told_at = 0.0
+        self._known_epoch = 0  # the last one that the sink was told of; on the loop
         self.ended: asyncio.Future[None] | None = None
+        # On the thread
+        self._epoch = 0
+        self._place_at = self._told_at = self._asked_at = 0.0
+        self._faults = Faults(events)
+        self._commits = Commits(self._owns, lambda results: self._call(self._sink.committed, results))
         self._properties = {
             **properties,
             "enable.auto.commit": False,
@@ -93,9 +91,9 @@ class ConsumerThread:
             "on_commit": self._guarded(self._on_commit),
             "error_cb": self._guarded(self._on_error),
         }
-        # The client doesn't tell the protocol it negotiated, and the wrong call of the two is an error.
         strategy = str(properties.get("partition.assignment.strategy", ""))
-        self._incremental = properties.get("group.protocol") == "consumer" or strategy.startswith("cooperative")
+        incremental = uses_new_protocol(properties) or strategy.strip().lower().startswith("cooperative")
+        self._reading = Reading(incremental, self._on_message_error)
         self._thread = threading.Thread(target=self._run, name="kafka-consumer", daemon=True)
 
     # From the event loop
@@ -110,22 +108,24 @@ class ConsumerThread:
         try:
             self._consumer = Consumer(self._properties)
         except KafkaException as error:
-            raise ConfigurationError([f"kafka.properties: {error.args[0].str()}"]) from None
+            raise ConfigurationError([f"kafka.properties: {error_of(error).str()}"]) from None
         self.ended = self._loop.create_future()
         self._thread.start()
         return self.ended
 
     def pause(self, partitions: Sequence[TopicPartition]) -> None:
         """Read no more from these partitions; what was prefetched of them is thrown away, not lost."""
-        self._commands.put(lambda: self._set_paused(partitions, True))
+        known = self._known_epoch
+        self._commands.put(lambda: self._pause(self._meant(partitions, known)))
 
     def resume(self, partitions: Sequence[TopicPartition]) -> None:
         """Read from these partitions again, from where they were paused."""
-        self._commands.put(lambda: self._set_paused(partitions, False))
+        known = self._known_epoch
+        self._commands.put(lambda: self._resume(self._meant(partitions, known)))
 
     def commit(self, commits: Sequence[Commit]) -> None:
         """Commit without waiting; the results come by ``Sink.committed``, those that are no longer owned as fenced."""
-        self._commands.put(lambda: self._commit(commits))
+        self._commands.put(lambda: self._commits.send(self._consumer, commits))
 
     def digested(self) -> None:
         """A chunk was taken in: there is room for the next one."""
@@ -136,49 +136,55 @@ class ConsumerThread:
         """Whether the thread runs."""
         return self._thread.is_alive()
 
+    @property
+    def missing_topics(self) -> frozenset[str]:
+        """The topics that the broker doesn't know."""
+        return self._faults.missing
+
+    def rest(self) -> None:
+        """Read nothing more, but stay a member: the first step of a shutdown."""
+        self._resting = True
+        self._commands.put(lambda: self._pause(list(self._reading.owned)))
+
     async def stop(self, seconds: float) -> bool:
         """Stop polling, commit what the sink says, leave the group. False when that took longer than ``seconds``.
 
         The thread is then left behind in the client's own code, which a frozen broker can hold for as long as it likes.
         """
+        self._stop_by = time.monotonic() + seconds * (1 - _LEAVE_SHARE)
         self._stopping.set()
         assert self.ended is not None  # noqa: S101 -- stop comes after start
         done, _ = await asyncio.wait([self.ended], timeout=seconds)
         return bool(done)
 
-    def rest(self) -> None:
-        """Read nothing more, but stay a member: the first step of a shutdown."""
-        self._commands.put(lambda: self._set_paused(list(self._owned), True))
-        self._resting = True
-
-    _resting = False
-
     # On the thread
 
     def _run(self) -> None:
-        error: BaseException | None = None
         try:
-            consumer = self._consumer
-            consumer.subscribe(
+            self._consumer.subscribe(
                 self._topics,
                 on_assign=self._guarded(self._on_assign),
                 on_revoke=self._guarded(self._on_revoke),
                 on_lost=self._guarded(self._on_lost),
             )
-            try:
-                while not self._stopping.is_set() and self._failure is None:
-                    self._turn()
-            finally:
-                consumer.close()
-        except BaseException as caught:
-            error = caught
-        error = self._failure or error
-        if isinstance(error, KafkaException):
-            error = KafkaLost(f"the Kafka client can't go on: {error.args[0].str()}")
-        self._call(self._end, error)
+            while not self._stopping.is_set() and self._failure is None:
+                self._turn()
+        except BaseException as error:
+            self._failure = self._failure or error
+        if self._failure is not None:  # told before the close, which a frozen broker can hold
+            self._call(self._end, self._failure)
+        try:
+            # Before the close, which nothing can bound.
+            self._give_up(list(self._reading.owned))
+            self._consumer.close()
+        except BaseException as error:
+            self._failure = self._failure or error
+        self._call(self._end, self._failure)
 
     def _end(self, error: BaseException | None) -> None:
         assert self.ended is not None  # noqa: S101 -- the thread runs after start
+        if isinstance(error, KafkaException):
+            error = lost(error_of(error))
         if not self.ended.done():
             if error is None:
                 self.ended.set_result(None)
@@ -188,45 +194,40 @@ class ConsumerThread:
     def _turn(self) -> None:
         while not self._commands.empty():
             self._commands.get()()
-        # Mapping takes milliseconds a chunk, so this wait is short. Were it long, rebalances must be served all the same.
-        if not self._room.acquire(timeout=1.0):
-            self._serve_without_records()
-            return
-        messages = self._consumer.consume(CHUNK, 0)
-        if not messages:
-            messages = self._consumer.consume(1, _IDLE_SECONDS)
-            if messages:
-                messages += self._consumer.consume(CHUNK - 1, 0)
-        chunks = self._chunks(messages)
+        self._commits.expire(self._consumer)
+        self._place_the_unplaced()
+        chunks: list[Records] = []
+        # Mapping takes milliseconds a chunk, so this wait is short.
+        if not self._room.acquire(timeout=_BEHIND_SECONDS):
+            chunks = self._wait_for_room()
+        chunks += self._fetch(CHUNK, 0.0) or self._fetch(1, _IDLE_SECONDS)
         if chunks:
             self._call(self._sink.fetched, chunks)
         else:
             self._room.release()
         self._tell_watermarks()
 
-    def _serve_without_records(self) -> None:
-        """Serve rebalances while the loop is behind, with everything paused so that no record comes out."""
-        reading = [tp for tp in self._owned if tp not in self._paused]
-        self._consumer.pause(_client(reading))
-        stray = self._chunks(self._consumer.consume(CHUNK, 0))
-        self._consumer.resume(_client([tp for tp in reading if tp in self._owned]))
-        if stray:  # fetched before the pause took hold: they count like any others
-            self._room.acquire()
-            self._call(self._sink.fetched, stray)
+    def _wait_for_room(self) -> list[Records]:
+        """The loop is behind: poll all the same, since a member that doesn't is thrown out, but with everything paused.
 
-    def _chunks(self, messages: Sequence[Message]) -> list[Records]:
-        chunks: list[Records] = []
-        current: Records | None = None
-        for message in messages:
-            if message.error() is not None:
-                self._on_message_error(message)
-                continue
-            topic, number = message.topic(), message.partition()
-            if current is None or number != current.partition or topic != current.topic:
-                tp = TopicPartition(str(topic), int(number or 0))
-                current = Records(tp.topic, tp.partition, self._owned.get(tp, -1))
-                chunks.append(current)
-            current.records.append(message)
+        Returns what came out before the pause took hold, when there is room for it.
+        """
+        stray: list[Records] = []
+        waiting: set[TopicPartition] = set()
+        while not self._stopping.is_set() and self._failure is None:
+            reading = [tp for tp in self._reading.owned if tp not in self._reading.paused]
+            waiting.update(reading)
+            self._pause(reading)
+            stray += self._fetch(CHUNK, 0.0)
+            if self._room.acquire(timeout=_BEHIND_SECONDS):
+                break
+        self._resume([tp for tp in waiting if tp in self._reading.owned])
+        return stray
+
+    def _fetch(self, count: int, seconds: float) -> list[Records]:
+        chunks = self._reading.fetch(self._consumer, count, seconds)
+        if chunks:
+            self._faults.answered()
         return chunks
 
     def _on_message_error(self, message: Message) -> None:
@@ -234,48 +235,40 @@ class ConsumerThread:
         assert error is not None  # noqa: S101 -- asked by the caller
         topic, number = message.topic(), message.partition()
         if error.fatal():
-            self._failure = KafkaLost(f"the Kafka client can't go on: {error.str()}")
-        elif error.code() in _OUT_OF_RANGE and topic is not None and number is not None:
+            self._failure = self._failure or lost(error)
+        elif error.code() in OUT_OF_RANGE and topic is not None and number is not None:
             self._call(self._sink.stop_partition, TopicPartition(topic, number), "offset_out_of_range")
         else:
-            self._events.kafka("kafka_error", reason=error.name(), topic=topic, partition=number)
+            self._faults.tell(error, topic, number)
 
     def _tell_watermarks(self) -> None:
         now = time.monotonic()
-        if now - self._told_at < _REASSURE_SECONDS or not self._owned:
+        if now - self._told_at < _REASSURE_SECONDS or not self._reading.owned:
             return
         self._told_at = now
-        high: dict[TopicPartition, int] = {}
-        for tp in self._owned:
-            offsets = self._consumer.get_watermark_offsets(ClientPartition(*tp), cached=True)
-            if offsets and offsets[1] >= 0:
-                high[tp] = offsets[1]
-        self._call(self._sink.watermarks, high)
+        ask = now - self._asked_at >= _ASK_SECONDS
+        if ask:
+            self._asked_at = now
+        try:
+            self._call(self._sink.watermarks, self._reading.high(self._consumer, _REASSURE_SECONDS if ask else None))
+        except KafkaException as error:
+            self._faults.tell(error_of(error))
 
-    def _set_paused(self, partitions: Sequence[TopicPartition], paused: bool) -> None:
-        owned = [tp for tp in partitions if tp in self._owned]
-        if paused:
-            self._paused.update(owned)
-            self._consumer.pause(_client(owned))
-        elif not self._resting:
-            self._paused.difference_update(owned)
-            self._consumer.resume(_client(owned))
+    # Reading and not reading
 
-    def _commit(self, commits: Sequence[Commit]) -> None:
-        owned = [commit for commit in commits if self._owns(commit)]
-        fenced = [CommitResult(commit, "fenced") for commit in commits if not self._owns(commit)]
-        if owned:
-            try:
-                self._consumer.commit(offsets=_offsets(owned), asynchronous=True)
-                self._commits = owned
-            except KafkaException as error:
-                fenced += [CommitResult(commit, error.args[0].name()) for commit in owned]
-                owned = []
-        if not owned:
-            self._call(self._sink.committed, fenced)
+    def _meant(self, partitions: Sequence[TopicPartition], known: int) -> list[TopicPartition]:
+        """Those that the sink can have meant: an assignment that it had not heard of begins without its pauses."""
+        return [tp for tp in partitions if self._reading.owned.get(tp, known + 1) <= known]
+
+    def _pause(self, partitions: Sequence[TopicPartition]) -> None:
+        self._reading.pause(self._consumer, partitions)
+
+    def _resume(self, partitions: Sequence[TopicPartition]) -> None:
+        if not self._resting:
+            self._reading.resume(self._consumer, partitions)
 
     def _owns(self, commit: Commit) -> bool:
-        return self._owned.get(TopicPartition(commit.topic, commit.partition)) == commit.epoch
+        return self._reading.owned.get(TopicPartition(commit.topic, commit.partition)) == commit.epoch
 
     # Callbacks of the client, served on the thread
 
@@ -290,108 +283,104 @@ class ConsumerThread:
 
     def _on_error(self, error: KafkaError) -> None:
         if error.fatal():
-            self._failure = KafkaLost(f"the Kafka client can't go on: {error.str()}")
-        self._events.kafka("kafka_error", reason=error.name())
+            self._failure = self._failure or lost(error)
+        else:
+            self._faults.tell(error)
 
     def _on_commit(self, error: KafkaError | None, partitions: Sequence[ClientPartition]) -> None:
-        told = {(p.topic, p.partition, p.offset): p.error or error for p in partitions}
-        sent = [commit for commit in self._commits if (commit.topic, commit.partition, commit.offset) in told]
-        if not sent:  # the end of a commit that was waited for in place
-            return
-        self._commits = []
-        errors = [told[commit.topic, commit.partition, commit.offset] for commit in sent]
-        results = [CommitResult(c, e.name() if e is not None else None) for c, e in zip(sent, errors, strict=True)]
-        self._call(self._sink.committed, results)
+        if error is None:
+            self._faults.answered()
+        self._commits.answered(self._consumer, error, partitions)
 
     def _on_assign(self, consumer: Consumer, partitions: Sequence[ClientPartition]) -> None:
         self._epoch += 1
-        committed, stopped = self._places(consumer, partitions)
-        for place in committed:
-            self._owned[TopicPartition(place.topic, place.partition)] = self._epoch
-        logs = self._topic_ids(sorted({place.topic for place in committed}))
-        self._call(self._sink.assigned, committed, logs)
-        at = [ClientPartition(place.topic, place.partition, place.offset) for place in committed]
-        (consumer.incremental_assign if self._incremental else consumer.assign)(at)
-        if self._resting:
-            consumer.pause(at)
-        for tp, reason in stopped.items():
-            consumer.pause(_client([tp]))
-            self._paused.add(tp)
-            self._call(self._sink.stop_partition, tp, reason)
-        self._events.kafka("assigned", count=len(committed), epoch=self._epoch)
+        assigned = [TopicPartition(p.topic, p.partition) for p in partitions]
+        places = self._find(assigned)
+        self._reading.assign(consumer, assigned, places, self._epoch)
+        self._take_up(places)
+        if assigned:
+            self._events.kafka("assigned", count=len(assigned), epoch=self._epoch)
 
-    def _places(
-        self, consumer: Consumer, partitions: Sequence[ClientPartition]
-    ) -> tuple[list[Committed], dict[TopicPartition, str]]:
-        """Where to read from, and which partitions can't go on. Asks until the broker answers or the program stops."""
-        while True:
-            try:
-                places: list[Committed] = []
-                stopped: dict[TopicPartition, str] = {}
-                for at in consumer.committed(list(partitions), timeout=_CALL_SECONDS):
-                    if at.error is not None:
-                        raise KafkaException(at.error)
-                    low, high = consumer.get_watermark_offsets(at, timeout=_CALL_SECONDS)
-                    place, reason = self._place(at, low, high)
-                    places.append(place)
-                    if reason:
-                        stopped[TopicPartition(at.topic, at.partition)] = reason
-                return places, stopped
-            except KafkaException as error:
-                self._events.kafka("committed_offsets_unknown", reason=error.args[0].name())
-                if self._stopping.wait(1.0):
-                    raise
+    def _find(self, partitions: Sequence[TopicPartition]) -> list[Place]:
+        """Where to read from; nothing where the broker doesn't answer now, to be asked again soon.
 
-    def _place(self, at: ClientPartition, low: int, high: int) -> tuple[Committed, str]:
-        if at.offset < 0:
-            offset = high if self._start == "latest" else low
-            place = Committed(at.topic, at.partition, self._epoch, offset, was_committed=False)
-            return place, "no_committed_offset" if self._start == "error" else ""
-        place = Committed(at.topic, at.partition, self._epoch, at.offset, at.metadata or "")
-        # Retention has passed the committed offset, or the topic was made anew or cut: events are gone, and which ones
-        # is not for the program to decide.
-        return place, "" if low <= at.offset <= high else "offset_out_of_range"
-
-    def _on_revoke(self, consumer: Consumer, partitions: Sequence[ClientPartition]) -> None:
-        leaving = [TopicPartition(p.topic, p.partition) for p in partitions]
-        deadline = time.monotonic() + self._revoke_seconds
-        future = asyncio.run_coroutine_threadsafe(self._sink.revoke(leaving, self._revoke_seconds), self._loop)
+        Asking on and on in here would hold up every other callback, and at last cost the membership.
+        """
+        self._place_at = time.monotonic() + _REASSURE_SECONDS
         try:
-            commits = future.result(self._revoke_seconds + 2.0)
-        except FutureTimeout:  # the loop is stuck: fence without a commit, the next owner sends again
-            commits = []
-        owned = [commit for commit in commits if self._owns(commit)]
-        if owned:
-            self._commit_within(consumer, owned, max(1.0, deadline - time.monotonic()))
-        self._disown(leaving)
+            return find_places(self._consumer, partitions, self._start, _CALL_SECONDS)
+        except KafkaException as error:
+            self._faults.tell(error_of(error))
+            return []
+
+    def _place_the_unplaced(self) -> None:
+        if self._reading.unplaced and time.monotonic() >= self._place_at:
+            places = self._find(list(self._reading.unplaced))
+            self._take_up(places)
+            self._resume([place.tp for place in places if not place.stopped])
+
+    def _take_up(self, places: Sequence[Place]) -> None:
+        """Own these partitions and tell the sink, before the first of their records can come."""
+        if not places:
+            return
+        self._faults.answered()
+        committed: list[Committed] = []
+        for place in places:
+            epoch = self._reading.own(place)
+            self._faults.found(place.tp.topic)
+            committed.append(Committed(*place.tp, epoch, place.offset, place.metadata, place.was_committed))
+        logs = self._topic_ids(sorted({place.tp.topic for place in places}))
+        self._call(self._assigned, self._epoch, committed, logs)
+        self._call(self._sink.watermarks, {place.tp: place.high for place in places})
+        self._pause([place.tp for place in places if place.stopped or self._resting])
+        for place in places:
+            if place.stopped:
+                self._call(self._sink.stop_partition, place.tp, place.stopped)
+
+    def _assigned(self, epoch: int, committed: Sequence[Committed], logs: Mapping[str, str]) -> None:
+        self._known_epoch = epoch
+        self._sink.assigned(committed, logs)
+
+    def _on_revoke(self, _: Consumer, partitions: Sequence[ClientPartition]) -> None:
+        self._give_up([TopicPartition(p.topic, p.partition) for p in partitions])
+
+    def _give_up(self, leaving: Sequence[TopicPartition]) -> None:
+        """Await what is in flight of these partitions, commit it, and own them no more."""
+        if not leaving:
+            return
+        seconds = self._revoke_seconds
+        if self._stop_by is not None:
+            seconds = min(seconds, self._stop_by - time.monotonic())
+        deadline = time.monotonic() + seconds
+        commits = self._outcome(leaving, seconds) if self._failure is None and seconds > 0 else None
+        if commits is None:
+            self._call(self._sink.lost, leaving)
+        elif commits:
+            left = max(1.0, deadline - time.monotonic())
+            self._commits.wait_for(self._consumer, commits, min(left, _CALL_SECONDS))
+        self._reading.disown(leaving)
         self._events.kafka("revoked", count=len(leaving), epoch=self._epoch)
 
-    def _commit_within(self, consumer: Consumer, commits: Sequence[Commit], seconds: float) -> None:
-        """Commit and wait, but not for ever: a frozen broker holds a synchronous commit for as long as it is frozen."""
-        results: list[CommitResult] = []
-
-        def work() -> None:
-            try:
-                consumer.commit(offsets=_offsets(commits), asynchronous=False)
-                results.extend(CommitResult(commit, None) for commit in commits)
-            except KafkaException as error:
-                results.extend(CommitResult(commit, error.args[0].name()) for commit in commits)
-
-        thread = threading.Thread(target=work, name="kafka-commit", daemon=True)
-        thread.start()
-        thread.join(seconds)
-        self._call(self._sink.committed, results or [CommitResult(commit, "timeout") for commit in commits])
+    def _outcome(self, leaving: Sequence[TopicPartition], seconds: float) -> list[Commit] | None:
+        """What the sink says to commit; None when the loop is stuck, and the next owner has to send again."""
+        drain = self._sink.revoke(leaving, seconds)
+        try:
+            future = asyncio.run_coroutine_threadsafe(drain, self._loop)
+        except RuntimeError:  # the loop is closed
+            drain.close()
+            return None
+        try:
+            return future.result(seconds + 2.0)
+        except FutureTimeout:
+            # Left running, it would fence these partitions at a time when they may have been assigned anew.
+            future.cancel()
+            return None
 
     def _on_lost(self, consumer: Consumer, partitions: Sequence[ClientPartition]) -> None:
         leaving = [TopicPartition(p.topic, p.partition) for p in partitions]
-        self._disown(leaving)
+        self._reading.disown(leaving)
         self._call(self._sink.lost, leaving)
         self._events.kafka("lost", count=len(leaving), epoch=self._epoch)
-
-    def _disown(self, partitions: Sequence[TopicPartition]) -> None:
-        for tp in partitions:
-            self._owned.pop(tp, None)
-            self._paused.discard(tp)
 
     def _call(self, function: Callable[..., None], *args: Any) -> None:
         """Call on the event loop. A loop that is closed has nobody left to tell."""
@@ -407,14 +396,3 @@ class ConsumerThread:
         except Exception as error:
             self._stopping.set()
             self._end(error)
-
-
-_OUT_OF_RANGE = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE})
-
-
-def _client(partitions: Sequence[TopicPartition]) -> list[ClientPartition]:
-    return [ClientPartition(*tp) for tp in partitions]
-
-
-def _offsets(commits: Sequence[Commit]) -> list[ClientPartition]:
-    return [ClientPartition(c.topic, c.partition, c.offset, metadata=c.metadata) for c in commits]

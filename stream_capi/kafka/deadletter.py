@@ -22,6 +22,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from stream_capi import __version__
 from stream_capi.config.settings import Kafka
 from stream_capi.errors import ConfigurationError
+from stream_capi.kafka.faults import error_of
 from stream_capi.kafka.properties import producer_properties
 from stream_capi.model import DeadLetter, Record
 
@@ -127,7 +128,7 @@ class DeadLetterWriter:
             try:
                 self._producer.produce(self._topic, form.value, form.key, headers=form.headers, on_delivery=told)
             except KafkaException as error:
-                return _error_of(error)
+                return error_of(error)
             except BufferError:
                 return KafkaError(KafkaError._QUEUE_FULL)
             while True:
@@ -167,7 +168,7 @@ class DeadLetterWriter:
         try:
             return Producer({**self._properties, "error_cb": self._on_error})
         except KafkaException as error:
-            raise ConfigurationError([f"kafka.properties: {_error_of(error).str()}"]) from None
+            raise ConfigurationError([f"kafka.properties: {error_of(error).str()}"]) from None
 
     def _on_error(self, error: KafkaError) -> None:
         if error.fatal() or error.code() == KafkaError._FATAL:
@@ -219,11 +220,6 @@ class _Room:
 def _settle(answer: asyncio.Future[KafkaError | None], error: KafkaError | None) -> None:
     if not answer.done():
         answer.set_result(error)
-
-
-def _error_of(error: KafkaException) -> KafkaError:
-    found: KafkaError = error.args[0]
-    return found
 
 
 def _delay(attempt: int) -> float:

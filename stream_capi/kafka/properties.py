@@ -14,73 +14,26 @@ from typing import Any
 from stream_capi.config.settings import Kafka
 
 # librdkafka's own table (CONFIGURATION.md), columns C and P: the other kind of client logs a warning for each of them.
-CONSUMER_ONLY = frozenset(
-    {
-        "auto.commit.enable",
-        "auto.commit.interval.ms",
-        "auto.offset.reset",
-        "check.crcs",
-        "consume.callback.max.messages",
-        "coordinator.query.interval.ms",
-        "enable.auto.commit",
-        "enable.auto.offset.store",
-        "enable.partition.eof",
-        "fetch.error.backoff.ms",
-        "fetch.max.bytes",
-        "fetch.message.max.bytes",
-        "fetch.min.bytes",
-        "fetch.queue.backoff.ms",
-        "fetch.wait.max.ms",
-        "group.id",
-        "group.instance.id",
-        "group.protocol",
-        "group.protocol.type",
-        "group.remote.assignor",
-        "heartbeat.interval.ms",
-        "isolation.level",
-        "max.partition.fetch.bytes",
-        "max.poll.interval.ms",
-        "max.poll.records",
-        "offset.store.method",
-        "offset.store.path",
-        "offset.store.sync.interval.ms",
-        "partition.assignment.strategy",
-        "queued.max.messages.kbytes",
-        "queued.min.messages",
-        "session.timeout.ms",
-    }
-)
-PRODUCER_ONLY = frozenset(
-    {
-        "acks",
-        "batch.num.messages",
-        "batch.size",
-        "compression.codec",
-        "compression.level",
-        "compression.type",
-        "delivery.report.only.error",
-        "delivery.timeout.ms",
-        "enable.gapless.guarantee",
-        "enable.idempotence",
-        "linger.ms",
-        "message.send.max.retries",
-        "message.timeout.ms",
-        "msg_order_cmp",
-        "partitioner",
-        "produce.offset.report",
-        "queue.buffering.backpressure.threshold",
-        "queue.buffering.max.kbytes",
-        "queue.buffering.max.messages",
-        "queue.buffering.max.ms",
-        "queuing.strategy",
-        "request.required.acks",
-        "request.timeout.ms",
-        "retries",
-        "sticky.partitioning.linger.ms",
-        "transaction.timeout.ms",
-        "transactional.id",
-    }
-)
+# fmt: off
+CONSUMER_ONLY = frozenset({
+    "auto.commit.enable", "auto.commit.interval.ms", "auto.offset.reset", "check.crcs",
+    "consume.callback.max.messages", "coordinator.query.interval.ms", "enable.auto.commit",
+    "enable.auto.offset.store", "enable.partition.eof", "fetch.error.backoff.ms", "fetch.max.bytes",
+    "fetch.message.max.bytes", "fetch.min.bytes", "fetch.queue.backoff.ms", "fetch.wait.max.ms", "group.id",
+    "group.instance.id", "group.protocol", "group.protocol.type", "group.remote.assignor", "heartbeat.interval.ms",
+    "isolation.level", "max.partition.fetch.bytes", "max.poll.interval.ms", "max.poll.records",
+    "offset.store.method", "offset.store.path", "offset.store.sync.interval.ms", "partition.assignment.strategy",
+    "queued.max.messages.kbytes", "queued.min.messages", "session.timeout.ms",
+})
+PRODUCER_ONLY = frozenset({
+    "acks", "batch.num.messages", "batch.size", "compression.codec", "compression.level", "compression.type",
+    "delivery.report.only.error", "delivery.timeout.ms", "enable.gapless.guarantee", "enable.idempotence",
+    "linger.ms", "message.send.max.retries", "message.timeout.ms", "msg_order_cmp", "partitioner",
+    "produce.offset.report", "queue.buffering.backpressure.threshold", "queue.buffering.max.kbytes",
+    "queue.buffering.max.messages", "queue.buffering.max.ms", "queuing.strategy", "request.required.acks",
+    "request.timeout.ms", "retries", "sticky.partitioning.linger.ms", "transaction.timeout.ms", "transactional.id",
+})
+# fmt: on
 
 _COMMON = {
     "client.id": "stream-capi",
@@ -92,7 +45,9 @@ _COMMON = {
     "allow.auto.create.topics": "false",
 }
 # Of max_buffered_bytes: what may lie in the client's queue, read and not yet handed over.
-_PREFETCH_SHARE = 0.25
+_PREFETCH_SHARE = 1 / 8
+# A chunk that was handed over is no larger than the queue it came from, and two of them may wait to be mapped.
+_INTAKE_SHARE = 3 * _PREFETCH_SHARE
 # What the client keeps of a queued record beside its bytes, which its own byte limit does not count.
 _RECORD_OVERHEAD = 512
 _LARGEST_LETTER = 100_000_000  # below what a broker reads as one request (socket.request.max.bytes: 100 MiB)
@@ -116,7 +71,12 @@ class ClientLog:
 
 def prefetch_bytes(max_buffered_bytes: int) -> int:
     """The part of the memory budget that the consumer's own queue takes."""
-    return max(64 * 1024, int(max_buffered_bytes * _PREFETCH_SHARE))
+    return int(max_buffered_bytes * _PREFETCH_SHARE)
+
+
+def events_bytes(max_buffered_bytes: int) -> int:
+    """What the intake leaves of the memory budget: for events that are mapped and not resolved."""
+    return int(max_buffered_bytes * (1 - _INTAKE_SHARE))
 
 
 def consumer_properties(kafka: Kafka, max_buffered_bytes: int) -> dict[str, Any]:

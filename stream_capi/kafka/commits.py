@@ -1,0 +1,119 @@
+"""Commits of one group member: sent without waiting, one at a time, and each answered, at the latest by a deadline.
+
+Used on the consumer's thread only. Whether a partition is still owned is asked right before the call: a commit for one that
+is not *succeeds* and rewinds what its new owner has committed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Sequence
+
+from confluent_kafka import Consumer, KafkaError, KafkaException
+from confluent_kafka import TopicPartition as ClientPartition
+
+from stream_capi.kafka.faults import error_of
+from stream_capi.model import Commit, CommitResult
+
+# The client itself keeps a commit for session.timeout.ms (45 s by default) while it has no coordinator, and then waits for
+# an answer. Giving up sooner would let a later commit meet the earlier one.
+ANSWER_SECONDS = 60.0
+_ASK_SECONDS = 0.02
+
+Tell = Callable[[Sequence[CommitResult]], None]
+
+
+class Commits:
+    """The commits under way. ``owns`` says whether one may be made; ``tell`` takes every result."""
+
+    def __init__(self, owns: Callable[[Commit], bool], tell: Tell, now: Callable[[], float] = time.monotonic) -> None:
+        self._owns = owns
+        self._tell = tell
+        self._now = now
+        self._under_way: list[Commit] = []
+        self._sent_at = 0.0
+        self._fenced: list[CommitResult] = []  # of the commit under way, told with its end
+        self._next: list[Commit] = []
+        self._with_metadata = True
+
+    def send(self, consumer: Consumer, commits: Sequence[Commit]) -> None:
+        """Commit without waiting. While another commit is under way this one waits for its end."""
+        if self._under_way:
+            self._next = list(commits)
+            return
+        owned, fenced = self._split(commits)
+        if not owned:
+            self._tell(fenced)
+            return
+        try:
+            consumer.commit(offsets=self._offsets(owned), asynchronous=True)
+            self._under_way, self._fenced, self._sent_at = owned, fenced, self._now()
+        except KafkaException as error:
+            self._tell(fenced + [CommitResult(commit, error_of(error).name()) for commit in owned])
+
+    def answered(self, consumer: Consumer, error: KafkaError | None, offsets: Sequence[ClientPartition]) -> None:
+        """The client's callback at the end of a commit."""
+        told = {(at.topic, at.partition, at.offset): at.error or error for at in offsets}
+        if {(commit.topic, commit.partition, commit.offset) for commit in self._under_way} != told.keys():
+            return  # the late end of one that was given up
+        results = []
+        for commit in self._under_way:
+            fault = told[commit.topic, commit.partition, commit.offset]
+            results.append(CommitResult(commit, _name(fault)))
+            if fault is not None and fault.code() == KafkaError.OFFSET_METADATA_TOO_LARGE:
+                # The broker's own bound is lower than Kafka's default. Without metadata a crash costs duplicates;
+                # without commits it would cost all of them.
+                self._with_metadata = False
+        self._end(consumer, results)
+
+    def expire(self, consumer: Consumer) -> None:
+        """Give up a commit that was never answered, so that the next one can be made."""
+        if self._under_way and self._now() - self._sent_at > ANSWER_SECONDS:
+            self._end(consumer, [CommitResult(commit, "timeout") for commit in self._under_way])
+
+    def _end(self, consumer: Consumer, results: Sequence[CommitResult]) -> None:
+        self._under_way = []
+        self._tell([*results, *self._fenced])
+        following, self._next = self._next, []
+        if following:
+            self.send(consumer, following)
+
+    def wait_for(self, consumer: Consumer, commits: Sequence[Commit], seconds: float) -> None:
+        """Commit and wait until the broker has it, for so long at most.
+
+        A synchronous commit has no deadline: a frozen broker holds it for as long as it is frozen. Made on another thread
+        it would wait for this one to leave the client's callback, and then commit what has a new owner. So it is sent
+        without waiting, and the broker is asked for it: in here the client doesn't tell how the commit ended.
+        """
+        owned, fenced = self._split(commits)
+        results = [CommitResult(commit, "timeout") for commit in owned]
+        deadline = self._now() + seconds
+        with contextlib.suppress(KafkaException):
+            if owned:
+                consumer.commit(offsets=self._offsets(owned), asynchronous=True)
+            while any(result.error for result in results) and (left := deadline - self._now()) > 0:
+                asked = [ClientPartition(c.topic, c.partition) for c in owned]
+                found = {_content(at) for at in consumer.committed(asked, timeout=left)}
+                taken = [_content(at) in found for at in self._offsets(owned)]
+                results = [CommitResult(c, None if ok else "timeout") for c, ok in zip(owned, taken, strict=True)]
+                time.sleep(0 if all(taken) else _ASK_SECONDS)
+        self._tell([*fenced, *results])
+
+    def _split(self, commits: Sequence[Commit]) -> tuple[list[Commit], list[CommitResult]]:
+        owned = [commit for commit in commits if self._owns(commit)]
+        return owned, [CommitResult(commit, "fenced") for commit in commits if not self._owns(commit)]
+
+    def _offsets(self, commits: Sequence[Commit]) -> list[ClientPartition]:
+        return [
+            ClientPartition(c.topic, c.partition, c.offset, metadata=c.metadata if self._with_metadata else "")
+            for c in commits
+        ]
+
+
+def _content(at: ClientPartition) -> tuple[str, int, int, str]:
+    return at.topic, at.partition, at.offset, at.metadata or ""
+
+
+def _name(error: KafkaError | None) -> str | None:
+    return error.name() if error is not None else None

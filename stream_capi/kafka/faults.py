@@ -1,0 +1,106 @@
+"""What the client complains of, in words, and each complaint once in a while: it repeats them with every attempt."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from confluent_kafka import KafkaError, KafkaException
+
+from stream_capi.errors import KafkaLost
+
+MISSING = frozenset(
+    {
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError.UNKNOWN_TOPIC_ID,
+        KafkaError._UNKNOWN_TOPIC,
+        KafkaError._UNKNOWN_PARTITION,
+    }
+)
+DENIED = frozenset(
+    {
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+        KafkaError.SASL_AUTHENTICATION_FAILED,
+        KafkaError._AUTHENTICATION,
+    }
+)
+UNREACHABLE = frozenset(
+    {
+        KafkaError._TRANSPORT,
+        KafkaError._ALL_BROKERS_DOWN,
+        KafkaError._RESOLVE,
+        KafkaError._SSL,
+        KafkaError._TIMED_OUT,
+        KafkaError._TIMED_OUT_QUEUE,
+    }
+)
+OUT_OF_RANGE = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE})
+
+_REPEAT_SECONDS = 60.0
+
+
+class Events(Protocol):
+    """Where it is told, for logs and metrics. Called on the consumer's thread."""
+
+    def kafka(self, event: str, **details: object) -> None: ...
+
+
+class Faults:
+    """Tells the client's errors. ``missing`` are the topics that it did not find when it last looked."""
+
+    def __init__(self, events: Events, now: Callable[[], float] = time.monotonic) -> None:
+        self.missing: frozenset[str] = frozenset()
+        self._events = events
+        self._now = now
+        self._told: dict[tuple[str, str | None], float] = {}
+
+    def tell(self, error: KafkaError, topic: str | None = None, partition: int | None = None) -> None:
+        """Tell of an error, unless it was told within the last minute."""
+        event = _event(error)
+        if event == "topic missing" and topic is not None:
+            self.missing |= {topic}
+        key = (event, topic if error.code() in MISSING | DENIED else None)
+        if self._now() - self._told.get(key, -_REPEAT_SECONDS) >= _REPEAT_SECONDS:
+            self._told[key] = self._now()
+            where = {"topic": topic, "partition": partition} if topic is not None else {}
+            self._events.kafka(event, reason=error.name(), detail=error.str(), **where)
+
+    def answered(self) -> None:
+        """The brokers answer: what was told of them counts no more."""
+        if self._told.pop(("brokers unreachable", None), None) is not None:
+            self._events.kafka("brokers answer again")
+
+    def found(self, topic: str) -> None:
+        """The topic is there."""
+        self.missing -= {topic}
+        self._told.pop(("topic missing", topic), None)
+
+
+def lost(error: KafkaError) -> KafkaLost:
+    """The end of a client, in words."""
+    if error.code() in (KafkaError.FENCED_INSTANCE_ID, KafkaError.UNRELEASED_INSTANCE_ID):
+        return KafkaLost(
+            f"another member has taken this group.instance.id ({error.str()}): give each member an id of its own"
+        )
+    return KafkaLost(f"the Kafka client can't go on: {error.str()}")
+
+
+def error_of(exception: KafkaException) -> KafkaError:
+    """The client's error inside its exception."""
+    error: KafkaError = exception.args[0]
+    return error
+
+
+def _event(error: KafkaError) -> str:
+    if error.code() in MISSING:
+        return "topic missing"
+    if error.code() in DENIED:
+        return "brokers deny access"
+    if error.code() in UNREACHABLE:
+        return "brokers unreachable"
+    if error.code() == KafkaError._MAX_POLL_EXCEEDED:
+        return "polled too late; the group has gone on without this member, which joins again"
+    return "kafka error"

@@ -1,0 +1,99 @@
+"""Where reading starts in the partitions that were assigned.
+
+At the committed offset, wherever there is one, if the log still has it. Retention may have passed it, the topic may have
+been made anew or cut: then events are gone, and going on elsewhere is for a person to decide (contract, section 7.7).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    OFFSET_END,
+    Consumer,
+    KafkaException,
+)
+from confluent_kafka import (
+    TopicPartition as ClientPartition,
+)
+
+from stream_capi.kafka.faults import MISSING
+from stream_capi.model import TopicPartition
+
+
+class Place(NamedTuple):
+    """Where to read from, the log's end, and why the partition must not be read (empty where it may be)."""
+
+    tp: TopicPartition
+    offset: int
+    metadata: str
+    was_committed: bool
+    high: int
+    stopped: str
+
+
+def find_places(consumer: Consumer, partitions: Sequence[TopicPartition], start: str, seconds: float) -> list[Place]:
+    """Ask the broker for the place of each partition; those of a topic that it doesn't know are left out.
+
+    Takes up to three times ``seconds``, one question each for all partitions together. Raises KafkaException when it
+    doesn't answer.
+    """
+    if not partitions:
+        return []
+    committed = {
+        _key(at): at
+        for at in _without_faults(consumer.committed([ClientPartition(*tp) for tp in partitions], timeout=seconds))
+    }
+    low = _ends(consumer, partitions, OFFSET_BEGINNING, seconds)
+    high = _ends(consumer, partitions, OFFSET_END, seconds)
+    new = [tp for tp, at in committed.items() if at.offset < 0]
+    late = _came_later(consumer, new, seconds) if start == "latest" and new else frozenset()
+    places = []
+    for tp in partitions:
+        if tp in committed and tp in low and tp in high:
+            first = "earliest" if tp.topic in late else start
+            places.append(_place(tp, committed[tp], low[tp], high[tp], first))
+    return places
+
+
+def _place(tp: TopicPartition, committed: ClientPartition, low: int, high: int, start: str) -> Place:
+    if committed.offset < 0:
+        offset = high if start == "latest" else low
+        return Place(tp, offset, "", False, high, "no_committed_offset" if start == "error" else "")
+    within = low <= committed.offset <= high
+    return Place(tp, committed.offset, committed.metadata or "", True, high, "" if within else "offset_out_of_range")
+
+
+def _came_later(consumer: Consumer, partitions: Sequence[TopicPartition], seconds: float) -> frozenset[str]:
+    """The topics of which the group has read other partitions already.
+
+    A partition without a commit was then added since, and "latest" would silently skip what was produced to it before the
+    group learned of it.
+    """
+    topics = sorted({tp.topic for tp in partitions})
+    found = consumer.list_topics(timeout=seconds).topics
+    every = [ClientPartition(topic, n) for topic in topics if topic in found for n in found[topic].partitions]
+    committed = _without_faults(consumer.committed(every, timeout=seconds))
+    return frozenset(at.topic for at in committed if at.offset >= 0)
+
+
+def _ends(
+    consumer: Consumer, partitions: Sequence[TopicPartition], which: int, seconds: float
+) -> dict[TopicPartition, int]:
+    """The first or the last offset of each partition: these two numbers, given as a time, ask for them."""
+    asked = [ClientPartition(*tp, which) for tp in partitions]
+    return {_key(at): at.offset for at in _without_faults(consumer.offsets_for_times(asked, timeout=seconds))}
+
+
+def _without_faults(answers: Sequence[ClientPartition]) -> list[ClientPartition]:
+    """The answers without those for partitions that are not there (any more). Raises KafkaException for other faults."""
+    for at in answers:
+        if at.error is not None and at.error.code() not in MISSING:
+            raise KafkaException(at.error)
+    return [at for at in answers if at.error is None]
+
+
+def _key(at: ClientPartition) -> TopicPartition:
+    return TopicPartition(at.topic, at.partition)

@@ -1,0 +1,128 @@
+"""The partitions of a member and where it reads in them; used on the consumer's thread only.
+
+The client keeps a partition's pause and its read position over a revocation. Messages that it hands out together with a
+revocation move that position after it was reset, and a pause in the next assignment would then go on from there, past
+events. So the positions are kept here, and said to the client whenever reading begins again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Sequence
+
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaException, Message
+from confluent_kafka import TopicPartition as ClientPartition
+
+from stream_capi.kafka.places import Place
+from stream_capi.model import Records, TopicPartition
+
+
+class Reading:
+    """What this member owns (partition → epoch), and what of it is paused.
+
+    ``unplaced`` was assigned too, but the broker has not told yet where to read from.
+    """
+
+    def __init__(self, incremental: bool, on_error: Callable[[Message], None]) -> None:
+        self.owned: dict[TopicPartition, int] = {}
+        self.unplaced: dict[TopicPartition, int] = {}
+        self.paused: set[TopicPartition] = set()
+        self._positions: dict[TopicPartition, int] = {}
+        self._fresh: set[TopicPartition] = set()  # assigned within the fetch call that is under way
+        # The client doesn't tell the protocol it negotiated, and the wrong call of the two is an error.
+        self._incremental = incremental
+        self._on_error = on_error
+
+    def assign(
+        self, consumer: Consumer, partitions: Sequence[TopicPartition], places: Sequence[Place], epoch: int
+    ) -> None:
+        """Take the assignment. What has no place is not read until it has one."""
+        offsets = {place.tp: place.offset for place in places}
+        at = [ClientPartition(*tp, offsets.get(tp, OFFSET_BEGINNING)) for tp in partitions]
+        (consumer.incremental_assign if self._incremental else consumer.assign)(at)
+        self._fresh.update(partitions)
+        self.unplaced.update(dict.fromkeys(partitions, epoch))
+        consumer.pause(client_partitions(tp for tp in partitions if tp not in offsets))
+        # A pause outlives the assignment that it was meant for.
+        consumer.resume(client_partitions(tp for tp in partitions if tp in offsets))
+
+    def own(self, place: Place) -> int:
+        """Own a partition from its place on; returns the epoch in which it was assigned."""
+        epoch = self.owned[place.tp] = self.unplaced.pop(place.tp)
+        self._positions[place.tp] = place.offset
+        return epoch
+
+    def disown(self, partitions: Iterable[TopicPartition]) -> None:
+        """The assignment has ended."""
+        for tp in partitions:
+            for of_tp in (self.owned, self.unplaced, self._positions):
+                of_tp.pop(tp, None)
+            self.paused.discard(tp)
+
+    def pause(self, consumer: Consumer, partitions: Sequence[TopicPartition]) -> None:
+        """Read no more from these, until ``resume``."""
+        self.paused.update(partitions)
+        consumer.pause(client_partitions(partitions))
+
+    def resume(self, consumer: Consumer, partitions: Sequence[TopicPartition]) -> None:
+        """Read again, from where the last record was handed over."""
+        self.paused.difference_update(partitions)
+        self._seek(consumer, partitions)
+        consumer.resume(client_partitions(partitions))
+
+    def _seek(self, consumer: Consumer, partitions: Iterable[TopicPartition]) -> None:
+        for tp in partitions:
+            # Refused while the partition's fetcher has not started, which then starts at the place of the assignment.
+            with contextlib.suppress(KafkaException):
+                consumer.seek(ClientPartition(*tp, self._positions[tp]))
+
+    def fetch(self, consumer: Consumer, count: int, seconds: float) -> list[Records]:
+        """Fetch and sort by partition; callbacks that are due are served meanwhile.
+
+        A chunk of a partition that is not owned has epoch -1.
+        """
+        chunks: list[Records] = []
+        current: Records | None = None
+        skipped: set[TopicPartition] = set()
+        self._fresh.clear()
+        for message in consumer.consume(count, seconds):
+            if message.error() is not None:
+                self._on_error(message)
+                continue
+            topic, number = message.topic(), message.partition()
+            if current is None or number != current.partition or topic != current.topic:
+                tp = TopicPartition(str(topic), int(number or 0))
+                if tp in self._fresh:
+                    skipped.add(tp)
+                    continue
+                current = Records(tp.topic, tp.partition, self.owned.get(tp, -1))
+                chunks.append(current)
+            current.records.append(message)
+        for chunk in chunks:
+            if chunk.epoch >= 0:
+                self._positions[TopicPartition(chunk.topic, chunk.partition)] = (chunk.records[-1].offset() or 0) + 1
+        # Fetched in the same call as the assignment, a record may be of the former one, whose offsets lie further on.
+        self._seek(consumer, [tp for tp in skipped if tp in self.owned])
+        return chunks
+
+    def high(self, consumer: Consumer, seconds: float | None) -> dict[TopicPartition, int]:
+        """The ends of the logs as the last fetches told them; those of paused partitions are asked for in ``seconds``.
+
+        Raises KafkaException.
+        """
+        high: dict[TopicPartition, int] = {}
+        for tp in self.owned:
+            offsets = consumer.get_watermark_offsets(ClientPartition(*tp), cached=True)
+            if offsets and offsets[1] >= 0:
+                high[tp] = offsets[1]
+        if self.paused and seconds is not None:
+            asked = [ClientPartition(*tp, OFFSET_END) for tp in self.paused]
+            for at in consumer.offsets_for_times(asked, timeout=seconds):
+                if at.error is None and at.offset >= 0:
+                    high[TopicPartition(at.topic, at.partition)] = at.offset
+        return high
+
+
+def client_partitions(partitions: Iterable[TopicPartition]) -> list[ClientPartition]:
+    """The partitions as the client's own type."""
+    return [ClientPartition(*tp) for tp in partitions]

@@ -1,0 +1,185 @@
+"""A pipeline that only writes down: what the consumer's thread hands over, in which order, and what it is told to commit."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+from confluent_kafka import Producer
+
+from stream_capi.config.settings import Kafka
+from stream_capi.kafka.admin import KafkaAdmin
+from stream_capi.kafka.consumer import ConsumerThread
+from stream_capi.kafka.properties import consumer_properties
+from stream_capi.model import Commit, CommitResult, Committed, Records, TopicPartition
+
+BUDGET = 64 * 1_048_576
+# Short where the defaults make tests wait. The classic protocol's session is the member's own choice.
+QUICK: Mapping[str, Any] = {"topic.metadata.refresh.interval.ms": 1000, "reconnect.backoff.max.ms": 500}
+CLASSIC: Mapping[str, Any] = {"session.timeout.ms": 6000, "heartbeat.interval.ms": 500}
+PROTOCOLS: Mapping[str, Mapping[str, Any]] = {
+    "range": {**CLASSIC, "partition.assignment.strategy": "range"},
+    "cooperative-sticky": CLASSIC,
+    "consumer": {"group.protocol": "consumer"},
+}
+
+
+class Told:
+    """What the thread told for the logs."""
+
+    def __init__(self) -> None:
+        self.lines: list[tuple[str, dict[str, object]]] = []
+
+    def kafka(self, event: str, **details: object) -> None:
+        self.lines.append((event, details))
+
+    def count(self, event: str) -> int:
+        return sum(line[0] == event for line in self.lines)
+
+
+class Member:
+    """A member of the group in a test's event loop, with itself as the sink. Leaves the group with its context.
+
+    It takes every record for resolved at once, but commits only when asked. ``drain`` holds revocations up until it is set.
+    """
+
+    def __init__(
+        self,
+        bootstrap: str,
+        group: str,
+        topics: Sequence[str],
+        properties: Mapping[str, Any],
+        start: str = "earliest",
+        revoke_seconds: float = 10.0,
+    ) -> None:
+        kafka = Kafka(bootstrap_servers=bootstrap, group_id=group, properties={**QUICK, **properties})
+        self.told = Told()
+        self.ids = KafkaAdmin(kafka)
+        self.thread = ConsumerThread(
+            consumer_properties(kafka, BUDGET), topics, start, self.ids.topic_ids, self.told, revoke_seconds
+        )
+        self.digesting = True
+        self.metadata = ""
+        self.drain = asyncio.Event()
+        self.drain.set()
+        self.assignments: dict[TopicPartition, Committed] = {}
+        self.every_assignment: list[Committed] = []
+        self.positions: dict[TopicPartition, int] = {}
+        self.offsets: dict[TopicPartition, list[int]] = defaultdict(list)
+        self.values: dict[TopicPartition, list[bytes]] = defaultdict(list)
+        self.strays = 0
+        self.results: list[CommitResult] = []
+        self.high: dict[TopicPartition, int] = {}
+        self.stopped: dict[TopicPartition, str] = {}
+        self.revoked: list[TopicPartition] = []
+        self.lost_partitions: list[TopicPartition] = []
+        self.logs: dict[str, str] = {}
+        self.on_loop = threading.get_ident()
+
+    async def __aenter__(self) -> Self:
+        self.ended = self.thread.start(self)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        if not self.ended.done():
+            await self.thread.stop(30)
+
+    # The sink
+
+    def assigned(self, committed: Sequence[Committed], logs: Mapping[str, str]) -> None:
+        self._here()
+        self.logs.update(logs)
+        for at in committed:
+            tp = TopicPartition(at.topic, at.partition)
+            self.assignments[tp] = at
+            self.every_assignment.append(at)
+            self.positions[tp] = at.offset
+
+    def fetched(self, chunks: Sequence[Records]) -> None:
+        self._here()
+        for chunk in chunks:
+            tp = TopicPartition(chunk.topic, chunk.partition)
+            at = self.assignments.get(tp)
+            if at is None or at.epoch != chunk.epoch:
+                self.strays += len(chunk.records)
+                continue
+            for record in chunk.records:
+                offset = record.offset()
+                # The tests' topics have no gaps, so that a record left out or come twice shows at once.
+                assert offset == self.positions[tp], f"{tp}: {offset} after {self.positions[tp]}"
+                self.positions[tp] = offset + 1
+                self.offsets[tp].append(offset)
+                self.values[tp].append(record.value() or b"")
+        if self.digesting:
+            self.thread.digested()
+
+    def committed(self, results: Sequence[CommitResult]) -> None:
+        self._here()
+        self.results += results
+
+    def watermarks(self, high: Mapping[TopicPartition, int]) -> None:
+        self._here()
+        self.high.update(high)
+
+    def stop_partition(self, tp: TopicPartition, reason: str) -> None:
+        self._here()
+        self.stopped[tp] = reason
+        self.thread.pause([tp])
+
+    async def revoke(self, partitions: Sequence[TopicPartition], seconds: float) -> list[Commit]:
+        self._here()
+        try:
+            async with asyncio.timeout(seconds):
+                await self.drain.wait()
+        except TimeoutError:
+            pass
+        commits = [self.commit_of(tp) for tp in partitions if tp in self.assignments]
+        self.revoked += partitions
+        for tp in partitions:
+            self.assignments.pop(tp, None)
+        return commits
+
+    def lost(self, partitions: Sequence[TopicPartition]) -> None:
+        self._here()
+        self.lost_partitions += partitions
+        for tp in partitions:
+            self.assignments.pop(tp, None)
+
+    def _here(self) -> None:
+        assert threading.get_ident() == self.on_loop, "the sink is called on the event loop only"
+
+    # What a test does with it
+
+    def commit_of(self, tp: TopicPartition) -> Commit:
+        return Commit(*tp, self.assignments[tp].epoch, self.positions[tp], self.metadata)
+
+    def commit(self) -> None:
+        self.thread.commit([self.commit_of(tp) for tp in self.assignments])
+
+    @property
+    def read(self) -> int:
+        return sum(map(len, self.offsets.values()))
+
+
+async def eventually(condition: Callable[[], bool], seconds: float, what: str) -> None:
+    """Let the loop run until the condition holds; an AssertionError that says what was awaited when it doesn't in time."""
+    deadline = asyncio.get_running_loop().time() + seconds
+    while not condition():
+        assert asyncio.get_running_loop().time() < deadline, f"{what}: not within {seconds:g} s"
+        await asyncio.sleep(0.02)
+
+
+def produce(bootstrap: str, topic: str, partition: int, values: Iterable[bytes]) -> None:
+    """Produce to one partition, and wait until the broker has it all."""
+    faults: list[object] = []
+    producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 2, "log_level": 0})
+    for value in values:
+        producer.produce(topic, value, partition=partition, on_delivery=lambda error, _: error and faults.append(error))
+    assert producer.flush(30) == 0
+    assert not faults
