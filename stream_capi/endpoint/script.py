@@ -1,0 +1,258 @@
+"""What the stand-in does instead of its duty: rules read from a file, for drills.
+
+A script is TOML, or JSON of the same shape where the file's name ends in ``.json``. The first rule that fits a request is
+followed; a request that no rule fits is judged as ever. ::
+
+    seed = 7                        # of everything that is random below
+
+    [[rules]]                       # the first three requests are asked to come again in a second
+    first = 3
+    status = 503
+    headers = { Retry-After = 1 }
+
+    [[rules]]                       # poison: batches with this event are refused for as long as it is in them
+    dedupe_ids = ["lead-17"]
+    status = 400
+
+    [[rules]]                       # from the 10th to the 20th second one pixel's key is refused
+    pixel = "AXON-1"
+    seconds = [10, 20]
+    status = 401
+
+    [[rules]]                       # two in a hundred are processed, and the client never learns of it
+    share = 0.02
+    hang = true
+    processed = true
+
+    [[rules]]                       # everything else takes its time
+    delay_ms = [20, 300]
+
+Conditions, all of which must hold: ``pixel``; ``event`` (the name of any event in the batch); ``dedupe_ids`` (any of them is
+in the batch); ``seconds`` ([from, to) since the start); ``share`` (of such requests, at random); and, counted over the
+requests that these fit: ``first`` (N), ``after`` (the first N are left alone), ``every`` (Nth).
+
+Actions: ``status``; ``headers``; ``delay_ms`` (a number, or [least, most]) before whatever is answered; ``body`` ("endless",
+"drip" or "gzip_bomb" in place of the answer's); ``redirect`` (a URL; status 307 unless another is given); ``hang`` (no
+answer); ``reset`` ("before_body" or "after_body"). ``processed`` says that the events count as accepted all the same, where
+hang, reset or a status keeps that from the client.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
+
+from stream_capi.config.shape import meant
+from stream_capi.errors import ConfigurationError
+
+Body = Literal["endless", "drip", "gzip_bomb"]
+Reset = Literal["before_body", "after_body"]
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class RequestInfo:
+    """A request as a rule sees it: its number from 1, the seconds since the start, and what it holds so far."""
+
+    number: int
+    seconds: float
+    pixel_id: str
+    events: Sequence[Mapping[str, Any]] = ()
+
+    @property
+    def dedupe_ids(self) -> tuple[str, ...]:
+        """The ids of the events that have one."""
+        ids = (event.get("dedupe_id") for event in self.events)
+        return tuple(name for name in ids if isinstance(name, str))
+
+    def __repr__(self) -> str:
+        return f"RequestInfo({self.number}, {len(self.events)} events)"
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """What to do with one request; what is not said is done as ever.
+
+    ``until`` is for those in the same process: the answer waits for it, and then for the delay.
+    """
+
+    status: int | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    delay_seconds: float = 0.0
+    body: Body | None = None
+    hang: bool = False
+    reset: Reset | None = None
+    processed: bool = False
+    until: asyncio.Event | None = None
+
+
+def _pair(value: Any) -> Any:
+    if isinstance(value, list) and len(value) == 2:
+        return tuple(value)
+    if isinstance(value, int | float):
+        return value, value
+    raise ValueError("must be a number of milliseconds, or [least, most]")
+
+
+def _texts(value: Any) -> Any:
+    """A header's number may be written as one."""
+    if not isinstance(value, dict):
+        return value
+    return {name: str(text) if type(text) in (int, float) else text for name, text in value.items()}
+
+
+Count = Annotated[int, Field(ge=1)]
+Milliseconds = Annotated[int, Field(ge=0, le=3_600_000)]
+HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")]
+HeaderText = Annotated[str, Field(pattern=r"^[ -~]*$")]
+
+
+class Rule(BaseModel):
+    """One of ``[[rules]]``."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True)
+
+    pixel: str | None = None
+    event: Literal["page_view", "generate_lead"] | None = None
+    dedupe_ids: tuple[str, ...] | None = None
+    seconds: tuple[float, float] | None = None
+    share: float | None = Field(None, gt=0, le=1)
+    first: Count | None = None
+    after: Count | None = None
+    every: Count | None = None
+
+    status: int | None = Field(None, ge=200, le=599)
+    headers: Annotated[dict[HeaderName, HeaderText], BeforeValidator(_texts)] = {}
+    delay_ms: Annotated[tuple[Milliseconds, Milliseconds], BeforeValidator(_pair)] | None = None
+    body: Body | None = None
+    redirect: HeaderText | None = None
+    hang: bool = False
+    reset: Reset | None = None
+    processed: bool = False
+
+    @model_validator(mode="after")
+    def _holds_together(self) -> Self:
+        answers = [name for name in ("status", "headers", "body", "redirect") if getattr(self, name)]
+        silent = "hang" if self.hang else "reset"
+        if not (answers or self.delay_ms or self.hang or self.reset):
+            raise ValueError("does nothing: give it a status, a delay_ms, a body, a redirect, a hang or a reset")
+        if self.hang and self.reset:
+            raise ValueError("can't both hang and reset")
+        if (self.hang or self.reset) and answers:
+            raise ValueError(f"{answers[0]} is of no use where {silent} gives no answer")
+        if self.processed and not (self.hang or self.reset == "after_body" or self.status not in (None, 200)):
+            raise ValueError('processed needs hang, reset = "after_body" or a status that is not 200')
+        if self.reset == "before_body" and (self.event or self.dedupe_ids):
+            raise ValueError("a reset before the body can't depend on the events in it")
+        if self.redirect and self.status is not None and not 300 <= self.status < 400:
+            raise ValueError("redirect needs a status from 300 to 399, or none")
+        for name in ("seconds", "delay_ms"):
+            if (span := getattr(self, name)) and span[0] > span[1]:
+                raise ValueError(f"{name} ends before it begins")
+        return self
+
+    def fits(self, request: RequestInfo) -> bool:
+        """Whether the conditions hold that need no counting and no chance."""
+        return (
+            (self.pixel is None or self.pixel == request.pixel_id)
+            and (self.event is None or any(event.get("name") == self.event for event in request.events))
+            and (self.dedupe_ids is None or not set(self.dedupe_ids).isdisjoint(request.dedupe_ids))
+            and (self.seconds is None or self.seconds[0] <= request.seconds < self.seconds[1])
+        )
+
+    def due(self, count: int) -> bool:
+        """Whether the rule is followed for the ``count``-th request that it fits, from 1."""
+        return (
+            (self.first is None or count <= self.first)
+            and (self.after is None or count > self.after)
+            and (self.every is None or count % self.every == 0)
+        )
+
+    def action(self, chance: random.Random) -> Action:
+        """What is done."""
+        headers, status = self.headers, self.status
+        if self.redirect:
+            headers, status = headers | {"Location": self.redirect}, status or 307
+        delay = chance.uniform(*self.delay_ms) / 1000 if self.delay_ms else 0.0
+        return Action(status, headers, delay, self.body, self.hang, self.reset, self.processed)
+
+
+class _File(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
+
+    seed: int = 0
+    rules: tuple[Rule, ...]
+
+
+class Script:
+    """Rules with their counts. A script is followed by one stand-in, from its start."""
+
+    def __init__(self, rules: Sequence[Rule] = (), seed: int = 0) -> None:
+        self._rules = tuple(rules)
+        self._chance = random.Random(seed)
+        self._counts = [0] * len(self._rules)
+
+    @classmethod
+    def load(cls, path: Path) -> Script:
+        """The script of a file. Raises ConfigurationError with every fault, each with its rule's number and key."""
+        try:
+            text = path.read_text(encoding="utf-8")
+            data = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+        except OSError as error:
+            raise ConfigurationError([f"{path}: can't be read: {error.strerror}"]) from None
+        except (ValueError, RecursionError) as error:  # both decoders' errors, and bytes that are no UTF-8
+            why = (
+                str(error) if isinstance(error, tomllib.TOMLDecodeError | json.JSONDecodeError) else "not text in UTF-8"
+            )
+            raise ConfigurationError([f"{path}: is no script: {why}"]) from None
+        return cls.parse(data, str(path))
+
+    @classmethod
+    def parse(cls, data: Any, origin: str = "script") -> Script:
+        """The script of decoded TOML or JSON. Raises ConfigurationError as ``load`` does."""
+        try:
+            # By way of JSON, where a list may stand for a pair and nothing else is taken for what it isn't.
+            file = _File.model_validate_json(json.dumps(data, default=str))
+        except ValidationError as error:
+            raise ConfigurationError([f"{origin}: {_told(each)}" for each in error.errors()]) from None
+        return cls(file.rules, file.seed)
+
+    def before_body(self, request: RequestInfo) -> bool:
+        """Whether the connection is to be reset now that only the request's head is known."""
+        return self._follow(request, early=True) is not None
+
+    def action(self, request: RequestInfo) -> Action | None:
+        """What to do with a request that was read; None: as ever."""
+        return self._follow(request, early=False)
+
+    def _follow(self, request: RequestInfo, *, early: bool) -> Action | None:
+        for at, rule in enumerate(self._rules):
+            if (rule.reset == "before_body") is not early or not rule.fits(request):
+                continue
+            if rule.share is not None and self._chance.random() >= rule.share:
+                continue
+            self._counts[at] += 1
+            if rule.due(self._counts[at]):
+                return rule.action(self._chance)
+        return None
+
+
+def _told(error: ErrorDetails) -> str:
+    steps, where, known = list(error["loc"]), "", list(_File.model_fields)
+    if len(steps) > 1 and isinstance(number := steps[1], int):
+        steps, where, known = steps[2:], f"rule {number + 1}: ", list(Rule.model_fields)
+    key = ".".join(str(step) for step in steps if step != "[key]")
+    what = error["msg"].removeprefix("Value error, ").replace("Input should", "must")
+    if error["type"] == "extra_forbidden":
+        what = "is not known" + meant(key, known)
+    elif error["type"] == "missing":
+        what = "is missing"
+    return where + (f"{key}: " if key else "") + what[:1].lower() + what[1:]
