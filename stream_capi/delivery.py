@@ -105,6 +105,18 @@ class LaneLine:
         """Whether a request of this lane may go now."""
         return self.gate.admits(now) and self.pixel_gate.admits(now) and len(self.in_flight) < self.limiter.limit
 
+    def due(self, now: float) -> bool:
+        """Whether the open batch goes now: its window has ended, or it may go early and nothing stands in its way."""
+        deadline, early = self.batcher.deadline(), self.batcher.early()
+        if deadline is None or early is None:
+            return False
+        return deadline <= now or (early <= now and self.idle and self.admits(now))
+
+    @property
+    def idle(self) -> bool:
+        """Whether the lane waits for no answer and has nothing to send but its open batch."""
+        return not self.waiting
+
     def batches(self) -> Iterator[Batch]:
         """Every batch that isn't in flight."""
         yield from self.ready
@@ -154,10 +166,10 @@ class Delivery:
     ) -> None:
         """Add events of one partition to their lane's batch. ``window`` in seconds."""
         line = self.lanes[lane]
-        had = line.batcher.deadline()
+        moments = line.batcher.deadline(), line.batcher.early()
         full = line.batcher.add(payloads, records, owner, self._clock.now(), window)
         line.ready.extend(full)
-        if full or had != line.batcher.deadline():
+        if full or moments != (line.batcher.deadline(), line.batcher.early()):
             self._wake.set()
 
     async def run(self) -> None:
@@ -179,8 +191,7 @@ class Delivery:
         """Move what is due, start what may start, and return when to look again (None: when woken)."""
         now = self._clock.now()
         for line in self.lanes.values():
-            deadline = line.batcher.deadline()
-            if deadline is not None and deadline <= now and (batch := line.batcher.flush()):
+            if line.due(now) and (batch := line.batcher.flush()):
                 line.ready.append(batch)
             while line.delayed and line.delayed[0][0] <= now:
                 line.ready.appendleft(heapq.heappop(line.delayed)[2])
@@ -191,6 +202,8 @@ class Delivery:
         for line in self.lanes.values():
             if (deadline := line.batcher.deadline()) is not None:
                 yield deadline
+            if (early := line.batcher.early()) is not None and early > now and line.idle:
+                yield early
             if line.delayed:
                 yield line.delayed[0][0]
             if line.ready and line.opens_at() > now:

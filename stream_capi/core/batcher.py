@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 
 from stream_capi.core.offsets import PartitionOffsets
@@ -19,11 +20,25 @@ class Batch:
     ``owners`` says for each event which assignment its offset belongs to. Times are seconds of the caller's clock.
     """
 
-    __slots__ = ("attempts", "deadline", "lane", "owners", "payloads", "records", "size", "split", "waiting_for")
+    __slots__ = (
+        "attempts",
+        "begun",
+        "deadline",
+        "early",
+        "lane",
+        "owners",
+        "payloads",
+        "records",
+        "size",
+        "split",
+        "waiting_for",
+    )
 
-    def __init__(self, lane: Lane, deadline: float = 0.0) -> None:
+    def __init__(self, lane: Lane, begun: float = 0.0, window: float = 0.0) -> None:
         self.lane = lane
-        self.deadline = deadline  # when its window ends
+        self.begun = begun  # when its first event came
+        self.early = begun  # from when on it is sent if the lane has nothing else to do
+        self.deadline = begun + window  # when its window ends
         self.payloads: list[bytes] = []
         self.records: list[Record] = []
         self.owners: list[PartitionOffsets] = []
@@ -51,7 +66,7 @@ class Batch:
 
     def part(self, indexes: Sequence[int]) -> Batch:
         """A batch of some of its events, with the same history."""
-        piece = Batch(self.lane, self.deadline)
+        piece = Batch(self.lane)
         piece.extend(
             [self.payloads[i] for i in indexes], [self.records[i] for i in indexes], [self.owners[i] for i in indexes]
         )
@@ -80,13 +95,21 @@ def merged(lane: Lane, pieces: Iterable[Batch]) -> Batch:
 
 
 class Batcher:
-    """The open batch of one lane. ``max_bytes`` counts the whole body."""
+    """The open batch of one lane. ``max_bytes`` counts the whole body.
+
+    A window is waited out for what may still come. A lane that a few events reach in a window has little to wait for: its
+    batch may go ``early``, after the share of the window that its recent events would fill of a batch. One event in a
+    window waits a hundredth of it, fifty wait half of it, and where a window brings a full batch all of it is waited for;
+    so that no lane ever sends more than some ``sqrt(max_events)`` requests a window by it, and a busy one sends none.
+    """
 
     def __init__(self, lane: Lane, max_events: int, max_bytes: int) -> None:
         self.lane = lane
         self._max_events = max_events
         self._max_bytes = max_bytes
         self._open: Batch | None = None
+        self._recent = 0.0  # events of about the last window: each counts for less the longer ago it came
+        self._last = float("-inf")
 
     def add(
         self, payloads: Sequence[bytes], records: Sequence[Record], owner: PartitionOffsets, now: float, window: float
@@ -97,12 +120,16 @@ class Batcher:
         counts, so that none of them waits longer than it asked for.
         """
         full: list[Batch] = []
+        self._recent = self._recent * math.exp((self._last - now) / window) + len(payloads)
+        self._last = now
+        patience = window * min(1.0, self._recent / self._max_events)
         at = 0
         while at < len(payloads):
             batch = self._open
             if batch is None:
-                batch = self._open = Batch(self.lane, now + window)
+                batch = self._open = Batch(self.lane, now, window)
             batch.deadline = min(batch.deadline, now + window)
+            batch.early = min(batch.deadline, batch.begun + patience)
             count = self._fitting(batch, payloads, at)
             if count:
                 batch.extend(payloads[at : at + count], records[at : at + count], [owner] * count)
@@ -128,6 +155,10 @@ class Batcher:
     def deadline(self) -> float | None:
         """When the open batch's window ends, or None where no batch is open."""
         return self._open.deadline if self._open else None
+
+    def early(self) -> float | None:
+        """From when on the open batch may go if the lane has nothing else to do, or None where no batch is open."""
+        return self._open.early if self._open else None
 
     def peek(self) -> Batch | None:
         """The open batch, which goes on growing."""

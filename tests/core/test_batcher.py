@@ -46,6 +46,42 @@ def test_the_window_runs_from_the_first_event_and_not_from_the_last_flush() -> N
     assert batcher.deadline() is None
 
 
+def test_a_lone_event_waits_for_a_hundredth_of_the_window_and_many_wait_for_all_of_it() -> None:
+    batcher = Batcher(LANE, 100, 10_000)
+    assert batcher.early() is None
+    add(batcher, [b"1"], now=50.0)
+    assert batcher.early() == pytest.approx(50.01)
+    add(batcher, [b"1"] * 49, now=50.0)
+    assert batcher.early() == pytest.approx(50.5)
+    add(batcher, [b"1"] * 49, now=50.0)
+    batcher.flush()
+    add(batcher, [b"1"], now=50.0)
+    assert batcher.early() == batcher.deadline() == 51.0
+
+
+def test_what_came_long_ago_makes_nobody_wait() -> None:
+    batcher = Batcher(LANE, 100, 1_000_000)
+    add(batcher, [b"1"] * 5000, now=50.0)
+    add(batcher, [b"1"], now=70.0)
+    assert batcher.early() == pytest.approx(70.01, abs=0.001)
+
+
+@pytest.mark.parametrize("per_window", [0.5, 1, 3, 10, 30, 60, 99, 150, 1000, 20_000])
+def test_going_early_makes_no_stream_of_tiny_batches(per_window: float) -> None:
+    batcher = Batcher(LANE, 100, 1_000_000)
+    windows, full, early = 50, 0, 0
+    for number in range(int(per_window * windows)):
+        now = number / per_window
+        at = batcher.early()
+        if at is not None and at <= now:
+            batcher.flush()
+            early += 1
+        full += len(add(batcher, [b"1"], now))
+    assert early / windows <= 11
+    if per_window > 100:
+        assert early == 0, "the batches are full before anybody would lose patience"
+
+
 def test_the_most_impatient_source_of_a_lane_counts() -> None:
     batcher = Batcher(LANE, 10, 10_000)
     add(batcher, [b"1"], now=0.0, window=5.0)
