@@ -22,7 +22,8 @@ from confluent_kafka import Consumer, TopicPartition
 
 from stream_capi import config, documents
 from stream_capi.app import App
-from stream_capi.endpoint.mock import Action, MockEndpoint, RequestInfo
+from stream_capi.endpoint.mock import MockEndpoint
+from stream_capi.endpoint.script import Action, RequestInfo
 from stream_capi.kafka.embedded import EmbeddedBroker
 from stream_capi.model import EventName
 from stream_capi.produce import SampleProducer, sample_topics
@@ -113,7 +114,8 @@ class Demo:
         async with AsyncExitStack() as stack:
             folder = stack.enter_context(_folder())
             broker = stack.enter_context(EmbeddedBroker())
-            self._endpoint = MockEndpoint(keys={"demo-pixel": _KEY}, answer=self._answer)
+            self._endpoint = MockEndpoint(keys={"demo-pixel": _KEY})
+            self._endpoint.answer = self._answer
             await stack.enter_async_context(self._endpoint)
             text = _CONFIGURATION.format(bootstrap=broker.bootstrap, url=self._endpoint.url, port=self._admin_port)
             (folder / "demo.toml").write_text(text)
@@ -138,7 +140,7 @@ class Demo:
     def _answer(self, request: RequestInfo) -> Action:
         """An endpoint on an ordinary bad day."""
         delay = self._random.uniform(0.02, 0.12)
-        if any(int(event["dedupe_id"].split("-")[1]) % _POISON == 7 for event in request.events):
+        if any(int(name.split("-")[1]) % _POISON == 7 for name in request.dedupe_ids):
             return Action(status=400, delay_seconds=delay)
         chance = self._random.random()
         if chance < 0.03:
@@ -206,7 +208,7 @@ class Demo:
                 self._produced,
                 sum(self._app.metrics.delivered_counts.values()),
                 sum(self._app.metrics.dead_letter_counts.values()),
-                dict(self._endpoint.answers),
+                dict(self._endpoint.counts.statuses),
                 delivery.in_flight,
                 delivery.in_flight_limit,
                 self._app.pipeline.buffered_bytes,
@@ -215,7 +217,7 @@ class Demo:
         )
 
     def _ledger(self) -> Ledger:
-        delivered = Counter(event["dedupe_id"] for event in self._endpoint.events)
+        delivered = self._endpoint.times_accepted()
         letters, uncommitted = self._read_back()
         twice = sum(count - 1 for count in delivered.values())
         return Ledger(self._produced, len(delivered), letters, twice, uncommitted, time.monotonic() - self._begun)
@@ -252,6 +254,6 @@ def _folder() -> Iterator[Path]:
         schemas = Path(name) / "schemas"
         schemas.mkdir()
         for number, document in enumerate(documents.EVENT_SCHEMAS.values(), 1):
-            schema = json.loads(documents.text_of(document))
+            schema = json.loads(documents.read_shipped(document))
             (schemas / f"{number}.avsc").write_text(json.dumps(schema))
         yield Path(name)

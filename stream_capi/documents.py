@@ -9,10 +9,10 @@ from importlib.resources import files
 from pathlib import Path
 
 from stream_capi.errors import ConfigurationError
+from stream_capi.model import EventName
 
 API_DOCUMENT = "applovin-conversion-api-lead-gen.yaml"
-LEAD_SCHEMA = "lead.avsc"
-PAGE_VIEW_SCHEMA = "page_view.avsc"
+EVENT_SCHEMAS = {EventName.GENERATE_LEAD: "lead.avsc", EventName.PAGE_VIEW: "page_view.avsc"}
 
 
 def read_shipped(name: str) -> str:

@@ -59,7 +59,7 @@ def sample_topics(settings: Settings) -> list[SampleTopic]:
 
 
 def _encoder(source: Source, event: EventName, settings: Settings) -> Encode:
-    text = documents.text_of(documents.EVENT_SCHEMAS[event])
+    text = documents.read_shipped(documents.EVENT_SCHEMAS[event])
     if source.framing == "raw":
         return _framed(b"", text)
     if source.schema_file is not None and source.has_folder:

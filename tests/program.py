@@ -70,12 +70,12 @@ class Program:
     """One ``stream-capi run`` with an admin port and a log of its own."""
 
     def __init__(self, folder: Path, settings: Mapping[str, Any], key: str = KEY, name: str = "member") -> None:
+        self.name = name
         (self.port,) = free_ports(1)
         self._server = Server(f"capi-{name}")
         self._file = folder / f"{name}.toml"
         self._file.write_text(tomli_w.dumps(_merged(settings, {"admin": {"port": self.port}})))
         self._env = {"CAPI_TEST_KEY": key, "PYTHONUNBUFFERED": "1", "TZ": "UTC"}
-        self.exit_code: int | None = None
 
     def start(self, *options: str, ready: bool = False) -> Self:
         """Start, and wait until it answers at ``/healthz``, or until it is ready."""
@@ -90,6 +90,7 @@ class Program:
 
     def __exit__(self, *_: object) -> None:
         self._server.kill()
+        self._server.remove()
 
     @property
     def process(self) -> psutil.Process:

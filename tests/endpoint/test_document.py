@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from stream_capi import documents
-from stream_capi.documents import API_DOCUMENT, LEAD_SCHEMA, PAGE_VIEW_SCHEMA, read_shipped
+from stream_capi.documents import API_DOCUMENT, EVENT_SCHEMAS, read_shipped
 from stream_capi.endpoint.document import IDENTIFIERS, MAX_FAULTS, faults_of, read_batch
 from stream_capi.errors import ConfigurationError
 from tests.endpoint.events import batch, lead, view
@@ -163,7 +163,7 @@ def test_a_fault_of_all_events_is_told_of_the_first_ones() -> None:
 # What the program brings along
 
 
-@pytest.mark.parametrize("name", [API_DOCUMENT, LEAD_SCHEMA, PAGE_VIEW_SCHEMA])
+@pytest.mark.parametrize("name", [API_DOCUMENT, *EVENT_SCHEMAS.values()])
 def test_shipped_files_are_found_in_a_checkout_and_in_a_wheel(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

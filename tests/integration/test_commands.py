@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import tomli_w
-from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
+from confluent_kafka.schema_registry import Schema
 
 from tests.program import KEY, configuration
 from tests.stack import Broker, Registry
@@ -96,7 +96,8 @@ def test_unknown_options_end_with_usage() -> None:
 @pytest.fixture
 def settings(broker: Broker, registry: Registry, names: Names) -> dict[str, Any]:
     topic, letters = broker.create_topic(names.topic("leads"), 2), broker.create_topic(names.topic("dead"))
-    SchemaRegistryClient({"url": registry.url}).register_schema(f"{topic}-value", Schema(_LEAD, "AVRO"))
+    with registry.client() as client:
+        client.register_schema(f"{topic}-value", Schema(_LEAD, "AVRO"))
     (port,) = free_ports(1)
     return configuration(
         broker.bootstrap,

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from confluent_kafka import KafkaError, Message, Producer
-from confluent_kafka.schema_registry import SchemaRegistryClient
 from confluent_kafka.schema_registry.avro import AvroSerializer
 from confluent_kafka.serialization import MessageField, SerializationContext
 
@@ -59,18 +58,18 @@ def produce_events(
     Returns when the broker has acknowledged all of them. The same seed gives the same events but for their times.
     """
     topics = {EventName.GENERATE_LEAD: leads_topic, EventName.PAGE_VIEW: views_topic}
-    client = SchemaRegistryClient({"url": registry.url})
-    encode = {name: AvroSerializer(client, (_SCHEMAS / file).read_text()) for name, file in _FILES.items()}
     faults = dict(zip(sorted(random.Random(seed).sample(range(n), bad)), _BAD * (bad // len(_BAD) + 1), strict=False))
     producer = Producer({"bootstrap.servers": broker.bootstrap, "linger.ms": 5, "acks": "all", "log_level": 0})
     produced: dict[int, Produced] = {}
-    for index, (name, event) in enumerate(Samples(seed, bad_share=0).stream(n, int(time.time() * 1000))):
-        code, topic = faults.get(index), topics[name]
-        _spoil_event(event, code)
-        value = encode[name](event, SerializationContext(topic, MessageField.VALUE))
-        acknowledged = _acknowledge(produced, index, event["event_id"], name, code)
-        producer.produce(topic, _spoil_bytes(value, code), key(index, event) if key else None, on_delivery=acknowledged)
-        producer.poll(0)
+    with registry.client() as client:
+        encode = {name: AvroSerializer(client, (_SCHEMAS / file).read_text()) for name, file in _FILES.items()}
+        for index, (name, event) in enumerate(Samples(seed, bad_share=0).stream(n, int(time.time() * 1000))):
+            code, topic = faults.get(index), topics[name]
+            _spoil_event(event, code)
+            value = _spoil_bytes(encode[name](event, SerializationContext(topic, MessageField.VALUE)), code)
+            acknowledged = _acknowledge(produced, index, event["event_id"], name, code)
+            producer.produce(topic, value, key(index, event) if key else None, on_delivery=acknowledged)
+            producer.poll(0)
     if left := producer.flush(60):
         raise AssertionError(f"{left} of {n} events not acknowledged within 60 s")
     return [produced[index] for index in range(n)]

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import urllib.error
 import urllib.request
-from typing import Self
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Self
+
+from confluent_kafka.schema_registry import SchemaRegistryClient
 
 from tests.stack.artefacts import registry_folder
 from tests.stack.process import Server, ServerFailed, free_ports, java
@@ -63,6 +67,15 @@ class Registry:
 
     def thaw(self) -> None:
         self._own().thaw()
+
+    @contextmanager
+    def client(self, **options: Any) -> Iterator[SchemaRegistryClient]:
+        """Confluent's own client. It can't be closed, so what it holds is closed for it: sockets left open are warnings."""
+        client = SchemaRegistryClient({"url": self.url, **options})
+        try:
+            yield client
+        finally:
+            client._rest_client.session.close()
 
     def _own(self) -> Server:
         if self._server is None:

@@ -14,7 +14,6 @@ from pathlib import Path
 import psutil
 import pytest
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
-from confluent_kafka.schema_registry import SchemaRegistryClient
 from confluent_kafka.schema_registry.avro import AvroDeserializer
 from confluent_kafka.serialization import MessageField, SerializationContext
 
@@ -55,16 +54,17 @@ def test_events_are_produced_and_come_back(broker: Broker, registry: Registry, n
     produced = produce_events(broker, registry, leads, views, n=400, seed=7, bad=8)
     messages = _read(broker.bootstrap, [leads, views], 400, names.group())
     by_place = {(m.topic(), m.partition(), m.offset()): m for m in messages}
-    decode = AvroDeserializer(SchemaRegistryClient({"url": registry.url}))
-    for event in produced:
-        message = by_place[event.topic, event.partition, event.offset]
-        assert message.key() == event.event_id.encode()
-        if event.bad_code in (Code.DECODE_ERROR, Code.UNKNOWN_SCHEMA):
-            continue
-        read = decode(message.value(), SerializationContext(event.topic, MessageField.VALUE))
-        assert isinstance(read, dict)
-        assert read["event_id"] == event.event_id
-        assert ("currency" in read) is (event.name is EventName.GENERATE_LEAD)
+    with registry.client() as client:
+        decode = AvroDeserializer(client)
+        for event in produced:
+            message = by_place[event.topic, event.partition, event.offset]
+            assert message.key() == event.event_id.encode()
+            if event.bad_code in (Code.DECODE_ERROR, Code.UNKNOWN_SCHEMA):
+                continue
+            read = decode(message.value(), SerializationContext(event.topic, MessageField.VALUE))
+            assert isinstance(read, dict)
+            assert read["event_id"] == event.event_id
+            assert ("currency" in read) is (event.name is EventName.GENERATE_LEAD)
     assert Counter(event.bad_code for event in produced) == {
         None: 392,
         Code.INVALID_FIELD: 2,
@@ -126,15 +126,17 @@ def test_records_are_deleted_by_hand_and_by_retention(broker: Broker, names: Nam
 
 
 def test_a_frozen_registry_is_silent_and_then_answers(registry: Registry, names: Names) -> None:
-    client = SchemaRegistryClient({"url": registry.url, "timeout": 1, "max.retries": 0})
     registry.freeze()
     try:
-        with pytest.raises(Exception, match=r"timed out|timeout"):
+        with (
+            registry.client(timeout=1, **{"max.retries": 0}) as client,
+            pytest.raises(Exception, match=r"timed out|timeout"),
+        ):
             client.get_subjects()
     finally:
         registry.thaw()
-    patient = SchemaRegistryClient({"url": registry.url})
-    assert isinstance(patient.get_subjects(), list)
+    with registry.client() as patient:
+        assert isinstance(patient.get_subjects(), list)
 
 
 def test_a_frozen_broker_keeps_connections_and_answers_nothing(own_broker: Broker, names: Names) -> None:

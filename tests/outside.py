@@ -1,0 +1,69 @@
+"""The stand-in endpoint on a thread of its own, for tests that are not asynchronous."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, Self
+
+from stream_capi.endpoint.mock import MockEndpoint
+from stream_capi.endpoint.script import Action, RequestInfo
+from tests.program import KEY, PIXEL_ID
+
+Answering = Callable[[RequestInfo], Action | None]
+
+
+class Endpoint:
+    """A strict stand-in that tests may tell what to answer, at any time and from their own thread."""
+
+    def __init__(self, answer: Answering | None = None, **options: Any) -> None:
+        options.setdefault("keys", {PIXEL_ID: KEY})
+        self.mock = MockEndpoint(**options)
+        self.mock.answer = answer
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="endpoint", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        self._await(self.mock.start())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._await(self.mock.stop())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+        self._loop.close()
+
+    def _await(self, coroutine: Any) -> None:
+        asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(20)
+
+    @property
+    def url(self) -> str:
+        return self.mock.url
+
+    def answer(self, answering: Answering | None) -> None:
+        """From now on."""
+        self.mock.answer = answering
+
+    def start(self) -> None:
+        """Listen again on the same port."""
+        self._await(self.mock.start())
+
+    def stop(self) -> None:
+        """Stop listening; the port stays free for ``start``."""
+        self._await(self.mock.stop())
+
+    def answered(self) -> Counter[str]:
+        """How often each dedupe id has been answered with a 200."""
+        return Counter(
+            name
+            for record in list(self.mock.requests)
+            if record.accepted and record.answered and record.status == 200
+            for name in record.dedupe_ids
+        )
+
+    def assert_valid(self) -> None:
+        """Every request so far was valid by the API document."""
+        assert not self.mock.violations, self.mock.violations[:5]

@@ -1,0 +1,112 @@
+"""A scene of the real thing: topics on the broker, events in them, members of a group, the endpoint, and the books."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from hashlib import sha256
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from stream_capi.samples import Samples
+from tests.ledger import Ledger, assert_private
+from tests.outside import Answering, Endpoint
+from tests.program import KEY, Program, configuration
+from tests.stack import Broker, Produced, Registry, produce_events
+from tests.stack.names import Names
+
+
+class Scene:
+    """Two topics, a dead-letter topic, an endpoint and a group. What is started here ends with the context."""
+
+    def __init__(
+        self,
+        folder: Path,
+        broker: Broker,
+        registry: Registry,
+        partitions: int = 4,
+        answer: Answering | None = None,
+        bootstrap: str | None = None,
+        sections: Mapping[str, Mapping[str, Any]] | None = None,
+        dead_letters: bool = True,
+        registry_url: str | None = None,
+        **endpoint: Any,
+    ) -> None:
+        names = Names()
+        self.folder, self.broker, self.registry = folder, broker, registry
+        self.leads = broker.create_topic(names.topic("leads"), partitions)
+        self.views = broker.create_topic(names.topic("views"), partitions)
+        self.dead = names.topic("dead")
+        if dead_letters:
+            broker.create_topic(self.dead)
+        self.group = names.group()
+        self.members: list[Program] = []
+        self._stack = ExitStack()
+        self.endpoint = self._stack.enter_context(Endpoint(answer, **endpoint))
+        self.settings = configuration(
+            bootstrap or broker.bootstrap,
+            registry_url or registry.url,
+            self.endpoint.url,
+            self.group,
+            [{"topic": self.leads, "event": "generate_lead"}, {"topic": self.views, "event": "page_view"}],
+            self.dead,
+            **dict(sections or {}),
+        )
+        self.ledger = Ledger(broker, self.group, [self.leads, self.views], self.dead, self.endpoint.answered)
+        self._stack.enter_context(self.ledger)
+        self._seed = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        if error is not None:
+            for member in self.members:
+                error.add_note(f"--- output of {member.name} ---\n{member.output[-6000:]}")
+        self._stack.close()
+
+    def produce(self, count: int, bad: int = 0, **options: Any) -> list[Produced]:
+        """Produce events of both names and enter them in the books. Each call makes other events."""
+        self._seed += 1
+        produced = produce_events(self.broker, self.registry, self.leads, self.views, count, self._seed, bad, **options)
+        self.ledger.add(produced)
+        return produced
+
+    def member(self, key: str = KEY, ready: bool = True, **sections: Mapping[str, Any]) -> Program:
+        """Start a member of the group, with further settings where they are given."""
+        settings = {**self.settings}
+        for section, keys in sections.items():
+            settings[section] = {**settings.get(section, {}), **keys}
+        program = Program(self.folder, settings, key, f"member-{len(self.members) + 1}")
+        self._stack.enter_context(program)
+        self.members.append(program)
+        return program.start(ready=ready)
+
+    def close(self, seconds: float = 60, duplicates: int | None = 0) -> None:
+        """The end of every row: all accounted for, every request valid, nothing personal in any output."""
+        self.ledger.close(seconds, duplicates)
+        self.endpoint.assert_valid()
+        self.assert_private()
+
+    def assert_private(self) -> None:
+        """No personal data, hash of it or key in what the members print and tell."""
+        for member in self.members:
+            told = [member.output] + [member.get(path)[1] for path in ("/metrics", "/status", "/readyz")]
+            for text in told:
+                assert_private(text, KEY, *self._canaries())
+        for letter in self.ledger.letters():
+            for name, value in letter.headers.items():
+                if name.startswith("capi-"):
+                    assert_private((value or b"").decode(), KEY, *self._canaries())
+
+    def _canaries(self) -> list[str]:
+        """Hashes and numbers of the first events: the addresses themselves are all of one domain."""
+        found: list[str] = []
+        for seed in range(1, self._seed + 1):
+            for _, event in Samples(seed, bad_share=0).stream(200, 0):
+                if event["email"]:
+                    found.append(sha256(event["email"].encode()).hexdigest())
+                if event["phone"]:
+                    found += [event["phone"], "".join(filter(str.isdigit, event["phone"]))]
+        return found
