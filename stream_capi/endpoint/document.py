@@ -11,21 +11,30 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import orjson
 import yaml
-from jsonschema import Draft4Validator, FormatChecker
-from jsonschema.exceptions import ValidationError, best_match
 
 from stream_capi.documents import API_DOCUMENT, read_shipped
+
+if TYPE_CHECKING:
+    from jsonschema import Draft4Validator
+    from jsonschema.exceptions import ValidationError
 
 MAX_FAULTS = 20  # told of one batch: a fault of all its events is as clear with twenty
 IDENTIFIERS = ("aleid", "axwrt", "alart", "client_id", "user_id", "email", "phone")  # UserData's description
 
-_FORMATS = FormatChecker(formats=())
 _SCHEME = re.compile(r"https?://[^\s]+", re.ASCII | re.IGNORECASE)
+
+
+def prepare() -> None:
+    """Read the document and compile it now, so that it isn't the first batch that waits for it.
+
+    The validator's library is imported here too: that takes long, and most commands have no need of it.
+    """
+    _validator()
 
 
 def read_batch(body: bytes) -> tuple[Any, list[str]]:
@@ -75,10 +84,15 @@ def _repeated_keys(body: bytes) -> list[str]:
 @cache
 def _validator() -> Draft4Validator:
     """The document's EventBatch, compiled. OpenAPI 3.0 stands on draft 4, where 1.0 is no integer, and so do we."""
+    from jsonschema import Draft4Validator, FormatChecker
+
+    formats = FormatChecker(formats=())
+    formats.checks("int64")(_is_int64)
+    formats.checks("uri")(_is_absolute_url)
     schemas = yaml.safe_load(read_shipped(API_DOCUMENT))["components"]["schemas"]
     schema = _closed(schemas["EventBatch"], schemas)
     Draft4Validator.check_schema(schema)
-    return Draft4Validator(schema, format_checker=_FORMATS)
+    return Draft4Validator(schema, format_checker=formats)
 
 
 def _closed(schema: Any, schemas: Mapping[str, Any]) -> Any:
@@ -95,12 +109,10 @@ def _closed(schema: Any, schemas: Mapping[str, Any]) -> Any:
     return closed
 
 
-@_FORMATS.checks("int64")
 def _is_int64(value: object) -> bool:
     return not isinstance(value, int) or -(2**63) <= value < 2**63
 
 
-@_FORMATS.checks("uri")
 def _is_absolute_url(value: object) -> bool:
     if not isinstance(value, str):
         return True
@@ -115,6 +127,8 @@ def _is_absolute_url(value: object) -> bool:
 
 
 def _told(error: ValidationError) -> str:
+    from jsonschema.exceptions import best_match
+
     if error.context:
         error = best_match(iter([error])) or error
     where = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in error.absolute_path).lstrip(".")

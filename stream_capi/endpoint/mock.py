@@ -27,7 +27,7 @@ from typing import Any, Literal, NamedTuple, Self
 import orjson
 from aiohttp import web
 
-from stream_capi.endpoint.document import read_batch
+from stream_capi.endpoint.document import prepare, read_batch
 from stream_capi.endpoint.script import Action, RequestInfo, Script
 from stream_capi.errors import ConfigurationError
 
@@ -123,6 +123,7 @@ class MockEndpoint:
 
     async def start(self) -> None:
         """Listen. Raises ConfigurationError where the address can't be had."""
+        prepare()
         server = web.Server(self._handle, handler_cancellation=True, access_log=None, lingering_time=1.0)
         self._runner = web.ServerRunner(server, shutdown_timeout=0.1)
         await self._runner.setup()
