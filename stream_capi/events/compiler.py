@@ -82,7 +82,7 @@ class Compiler:
     # The raw value of a field, in ``v``
 
     def _value(self, target: str, reader: Callable[..., Any] = kinds.text_reader, *args: Any) -> Given:
-        """Write the lines that set ``v`` to the first value that isn't null."""
+        """Write the lines that set ``v`` to the first value that is neither null nor empty."""
         rule = self._rules.rule(target)
         if rule.has_const:
             self._add(f"v = {self._const(str(rule.const) if reader is kinds.text_reader else rule.const)}")
@@ -92,7 +92,9 @@ class Compiler:
         for at, (code, of_kinds) in enumerate(found):
             read = reader(of_kinds, *args)
             depth = min(at, 1)
-            if at:
+            if at and reader is kinds.text_reader:
+                self._add("if v is None or v is not UNFIT and not v.strip():")
+            elif at:
                 self._add("if v is None:")
             self._add(f"v = {code}", depth)
             if read is not None:
@@ -262,7 +264,7 @@ class Compiler:
             self._add("if not dedupe:", target == "event_id")
         self._add(f"dedupe = {last}(place)", 2)
         self._add("masks[mask] += 1")
-        url = f"{self._const(network.origin)}(url)" if self._restricted else "url"
+        url = f"{self._const(network.origin)}(url)" if not self._restricted else "url"
         self._add(
             f"return dumps({{'name': name, 'event_time': event_time, 'event_source_url': {url}, 'data': data, "
             "'user_data': user, 'dedupe_id': dedupe})"

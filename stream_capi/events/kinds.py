@@ -35,7 +35,9 @@ class Unfit:
 
 
 UNFIT = Unfit()
-Reader = Callable[[Any], Any]  # from a decoded value that isn't null to the one wanted, or UNFIT
+Reader = Callable[
+    [Any], Any
+]  # from a decoded value that isn't null to the one wanted, UNFIT, or None where it is empty
 
 _TIMES = {
     "timestamp-millis": 1,
@@ -98,7 +100,7 @@ def number_reader(kinds: Iterable[Kind]) -> Reader | None:
             return value if numbers else UNFIT
         if value.__class__ is str:
             text = value.strip()
-            return float(text) if _is_number(text) else UNFIT
+            return float(text) if _is_number(text) else UNFIT if text else None
         if value.__class__ is bytes:
             found = from_bytes(value)
             return float(found) if isinstance(found, Decimal) else UNFIT
@@ -124,7 +126,8 @@ def time_reader(kinds: Iterable[Kind], unit: str | None) -> Reader | None:
         if value.__class__ is float:
             return round(value * factor) if math.isfinite(value) else UNFIT
         if value.__class__ is str:
-            return _moment(value.strip(), factor if unit else None)
+            text = value.strip()
+            return _moment(text, factor if unit else None) if text else None
         return UNFIT
 
     return read

@@ -5,22 +5,23 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import orjson
 import yaml
 from jsonschema import Draft202012Validator
 
-from stream_capi import documents
 from stream_capi.config import Settings
 from stream_capi.events.rules import SourceRules, rules_from
 from stream_capi.events.transform import Transform, compile_source
 from stream_capi.model import EventName, Rejection, Routed, Skipped, Transformed
 
+SCHEMAS = Path(__file__).parents[2] / "schemas"
 NOW = 1_741_784_500_000
 TOPIC = "leads"
-LEAD: Any = json.loads(documents.text_of("lead.avsc"))
-PAGE_VIEW: Any = json.loads(documents.text_of("page_view.avsc"))
+LEAD: Any = json.loads((SCHEMAS / "lead.avsc").read_text())
+PAGE_VIEW: Any = json.loads((SCHEMAS / "page_view.avsc").read_text())
 
 PIXELS = [
     {"name": "main", "pixel_id": "p-main", "api_key_env": "KEY"},
@@ -128,7 +129,9 @@ def _items(event: Any) -> list[tuple[str, Any]]:
 
 def _strict_document() -> Draft202012Validator:
     """The document's ServerEvent, with what is not in the document forbidden."""
-    schemas = copy.deepcopy(yaml.safe_load(documents.text_of(documents.API_DOCUMENT))["components"]["schemas"])
+    schemas = copy.deepcopy(
+        yaml.safe_load((SCHEMAS / "applovin-conversion-api-lead-gen.yaml").read_text())["components"]["schemas"]
+    )
     for schema in schemas.values():
         schema["additionalProperties"] = False
     whole = {"components": {"schemas": schemas}, "$ref": "#/components/schemas/ServerEvent"}

@@ -1,0 +1,163 @@
+"""How one record becomes an event, told field by field; and what of it is shown."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from stream_capi.events.explain import Explanation, explain
+from stream_capi.events.lines import Line, Verdict
+from stream_capi.events.masking import masked, masked_url
+from stream_capi.model import Code, Lane, Rejection, Routed, Skipped
+from tests.events.making import LEAD, NOW, TOPIC, lead, rules
+
+
+def explained(source: dict[str, Any] | None = None, /, **fields: Any) -> Explanation:
+    return explain(rules(**(source or {})), LEAD, lead(**fields), (TOPIC, 3, 7), NOW)
+
+
+def line(explanation: Explanation, target: str) -> Line:
+    (found,) = [one for one in explanation.lines if one.target == target]
+    return found
+
+
+def test_each_field_tells_where_it_comes_from_what_is_done_and_what_is_sent() -> None:
+    found = line(explained({"fields": {"user_data.email": ["sid", "email"]}}, email=" A@b.example"), "user_data.email")
+    assert (found.paths, found.path, found.raw, found.verdict) == (
+        ("sid", "email"),
+        "email",
+        " A@b.example",
+        Verdict.SENT,
+    )
+    assert found.rule == "trimmed, lower-cased, SHA-256 unless it is one"
+    assert len(found.result) == 64
+
+
+def test_every_target_has_a_line() -> None:
+    targets = [one.target for one in explained().lines]
+    assert targets == [
+        "event_time", "event_source_url", "data.currency", "data.value", "user_data.client_ip_address",
+        "user_data.client_user_agent", "user_data.esi", "user_data.aleid", "user_data.axwrt", "user_data.alart",
+        "user_data.client_id", "user_data.user_id", "user_data.email", "user_data.phone", "identifiers",
+        "user_data.country_code", "user_data.zip", "user_data.os", "user_data.sid", "user_data.ifa", "user_data.idfv",
+        "dedupe_id", "dedupe_id",
+    ]  # fmt: skip
+
+
+def test_every_fault_is_told_and_the_first_decides() -> None:
+    explanation = explained(event_source_url="/x", value=-1.0, esi="kiosk", os="BeOS")
+    fails = {one.target: one.note for one in explanation.lines if one.verdict is Verdict.FAILS}
+    assert fails == {
+        "event_source_url": "must be an absolute http or https URL with a host",
+        "data.value": "must be a finite number of 0 or more",
+        "user_data.esi": "must be web or app",
+    }
+    assert line(explanation, "user_data.os").verdict is Verdict.DROPPED
+    assert isinstance(explanation.outcome, Rejection)
+    assert explanation.outcome.detail.startswith("event_source_url: ")
+
+
+def test_what_is_absent_dropped_or_withheld_says_so() -> None:
+    explanation = explained({"pixel": "strict"}, user_id="u-1", client_id=None, email="a@b.example")
+    assert line(explanation, "user_data.client_id").verdict is Verdict.ABSENT
+    assert line(explanation, "user_data.user_id").note == "must be a number in the restricted profile"
+    assert line(explanation, "user_data.email").verdict is Verdict.WITHHELD
+    assert line(explanation, "user_data.email").raw is None
+    identifiers = line(explanation, "identifiers")
+    assert (identifiers.verdict, identifiers.note) == (Verdict.FAILS, "none of alart, client_id, user_id is there")
+
+
+def test_what_comes_from_elsewhere_says_from_where() -> None:
+    table = {"field": "sid", "table": {"high": 99.0}}
+    source = {"values": table, "default_currency": "EUR", "fields": {"data.currency": "ifa"}}
+    explanation = explained(
+        source, event_source_url="https://a.b/?aleid=A", sid="high", event_id="", client_ip_address="10.0.0.1"
+    )
+    notes = {one.target: (one.result, one.note) for one in explanation.lines if one.note}
+    assert notes["user_data.aleid"] == ("A", "the URL's aleid")
+    assert notes["data.value"] == (99.0, "by the table of values")
+    assert notes["data.currency"] == ("EUR", "default_currency")
+    assert notes["user_data.client_ip_address"] == ("10.0.0.1", "counted as suspect: private")
+    assert notes["dedupe_id"][1] == "from topic, partition and offset"
+
+
+def test_the_url_of_the_restricted_profile_is_shown_as_it_is_sent() -> None:
+    explanation = explained({"pixel": "strict"}, event_source_url="https://a.b/c?d", client_id="c")
+    assert line(explanation, "event_source_url").result == "https://a.b"
+    assert explanation.lane == Lane("strict", rules().event)  # type: ignore[arg-type]
+
+
+def test_the_routing_is_told_up_to_the_question_that_decides() -> None:
+    source = {
+        "where": {"field": "esi", "equals": "web"},
+        "event_field": "sid",
+        "events": {"view": "page_view", "login": "skip"},
+        "pixel_field": "ifa",
+        "consent_field": "idfv",
+    }
+    sent = explained(source, sid="view", ifa="main", idfv="yes")
+    assert [(one.target, one.result, one.verdict) for one in sent.lines[:4]] == [
+        ("where", None, Verdict.PASSED),
+        ("event_field", "page_view", Verdict.PASSED),
+        ("pixel_field", "main", Verdict.PASSED),
+        ("consent_field", "yes", Verdict.PASSED),
+    ]
+    assert isinstance(sent.outcome, Routed)
+    assert [one.target for one in explained(source, esi="app").lines] == ["where"]
+    login = explained(source, sid="login")
+    assert (login.lines[-1].target, login.lines[-1].verdict, login.outcome) == (
+        "event_field", Verdict.SKIPS, Skipped("event"),
+    )  # fmt: skip
+    unknown = explained(source, sid="view", ifa="nobody")
+    assert unknown.lines[-1].note == "is none of those in the settings"
+    assert isinstance(unknown.outcome, Rejection)
+    assert unknown.outcome.code is Code.INVALID_FIELD
+    refused = explained(source, sid="view", ifa="main", idfv=None)
+    assert (refused.lines[-1].verdict, refused.lines[-1].note) == (Verdict.SKIPS, "absent means no")
+
+
+def test_without_consent_what_tells_who_the_person_is_is_withheld() -> None:
+    explanation = explained({"consent_field": "sid", "without_consent": "strip"}, aleid="A", email="a@b.example")
+    assert line(explanation, "consent_field").note == "absent means no; sent without what tells who the person is"
+    assert line(explanation, "user_data.email").note == "without consent"
+    assert isinstance(explanation.outcome, bytes)
+
+
+def test_an_explanation_shows_nothing_of_the_person_in_its_repr() -> None:
+    explanation = explained(email="canary@b.example")
+    assert "canary" not in repr(explanation) + repr(explanation.lines)
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("jane.doe@example.com", "j…(20 chars)"),
+        ("abc", "…(3 chars)"),
+        ("", '""'),
+        ("\nabcde", "…(6 chars)"),
+        ("Ab" * 32, "…(SHA-256)"),
+        (None, "null"),
+        (True, "…(true or false)"),
+        (16505551212, "…(number)"),
+        (b"canary", "…(6 bytes)"),
+        (["canary"], "…(1 item)"),
+        ({"canary": "canary"}, "…(1 item)"),
+    ],
+)
+def test_a_masked_value_tells_its_kind_and_length(value: Any, shown: str) -> None:
+    assert masked(value) == shown
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://a.example/x/y?email=canary", "https://a.example/…(17 chars)"),
+        ("https://a.example", "https://a.example"),
+        ("https://a.example/", "https://a.example/"),
+        ("https://a.example?q=canary", "https://a.example/…(9 chars)"),
+        ("https://a.example#canary", "https://a.example/…(7 chars)"),
+    ],
+)
+def test_a_masked_url_tells_scheme_and_host(url: str, shown: str) -> None:
+    assert masked_url(url) == shown

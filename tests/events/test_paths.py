@@ -1,0 +1,142 @@
+"""Paths through a schema, compiled and step by step."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from stream_capi.config.paths import steps
+from stream_capi.events.kinds import Kind
+from stream_capi.events.paths import Found, Missing, Schema, follow, read
+from tests.events.making import nullable, record
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("email", ("email",)),
+        ("a.b.c", ("a", "b", "c")),
+        ("items[0].price", ("items", 0, "price")),
+        ("items.0.price", ("items", "0", "price")),
+        ("items[1][2]", ("items", 1, 2)),
+        ('headers."x.y"', ("headers", "x.y")),
+        ('"a.b".c', ("a.b", "c")),
+        (r'h."q\"q"."b\\s"', ("h", 'q"q', "b\\s")),
+        ('h."[0]"', ("h", "[0]")),
+    ],
+)
+def test_a_path_has_steps(path: str, expected: tuple[Any, ...]) -> None:
+    assert steps(path) == expected
+
+
+@pytest.mark.parametrize(
+    "path", ["", ".", "a.", ".a", "a..b", "a[", "a[x]", "a[-1]", 'a"b"', 'a."b', 'a.""', "a b.", "a. b", "a\n", "a[0]b"]
+)
+def test_what_is_no_path_is_refused(path: str) -> None:
+    with pytest.raises(ValueError, match="is not a path"):
+        steps(path)
+
+
+INNER = {"type": "record", "name": "Inner", "fields": [{"name": "x", "type": nullable("string")}]}
+OTHER = {"type": "record", "name": "Other", "fields": [{"name": "x", "type": "long"}, {"name": "y", "type": "string"}]}
+SCHEMA = record(
+    plain="string",
+    inner=INNER,
+    maybe=nullable("Inner"),
+    either=["null", "Inner", OTHER],
+    mixed=["null", "string", "Other"],
+    table={"type": "map", "values": ["null", "Inner"]},
+    items={"type": "array", "items": "Inner"},
+    few=nullable({"type": "array", "items": nullable("Other")}),
+    grid={"type": "array", "items": {"type": "array", "items": "string"}},
+    odd=["null", {"type": "array", "items": "string"}, {"type": "map", "values": "string"}],
+)
+EMPTY: dict[str, Any] = {
+    "plain": "p", "inner": {"x": None}, "maybe": None, "either": None, "mixed": None, "table": {}, "items": [], "few": None,
+    "grid": [], "odd": None,
+}  # fmt: skip
+
+
+def compiled(path: str, row: dict[str, Any]) -> Any:
+    found = Schema(SCHEMA).find(path)
+    assert isinstance(found, Found), found
+    return eval(f"(lambda row: {found.code})(row)", {"follow": follow, "row": EMPTY | row})  # noqa: S307 -- the code is ours
+
+
+@pytest.mark.parametrize(
+    ("path", "row", "value"),
+    [
+        ("plain", {}, "p"),
+        ("inner.x", {"inner": {"x": "v"}}, "v"),
+        ("inner.x", {}, None),
+        ("maybe.x", {"maybe": {"x": "v"}}, "v"),
+        ("maybe.x", {}, None),
+        ("either.x", {"either": {"x": "v"}}, "v"),
+        ("either.x", {"either": {"x": 7, "y": "w"}}, 7),
+        ("either.y", {"either": {"x": "v"}}, None),
+        ("either.y", {"either": {"x": 7, "y": "w"}}, "w"),
+        ("mixed.y", {"mixed": "text"}, None),
+        ("mixed.y", {"mixed": {"x": 7, "y": "w"}}, "w"),
+        ("table.k.x", {"table": {"k": {"x": "v"}}}, "v"),
+        ("table.k.x", {"table": {"k": None}}, None),
+        ("table.k.x", {}, None),
+        ('table."a.b".x', {"table": {"a.b": {"x": "v"}}}, "v"),
+        ("table.0.x", {"table": {"0": {"x": "v"}}}, "v"),
+        ("table[0].x", {"table": {"0": {"x": "v"}}}, "v"),
+        ("items[1].x", {"items": [{"x": "a"}, {"x": "b"}]}, "b"),
+        ("items.0.x", {"items": [{"x": "a"}]}, "a"),
+        ("items[1].x", {"items": [{"x": "a"}]}, None),
+        ("few[0].y", {"few": [{"x": 1, "y": "w"}]}, "w"),
+        ("few[0].y", {"few": [None]}, None),
+        ("few[0].y", {}, None),
+        ("grid[1][0]", {"grid": [[], ["v"]]}, "v"),
+        ("grid[0][0]", {"grid": [[], ["v"]]}, None),
+        ("odd.0", {"odd": ["v"]}, "v"),
+        ("odd.0", {"odd": {"0": "v"}}, "v"),
+        ("odd.0", {"odd": []}, None),
+        ("odd.0", {}, None),
+        ("odd.k", {"odd": {"k": "v"}}, "v"),
+        ("odd.k", {"odd": ["v"]}, None),
+    ],
+)
+def test_a_path_is_read(path: str, row: dict[str, Any], value: Any) -> None:
+    assert compiled(path, row) == value
+    assert read(EMPTY | row, path) == value
+
+
+def test_the_types_at_the_end_of_a_path_are_those_of_every_branch() -> None:
+    found = Schema(SCHEMA).find("either.x")
+    assert isinstance(found, Found)
+    assert found.kinds == {Kind("string"), Kind("long")}
+
+
+@pytest.mark.parametrize("path", ["absent", "inner.absent", "plain.x", "items.x", "inner[0]", "either.z"])
+def test_a_path_that_the_schema_lacks_reads_as_null(path: str) -> None:
+    assert isinstance(Schema(SCHEMA).find(path), Missing)
+
+
+def test_named_types_are_found_by_their_namespace() -> None:
+    raw = {
+        "type": "record",
+        "name": "a.b.Event",
+        "fields": [
+            {"name": "one", "type": {"type": "record", "name": "Money", "fields": [{"name": "x", "type": "long"}]}},
+            {"name": "two", "type": {"type": "record", "name": "c.Money", "fields": [{"name": "y", "type": "long"}]}},
+            {"name": "of_this", "type": "Money"},
+            {"name": "of_that", "type": ["null", "c.Money"]},
+            {"name": "wrapped", "type": {"type": "c.Money"}},
+        ],
+    }
+    schema = Schema(raw)
+    for path in ("of_this.x", "of_that.y", "wrapped.y"):
+        assert isinstance(schema.find(path), Found), path
+    for path in ("of_this.y", "of_that.x"):
+        assert isinstance(schema.find(path), Missing), path
+
+
+def test_leaves_are_every_path_through_records() -> None:
+    assert [path for path, _ in Schema(SCHEMA).leaves()] == [
+        "plain", "inner.x", "inner", "maybe.x", "maybe", "either.x", "either.x", "either.y", "either", "mixed.x", "mixed.y",
+        "mixed", "table", "items", "few", "grid", "odd",
+    ]  # fmt: skip

@@ -1,0 +1,152 @@
+"""When an event happened: every way to say it, and none that is guessed (contract, section 5)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from stream_capi.events.transform import Transform, compile_source
+from stream_capi.model import Code, Rejection, Transformed
+from tests.events.making import LEAD, NOW, apply, lead, lead_rejected, lead_sent, nullable, record, rules, sent
+
+AT = 1_741_784_485_123
+
+
+def of_time(kind: Any, unit: str | None = None, delivery: dict[str, Any] | None = None) -> Transform:
+    raw = record(**{f["name"]: f["type"] for f in LEAD["fields"] if f["name"] != "event_time"}, at=kind)
+    rule: Any = "at" if unit is None else {"path": "at", "unit": unit}
+    return compile_source(rules(delivery=delivery, fields={"event_time": rule}), raw)
+
+
+def made_of(kind: Any, value: Any, unit: str | None = None) -> Transformed:
+    return apply(of_time(kind, unit), lead(at=value))
+
+
+def logical(name: str, kind: str = "long") -> dict[str, str]:
+    return {"type": kind, "logicalType": name}
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "unit", "expected"),
+    [
+        (logical("timestamp-millis"), AT, None, AT),
+        (logical("timestamp-micros"), AT * 1000 + 999, None, AT),
+        (logical("timestamp-nanos"), AT * 1_000_000 + 999_999, None, AT),
+        (logical("local-timestamp-millis"), AT, None, AT),
+        (logical("local-timestamp-micros"), AT * 1000, None, AT),
+        (logical("date", "int"), 20_159, None, 1_741_737_600_000),
+        ("long", AT, None, AT),
+        ("long", AT, "ms", AT),
+        ("long", 1_741_784_485, "s", 1_741_784_485_000),
+        ("int", 1_741_784_485, "s", 1_741_784_485_000),
+        ("long", AT * 1000 + 1, "us", AT),
+        ("double", 1_741_784_485.123, "s", AT),
+        ("double", float(AT), None, AT),
+        ("string", "2025-03-12T13:01:25.123Z", None, AT),
+        ("string", "2025-03-12T13:01:25.123456Z", None, AT),
+        ("string", "2025-03-12T15:01:25.123+02:00", None, AT),
+        ("string", "2025-03-12 08:01:25,123-0500", None, AT),
+        ("string", " 2025-03-12t13:01:25z ", None, 1_741_784_485_000),
+        ("string", "20250312T130125Z", None, 1_741_784_485_000),
+        ("string", "1741784485.123", "s", AT),
+        ("string", "1741784485123", "ms", AT),
+        ("string", "2025-03-12T13:01:25.123Z", "s", AT),
+        (nullable(logical("timestamp-millis")), AT, None, AT),
+        (["null", "string", logical("timestamp-micros")], AT * 1000, None, AT),
+        (["null", "string", logical("timestamp-micros")], "2025-03-12T13:01:25.123Z", None, AT),
+        # A logical type that stands on the wrong type is to be passed over (Avro specification).
+        (logical("timestamp-micros", "string"), "2025-03-12T13:01:25.123Z", None, AT),
+        (logical("timestamp-something"), AT, None, AT),
+    ],
+)
+def test_a_time_becomes_epoch_milliseconds(kind: Any, value: Any, unit: str | None, expected: int) -> None:
+    made = sent(made_of(kind, value, unit))["event_time"]
+    assert made == expected
+    assert type(made) is int
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "unit"),
+    [
+        # seconds, taken for milliseconds
+        ("long", 1_741_784_485, None),
+        ("long", 1_741_784_485, "ms"),
+        ("double", 1_741_784_485.5, None),
+        ("long", 10**11 - 1, None),
+        (logical("timestamp-millis"), 1_741_784_485, None),
+        # microseconds, taken for milliseconds; milliseconds, taken for seconds
+        ("long", AT * 1000, None),
+        ("long", AT, "s"),
+        ("long", AT, "us"),
+        # text without an offset, without a time, without a unit
+        ("string", "2025-03-12T13:01:25.123", None),
+        ("string", "2025-03-12", None),
+        ("string", "12/03/2025 13:01", None),
+        ("string", "1741784485123", None),
+        ("string", "yesterday", None),
+        ("string", "now", None),
+        ("string", "2025-02-30T00:00:00Z", None),
+        ("string", "2025-03-12T25:00:00Z", None),
+        ("string", "0000-01-01T00:00:00Z", None),
+        ("string", "1e30", "s"),
+        ("string", "1e-999", "s"),
+        # no time at all
+        (logical("time-millis", "int"), 1_000, None),
+        (logical("time-micros"), AT, None),
+        ("boolean", True, None),
+        ("double", float("nan"), None),
+        ("double", float("inf"), "s"),
+        ("double", 1e300, "s"),
+        ("long", 0, "s"),
+        ("long", -1_741_784_485, "s"),
+        ("long", 2**63 - 1, "us"),
+        ("long", -(2**63), None),
+    ],
+)
+def test_what_is_no_believable_time_is_invalid(kind: Any, value: Any, unit: str | None) -> None:
+    made = made_of(kind, value, unit)
+    assert isinstance(made, Rejection)
+    assert made.code is Code.INVALID_FIELD
+    assert made.detail.startswith("event_time: must be a time: ")
+    assert str(value) not in made.detail.replace("10^11", "").replace("8601", "")
+
+
+def test_seconds_before_1973_are_believed_where_the_unit_says_seconds() -> None:
+    old = sent(apply(of_time("long", "s"), lead(at=86_400)))
+    assert old["event_time"] == 86_400_000
+    assert sent(made_of("long", 10**11))["event_time"] == 10**11
+
+
+@pytest.mark.parametrize("kind", [nullable("string"), nullable("long"), nullable(logical("timestamp-millis"))])
+def test_an_event_without_a_time_is_dead_lettered_and_never_given_the_present_one(kind: Any) -> None:
+    made = made_of(kind, None)
+    assert made == Rejection(Code.MISSING_FIELD, 'event_time: is absent (from "at")', "main")
+    assert made_of("string", "") == Rejection(Code.MISSING_FIELD, 'event_time: is absent (from "at")', "main")
+
+
+def test_an_event_is_as_old_as_the_settings_allow() -> None:
+    limit = {"max_age_seconds": 60, "max_future_seconds": 5}
+    for age, code in ((60_000, None), (60_001, Code.TOO_OLD), (-5_000, None), (-5_001, Code.IN_FUTURE)):
+        made = apply(of_time("long", delivery=limit), lead(at=NOW - age))
+        assert (made.code if isinstance(made, Rejection) else None) is code, age
+
+
+def test_no_age_is_too_old_without_a_limit_but_the_future_has_one() -> None:
+    assert lead_sent(event_time=10**11)["event_time"] == 10**11
+    assert lead_sent(event_time=NOW + 600_000)["event_time"] == NOW + 600_000
+    rejection = lead_rejected(event_time=NOW + 600_001)
+    assert rejection.code is Code.IN_FUTURE
+    assert rejection.detail == 'event_time: is more than delivery.max_future_seconds ahead (from "event_time")'
+
+
+def test_of_two_ways_to_count_none_is_guessed() -> None:
+    branches = [
+        {"type": "record", "name": name, "fields": [{"name": "at", "type": logical(kind)}]}
+        for name, kind in (("A", "timestamp-millis"), ("B", "timestamp-micros"))
+    ]
+    raw = record(**{f["name"]: f["type"] for f in LEAD["fields"] if f["name"] != "event_time"}, of=branches)
+    transform = compile_source(rules(fields={"event_time": "of.at"}), raw)
+    made = apply(transform, lead(of={"at": AT}))
+    assert isinstance(made, Rejection)
+    assert made.code is Code.INVALID_FIELD
