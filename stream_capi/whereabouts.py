@@ -86,7 +86,7 @@ def _places_of(line: LaneLine, now: float) -> Iterator[_Place]:
         text = f"backoff after {batch.waiting_for}, sent again in {_seconds(due - now)}"
         yield _Place(_behind_gates(line, now) or Wait("backoff", text), batch.owners, batch.records)
     if open_batch := line.batcher.peek():
-        text = f"window open, closes in {_seconds(open_batch.deadline - now)}"
+        text = f"window open, closes in at most {_seconds(open_batch.deadline - now)}"
         yield _Place(Wait("window", text), open_batch.owners, open_batch.records)
     # Pieces of a refused batch that are found out already; each split is known to its pieces that are not.
     splits = {id(batch.split): batch.split for batch in [*line.in_flight, *line.batches()] if batch.split}
