@@ -13,6 +13,7 @@ import signal
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
+from typing import Any
 
 import structlog
 
@@ -153,7 +154,8 @@ class App:
                 ]
                 ended = self.consumer.start(self.pipeline)
                 stopping = group.create_task(self.stop_asked.wait())
-                await asyncio.wait([ended, stopping, *tasks], return_when=asyncio.FIRST_COMPLETED)
+                waited: list[asyncio.Future[Any]] = [ended, stopping, *tasks]
+                await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
                 code = await self._stop() if stopping.done() else 0
                 for task in [*tasks, stopping]:
                     task.cancel()

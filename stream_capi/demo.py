@@ -241,7 +241,8 @@ class Demo:
                 while at < high:
                     for message in reader.consume(high - at, 5):
                         at += 1
-                        codes[dict(message.headers() or [])["capi-error-code"].decode()] += 1
+                        code = dict(message.headers() or [])["capi-error-code"]
+                        codes[code.decode() if isinstance(code, bytes) else str(code)] += 1
             return dict(codes), uncommitted
         finally:
             reader.close()

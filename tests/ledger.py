@@ -47,13 +47,19 @@ class Letters:
         for message in self._reader.consume(1000, seconds):
             if message.error() is not None:
                 continue
-            headers = dict(message.headers() or [])
+            headers: dict[str, bytes | None] = {
+                name: _bytes(value) for name, value in dict(message.headers() or []).items()
+            }
             text = {name: (value or b"").decode() for name, value in headers.items() if name.startswith("capi-")}
             source = (text["capi-source-topic"], int(text["capi-source-partition"]), int(text["capi-source-offset"]))
             self.found.append(Letter(source, text["capi-error-code"], headers, message.key(), message.value()))
 
     def close(self) -> None:
         self._reader.close()
+
+
+def _bytes(value: str | bytes | None) -> bytes | None:
+    return value.encode() if isinstance(value, str) else value
 
 
 class Ledger:
@@ -109,7 +115,7 @@ class Ledger:
             )
             for topic in self._topics
         ]
-        places = [place for request in wanted for place in request.topic_partitions]
+        places = [place for request in wanted for place in request.topic_partitions or ()]
         while not self._ending.is_set():
             try:
                 self._sample(places)
@@ -128,7 +134,7 @@ class Ledger:
         with self._lock:
             self.samples += 1
             self._lettered.update(letter.source for letter in self._letters.found[len(self._lettered) :])
-            for place in found.topic_partitions:
+            for place in found.topic_partitions or ():
                 if place.offset >= 0:
                     self._hold_against(place.topic, place.partition, place.offset, answered)
 
@@ -161,7 +167,10 @@ class Ledger:
     def await_all(self, seconds: float) -> None:
         """Wait until every event that was entered lies behind its partition's committed offset."""
         until(
-            lambda: self.faults or self.lag() == 0, seconds, f"commits behind all of {len(self.produced)} events", 0.1
+            lambda: bool(self.faults) or self.lag() == 0,
+            seconds,
+            f"commits behind all of {len(self.produced)} events",
+            0.1,
         )
         assert not self.faults, "\n".join(self.faults[:10])
 

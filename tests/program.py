@@ -30,7 +30,7 @@ def configuration(
     group: str,
     sources: Sequence[Mapping[str, Any]],
     dead_letters: str,
-    **sections: Mapping[str, Any],
+    **sections: Any,
 ) -> dict[str, Any]:
     """The settings of a test: short times where the defaults are made for years of running."""
     settings: dict[str, Any] = {

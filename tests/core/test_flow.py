@@ -108,8 +108,8 @@ def test_the_breaker_opens_when_all_fail_and_probes_half_open() -> None:
     breaker.fail("timeout", 0.4, 0.5)
     assert breaker.opens_at == pytest.approx(0.9), "each failed probe waits longer"
     breaker.sent(1.0)
-    breaker.succeeded()
-    assert breaker.state is GateState.OPEN
+    assert breaker.succeeded(), "that opened it"
+    assert breaker.admits(1.0)
 
 
 def test_single_failures_between_successes_break_nothing() -> None:
@@ -117,8 +117,8 @@ def test_single_failures_between_successes_break_nothing() -> None:
     for _ in range(100):
         breaker.fail("500", 0.0, 0.5)
         breaker.fail("500", 0.0, 0.5)
-        breaker.succeeded()
-    assert breaker.state is GateState.OPEN
+        assert breaker.succeeded(), "that opened it"
+    assert breaker.admits(1.0)
 
 
 def test_a_year_of_failures_still_probes_each_minute() -> None:

@@ -173,7 +173,8 @@ class Broker:
 
     def end_offsets(self, topic: str) -> dict[int, int]:
         """The offset after the last record of each partition."""
-        wanted = {TopicPartition(topic, partition): OffsetSpec.latest() for partition in self._led(topic)}
+        latest: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+        wanted = {TopicPartition(topic, partition): latest for partition in self._led(topic)}
 
         def ask() -> dict[int, int]:
             found = self.admin.list_offsets(wanted)
