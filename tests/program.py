@@ -67,19 +67,28 @@ def _merged(into: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class Program:
-    """One ``stream-capi run`` with an admin port and a log of its own."""
+    """One ``stream-capi run`` with an admin port and a log of its own. ``module`` is what is run in its place."""
 
-    def __init__(self, folder: Path, settings: Mapping[str, Any], key: str = KEY, name: str = "member") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        settings: Mapping[str, Any],
+        key: str = KEY,
+        name: str = "member",
+        module: str = "stream_capi",
+        env: Mapping[str, str] | None = None,
+    ) -> None:
         self.name = name
         (self.port,) = free_ports(1)
         self._server = Server(f"capi-{name}")
         self._file = folder / f"{name}.toml"
         self._file.write_text(tomli_w.dumps(_merged(settings, {"admin": {"port": self.port}})))
-        self._env = {"CAPI_TEST_KEY": key, "PYTHONUNBUFFERED": "1", "TZ": "UTC"}
+        self._module = module
+        self._env = {"CAPI_TEST_KEY": key, "PYTHONUNBUFFERED": "1", "TZ": "UTC", **(env or {})}
 
     def start(self, *options: str, ready: bool = False) -> Self:
         """Start, and wait until it answers at ``/healthz``, or until it is ready."""
-        command = [sys.executable, "-m", "stream_capi", "run", "--config", str(self._file), *options]
+        command = [sys.executable, "-m", self._module, "run", "--config", str(self._file), *options]
         env = {**self._env, "PYTHONPATH": str(Path(__file__).parents[1])}
         condition = self.is_ready if ready else self.is_alive
         self._server.launch(command, env, condition, 60)

@@ -73,12 +73,20 @@ class Scene:
         self.ledger.add(produced)
         return produced
 
-    def member(self, key: str = KEY, ready: bool = True, **sections: Mapping[str, Any]) -> Program:
-        """Start a member of the group, with further settings where they are given."""
+    def member(
+        self,
+        key: str = KEY,
+        ready: bool = True,
+        *,
+        module: str = "stream_capi",
+        env: Mapping[str, str] | None = None,
+        **sections: Mapping[str, Any],
+    ) -> Program:
+        """Start a member of the group, with further settings, variables or another module to run where they are given."""
         settings = {**self.settings}
         for section, keys in sections.items():
             settings[section] = {**settings.get(section, {}), **keys}
-        program = Program(self.folder, settings, key, f"member-{len(self.members) + 1}")
+        program = Program(self.folder, settings, key, f"member-{len(self.members) + 1}", module, env)
         self._stack.enter_context(program)
         self.members.append(program)
         return program.start(ready=ready)
