@@ -223,11 +223,13 @@ class Delivery:
         """Take the lane's next batch and send it. False when there was nothing to send of it."""
         batch = line.ready.popleft()
         live = batch.without_fenced()
-        if not live:
-            self._drop_piece(line, batch, now)
-            return bool(line.ready)
-        if live.split is not None and live.split.spent:
-            self._gather(line, live, live.split.parked, now)
+        if not live or (live.split is not None and live.split.spent):
+            before = (line.gate.state, line.pixel_gate.state)
+            if live and live.split is not None:
+                self._gather(line, live, live.split.parked, now)
+            else:
+                self._drop_piece(line, batch, now)
+            self._tell_gates(line, before)
             return bool(line.ready)
         if live.split is not None:
             live.split.budget -= 1
@@ -336,12 +338,15 @@ class Delivery:
         split.pending -= 1
         if split.pending:
             return
-        if split.parked:
-            self._hold(line, "split_budget", merged(line.lane, [*split.parked, *split.refused]), now)
-        elif split.refused and not line.guard.admits(len(split.refused)):
-            self._hold(line, "dead_letter_ratio", merged(line.lane, split.refused), now)
+        # What was handed over meanwhile is for its next owner to judge; held for it, the lane had nothing to probe with.
+        parked = [live for piece in split.parked if (live := piece.without_fenced())]
+        refused = [single for single in split.refused if single.without_fenced()]
+        if parked:
+            self._hold(line, "split_budget", merged(line.lane, [*parked, *refused]), now)
+        elif refused and not line.guard.admits(len(refused)):
+            self._hold(line, "dead_letter_ratio", merged(line.lane, refused), now)
         else:
-            for single in split.refused:
+            for single in refused:
                 self._refused(single, single.waiting_for)
 
     def _hold(self, line: LaneLine, reason: str, remainder: Batch, now: float) -> None:
@@ -413,19 +418,32 @@ class Delivery:
         return False
 
     def forget_fenced(self) -> None:
-        """Drop the events whose assignment has ended from everything that isn't in flight."""
+        """Drop the events whose assignment has ended from everything that isn't in flight.
+
+        What waits for its backoff too: with a failing endpoint each hand-over would leave a share of the memory there.
+        """
         now = self._clock.now()
         for line in self.lanes.values():
             if (batch := line.batcher.flush()) and (live := batch.without_fenced()):
                 line.ready.append(live)
-            waiting, line.ready = line.ready, deque()
-            for batch in waiting:
-                if live := batch.without_fenced():
-                    line.ready.append(live)
-                else:
-                    self._drop_piece(line, batch, now)
+            before = (line.gate.state, line.pixel_gate.state)
+            # Emptied first: dropping the last piece of a split may put what is left of it in front.
+            ready, line.ready = line.ready, deque()
+            for batch in ready:
+                line.ready.extend(self._live(line, batch, now))
+            delayed, line.delayed = line.delayed, []
+            for due, turn, batch in delayed:
+                line.delayed += [(due, turn, live) for live in self._live(line, batch, now)]
+            heapq.heapify(line.delayed)
+            self._tell_gates(line, before)
         self._wake.set()
         self._tell_change()
+
+    def _live(self, line: LaneLine, batch: Batch, now: float) -> Iterator[Batch]:
+        if live := batch.without_fenced():
+            yield live
+        else:
+            self._drop_piece(line, batch, now)
 
     def _tell_change(self) -> None:
         changed, self._changed = self._changed, asyncio.Event()

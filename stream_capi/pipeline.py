@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import NamedTuple, Protocol
 
 from stream_capi.avro.framing import Run, SchemaKey, Unframed
 from stream_capi.core.batcher import ENVELOPE_BYTES, Batch
 from stream_capi.core.flow import Backoff
-from stream_capi.core.offsets import PartitionOffsets, log_of, settled_ranges
+from stream_capi.core.offsets import METADATA_LIMIT, PartitionOffsets, log_of, settled_ranges
 from stream_capi.core.outcomes import RatioGuard
 from stream_capi.delivery import Clock, Delivery, DeliveryObserver, DeliveryRules
 from stream_capi.errors import RegistryUnavailable
@@ -41,6 +42,7 @@ from stream_capi.source import Codec, Source
 # What an open event keeps in memory beside its bytes: the client's message object, its key and headers, the columns'
 # entries and the tracker's. Measured at 0.9 to 1.1 KiB with the default contract's events.
 _EVENT_OVERHEAD = 1024
+_METADATA_TOO_LARGE = "OFFSET_METADATA_TOO_LARGE"  # the client's name of the broker's answer
 
 
 class Intake(Protocol):
@@ -84,7 +86,18 @@ class Waiting(NamedTuple):
 class Partition:
     """An assigned partition: its offsets, what was last committed, and why it is paused or stopped."""
 
-    __slots__ = ("committed", "high", "letters", "log", "offsets", "paused", "source", "stopped", "tp")
+    __slots__ = (
+        "committed",
+        "high",
+        "letters",
+        "log",
+        "metadata_limit",
+        "offsets",
+        "paused",
+        "source",
+        "stopped",
+        "tp",
+    )
 
     def __init__(self, tp: TopicPartition, source: Source, offsets: PartitionOffsets, log: str) -> None:
         self.tp = tp
@@ -92,10 +105,11 @@ class Partition:
         self.offsets = offsets
         self.log = log
         self.committed: tuple[int, str] | None = None
+        self.metadata_limit = METADATA_LIMIT
         self.paused = False
         self.stopped = ""
         self.high = -1
-        self.letters: set[asyncio.Task[None]] = set()  # dead letters on their way
+        self.letters: dict[asyncio.Task[None], DeadLetter] = {}  # on their way
 
 
 class Pipeline:
@@ -258,17 +272,16 @@ class Pipeline:
     def _release_doubtful(self, topic: str) -> None:
         """Good events have come since: when the share of bad ones is back in bounds, they were poison after all."""
         waiting = self._doubtful[topic]
-        if not waiting:
+        if not waiting or not self._guards[topic].admits(len(waiting)):
             return
-        live = deque((partition, letter) for partition, letter in waiting if not partition.offsets.fenced)
-        self._doubtful[topic] = live
-        if live and not self._guards[topic].admits(len(live)):
-            return
+        self._no_more_doubt(topic)
+        for partition, letter in waiting:
+            self._write(partition, [letter])
+
+    def _no_more_doubt(self, topic: str) -> None:
         self._doubtful[topic] = deque()
         self.doubtful_since.pop(topic, None)
         self._observer.intake_held(topic, None)
-        for partition, letter in live:
-            self._write(partition, [letter])
 
     def _on_delivered(self, batch: Batch) -> None:
         timestamps = [record.timestamp()[1] for record in batch.records]
@@ -291,8 +304,8 @@ class Pipeline:
         assert self._group is not None  # noqa: S101 -- records come only while the pipeline runs
         for letter in letters:
             task = self._group.create_task(self._write_one(partition, letter))
-            partition.letters.add(task)
-            task.add_done_callback(partition.letters.discard)
+            partition.letters[task] = letter
+            task.add_done_callback(partition.letters.pop)
 
     async def _write_one(self, partition: Partition, letter: DeadLetter) -> None:
         await self._dead_letters.write(letter)
@@ -389,7 +402,7 @@ class Pipeline:
         commits = []
         for partition in partitions:
             offsets = partition.offsets
-            metadata = offsets.outcomes_beyond(log=partition.log)
+            metadata = offsets.outcomes_beyond(partition.metadata_limit, partition.log)
             if not partition.stopped and partition.committed != (offsets.watermark, metadata):
                 commits.append(Commit(*partition.tp, offsets.epoch, offsets.watermark, metadata))
         return commits
@@ -402,6 +415,10 @@ class Pipeline:
             partition = self.partitions.get(TopicPartition(commit.topic, commit.partition))
             if error is None and partition is not None and partition.offsets.epoch == commit.epoch:
                 partition.committed = (commit.offset, commit.metadata)
+            elif error == _METADATA_TOO_LARGE and partition is not None:
+                # This broker takes less than the default (offset.metadata.max.bytes). Repeated as it is, the commit would
+                # fail for as long as the outcomes beyond the watermark are many.
+                partition.metadata_limit = len(commit.metadata) // 2
 
     async def revoke(self, partitions: Sequence[TopicPartition], seconds: float) -> list[Commit]:
         """Await what is in flight of these partitions, then fence them and say what to commit.
@@ -409,7 +426,8 @@ class Pipeline:
         From here on their late results resolve objects that nobody commits from any more.
         """
         leaving = [self.partitions[tp] for tp in partitions if tp in self.partitions]
-        await self._drain(leaving, self._clock.now() + seconds, patient=False)
+        if not self.stopping:  # the shutdown has drained already, up to its own deadline
+            await self._drain(leaving, self._clock.now() + seconds, patient=False)
         commits = self._commits(leaving)
         self.lost(partitions)
         return commits
@@ -422,6 +440,17 @@ class Pipeline:
                 for task in partition.letters:  # the next owner writes them; these might wait for a topic without end
                     task.cancel()
         self.delivery.forget_fenced()
+        self._forget_fenced()
+
+    def _forget_fenced(self) -> None:
+        """While the registry is down, or a topic's dead letters are in doubt, each hand-over would leave its share here."""
+        for key, waiting in self._waiting.items():
+            self._waiting[key] = [one for one in waiting if not one.partition.offsets.fenced]
+        for topic, doubtful in self._doubtful.items():
+            live = deque((partition, letter) for partition, letter in doubtful if not partition.offsets.fenced)
+            self._doubtful[topic] = live
+            if doubtful and not live:
+                self._no_more_doubt(topic)
 
     async def drain(self, seconds: float) -> bool:
         """Before the end: send and await everything that can still have an outcome. True when nothing was cut off."""
@@ -441,3 +470,20 @@ class Pipeline:
     def buffered_bytes(self) -> int:
         """What the open events of all partitions keep in memory, in bytes."""
         return sum(partition.offsets.open_bytes for partition in self.partitions.values())
+
+    # For whoever looks in from outside
+
+    @property
+    def clock(self) -> Clock:
+        """The clock that its moments are of."""
+        return self._clock
+
+    @property
+    def doubtful(self) -> Iterator[tuple[Partition, DeadLetter]]:
+        """The rejected events that wait because there are too many of them."""
+        return chain.from_iterable(self._doubtful.values())
+
+    @property
+    def without_schema(self) -> Iterator[Waiting]:
+        """The runs whose schema isn't known yet."""
+        return chain.from_iterable(self._waiting.values())

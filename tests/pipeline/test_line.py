@@ -522,3 +522,89 @@ def test_a_drain_waits_for_nothing_that_is_held_and_says_when_it_was_cut() -> No
             assert (cleanly, took <= most) == (whole, True)
 
     simulate(run())
+
+
+async def hand_overs(line: Line, times: int) -> None:
+    """The partitions come and go, each time long enough to be read."""
+    for _ in range(times):
+        line.assign(P0)
+        await asyncio.sleep(3)
+        line.pipeline.lost([P0])
+        line.unassign(P0)
+
+
+def test_what_waits_for_a_schema_goes_with_its_partition() -> None:
+    async def run() -> None:
+        line = Line(always(200))
+
+        async def load(key: object) -> str:
+            raise RegistryUnavailable("the registry does not answer")
+
+        line.sources["leads"].load = load
+        line.produce("leads", 0, *names("a", 100))
+        coming_and_going = asyncio.create_task(hand_overs(line, 20))
+        await line.run_for(70)
+        await coming_and_going
+        assert not list(line.pipeline.without_schema), "twenty hand-overs would have kept twenty times the memory"
+
+    simulate(run())
+
+
+def test_doubtful_events_go_with_their_partition_and_so_does_the_hold() -> None:
+    async def run() -> None:
+        line = Line(always(200))
+        line.chunk = 150
+        line.produce("leads", 0, *names("bad", 150))
+        coming_and_going = asyncio.create_task(hand_overs(line, 1))
+        await line.run_for(2)
+        assert len(list(line.pipeline.doubtful)) == 150
+        assert line.pipeline.doubtful_since
+        await line.run_for(3)
+        await coming_and_going
+        assert not list(line.pipeline.doubtful)
+        assert not line.pipeline.doubtful_since
+        assert line.told["intake_held None"] == 1
+        assert not line.letters
+
+    simulate(run())
+
+
+def test_batches_that_wait_for_their_backoff_go_with_their_partition() -> None:
+    async def run() -> None:
+        line = Line(always(500))
+        line.produce("leads", 0, *names("a", 300))
+        coming_and_going = asyncio.create_task(hand_overs(line, 1))
+        await line.run_for(3.01)
+        await coming_and_going
+        assert line.requests
+        assert not [batch for lane in line.pipeline.delivery.lanes.values() for batch in lane.batches()]
+
+    simulate(run())
+
+
+def test_a_split_that_is_judged_after_its_partition_left_holds_nothing() -> None:
+    async def run() -> None:
+        line = Line(always(400, 2.0), max_events=100, max_split_requests=2)
+        line.chunk = 100
+        line.produce("leads", 0, *names("a", 100))
+        coming_and_going = asyncio.create_task(hand_overs(line, 1))  # it leaves while both halves are under way
+        await line.run_for(30)
+        await coming_and_going
+        assert [len(ids) for _, _, ids, _ in line.requests] == [100, 50, 50]
+        assert not line.pipeline.delivery.held(), "it would have had nothing to probe with"
+        assert not line.letters
+
+    simulate(run())
+
+
+def test_a_spent_budget_is_told_when_it_holds_the_lane() -> None:
+    async def run() -> None:
+        line = Line(always(400), max_events=100, max_split_requests=8, max_in_flight=1)
+        line.chunk = 100
+        line.produce("leads", 0, *names("a", 100))
+        line.assign(P0)
+        await line.run_for(20)
+        assert [held.reason for held in line.pipeline.delivery.held()] == ["split_budget"]
+        assert line.told["main/generate_lead held split_budget"] == 1
+
+    simulate(run())
