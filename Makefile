@@ -34,6 +34,9 @@ lock: .venv/ready
 	  --no-emit-find-links --no-emit-trusted-host --no-header --output-file requirements/runtime.lock pyproject.toml
 	$(BIN)/python -m piptools compile --quiet --generate-hashes --strip-extras --allow-unsafe --no-emit-index-url \
 	  --no-emit-find-links --no-emit-trusted-host --no-header --extra dev --output-file requirements/dev.lock pyproject.toml
+	$(BIN)/python -m piptools compile --quiet --generate-hashes --strip-extras --allow-unsafe --no-emit-index-url \
+	  --no-emit-find-links --no-emit-trusted-host --no-header --only-build-deps --build-deps-for wheel \
+	  --constraint requirements/dev.lock --output-file requirements/build.lock pyproject.toml
 
 clean:
 	rm -rf .venv build dist *.egg-info

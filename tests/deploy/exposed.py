@@ -107,11 +107,14 @@ def _grouped(expression: promql.Expr) -> set[str]:
 def _misused(expression: promql.Expr) -> Iterator[str]:
     """A rate of what is no counter, and a counter or histogram taken bare: both are drawn without complaint, and mean nothing."""
     rated: set[str] = set()
+    quantiles: set[str] = set()
     every = [selector.name or "" for selector in selectors(expression)]
 
     def visit(node: promql.Expr) -> bool:
         if isinstance(node, promql.Call) and node.func.name in ("rate", "increase"):
             rated.update(selector.name or "" for selector in selectors(node))
+        if isinstance(node, promql.Call) and node.func.name == "histogram_quantile":
+            quantiles.update(selector.name or "" for selector in selectors(node))
         return True
 
     promql.walk(expression, visit)
@@ -122,5 +125,7 @@ def _misused(expression: promql.Expr) -> Iterator[str]:
         counts = metric.kind in ("counter", "histogram")
         if counts and name not in rated:
             yield f"{name} is a {metric.kind} and is used without rate or increase"
+        if name.endswith("_bucket") and name not in quantiles:
+            yield f"{name} counts upwards over its bounds, and is used without histogram_quantile"
         if not counts and name in rated:
             yield f"{name} is a {metric.kind}, of which a rate means nothing"

@@ -1,0 +1,30 @@
+# The wheel is built in one stage and installed, with its locked and hashed requirements, into an environment that the other
+# stage takes: the image that runs has neither compilers nor sources. Nothing is written at run time, so that its root file
+# system can be read-only.
+FROM python:3.13-slim-trixie AS build
+WORKDIR /build
+COPY requirements ./requirements
+RUN python -m venv /venv \
+ && /venv/bin/pip install --no-cache-dir --require-hashes --requirement requirements/runtime.lock \
+ && pip install --no-cache-dir --require-hashes --requirement requirements/build.lock
+COPY pyproject.toml README.md LICENSE CHANGELOG.md ./
+COPY schemas ./schemas
+COPY stream_capi ./stream_capi
+RUN pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /dist . \
+ && /venv/bin/pip install --no-cache-dir --no-deps --no-index /dist/*.whl \
+ && /venv/bin/pip check \
+ && /venv/bin/pip uninstall --yes pip
+
+FROM python:3.13-slim-trixie
+RUN groupadd --gid 10001 capi && useradd --uid 10001 --gid capi --no-create-home --shell /usr/sbin/nologin capi
+COPY --from=build /venv /venv
+# The admin server answers on the address that the settings name; in a container that is all of them.
+ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 STREAM_CAPI_ADMIN__HOST=0.0.0.0
+USER 10001:10001
+EXPOSE 9464
+# Alive, not ready: a member that is held or waits for Kafka is not mended by a restart.
+HEALTHCHECK --interval=10s --timeout=3s --start-period=20s \
+  CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:9464/healthz', timeout=2)"]
+STOPSIGNAL SIGTERM
+ENTRYPOINT ["stream-capi"]
+CMD ["run", "--config", "/etc/stream-capi/stream-capi.toml"]

@@ -1,0 +1,62 @@
+"""The program as what describes its running must find it: its commands and flags, its settings, its admin server."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import typer
+import yaml
+
+from stream_capi import config
+from stream_capi.cli import app
+from stream_capi.observe.admin import AdminServer
+from stream_capi.observe.metrics import Metrics
+
+ROOT = Path(__file__).parents[2]
+CONSOLE_SCRIPT = "stream-capi"
+
+
+def commands() -> frozenset[str]:
+    """The names of the commands that there are."""
+    return frozenset(_group().commands)
+
+
+def parse(arguments: Sequence[str]) -> tuple[str, dict[str, Any]]:
+    """The command that a command line asks for, and its parameters, parsed by the program itself but not run.
+
+    Raises KeyError for an unknown command, and the parser's own error for what a command would refuse.
+    """
+    command, names, rest = _group(), [], list(arguments)
+    while rest and hasattr(command, "commands"):
+        command = command.commands[rest[0]]
+        names.append(rest.pop(0))
+    return " ".join(names), dict(command.make_context(" ".join(names), rest).params)
+
+
+def _group() -> Any:
+    return typer.main.get_command(app)
+
+
+def settings(text: str, folder: Path, environ: Mapping[str, str] | None = None) -> config.Settings:
+    """The settings of a TOML text, over them those of ``environ``, keys unread. Raises ConfigurationError."""
+    file = folder / "stream-capi.toml"
+    file.write_text(text)
+    return config.load(file, environ or {}, keys=False)
+
+
+def admin_server(port: int = 0) -> AdminServer:
+    """The real admin server of a member that has nothing to tell."""
+    return AdminServer("127.0.0.1", port, Metrics([]), lambda: {"alive": True, "ready": True, "reasons": []})
+
+
+def pyproject() -> dict[str, Any]:
+    """The project's own description."""
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def documents(path: Path) -> list[dict[str, Any]]:
+    """The YAML documents of a file."""
+    return [document for document in yaml.safe_load_all(path.read_text()) if document is not None]
