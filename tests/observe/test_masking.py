@@ -41,6 +41,11 @@ def test_text_keeps_what_an_operator_needs(text: str) -> None:
     assert scrub(text) == text
 
 
+def test_a_url_keeps_where_it_leads_and_nothing_else() -> None:
+    text = f"GET https://user:{canaries.TOKEN}@registry.example.com/subjects?a={canaries.QUERY}#{canaries.QUERY} failed"
+    assert scrub(text) == "GET https://registry.example.com/subjects failed"
+
+
 def test_a_text_is_one_line_without_control_characters() -> None:
     assert scrub("one\ntwo\x1b[31m\x00") == "one two [31m "
 

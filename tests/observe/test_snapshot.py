@@ -191,6 +191,9 @@ async def test_the_backoff_of_its_batch() -> None:
     await line.run_for(0.3)
     assert line.oldest()["state"] == "backoff"
     assert line.oldest()["why"].startswith("backoff after 500, sent again in 0.")
+    now = asyncio.get_running_loop().time()
+    line.pipeline.delivery.pixel_gates["main"].throttle("429", 0.0, now, 0.0)
+    assert line.oldest()["state"] == "backoff", "a pause that is over keeps nothing back"
 
 
 @in_jumping_time
@@ -298,6 +301,8 @@ async def test_lag_counts_from_the_committed_offset_to_the_end() -> None:
     (entry,) = line.status["partitions"]
     assert (entry["lag"], entry["committed"], entry["position"], entry["open_events"]) == (0, 30, 30, 0)
     assert line.snapshot.gauges().lag == {("leads", "0"): 0}
+    line.pipeline.partitions[P0].committed = (12, "")
+    assert line.status["partitions"][0]["lag"] == 18, "what is delivered and not committed would be sent again"
     assert line.snapshot.gauges().oldest_unresolved_seconds == {("leads", "0"): 0}
 
 
