@@ -46,6 +46,8 @@ class Compiler:
             "follow": follow,
             "UNFIT": kinds.UNFIT,
             "dumps": orjson.dumps,
+            # A copy: what the serialiser returns holds on to the 4 KiB that it was written into, for as long as it is kept.
+            "exact": b"".join,
             "masks": counts.identifiers[lane],
             "dropped": counts.dropped,
             "suspects": counts.suspect,
@@ -264,8 +266,8 @@ class Compiler:
             self._add("if not dedupe:", target == "event_id")
         self._add(f"dedupe = {last}(place)", 2)
         self._add("masks[mask] += 1")
-        url = f"{self._const(network.origin)}(url)" if not self._restricted else "url"
+        url = f"{self._const(network.origin)}(url)" if self._restricted else "url"
         self._add(
-            f"return dumps({{'name': name, 'event_time': event_time, 'event_source_url': {url}, 'data': data, "
-            "'user_data': user, 'dedupe_id': dedupe})"
+            f"return exact((dumps({{'name': name, 'event_time': event_time, 'event_source_url': {url}, 'data': data, "
+            "'user_data': user, 'dedupe_id': dedupe}), b''))"
         )
