@@ -81,6 +81,10 @@ class _Taken:
     value: Any
 
 
+# Where one of these is sent, what stood there was a number, a moment or a code out of a list.
+_HARMLESS = frozenset({"event_time", "data.currency", "data.value", "user_data.esi", "user_data.country_code"})
+
+
 class _Event:
     """One event in the making."""
 
@@ -170,7 +174,8 @@ class _Event:
             if self._restricted and target == "event_source_url":
                 result = network.origin(result)
         rule = self._rule_text(target)
-        return Line(target, taken.paths, taken.path, taken.raw, rule, result, verdict, note)
+        harmless = verdict is Verdict.SENT and target in _HARMLESS
+        return Line(target, taken.paths, taken.path, taken.raw, rule, result, verdict, note, harmless)
 
     def _fails(self, target: str, taken: _Taken, code: Code, note: str) -> Line:
         if self._fault is None:

@@ -27,7 +27,8 @@ class Verdict(StrEnum):
 class Line:
     """One field: where it was looked for, what stood there, which rule applies, what is sent or why nothing is.
 
-    ``path`` is the one of ``paths`` whose value was taken.
+    ``path`` is the one of ``paths`` whose value was taken. ``harmless``: ``raw`` is a value of a known list, or a number
+    that says nothing of the person, so that it may be shown to anybody.
     """
 
     target: str
@@ -38,6 +39,7 @@ class Line:
     result: Any
     verdict: Verdict
     note: str = ""
+    harmless: bool = False
 
     def __repr__(self) -> str:
         return f"Line({self.target}, {self.verdict.value})"
@@ -58,7 +60,8 @@ def _questions(rules: SourceRules, value_at: Callable[[str], Any]) -> Iterator[L
         rule = " or ".join(str(one) for one in where.one_of or (where.equals,))
         if where.present is not None:
             rule = "there" if where.present else "null"
-        yield Line("where", (where.field,), where.field, raw, f"is {rule}", None, verdict)
+        known = where.present is None and verdict is Verdict.PASSED
+        yield Line("where", (where.field,), where.field, raw, f"is {rule}", None, verdict, harmless=known)
     if rules.event_field is not None:
         key = as_key(value_at(rules.event_field))
         key = key if key is not None and key in rules.events else "*"
@@ -80,15 +83,17 @@ def _looked_up(
         return Line(target, (path,), path, raw, rule, None, Verdict.FAILS, note)
     found = table[key]
     verdict = Verdict.SKIPS if found is None else Verdict.PASSED
-    return Line(target, (path,), path, raw, rule, "skip" if found is None else str(found), verdict)
+    result = "skip" if found is None else str(found)
+    return Line(target, (path,), path, raw, rule, result, verdict, harmless=as_key(raw) == key)
 
 
 def _consent(rules: SourceRules, path: str, raw: Any) -> Line:
     rule = f"a consent to {', '.join(rules.consent_purposes)}" if rules.consent_purposes else "a consent"
-    if consents(raw, rules.consent_purposes):
-        return Line("consent_field", (path,), path, raw, rule, "yes", Verdict.PASSED)
     notes = ["absent means no"] if raw is None else []
-    if not rules.strip_without_consent:
-        return Line("consent_field", (path,), path, raw, rule, "no", Verdict.SKIPS, "; ".join(notes))
-    notes.append("sent without what tells who the person is")
-    return Line("consent_field", (path,), path, raw, rule, "no", Verdict.PASSED, "; ".join(notes))
+    granted = consents(raw, rules.consent_purposes)
+    skips = not granted and not rules.strip_without_consent
+    if not granted and not skips:
+        notes.append("sent without what tells who the person is")
+    verdict, result = Verdict.SKIPS if skips else Verdict.PASSED, "yes" if granted else "no"
+    harmless = isinstance(raw, bool)
+    return Line("consent_field", (path,), path, raw, rule, result, verdict, "; ".join(notes), harmless)

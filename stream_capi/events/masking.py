@@ -5,8 +5,13 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from stream_capi.events import network
+from stream_capi.events.lines import Line
+
 _is_hash = re.compile(r"[0-9a-fA-F]{64}").fullmatch
 _LEAST = 4  # a value this short would be given away by its first sign and its length
+_PLAIN_USER_DATA = ("user_data.esi", "user_data.country_code", "user_data.os")
+_PERSONAL = ("dedupe_id", "event_id")  # ids of orders and forms, which may well have a name in them
 
 
 def masked(value: Any) -> str:
@@ -28,8 +33,28 @@ def masked(value: Any) -> str:
 
 
 def masked_url(url: str) -> str:
-    """Scheme and host of a URL, and how much follows."""
+    """Scheme and host of a URL that is sent, and how much follows."""
     scheme, _, rest = url.partition("://")
     host = re.split("[/?#]", rest, maxsplit=1)[0]
     more = len(rest) - len(host)
     return f"{scheme}://{host}" + (f"/…({more} chars)" if more > 1 else "/" * more)
+
+
+def raw_shown(line: Line) -> Any:
+    """What stood in the record, as anybody may see it."""
+    if line.raw is None or line.harmless:
+        return line.raw
+    if line.target == "event_source_url" and isinstance(line.raw, str):
+        url = line.raw.strip()
+        return masked_url(url) if network.url(url) == url else masked(line.raw)
+    return masked(line.raw)
+
+
+def result_shown(line: Line) -> Any:
+    """What is sent, as anybody may see it."""
+    if line.result is None:
+        return None
+    if line.target == "event_source_url":
+        return masked_url(line.result)
+    personal = line.target.startswith("user_data.") and line.target not in _PLAIN_USER_DATA
+    return masked(line.result) if personal or line.target in _PERSONAL else line.result

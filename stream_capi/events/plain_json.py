@@ -1,0 +1,142 @@
+"""A record written down as JSON, made what the decoder would have made of it.
+
+Both ways to write a union are taken: the value alone, and Avro's own ``{"string": "…"}``, which console consumers print.
+Bytes are text of one character a byte, as in Avro's JSON encoding; a decimal may also be a number.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
+from typing import Any
+
+from stream_capi.events.paths import Schema
+
+_WHOLE = {"int": 2**31, "long": 2**63}
+
+
+class NotOfSchema(ValueError):
+    """The JSON is no record of the schema; the text says where and what is wanted there, not what stands there."""
+
+
+def row_from_json(schema_raw: Any, text: str) -> dict[str, Any]:
+    """The decoded record. A field that is left out has its default, or null.
+
+    :raises NotOfSchema: with the field that doesn't fit.
+    """
+    try:
+        given = json.loads(text, parse_float=Decimal, parse_constant=float)
+    except (ValueError, RecursionError):
+        raise NotOfSchema("it is not JSON") from None
+    schema = Schema(schema_raw)
+    row = _value(schema, schema.root, given, "")
+    if not isinstance(row, dict):
+        raise NotOfSchema("it is not one record")
+    return row
+
+
+def _value(schema: Schema, at: tuple[Any, str], given: Any, path: str) -> Any:
+    branches = list(schema.branches(*at))
+    if given is None:
+        if _takes_null(at[0]):
+            return None
+        raise NotOfSchema(f"{path or 'it'} is null")
+    if len(branches) > 1 and isinstance(given, dict) and len(given) == 1:
+        (name,) = given
+        named = [branch for branch in branches if name in _names(branch)]
+        if named:
+            branches, given = named, given[name]
+    elif isinstance(given, dict) and len(given) == 1 and _takes_null(at[0]) and branches:
+        (name,) = given
+        given = given[name] if name in _names(branches[0]) else given
+    faults = []
+    for branch in branches:
+        try:
+            return _of(schema, branch, given, path)
+        except NotOfSchema as fault:
+            faults.append(fault)
+    raise faults[0] if len(faults) == 1 else NotOfSchema(f"{path or 'it'} fits none of the types it may have")
+
+
+def _takes_null(node: Any) -> bool:
+    if isinstance(node, list):
+        return any(_takes_null(branch) for branch in node)
+    return node == "null" or (isinstance(node, dict) and _takes_null(node.get("type")))
+
+
+def _names(branch: tuple[Any, str]) -> set[str]:
+    """How Avro's JSON may name a branch of a union."""
+    node, space = branch
+    name = str(node.get("name", node.get("type")))
+    return {name, f"{node.get('namespace', space)}.{name}".removeprefix(".")}
+
+
+def _of(schema: Schema, branch: tuple[Any, str], given: Any, path: str) -> Any:
+    node, space = branch
+    kind = node["type"]
+    if kind in ("record", "error"):
+        return _record(schema, node, space, given, path)
+    if kind == "array" and isinstance(given, list):
+        return [_value(schema, (node["items"], space), item, f"{path}[{at}]") for at, item in enumerate(given)]
+    if kind == "map" and isinstance(given, dict):
+        return {key: _value(schema, (node["values"], space), item, f'{path}."{key}"') for key, item in given.items()}
+    found = _leaf(node, kind, given)
+    if found is None:
+        raise NotOfSchema(f"{path or 'it'} is no {kind}")
+    return found
+
+
+def _record(schema: Schema, node: Mapping[str, Any], space: str, given: Any, path: str) -> dict[str, Any]:
+    if not isinstance(given, dict):
+        raise NotOfSchema(f"{path or 'it'} is no record")
+    fields = {field["name"]: field for field in node["fields"]}
+    unknown = sorted(set(given) - set(fields))
+    if unknown:
+        raise NotOfSchema(f"{path or 'the schema'} has no field {unknown[0]}")
+    row = {}
+    for name, field in fields.items():
+        inner = f"{path}.{name}".removeprefix(".")
+        value = given[name] if name in given else field.get("default")
+        if name not in given and value is None and not _takes_null(field["type"]):
+            raise NotOfSchema(f"{inner} is missing")
+        row[name] = _value(schema, (field["type"], space), value, inner)
+    return row
+
+
+def _leaf(node: Mapping[str, Any], kind: str, given: Any) -> Any:
+    """A value of a simple type; None where it is none."""
+    number = isinstance(given, int | float | Decimal) and not isinstance(given, bool)
+    if kind == "boolean":
+        return given if isinstance(given, bool) else None
+    if kind in _WHOLE:
+        whole = isinstance(given, int) and not isinstance(given, bool)
+        return given if whole and -_WHOLE[kind] <= given < _WHOLE[kind] else None
+    if kind in ("float", "double"):
+        return float(given) if number else None
+    if kind in ("string", "enum"):
+        return given if isinstance(given, str) and (kind == "string" or given in node["symbols"]) else None
+    if kind in ("bytes", "fixed"):
+        found = _decimal(node, given) if number and node.get("logicalType") == "decimal" else _bytes(given)
+        return found if found is None or kind == "bytes" or len(found) == node["size"] else None
+    return None
+
+
+def _bytes(given: Any) -> bytes | None:
+    try:
+        return given.encode("latin-1") if isinstance(given, str) else None
+    except UnicodeEncodeError:
+        return None
+
+
+def _decimal(node: Mapping[str, Any], given: Any) -> bytes | None:
+    try:
+        scaled = Decimal(given).scaleb(int(node.get("scale", 0))).to_integral_exact(ROUND_HALF_EVEN)
+    except (InvalidOperation, OverflowError, ValueError):
+        return None
+    whole = int(scaled)
+    size = node["size"] if node["type"] == "fixed" else whole.bit_length() // 8 + 1
+    try:
+        return whole.to_bytes(size, "big", signed=True)
+    except OverflowError:
+        return None
