@@ -24,7 +24,7 @@ from confluent_kafka import TopicPartition as ClientPartition
 
 from stream_capi.errors import ConfigurationError
 from stream_capi.kafka.commits import Commits
-from stream_capi.kafka.faults import OUT_OF_RANGE, Events, Faults, error_of, lost
+from stream_capi.kafka.faults import OUT_OF_RANGE, Events, Faults, error_of, is_fatal, lost
 from stream_capi.kafka.places import Place, find_places
 from stream_capi.kafka.properties import uses_new_protocol
 from stream_capi.kafka.reading import Reading
@@ -37,6 +37,7 @@ _BEHIND_SECONDS = 1.0  # how long the loop may leave all of them undigested befo
 _CALL_SECONDS = 5.0  # deadline of each question to the broker
 _REASSURE_SECONDS = 1.0  # how often the high watermarks are told
 _ASK_SECONDS = 5.0  # how often those of paused partitions are asked for, which no fetch brings
+_LOOK_SECONDS = 10.0  # how often a topic of which nothing is assigned is looked for
 _LEAVE_SHARE = 0.2  # of a stop's time: kept for leaving the group
 
 
@@ -80,6 +81,7 @@ class ConsumerThread:
         # On the thread
         self._epoch = 0
         self._place_at = self._told_at = self._asked_at = 0.0
+        self._look_at = time.monotonic() + _LOOK_SECONDS / 3
         self._faults = Faults(events)
         self._commits = Commits(self._owns, lambda results: self._call(self._sink.committed, results))
         self._properties = {
@@ -206,6 +208,7 @@ class ConsumerThread:
         else:
             self._room.release()
         self._tell_watermarks()
+        self._look_for_topics()
 
     def _wait_for_room(self) -> list[Records]:
         """The loop is behind: poll all the same, since a member that doesn't is thrown out, but with everything paused.
@@ -234,7 +237,7 @@ class ConsumerThread:
         error = message.error()
         assert error is not None  # noqa: S101 -- asked by the caller
         topic, number = message.topic(), message.partition()
-        if error.fatal():
+        if is_fatal(error):
             self._failure = self._failure or lost(error)
         elif error.code() in OUT_OF_RANGE and topic is not None and number is not None:
             self._call(self._sink.stop_partition, TopicPartition(topic, number), "offset_out_of_range")
@@ -253,6 +256,24 @@ class ConsumerThread:
             self._call(self._sink.watermarks, self._reading.high(self._consumer, _REASSURE_SECONDS if ask else None))
         except KafkaException as error:
             self._faults.tell(error_of(error))
+
+    def _look_for_topics(self) -> None:
+        """Tell of a topic that is missing: the broker does it with the classic protocol only. Never in a callback."""
+        if time.monotonic() < self._look_at:
+            return
+        self._look_at = time.monotonic() + _LOOK_SECONDS
+        read = {tp.topic for tp in (*self._reading.owned, *self._reading.unplaced)}
+        for topic in self._topics:
+            if topic not in read and not self._stopping.is_set():
+                try:
+                    found = self._consumer.list_topics(topic, timeout=_REASSURE_SECONDS).topics[topic]
+                except KafkaException as error:
+                    self._faults.tell(error_of(error))
+                    return
+                if found.error is None:
+                    self._faults.found(topic)
+                else:
+                    self._faults.tell(found.error, topic)
 
     # Reading and not reading
 
@@ -282,7 +303,7 @@ class ConsumerThread:
         return serve
 
     def _on_error(self, error: KafkaError) -> None:
-        if error.fatal():
+        if is_fatal(error):
             self._failure = self._failure or lost(error)
         else:
             self._faults.tell(error)
@@ -363,16 +384,22 @@ class ConsumerThread:
 
     def _outcome(self, leaving: Sequence[TopicPartition], seconds: float) -> list[Commit] | None:
         """What the sink says to commit; None when the loop is stuck, and the next owner has to send again."""
-        drain = self._sink.revoke(leaving, seconds)
+        given_up = threading.Event()
+
+        async def drain() -> list[Commit]:
+            # Begun late or gone on with, it would fence these partitions when they may have been assigned anew.
+            return [] if given_up.is_set() else await self._sink.revoke(leaving, seconds)
+
+        draining = drain()
         try:
-            future = asyncio.run_coroutine_threadsafe(drain, self._loop)
+            future = asyncio.run_coroutine_threadsafe(draining, self._loop)
         except RuntimeError:  # the loop is closed
-            drain.close()
+            draining.close()
             return None
         try:
             return future.result(seconds + 2.0)
         except FutureTimeout:
-            # Left running, it would fence these partitions at a time when they may have been assigned anew.
+            given_up.set()
             future.cancel()
             return None
 

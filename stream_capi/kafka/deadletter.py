@@ -22,7 +22,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from stream_capi import __version__
 from stream_capi.config.settings import Kafka
 from stream_capi.errors import ConfigurationError
-from stream_capi.kafka.faults import error_of
+from stream_capi.kafka.faults import error_of, is_fatal
 from stream_capi.kafka.properties import producer_properties
 from stream_capi.model import DeadLetter, Record
 
@@ -171,7 +171,7 @@ class DeadLetterWriter:
             raise ConfigurationError([f"kafka.properties: {error_of(error).str()}"]) from None
 
     def _on_error(self, error: KafkaError) -> None:
-        if error.fatal() or error.code() == KafkaError._FATAL:
+        if is_fatal(error):
             self._fatal.set()
 
 

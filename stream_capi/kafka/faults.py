@@ -79,6 +79,11 @@ class Faults:
         self._told.pop(("topic missing", topic), None)
 
 
+def is_fatal(error: KafkaError) -> bool:
+    """Whether the client has ended for good. As a record's error, it comes without the mark that the callback's has."""
+    return error.fatal() or error.code() == KafkaError._FATAL
+
+
 def lost(error: KafkaError) -> KafkaLost:
     """The end of a client, in words."""
     if error.code() in (KafkaError.FENCED_INSTANCE_ID, KafkaError.UNRELEASED_INSTANCE_ID):

@@ -2,6 +2,9 @@
 
 At the committed offset, wherever there is one, if the log still has it. Retention may have passed it, the topic may have
 been made anew or cut: then events are gone, and going on elsewhere is for a person to decide (contract, section 7.7).
+
+The questions here are those that the client bears inside a callback. ``list_topics`` is none of them: after it the next
+callback of the same fetch aborts the process (confluent-kafka forgets that it had left Python).
 """
 
 from __future__ import annotations
@@ -37,7 +40,7 @@ class Place(NamedTuple):
 def find_places(consumer: Consumer, partitions: Sequence[TopicPartition], start: str, seconds: float) -> list[Place]:
     """Ask the broker for the place of each partition; those of a topic that it doesn't know are left out.
 
-    Takes up to three times ``seconds``, one question each for all partitions together. Raises KafkaException when it
+    Takes up to four times ``seconds``, one question each for all partitions together. Raises KafkaException when it
     doesn't answer.
     """
     if not partitions:
@@ -67,15 +70,16 @@ def _place(tp: TopicPartition, committed: ClientPartition, low: int, high: int, 
 
 
 def _came_later(consumer: Consumer, partitions: Sequence[TopicPartition], seconds: float) -> frozenset[str]:
-    """The topics of which the group has read other partitions already.
+    """The topics of which the group has read partitions with lower numbers already.
 
     A partition without a commit was then added since, and "latest" would silently skip what was produced to it before the
     group learned of it.
     """
-    topics = sorted({tp.topic for tp in partitions})
-    found = consumer.list_topics(timeout=seconds).topics
-    every = [ClientPartition(topic, n) for topic in topics if topic in found for n in found[topic].partitions]
-    committed = _without_faults(consumer.committed(every, timeout=seconds))
+    most: dict[str, int] = {}
+    for tp in partitions:
+        most[tp.topic] = max(tp.partition, most.get(tp.topic, 0))
+    lower = [ClientPartition(topic, n) for topic, last in most.items() for n in range(last)]
+    committed = _without_faults(consumer.committed(lower, timeout=seconds)) if lower else []
     return frozenset(at.topic for at in committed if at.offset >= 0)
 
 

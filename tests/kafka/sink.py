@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
-from confluent_kafka import Producer
+from confluent_kafka import KafkaError, Producer
 
 from stream_capi.config.settings import Kafka
 from stream_capi.kafka.admin import KafkaAdmin
@@ -177,9 +177,9 @@ async def eventually(condition: Callable[[], bool], seconds: float, what: str) -
 
 def produce(bootstrap: str, topic: str, partition: int, values: Iterable[bytes]) -> None:
     """Produce to one partition, and wait until the broker has it all."""
-    faults: list[object] = []
+    ends: list[KafkaError | None] = []
     producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 2, "log_level": 0})
     for value in values:
-        producer.produce(topic, value, partition=partition, on_delivery=lambda error, _: error and faults.append(error))
+        producer.produce(topic, value, partition=partition, on_delivery=lambda error, _: ends.append(error))
     assert producer.flush(30) == 0
-    assert not faults
+    assert not any(ends)

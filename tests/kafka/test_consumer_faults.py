@@ -1,0 +1,129 @@
+"""The consumer's thread with a broker that freezes, dies, comes back or is cut off."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from stream_capi.kafka.commits import Commits
+from stream_capi.model import TopicPartition
+from tests.kafka.sink import PROTOCOLS, Member, eventually, produce
+from tests.kafka.test_consumer import numbered
+from tests.stack import Broker, Proxy
+from tests.stack.names import Names
+
+pytestmark = pytest.mark.real
+PROPERTIES = {**PROTOCOLS["cooperative-sticky"], "session.timeout.ms": 30_000}
+
+
+async def test_a_stop_ends_at_its_deadline_while_the_broker_is_frozen(own_broker: Broker, names: Names) -> None:
+    topic, group = own_broker.create_topic(names.topic()), names.group()
+    produce(own_broker.bootstrap, topic, 0, numbered(10))
+    async with Member(own_broker.bootstrap, group, [topic], PROPERTIES) as member:
+        await eventually(lambda: member.read == 10, 30, "all records")
+        own_broker.freeze()
+        try:
+            begun = asyncio.get_running_loop().time()
+            assert not await member.thread.stop(4)
+            assert asyncio.get_running_loop().time() - begun < 20  # the client itself would hold it for minutes
+        finally:
+            own_broker.thaw()
+        await eventually(member.ended.done, 60, "the thread's end once the broker answers")
+    assert own_broker.committed(group, topic) in ({}, {0: (10, "")})
+
+
+async def test_a_commit_that_meets_a_frozen_broker_is_answered_and_the_next_one_succeeds(
+    own_broker: Broker, names: Names, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stream_capi.kafka.commits.ANSWER_SECONDS", 2.0)
+    topic, group = own_broker.create_topic(names.topic()), names.group()
+    produce(own_broker.bootstrap, topic, 0, numbered(10))
+    async with Member(own_broker.bootstrap, group, [topic], PROPERTIES) as member:
+        await eventually(lambda: member.read == 10, 30, "all records")
+        own_broker.freeze()
+        try:
+            member.commit()
+            await eventually(lambda: len(member.results) == 1, 30, "an answer")
+            assert member.results[0].error is not None
+        finally:
+            own_broker.thaw()
+        await _commit_until_taken(member)
+        assert own_broker.committed(group, topic) == {0: (10, "")}
+        assert not member.lost_partitions
+
+
+async def _commit_until_taken(member: Member) -> None:
+    for _ in range(60):
+        before = len(member.results)
+        member.commit()
+        await eventually(lambda n=before: len(member.results) > n, 30, "an answer")  # type: ignore[misc]  # bound now
+        if member.results[-1].error is None:
+            return
+        await asyncio.sleep(0.5)
+    raise AssertionError("no commit succeeds")
+
+
+@pytest.mark.parametrize("protocol", ["range", "cooperative-sticky", "consumer"])
+async def test_a_broker_that_dies_and_comes_back_is_told_once_and_read_on(
+    own_broker: Broker, names: Names, protocol: str
+) -> None:
+    topic, group = own_broker.create_topic(names.topic()), names.group()
+    produce(own_broker.bootstrap, topic, 0, numbered(10))
+    tp = TopicPartition(topic, 0)
+    async with Member(own_broker.bootstrap, group, [topic], PROTOCOLS[protocol]) as member:
+        await eventually(lambda: member.read == 10, 30, "all records")
+        await _commit_until_taken(member)
+        own_broker.kill()
+        await eventually(lambda: member.told.count("brokers unreachable") == 1, 30, "the word of it")
+        own_broker.restart()
+        produce(own_broker.bootstrap, topic, 0, numbered(10, 10))
+        await eventually(lambda: member.offsets[tp][-1] == 19, 60, "the new records")
+        assert member.told.count("brokers unreachable") == 1
+        await _commit_until_taken(member)
+        assert own_broker.committed(group, topic) == {0: (20, "")}
+
+
+async def test_a_member_that_is_cut_off_goes_on_when_the_connection_is_mended(
+    own_broker: Broker, own_proxy: Proxy, names: Names
+) -> None:
+    topic, group = own_broker.create_topic(names.topic()), names.group()
+    produce(own_broker.bootstrap, topic, 0, numbered(10))
+    async with Member(own_proxy.address, group, [topic], PROPERTIES) as member:
+        await eventually(lambda: member.read == 10, 30, "all records")
+        own_proxy.half_open()
+        try:
+            produce(own_broker.bootstrap, topic, 0, numbered(10, 10))
+            await asyncio.sleep(2)
+            assert member.read == 10
+        finally:
+            own_proxy.heal()
+        await eventually(lambda: member.read == 20, 60, "the new records")
+
+
+async def test_without_a_broker_the_member_waits_and_says_so_in_one_line(names: Names) -> None:
+    async with Member("127.0.0.1:1", names.group(), ["topic"], PROPERTIES) as member:
+        await eventually(lambda: bool(member.told.lines), 30, "the word of it")
+        await asyncio.sleep(3)
+        assert [event for event, _ in member.told.lines] == ["brokers unreachable"]
+        assert "127.0.0.1:1" in str(member.told.lines[0][1]["detail"])
+        assert await member.thread.stop(20)
+
+
+async def test_a_frozen_broker_at_the_hand_over_holds_it_for_seconds_only(own_broker: Broker, names: Names) -> None:
+    """The wait for the commit has an end of its own, whatever the broker does."""
+    topic = own_broker.create_topic(names.topic())
+    produce(own_broker.bootstrap, topic, 0, numbered(10))
+    async with Member(own_broker.bootstrap, names.group(), [topic], PROPERTIES) as member:
+        await eventually(lambda: member.read == 10, 30, "all records")
+        own_broker.freeze()
+        try:
+            commits = [member.commit_of(TopicPartition(topic, 0))]
+            told: list[object] = []
+            member.thread._commands.put(
+                lambda: Commits(lambda _: True, told.extend).wait_for(member.thread._consumer, commits, 1.0)
+            )
+            await eventually(lambda: bool(told), 20, "the end of the wait")
+        finally:
+            own_broker.thaw()
+        assert [result.error for result in told] == ["timeout"]  # type: ignore[attr-defined]  # results of commits
