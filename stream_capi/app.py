@@ -24,6 +24,7 @@ from stream_capi.avro.schemas import FileSchema, FolderSchemas, Schemas, Schemas
 from stream_capi.avro.writer import WriterSchema
 from stream_capi.config import KeySource, Settings, resolve_pixel_id
 from stream_capi.config import Source as SourceSettings
+from stream_capi.core.batcher import Batch
 from stream_capi.core.flow import Backoff
 from stream_capi.delivery import Clock, DeliveryRules
 from stream_capi.endpoint.client import EndpointClient
@@ -35,6 +36,7 @@ from stream_capi.kafka.consumer import ConsumerThread
 from stream_capi.kafka.deadletter import DeadLetterWriter
 from stream_capi.kafka.properties import consumer_properties, prefetch_bytes
 from stream_capi.model import Answer, EventName, Lane
+from stream_capi.observe import tracing
 from stream_capi.observe.admin import AdminServer
 from stream_capi.observe.metrics import Metrics
 from stream_capi.pipeline import Pipeline
@@ -48,6 +50,7 @@ _REGULATE_SECONDS = 0.1
 _KEYS_SECONDS = 1.0
 _TOPICS_SECONDS = 5.0
 _SUMMARY_SECONDS = 60.0
+_TRACES_SECONDS = 1.0  # for the last spans at the end: they must not cost the deadline
 _LEAVE_SHARE = 0.3  # of drain_seconds: kept for the last commit and for leaving the group
 
 
@@ -64,6 +67,7 @@ class App:
         self._pixel_ids = {pixel.name: resolve_pixel_id(pixel, environ) for pixel in settings.pixels}
         self._transforms: list[Transform] = []
         self._schemas = Registry(settings)
+        self._tracer = tracing.from_environment(environ)
         self.client = EndpointClient(
             url=settings.endpoint.url,
             authorization=settings.endpoint.authorization,
@@ -89,7 +93,7 @@ class App:
             {source.topic: self._source(source) for source in settings.sources},
             lanes_of(settings),
             delivery_rules(settings),
-            self._post,
+            self._tracer.around(self._post) if self._tracer else self._post,
             self.consumer,
             self.dead_letters,
             self.telemetry,
@@ -120,8 +124,9 @@ class App:
             schema_file=source.schema_file is not None,
         )
 
-    async def _post(self, pixel: str, body: bytes) -> Answer:
-        return await self.client.post(self._pixel_ids[pixel], self.keys[pixel].read().reveal(), body)
+    async def _post(self, batch: Batch) -> Answer:
+        pixel = batch.lane.pixel
+        return await self.client.post(self._pixel_ids[pixel], self.keys[pixel].read().reveal(), batch.body())
 
     async def run(self) -> int:
         """Run until asked to stop. Returns the exit code: 0, or 4 when work was cut off at the deadline.
@@ -143,6 +148,8 @@ class App:
             self.dead_letters.start()
             stack.push_async_callback(self.dead_letters.close, 1.0)
             stack.push_async_callback(self._schemas.aclose)
+            if self._tracer is not None:
+                stack.push_async_callback(self._tracer.close, _TRACES_SECONDS)
             log.info("started", version=__version__, group=self.settings.kafka.group_id)
             async with asyncio.TaskGroup() as group:
                 tasks = [

@@ -132,7 +132,7 @@ class Delivery:
         self,
         rules: DeliveryRules,
         lanes: Iterable[Lane],
-        post: Callable[[str, bytes], Awaitable[Answer]],
+        post: Callable[[Batch], Awaitable[Answer]],
         delivered: Callable[[Batch], None],
         refused: Callable[[Batch, str], None],
         observer: DeliveryObserver,
@@ -243,7 +243,7 @@ class Delivery:
         return True
 
     async def _exchange(self, line: LaneLine, batch: Batch, sent_at: float) -> None:
-        answer = await self._post(line.lane.pixel, batch.body())
+        answer = await self._post(batch)
         line.in_flight.remove(batch)
         self.in_flight -= 1
         self._observer.request(line.lane.pixel, str(answer.status or answer.fault), answer.seconds)

@@ -120,7 +120,7 @@ class Pipeline:
         sources: Mapping[str, Source],
         lanes: Iterable[Lane],
         rules: DeliveryRules,
-        post: Callable[[str, bytes], Awaitable[Answer]],
+        post: Callable[[Batch], Awaitable[Answer]],
         intake: Intake,
         dead_letters: DeadLetters,
         observer: Observer,

@@ -119,7 +119,7 @@ class Ledger:
         while not self._ending.is_set():
             try:
                 self._sample(places)
-            except KafkaException:
+            except (KafkaException, TimeoutError):
                 pass  # the broker is down, or frozen: that is what some tests are about
             except Exception as error:
                 self.faults.append(f"the ledger's own fault: {error!r}")
@@ -156,12 +156,13 @@ class Ledger:
 
     # Closing the books
 
-    def lag(self) -> int:
-        """Events that lie behind no committed offset, by the last sample."""
+    def lag(self, *topics: str) -> int:
+        """Events that lie behind no committed offset, by the last sample: of these topics, or of all."""
         with self._lock:
             ends: dict[tuple[str, int], int] = defaultdict(int)
             for topic, partition, offset in self.produced:
-                ends[topic, partition] = max(ends[topic, partition], offset + 1)
+                if not topics or topic in topics:
+                    ends[topic, partition] = max(ends[topic, partition], offset + 1)
             return sum(max(0, end - self.committed.get(tp, 0)) for tp, end in ends.items())
 
     def await_all(self, seconds: float) -> None:
@@ -179,6 +180,20 @@ class Ledger:
         with self._lock:
             self._letters.read(0.2)
             return list(self._letters.found)
+
+    def tally(self) -> Tally:
+        """What became of every event, by all that was seen so far. No I/O: it may be asked when all has ended."""
+        answered, lettered = self._answered(), {letter.source for letter in self._letters.found}
+        found = Counter(self._fate(place, event, answered, lettered) for place, event in self.produced.items())
+        return Tally(len(self.produced), *(found[fate] for fate in Tally._fields[1:]))
+
+    def _fate(self, place: Place, event: Produced, answered: Counter[str], lettered: set[Place]) -> str:
+        if answered[event.event_id]:
+            return "delivered"
+        if place in lettered:
+            return "dead_lettered"
+        topic, partition, offset = place
+        return "lost" if offset < self.committed.get((topic, partition), 0) else "uncommitted"
 
     def close(self, seconds: float = 60, duplicates: int | None = 0) -> None:
         """Account for every event: at the endpoint, or in the dead letters with its code, and committed.
@@ -210,6 +225,16 @@ class Ledger:
         if duplicates is not None:
             assert self.duplicated <= duplicates, f"{self.duplicated} deliveries were repetitions"
         assert not self.faults, "\n".join(self.faults[:10])
+
+
+class Tally(NamedTuple):
+    """How many events were produced, and what became of them. ``lost`` are those that a commit has passed over."""
+
+    produced: int
+    delivered: int
+    dead_lettered: int
+    uncommitted: int
+    lost: int
 
 
 def assert_private(output: str, *secrets: str) -> None:

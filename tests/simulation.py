@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
 from stream_capi.avro.framing import FILE_KEY, Run, SchemaKey
+from stream_capi.core.batcher import Batch
 from stream_capi.core.flow import Backoff, Gate
 from stream_capi.delivery import Clock, DeliveryRules
 from stream_capi.model import (
@@ -169,7 +170,8 @@ class Line:
 
     # The endpoint
 
-    async def post(self, pixel: str, body: bytes) -> Answer:
+    async def post(self, batch: Batch) -> Answer:
+        pixel, body = batch.lane.pixel, batch.body()
         ids = [json.dumps(event) if not isinstance(event, str) else event for event in json.loads(body)["events"]]
         seconds, answer = self.answering(pixel, ids, asyncio.get_running_loop().time())
         self.in_flight += 1

@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from stream_capi import __version__
-from stream_capi.cli import check, demo, exits, mock_endpoint, produce_samples, run
+from stream_capi.cli import check, demo, exits, explain, mock_endpoint, produce_samples, run
 from stream_capi.errors import StreamCapiError
+from stream_capi.observe import logs
 
 app = typer.Typer(
     name="stream-capi",
@@ -21,6 +22,7 @@ app = typer.Typer(
 app.command("demo")(demo.command)
 app.command("run")(run.command)
 app.command("check")(check.command)
+app.command("explain")(explain.command)
 app.command("mock-endpoint")(mock_endpoint.command)
 app.command("produce-samples")(produce_samples.command)
 
@@ -41,6 +43,8 @@ def _options(
 
 def main() -> None:
     """The console script. An error that is meant for a person ends in its text and its code, without a traceback."""
+    logs.configure("error", "console")  # until a command's settings say otherwise
+    logs.install_hooks()
     try:
         app()
     except StreamCapiError as error:

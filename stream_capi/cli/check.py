@@ -13,12 +13,10 @@ from stream_capi.check import Finding, findings
 from stream_capi.cli import exits
 from stream_capi.cli.options import Config, Json
 from stream_capi.errors import ConfigurationError
-from stream_capi.observe import logs
 
 
 def command(config_file: Config, as_json: Json = False) -> None:
     """Look at configuration, brokers, topics, registry, mappings and endpoint, without sending an event."""
-    logs.configure("error", "console")
     try:
         settings = config.load(config_file)
     except ConfigurationError as error:

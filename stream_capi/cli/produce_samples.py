@@ -13,7 +13,6 @@ from rich.progress import track
 
 from stream_capi import config
 from stream_capi.cli.options import Config, Json
-from stream_capi.observe import logs
 from stream_capi.produce import SampleProducer, sample_topics
 
 
@@ -29,7 +28,6 @@ def command(
 ) -> None:
     """Produce sample lead and page-view events of the shipped contract."""
     settings = config.load(config_file, keys=False)
-    logs.configure("error", "console")
     producer = SampleProducer(settings, sample_topics(settings), seed, bad_share)
     paced = _paced(producer.produce(count), rate)
     console = Console(stderr=True)

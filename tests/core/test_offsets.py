@@ -144,9 +144,9 @@ def test_no_commit_passes_an_open_event_and_none_goes_back(data: st.DataObject) 
     open_offsets: set[int] = set()
     resolved: set[int] = set()
     end, last = start, start
-    flip: st.SearchStrategy[bool] = st.booleans()
     for _ in range(data.draw(st.integers(1, 25))):
-        if open_offsets and data.draw(flip):
+        resolves = data.draw(st.booleans())
+        if open_offsets and resolves:
             for offset in data.draw(st.lists(st.sampled_from(sorted(open_offsets)), unique=True)):
                 offsets.resolve(offset)
                 open_offsets.discard(offset)

@@ -1,0 +1,283 @@
+"""Faults of Kafka: whatever the broker does, no event is lost and no commit stands too far."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from confluent_kafka import ConsumerGroupTopicPartitions, Producer, TopicPartition
+
+from stream_capi.endpoint.script import Action, RequestInfo
+from tests.scene import Scene
+from tests.stack import Broker, Proxy, Registry
+from tests.stack.waiting import until
+
+pytestmark = pytest.mark.real
+HEALED = 60.0  # seconds within which it must go on; the promise is 30 on a quiet machine
+
+
+def steady(request: RequestInfo) -> Action:
+    return Action(delay_seconds=0.05)
+
+
+def progress(scene: Scene, more: int = 100) -> None:
+    """Events produced from now on get their outcome."""
+    scene.produce(more)
+    scene.ledger.await_all(HEALED)
+
+
+def test_a_broker_killed_in_the_midst_and_started_again(tmp_path: Path, own_broker: Broker, registry: Registry) -> None:
+    with Scene(tmp_path, own_broker, registry, 3, steady) as scene:
+        scene.produce(1500, bad=8)
+        member = scene.member()
+        until(lambda: sum(scene.endpoint.answered().values()) > 200, 30, "deliveries before the kill")
+        own_broker.kill()
+        time.sleep(2)
+        own_broker.restart()
+        progress(scene)
+        scene.close(HEALED, duplicates=None)
+        assert member.running
+        assert "Traceback" not in member.output
+
+
+def test_a_broker_frozen_for_twenty_seconds(tmp_path: Path, own_broker: Broker, registry: Registry) -> None:
+    with Scene(tmp_path, own_broker, registry, 3, steady) as scene:
+        scene.produce(1500, bad=4)
+        member = scene.member()
+        until(lambda: sum(scene.endpoint.answered().values()) > 200, 30, "deliveries before the freeze")
+        own_broker.freeze()
+        try:
+            time.sleep(20)
+            assert member.is_alive(), "the program answers its probes while the broker doesn't"
+        finally:
+            own_broker.thaw()
+        progress(scene)
+        scene.close(HEALED, duplicates=None)
+
+
+@pytest.mark.parametrize("fault", ["cut", "half_open"])
+def test_a_connection_to_the_broker_that_is_cut_or_half_open(
+    fault: str, tmp_path: Path, own_broker: Broker, own_proxy: Proxy, registry: Registry
+) -> None:
+    with Scene(tmp_path, own_broker, registry, 3, steady, bootstrap=own_proxy.address) as scene:
+        scene.produce(800, bad=4)
+        member = scene.member()
+        until(lambda: sum(scene.endpoint.answered().values()) > 100, 30, "deliveries before the fault")
+        getattr(own_proxy, fault)()
+        try:
+            time.sleep(6)
+            assert member.is_alive()
+        finally:
+            own_proxy.heal()
+        progress(scene)
+        scene.close(HEALED, duplicates=None)
+
+
+def test_sigterm_with_a_frozen_broker_ends_within_the_deadline(
+    tmp_path: Path, own_broker: Broker, registry: Registry
+) -> None:
+    sections = {"shutdown": {"drain_seconds": 5}}
+    with Scene(
+        tmp_path, own_broker, registry, 2, lambda request: Action(delay_seconds=0.5), sections=sections
+    ) as scene:
+        scene.produce(400)
+        member = scene.member()
+        until(lambda: sum(scene.endpoint.answered().values()) > 50, 30, "deliveries before the freeze")
+        own_broker.freeze()
+        try:
+            begun = time.monotonic()
+            code = member.terminate(25)
+            took = time.monotonic() - begun
+            assert code == 4, member.output[-2000:]
+            assert took < 15, f"{took:.1f} s; the deadline is 5 s, and the rest is the machine's"
+        finally:
+            own_broker.thaw()
+        scene.member()
+        scene.close(HEALED, duplicates=None)
+
+
+def test_a_member_killed_many_times_loses_nothing(tmp_path: Path, broker: Broker, registry: Registry) -> None:
+    sections = {"kafka": {"properties": {"session.timeout.ms": 1500, "heartbeat.interval.ms": 300}}}
+    with Scene(tmp_path, broker, registry, 4, steady, sections=sections) as scene:
+        for _ in range(5):
+            scene.produce(400, bad=2)
+            before = sum(scene.endpoint.answered().values())
+            member = scene.member(ready=False)
+            until(lambda b=before: sum(scene.endpoint.answered().values()) > b + 50, 60, "deliveries")  # type: ignore[misc]
+            member.kill()
+        scene.member()
+        scene.close(90, duplicates=None)
+
+
+def test_sigterm_in_flight_leaves_no_duplicate_behind(tmp_path: Path, broker: Broker, registry: Registry) -> None:
+    with Scene(tmp_path, broker, registry, 4, lambda request: Action(delay_seconds=0.3)) as scene:
+        scene.produce(2500, bad=4)
+        for _ in range(3):
+            before = sum(scene.endpoint.answered().values())
+            member = scene.member()
+            until(lambda b=before: sum(scene.endpoint.answered().values()) > b, 60, "deliveries")  # type: ignore[misc]
+            assert member.terminate() == 0
+        scene.member()
+        scene.close(90, duplicates=0)
+
+
+@pytest.mark.long
+def test_a_member_frozen_past_the_poll_interval_comes_back_and_harms_nobody(
+    tmp_path: Path, broker: Broker, registry: Registry
+) -> None:
+    properties = {"session.timeout.ms": 3000, "heartbeat.interval.ms": 500, "max.poll.interval.ms": 3000}
+    with Scene(tmp_path, broker, registry, 4, steady, sections={"kafka": {"properties": properties}}) as scene:
+        first, second = scene.member(), scene.member()
+        scene.produce(1200)
+        until(lambda: sum(scene.endpoint.answered().values()) > 200, 60, "deliveries")
+        first.signal(signal.SIGSTOP)
+        try:
+            scene.produce(400)
+            scene.ledger.await_all(HEALED)  # the other one takes all over
+        finally:
+            first.signal(signal.SIGCONT)
+        until(lambda: first.is_ready() and second.is_ready(), 60, "both again")
+        progress(scene, 400)
+        scene.close(HEALED, duplicates=None)
+
+
+@pytest.fixture(scope="module")
+def sparing_broker() -> Iterator[Broker]:
+    """A broker that takes little metadata with a commit, and refuses the whole commit for more."""
+    broker = Broker({"offset.metadata.max.bytes": "120"})
+    try:
+        yield broker.start()
+    finally:
+        broker.stop()
+
+
+def test_commits_that_the_broker_refuses_are_counted_and_mended(
+    tmp_path: Path, sparing_broker: Broker, registry: Registry
+) -> None:
+    """Every other event of a partition waits, so that the outcomes beyond the watermark need more than is allowed."""
+    with Scene(tmp_path, sparing_broker, registry, 1, sections={"batch": {"max_events": 1}}) as scene:
+        produced = scene.produce(300)
+        waiting = {event.event_id for event in produced if event.offset >= 20 and event.offset % 2}
+
+        def answer(request: RequestInfo) -> Action | None:
+            return Action(status=500) if waiting & set(request.dedupe_ids) else None
+
+        scene.endpoint.answer(answer)
+        member = scene.member(delivery={"max_in_flight": 300, "backoff_max_ms": 300})
+        refused = "OFFSET_METADATA_TOO_LARGE"
+        until(lambda: member.metric("stream_capi_commits_total", result=refused) > 0, HEALED, "a refused commit")
+        until(lambda: scene.ledger.lag() <= 2 * 300 - 40, HEALED, "commits all the same")
+        scene.endpoint.answer(None)
+        scene.close(HEALED, duplicates=0)
+
+
+def test_retention_past_the_committed_offset_stops_the_partition_loudly(
+    tmp_path: Path, broker: Broker, registry: Registry
+) -> None:
+    with Scene(tmp_path, broker, registry, 2, steady) as scene:
+        scene.produce(400)
+        scene.member()
+        scene.ledger.await_all(60)
+        assert scene.members[0].terminate() == 0
+        producer = Producer({"bootstrap.servers": broker.bootstrap, "log_level": 0})
+        for _ in range(20):
+            producer.produce(scene.leads, b"gone", partition=0)
+        assert producer.flush(10) == 0
+        broker.delete_records(scene.leads, 0, broker.end_offsets(scene.leads)[0] - 5)
+        committed = broker.committed(scene.group, scene.leads)[0][0]
+        member = scene.member(ready=False)
+        until(lambda: "offset_out_of_range" in member.get("/readyz")[1], 60, "the reason at /readyz")
+        assert member.get("/readyz")[0] == 503
+        assert member.logged("partition stopped")
+        scene.produce(200, key=lambda index, event: b"steady")
+        time.sleep(2)
+        assert broker.committed(scene.group, scene.leads)[0][0] == committed, "nothing is skipped silently"
+        assert member.running, "the other partitions go on"
+
+
+def test_a_topic_made_anew_is_not_skipped_into(tmp_path: Path, broker: Broker, registry: Registry) -> None:
+    with Scene(tmp_path, broker, registry, 1, steady) as scene:
+        scene.produce(300)
+        first = scene.member()
+        scene.ledger.await_all(60)
+        assert first.terminate() == 0
+        scene.ledger.__exit__()
+        before = broker.committed(scene.group, scene.leads)[0][0]
+        assert before > 0
+        broker.delete_topic(scene.leads)
+        broker.create_topic(scene.leads)
+        scene.produce(600)  # more leads than the old topic had, so that the old offset is within the new log
+        # The group's offset is put back where it stood, as a commit does that comes after the deletion.
+        place = TopicPartition(scene.leads, 0, before, metadata=_metadata_of(scene, first.output, before))
+        broker.admin.alter_consumer_group_offsets([ConsumerGroupTopicPartitions(scene.group, [place])])[
+            scene.group
+        ].result(10)
+        member = scene.member(ready=False)
+        until(lambda: "topic_made_anew" in member.get("/readyz")[1], 60, "the reason at /readyz")
+        assert broker.committed(scene.group, scene.leads)[0][0] == before
+
+
+def _metadata_of(scene: Scene, output: str, offset: int) -> str:
+    """What a former member would have written: an id that the new topic doesn't have."""
+    return f"capi1:AAAAAAAAAAAAAAAAAAAAAA:{offset}:"
+
+
+def test_partitions_added_while_producing_are_read_from_their_beginning(
+    tmp_path: Path, broker: Broker, registry: Registry
+) -> None:
+    from confluent_kafka.admin import NewPartitions  # type: ignore[attr-defined]
+
+    sections = {"kafka": {"properties": {"topic.metadata.refresh.interval.ms": 1000}}}
+    with Scene(tmp_path, broker, registry, 2, steady, sections=sections) as scene:
+        scene.produce(300)
+        scene.member()
+        scene.ledger.await_all(60)
+        scene.ledger.__exit__()
+        broker.admin.create_partitions([NewPartitions(scene.leads, 4)])[scene.leads].result(15)
+        until(lambda: len(broker.end_offsets(scene.leads)) == 4, 15, "the new partitions")
+        produced = scene.produce(600)
+        assert {event.partition for event in produced if event.topic == scene.leads} == {0, 1, 2, 3}
+        wanted = {event.event_id for event in produced}
+        until(lambda: wanted <= set(scene.endpoint.answered()), HEALED, "deliveries from the new partitions")
+
+
+def test_committed_offsets_that_are_deleted_are_committed_again(
+    tmp_path: Path, broker: Broker, registry: Registry
+) -> None:
+    with Scene(tmp_path, broker, registry, 2, steady) as scene:
+        scene.produce(300)
+        scene.member()
+        scene.ledger.await_all(60)
+        assert scene.members[0].terminate() == 0
+        scene.ledger.__exit__()
+        broker.admin.delete_consumer_groups([scene.group])[scene.group].result(15)
+        scene.member()
+        until(lambda: sum(o for o, _ in broker.committed(scene.group, scene.leads).values()) > 0, HEALED, "commits")
+        answered = scene.endpoint.answered()
+        assert all(answered[event.event_id] for event in scene.ledger.produced.values()), "from the beginning again"
+
+
+def test_one_slow_partition_does_not_stop_the_rest(tmp_path: Path, broker: Broker, registry: Registry) -> None:
+    """An event whose answer never comes keeps its partition's offset, and no other's."""
+    with Scene(tmp_path, broker, registry, 3, sections={"batch": {"max_events": 10}}) as scene:
+        produced = scene.produce(600)
+        victim = produced[0]
+
+        def answer(request: RequestInfo) -> Action | None:
+            return Action(status=500) if victim.event_id in request.dedupe_ids else None
+
+        scene.endpoint.answer(answer)
+        scene.member()
+        others = {(e.topic, e.partition) for e in produced} - {(victim.topic, victim.partition)}
+        ends = {tp: max(e.offset for e in produced if (e.topic, e.partition) == tp) + 1 for tp in others}
+
+        def behind(tp: tuple[str, int]) -> int:
+            return scene.ledger.committed.get(tp, 0)
+
+        until(lambda: all(behind(tp) == end for tp, end in ends.items()), HEALED, "the other partitions' commits")
+        assert behind((victim.topic, victim.partition)) <= victim.offset
+        scene.endpoint.answer(None)
+        scene.close(HEALED, duplicates=0)

@@ -1,0 +1,114 @@
+"""Hand-overs under every group protocol: members come and go, and nothing is lost or committed by who doesn't own it."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stream_capi.endpoint.script import Action, RequestInfo
+from tests.scene import Scene
+from tests.stack import Broker, Registry
+from tests.stack.waiting import until
+
+pytestmark = pytest.mark.real
+
+_TIMES = {"session.timeout.ms": 2000, "heartbeat.interval.ms": 300}
+PROTOCOLS: dict[str, Mapping[str, Any]] = {
+    "eager": {"partition.assignment.strategy": "range", **_TIMES},
+    "cooperative": {"partition.assignment.strategy": "cooperative-sticky", **_TIMES},
+    "consumer": {"group.protocol": "consumer"},
+}
+
+
+def steady(request: RequestInfo) -> Action:
+    return Action(delay_seconds=0.05)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_members_that_join_and_leave_in_order_hand_over_without_a_duplicate(
+    protocol: str, tmp_path: Path, broker: Broker, registry: Registry
+) -> None:
+    with Scene(tmp_path, broker, registry, 4, steady, sections={"kafka": {"properties": PROTOCOLS[protocol]}}) as scene:
+        scene.member()
+        scene.produce(800, bad=4)
+        second = scene.member()
+        scene.produce(800, bad=4)
+        until(lambda: second.metric("stream_capi_delivered_total") > 0, 60, "deliveries of the second member")
+        assert second.terminate() == 0
+        scene.produce(300)
+        scene.close(90, duplicates=0)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_members_that_join_leave_and_die_at_random_lose_nothing(
+    protocol: str, tmp_path: Path, broker: Broker, registry: Registry
+) -> None:
+    seed = random.SystemRandom().randrange(10**6)
+    chance = random.Random(seed)
+    with Scene(tmp_path, broker, registry, 6, steady, sections={"kafka": {"properties": PROTOCOLS[protocol]}}) as scene:
+        scene.notes.append(f"seed {seed}")
+        living = [scene.member()]
+        for _ in range(10):
+            scene.produce(200, bad=2)
+            step = chance.choice(("join", "leave", "die")) if living else "join"
+            if step == "join" and len(living) < 3:
+                living.append(scene.member(ready=False))
+            elif step != "join":
+                gone = living.pop(chance.randrange(len(living)))
+                if step == "leave":
+                    assert gone.terminate() == 0
+                else:
+                    gone.kill()
+            time.sleep(chance.random() * 2)  # the storm's own rhythm, by the seed
+        if not living:
+            scene.member()
+        scene.close(120, duplicates=None)
+
+
+def test_a_static_member_that_restarts_keeps_its_partitions(tmp_path: Path, broker: Broker, registry: Registry) -> None:
+    with Scene(tmp_path, broker, registry, 4, steady) as scene:
+        scene.settings["kafka"]["properties"] |= {"session.timeout.ms": 20_000}
+        first = scene.member(kafka={"properties": {"group.instance.id": "one", "session.timeout.ms": 20_000}})
+        scene.member(kafka={"properties": {"group.instance.id": "two", "session.timeout.ms": 20_000}})
+        scene.produce(400)
+        scene.ledger.await_all(60)
+
+        def owned() -> list[str]:
+            return sorted(str(p["topic"]) + str(p["partition"]) for p in scene.members[-1].status()["partitions"])
+
+        until(lambda: len(first.status()["partitions"]) == 4, 60, "an even share")
+        kept = sorted(str(p["topic"]) + str(p["partition"]) for p in first.status()["partitions"])
+        assert first.terminate() == 0
+        again = scene.member(kafka={"properties": {"group.instance.id": "one", "session.timeout.ms": 20_000}})
+        until(lambda: len(again.status()["partitions"]) == 4, 60, "its share again")
+        assert owned() == kept
+        scene.produce(400)
+        scene.close(90, duplicates=0)
+
+
+def test_an_answer_that_comes_after_the_revocation_changes_nothing(
+    tmp_path: Path, broker: Broker, registry: Registry
+) -> None:
+    """The former owner's requests hang past the drain; the new owner sends again, and the old one's commits stay away."""
+    sections = {"endpoint": {"timeout_seconds": 20}, "batch": {"max_events": 10}}
+    with Scene(tmp_path, broker, registry, 2, sections=sections) as scene:
+        slow = {event.event_id for event in scene.produce(40)}
+        asked: set[str] = set()
+
+        def answer(request: RequestInfo) -> Action | None:
+            first = slow & set(request.dedupe_ids) - asked
+            asked.update(request.dedupe_ids)
+            return Action(delay_seconds=14) if first else None
+
+        scene.endpoint.answer(answer)
+        first = scene.member(endpoint={"timeout_seconds": 16}, shutdown={"drain_seconds": 3})
+        until(lambda: bool(asked), 30, "requests in flight")
+        scene.member(ready=False)
+        scene.close(90, duplicates=None)
+        assert first.running

@@ -1,0 +1,345 @@
+"""One member of the group: the real pipeline, with a consumer's thread made up of one coroutine.
+
+The thread's rules are kept: commands are served in order between two fetches, at most a few chunks wait to be mapped,
+a pause drops what was fetched ahead, and while a revocation is served nothing else happens on it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+from confluent_kafka import KafkaError
+from confluent_kafka import TopicPartition as ClientPartition
+
+from stream_capi.core.batcher import Batch
+from stream_capi.core.flow import Backoff, Gate
+from stream_capi.core.offsets import Ranges, settled_ranges
+from stream_capi.delivery import Clock, DeliveryRules
+from stream_capi.kafka.commits import Commits
+from stream_capi.model import Answer, Code, Commit, CommitResult, Committed, DeadLetter, Records, TopicPartition
+from stream_capi.pipeline import Pipeline
+from tests.proof.world.endpoint import MAX_EVENTS
+from tests.proof.world.events import MAX_BYTES, Event, ModelSource
+
+if TYPE_CHECKING:
+    from tests.proof.world.world import World
+
+CHUNK = 25
+BUDGET = 200_000  # bytes: some 170 events
+MAX_IN_FLIGHT = 5
+MAX_SPLIT_REQUESTS = 12  # too few for a full batch that is refused whole, enough for one with poison in it
+_MAX_UNDIGESTED = 3
+EPOCH_SECONDS = 1_800_000_000.0
+
+
+class Member:
+    """A process of the program, from its start to its end or its crash."""
+
+    def __init__(self, world: World, name: str, seed: int) -> None:
+        self.world = world
+        self.name = name
+        self.rng = Random(seed)
+        self.evicted = False  # the group has gone on without it, and it may not know yet
+        self.stopped = False
+        self.in_flight = 0
+        # The whole batch that each event was last sent in, from which a refusal of it alone has come down.
+        self._sent_in: dict[str, Batch] = {}
+        loop = asyncio.get_running_loop()
+        clock = Clock(loop.time, lambda: EPOCH_SECONDS + loop.time(), self.rng.random)
+        sources: dict[str, Any] = {
+            topic: ModelSource(topic, lane, world.registry, asyncio.sleep) for topic, lane in world.lanes.items()
+        }
+        rules = DeliveryRules(
+            max_events=MAX_EVENTS,
+            max_bytes=MAX_BYTES,
+            max_in_flight=MAX_IN_FLIGHT,
+            backoff=Backoff(0.5, 60.0),
+            max_split_requests=MAX_SPLIT_REQUESTS,
+            probe_seconds=30.0,
+            max_dead_letter_ratio=0.5,
+        )
+        self.pipeline = Pipeline(
+            sources, world.lanes.values(), rules, self._post, self, self, _Watcher(self), clock, BUDGET
+        )
+        # The consumer's thread
+        self.owned: dict[TopicPartition, int] = {}
+        self.positions: dict[TopicPartition, int] = {}
+        self.paused: set[TopicPartition] = set()
+        self.settled: dict[TopicPartition, set[int]] = {}
+        self.most_share: dict[TopicPartition, int] = {}
+        self._epoch = 0
+        self._known_epoch = 0
+        self._commands: deque[Callable[[], None]] = deque()
+        self._undigested = 0
+        self._resting = False
+        self._revoking = False
+        self._tell = loop.call_soon
+        self._client: Any = _Client(self)
+        self._commits = Commits(self._owns, lambda results: self._call(self.pipeline.committed, results), loop.time)
+        self.tasks = [
+            loop.create_task(self.pipeline.run()),
+            loop.create_task(self._poll()),
+            loop.create_task(self._watch_topics()),
+        ]
+
+    def __repr__(self) -> str:
+        return self.name
+
+    @property
+    def serving(self) -> bool:
+        """Whether it takes part in the group, as far as it knows itself."""
+        return not self.stopped and not self.evicted
+
+    # What the pipeline talks to
+
+    async def _post(self, batch: Batch) -> Answer:
+        pixel, body = batch.lane.pixel, batch.body()
+        self.in_flight += 1
+        assert self.in_flight <= MAX_IN_FLIGHT, f"{self.name}: {self.in_flight} requests at once"
+        self._remember(body)
+        try:
+            return await self.world.endpoint.post(pixel, body, self.world.ledger.heard)
+        finally:
+            self.in_flight -= 1
+
+    def _remember(self, body: bytes) -> None:
+        for line in self.pipeline.delivery.lanes.values():
+            for batch in line.in_flight:
+                if batch.split is None and batch.body() == body:
+                    self._sent_in |= {record.event.id: batch for record in batch.records}  # type: ignore[attr-defined]
+
+    def _is_judged_whole(self, event: Event) -> None:
+        """A refused event is written only when all of its batch are decided: then it is known to be its own fault."""
+        batch = self._sent_in[event.id]
+        for owner, record in zip(batch.owners, batch.records, strict=True):
+            other: Event = record.event  # type: ignore[attr-defined]
+            ledger = self.world.ledger
+            decided = owner.fenced or other.id in ledger.answered or other.id in ledger.refused_alone
+            assert decided, f"{event.id} is dead-lettered while {other.id} of its batch is not decided"
+
+    async def write(self, letter: DeadLetter) -> None:
+        """The dead-letter topic: the event counts when the broker has it, also where nobody is left to be told."""
+        event: Event = letter.record.event  # type: ignore[attr-defined]  # every record of this world has one
+        if letter.code is Code.REFUSED:
+            self._is_judged_whole(event)
+        try:
+            await self.world.letters_open.wait()
+            await asyncio.sleep(self.rng.uniform(0.0, self.world.letter_seconds))
+        except asyncio.CancelledError:
+            if self.rng.random() < 0.2:
+                self.world.ledger.wrote(event, letter.code)
+            raise
+        self.world.ledger.wrote(event, letter.code)
+
+    def pause(self, partitions: Sequence[TopicPartition]) -> None:
+        known = self._known_epoch
+        self._commands.append(lambda: self.paused.update(self._meant(partitions, known)))
+
+    def resume(self, partitions: Sequence[TopicPartition]) -> None:
+        known = self._known_epoch
+        self._commands.append(lambda: self._resume(self._meant(partitions, known)))
+
+    def commit(self, commits: Sequence[Commit]) -> None:
+        self._commands.append(lambda: self._commits.send(self._client, commits))
+
+    def digested(self) -> None:
+        self._undigested -= 1
+
+    # The consumer's thread
+
+    def _meant(self, partitions: Sequence[TopicPartition], known: int) -> list[TopicPartition]:
+        return [tp for tp in partitions if self.owned.get(tp, known + 1) <= known]
+
+    def _resume(self, partitions: Sequence[TopicPartition]) -> None:
+        if not self._resting:
+            self.paused.difference_update(partitions)
+
+    def _owns(self, commit: Commit) -> bool:
+        return self.owned.get(TopicPartition(commit.topic, commit.partition)) == commit.epoch
+
+    def _call(self, function: Callable[..., None], *args: Any) -> None:
+        self._tell(self._serve, function, args)
+
+    def _serve(self, function: Callable[..., None], args: tuple[Any, ...]) -> None:
+        if self.stopped:
+            return
+        try:
+            function(*args)
+        except Exception as error:
+            self.world.faults.append(error)
+
+    async def _poll(self) -> None:
+        """Serve commands, fetch, regulate and commit; seldom where nothing happens, as a day has many turns."""
+        pace, committed_at = 0.1, 0.0
+        while True:
+            await asyncio.sleep(pace * self.rng.uniform(0.5, 1.0))
+            if self._revoking:
+                continue
+            busy = bool(self._commands)
+            while self._commands:
+                self._commands.popleft()()
+            self._commits.expire(self._client)
+            busy |= self._undigested < _MAX_UNDIGESTED and self._fetch()
+            self.pipeline.regulate()
+            now = asyncio.get_running_loop().time()
+            if now - committed_at >= 1.0:
+                committed_at = now
+                self.pipeline.commit()
+            pace = 0.1 if busy else min(pace * 1.5, 3.0)
+
+    def _fetch(self) -> bool:
+        chunks: list[Records] = []
+        for tp, position in list(self.positions.items()):
+            if tp in self.paused:
+                continue
+            log = self.world.broker.logs[tp]
+            if not log.low <= position <= log.end:
+                self.paused.add(tp)
+                self._call(self.pipeline.stop_partition, tp, "offset_out_of_range")
+                continue
+            records: list[Any] = log.read(position, self.rng.randint(1, CHUNK))
+            if records:
+                self.positions[tp] = records[-1].offset() + 1
+                for record in records:
+                    if record.offset() not in self.settled[tp]:
+                        self.world.ledger.handed[record.event.id] += 1
+                chunks.append(Records(*tp, self.owned[tp], records))
+        if chunks:
+            self._undigested += 1
+            self._call(self.pipeline.fetched, chunks)
+        return bool(chunks)
+
+    def answer_later(self, error: KafkaError | None, offsets: list[ClientPartition]) -> None:
+        """The answer to a commit comes with a later fetch."""
+        seconds = self.rng.uniform(0.01, 0.5)
+        asyncio.get_running_loop().call_later(seconds, self._answer, error, offsets)
+
+    def _answer(self, error: KafkaError | None, offsets: list[ClientPartition]) -> None:
+        self._commands.append(lambda: self._commits.answered(self._client, error, offsets))
+
+    async def _watch_topics(self) -> None:
+        """As the program does: a topic whose id has changed is another one."""
+        while True:
+            await asyncio.sleep(5.0)
+            for tp, partition in list(self.pipeline.partitions.items()):
+                if partition.log != self.world.broker.ids[tp.topic]:
+                    self.pipeline.stop_partition(tp, "topic_made_anew")
+
+    # Called by the coordinator
+
+    def assigned(self, partitions: Sequence[TopicPartition]) -> None:
+        """The group gives these to this member."""
+        if not partitions:
+            return
+        self._epoch += 1
+        committed: list[Committed] = []
+        stopped: list[TopicPartition] = []
+        logs = {}
+        for tp in partitions:
+            log = self.world.broker.logs[tp]
+            offset, metadata = self.world.broker.place(tp)
+            committed.append(Committed(*tp, self._epoch, offset, metadata, tp in self.world.broker.store))
+            logs[tp.topic] = log.topic_id
+            self.settled[tp] = _numbers(settled_ranges(metadata, offset, log.topic_id))
+            self.owned[tp], self.positions[tp] = self._epoch, offset
+            self.paused.discard(tp)
+            self.most_share.pop(tp, None)
+            if not log.low <= offset <= log.end:
+                stopped.append(tp)
+                self.paused.add(tp)
+        self._call(self._take_assignment, self._epoch, committed, logs)
+        for tp in stopped:
+            self._call(self.pipeline.stop_partition, tp, "offset_out_of_range")
+
+    def _take_assignment(self, epoch: int, committed: Sequence[Committed], logs: dict[str, str]) -> None:
+        self._known_epoch = epoch
+        self.pipeline.assigned(committed, logs)
+
+    async def revoked(self, leaving: Sequence[TopicPartition], seconds: float) -> None:
+        """The group takes these away, and waits until they are given up."""
+        if not leaving:
+            return
+        self._revoking = True
+        try:
+            commits = await self.pipeline.revoke(leaving, seconds)
+            if self.stopped:
+                return
+            self._commit_within(commits)
+        finally:
+            self._revoking = False
+            self._disown(leaving)
+
+    def _commit_within(self, commits: Sequence[Commit]) -> None:
+        """The commit of a revocation, which is waited for in the client's callback."""
+        owned = [commit for commit in commits if self._owns(commit)]
+        offsets = [ClientPartition(c.topic, c.partition, c.offset, metadata=c.metadata) for c in owned]
+        error = self.world.broker.commit(self, offsets)
+        results = [CommitResult(commit, None if error is None else error.name()) for commit in owned]
+        self._call(self.pipeline.committed, results)
+
+    def lost(self) -> None:
+        """It learns that the group has gone on without it."""
+        leaving = list(self.owned)
+        self._disown(leaving)
+        self._call(self.pipeline.lost, leaving)
+
+    def _disown(self, partitions: Sequence[TopicPartition]) -> None:
+        for tp in partitions:
+            self.owned.pop(tp, None)
+            self.positions.pop(tp, None)
+            self.paused.discard(tp)
+
+    async def stop(self, seconds: float) -> bool:
+        """SIGTERM: rest, drain, and give everything up. True when nothing was cut off."""
+        self._resting = True
+        self.paused.update(self.owned)
+        whole = await self.pipeline.drain(seconds * 0.7)
+        await self.revoked(list(self.owned), seconds * 0.3)
+        self.kill()
+        return whole
+
+    def kill(self) -> None:
+        """SIGKILL. What it had sent is with the endpoint already."""
+        self.stopped = True
+        for task in self.tasks:
+            task.cancel()
+
+
+class _Client:
+    """The Kafka client, as ``Commits`` uses it."""
+
+    def __init__(self, member: Member) -> None:
+        self._member = member
+
+    def commit(self, *, offsets: list[ClientPartition], asynchronous: bool) -> None:
+        assert asynchronous, "nothing here may wait for the broker"
+        broker = self._member.world.broker
+        error = broker.commit(self._member, offsets)
+        if not broker.silent:
+            self._member.answer_later(error, offsets)
+
+
+class _Watcher:
+    """What the pipeline tells. Where it says that nothing was decided, nothing may have been written."""
+
+    def __init__(self, member: Member) -> None:
+        self._member = member
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return lambda *args: self._member.world.told.update([f"{name} {args[-1]}" if name in _TOLD else name])
+
+    def gate_changed(self, subject: str, gate: Gate) -> None:
+        self._member.world.told[f"{gate.state.value} {gate.reason}".strip()] += 1
+
+
+_TOLD = ("partition_stopped", "intake_held", "commit")
+
+
+def _numbers(ranges: Ranges) -> set[int]:
+    return {offset for first, last in ranges for offset in range(first, last)}
