@@ -1,0 +1,294 @@
+"""The Kubernetes manifests against the program, the image and each other, and against the restricted pod security standard."""
+
+from __future__ import annotations
+
+import re
+from itertools import chain
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import aiohttp
+import pytest
+
+from stream_capi import __version__, config
+from tests.deploy.dockerfile import stages
+from tests.deploy.program import ROOT, admin_server, documents, parse
+
+FOLDER = ROOT / "deploy/kubernetes"
+FILES = [file for file in sorted(FOLDER.rglob("*.yaml")) if file.name != "kustomization.yaml"]
+KUSTOMIZATIONS = sorted(FOLDER.rglob("kustomization.yaml"))
+OBJECTS: dict[str, dict[str, Any]] = {
+    document["kind"]: document for document in chain.from_iterable(documents(file) for file in FILES)
+}
+(BASE,) = documents(FOLDER / "kustomization.yaml")
+DEPLOYMENT: dict[str, Any] = OBJECTS["Deployment"]["spec"]
+POD: dict[str, Any] = DEPLOYMENT["template"]["spec"]
+(CONTAINER,) = POD["containers"]
+SCALED: dict[str, Any] = OBJECTS["ScaledObject"]["spec"]
+IMAGE = stages(ROOT / "Dockerfile")[-1]
+
+
+def settings() -> config.Settings:
+    """The members' settings as they read them, with the image's environment and the pod's."""
+    environ = dict(word.split("=", 1) for word in IMAGE.the("ENV").words)
+    environ |= {variable["name"]: variable.get("value", "x") for variable in CONTAINER.get("env", [])}
+    return config.load(FOLDER / "stream-capi.toml", environ, keys=False)
+
+
+def mount(name: str) -> tuple[Path, dict[str, Any]]:
+    """Where a volume is mounted, and what it is."""
+    (place,) = (entry for entry in CONTAINER["volumeMounts"] if entry["name"] == name)
+    (volume,) = (entry for entry in POD["volumes"] if entry["name"] == name)
+    return Path(place["mountPath"]), volume
+
+
+def bytes_of(quantity: str) -> int:
+    assert quantity.endswith("Mi")
+    return int(quantity.removesuffix("Mi")) * 1_048_576
+
+
+def ports_out() -> set[int]:
+    return {port["port"] for rule in OBJECTS["NetworkPolicy"]["spec"]["egress"] for port in rule["ports"]}
+
+
+# What is applied
+
+
+def test_each_kind_is_there_once() -> None:
+    assert sum(len(documents(file)) for file in FILES) == len(OBJECTS)
+
+
+@pytest.mark.parametrize("file", KUSTOMIZATIONS, ids=lambda file: str(file.parent.name))
+def test_what_a_kustomization_takes_in_is_there(file: Path) -> None:
+    (kustomization,) = documents(file)
+    names = list(kustomization["resources"])
+    names += [name for generator in kustomization.get("configMapGenerator", []) for name in generator["files"]]
+    assert names
+    assert all((file.parent / name).is_file() for name in names)
+
+
+def test_everything_is_taken_in_except_the_example_of_the_secret() -> None:
+    taken = {file.parent / name for file in KUSTOMIZATIONS for name in documents(file)[0]["resources"]}
+    assert set(FILES) - taken == {FOLDER / "secret.example.yaml"}
+
+
+def test_nothing_names_a_namespace_of_its_own() -> None:
+    assert "namespace" not in BASE
+    assert all("namespace" not in document["metadata"] for document in OBJECTS.values())
+
+
+def test_all_of_them_mean_the_same_pods() -> None:
+    labels = DEPLOYMENT["template"]["metadata"]["labels"]
+    assert DEPLOYMENT["selector"]["matchLabels"] == labels
+    assert OBJECTS["Service"]["spec"]["selector"] == labels
+    assert OBJECTS["PodDisruptionBudget"]["spec"]["selector"]["matchLabels"] == labels
+    assert OBJECTS["NetworkPolicy"]["spec"]["podSelector"]["matchLabels"] == labels
+    assert OBJECTS["PodMonitor"]["spec"]["selector"]["matchLabels"] == labels
+    assert all(spread["labelSelector"]["matchLabels"] == labels for spread in POD["topologySpreadConstraints"])
+
+
+# The program
+
+
+def test_the_arguments_are_ones_that_the_program_takes() -> None:
+    command, parameters = parse(CONTAINER["args"])
+    folder, volume = mount("settings")
+    (generator,) = BASE["configMapGenerator"]
+    assert command == "run"
+    assert "command" not in CONTAINER  # the image's own entry point
+    assert parameters["config_file"] == folder / generator["files"][0]
+    assert volume["configMap"]["name"] == generator["name"]
+
+
+def test_the_image_is_of_this_version() -> None:
+    (image,) = BASE["images"]
+    assert CONTAINER["image"] == image["name"]
+    assert image["newTag"] == __version__
+
+
+def test_the_settings_load() -> None:
+    assert settings().kafka.group_id == "stream-capi"
+
+
+def test_a_key_is_a_file_of_the_secret_in_a_folder_that_follows_a_rotation() -> None:
+    folder, volume = mount("keys")
+    secret = OBJECTS["Secret"]
+    assert volume["secret"]["secretName"] == secret["metadata"]["name"]
+    assert all("subPath" not in entry for entry in CONTAINER["volumeMounts"])
+    for pixel in settings().pixels:
+        assert pixel.api_key_file is not None
+        assert Path(pixel.api_key_file).parent == folder
+        assert Path(pixel.api_key_file).name in secret["stringData"]
+
+
+def test_the_example_of_the_secret_holds_none() -> None:
+    assert set(OBJECTS["Secret"]["stringData"].values()) == {"put-the-key-here"}
+
+
+def test_the_key_can_be_read_by_the_program_and_by_nobody_else() -> None:
+    _, volume = mount("keys")
+    assert volume["secret"]["defaultMode"] == 0o440  # of root and of the pod's group
+    assert POD["securityContext"]["fsGroup"] == POD["securityContext"]["runAsGroup"]
+
+
+async def test_the_probes_and_the_monitor_ask_for_what_the_admin_server_has() -> None:
+    (port,) = CONTAINER["ports"]
+    assert port["containerPort"] == settings().admin.port
+    assert settings().admin.host == "0.0.0.0"  # noqa: S104 -- the probes come from outside of the pod
+    (endpoint,) = OBJECTS["PodMonitor"]["spec"]["podMetricsEndpoints"]
+    (published,) = OBJECTS["Service"]["spec"]["ports"]
+    asked = [CONTAINER[f"{name}Probe"]["httpGet"] for name in ("startup", "liveness", "readiness")] + [endpoint]
+    assert {one["port"] for one in asked} == {published["targetPort"]} == {port["name"]}
+    assert published["port"] == port["containerPort"]
+    server = admin_server()
+    await server.start()
+    try:
+        async with aiohttp.ClientSession(f"http://127.0.0.1:{server.port}") as session:
+            for one in asked:
+                assert (await session.get(one["path"])).status == 200
+    finally:
+        await server.stop()
+
+
+def test_only_what_a_restart_mends_ends_a_member() -> None:
+    assert CONTAINER["livenessProbe"]["httpGet"]["path"] == "/healthz"
+    assert CONTAINER["startupProbe"]["httpGet"]["path"] == "/healthz"
+    assert CONTAINER["readinessProbe"]["httpGet"]["path"] == "/readyz"
+
+
+def test_a_busy_member_is_given_time_before_it_is_killed() -> None:
+    probe = CONTAINER["livenessProbe"]
+    assert probe["timeoutSeconds"] >= 5
+    assert probe["periodSeconds"] * probe["failureThreshold"] >= 60
+
+
+def test_the_grace_is_the_drain_and_five_seconds() -> None:
+    assert POD["terminationGracePeriodSeconds"] == settings().shutdown.drain_seconds + 5
+
+
+def test_memory_is_enough_for_the_budget_and_the_program_and_the_processor_is_not_limited() -> None:
+    resources = CONTAINER["resources"]
+    program = 200 * 1_000_000
+    assert bytes_of(resources["limits"]["memory"]) > program + 2 * settings().delivery.max_buffered_bytes
+    assert bytes_of(resources["requests"]["memory"]) > program
+    assert "cpu" in resources["requests"]
+    assert "cpu" not in resources["limits"]
+
+
+# How members come and go
+
+
+def test_a_rollout_has_never_more_members_than_there_were() -> None:
+    """A member without a partition is not ready, and a rollout waits for it."""
+    assert DEPLOYMENT["strategy"]["rollingUpdate"] == {"maxSurge": 0, "maxUnavailable": 1}
+    assert "group.instance.id" not in settings().kafka.properties
+
+
+def test_a_held_pixel_keeps_no_node_from_being_drained() -> None:
+    budget = OBJECTS["PodDisruptionBudget"]["spec"]
+    assert budget["maxUnavailable"] == 1
+    assert budget["unhealthyPodEvictionPolicy"] == "AlwaysAllow"
+
+
+def test_a_held_member_is_scraped_all_the_same() -> None:
+    service = OBJECTS["Service"]["spec"]
+    assert service["publishNotReadyAddresses"] is True
+    assert service["clusterIP"] == "None"
+    assert POD["enableServiceLinks"] is False  # its variables would begin like the program's own
+
+
+def test_the_scaler_looks_at_the_topics_and_the_group_of_the_settings() -> None:
+    loaded = settings()
+    asked = [trigger["metadata"] for trigger in SCALED["triggers"]]
+    assert {trigger["type"] for trigger in SCALED["triggers"]} == {"kafka"}
+    assert [one["topic"] for one in asked] == [source.topic for source in loaded.sources]
+    assert {one["consumerGroup"] for one in asked} == {loaded.kafka.group_id}
+    assert {one["bootstrapServers"] for one in asked} == {loaded.kafka.bootstrap_servers}
+    assert {one["offsetResetPolicy"] for one in asked} == {loaded.kafka.start}
+    assert SCALED["scaleTargetRef"]["name"] == OBJECTS["Deployment"]["metadata"]["name"]
+
+
+def test_there_are_never_more_members_than_partitions_and_never_none() -> None:
+    partitions = int(OBJECTS["ScaledObject"]["metadata"]["annotations"]["stream-capi/partitions"])
+    assert 0 < DEPLOYMENT["replicas"] <= SCALED["minReplicaCount"] < SCALED["maxReplicaCount"] <= partitions
+    assert "idleReplicaCount" not in SCALED
+    assert SCALED["minReplicaCount"] <= SCALED["fallback"]["replicas"] <= SCALED["maxReplicaCount"]
+    assert {trigger["metadata"]["allowIdleConsumers"] for trigger in SCALED["triggers"]} == {"false"}
+
+
+def test_partitions_that_stand_still_bring_no_members() -> None:
+    assert {trigger["metadata"]["excludePersistentLag"] for trigger in SCALED["triggers"]} == {"true"}
+
+
+def test_members_go_slower_than_they_come() -> None:
+    behavior = SCALED["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]
+    down, up = behavior["scaleDown"], behavior["scaleUp"]
+    assert up["stabilizationWindowSeconds"] < down["stabilizationWindowSeconds"]
+    assert down["policies"] == [{"type": "Pods", "value": 1, "periodSeconds": 120}]
+    assert down["policies"][0]["periodSeconds"] > POD["terminationGracePeriodSeconds"]
+
+
+def test_with_the_scaler_the_deployment_says_no_number() -> None:
+    (component,) = documents(FOLDER / "keda/kustomization.yaml")
+    (patch,) = component["patches"]
+    assert patch["target"] == {"kind": "Deployment", "name": OBJECTS["Deployment"]["metadata"]["name"]}
+    assert re.findall(r"op: (\w+)\s+path: (\S+)", patch["patch"]) == [("remove", "/spec/replicas")]
+
+
+def test_the_monitors_job_is_the_one_that_the_alert_rules_look_for() -> None:
+    labels = DEPLOYMENT["template"]["metadata"]["labels"]
+    job = labels[OBJECTS["PodMonitor"]["spec"]["jobLabel"]]
+    rules = (ROOT / "deploy/prometheus/rules.yml").read_text()
+    assert set(re.findall(r'job="([^"]+)"', rules)) == {job}
+
+
+# What it may do
+
+
+def test_it_may_reach_what_the_settings_name_and_what_resolves_names() -> None:
+    loaded = settings()
+    assert loaded.schema_registry is not None
+    kafka = {int(server.rsplit(":", 1)[1]) for server in loaded.kafka.bootstrap_servers.split(",")}
+    registry, endpoint = urlsplit(loaded.schema_registry.url), urlsplit(loaded.endpoint.url)
+    assert endpoint.scheme == "https"
+    assert ports_out() == kafka | {registry.port, endpoint.port or 443, 53}
+
+
+def test_it_may_not_reach_what_is_inside_as_if_it_were_the_api() -> None:
+    rules = OBJECTS["NetworkPolicy"]["spec"]["egress"]
+    (outside,) = (to["ipBlock"] for rule in rules for to in rule["to"] if "ipBlock" in to)
+    assert {"169.254.0.0/16", "10.0.0.0/8"} <= set(outside["except"])
+    assert all("to" in rule for rule in rules)
+
+
+def test_only_the_admin_port_can_be_reached_and_only_from_where_prometheus_runs() -> None:
+    policy = OBJECTS["NetworkPolicy"]["spec"]
+    assert policy["policyTypes"] == ["Ingress", "Egress"]
+    (rule,) = policy["ingress"]
+    assert rule["ports"] == [{"protocol": "TCP", "port": CONTAINER["ports"][0]["name"]}]
+    assert all("namespaceSelector" in source for source in rule["from"])
+
+
+def test_the_pod_is_restricted() -> None:
+    """Kubernetes' pod security standard "restricted", rule by rule, and a file system that can't be written besides."""
+    context = POD["securityContext"]
+    assert context["runAsNonRoot"] is True
+    assert f"{context['runAsUser']}:{context['runAsGroup']}" == IMAGE.the("USER").text
+    assert context["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert not {"hostNetwork", "hostPID", "hostIPC", "initContainers"} & POD.keys()
+    assert all(set(volume) & {"configMap", "secret", "emptyDir", "projected"} for volume in POD["volumes"])
+    own = CONTAINER["securityContext"]
+    assert own == {
+        "allowPrivilegeEscalation": False,
+        "privileged": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert all("hostPort" not in port for port in CONTAINER["ports"])
+    assert all(entry["readOnly"] is True for entry in CONTAINER["volumeMounts"])
+
+
+def test_it_has_no_business_with_the_cluster() -> None:
+    assert POD["automountServiceAccountToken"] is False
+    assert "serviceAccountName" not in POD
