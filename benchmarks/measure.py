@@ -85,6 +85,7 @@ class Watched:
     def check(self) -> None:
         """Raises AssertionError with what it printed where it has ended."""
         if self._popen.poll() is not None:
+            self.whole_cpu = float("nan")  # reaped by the question itself
             tail = self._log.read_text(errors="replace")[-2000:]
             raise AssertionError(f"{self._name} ended with {self._popen.returncode}:\n{tail}")
 
@@ -94,6 +95,7 @@ class Watched:
 
     def peak(self) -> int:
         """The most resident bytes so far. ``ru_maxrss`` won't do: it counts what the parent had when it forked."""
+        self.check()
         status = Path(f"/proc/{self._popen.pid}/status").read_text()
         return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM"))
 

@@ -50,6 +50,8 @@ _PREFETCH_SHARE = 1 / 8
 _INTAKE_SHARE = 3 * _PREFETCH_SHARE
 # What the client keeps of a queued record beside its bytes, which its own byte limit does not count.
 _RECORD_OVERHEAD = 512
+_MOST_QUEUED, _MOST_QUEUED_KIB = 10_000_000, 2_097_151  # the client refuses more
+_FETCH = 1_048_576  # bytes; no less than the client's default of message.max.bytes
 _LARGEST_LETTER = 100_000_000  # below what a broker reads as one request (socket.request.max.bytes: 100 MiB)
 
 
@@ -89,12 +91,16 @@ def consumer_properties(kafka: Kafka, max_buffered_bytes: int) -> dict[str, Any]
         # Partitions that were added are seen this late; the default is five minutes.
         "topic.metadata.refresh.interval.ms": 30_000,
         # No more than bytes and count allow, whichever is reached first; asked again soon after, not a second later.
-        "queued.max.messages.kbytes": prefetch // 1024,
-        "queued.min.messages": max(100, prefetch // (2 * _RECORD_OVERHEAD)),
-        "fetch.message.max.bytes": max(16 * 1024, min(1_048_576, prefetch // 4)),
+        "queued.max.messages.kbytes": min(prefetch // 1024, _MOST_QUEUED_KIB),
+        "queued.min.messages": min(max(100, prefetch // (2 * _RECORD_OVERHEAD)), _MOST_QUEUED),
+        # Of one partition in an answer, and of all in it: compressed, so that it may be ten times as much in memory.
+        "fetch.message.max.bytes": max(16 * 1024, min(_FETCH // 4, prefetch // 4)),
+        "fetch.max.bytes": _FETCH,
         "fetch.queue.backoff.ms": 20,
         "logger": ClientLog(),
     }
+    if "message.max.bytes" in kafka.properties:  # the client refuses a fetch that is smaller than this
+        del properties["fetch.max.bytes"]
     if not uses_new_protocol(kafka.properties):
         properties["partition.assignment.strategy"] = "cooperative-sticky"
     return _with_users(properties, kafka, PRODUCER_ONLY)
