@@ -34,7 +34,6 @@ from stream_capi.events.plain_json import NotOfSchema, row_from_json
 from stream_capi.events.rules import rules_from
 from stream_capi.kafka.peek import latest_records, record_at
 from stream_capi.model import Record, Rejection, Routed, Skipped, Transformed
-from stream_capi.observe import logs
 
 _STYLES = {
     Verdict.SENT: "green",
@@ -62,7 +61,6 @@ def command(
     as_json: Json = False,
 ) -> None:
     """Show how an event becomes a ServerEvent: source path, rule, result or why it fails, field by field."""
-    logs.configure("error", "console")
     if (partition is None) != (offset is None):
         raise typer.BadParameter("--partition and --offset go together")
     if sum(given is not None for given in (offset, latest, file)) != 1:

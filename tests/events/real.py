@@ -1,0 +1,115 @@
+"""Records in a real topic, written with schemas of a real registry as a customer's producer does it."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import fastavro
+import tomli_w
+from confluent_kafka import KafkaError, Message, Producer
+from confluent_kafka.schema_registry import Schema, SchemaReference
+
+from stream_capi import config
+from stream_capi.app import Registry as AppRegistry
+from stream_capi.avro.framing import Run
+from stream_capi.avro.writer import WriterSchema
+from stream_capi.config import Settings
+from stream_capi.events.rules import rules_from
+from stream_capi.events.transform import compile_source
+from stream_capi.kafka.peek import latest_records
+from stream_capi.model import Record, Rejection, Transformed
+from stream_capi.source import Codec, Source
+from tests.stack import Broker, Registry
+
+Header = tuple[str, bytes]
+
+
+def register(registry: Registry, subject: str, schema: Any, references: Sequence[tuple[str, str, int]] = ()) -> int:
+    """Register a schema, with references (name, subject, version); returns its id."""
+    named = [SchemaReference(*reference) for reference in references]
+    with registry.client() as client:
+        return client.register_schema(subject, Schema(json.dumps(schema), "AVRO", named))
+
+
+def encoded(schema: Any, record: Mapping[str, Any], named: Sequence[Any] = ()) -> bytes:
+    """The record as Avro, without a framing; ``named`` are the schemas that it refers to."""
+    known: dict[str, Any] = {}
+    for other in named:
+        fastavro.parse_schema(other, named_schemas=known)
+    out = io.BytesIO()
+    fastavro.schemaless_writer(out, fastavro.parse_schema(schema, named_schemas=known), record)
+    return out.getvalue()
+
+
+def confluent(schema_id: int, payload: bytes) -> bytes:
+    return b"\x00" + schema_id.to_bytes(4, "big") + payload
+
+
+def produce(
+    broker: Broker, topic: str, values: Sequence[bytes | None], headers: Sequence[Header] = (), partition: int = 0
+) -> None:
+    """Produce values to one partition, in order, and wait until the broker has them."""
+    producer = Producer({"bootstrap.servers": broker.bootstrap, "acks": "all", "log_level": 0})
+    failed: list[str] = []
+
+    def told(error: KafkaError | None, _: Message) -> None:
+        if error is not None:
+            failed.append(error.str())
+
+    for value in values:
+        producer.produce(topic, value, partition=partition, headers=list(headers), on_delivery=told)
+    assert producer.flush(60) == 0
+    assert not failed
+
+
+def settings_of(folder: Path, tables: Mapping[str, Any]) -> Settings:
+    """The settings of a file with these tables."""
+    file = folder / "stream-capi.toml"
+    file.write_text(tomli_w.dumps(tables))
+    return config.load(file, {}, keys=False)
+
+
+def read_through(settings: Settings, count: int) -> list[Transformed]:
+    """The newest records of the first source's topic, through its framing, schemas and mapping, as a member reads them."""
+    stated = settings.sources[0]
+    records = latest_records(settings.kafka, stated.topic, count)
+    assert len(records) == count
+    return asyncio.run(_through(settings, records))
+
+
+async def _through(settings: Settings, records: Sequence[Record]) -> list[Transformed]:
+    stated = settings.sources[0]
+    rules, registry = rules_from(stated, settings), AppRegistry(settings)
+
+    def compile_for(schema: WriterSchema) -> Any:
+        return compile_source(rules, schema.raw)
+
+    source = Source(
+        stated.topic, stated.framing, registry.for_source(stated), compile_for, rules.lane, rules.pixel, 1.0,
+        schema_file=stated.schema_file is not None,
+    )  # fmt: skip
+    try:
+        return await _mapped(source, records)
+    finally:
+        await registry.aclose()
+
+
+async def _mapped(source: Source, records: Sequence[Record]) -> list[Transformed]:
+    made: list[Transformed] = []
+    for framed in source.frame(records):
+        if not isinstance(framed, Run):
+            made.append(framed.rejection)
+            continue
+        codec: Codec | Rejection = source.codec(framed.key) or await source.load(framed.key)
+        if isinstance(codec, Rejection):
+            made += [codec] * len(framed.payloads)
+            continue
+        offsets = [int(records[framed.start + at].offset() or 0) for at in range(len(framed.payloads))]
+        made += source.transform(codec, framed.payloads, 0, offsets, int(time.time() * 1000))
+    return made
