@@ -15,7 +15,7 @@ import heapq
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import count
+from itertools import chain, count
 from typing import NamedTuple, Protocol
 
 from stream_capi.core.batcher import Batch, Batcher, merged
@@ -93,9 +93,23 @@ class LaneLine:
         return self.gate.held or self.pixel_gate.held
 
     @property
-    def waiting(self) -> bool:
-        """Whether there is anything for a probe to go with."""
-        return bool(self.ready or self.delayed or self.in_flight)
+    def has_probe(self) -> bool:
+        """Whether there is anything to probe with that could open what is held.
+
+        For a lane that is held, events that were refused already are not: were the intake to rest with nothing but poison
+        in hand, each probe would be refused, and the good events that could show it for poison would never be read.
+        """
+        batches = chain(self.ready, (batch for _, _, batch in self.delayed), self.in_flight)
+        return any(self.pixel_gate.held or not batch.refused for batch in batches)
+
+    def next(self) -> Batch:
+        """Take the batch that is to be sent next: while the lane is held, first what has not been refused."""
+        if self.gate.held:
+            for at, batch in enumerate(self.ready):
+                if not batch.refused:
+                    del self.ready[at]
+                    return batch
+        return self.ready.popleft()
 
     def opens_at(self) -> float:
         """When the next request of this lane may go, as far as the gates say."""
@@ -115,7 +129,7 @@ class LaneLine:
     @property
     def idle(self) -> bool:
         """Whether the lane waits for no answer and has nothing to send but its open batch."""
-        return not self.waiting
+        return not (self.ready or self.delayed or self.in_flight)
 
     def batches(self) -> Iterator[Batch]:
         """Every batch that isn't in flight."""
@@ -221,7 +235,7 @@ class Delivery:
 
     def _send(self, line: LaneLine, now: float) -> bool:
         """Take the lane's next batch and send it. False when there was nothing to send of it."""
-        batch = line.ready.popleft()
+        batch = line.next()
         live = batch.without_fenced()
         if not live or (live.split is not None and live.split.spent):
             before = (line.gate.state, line.pixel_gate.state)
@@ -296,7 +310,7 @@ class Delivery:
     # A refused batch comes down to its refused events
 
     def _split(self, line: LaneLine, batch: Batch, outcome: Refused, now: float) -> None:
-        batch.waiting_for = outcome.reason
+        batch.waiting_for, batch.refused = outcome.reason, True
         if line.gate.held:
             self._probe_with_another(line, batch, now)
             return

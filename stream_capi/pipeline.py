@@ -371,7 +371,7 @@ class Pipeline:
         """Whether all that this partition brings would only wait for a held pixel, which has something to probe with."""
         lane = partition.source.lane
         line = self.delivery.lanes.get(lane) if lane else None
-        return line is not None and line.held and line.waiting
+        return line is not None and line.held and line.has_probe
 
     def stop_partition(self, tp: TopicPartition, reason: str) -> None:
         """This partition can't go on without a person: nothing more is read from it or committed for it."""

@@ -29,6 +29,7 @@ class Batch:
         "owners",
         "payloads",
         "records",
+        "refused",
         "size",
         "split",
         "waiting_for",
@@ -44,6 +45,7 @@ class Batch:
         self.owners: list[PartitionOffsets] = []
         self.size = ENVELOPE_BYTES
         self.attempts = 0
+        self.refused = False  # the API has refused it as a whole: it tells nothing new of a lane that is held
         self.split: Split | None = None  # the refused batch that this is a piece of
         self.waiting_for = ""  # why it is to be sent again, for people
 
@@ -70,7 +72,8 @@ class Batch:
         piece.extend(
             [self.payloads[i] for i in indexes], [self.records[i] for i in indexes], [self.owners[i] for i in indexes]
         )
-        piece.attempts, piece.split, piece.waiting_for = self.attempts, self.split, self.waiting_for
+        piece.attempts, piece.refused = self.attempts, self.refused
+        piece.split, piece.waiting_for = self.split, self.waiting_for
         return piece
 
     def without_fenced(self) -> Batch:

@@ -608,3 +608,41 @@ def test_a_spent_budget_is_told_when_it_holds_the_lane() -> None:
         assert line.told["main/generate_lead held split_budget"] == 1
 
     simulate(run())
+
+
+def test_a_burst_of_poison_holds_its_lane_only_until_good_events_show_it_for_poison() -> None:
+    """More than the budget of a split can find out; and after the good events of its batch nothing but poison is in hand."""
+
+    async def run() -> None:
+        poison = [f"a{i}" for i in range(400, 480)]
+        line = Line(refusing(*poison), max_events=100)
+        line.chunk = 100
+        line.produce("leads", 0, *names("a", 1000))
+        line.assign(P0)
+        await line.run_for(900)
+        assert [held.reason for held in line.pipeline.delivery.held()] == ["split_budget"]
+        assert not line.letters, "nothing came that could tell poison from a fault of all events"
+        for i in range(60):
+            line.produce("leads", 0, f"b{i}")
+            await line.run_for(10)
+        assert line.letters == dict.fromkeys(poison, 1)
+        assert line.lag == 0
+
+    simulate(run())
+
+
+def test_a_refusing_api_is_probed_once_in_a_while_and_fills_no_more_than_the_memory() -> None:
+    async def run() -> None:
+        line = Line(always(400), max_events=100, max_buffered_bytes=400_000)
+        line.chunk = 100
+        line.produce("leads", 0, *names("a", 5000))
+        line.assign(P0)
+        await line.run_for(3600)
+        assert not line.letters
+        assert len([at for at, *_ in line.requests if at > 60]) <= 120
+        assert line.pipeline.buffered_bytes <= 400_000 + 100 * 1100
+        line.answering = always(200)
+        await line.run_for(120)
+        assert line.lag == 0
+
+    simulate(run())
