@@ -131,10 +131,9 @@ def _bytes(given: Any) -> bytes | None:
 
 def _decimal(node: Mapping[str, Any], given: Any) -> bytes | None:
     try:
-        scaled = Decimal(given).scaleb(int(node.get("scale", 0))).to_integral_exact(ROUND_HALF_EVEN)
+        whole = int(Decimal(given).scaleb(int(node.get("scale", 0))).to_integral_exact(ROUND_HALF_EVEN))
     except (InvalidOperation, OverflowError, ValueError):
         return None
-    whole = int(scaled)
     size = node["size"] if node["type"] == "fixed" else whole.bit_length() // 8 + 1
     try:
         return whole.to_bytes(size, "big", signed=True)

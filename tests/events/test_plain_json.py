@@ -1,0 +1,116 @@
+"""A record written down as JSON is what the decoder would have made of it."""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import Any
+
+import fastavro
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from stream_capi.events.plain_json import NotOfSchema, row_from_json
+from tests.avro.records import decoder
+from tests.events.making import nullable, record
+from tests.events.wild import plain, schemas, values
+
+MONEY = {"type": "bytes", "logicalType": "decimal", "precision": 9, "scale": 2}
+CENTS = {"type": "fixed", "name": "Cents", "size": 4, "logicalType": "decimal", "precision": 9, "scale": 2}
+INNER = {"type": "record", "name": "Inner", "namespace": "a.b", "fields": [{"name": "x", "type": nullable("string")}]}
+OTHER = {"type": "record", "name": "Other", "fields": [{"name": "y", "type": "long"}]}
+
+
+@settings(deadline=None, max_examples=200, suppress_health_check=list(HealthCheck))
+@given(st.data())
+def test_what_avro_writes_as_json_is_read_as_the_decoder_reads_its_bytes(data: st.DataObject) -> None:
+    raw = plain(data.draw(schemas()))
+    value = values(data.draw, raw)
+    parsed = fastavro.parse_schema(raw)
+    wire, text = io.BytesIO(), io.StringIO()
+    fastavro.schemaless_writer(wire, parsed, value)
+    fastavro.json_writer(text, parsed, [value])
+    (row,) = decoder(raw).decode([wire.getvalue()])
+    assert repr(row_from_json(raw, text.getvalue())) == repr(row)  # NaN is equal to itself by its text alone
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "value"),
+    [
+        ("string", "x", "x"),
+        (nullable("string"), "x", "x"),
+        (nullable("string"), {"string": "x"}, "x"),
+        (nullable("string"), None, None),
+        (["null", "string", "long"], {"long": 7}, 7),
+        (["null", "string", "long"], 7, 7),
+        ("double", 3, 3.0),
+        (MONEY, 12.5, (1250).to_bytes(2, "big")),
+        (MONEY, "\x04\xe2", b"\x04\xe2"),
+        (MONEY, -1, (-100).to_bytes(1, "big", signed=True)),
+        (CENTS, 12.5, (1250).to_bytes(4, "big")),
+        (nullable(INNER), {"x": "v"}, {"x": "v"}),
+        (nullable(INNER), {"a.b.Inner": {"x": {"string": "v"}}}, {"x": "v"}),
+        (["null", INNER, OTHER], {"y": 7}, {"y": 7}),
+        (["null", INNER, OTHER], {"Other": {"y": 7}}, {"y": 7}),
+        (INNER, {}, {"x": None}),
+        ({"type": "array", "items": nullable("int")}, [1, None, {"int": 2}], [1, None, 2]),
+        ({"type": "map", "values": "string"}, {"k": "v"}, {"k": "v"}),
+        ({"type": "enum", "name": "E", "symbols": ["a"]}, "a", "a"),
+    ],
+)
+def test_a_value_may_be_written_in_more_ways_than_one(kind: Any, given: Any, value: Any) -> None:
+    assert row_from_json(record(f=kind), json.dumps({"f": given})) == {"f": value}
+
+
+def test_a_field_that_is_left_out_has_its_default() -> None:
+    raw = record(a="string", b=nullable("string"))
+    raw["fields"][0]["default"] = "d"
+    assert row_from_json(raw, "{}") == {"a": "d", "b": None}
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "fault"),
+    [
+        ("string", 5, "f is no string"),
+        ("string", None, "f is null"),
+        ("int", 2**31, "f is no int"),
+        ("int", 1.5, "f is no int"),
+        ("long", True, "f is no long"),
+        ("boolean", "true", "f is no boolean"),
+        ("double", "1", "f is no double"),
+        ("bytes", "€", "f is no bytes"),
+        (CENTS, 10**9, "f is no fixed"),
+        (MONEY, float("nan"), "f is no bytes"),
+        (MONEY, float("inf"), "f is no bytes"),
+        ({"type": "fixed", "name": "F", "size": 2}, "x", "f is no fixed"),
+        ({"type": "enum", "name": "E", "symbols": ["a"]}, "b", "f is no enum"),
+        (INNER, {"x": 5}, "f.x is no string"),
+        (INNER, {"z": 5}, "f has no field z"),
+        (INNER, [], "f is no record"),
+        ({"type": "array", "items": "string"}, ["a", 5], "f[1] is no string"),
+        ({"type": "map", "values": "string"}, {"k": 5}, 'f."k" is no string'),
+        (["null", "string", "long"], True, "f fits none of the types it may have"),
+    ],
+)
+def test_what_does_not_fit_is_told_with_its_place_and_without_its_value(kind: Any, given: Any, fault: str) -> None:
+    with pytest.raises(NotOfSchema) as told:
+        row_from_json(record(f=kind), json.dumps({"f": given}))
+    assert str(told.value) == fault
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("", "it is not JSON"),
+        ("[" * 100_000, "it is not JSON"),
+        ("[]", "it is no record"),
+        ("null", "it is null"),
+        ("{}", "f is missing"),
+        ('{"f": "a", "g": 1}', "the schema has no field g"),
+    ],
+)
+def test_what_is_no_record_at_all_is_told(text: str, fault: str) -> None:
+    with pytest.raises(NotOfSchema) as told:
+        row_from_json(record(f="string"), text)
+    assert str(told.value) == fault
