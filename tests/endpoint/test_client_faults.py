@@ -207,6 +207,41 @@ async def test_an_authority_of_ones_own_is_trusted_when_it_is_named(
         assert (await made.post(PIXEL, KEY, BODY)).status == 200
 
 
+async def test_through_a_proxy_the_certificate_is_still_the_endpoints(
+    client: MakeClient, authority: trustme.CA, ca_file: str
+) -> None:
+    async def tunnel(connection: Connection) -> None:
+        host, port = (await connection.head()).target.split(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        await connection.send(b"HTTP/1.1 200 Established\r\n\r\n")
+
+        async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+            while data := await source.read(65_536):
+                sink.write(data)
+            sink.close()
+
+        try:
+            await asyncio.gather(pump(connection.reader, writer), pump(reader, connection.writer))
+        finally:
+            writer.close()
+
+    right, wrong = authority.issue_cert("127.0.0.1"), authority.issue_cert("elsewhere.example")
+    async with (
+        RawServer(tunnel) as proxy,
+        RawServer(answering(OK), tls(right)) as server,
+        RawServer(answering(OK), tls(wrong)) as other,
+    ):
+        by_proxy = {"proxy": f"http://127.0.0.1:{proxy.port}", "ca_file": ca_file}
+        made = await client(server.url, **by_proxy)
+        assert await made.probe() is None
+        assert (await made.post(PIXEL, KEY, BODY)).status == 200
+        assert (await (await client(other.url, **by_proxy)).post(PIXEL, KEY, BODY)).fault == "tls"
+        assert [request.line.split()[0] for request in proxy.requests] == ["CONNECT"] * 3
+        assert KEY not in str(proxy.requests)
+    assert len(server.requests) == 1
+    assert other.requests == []
+
+
 LONG_AGO = datetime.now(UTC) - timedelta(days=30)
 WRONG: dict[str, tuple[Callable[[trustme.CA], trustme.LeafCert], str]] = {
     "another authority": (lambda _: trustme.CA().issue_cert("127.0.0.1"), "unable to get local issuer certificate"),

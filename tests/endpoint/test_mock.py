@@ -175,6 +175,11 @@ async def test_without_keys_any_key_is_right_but_none_is_not(client: MakeClient,
         assert (await (await client(mock.url)).post("AXON-9", key, batch(lead()))).status == status
 
 
+async def test_a_request_with_two_keys_has_none(http: aiohttp.ClientSession, mock: MockEndpoint) -> None:
+    headers = [*HEADERS.items(), ("Authorization", f"Bearer {KEY}")]
+    assert await status_of(http, mock.url, headers=headers) == 401
+
+
 async def test_a_wrong_key_does_not_hide_that_the_batch_is_wrong_too(client: MakeClient, mock: MockEndpoint) -> None:
     made = await client(mock.url)
     assert (await made.post("AXON-1", "wrong", batch(lead(esi="tv")))).status == 401
@@ -376,6 +381,14 @@ async def test_what_hangs_does_not_hold_up_its_stop(client: MakeClient) -> None:
     await eventually(lambda: bool(mock.requests), "the request arrives")
     await mock.stop()
     assert (await task).fault in ("disconnected", "reset")
+
+
+async def test_what_hangs_ends_with_its_client(client: MakeClient) -> None:
+    async with MockEndpoint(script=Script.parse({"rules": [{"hang": True}]})) as mock:
+        before = len(asyncio.all_tasks())
+        made = await client(mock.url, timeout_seconds=0.3)
+        await asyncio.gather(*(made.post("AXON-1", KEY, batch(lead())) for _ in range(5)))
+        await eventually(lambda: len(asyncio.all_tasks()) == before, "no request is left hanging")
 
 
 async def test_the_faults_of_a_refused_batch_are_in_the_answer(http: aiohttp.ClientSession, mock: MockEndpoint) -> None:
