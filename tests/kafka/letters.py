@@ -1,0 +1,78 @@
+"""Dead letters for tests: records that the client never made, and what is read back from the topic."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import Any
+
+from confluent_kafka import OFFSET_BEGINNING, Consumer, Message
+from confluent_kafka import TopicPartition as ClientPartition
+
+from stream_capi.model import Code, DeadLetter
+from tests.stack.waiting import until
+
+
+class FakeRecord:
+    """A record as the client would hand it over."""
+
+    def __init__(
+        self,
+        value: bytes | None = b"value",
+        key: bytes | None = b"key",
+        headers: list[tuple[str, bytes | None]] | None = None,
+        place: tuple[str, int, int] = ("leads", 3, 42),
+        timestamp: tuple[int, int] = (1, 1_700_000_000_123),
+    ) -> None:
+        self._value = value
+        self._key = key
+        self._headers = headers
+        self._place = place
+        self._timestamp = timestamp
+
+    def topic(self) -> str:
+        return self._place[0]
+
+    def partition(self) -> int:
+        return self._place[1]
+
+    def offset(self) -> int:
+        return self._place[2]
+
+    def key(self) -> bytes | None:
+        return self._key
+
+    def value(self) -> bytes | None:
+        return self._value
+
+    def headers(self) -> Any:
+        return self._headers
+
+    def timestamp(self) -> tuple[int, int]:
+        return self._timestamp
+
+
+def letter(offset: int = 42, **record: Any) -> DeadLetter:
+    return DeadLetter(FakeRecord(place=("leads", 3, offset), **record), Code.REFUSED, "the API answered 400", 7)
+
+
+def read_back(bootstrap: str, topic: str, count: int, partitions: int = 1) -> list[Message]:
+    """The first ``count`` records of a topic, and a wait for one more that must not come."""
+    config = {"bootstrap.servers": bootstrap, "group.id": "reader", "enable.auto.commit": False, "log_level": 0}
+    with closing(Consumer(config)) as consumer:
+        consumer.assign([ClientPartition(topic, number, OFFSET_BEGINNING) for number in range(partitions)])
+        found: list[Message] = []
+
+        def more() -> bool:
+            found.extend(message for message in consumer.consume(500, 0.1) if message.error() is None)
+            return len(found) >= count
+
+        until(more, 30, f"{count} records of {topic}")
+        found.extend(message for message in consumer.consume(500, 0.3) if message.error() is None)
+    return found
+
+
+def headers_of(message: Message) -> dict[str, bytes]:
+    pairs: Any = message.headers()
+    headers = dict(pairs)
+    assert len(headers) == len(pairs), "no header is there twice"
+    return headers
