@@ -83,9 +83,28 @@ def test_all_of_them_mean_the_same_pods() -> None:
     assert DEPLOYMENT["selector"]["matchLabels"] == labels
     assert OBJECTS["Service"]["spec"]["selector"] == labels
     assert OBJECTS["PodDisruptionBudget"]["spec"]["selector"]["matchLabels"] == labels
-    assert OBJECTS["NetworkPolicy"]["spec"]["podSelector"]["matchLabels"] == labels
     assert OBJECTS["PodMonitor"]["spec"]["selector"]["matchLabels"] == labels
     assert all(spread["labelSelector"]["matchLabels"] == labels for spread in POD["topologySpreadConstraints"])
+
+
+def test_the_policy_of_the_network_is_for_members_and_toolbox() -> None:
+    (expression,) = OBJECTS["NetworkPolicy"]["spec"]["podSelector"]["matchExpressions"]
+    members = DEPLOYMENT["template"]["metadata"]["labels"]
+    toolbox = OBJECTS["Pod"]["metadata"]["labels"]
+    assert members.keys() == toolbox.keys() == {expression["key"]}
+    assert expression["operator"] == "In"
+    assert set(expression["values"]) == {*members.values(), *toolbox.values()}
+    assert members != toolbox  # or it would be counted among the members
+
+
+def test_the_toolbox_has_the_members_settings_and_keys_and_no_more_rights() -> None:
+    pod = OBJECTS["Pod"]["spec"]
+    (container,) = pod["containers"]
+    same = ("securityContext", "volumes", "automountServiceAccountToken", "enableServiceLinks")
+    assert [pod[name] for name in same] == [POD[name] for name in same]
+    assert [container[name] for name in ("image", "securityContext", "volumeMounts")] == [
+        CONTAINER[name] for name in ("image", "securityContext", "volumeMounts")
+    ]
 
 
 # The program
@@ -102,9 +121,7 @@ def test_the_arguments_are_ones_that_the_program_takes() -> None:
 
 
 def test_the_image_is_of_this_version() -> None:
-    (image,) = BASE["images"]
-    assert CONTAINER["image"] == image["name"]
-    assert image["newTag"] == __version__
+    assert CONTAINER["image"] == f"stream-capi:{__version__}"
 
 
 def test_the_settings_load() -> None:
