@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, TopicPartition
 
 from tests.stack import Broker, Produced
 from tests.stack.waiting import until
 
 Place = tuple[str, int, int]
+_READING_SECONDS = 20.0  # within which a dead letter that lies in the topic must have been read
 
 
 class Letter(NamedTuple):
@@ -36,11 +38,19 @@ class Letters:
     def __init__(self, broker: Broker, topic: str) -> None:
         self.found: list[Letter] = []
         self._topic = topic
+        # Assigned, not subscribed: a group would make this reader wait for rebalances after each fault of the broker.
         self._reader = Consumer(
-            {"bootstrap.servers": broker.bootstrap, "group.id": f"{topic}-watch", "enable.auto.commit": False,
-             "auto.offset.reset": "earliest", "log_level": 0}
-        )  # fmt: skip
-        self._reader.subscribe([topic])
+            {
+                "bootstrap.servers": broker.bootstrap,
+                "group.id": f"{topic}-watch",
+                "enable.auto.commit": False,
+                "auto.offset.reset": "earliest",
+                "reconnect.backoff.max.ms": 500,
+                "topic.metadata.refresh.interval.ms": 1000,  # the topic may be made later
+                "log_level": 0,
+            }
+        )
+        self._reader.assign([TopicPartition(topic, 0, OFFSET_BEGINNING)])
 
     def read(self, seconds: float = 0.05) -> None:
         """Take in what has come since."""
@@ -77,6 +87,7 @@ class Ledger:
         self.produced: dict[Place, Produced] = {}
         self.samples = 0
         self.faults: list[str] = []
+        self.trouble = ""  # why the last sample that could not be taken could not
         self.committed: dict[tuple[str, int], int] = {}
         self._broker = broker
         self._group = group
@@ -84,6 +95,16 @@ class Ledger:
         self._answered = answered
         self._every = every
         self._letters = Letters(broker, dead_letters)
+        # Not an admin client: its answers come by futures, and the one that is lost with a killed broker blocks the rest.
+        self._asker = Consumer(
+            {
+                "bootstrap.servers": broker.bootstrap,
+                "group.id": group,
+                "enable.auto.commit": False,
+                "reconnect.backoff.max.ms": 500,
+                "log_level": 0,
+            }
+        )
         self._checked: dict[tuple[str, int], int] = defaultdict(int)
         self._ids: dict[tuple[str, int], list[str | None]] = defaultdict(list)
         self._lettered: set[Place] = set()
@@ -97,8 +118,9 @@ class Ledger:
 
     def __exit__(self, *_: object) -> None:
         self._ending.set()
-        self._thread.join(30)
+        self._thread.join()  # each call in it has a deadline; closing the reader under it would crash the process
         self._letters.close()
+        self._asker.close()
 
     def add(self, produced: Iterable[Produced]) -> None:
         """Enter events that the broker has acknowledged."""
@@ -109,32 +131,24 @@ class Ledger:
     # Sampling
 
     def _watch(self) -> None:
-        wanted = [
-            ConsumerGroupTopicPartitions(
-                self._group, [TopicPartition(topic, p) for p in self._broker.end_offsets(topic)]
-            )
-            for topic in self._topics
-        ]
-        places = [place for request in wanted for place in request.topic_partitions or ()]
+        places = [TopicPartition(topic, number) for topic in self._topics for number in self._broker.end_offsets(topic)]
         while not self._ending.is_set():
             try:
                 self._sample(places)
-            except (KafkaException, TimeoutError):
-                pass  # the broker is down, or frozen: that is what some tests are about
+            except (KafkaException, TimeoutError) as error:
+                self.trouble = repr(error)  # the broker is down, or frozen: that is what some tests are about
             except Exception as error:
                 self.faults.append(f"the ledger's own fault: {error!r}")
                 return
             self._ending.wait(self._every)
 
     def _sample(self, places: list[TopicPartition]) -> None:
-        asked = [ConsumerGroupTopicPartitions(self._group, places)]
-        found = self._broker.admin.list_consumer_group_offsets(asked)[self._group].result(2)
+        found = self._asker.committed(places, timeout=3)
         answered = self._answered()  # after the offsets were read: what stands there must have been answered before
-        self._letters.read()
         with self._lock:
             self.samples += 1
-            self._lettered.update(letter.source for letter in self._letters.found[len(self._lettered) :])
-            for place in found.topic_partitions or ():
+            self._read_letters()
+            for place in found:
                 if place.offset >= 0:
                     self._hold_against(place.topic, place.partition, place.offset, answered)
 
@@ -148,11 +162,17 @@ class Ledger:
             event = self.produced.get((topic, partition, at))
             if event is None or event.event_id in answered or (topic, partition, at) in self._lettered:
                 continue  # no event: a tombstone, or one that a test doesn't count
-            self._letters.read(0.5)
-            self._lettered.update(letter.source for letter in self._letters.found)
+            deadline = time.monotonic() + _READING_SECONDS
+            while (topic, partition, at) not in self._lettered and time.monotonic() < deadline:
+                self._read_letters(0.5)
             if (topic, partition, at) not in self._lettered:
                 self.faults.append(f"{topic}[{partition}]: committed {offset}, and the event at {at} is unanswered")
         self._checked[tp] = max(self._checked[tp], offset)
+
+    def _read_letters(self, seconds: float = 0.05) -> None:
+        before = len(self._letters.found)
+        self._letters.read(seconds)
+        self._lettered.update(letter.source for letter in self._letters.found[before:])
 
     # Closing the books
 
@@ -167,18 +187,20 @@ class Ledger:
 
     def await_all(self, seconds: float) -> None:
         """Wait until every event that was entered lies behind its partition's committed offset."""
-        until(
-            lambda: bool(self.faults) or self.lag() == 0,
-            seconds,
-            f"commits behind all of {len(self.produced)} events",
-            0.1,
-        )
+        try:
+            until(
+                lambda: bool(self.faults) or self.lag() == 0, seconds, f"commits behind all {len(self.produced)} events"
+            )
+        except AssertionError as error:
+            error.add_note(f"{self.samples} samples taken; the last that could not be: {self.trouble or 'none'}")
+            error.add_note(f"committed: {self.committed}")
+            raise
         assert not self.faults, "\n".join(self.faults[:10])
 
     def letters(self) -> list[Letter]:
         """The dead letters so far."""
         with self._lock:
-            self._letters.read(0.2)
+            self._read_letters(0.2)
             return list(self._letters.found)
 
     def tally(self) -> Tally:
