@@ -25,7 +25,9 @@ def tell(error: StreamCapiError) -> int:
 
 
 def at_once(code: int) -> NoReturn:
-    """End the process now. A thread may be stuck in a call that a frozen broker holds; an orderly exit would wait for it."""
+    """End the process now. All that matters has been closed, with deadlines; an orderly exit would wait without one for a
+    thread that a frozen broker or a name server holds.
+    """
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

@@ -36,5 +36,4 @@ async def _run(settings: config.Settings) -> None:
         code = await app.run()
     except StreamCapiError as error:
         code = exits.tell(error)
-    if code:
-        exits.at_once(code)
+    exits.at_once(code)
