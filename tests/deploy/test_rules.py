@@ -10,6 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from stream_capi.config.settings import Delivery
 from stream_capi.events.fields import IDENTIFIER_FIELDS
+from stream_capi.kafka.properties import events_bytes
 from stream_capi.model import EventName, Lane
 from stream_capi.observe.metrics import Gauges, Metrics
 from tests.deploy.alerts import Alert, Case, alerts, cases, firing
@@ -76,7 +77,7 @@ def test_a_held_pixel_is_named() -> None:
 def test_the_budget_in_the_rules_is_the_default_one() -> None:
     budget = re.search(r"\* (\d+)$", rule("StreamCapiBufferedNearBudget").expression)
     assert budget is not None
-    assert int(budget[1]) == Delivery().max_buffered_bytes
+    assert int(budget[1]) == events_bytes(Delivery().max_buffered_bytes)
 
 
 class Member:
