@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 LONG = os.environ.get("STREAM_CAPI_PROOF") == "long"
 
@@ -23,6 +23,8 @@ def tries(examples: int, steps: int | None = None, **more: Any) -> settings:
         deadline=None,  # a busy machine must not fail a proof
         derandomize=not LONG,
         print_blob=True,
+        # To make a failure small takes minutes, more than a test may; the long profile has them.
+        phases=[phase for phase in Phase if LONG or phase not in (Phase.shrink, Phase.explain)],
         report_multiple_bugs=False,  # one failure, as it is: the mutants' tests tell assertions from accidents
         suppress_health_check=list(HealthCheck),
         **more,

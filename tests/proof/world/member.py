@@ -97,20 +97,14 @@ class Member:
     # What the pipeline talks to
 
     async def _post(self, batch: Batch) -> Answer:
-        pixel, body = batch.lane.pixel, batch.body()
         self.in_flight += 1
         assert self.in_flight <= MAX_IN_FLIGHT, f"{self.name}: {self.in_flight} requests at once"
-        self._remember(body)
+        if batch.split is None:
+            self._sent_in |= {record.event.id: batch for record in batch.records}  # type: ignore[attr-defined]
         try:
-            return await self.world.endpoint.post(pixel, body, self.world.ledger.heard)
+            return await self.world.endpoint.post(batch.lane.pixel, batch.body(), self.world.ledger.heard)
         finally:
             self.in_flight -= 1
-
-    def _remember(self, body: bytes) -> None:
-        for line in self.pipeline.delivery.lanes.values():
-            for batch in line.in_flight:
-                if batch.split is None and batch.body() == body:
-                    self._sent_in |= {record.event.id: batch for record in batch.records}  # type: ignore[attr-defined]
 
     def _is_judged_whole(self, event: Event) -> None:
         """A refused event is written only when all of its batch are decided: then it is known to be its own fault."""

@@ -1,0 +1,161 @@
+"""The program with one promise broken each, to show that the models can fail. Each is a patch of one place."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import pytest
+
+from stream_capi.core.batcher import Batch
+from stream_capi.core.offsets import PartitionOffsets
+from stream_capi.core.outcomes import Refused
+from stream_capi.delivery import Delivery, LaneLine
+from stream_capi.kafka.commits import Commits
+from stream_capi.model import Commit, CommitResult, DeadLetter
+from stream_capi.pipeline import Partition, Pipeline
+
+
+def _nothing_beyond(self: PartitionOffsets, limit: int = 0, log: str = "") -> str:
+    return f"capi1:{log}:{self.watermark}:"
+
+
+Patch = Callable[[pytest.MonkeyPatch], None]
+
+
+@contextlib.contextmanager
+def broken(mutant: Patch) -> Iterator[None]:
+    """The program with this promise broken. What is left lying when the promise breaks is not told."""
+    hook = sys.unraisablehook
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        sys.unraisablehook = lambda _: None
+        mutant(patch)
+        try:
+            yield
+        finally:
+            gc.collect()
+            sys.unraisablehook = hook
+
+
+def commit_on_dispatch(patch: pytest.MonkeyPatch) -> None:
+    """An event counts as done when its request goes out."""
+    send = Delivery._send
+
+    def send_and_resolve(self: Delivery, line: LaneLine, now: float) -> bool:
+        before = set(map(id, line.in_flight))
+        sent = send(self, line, now)
+        for batch in line.in_flight:
+            if id(batch) not in before:
+                for owner, record in zip(batch.owners, batch.records, strict=True):
+                    owner.resolve(record.offset() or 0)
+        return sent
+
+    patch.setattr(Delivery, "_send", send_and_resolve)
+
+
+def commit_what_was_read(patch: pytest.MonkeyPatch) -> None:
+    """The read position is committed, as a consumer that commits by itself does."""
+    patch.setattr(PartitionOffsets, "watermark", property(lambda self: self._end))
+    patch.setattr(PartitionOffsets, "outcomes_beyond", _nothing_beyond)
+
+
+def watermark_over_highest_seen(patch: pytest.MonkeyPatch) -> None:
+    """The offset behind the highest one that has an outcome is committed."""
+    highest: dict[int, int] = {}
+    resolve = PartitionOffsets.resolve
+
+    keep: list[PartitionOffsets] = []  # so that no id is given twice
+
+    def remember(self: PartitionOffsets, offset: int) -> None:
+        keep.append(self)
+        highest[id(self)] = max(highest.get(id(self), self.start), offset + 1)
+        resolve(self, offset)
+
+    patch.setattr(PartitionOffsets, "resolve", remember)
+    patch.setattr(PartitionOffsets, "watermark", property(lambda self: highest.get(id(self), self.start)))
+    patch.setattr(PartitionOffsets, "outcomes_beyond", _nothing_beyond)
+
+
+def no_ownership_check(patch: pytest.MonkeyPatch) -> None:
+    """Whatever the pipeline asks for is committed, whoever owns the partition by then."""
+
+    def split(self: Commits, commits: Sequence[Commit]) -> tuple[list[Commit], list[CommitResult]]:
+        return list(commits), []
+
+    patch.setattr(Commits, "_split", split)
+
+
+def resolve_before_answer(patch: pytest.MonkeyPatch) -> None:
+    """Every answer counts as a 200 where it comes to the tracker, whatever it says."""
+    conclude = Delivery._conclude
+
+    def conclude_well(self: Delivery, line: LaneLine, batch: Batch, outcome: Any, sent_at: float) -> None:
+        for owner, record in zip(batch.owners, batch.records, strict=True):
+            owner.resolve(record.offset() or 0)
+        conclude(self, line, batch, outcome, sent_at)
+
+    patch.setattr(Delivery, "_conclude", conclude_well)
+
+
+def dead_letter_resolved_before_it_is_written(patch: pytest.MonkeyPatch) -> None:
+    """A dead letter counts as done when it is handed to the writer."""
+
+    async def write_one(self: Pipeline, partition: Partition, letter: DeadLetter) -> None:
+        partition.offsets.resolve(letter.record.offset() or 0)
+        await self._dead_letters.write(letter)
+
+    patch.setattr(Pipeline, "_write_one", write_one)
+
+
+def split_judged_one_by_one(patch: pytest.MonkeyPatch) -> None:
+    """A refused event is dead-lettered as it is found, before the rest of its batch is decided."""
+    split = Delivery._split
+
+    def judge(self: Delivery, line: LaneLine, batch: Batch, outcome: Refused, now: float) -> None:
+        if len(batch) == 1 and batch.split is not None and not line.gate.held:
+            self._refused(batch, outcome.reason)
+            self._drop_piece(line, batch, now)
+        else:
+            split(self, line, batch, outcome, now)
+
+    patch.setattr(Delivery, "_split", judge)
+
+
+def refused_batch_is_dead_lettered_whole(patch: pytest.MonkeyPatch) -> None:
+    """One bad event loses its batch."""
+
+    def lose(self: Delivery, line: LaneLine, batch: Batch, outcome: Refused, now: float) -> None:
+        self._refused(batch, outcome.reason)
+
+    patch.setattr(Delivery, "_split", lose)
+
+
+def settled_events_are_sent_again(patch: pytest.MonkeyPatch) -> None:
+    """What the commit's metadata says is not looked at."""
+    patch.setattr(PartitionOffsets, "is_settled", lambda self, offset: False)
+
+
+def held_batches_are_dropped_with_the_hand_over(patch: pytest.MonkeyPatch) -> None:
+    """A hand-over of one partition takes the events of others along that wait in the same batch."""
+    patch.setattr(
+        Batch, "without_fenced", lambda self: Batch(self.lane) if any(o.fenced for o in self.owners) else self
+    )
+
+
+MUTANTS: tuple[Patch, ...] = (
+    commit_on_dispatch,
+    commit_what_was_read,
+    watermark_over_highest_seen,
+    no_ownership_check,
+    resolve_before_answer,
+    dead_letter_resolved_before_it_is_written,
+    split_judged_one_by_one,
+    refused_batch_is_dead_lettered_whole,
+    settled_events_are_sent_again,
+    held_batches_are_dropped_with_the_hand_over,
+)

@@ -1,0 +1,85 @@
+"""Nothing falls between two chairs: at every moment each open event of a member lies in exactly one of its places."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from stream_capi.core.batcher import Batch
+from stream_capi.core.offsets import PartitionOffsets
+from stream_capi.core.outcomes import Split
+from stream_capi.pipeline import Partition
+from tests.proof.world.endpoint import MAX_EVENTS
+from tests.proof.world.member import BUDGET, CHUNK, MAX_IN_FLIGHT, Member
+
+Place = tuple[PartitionOffsets, int]
+_EVENT_BYTES = 8_000  # an upper bound of what one event of this world is counted with
+
+
+def check(member: Member) -> None:
+    """Raise AssertionError where an event is lost, or in two places; or where too much memory is held."""
+    places = Counter(_places(member))
+    doubled = [(owner.topic, owner.partition, offset) for (owner, offset), n in places.items() if n > 1]
+    assert not doubled, f"{member}: in two places at once: {doubled}"
+    known: Counter[PartitionOffsets] = Counter()
+    for owner, offset in places:
+        if not owner.fenced and owner.is_open(offset):
+            known[owner] += 1
+    for partition in member.pipeline.partitions.values():
+        _is_whole(member, partition, known[partition.offsets])
+        _is_bounded(member, partition)
+    _nothing_of_others_is_kept(member)
+
+
+def _is_whole(member: Member, partition: Partition, known: int) -> None:
+    writing = len(partition.letters)
+    open_events = partition.offsets.unresolved
+    assert known + writing == open_events, (
+        f"{member} {partition.tp}: {open_events} open events, {known} in their places and {writing} being dead-lettered"
+    )
+
+
+def _is_bounded(member: Member, partition: Partition) -> None:
+    """A partition holds its share of the budget, as large as it ever was in this assignment, and a chunk or two."""
+    share = member.most_share[partition.tp] = max(
+        member.most_share.get(partition.tp, 0), BUDGET // len(member.pipeline.partitions)
+    )
+    held = partition.offsets.open_bytes
+    assert held <= share + 4 * CHUNK * _EVENT_BYTES // 3, f"{member} {partition.tp}: {held} bytes of a share of {share}"
+
+
+def _nothing_of_others_is_kept(member: Member) -> None:
+    """What was handed over is forgotten, or each hand-over would leave its share of the memory behind.
+
+    But for the requests that were under way: those that come back to be sent again are dropped when their turn comes.
+    """
+    pipeline = member.pipeline
+    owners = [waiting.partition.offsets for waiting in pipeline.without_schema]
+    owners += [partition.offsets for partition, _ in pipeline.doubtful]
+    assert not any(owner.fenced for owner in owners), f"{member}: keeps events of others that wait for a decision"
+    kept = [batch for line in pipeline.delivery.lanes.values() for batch in line.batches()]
+    fenced = sum(owner.fenced for batch in kept for owner in batch.owners)
+    assert fenced <= MAX_IN_FLIGHT * MAX_EVENTS, f"{member}: keeps {fenced} events of others in its batches"
+
+
+def _places(member: Member) -> Iterator[Place]:
+    pipeline = member.pipeline
+    splits: dict[int, Split] = {}
+    for line in pipeline.delivery.lanes.values():
+        for batch in [*line.batches(), *line.in_flight]:
+            yield from _of_batch(batch)
+            if batch.split is not None:
+                splits[id(batch.split)] = batch.split
+    for split in splits.values():
+        for batch in (*split.refused, *split.parked):
+            yield from _of_batch(batch)
+    for waiting in pipeline.without_schema:
+        for record in waiting.records:
+            yield waiting.partition.offsets, record.offset() or 0
+    for partition, letter in pipeline.doubtful:
+        yield partition.offsets, letter.record.offset() or 0
+
+
+def _of_batch(batch: Batch) -> Iterator[Place]:
+    for owner, record in zip(batch.owners, batch.records, strict=True):
+        yield owner, record.offset() or 0

@@ -1,0 +1,159 @@
+"""Events that say what should become of them. An event's value is its own id, so that every side can tell them apart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from random import Random
+from typing import Any, NamedTuple
+
+from stream_capi.avro.framing import Framed, Run, SchemaKey, Unframed
+from stream_capi.errors import RegistryUnavailable
+from stream_capi.model import Code, Lane, Rejection, Skipped, Transformed
+from stream_capi.source import Codec
+
+MAX_BYTES = 2_000  # of a request's body; ten ordinary events fit, a few long ones don't
+_BIG = MAX_BYTES
+
+# kind: (share in a thousand, code of its dead letter or None)
+KINDS: dict[str, tuple[int, Code | None]] = {
+    "good": (860, None),
+    "long": (30, None),  # only a few of these fit a request
+    "poison": (40, Code.REFUSED),  # the endpoint refuses every request that holds it
+    "bad": (25, Code.MISSING_FIELD),  # the mapping rejects it
+    "unframed": (5, Code.DECODE_ERROR),
+    "unknown": (5, Code.UNKNOWN_SCHEMA),
+    "big": (5, Code.TOO_LARGE),  # larger than a request may be
+    "skip": (15, None),  # not meant to be delivered
+    "tombstone": (15, None),
+}
+SCHEMAS = {"A": 1, "B": 2, "X": 666}
+UNKNOWN_ID = 666
+NOTHING_TO_DO = frozenset({"skip", "tombstone"})
+
+
+class Event(NamedTuple):
+    """One event: where it lies and what it is. ``log`` is the topic's id, so that a topic made anew has other events."""
+
+    topic: str
+    log: str
+    partition: int
+    offset: int
+    kind: str
+    schema: str
+
+    @property
+    def id(self) -> str:
+        return "|".join([self.schema, self.kind, self.topic, self.log, str(self.partition), str(self.offset)])
+
+    @property
+    def code(self) -> Code | None:
+        """The code of its dead letter, where it belongs there."""
+        return KINDS[self.kind][1]
+
+    @property
+    def value(self) -> bytes | None:
+        if self.kind == "tombstone":
+            return None
+        padding = {"long": 500, "big": _BIG}.get(self.kind, 0)
+        return f"{self.id}|{'.' * padding}".encode()
+
+
+def event_of(value: bytes | str) -> Event:
+    text = value if isinstance(value, str) else value.decode()
+    schema, kind, topic, log, partition, offset, _ = text.split("|")
+    return Event(topic, log, int(partition), int(offset), kind, schema)
+
+
+def draw_kind(rng: Random, clean: bool = False) -> str:
+    if clean:
+        return "good"
+    return rng.choices(list(KINDS), [share for share, _ in KINDS.values()])[0]
+
+
+def draw_schema(rng: Random, kind: str) -> str:
+    return "X" if kind == "unknown" else rng.choice("AAAB")
+
+
+class ModelRecord:
+    """What the client would hand over."""
+
+    def __init__(self, event: Event, time_ms: int) -> None:
+        self.event = event
+        self._time_ms = time_ms
+
+    def topic(self) -> str:
+        return self.event.topic
+
+    def partition(self) -> int:
+        return self.event.partition
+
+    def offset(self) -> int:
+        return self.event.offset
+
+    def key(self) -> bytes | None:
+        return None
+
+    def value(self) -> bytes | None:
+        return self.event.value
+
+    def headers(self) -> Any:
+        return None
+
+    def timestamp(self) -> tuple[int, int]:
+        return 1, self._time_ms
+
+
+class Registry:
+    """The schema registry that every member asks: up, or down."""
+
+    def __init__(self) -> None:
+        self.up = True
+        self.seconds = 0.1
+
+
+class ModelSource:
+    """A source whose payload is the event's own id, and whose mapping does what the event's kind says."""
+
+    def __init__(self, topic: str, lane: Lane, registry: Registry, sleep: Any, window: float = 1.0) -> None:
+        self.topic, self.lane, self.pixel, self.window = topic, lane, lane.pixel, window
+        self.waiting_for: dict[SchemaKey, str] = {}
+        self._registry = registry
+        self._sleep = sleep
+        self._known: dict[SchemaKey, Any] = {}
+
+    def frame(self, records: Sequence[Any]) -> list[Framed]:
+        framed: list[Framed] = []
+        for index, record in enumerate(records):
+            event: Event = record.event
+            key = SchemaKey("id", SCHEMAS[event.schema])
+            last = framed[-1] if framed else None
+            if event.kind == "unframed":
+                framed.append(Unframed(index, Rejection(Code.DECODE_ERROR, "no prefix")))
+            elif isinstance(last, Run) and last.key == key:
+                last.payloads.append(record.value())
+            else:
+                framed.append(Run(key, index, [record.value()]))
+        return framed
+
+    def codec(self, key: SchemaKey) -> Codec | Rejection | None:
+        return self._known.get(key)
+
+    async def load(self, key: SchemaKey) -> Codec | Rejection:
+        await self._sleep(self._registry.seconds)
+        if not self._registry.up:
+            raise RegistryUnavailable("the registry does not answer")
+        known: Any = Rejection(Code.UNKNOWN_SCHEMA, "unknown") if key.value == UNKNOWN_ID else "codec"
+        self._known[key] = known
+        return known  # type: ignore[no-any-return]  # a codec is only passed back to transform
+
+    def transform(
+        self, codec: Codec, payloads: Sequence[bytes], partition: int, offsets: Sequence[int], now_ms: int
+    ) -> list[Transformed]:
+        return [_mapped(payload) for payload in payloads]
+
+
+def _mapped(payload: bytes) -> Transformed:
+    kind = event_of(payload).kind
+    if kind == "bad":
+        return Rejection(Code.MISSING_FIELD, "event_source_url")
+    return Skipped("filtered") if kind == "skip" else b'"' + payload + b'"'
