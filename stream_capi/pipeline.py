@@ -143,6 +143,7 @@ class Pipeline:
         self.doubtful_since: dict[str, float] = {}
         self._waiting: dict[tuple[str, SchemaKey], list[Waiting]] = {}
         self._commit_under_way = False
+        self._undigested = 0  # chunks taken in while more was ready than can be sent soon
         self._group: asyncio.TaskGroup | None = None
 
     async def run(self) -> None:
@@ -173,7 +174,8 @@ class Pipeline:
             if partition is not None and partition.offsets.epoch == chunk.epoch and not partition.stopped:
                 self._take(partition, chunk.records)
                 self._regulate(partition)
-        self._intake.digested()
+        self._undigested += 1
+        self._digest()
 
     def _take(self, partition: Partition, records: list[Record]) -> None:
         topic, offsets = partition.tp.topic, partition.offsets
@@ -291,6 +293,7 @@ class Pipeline:
         for owner in set(batch.owners):
             if partition := self.partitions.get(TopicPartition(owner.topic, owner.partition)):
                 self._regulate(partition)
+        self._digest()
 
     def _on_refused(self, batch: Batch, reason: str) -> None:
         """Events that the API refused one by one."""
@@ -351,6 +354,26 @@ class Pipeline:
         """Pause and resume every partition as its memory and its lane ask for. To be called a few times a second."""
         for partition in self.partitions.values():
             self._regulate(partition)
+        # Whatever the lanes that are read for look like: a slow one fills its partitions' share of the memory then, is
+        # paused, and is waited for no more.
+        self._digest(at_least=1)
+
+    def _digest(self, at_least: int = 0) -> None:
+        """Let the next chunks come, but not before what is ready can be sent soon.
+
+        Were they taken as fast as they come, every partition would be read until its memory is full and paused, which
+        throws away what was prefetched, again and again; and each event would wait where no cache holds it any more.
+        """
+        while self._undigested and (at_least > 0 or self._ready_batches() < self._rules.max_in_flight):
+            at_least -= 1
+            self._undigested -= 1
+            self._intake.digested()
+
+    def _ready_batches(self) -> int:
+        """Batches that wait for a slot, of the lanes that are read for."""
+        lanes = {partition.source.lane for partition in self.partitions.values() if not partition.paused}
+        lines = self.delivery.lanes.values()
+        return sum(len(line.ready) for line in lines if line.lane in lanes or None in lanes)
 
     def _regulate(self, partition: Partition) -> None:
         """Pause at the partition's share of the budget, resume at half of it.

@@ -143,6 +143,7 @@ class Line:
         self.write_seconds = 0.0
         self.epoch = 0
         self.chunk = 50
+        self.room = 2  # chunks that may still be handed over
         self.in_flight = self.most_in_flight = 0
         self._new_pipeline()
 
@@ -192,12 +193,13 @@ class Line:
 
     def pause(self, partitions: Sequence[TopicPartition]) -> None:
         self.paused.update(partitions)
+        self.told["pause"] += 1
 
     def resume(self, partitions: Sequence[TopicPartition]) -> None:
         self.paused.difference_update(partitions)
 
     def digested(self) -> None:
-        pass
+        self.room += 1
 
     def commit(self, commits: Any) -> None:
         if isinstance(commits, str):  # the observer's method of the same name
@@ -252,7 +254,8 @@ class Line:
         while True:
             for tp, position in list(self.positions.items()):
                 values = self.logs[tp][position : position + self.chunk]
-                if values and tp not in self.paused:
+                if values and tp not in self.paused and self.room > 0:
+                    self.room -= 1
                     records: list[Any] = [FakeRecord(*tp, position + i, value) for i, value in enumerate(values)]
                     self.positions[tp] = position + len(values)
                     epoch = self.pipeline.partitions[tp].offsets.epoch

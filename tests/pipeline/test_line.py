@@ -9,7 +9,7 @@ import pytest
 
 from stream_capi.errors import RegistryUnavailable
 from stream_capi.model import Answer, EventName, Lane, TopicPartition
-from tests.simulation import Answering, Line, always, simulate
+from tests.simulation import LEADS, Answering, Line, always, simulate
 
 P0, P1, V0 = TopicPartition("leads", 0), TopicPartition("leads", 1), TopicPartition("views", 0)
 
@@ -362,6 +362,31 @@ def test_memory_is_bounded_while_nothing_moves() -> None:
         line.answering = always(200)
         await line.run_for(300)
         assert line.lag == 0
+
+    simulate(run())
+
+
+def test_no_more_is_read_than_can_be_sent_soon() -> None:
+    async def run() -> None:
+        line = Line(always(200, 0.05), {"leads": LEADS}, max_in_flight=2, max_buffered_bytes=2**30)
+        line.chunk = 30  # six hundred a second from both, of which four hundred can be sent
+        line.produce("leads", 0, *names("a", 9000))
+        line.produce("leads", 1, *names("b", 9000))
+        line.assign(P0, P1)
+        most = 0
+
+        async def watch() -> None:
+            nonlocal most
+            while True:
+                await asyncio.sleep(0.1)
+                most = max(most, sum(partition.offsets.unresolved for partition in line.pipeline.partitions.values()))
+
+        watching = asyncio.create_task(watch())
+        await line.run_for(20)
+        watching.cancel()
+        assert sum(line.accepted.values()) > 7000
+        assert not line.told["pause"], "a pause throws away what was prefetched"
+        assert most <= 150, "what is in flight, ready for the next slots, and a chunk from each"
 
     simulate(run())
 
