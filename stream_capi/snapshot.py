@@ -5,6 +5,7 @@ No payload, key or identifier is in it: names out of the settings, numbers, and 
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from stream_capi import __version__
@@ -54,6 +55,7 @@ class Snapshot(Health):
             "version": __version__,
             "group": app.settings.kafka.group_id,
             "uptime_seconds": round(pipeline.clock.now() - self._begun, 1),
+            "tasks": len(asyncio.all_tasks()),
             "alive": self.alive,
             "ready": not reasons,
             "reasons": reasons,

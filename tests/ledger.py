@@ -86,6 +86,7 @@ class Ledger:
     ) -> None:
         self.produced: dict[Place, Produced] = {}
         self.samples = 0
+        self._frozen: Tally | None = None
         self.faults: list[str] = []
         self.trouble = ""  # why the last sample that could not be taken could not
         self.committed: dict[tuple[str, int], int] = {}
@@ -117,10 +118,15 @@ class Ledger:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._ending.set()
-        self._thread.join()  # each call in it has a deadline; closing the reader under it would crash the process
+        self.freeze()
         self._letters.close()
         self._asker.close()
+
+    def freeze(self) -> None:
+        """Sample no more: from here on the test does to the group or the topic what the books can't follow."""
+        self._frozen = self._frozen or self.tally()
+        self._ending.set()
+        self._thread.join()  # each call in it has a deadline; closing the reader under it would crash the process
 
     def add(self, produced: Iterable[Produced]) -> None:
         """Enter events that the broker has acknowledged."""
@@ -205,6 +211,8 @@ class Ledger:
 
     def tally(self) -> Tally:
         """What became of every event, by all that was seen so far. No I/O: it may be asked when all has ended."""
+        if self._frozen is not None:
+            return self._frozen
         answered, lettered = self._answered(), {letter.source for letter in self._letters.found}
         found = Counter(self._fate(place, event, answered, lettered) for place, event in self.produced.items())
         return Tally(len(self.produced), *(found[fate] for fate in Tally._fields[1:]))

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, Self
 
-from stream_capi.endpoint.mock import MockEndpoint
+from stream_capi.endpoint.mock import MockEndpoint, Record
 from stream_capi.endpoint.script import Action, RequestInfo
 from tests.program import KEY, PIXEL_ID
 
@@ -22,6 +22,10 @@ class Endpoint:
         options.setdefault("keys", {PIXEL_ID: KEY})
         self.mock = MockEndpoint(**options)
         self.mock.answer = answer
+        self._lock = threading.Lock()
+        self._answered: Counter[str] = Counter()
+        self._waiting: list[Record] = []
+        self._seen = 0
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="endpoint", daemon=True)
 
@@ -57,12 +61,17 @@ class Endpoint:
 
     def answered(self) -> Counter[str]:
         """How often each dedupe id has been answered with a 200."""
-        return Counter(
-            name
-            for record in list(self.mock.requests)
-            if record.accepted and record.answered and record.status == 200
-            for name in record.dedupe_ids
-        )
+        with self._lock:
+            seen = len(self.mock.requests)
+            waiting, self._waiting = [*self._waiting, *self.mock.requests[self._seen : seen]], []
+            self._seen = seen
+            for record in waiting:
+                if record.answered:
+                    if record.accepted and record.status == 200:
+                        self._answered.update(record.dedupe_ids)
+                elif record.status is not None:  # without a status there will never be an answer
+                    self._waiting.append(record)
+            return self._answered.copy()
 
     def assert_valid(self) -> None:
         """Every request so far was valid by the API document."""

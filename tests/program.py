@@ -26,7 +26,7 @@ DEAD_LETTERS = "dead-letters"
 def configuration(
     bootstrap: str,
     registry: str | None,
-    endpoint: str,
+    endpoint_url: str,
     group: str,
     sources: Sequence[Mapping[str, Any]],
     dead_letters: str,
@@ -40,7 +40,7 @@ def configuration(
             "commit_interval_ms": 100,
             "properties": {"reconnect.backoff.max.ms": 1000},
         },
-        "endpoint": {"url": endpoint, "timeout_seconds": 5},
+        "endpoint": {"url": endpoint_url, "timeout_seconds": 5},
         "pixels": [{"name": "main", "pixel_id": PIXEL_ID, "api_key_env": "CAPI_TEST_KEY"}],
         "sources": [{"pixel": "main", **source} for source in sources],
         "batch": {"window_ms": 100},

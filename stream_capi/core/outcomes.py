@@ -116,7 +116,7 @@ class RatioGuard:
     ``window`` events; below ``at_least`` of them there is no share to speak of, and the answer is yes.
     """
 
-    def __init__(self, max_ratio: float, at_least: int = 100, window: int = 1000) -> None:
+    def __init__(self, max_ratio: float, at_least: int = 100, window: int = 200) -> None:
         self._max_ratio = max_ratio
         self._at_least = at_least
         self._window = window
