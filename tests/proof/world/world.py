@@ -11,6 +11,7 @@ from typing import Any
 from confluent_kafka import KafkaError
 
 from stream_capi.model import EventName, Lane, TopicPartition
+from stream_capi.pipeline import Partition
 from tests.proof.world import conservation
 from tests.proof.world.broker import Broker
 from tests.proof.world.endpoint import Endpoint
@@ -29,6 +30,7 @@ PARTITIONS = [TopicPartition(topic, number) for topic, (_, count) in TOPICS.item
 COMMIT_FAULTS = (None, KafkaError.REQUEST_TIMED_OUT, KafkaError.COORDINATOR_LOAD_IN_PROGRESS)
 NAMES = ("ann", "bob", "cid")
 HEALING_SECONDS = 4 * 3600
+STOP_SECONDS = 25.0
 
 
 class World:
@@ -120,8 +122,21 @@ class World:
         member = self._member(which)
         if member is not None and member.serving:
             self._settle_rebalance()
-            self._do(member.stop(25.0))
+            partitions = [p for p in member.pipeline.partitions.values() if not p.stopped]
+            begun = self.now
+            whole = self._do(member.stop(STOP_SECONDS))
+            assert self.now - begun <= STOP_SECONDS + 1, f"{member} took {self.now - begun:.1f} s to stop"
+            if whole and self.broker.commit_fault is None:
+                self._nothing_will_be_sent_again(partitions)
             self._leave(member)
+
+    def _nothing_will_be_sent_again(self, partitions: list[Partition]) -> None:
+        """Whoever stops in time has told the group of every outcome."""
+        for partition in partitions:
+            if partition.tp not in self.broker.tainted and self.broker.ids[partition.tp.topic] == partition.log:
+                offsets = partition.offsets
+                told = (offsets.watermark, offsets.outcomes_beyond(log=partition.log))
+                assert self.broker.store.get(partition.tp) == told, f"{partition.tp}: not all of {told} was committed"
 
     def evict(self, which: int, seconds: float) -> None:
         """The group goes on without a member, which learns of it only later."""
@@ -289,6 +304,9 @@ class World:
         until = self.now + seconds
         while self.broker.lag and self.now < until:
             self.run(20.0)
+            if any(member.pipeline.delivery.held() for member in self.members.values()):
+                for which in range(len(PARTITIONS)):  # life goes on: a lane that holds poison needs good events to tell it
+                    self.produce(which, 1, clean=True)
         return not self.broker.lag
 
     def _why(self) -> str:
