@@ -1,0 +1,95 @@
+"""Mutation testing of the parts where a small fault would lose events, or send other ones: ``core`` and ``events``.
+
+``python -m tests.mutation [--only PATH] [--sample N --seed S] [--jobs N]`` makes every small change of every module, runs
+the module's own tests against each, and lists the changes that none of them noticed. ``explained.toml`` holds those that
+change nothing that anyone could notice, with the reason; they are counted apart.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+import tomllib
+from collections import Counter
+from pathlib import Path
+
+from tests.mutation.changes import Mutant, mutants
+from tests.mutation.runner import ROOT, baseline, preload, run
+
+_TESTS = {
+    "stream_capi/core/offsets.py": ["tests/core/test_offsets.py", "tests/proof/test_offsets_model.py"],
+    "stream_capi/core/outcomes.py": ["tests/core/test_outcomes.py", "tests/pipeline/test_line.py"],
+    "stream_capi/core/batcher.py": ["tests/core/test_batcher.py", "tests/pipeline/test_line.py"],
+    "stream_capi/core/flow.py": ["tests/core/test_flow.py", "tests/pipeline/test_line.py"],
+}
+
+
+def modules(only: str) -> list[str]:
+    """The modules that are tested so, as far as ``only`` is part of their path."""
+    paths = [*ROOT.glob("stream_capi/core/*.py"), *ROOT.glob("stream_capi/events/*.py")]
+    names = sorted(str(path.relative_to(ROOT)) for path in paths if path.name != "__init__.py")
+    return [name for name in names if only in name]
+
+
+def explained() -> dict[tuple[str, str, str], str]:
+    """Changes that can't be noticed, by path, source line and change, with the reason."""
+    with (Path(__file__).parent / "explained.toml").open("rb") as file:
+        entries = tomllib.load(file).get("mutant", [])
+    return {(entry["path"], entry["line"], change): entry["why"] for entry in entries for change in entry["changes"]}
+
+
+def main() -> int:
+    """Run, and print the score of each module and what survived. 1 where something did that isn't explained."""
+    options = _options()
+    preload()
+    known = explained()
+    ends: Counter[str] = Counter()
+    for module in modules(options.only):
+        found = mutants(module, (ROOT / module).read_text(encoding="utf-8"))
+        if options.sample and options.sample < len(found):
+            found = random.Random(options.seed).sample(found, options.sample)
+        ends += _one(module, found, options.jobs, known)
+    _print("all of them", ends)
+    return 1 if ends["survived"] else 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.mutation", description=__doc__.splitlines()[0] if __doc__ else ""
+    )
+    parser.add_argument("--only", default="", metavar="PATH", help="modules whose path has this in it")
+    parser.add_argument("--sample", type=int, default=0, metavar="N", help="only N mutants of each module")
+    parser.add_argument("--seed", type=int, default=1, metavar="S", help="which ones")
+    parser.add_argument("--jobs", type=int, default=2, metavar="N", help="how many at once")
+    return parser.parse_args()
+
+
+def _one(module: str, found: list[Mutant], jobs: int, known: dict[tuple[str, str, str], str]) -> Counter[str]:
+    tests = _TESTS.get(module, ["tests/events"])
+    patience = 10 + 5 * baseline(tests)
+    ends: Counter[str] = Counter()
+    for mutant, end in run(found, tests, jobs, patience):
+        if end == "survived" and (module, mutant.text, mutant.change) in known:
+            end = "explained"
+        ends[end] += 1
+        if end == "survived":
+            _say(f"survived {mutant}")
+    _print(module, ends)
+    return ends
+
+
+def _print(what: str, ends: Counter[str]) -> None:
+    total, noticed = ends.total() - ends["explained"], ends["killed"] + ends["timeout"]
+    score = 100 * noticed / total if total else 100.0
+    by_time, apart = ends["timeout"], ends["explained"]
+    _say(f"{what}: {score:.1f}% of {total} noticed ({by_time} by time), {apart} explained")
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
