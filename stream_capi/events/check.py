@@ -119,7 +119,7 @@ class _Check:
             found = self._schema.find(path)
             if isinstance(found, Missing):
                 yield f"{target}: {self._absent(found)}"
-            elif why := _unfit(target, found, rule.unit, restricted):
+            elif why := unfit(target, found, rule.unit, restricted):
                 yield f'{target}: "{path}" is {_named(found)}, {why}'
 
     def _unfilled(self, target: str, lane: Lane) -> Iterator[str]:
@@ -130,7 +130,7 @@ class _Check:
         found = self._schema.find(path)
         if isinstance(found, Missing):
             yield f"{target}: is required for {lane.event.value}, and {self._absent(found)}; map it in [sources.fields]"
-        elif why := _unfit(target, found, None, self._rules.restricted[lane.pixel]):
+        elif why := unfit(target, found, None, self._rules.restricted[lane.pixel]):
             yield f'{target}: "{path}" is {_named(found)}, {why}; map another one in [sources.fields]'
 
     def _has_default(self, target: str) -> bool:
@@ -148,7 +148,7 @@ class _Check:
         rule = self._rules.rule(target)
         found = [self._schema.find(path) for path in rule.paths]
         return rule.has_const or any(
-            isinstance(one, Found) and not _unfit(target, one, rule.unit, restricted=True) for one in found
+            isinstance(one, Found) and not unfit(target, one, rule.unit, restricted=True) for one in found
         )
 
 
@@ -157,7 +157,7 @@ def _required(lane: Lane) -> list[str]:
     return ["event_time", "event_source_url", *data, *(f"user_data.{field}" for field in _USER_REQUIRED)]
 
 
-def _unfit(target: str, found: Found, unit: str | None, restricted: bool) -> str:
+def unfit(target: str, found: Found, unit: str | None, restricted: bool) -> str:
     """Why no value of these types can be the field's; empty where one can."""
     if not found.kinds:
         return "and so never there"

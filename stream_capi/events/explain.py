@@ -80,6 +80,10 @@ class _Taken:
     raw: Any
     value: Any
 
+    def why_nothing(self) -> str:
+        """Of an absent value: whether the schema has any of its paths."""
+        return "not in this schema" if self.paths and self.path is None else ""
+
 
 # Where one of these is sent, what stood there was a number, a moment or a code out of a list.
 _HARMLESS = frozenset({"event_time", "data.currency", "data.value", "user_data.esi", "user_data.country_code"})
@@ -230,7 +234,8 @@ class _Event:
             worth = rule.default if key is None else rule.table.get(key, rule.default)
             taken = _Taken((rule.field,), rule.field, raw, worth)
             if worth is not None:
-                yield self._line("data.value", taken, worth, Verdict.SENT, "by the table of values")
+                line = self._line("data.value", taken, worth, Verdict.SENT, "by the table of values")
+                yield replace(line, harmless=key in rule.table)
                 return
             yield self._line("values.field", taken, None, Verdict.ABSENT, "is not in the table of values")
         yield self._required("data.value", self._take("data.value", kinds.number_reader))
@@ -255,7 +260,7 @@ class _Event:
         if not self._consent and target[10:] in PERSONAL_FIELDS:
             return self._line(target, taken, None, Verdict.WITHHELD, "without consent")
         if _is_nothing(taken.value):
-            return self._line(target, taken, None, Verdict.ABSENT)
+            return self._line(target, taken, None, Verdict.ABSENT, taken.why_nothing())
         if taken.value is UNFIT:
             return self._line(target, taken, None, Verdict.DROPPED, fields.UNFIT.sentence)
         text = taken.value.strip()
@@ -300,7 +305,7 @@ class _Event:
                 return
             unfit = taken.value is UNFIT
             verdict = Verdict.DROPPED if unfit else Verdict.ABSENT
-            yield self._line(target, taken, None, verdict, fields.UNFIT.sentence * unfit)
+            yield self._line(target, taken, None, verdict, fields.UNFIT.sentence if unfit else taken.why_nothing())
         derived = _Taken((), None, None, None)
         yield self._line(
             "dedupe_id", derived, fields.derived_id(place), Verdict.SENT, "from topic, partition and offset"

@@ -122,7 +122,7 @@ class Schema:
         return Found(code, frozenset(kinds))
 
     def leaves(self, limit: int = 400) -> list[tuple[str, frozenset[Kind]]]:
-        """Every path to a single value, through records only, for guesses and hints."""
+        """Every path through records and the first items of arrays, for guesses and hints."""
         found: list[tuple[str, frozenset[Kind]]] = []
         self._leaves(self.root, "", 0, found, limit)
         return found
@@ -134,8 +134,10 @@ class Schema:
             for field in node.get("fields", ()) if node.get("type") in ("record", "error") else ():
                 path = f"{before}.{field['name']}".removeprefix(".")
                 inner = list(self.branches(field["type"], space))
-                if depth < 6 and any(node.get("type") in ("record", "error") for node, _ in inner):
-                    self._leaves((field["type"], space), path, depth + 1, found, limit)
+                arrays = [(node["items"], space) for node, space in inner if node.get("type") == "array"]
+                for of_field, to in ((field["type"], space), path), *((items, f"{path}[0]") for items in arrays):
+                    if depth < 6:
+                        self._leaves(of_field, to, depth + 1, found, limit)
                 if len(found) >= limit:
                     return
                 found.append((path, frozenset(_kind(node) for node, _ in inner)))

@@ -18,13 +18,12 @@ from confluent_kafka.schema_registry import Schema, SchemaReference
 from stream_capi import config
 from stream_capi.app import Registry as AppRegistry
 from stream_capi.avro.framing import Run
-from stream_capi.avro.writer import WriterSchema
 from stream_capi.config import Settings
 from stream_capi.events.rules import rules_from
 from stream_capi.events.transform import compile_source
 from stream_capi.kafka.peek import latest_records
 from stream_capi.model import Record, Rejection, Transformed
-from stream_capi.source import Codec, Source
+from stream_capi.source import Source
 from tests.stack import Broker, Registry
 
 Header = tuple[str, bytes]
@@ -75,41 +74,52 @@ def settings_of(folder: Path, tables: Mapping[str, Any]) -> Settings:
     return config.load(file, {}, keys=False)
 
 
-def read_through(settings: Settings, count: int) -> list[Transformed]:
-    """The newest records of the first source's topic, through its framing, schemas and mapping, as a member reads them."""
-    stated = settings.sources[0]
-    records = latest_records(settings.kafka, stated.topic, count)
-    assert len(records) == count
-    return asyncio.run(_through(settings, records))
+def newest(settings: Settings, count: int) -> list[Record]:
+    """The newest records of the first source's topic that are no tombstones."""
+    records: list[Record] = [*latest_records(settings.kafka, settings.sources[0].topic, count)]
+    return [record for record in records if record.value() is not None]
 
 
-async def _through(settings: Settings, records: Sequence[Record]) -> list[Transformed]:
-    stated = settings.sources[0]
-    rules, registry = rules_from(stated, settings), AppRegistry(settings)
+class Member:
+    """The first source's way from records to events, as a member of the group has it for the life of its process."""
 
-    def compile_for(schema: WriterSchema) -> Any:
-        return compile_source(rules, schema.raw)
+    def __init__(self, settings: Settings) -> None:
+        stated, self._registry = settings.sources[0], AppRegistry(settings)
+        rules = rules_from(stated, settings)
+        self._source = Source(
+            stated.topic,
+            stated.framing,
+            self._registry.for_source(stated),
+            lambda schema: compile_source(rules, schema.raw),
+            rules.lane,
+            rules.pixel,
+            1.0,
+            schema_file=stated.schema_file is not None,
+        )
 
-    source = Source(
-        stated.topic, stated.framing, registry.for_source(stated), compile_for, rules.lane, rules.pixel, 1.0,
-        schema_file=stated.schema_file is not None,
-    )  # fmt: skip
+    async def map(self, records: Sequence[Record]) -> list[Transformed]:
+        """What becomes of the records, in order."""
+        made: list[Transformed] = []
+        for framed in self._source.frame(records):
+            if not isinstance(framed, Run):
+                made.append(framed.rejection)
+                continue
+            codec = self._source.codec(framed.key) or await self._source.load(framed.key)
+            if isinstance(codec, Rejection):
+                made += [codec] * len(framed.payloads)
+                continue
+            offsets = [int(record.offset() or 0) for record in records[framed.start :][: len(framed.payloads)]]
+            made += self._source.transform(codec, framed.payloads, 0, offsets, int(time.time() * 1000))
+        return made
+
+    async def aclose(self) -> None:
+        await self._registry.aclose()
+
+
+async def map_newest(settings: Settings, count: int) -> list[Transformed]:
+    """What becomes of the newest records."""
+    member = Member(settings)
     try:
-        return await _mapped(source, records)
+        return await member.map(await asyncio.to_thread(newest, settings, count))
     finally:
-        await registry.aclose()
-
-
-async def _mapped(source: Source, records: Sequence[Record]) -> list[Transformed]:
-    made: list[Transformed] = []
-    for framed in source.frame(records):
-        if not isinstance(framed, Run):
-            made.append(framed.rejection)
-            continue
-        codec: Codec | Rejection = source.codec(framed.key) or await source.load(framed.key)
-        if isinstance(codec, Rejection):
-            made += [codec] * len(framed.payloads)
-            continue
-        offsets = [int(records[framed.start + at].offset() or 0) for at in range(len(framed.payloads))]
-        made += source.transform(codec, framed.payloads, 0, offsets, int(time.time() * 1000))
-    return made
+        await member.aclose()

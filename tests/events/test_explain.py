@@ -82,6 +82,18 @@ def test_what_comes_from_elsewhere_says_from_where() -> None:
     assert notes["dedupe_id"][1] == "from topic, partition and offset"
 
 
+def test_a_value_that_the_table_does_not_have_may_be_anything() -> None:
+    table = {"field": "email", "table": {"high": 99.0}, "default": 1.0}
+    assert not line(explained({"values": table}, email="jane@example.com"), "data.value").harmless
+    assert line(explained({"values": table}, email="high"), "data.value").harmless
+
+
+def test_a_path_that_this_schema_lacks_says_so() -> None:
+    explanation = explained({"fields": {"user_data.sid": ["session", "visit.id"]}})
+    assert line(explanation, "user_data.sid").note == "not in this schema"
+    assert line(explanation, "user_data.ifa").note == ""
+
+
 def test_the_url_of_the_restricted_profile_is_shown_as_it_is_sent() -> None:
     explanation = explained({"pixel": "strict"}, event_source_url="https://a.b/c?d", client_id="c")
     assert line(explanation, "event_source_url").result == "https://a.b"

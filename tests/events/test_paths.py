@@ -135,8 +135,8 @@ def test_named_types_are_found_by_their_namespace() -> None:
         assert isinstance(schema.find(path), Missing), path
 
 
-def test_leaves_are_every_path_through_records() -> None:
+def test_leaves_are_every_path_through_records_and_first_items() -> None:
     assert [path for path, _ in Schema(SCHEMA).leaves()] == [
         "plain", "inner.x", "inner", "maybe.x", "maybe", "either.x", "either.x", "either.y", "either", "mixed.x", "mixed.y",
-        "mixed", "table", "items", "few", "grid", "odd",
+        "mixed", "table", "items[0].x", "items", "few[0].x", "few[0].y", "few", "grid", "odd",
     ]  # fmt: skip

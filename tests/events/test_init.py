@@ -1,0 +1,227 @@
+"""``stream-capi init``: what is guessed, and what is left for a person to say."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from typer.testing import CliRunner, Result
+
+from stream_capi import config
+from stream_capi.cli import init
+from stream_capi.cli.init import command
+from stream_capi.errors import ConfigurationError, RegistryUnavailable
+from stream_capi.events.check import mapping_faults
+from stream_capi.events.guess import Guess, event_of, guesses
+from stream_capi.events.rules import rules_from
+from stream_capi.model import EventName
+from tests.avro.records import schema as ready
+from tests.events.making import LEAD, PAGE_VIEW, nullable, record
+from tests.events.real import register
+from tests.stack import Registry
+from tests.stack.names import Names
+
+TIMESTAMP = {"type": "long", "logicalType": "timestamp-millis"}
+
+
+def guess(target: str, raw: Any, event: EventName = EventName.GENERATE_LEAD) -> Guess:
+    (found,) = [one for one in guesses(raw, event) if one.target == target]
+    return found
+
+
+def nested(name: str, /, **types: Any) -> dict[str, Any]:
+    return record(**types) | {"name": name}
+
+
+@pytest.mark.parametrize(("event", "raw"), [(EventName.GENERATE_LEAD, LEAD), (EventName.PAGE_VIEW, PAGE_VIEW)])
+def test_the_shipped_contract_is_guessed_whole_and_for_sure(event: EventName, raw: Any) -> None:
+    for one in guesses(raw, event):
+        assert one.paths[0] == one.target.rpartition(".")[2]
+        assert one.sure
+
+
+def test_names_are_known_in_every_spelling_and_at_any_depth() -> None:
+    raw = record(
+        sentAt=TIMESTAMP,
+        customer=nullable(nested("C", EmailAddress="string", phone_number=nullable("string"))),
+        page=nested("P", url="string"),
+        device=nested("D", os=nested("O", name="string"), ip="string"),
+    )
+    assert guess("event_time", raw).paths == ("sentAt",)
+    assert guess("user_data.email", raw).paths == ("customer.EmailAddress",)
+    assert guess("user_data.phone", raw).paths == ("customer.phone_number",)
+    assert guess("event_source_url", raw) == Guess("event_source_url", ("page.url",), sure=True)
+    assert guess("user_data.os", raw).paths[0] == "device.os.name"
+    assert guess("user_data.client_ip_address", raw).paths == ("device.ip",)
+
+
+def test_the_best_name_comes_first_and_the_others_are_named() -> None:
+    raw = record(id="string", uuid="string", message_id="string", created_at=TIMESTAMP, ts=TIMESTAMP)
+    assert guess("event_id", raw) == Guess("event_id", ("message_id", "id", "uuid"), sure=True)
+    assert guess("event_time", raw) == Guess("event_time", ("created_at", "ts"), sure=False)
+
+
+def test_what_can_not_hold_it_is_not_guessed() -> None:
+    raw = record(email="boolean", value="boolean", event_time="boolean", phone={"type": "map", "values": "string"})
+    for target in ("user_data.email", "data.value", "event_time", "user_data.phone"):
+        assert guess(target, raw).paths == ()
+
+
+def test_of_a_change_event_what_is_true_now_comes_first() -> None:
+    raw = record(before=nullable(nested("V", email="string")), after=nullable("V"))
+    assert guess("user_data.email", raw).paths == ("after.email", "before.email")
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "unit"),
+    [
+        ("sent_at", "long", "ms"),
+        ("sent_at", "int", "s"),
+        ("timestamp", "double", "ms"),
+        ("sent_at", TIMESTAMP, None),
+        ("sent_at", "string", None),
+    ],
+)
+def test_what_a_bare_number_counts_is_guessed_and_never_for_sure(name: str, kind: Any, unit: str | None) -> None:
+    found = guess("event_time", record(**{name: kind}))
+    assert found.unit == unit
+    assert not (found.sure and unit)
+
+
+@pytest.mark.parametrize(
+    ("name", "topic", "event"),
+    [
+        ("acme.PageViewed", "x", EventName.PAGE_VIEW),
+        ("acme.Event", "page-views", EventName.PAGE_VIEW),
+        ("acme.LeadSubmitted", "quotes", EventName.GENERATE_LEAD),
+    ],
+)
+def test_which_event_it_is_is_guessed_by_the_names(name: str, topic: str, event: EventName) -> None:
+    assert event_of(name, topic) is event
+
+
+# The command
+
+
+def run(*words: str) -> Result:
+    app = typer.Typer()
+    app.command()(command)
+    return CliRunner().invoke(app, list(words))
+
+
+@pytest.fixture
+def newest(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What the registry says, without one; the properties that it was asked with are kept in ``properties``."""
+    told: dict[str, Any] = {"schema": LEAD}
+
+    async def answer(url: str, topic: str, properties: Any) -> Any:
+        told["properties"] = properties
+        return ready(told["schema"])
+
+    monkeypatch.setattr(init, "_newest", answer)
+    return told
+
+
+WORDS = ("--registry", "http://registry:8081", "--topic", "leads")
+
+
+def test_what_is_written_loads_and_fits(newest: dict[str, Any], tmp_path: Path) -> None:
+    file = tmp_path / "made.toml"
+    done = run(*WORDS, "--output", str(file))
+    assert done.exit_code == 0, done.output
+    assert f"stream-capi check --config {file}" in done.output
+    settings = config.load(file, {}, keys=False)
+    assert settings.schema_registry is not None
+    assert settings.schema_registry.url == "http://registry:8081"
+    assert mapping_faults(rules_from(settings.sources[0], settings), LEAD) == []
+
+
+def test_without_an_output_it_is_printed(newest: dict[str, Any], tmp_path: Path) -> None:
+    file = tmp_path / "made.toml"
+    file.write_text(run(*WORDS).output)
+    assert config.load(file, {}, keys=False).sources[0].event == "generate_lead"
+
+
+def test_what_is_required_and_unknown_is_a_line_to_do(newest: dict[str, Any]) -> None:
+    newest["schema"] = record(at="long", odd="string")
+    text = run(*WORDS).output
+    todo = [
+        line.split("=")[0].removeprefix("# TODO ").strip() for line in text.splitlines() if line.startswith("# TODO ")
+    ]
+    assert todo[:7] == [
+        "event_time", "event_source_url", '"data.currency"', '"data.value"', '"user_data.client_ip_address"',
+        '"user_data.client_user_agent"', '"user_data.esi"',
+    ]  # fmt: skip
+    assert todo[7].startswith("one of these is required: user_data.aleid")
+    assert "# Nothing looks like these, which are optional: event_id, dedupe_id" in text
+
+
+def test_what_is_unsure_says_so(newest: dict[str, Any]) -> None:
+    newest["schema"] = record(ts="long", id="string", uuid="string")
+    text = run(*WORDS).output
+    assert 'event_time = { path = "ts", unit = "ms" }' in text
+    assert "# unsure; a bare number: s, ms or us?" in text
+    assert "# unsure; or uuid" in text
+
+
+def test_a_password_comes_from_the_environment_and_is_not_written(
+    newest: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STREAM_CAPI_SCHEMA_REGISTRY__PROPERTIES__BASIC__AUTH__USER__INFO", "me:canary")
+    done = run(*WORDS)
+    assert newest["properties"] == {"basic.auth.user.info": "me:canary"}
+    assert "canary" not in done.output
+    refused = run("--registry", "http://me:canary@registry:8081", "--topic", "leads")
+    assert refused.exit_code == 2
+    assert "canary" not in refused.output
+
+
+def test_names_of_a_schema_can_not_write_lines_of_their_own(newest: dict[str, Any], tmp_path: Path) -> None:
+    evil = '"\n[admin]\nport = 1\n#'
+    newest["schema"] = record(
+        **{field["name"]: field["type"] for field in LEAD["fields"]} | {f"x{evil}email": "string"}
+    )
+    newest["schema"]["name"] = f"Lead{evil}"
+    file = tmp_path / "made.toml"
+    file.write_text(run(*WORDS).output)
+    assert config.load(file, {}, keys=False).admin.port == 9464
+
+
+@pytest.mark.parametrize("url", ["registry:8081", "ftp://registry", "http://"])
+def test_a_registry_must_be_a_url(url: str) -> None:
+    assert run("--registry", url, "--topic", "leads").exit_code == 2
+
+
+def test_a_file_that_is_there_is_not_written_over(newest: dict[str, Any], tmp_path: Path) -> None:
+    file = tmp_path / "made.toml"
+    file.write_text("precious")
+    done = run(*WORDS, "--output", str(file))
+    assert isinstance(done.exception, ConfigurationError)
+    assert file.read_text() == "precious"
+
+
+def test_a_registry_that_does_not_answer_is_told_in_a_line() -> None:
+    done = run("--registry", "http://127.0.0.1:9", "--topic", "leads")
+    assert isinstance(done.exception, RegistryUnavailable)
+    assert "subject leads-value" in str(done.exception)
+
+
+@pytest.mark.real
+def test_a_topic_without_a_schema_is_told_in_a_line(registry: Registry, names: Names) -> None:
+    done = run("--registry", registry.url, "--topic", names.topic())
+    assert isinstance(done.exception, ConfigurationError)
+    assert str(done.exception) == f"the registry has no subject {names.topic()}-value"
+
+
+@pytest.mark.real
+def test_a_real_registry_is_asked_for_the_newest_schema(registry: Registry, names: Names, tmp_path: Path) -> None:
+    topic, file = names.topic(), tmp_path / "made.toml"
+    older = json.loads(json.dumps(LEAD).replace('"email"', '"was_email"'))
+    register(registry, f"{topic}-value", older)
+    register(registry, f"{topic}-value", LEAD)
+    assert run("--registry", registry.url, "--topic", topic, "--output", str(file)).exit_code == 0
+    settings = config.load(file, {}, keys=False)
+    assert mapping_faults(rules_from(settings.sources[0], settings), LEAD) == []
