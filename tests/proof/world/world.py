@@ -305,7 +305,9 @@ class World:
         while self.broker.lag and self.now < until:
             self.run(20.0)
             if any(member.pipeline.delivery.held() for member in self.members.values()):
-                for which in range(len(PARTITIONS)):  # life goes on: a lane that holds poison needs good events to tell it
+                for which in range(
+                    len(PARTITIONS)
+                ):  # life goes on: a lane that holds poison needs good events to tell it
                     self.produce(which, 1, clean=True)
         return not self.broker.lag
 

@@ -1,0 +1,87 @@
+"""Any bytes in front of a payload, and any header: every record is in one run or told as unframed, in order."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stream_capi.avro.framing import FRAMINGS, HEADER, Run, Unframed, frame
+from stream_capi.model import Code
+from tests.proof.corpus import keeping, kept
+from tests.proof.profile import tries
+
+PREFIXES = st.sampled_from(
+    (
+        b"",
+        b"\0",
+        b"\0\0\0\0\1",
+        b"\0\0\0\0\2",
+        b"\1",
+        b"\1" + b"g" * 16,
+        b"\xc3",
+        b"\xc3\1",
+        b"\xc3\1" + b"f" * 8,
+        b"\2",
+    )
+)
+VALUES = st.builds(bytes.__add__, PREFIXES, st.binary(max_size=12))
+HEADERS: st.SearchStrategy[Any] = st.one_of(
+    st.none(),
+    st.just([]),
+    st.lists(
+        st.tuples(st.sampled_from((HEADER, "other", "")), st.one_of(st.none(), PREFIXES, st.binary(max_size=20))),
+        max_size=3,
+    ),
+)
+
+
+class Framed(NamedTuple):
+    """A record with nothing but what framing looks at."""
+
+    framed: bytes
+    stated: Any
+
+    def value(self) -> bytes:
+        return self.framed
+
+    def headers(self) -> Any:
+        return self.stated
+
+
+@tries(400)
+@given(st.sampled_from(FRAMINGS), st.booleans(), st.lists(st.builds(Framed, VALUES, HEADERS), max_size=8))
+def test_every_record_is_framed_or_told(framing: str, schema_file: bool, records: list[Framed]) -> None:
+    all_told(framing, schema_file, records)
+
+
+@tries(200)
+@given(st.sampled_from(FRAMINGS), st.booleans(), st.lists(st.binary(max_size=40), min_size=1, max_size=4))
+def test_random_bytes_are_framed_or_told(framing: str, schema_file: bool, values: list[bytes]) -> None:
+    with keeping("framing", values[0]):
+        all_told(framing, schema_file, [Framed(value, None) for value in values])
+
+
+def test_what_was_found_before() -> None:
+    for value in kept("framing"):
+        for framing in FRAMINGS:
+            all_told(framing, True, [Framed(value, None)])
+
+
+def all_told(framing: str, schema_file: bool, records: list[Framed]) -> None:
+    given_records: Any = records
+    at = 0
+    for part in frame(framing, given_records, schema_file=schema_file):
+        if isinstance(part, Unframed):
+            assert part.index == at
+            assert part.rejection.code is Code.DECODE_ERROR
+            at += 1
+            continue
+        assert isinstance(part, Run)
+        assert part.start == at
+        assert part.payloads
+        for record, payload in zip(records[at : at + len(part.payloads)], part.payloads, strict=True):
+            assert record.framed.endswith(payload)
+        at += len(part.payloads)
+    assert at == len(records)
