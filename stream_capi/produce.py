@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import fastavro
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
-from confluent_kafka.schema_registry import SchemaRegistryClient
+from confluent_kafka.schema_registry import SchemaRegistryClient, topic_subject_name_strategy
 from confluent_kafka.schema_registry.avro import AvroSerializer
 from confluent_kafka.serialization import MessageField, SerializationContext
 
@@ -70,7 +70,11 @@ def _encoder(source: Source, event: EventName, settings: Settings) -> Encode:
 
 def _registered(topic: str, text: str, url: str, properties: Mapping[str, Any]) -> Encode:
     """As a customer does it: Confluent's own serializer, which registers the schema."""
-    serialize = AvroSerializer(SchemaRegistryClient({"timeout": 5, **properties, "url": url, "max.retries": 0}), text)
+    serialize = AvroSerializer(
+        SchemaRegistryClient({"timeout": 5, **properties, "url": url, "max.retries": 0}),
+        text,
+        conf={"subject.name.strategy": topic_subject_name_strategy},  # the default asks the registry twice for nothing
+    )
     context = SerializationContext(topic, MessageField.VALUE)
 
     def encode(event: dict[str, Any]) -> bytes:

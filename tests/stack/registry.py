@@ -71,7 +71,7 @@ class Registry:
     @contextmanager
     def client(self, **options: Any) -> Iterator[SchemaRegistryClient]:
         """Confluent's own client. It can't be closed, so what it holds is closed for it: sockets left open are warnings."""
-        client = SchemaRegistryClient({"url": self.url, **options})
+        client = SchemaRegistryClient({"url": self.url, "timeout": 15, **options})
         try:
             yield client
         finally:
