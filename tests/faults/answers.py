@@ -1,0 +1,86 @@
+"""What the stand-in is told to answer, and what a scene looks like meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from stream_capi.endpoint.mock import Record
+from stream_capi.endpoint.script import Action, RequestInfo
+from stream_capi.model import Code
+from tests.outside import Answering
+from tests.program import KEY, PIXEL_ID, Program
+from tests.scene import Scene
+from tests.stack import Broker, Produced, Registry
+from tests.stack.waiting import until
+
+OTHER_PIXEL_ID = "pixel-2"
+OTHER_KEY = "canary-key-of-the-other-77aa31"
+HEALED_SECONDS = 30.0  # within which there must be progress again after a fault has been mended
+
+
+def always(**what: Any) -> Answering:
+    """The same action for every request."""
+    action = Action(**what)
+    return lambda request: action
+
+
+def for_pixel(pixel_id: str, answer: Answering) -> Answering:
+    """For one pixel's requests; the others are answered as ever."""
+    return lambda request: answer(request) if request.pixel_id == pixel_id else None
+
+
+def for_event(name: str, answer: Answering) -> Answering:
+    """For batches of one event name; the others are answered as ever."""
+    return lambda request: answer(request) if name_of(request) == name else None
+
+
+def name_of(request: RequestInfo) -> str:
+    """The name of the events in a request: a batch has but one."""
+    return str(request.events[0]["name"]) if request.events else ""
+
+
+def two_pixels(folder: Path, broker: Broker, registry: Registry, **options: Any) -> Scene:
+    """A scene whose leads go to one pixel and whose page views go to another, each with a key of its own."""
+    scene = Scene(folder, broker, registry, keys={PIXEL_ID: KEY, OTHER_PIXEL_ID: OTHER_KEY}, **options)
+    key_file = folder / "other.key"
+    key_file.write_text(OTHER_KEY)
+    scene.settings["pixels"].append({"name": "other", "pixel_id": OTHER_PIXEL_ID, "api_key_file": str(key_file)})
+    scene.settings["sources"][1]["pixel"] = "other"
+    scene.secrets.append(OTHER_KEY)
+    return scene
+
+
+def expect(scene: Scene, events: Iterable[Produced], code: Code) -> None:
+    """Correct the books: these events can't be delivered after all."""
+    scene.ledger.add(event._replace(bad_code=code) for event in events)
+
+
+def requests_of(scene: Scene, pixel_id: str = PIXEL_ID) -> list[Record]:
+    """One pixel's requests so far, in their order."""
+    return [record for record in list(scene.endpoint.mock.requests) if record.pixel_id == pixel_id]
+
+
+def reasons(member: Program) -> set[str]:
+    """Why something is held."""
+    return {held["reason"] for held in member.status()["held"]}
+
+
+def notices(member: Program) -> str:
+    """What is told of faults that mend themselves."""
+    return "\n".join(f"{notice['subject']}: {notice['reason']}" for notice in member.status()["notices"])
+
+
+def await_held(member: Program, reason: str) -> None:
+    """Wait until something is held for this reason; the member then isn't ready, and says why."""
+    until(lambda: reason in reasons(member), 60, f"a hold for {reason}")
+    code, told = member.get("/readyz")
+    assert (code, reason in told) == (503, True), f"/readyz: {code} {told}"
+
+
+def await_progress(scene: Scene, *topics: str) -> None:
+    """After a fault was mended: commits go on, within the time that is promised."""
+    lag = scene.ledger.lag(*topics)
+    until(lambda: scene.ledger.lag(*topics) < max(lag, 1), HEALED_SECONDS, "progress after the fault was mended", 0.1)
+    assert not scene.ledger.faults, scene.ledger.faults[:5]

@@ -1,0 +1,87 @@
+"""The scorecard: for each row what was produced and what became of it, written where a document can take it from.
+
+The counts are the ledger's and the endpoint's, not the program's own. A row survives when its test passes. The mutants are
+rows of another kind: each is a program made wrong on purpose, and passes when the ledger finds it out; what such a program
+loses or repeats counts to no total.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.ledger import Tally
+from tests.scene import Scene
+
+FILE = Path(".cache", "scorecard.json")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row. ``repeated`` counts the events that the API took more than once, each as often as it was once too many."""
+
+    name: str
+    group: str
+    survived: bool
+    produced: int
+    delivered: int
+    dead_lettered: int
+    uncommitted: int
+    lost: int
+    repeated: int
+    seconds: float
+
+    @property
+    def is_mutant(self) -> bool:
+        return self.group == "mutants"
+
+    @classmethod
+    def of(cls, name: str, group: str, survived: bool, scenes: Sequence[Scene], seconds: float) -> Row:
+        """The row of a test, by the scenes that it made."""
+        whole = Tally(*map(sum, zip(*(scene.ledger.tally() for scene in scenes), strict=True)))
+        repeated = sum(map(_repeated, scenes))
+        return cls(name, group, survived, **whole._asdict(), repeated=repeated, seconds=round(seconds, 1))
+
+
+def _repeated(scene: Scene) -> int:
+    return sum(times - 1 for times in scene.endpoint.mock.times_accepted().values())
+
+
+def totals(rows: Sequence[Row]) -> dict[str, int]:
+    """The sums over the rows that are no mutants, and how the mutants fared."""
+    real, mutants = [row for row in rows if not row.is_mutant], [row for row in rows if row.is_mutant]
+    counts = ("produced", "delivered", "dead_lettered", "uncommitted", "lost", "repeated")
+    return {
+        "faults": len(real),
+        "survived": sum(row.survived for row in real),
+        **{count: sum(getattr(row, count) for row in real) for count in counts},
+        "mutants": len(mutants),
+        "mutants_found_out": sum(row.survived for row in mutants),
+    }
+
+
+def write(rows: Sequence[Row], whole: bool, file: Path) -> None:
+    """Write the rows as JSON. ``whole`` says that the long rows were among them."""
+    told: dict[str, Any] = {"whole": whole, "totals": totals(rows), "rows": [asdict(row) for row in rows]}
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(told, indent=1) + "\n")
+
+
+def table(rows: Sequence[Row]) -> Iterator[str]:
+    """The rows for people, a line each."""
+    head = ("produced", "delivered", "dead", "open", "lost", "repeated", "s")
+    yield f"{'':9}" + "".join(f"{name:>10}" for name in head)
+    for row in rows:
+        counts = (row.produced, row.delivered, row.dead_lettered, row.uncommitted, row.lost, row.repeated, row.seconds)
+        kept = (
+            ("found out" if row.survived else "UNSEEN") if row.is_mutant else "survived" if row.survived else "FAILED"
+        )
+        yield f"{kept:9}" + "".join(f"{count:>10}" for count in counts) + f"  {row.group}: {row.name}"
+    total = totals(rows)
+    yield (
+        f"{total['survived']} of {total['faults']} faults survived; {total['produced']} events produced, "
+        f"{total['lost']} lost, {total['repeated']} repeated; {total['mutants_found_out']} of {total['mutants']} mutants found out"
+    )

@@ -1,0 +1,141 @@
+"""Faults of the schema registry: schemas that are known go on, records of unknown ones wait, and only a registry that works
+can say that a schema doesn't exist.
+
+The registry itself is shared and stays up; what stands before it (a connection, a gateway) is broken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from stream_capi.model import Code
+from tests.faults.answers import await_progress, notices
+from tests.faults.front import Front, Said
+from tests.faults.making import LEAD, Maker
+from tests.program import Program
+from tests.scene import Scene
+from tests.stack import Broker, Proxy, Registry
+from tests.stack.waiting import until
+
+pytestmark = pytest.mark.real
+
+
+class _Way(NamedTuple):
+    """The way to the registry: a proxy, a gateway behind it, and the address of both."""
+
+    proxy: Proxy
+    front: Front
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.proxy.address}{self.front.path}"
+
+
+@pytest.fixture
+def way(registry: Registry) -> Iterator[_Way]:
+    with Front(registry.url) as front, Proxy("127.0.0.1", front.port) as proxy:
+        yield _Way(proxy, front)
+
+
+def _grown(number: int) -> dict[str, Any]:
+    """The contract's lead, with a field more: another schema, and another id."""
+    more = {"name": f"added_{number}", "type": ["null", "string"], "default": None}
+    return {**LEAD, "fields": [*LEAD["fields"], more]}
+
+
+def _waits(member: Program, topic: str) -> bool:
+    return f"{topic}: records wait for schema id" in notices(member)
+
+
+def test_with_the_registry_down_at_the_start_everything_waits_and_then_goes_on(
+    tmp_path: Path, broker: Broker, registry: Registry, way: _Way
+) -> None:
+    with Scene(tmp_path, broker, registry, registry_url=way.url) as scene:
+        way.proxy.cut()
+        scene.produce(400, bad=4)
+        member = scene.member()
+        until(lambda: _waits(member, scene.leads) and _waits(member, scene.views), 30, "a word on the registry")
+        assert scene.ledger.lag() == 400
+        assert scene.ledger.letters() == []
+        way.proxy.heal()
+        await_progress(scene)
+        scene.close(duplicates=0)
+
+
+def test_while_the_registry_gives_no_answer_only_records_of_unknown_schemas_wait(
+    tmp_path: Path, broker: Broker, registry: Registry, way: _Way
+) -> None:
+    too_slow = 6.0  # seconds for each piece of data: longer than the client waits
+    faults: list[Callable[[], None]] = [way.proxy.cut, way.proxy.half_open, lambda: way.proxy.slow(too_slow)]
+    with Scene(tmp_path, broker, registry, registry_url=way.url) as scene:
+        member = scene.member()
+        scene.produce(300)
+        scene.ledger.await_all(60)
+        for number, begin in enumerate(faults):
+            begin()
+            _only_the_unknown_wait(scene, member, number)
+            way.proxy.heal()
+            await_progress(scene, scene.leads)
+            scene.ledger.await_all(60)
+        assert scene.ledger.letters() == []
+        scene.close(duplicates=0)
+
+
+def test_what_a_gateway_says_in_the_registrys_place_is_no_word_on_any_schema(
+    tmp_path: Path, broker: Broker, registry: Registry, way: _Way
+) -> None:
+    answers = [
+        Said(500, b'{"error_code": 50001, "message": "store"}', "application/json"),
+        Said(503),
+        Said(404, b"<html>no such page</html>"),
+        Said(404, b'{"error_code": 404, "message": "HTTP 404 Not Found"}', "application/json"),
+        Said(401, b'{"error_code": 40101, "message": "Unauthorized"}', "application/json"),
+        Said(200, b"<html>log in</html>"),
+    ]
+    with Scene(tmp_path, broker, registry, registry_url=way.url) as scene:
+        member = scene.member()
+        scene.produce(300)
+        scene.ledger.await_all(60)
+        for number, said in enumerate(answers):
+            way.front.says = said
+            _only_the_unknown_wait(scene, member, number)
+            way.front.says = None
+            await_progress(scene, scene.leads)
+            scene.ledger.await_all(60)
+        assert scene.ledger.letters() == []
+        scene.close(duplicates=0)
+
+
+def test_a_schema_that_a_healthy_registry_does_not_know_is_a_dead_letter_and_is_asked_for_once(
+    tmp_path: Path, broker: Broker, registry: Registry, way: _Way
+) -> None:
+    with Scene(tmp_path, broker, registry, partitions=1, registry_url=way.url) as scene:
+        maker = Maker(scene)
+        good = [maker.lead() for _ in range(200)]
+        stray = [maker.lead(Code.UNKNOWN_SCHEMA) for _ in range(40)]
+        maker.put(
+            record._replace(value=b"\x00\x7f\xff\xff\xf0" + (record.value or b"")[5:]) if record.code else record
+            for record in [*good[:100], *stray, *good[100:]]
+        )
+        scene.member()
+        scene.close(duplicates=0)
+        assert way.front.asked <= 4
+        details = {letter.headers["capi-error-detail"] for letter in scene.ledger.letters()}
+        assert any(b"2147483632" in (detail or b"") for detail in details)
+
+
+def _only_the_unknown_wait(scene: Scene, member: Program, number: int) -> None:
+    """Produce leads of a new schema, then known ones: those of the new one wait, and commits stop before them alone."""
+    maker = Maker(scene, seed=1000 + number)
+    maker.put(maker.lead(schema=_grown(number)) for _ in range(5))
+    until(lambda: _waits(member, scene.leads), 30, "records that wait for their schema")
+    delivered = scene.endpoint.answered().total()
+    produced = scene.produce(100)
+    until(lambda: scene.endpoint.answered().total() == delivered + len(produced), 60, "events of known schemas")
+    until(lambda: scene.ledger.lag(scene.views) == 0, 60, "commits of the page views")
+    assert scene.ledger.lag(scene.leads) > 0
+    assert member.is_ready()
