@@ -288,9 +288,13 @@ class Pipeline:
     def _on_delivered(self, batch: Batch) -> None:
         timestamps = [record.timestamp()[1] for record in batch.records]
         self._observer.delivered(batch.lane, timestamps, int(self._clock.epoch() * 1000))
-        for owner, record in zip(batch.owners, batch.records, strict=True):
-            owner.resolve(record.offset() or 0)
-        for owner in set(batch.owners):
+        offsets = [record.offset() or 0 for record in batch.records]
+        owners = set(batch.owners)
+        for owner in owners:
+            if len(owners) == 1:
+                owner.resolve_all(offsets)
+            else:
+                owner.resolve_all(at for at, of in zip(offsets, batch.owners, strict=True) if of is owner)
             if partition := self.partitions.get(TopicPartition(owner.topic, owner.partition)):
                 self._regulate(partition)
         self._digest()

@@ -81,7 +81,9 @@ class Source:
     ) -> list[Transformed]:
         """Decode and map a run; what can't be decoded keeps its place as a Rejection."""
         rows = codec.decoder.decode(payloads)
-        bad = {i: row for i, row in enumerate(rows) if isinstance(row, Rejection)}
+        bad = (
+            {i: row for i, row in enumerate(rows) if isinstance(row, Rejection)} if Rejection in map(type, rows) else {}
+        )
         good = [row for row in rows if not isinstance(row, Rejection)] if bad else rows
         if bad:
             offsets = [offset for i, offset in enumerate(offsets) if i not in bad]

@@ -72,7 +72,8 @@ def frame(framing: str, records: Sequence[Record], *, schema_file: bool = False)
     if framing == "raw":
         return [Run(FILE_KEY, 0, values)]
     find = _FINDERS[framing, schema_file]
-    stated = [] if framing == "single_object" else [_stated(record.headers()) for record in records]
+    headers = [] if framing == "single_object" else [record.headers() for record in records]
+    stated = [_stated(of_record) for of_record in headers] if any(headers) else []
     if stated.count(None) == len(stated):
         return _of_one_schema(values, find) or _runs(values, [find(value) for value in values])
     known: dict[bytes, _Found] = {text: _in_header(text) for text in stated if text is not None}

@@ -74,6 +74,11 @@ class PartitionOffsets:
         """Take the terminal outcome of one event. Resolving it twice, or an offset never tracked, changes nothing."""
         self.open_bytes -= self._open.pop(offset, 0)
 
+    def resolve_all(self, offsets: Iterable[int]) -> None:
+        """Take the terminal outcome of many events, as ``resolve`` does of one."""
+        pop = self._open.pop
+        self.open_bytes -= sum([pop(offset, 0) for offset in offsets])
+
     def is_open(self, offset: int) -> bool:
         """Whether the event at this offset still waits for its outcome."""
         return offset in self._open
