@@ -80,6 +80,9 @@ class _Verdict(NamedTuple):
     events: Sequence[dict[str, Any]] = ()
     faults: Sequence[str] = ()
 
+    def __repr__(self) -> str:
+        return f"_Verdict({self.status}, {len(self.events)} events)"
+
 
 class MockEndpoint:
     """The stand-in, between ``start`` and ``stop`` or as an asynchronous context. It can be started again on its port.
