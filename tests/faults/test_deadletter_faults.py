@@ -1,0 +1,152 @@
+"""Faults of the dead-letter topic: an event whose letter can't be written waits, nothing passes it, and the rest goes on."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from confluent_kafka.admin._acl import AclBinding, AclBindingFilter, AclOperation, AclPermissionType
+from confluent_kafka.admin._resource import ResourcePatternType, ResourceType
+
+from stream_capi.model import Code
+from tests.faults.answers import await_progress, notices
+from tests.faults.making import Made, Maker
+from tests.program import Program
+from tests.scene import Scene
+from tests.stack import Broker, Proxy, Registry
+from tests.stack.waiting import until
+
+pytestmark = pytest.mark.real
+
+_SECONDS = 15.0
+
+
+class _Guarded(NamedTuple):
+    broker: Broker
+    proxy: Proxy
+
+
+@pytest.fixture(scope="module")
+def guarded() -> Iterator[_Guarded]:
+    """A broker of this module alone and a proxy before it. Its authorizer allows everybody what no rule speaks of."""
+    own = Broker(
+        {
+            "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+            "allow.everyone.if.no.acl.found": "true",
+        }
+    )
+    with Proxy("127.0.0.1", own.via_port) as proxy:
+        own.listener_via(proxy.port)
+        try:
+            yield _Guarded(own.start(), proxy)
+        finally:
+            own.stop()
+
+
+def _poison_in_the_first(maker: Maker) -> None:
+    """In partition 0 of the leads an event that can't be delivered, between good ones; the other partitions are sound."""
+    maker.put([maker.lead(partition=0), maker.lead(Code.MISSING_FIELD, partition=0, client_user_agent="")])
+    maker.put(maker.lead(partition=number % 2) for number in range(100))
+
+
+def _await_letters_waiting(scene: Scene, member: Program) -> None:
+    """The letter can't be written: its partition is committed up to it, all the others are committed to their ends."""
+    until(lambda: f"{scene.dead}: dead letters wait" in notices(member), 60, "a word on the dead letters")
+    until(lambda: _committed(scene, 1) >= 50 and scene.ledger.lag(scene.views) == 0, 60, "the sound partitions")
+    assert _committed(scene, 0) <= 1
+    assert scene.ledger.letters() == []
+    assert member.is_ready()
+
+
+def _committed(scene: Scene, partition: int) -> int:
+    return scene.ledger.committed.get((scene.leads, partition), 0)
+
+
+def test_without_the_topic_the_partition_waits_and_goes_on_when_it_is_made_and_a_letter_too_large_for_it_goes_by_reference(
+    tmp_path: Path, broker: Broker, registry: Registry
+) -> None:
+    with Scene(tmp_path, broker, registry, partitions=2, dead_letters=False) as scene:
+        maker = Maker(scene)
+        _poison_in_the_first(maker)
+        large = Made(
+            b"canary@example.com" + random.Random(2).randbytes(60_000), Code.DECODE_ERROR, key=b"large", partition=0
+        )
+        maker.put([large])
+        member = scene.member()
+        scene.produce(200)
+        _await_letters_waiting(scene, member)
+        broker.create_topic(scene.dead, config={"max.message.bytes": "16384"})
+        await_progress(scene)
+        scene.close(duplicates=0)
+        letters = {letter.code: letter for letter in scene.ledger.letters()}
+        assert letters["missing_field"].value
+        assert (letters["decode_error"].key, letters["decode_error"].value) == (b"large", b"")
+        assert letters["decode_error"].headers["capi-by-reference"] == b"true"
+
+
+def test_while_writing_to_the_topic_is_denied_the_partition_waits_and_goes_on_when_it_is_allowed(
+    tmp_path: Path, guarded: _Guarded, registry: Registry
+) -> None:
+    broker = guarded.broker
+    with Scene(tmp_path, broker, registry, partitions=2) as scene:
+        rules = [_rule(scene.dead, AclOperation.ALL, AclPermissionType.ALLOW), _denied(scene.dead)]
+        for done in broker.admin.create_acls(rules).values():
+            done.result(_SECONDS)
+        maker = Maker(scene)
+        _poison_in_the_first(maker)
+        member = scene.member()
+        scene.produce(200)
+        _await_letters_waiting(scene, member)
+        lifted = AclBindingFilter(
+            ResourceType.TOPIC,
+            scene.dead,
+            ResourcePatternType.LITERAL,
+            None,  # type: ignore[arg-type]  # whoever it is about
+            None,  # type: ignore[arg-type]  # from wherever
+            AclOperation.WRITE,
+            AclPermissionType.DENY,
+        )
+        broker.admin.delete_acls([lifted])[lifted].result(_SECONDS)
+        await_progress(scene)
+        scene.close(duplicates=0)
+
+
+def _rule(topic: str, operation: AclOperation, permission: AclPermissionType) -> AclBinding:
+    return AclBinding(
+        ResourceType.TOPIC, topic, ResourcePatternType.LITERAL, "User:ANONYMOUS", "*", operation, permission
+    )
+
+
+def _denied(topic: str) -> AclBinding:
+    return _rule(topic, AclOperation.WRITE, AclPermissionType.DENY)
+
+
+@pytest.mark.long
+def test_letters_that_a_broker_is_slow_to_take_and_then_does_not_answer_are_each_written_once(
+    tmp_path: Path, guarded: _Guarded, registry: Registry
+) -> None:
+    broker, proxy = guarded
+    with Scene(tmp_path, broker, registry, partitions=2, bootstrap=proxy.address) as scene:
+        member = scene.member()
+        scene.produce(400)
+        scene.ledger.await_all(60)
+        proxy.slow(2.0)
+        try:
+            produced = scene.produce(400, bad=40)
+            until(lambda: _letters_under_way(member), 60, "letters on their way")
+            proxy.half_open()
+            until(lambda: "no_acknowledgement" in notices(member), 60, "a word on the silence")
+        finally:
+            proxy.heal()
+        await_progress(scene)
+        scene.close(duplicates=None)
+        written = [letter.source for letter in scene.ledger.letters()]
+        assert sorted(written) == sorted(event[:3] for event in produced if event.bad_code)
+
+
+def _letters_under_way(member: Program) -> bool:
+    places = member.status()["partitions"]
+    return any(place["oldest"] and place["oldest"]["state"] == "dead_letter" for place in places)
