@@ -5,16 +5,18 @@ No table is looked up and no rule interpreted for an event.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from enum import IntEnum
 from typing import Any
 
 import orjson
 
+from stream_capi.config.paths import steps
 from stream_capi.events import fields, kinds, network
 from stream_capi.events.counts import Counts
 from stream_capi.events.fields import IDENTIFIER_FIELDS, RESTRICTED_IDENTIFIERS, UNFIT, WRONG
-from stream_capi.events.paths import Missing, Schema, follow
+from stream_capi.events.paths import Missing, Path, Schema, follow
 from stream_capi.events.rules import SourceRules, as_key
 from stream_capi.model import Code, EventName, Lane, Rejection, Skipped
 
@@ -42,6 +44,7 @@ class Compiler:
         self._targets = set(rules.targets(lane)) - {f"user_data.{field}" for field in without}
         self._stripped = bool(without)
         self._lines: list[str] = []
+        self._bound: dict[Path, str] = {}
         self._globals: dict[str, Any] = {
             "follow": follow,
             "UNFIT": kinds.UNFIT,
@@ -57,6 +60,7 @@ class Compiler:
     def make(self) -> Make:
         """Compile the function ``(row, place, oldest, newest)``."""
         self._add("def make(row, place, oldest, newest):")
+        self._bind()
         self._time()
         self._url()
         self._data()
@@ -81,6 +85,17 @@ class Compiler:
         detail = f"{target}: {wrong}" + (f" (from {paths})" if paths else "")
         return self._const(Rejection(code, detail, self._lane.pixel))
 
+    def _bind(self) -> None:
+        """Look up once what several fields come out of: a record of contacts is in one local variable for all of them."""
+        paths = dict.fromkeys(path for target in sorted(self._targets) for path in self._rules.rule(target).paths)
+        parents = Counter(steps(path)[:-1] for path in paths)
+        for parent in sorted((parent for parent, n in parents.items() if n > 1 and parent), key=len):
+            found = self._schema.find(parent, self._bound)
+            if not isinstance(found, Missing):
+                name = f"r{len(self._bound)}"
+                self._add(f"{name} = {found.code}")
+                self._bound[parent] = name
+
     # The raw value of a field, in ``v``
 
     def _value(self, target: str, reader: Callable[..., Any] = kinds.text_reader, *args: Any) -> Given:
@@ -90,7 +105,8 @@ class Compiler:
             self._add(f"v = {self._const(str(rule.const) if reader is kinds.text_reader else rule.const)}")
             return Given.SOUND
         given = Given.NEVER
-        found = [found for path in rule.paths if not isinstance(found := self._schema.find(path), Missing)]
+        ways = [self._schema.find(path, self._bound) for path in rule.paths]
+        found = [way for way in ways if not isinstance(way, Missing)]
         for at, (code, of_kinds) in enumerate(found):
             read = reader(of_kinds, *args)
             depth = min(at, 1)
@@ -170,7 +186,7 @@ class Compiler:
         target, rule = "data.value", self._rules.values
         depth = 0
         if rule is not None:
-            found = self._schema.find(rule.field)
+            found = self._schema.find(rule.field, self._bound)
             code = "None" if isinstance(found, Missing) else found.code
             self._add(f"value = {self._const(rule.table)}.get({self._const(as_key)}({code}), {rule.default!r})")
             self._add("if value is None:")

@@ -33,6 +33,9 @@ _UNDER = {
     "duration": ("fixed",),
 }
 
+Path = tuple[Step, ...]
+_NOTHING: Mapping[Path, str] = {}
+
 
 class Missing(NamedTuple):
     """A path that the schema doesn't have: how far it goes, the step that fails, and what is there instead."""
@@ -106,17 +109,24 @@ class Schema:
         else:
             yield from self.branches(node["type"], space)
 
-    def find(self, path: str) -> Found | Missing:
-        """Follow a path."""
+    def find(self, path: str | Path, bound: Mapping[Path, str] = _NOTHING) -> Found | Missing:
+        """Follow a path. ``bound`` names local variables that hold what the beginnings of paths lead to."""
+        path = steps(path) if isinstance(path, str) else path
         here = [self.root]
-        code, names, before = "row", count(), ""
-        for step in steps(path):
+        code, names, before, sure = "row", count(), "", True  # sure: a value is there in every record
+        for at, step in enumerate(path, 1):
             branches = [branch for node, space in here for branch in self.branches(node, space)]
             ways = [way for node, space in branches if (way := _way(node, space, step)) is not None]
             if not ways:
                 return Missing(before, str(step), tuple(_names_in(branches)))
-            code = _read(code, step, branches, [way[0] for way in ways], f"at_{next(names)}")
+            whole = len(ways) == len(branches)  # each type that the value may have can be gone into
+            if sure and whole and all(way[0] == "record" for way in ways):
+                code = f"{code}[{step!r}]"
+            else:
+                code, sure = _read(code, step, whole, {way[0] for way in ways}, f"at_{next(names)}"), False
+            code = bound.get(path[:at], code)
             here = [way[1:] for way in ways]
+            sure = sure and not any(takes_null(node) for node, _ in here)
             before = f"{before}.{step}".removeprefix(".")
         kinds = {_kind(node) for node, space in here for node, _ in self.branches(node, space)}
         return Found(code, frozenset(kinds))
@@ -176,18 +186,21 @@ def _names_in(branches: Iterable[tuple[Any, str]]) -> Iterator[str]:
             yield from (field["name"] for field in node["fields"])
 
 
-def _read(code: str, step: Step, branches: list[tuple[Any, str]], ways: list[str], at: str) -> str:
-    """The expression for one more step; ``at`` is a local name for the value it starts from."""
-    kinds = set(ways)
-    whole = len(ways) == len(branches)  # each type that the value may have can be gone into this way
-    if code == "row" and whole and kinds == {"record"}:
-        return f"row[{step!r}]"
-    if kinds == {"array"}:
+def takes_null(node: Any) -> bool:
+    """Whether a type has null among its values."""
+    if isinstance(node, list):
+        return any(takes_null(branch) for branch in node)
+    return node == "null" or (isinstance(node, dict) and takes_null(node.get("type")))
+
+
+def _read(code: str, step: Step, whole: bool, ways: set[str], at: str) -> str:
+    """The expression for one more step into what may be null; ``at`` is a local name for the value it starts from."""
+    if ways == {"array"}:
         index = int(step)
         test = f"({at} := {code}) is not None" if whole else f"({at} := {code}).__class__ is list"
         return f"({at}[{index}] if {test} and len({at}) > {index} else None)"
-    get = f"{at}[{step!r}]" if whole and kinds == {"record"} else f"{at}.get({str(step)!r})"
-    if kinds <= {"record", "map"}:
+    get = f"{at}[{step!r}]" if whole and ways == {"record"} else f"{at}.get({str(step)!r})"
+    if ways <= {"record", "map"}:
         test = f"({at} := {code}) is not None" if whole else f"({at} := {code}).__class__ is dict"
         return f"({get} if {test} else None)"
     return f"follow({code}, {step!r})"  # arrays beside maps or records

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
 from typing import Any
 
-from stream_capi.events.paths import Schema
+from stream_capi.events.paths import Schema, takes_null
 
 _WHOLE = {"int": 2**31, "long": 2**63}
 
@@ -39,7 +39,7 @@ def row_from_json(schema_raw: Any, text: str) -> dict[str, Any]:
 def _value(schema: Schema, at: tuple[Any, str], given: Any, path: str) -> Any:
     branches = list(schema.branches(*at))
     if given is None:
-        if _takes_null(at[0]):
+        if takes_null(at[0]):
             return None
         raise NotOfSchema(f"{path or 'it'} is null")
     if len(branches) > 1 and isinstance(given, dict) and len(given) == 1:
@@ -47,7 +47,7 @@ def _value(schema: Schema, at: tuple[Any, str], given: Any, path: str) -> Any:
         named = [branch for branch in branches if name in _names(branch)]
         if named:
             branches, given = named, given[name]
-    elif isinstance(given, dict) and len(given) == 1 and _takes_null(at[0]) and branches:
+    elif isinstance(given, dict) and len(given) == 1 and takes_null(at[0]) and branches:
         (name,) = given
         given = given[name] if name in _names(branches[0]) else given
     faults = []
@@ -57,12 +57,6 @@ def _value(schema: Schema, at: tuple[Any, str], given: Any, path: str) -> Any:
         except NotOfSchema as fault:
             faults.append(fault)
     raise faults[0] if len(faults) == 1 else NotOfSchema(f"{path or 'it'} fits none of the types it may have")
-
-
-def _takes_null(node: Any) -> bool:
-    if isinstance(node, list):
-        return any(_takes_null(branch) for branch in node)
-    return node == "null" or (isinstance(node, dict) and _takes_null(node.get("type")))
 
 
 def _names(branch: tuple[Any, str]) -> set[str]:
@@ -98,7 +92,7 @@ def _record(schema: Schema, node: Mapping[str, Any], space: str, given: Any, pat
     for name, field in fields.items():
         inner = f"{path}.{name}".removeprefix(".")
         value = given[name] if name in given else field.get("default")
-        if name not in given and value is None and not _takes_null(field["type"]):
+        if name not in given and value is None and not takes_null(field["type"]):
             raise NotOfSchema(f"{inner} is missing")
         row[name] = _value(schema, (field["type"], space), value, inner)
     return row

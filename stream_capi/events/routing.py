@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from stream_capi.config import Where
@@ -47,11 +47,6 @@ def route(rules: SourceRules, read: Callable[[str], Any]) -> Way | Rejection | S
     if rules.consent_field is None or consents(read(rules.consent_field), rules.consent_purposes):
         return Way(Lane(pixel, event), True)
     return Way(Lane(pixel, event), False) if rules.strip_without_consent else Skipped("no_consent")
-
-
-def routing_paths(rules: SourceRules) -> Iterator[str]:
-    yield from (where.field for where in rules.where)
-    yield from (path for path in (rules.event_field, rules.pixel_field, rules.consent_field) if path is not None)
 
 
 def holds(where: Where, value: Any) -> bool:

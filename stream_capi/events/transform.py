@@ -5,16 +5,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from stream_capi.events.compiler import Compiler, Make
 from stream_capi.events.counts import Counts
 from stream_capi.events.fields import IDENTIFIER_FIELDS, PERSONAL_FIELDS
-from stream_capi.events.paths import Missing, Schema, follow
-from stream_capi.events.routing import Way, route, routing_paths
+from stream_capi.events.paths import Schema
+from stream_capi.events.picking import compile_picker
 from stream_capi.events.rules import SourceRules
-from stream_capi.model import Routed, Transformed
+from stream_capi.model import EventName, Lane, Routed, Transformed
 
 __all__ = ["IDENTIFIER_FIELDS", "Counts", "Transform", "compile_source"]
 
@@ -31,10 +31,10 @@ class Transform:
         self._rules = rules
         self._schema = schema
         self._max_age = rules.max_age_ms or 1 << 62
-        self._makes: dict[Way, Make] = {}
+        self._makes: dict[tuple[str, str, bool], tuple[Make, Lane]] = {}
         plain = rules.lane is not None and not rules.where and rules.consent_field is None
-        self._only = self._make(Way(rules.lane, True)) if plain and rules.lane is not None else None
-        self._read = {path: _reader(schema, path) for path in routing_paths(rules)}
+        self._only = self._make(rules.lane, True) if plain and rules.lane is not None else None
+        self._pick = compile_picker(rules, schema)
 
     def apply(
         self, rows: Sequence[dict[str, Any]], topic: str, partition: int, offsets: Sequence[int], now_ms: int
@@ -48,30 +48,25 @@ class Transform:
         return [self._routed(row, f"{place}{at}", oldest, newest) for row, at in zip(rows, offsets, strict=True)]
 
     def _routed(self, row: dict[str, Any], place: str, oldest: int, newest: int) -> Transformed:
-        way = route(self._rules, lambda path: self._read[path](row))
-        if not isinstance(way, Way):
-            return way
-        make = self._makes.get(way) or self._make(way)
+        picked = self._pick(row)
+        if picked.__class__ is not tuple:
+            return picked  # type: ignore[return-value]  # a Rejection or a Skipped, which are tuples of classes of their own
+        found = self._makes.get(picked)  # type: ignore[arg-type]
+        make, lane = self._first(*picked) if found is None else found
         made = make(row, place, oldest, newest)
-        if made.__class__ is bytes:
-            return made if self._rules.lane is not None else Routed(way.lane, made)
-        return made
+        return Routed(lane, made) if made.__class__ is bytes and self._rules.lane is None else made
 
-    def _make(self, way: Way) -> Make:
+    def _first(self, pixel: str, event: str, consent: bool) -> tuple[Make, Lane]:
         """Compiled when first needed: an agency's source has hundreds of lanes, of which one member may see a few."""
-        without = () if way.consent else PERSONAL_FIELDS
-        make = self._makes[way] = Compiler(self._rules, self._schema, way.lane, self.counts, without).make()
-        return make
+        lane = Lane(pixel, EventName(event))
+        found = self._makes[pixel, event, consent] = self._make(lane, consent), lane
+        return found
+
+    def _make(self, lane: Lane, consent: bool) -> Make:
+        without = () if consent else PERSONAL_FIELDS
+        return Compiler(self._rules, self._schema, lane, self.counts, without).make()
 
 
 def compile_source(rules: SourceRules, schema_raw: Any) -> Transform:
     """The transform of a source for a writer's schema (its JSON). Paths that the schema lacks read as null."""
     return Transform(rules, Schema(schema_raw))
-
-
-def _reader(schema: Schema, path: str) -> Callable[[Any], Any]:
-    found = schema.find(path)
-    if isinstance(found, Missing):
-        return lambda row: None
-    reader: Callable[[Any], Any] = eval(f"lambda row: {found.code}", {"follow": follow})  # noqa: S307 -- our own text
-    return reader
