@@ -250,19 +250,22 @@ class Line:
         self.unassign(*self_positions)
 
     async def feed(self) -> None:
-        """Fetch, regulate and commit, a few times a second."""
+        """Fetch, regulate and commit, a few times a second; less and less often while nothing comes, as a day is long."""
+        rest = 0.1
         while True:
+            rest = min(rest * 1.02, 5.0)
             for tp, position in list(self.positions.items()):
                 values = self.logs[tp][position : position + self.chunk]
                 if values and tp not in self.paused and self.room > 0:
                     self.room -= 1
+                    rest = 0.1
                     records: list[Any] = [FakeRecord(*tp, position + i, value) for i, value in enumerate(values)]
                     self.positions[tp] = position + len(values)
                     epoch = self.pipeline.partitions[tp].offsets.epoch
                     self.pipeline.fetched([Records(*tp, epoch, records)])
             self.pipeline.regulate()
             self.pipeline.commit()
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(rest)
 
     async def run_for(self, seconds: float) -> None:
         """Let the line run; it can be let run again."""

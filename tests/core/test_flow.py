@@ -117,8 +117,8 @@ def test_single_failures_between_successes_break_nothing() -> None:
     for _ in range(100):
         breaker.fail("500", 0.0, 0.5)
         breaker.fail("500", 0.0, 0.5)
-        assert breaker.succeeded(), "that opened it"
-    assert breaker.admits(1.0)
+        assert breaker.admits(0.0)
+        assert not breaker.succeeded(), "it was never closed"
 
 
 def test_a_year_of_failures_still_probes_each_minute() -> None:
