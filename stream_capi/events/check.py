@@ -19,7 +19,8 @@ from stream_capi.model import EventName, Lane
 
 _USER_REQUIRED = ("client_ip_address", "client_user_agent", "esi")
 _KEYS = ("string", "enum", "int", "long", "float", "double", "boolean")
-_CONSENTS = ("boolean", "string", "enum", "map", "array", "record", "error")
+_CONSENTS = ("boolean", "string", "enum")
+_SETS_OF_PURPOSES = ("string", "enum", "map", "array", "record", "error")
 
 
 def mapping_faults(rules: SourceRules, schema_raw: Any) -> list[str]:
@@ -99,11 +100,11 @@ class _Check:
 
     def _consent(self, path: str, purposes: bool) -> Iterator[str]:
         found = self._schema.find(path)
-        fitting = _CONSENTS if purposes else _CONSENTS[:3]
+        fitting, other = (_SETS_OF_PURPOSES, _CONSENTS) if purposes else (_CONSENTS, _SETS_OF_PURPOSES)
         if isinstance(found, Missing):
             yield f"consent_field: {self._absent(found)}"
         elif not any(kind.type in fitting for kind in found.kinds):
-            needs = " without consent_purposes" if not purposes and _any_type(found, _CONSENTS) else ""
+            needs = f" {'with' if purposes else 'without'} consent_purposes" if _any_type(found, other) else ""
             yield f'consent_field: "{path}" is {_named(found)}, which is never a consent{needs}'
 
     # Where a field comes from

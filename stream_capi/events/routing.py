@@ -58,12 +58,9 @@ def holds(where: Where, value: Any) -> bool:
 
 
 def consents(value: Any, purposes: tuple[str, ...]) -> bool:
-    """Whether a record's value is a consent: a truth value, or a set, a table or a list in text of the purposes granted.
-
-    What is absent or of another form means no.
+    """Whether a record's value is a consent: a truth value; or, where purposes are asked for, a set, a table or a list in
+    text that grants all of them. What is absent or of another form means no.
     """
-    if value.__class__ is bool:
-        return bool(value)
     if not purposes:
         return _granted(value)
     if value.__class__ is str:

@@ -241,6 +241,9 @@ def test_a_consent_must_be_of_a_type_that_can_be_one() -> None:
     ]
     assert faults({}, schema(ok=purposes), consent_field="ok", consent_purposes=["ads"]) == []
     assert faults({}, schema(ok="boolean"), consent_field="ok") == []
+    assert faults({}, schema(ok="boolean"), consent_field="ok", consent_purposes=["ads"]) == [
+        'consent_field: "ok" is boolean, which is never a consent with consent_purposes'
+    ]
 
 
 def test_a_fault_of_several_lanes_is_told_once() -> None:

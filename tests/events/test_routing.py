@@ -161,6 +161,11 @@ def test_a_rejected_event_names_its_pixel() -> None:
             ["adsense", "true", "", None],
         ),
         (
+            {"consent_field": "granted", "consent_purposes": ["ads"]},
+            [],
+            [True, False, None],
+        ),
+        (
             {"consent_field": "table", "consent_purposes": ["ads"]},
             [{"ads": True}, {"ads": "granted", "stats": False}],
             [{"ads": False}, {"ads": "denied"}, {"stats": True}, {}, None],

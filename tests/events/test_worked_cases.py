@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,9 +24,9 @@ from stream_capi.events.plain_json import row_from_json
 from stream_capi.events.rules import rules_from
 from stream_capi.events.transform import compile_source
 from stream_capi.model import Routed, Skipped, Transformed
-from tests.events.cases import Case, cases
+from tests.events.cases import Case, cases, other_configurations
 from tests.events.making import NOW, sent
-from tests.events.real import confluent, encoded, map_newest, produce, register
+from tests.events.real import confluent, encoded, map_newest, produce, register, settings_of
 from tests.events.wild import plain
 from tests.stack import Broker, Registry
 from tests.stack.names import Names
@@ -43,6 +44,20 @@ def settings(case: Case, folder: Path, environ: Mapping[str, str] | None = None)
     file = folder / "stream-capi.toml"
     file.write_text(case.config)
     return config.load(file, environ or {}, keys=False)
+
+
+@pytest.mark.parametrize("text", other_configurations())
+def test_the_other_configurations_of_the_document_load(text: str, tmp_path: Path) -> None:
+    given = tomllib.loads(text)["sources"]
+    source: dict[str, Any] = {"topic": "t", **(given[0] if isinstance(given, list) else given)}
+    source |= {} if "event_field" in source else {"event": "generate_lead"}
+    source |= {} if "pixel_field" in source else {"pixel": "main"}
+    tables = {
+        "schema_registry": {},
+        "pixels": [{"name": "main", "pixel_id": "p", "api_key_env": "KEY"}],
+        "sources": [source],
+    }
+    assert settings_of(tmp_path, tables).sources[0].topic in ("t", "tracking")
 
 
 def test_the_document_has_all_four() -> None:
