@@ -51,6 +51,10 @@ class Endpoint:
         """From now on."""
         self.mock.answer = answering
 
+    def release(self, awaited: asyncio.Event) -> None:
+        """Let go the answers that wait for this (``Action.until``)."""
+        self._loop.call_soon_threadsafe(awaited.set)
+
     def start(self) -> None:
         """Listen again on the same port."""
         self._await(self.mock.start())

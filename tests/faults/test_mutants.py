@@ -1,0 +1,68 @@
+"""Whether the ledger can fail: programs with one promise broken, each of which it must find out.
+
+A ledger that never turns red would make every other row worthless.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from tests.faults.answers import always
+from tests.faults.elsewhere import Elsewhere
+from tests.faults.mutants import commit_on_dispatch, no_ownership_check, redirects_followed
+from tests.program import Program
+from tests.scene import Scene
+from tests.stack import Broker, Registry
+from tests.stack.waiting import until
+
+pytestmark = pytest.mark.real
+
+
+def _await_fault(scene: Scene, text: str) -> None:
+    scene.ledger.patience = 1.0  # nothing is dead-lettered here
+    until(lambda: any(text in fault for fault in scene.ledger.faults), 60, f"a fault in the books: {text}")
+
+
+def test_a_program_that_commits_on_dispatch_is_found_out(tmp_path: Path, broker: Broker, registry: Registry) -> None:
+    with Scene(tmp_path, broker, registry, answer=always(delay_seconds=4.0)) as scene:
+        scene.produce(300)
+        scene.member(module=commit_on_dispatch.__name__)
+        _await_fault(scene, "is unanswered")
+
+
+def test_a_program_that_follows_redirects_is_found_out(tmp_path: Path, broker: Broker, registry: Registry) -> None:
+    with Elsewhere() as elsewhere, Scene(tmp_path, broker, registry) as scene:
+        scene.endpoint.answer(always(status=301, headers={"Location": f"{elsewhere.url}/v1/event"}))
+        scene.produce(300)
+        scene.member(module=redirects_followed.__name__)
+        _await_fault(scene, "is unanswered")
+        assert elsewhere.seen
+
+
+def test_a_program_that_commits_what_it_no_longer_owns_is_found_out(
+    tmp_path: Path, broker: Broker, registry: Registry
+) -> None:
+    """Its requests are answered when their partitions have long been another's, who has committed beyond them."""
+    late = asyncio.Event()
+    with Scene(tmp_path, broker, registry, answer=always(until=late), sections={"batch": {"max_events": 10}}) as scene:
+        scene.produce(200)
+        mutant = no_ownership_check.__name__
+        first = scene.member(module=mutant, shutdown={"drain_seconds": 1}, endpoint={"timeout_seconds": 120})
+        until(lambda: first.metric("stream_capi_in_flight_requests") >= 8, 30, "requests in flight")
+        scene.endpoint.answer(None)
+        second = scene.member(ready=False)
+        until(lambda: len(second.status()["partitions"]) == 4, 60, "half of the partitions")
+        scene.produce(400)
+        until(lambda: _all_committed(scene, second), 60, "commits beyond what the former owner has read")
+        scene.endpoint.release(late)
+        _await_fault(scene, "went back")
+
+
+def _all_committed(scene: Scene, member: Program) -> bool:
+    """Whether the partitions that a member has are committed to their ends."""
+    mine = {(place["topic"], place["partition"]) for place in member.status()["partitions"]}
+    ends = {place[:2]: place[2] + 1 for place in sorted(scene.ledger.produced) if place[:2] in mine}
+    return all(scene.ledger.committed.get(tp, 0) == end for tp, end in ends.items())
