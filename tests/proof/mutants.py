@@ -6,7 +6,7 @@ import contextlib
 import gc
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -67,16 +67,20 @@ def commit_what_was_read(patch: pytest.MonkeyPatch) -> None:
 def watermark_over_highest_seen(patch: pytest.MonkeyPatch) -> None:
     """The offset behind the highest one that has an outcome is committed."""
     highest: dict[int, int] = {}
-    resolve = PartitionOffsets.resolve
-
     keep: list[PartitionOffsets] = []  # so that no id is given twice
+    resolve = PartitionOffsets.resolve
 
     def remember(self: PartitionOffsets, offset: int) -> None:
         keep.append(self)
         highest[id(self)] = max(highest.get(id(self), self.start), offset + 1)
         resolve(self, offset)
 
+    def remember_all(self: PartitionOffsets, offsets: Iterable[int]) -> None:
+        for offset in offsets:
+            remember(self, offset)
+
     patch.setattr(PartitionOffsets, "resolve", remember)
+    patch.setattr(PartitionOffsets, "resolve_all", remember_all)
     patch.setattr(PartitionOffsets, "watermark", property(lambda self: highest.get(id(self), self.start)))
     patch.setattr(PartitionOffsets, "outcomes_beyond", _nothing_beyond)
 

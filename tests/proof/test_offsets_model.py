@@ -55,16 +55,19 @@ class OffsetsModel(RuleBasedStateMachine):
         self.done |= set(range(self.end, end)) - set(chunk)
         self.end = end
 
-    @rule(which=st.lists(st.integers(0, 60), min_size=1, max_size=20))
-    def resolve(self, which: list[int]) -> None:
+    @rule(which=st.lists(st.integers(0, 60), min_size=1, max_size=20), at_once=st.booleans())
+    def resolve(self, which: list[int], at_once: bool) -> None:
         """Outcomes in any order, some told twice; and what changes nothing: of what isn't open, of a former owner."""
         waiting = sorted(self.open)
-        for at in which:
-            offset = waiting[at % len(waiting)] if waiting else self.end + at
-            self.offsets.resolve(offset)
-            if waiting:
-                self.done.add(offset)
-            self.open.pop(offset, None)
+        offsets = [waiting[at % len(waiting)] if waiting else self.end + at for at in which]
+        if at_once:
+            self.offsets.resolve_all(offsets)
+        else:
+            for offset in offsets:
+                self.offsets.resolve(offset)
+        if waiting:
+            self.done.update(offsets)
+        self.open = {offset: size for offset, size in self.open.items() if offset not in offsets}
         for former in self.former:
             for offset in list(self.open)[::2]:
                 former.resolve(offset)
