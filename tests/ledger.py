@@ -215,9 +215,11 @@ class Ledger:
         """What became of every event, by all that was seen so far. No I/O: it may be asked when all has ended."""
         if self._frozen is not None:
             return self._frozen
-        answered, lettered = self._answered(), {letter.source for letter in self._letters.found}
-        found = Counter(self._fate(place, event, answered, lettered) for place, event in self.produced.items())
-        return Tally(len(self.produced), *(found[fate] for fate in Tally._fields[1:]))
+        with self._lock:
+            produced, lettered = dict(self.produced), set(self._lettered)
+        answered = self._answered()
+        found = Counter(self._fate(place, event, answered, lettered) for place, event in produced.items())
+        return Tally(len(produced), *(found[fate] for fate in Tally._fields[1:]))
 
     def _fate(self, place: Place, event: Produced, answered: Counter[str], lettered: set[Place]) -> str:
         if answered[event.event_id]:

@@ -94,14 +94,17 @@ class Soak:
 
     def _watch(self, storm: Storm) -> None:
         told = 0.0
-        while not self._ending.wait(1.0):
-            self._measure(storm.steadfast)
-            for member in self.scene.members:
-                self._look_for_stall(member)
-            self.scene.endpoint.mock.events.clear()  # the books need the ids, which the requests keep
-            if time.monotonic() - told >= _TELL_SECONDS:
-                told = time.monotonic()
-                self._tell()
+        try:
+            while not self._ending.wait(1.0):
+                self._measure(storm.steadfast)
+                for member in self.scene.members:
+                    self._look_for_stall(member)
+                self.scene.endpoint.mock.events.clear()  # the books need the ids, which the requests keep
+                if time.monotonic() - told >= _TELL_SECONDS:
+                    told = time.monotonic()
+                    self._tell()
+        except Exception as error:  # a soak that nobody watches has shown nothing
+            self.stalls.append(f"the watch ended: {error!r}")
 
     def _measure(self, member: Program) -> None:
         try:
