@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from stream_capi.core.batcher import ENVELOPE_BYTES, Batch, Batcher, merged
 from stream_capi.core.offsets import PartitionOffsets
+from stream_capi.core.outcomes import Split
 from stream_capi.model import EventName, Lane
 
 LANE = Lane("main", EventName.GENERATE_LEAD)
@@ -94,6 +95,27 @@ def test_the_body_joins_the_payloads() -> None:
     records: list[Any] = [1, 2]
     batch.extend([b'{"a":1}', b'{"b":2}'], records, [OWNER] * 2)
     assert batch.body() == b'{"events":[{"a":1},{"b":2}]}'
+
+
+def test_a_batch_begins_with_no_time_no_attempt_and_no_history() -> None:
+    batch = Batch(LANE)
+    assert (batch.begun, batch.early, batch.deadline) == (0.0, 0.0, 0.0)
+    assert (len(batch), batch.attempts, batch.refused, batch.split, batch.waiting_for) == (0, 0, False, None, "")
+    later = Batch(LANE, 5.0, 2.0)
+    assert (later.begun, later.early, later.deadline) == (5.0, 5.0, 7.0)
+
+
+def test_a_part_has_the_history_of_the_whole() -> None:
+    batch = Batch(LANE)
+    records: list[Any] = [1, 2, 3]
+    batch.extend([b"1", b"22", b"333"], records, [OWNER] * 3)
+    batch.attempts, batch.refused, batch.split, batch.waiting_for = 3, True, Split.of(8), "400"
+    part = batch.part([0, 2])
+    assert (part.payloads, part.records, part.owners) == ([b"1", b"333"], [records[0], records[2]], [OWNER] * 2)
+    assert (part.attempts, part.refused, part.split, part.waiting_for) == (3, True, batch.split, "400")
+    assert part.size == ENVELOPE_BYTES + 6
+    assert [half.payloads for half in batch.halves()] == [[b"1"], [b"22", b"333"]]
+    assert merged(LANE, batch.halves()).split is None
 
 
 def test_halves_hold_every_event_once_and_merge_again() -> None:
