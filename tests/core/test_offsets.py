@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from base64 import b85encode
+from zlib import crc32
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -146,6 +149,31 @@ def test_a_text_that_lost_its_end_is_not_believed(skip: int) -> None:
     text = offsets.outcomes_beyond()
     assert settled_ranges(text, 0) == ((1, 2), (2 + skip, 3 + skip))
     assert [settled_ranges(text[:-cut], 0) for cut in range(1, 12)] == [()] * 11
+
+
+@pytest.mark.parametrize(
+    ("runs", "why"),
+    [
+        (b"\x01", "an open run without a resolved one"),
+        (b"\x01\x01\x05", "the same after a pair"),
+        (b"\x01\x00", "a resolved run of nothing"),
+        (b"\x01\x01\x00\x02", "a run that joins the one before it"),
+        (b"\x01\x81", "a number without its end"),
+        (b"\x01" + b"\x80" * 9 + b"\x01", "a number of more than 63 bits"),
+    ],
+)
+def test_a_text_that_no_release_has_written_is_not_believed_although_its_checksum_is_right(
+    runs: bytes, why: str
+) -> None:
+    text = b85encode(crc32(runs).to_bytes(4, "big") + runs).decode()
+    assert settled_ranges(f"capi1::100:{text}", 100) == (), why
+
+
+def test_ranges_of_any_size_come_back() -> None:
+    settled = ((101, 2**56), (2**57, 2**62))
+    assert settled_ranges(tracker(100, settled).outcomes_beyond(), 100) == settled
+    at_once = ((100, 101),)
+    assert settled_ranges(tracker(100, at_once).outcomes_beyond(), 100) == at_once
 
 
 def test_a_limit_with_no_room_even_for_the_name_leaves_the_text_empty() -> None:
