@@ -74,7 +74,12 @@ def test_a_hash_of_digits_alone_is_a_hash() -> None:
 
 @pytest.mark.parametrize(
     ("phone", "digits"),
-    [("1234567", "1234567"), ("123456789012345", "123456789012345"), ("000123456789", "0123456789")],
+    [
+        ("1234567", "1234567"),
+        ("123456789012345", "123456789012345"),
+        ("000123456789", "0123456789"),
+        ("0000123456789", "123456789"),
+    ],
 )
 def test_a_phone_has_7_to_15_digits(phone: str, digits: str) -> None:
     assert user_sent("phone", phone) == digest(digits)
