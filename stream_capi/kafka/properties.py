@@ -51,7 +51,7 @@ _INTAKE_SHARE = 3 * _PREFETCH_SHARE
 # What the client keeps of a queued record beside its bytes, which its own byte limit does not count.
 _RECORD_OVERHEAD = 512
 _MOST_QUEUED, _MOST_QUEUED_KIB = 10_000_000, 2_097_151  # the client refuses more
-_FETCH = 1_048_576  # bytes; no less than the client's default of message.max.bytes
+_LARGEST_BATCH = 524_288  # bytes, compressed: half of a broker's default bound, many times a producer's default
 _LARGEST_LETTER = 100_000_000  # below what a broker reads as one request (socket.request.max.bytes: 100 MiB)
 
 
@@ -93,14 +93,13 @@ def consumer_properties(kafka: Kafka, max_buffered_bytes: int) -> dict[str, Any]
         # No more than bytes and count allow, whichever is reached first; asked again soon after, not a second later.
         "queued.max.messages.kbytes": min(prefetch // 1024, _MOST_QUEUED_KIB),
         "queued.min.messages": min(max(100, prefetch // (2 * _RECORD_OVERHEAD)), _MOST_QUEUED),
-        # Of one partition in an answer, and of all in it: compressed, so that it may be ten times as much in memory.
-        "fetch.message.max.bytes": max(16 * 1024, min(_FETCH // 4, prefetch // 4)),
-        "fetch.max.bytes": _FETCH,
+        # Of one partition in an answer, which has one of each: compressed, so that they may be ten times as much in memory.
+        # Yet not less than producers put into one batch. A batch that is larger is given only to the partition that is
+        # asked for first, and the backlog of one topic is then read to its end before another topic's is begun.
+        "fetch.message.max.bytes": max(16 * 1024, min(_LARGEST_BATCH, prefetch // 4)),
         "fetch.queue.backoff.ms": 20,
         "logger": ClientLog(),
     }
-    if "message.max.bytes" in kafka.properties:  # the client refuses a fetch that is smaller than this
-        del properties["fetch.max.bytes"]
     if not uses_new_protocol(kafka.properties):
         properties["partition.assignment.strategy"] = "cooperative-sticky"
     return _with_users(properties, kafka, PRODUCER_ONLY)
