@@ -11,9 +11,9 @@ import asyncio
 import random
 import signal
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 
@@ -34,12 +34,13 @@ from stream_capi.events.transform import IDENTIFIER_FIELDS, Transform, compile_s
 from stream_capi.kafka.admin import KafkaAdmin
 from stream_capi.kafka.consumer import ConsumerThread
 from stream_capi.kafka.deadletter import DeadLetterWriter
+from stream_capi.kafka.faults import Events
 from stream_capi.kafka.properties import consumer_properties, prefetch_bytes
 from stream_capi.model import Answer, EventName, Lane
 from stream_capi.observe import tracing
 from stream_capi.observe.admin import AdminServer
 from stream_capi.observe.metrics import Metrics
-from stream_capi.pipeline import Pipeline
+from stream_capi.pipeline import DeadLetters, Pipeline
 from stream_capi.snapshot import Snapshot
 from stream_capi.source import Source
 from stream_capi.telemetry import Telemetry, summary
@@ -54,12 +55,37 @@ _TRACES_SECONDS = 1.0  # for the last spans at the end: they must not cost the d
 _LEAVE_SHARE = 0.3  # of drain_seconds: kept for the last commit and for leaving the group
 
 
-class App:
-    """One member of the group, from start to stop."""
+class Job(Protocol):
+    """Work that has an end, done by the parts of a member: what comes in is the job's to say, all else is as ever."""
 
-    def __init__(self, settings: Settings, environ: Mapping[str, str]) -> None:
+    def consumer(
+        self,
+        properties: Mapping[str, Any],
+        topic_ids: Callable[[Sequence[str]], Mapping[str, str]],
+        events: Events,
+        revoke_seconds: float,
+    ) -> ConsumerThread: ...
+
+    def sources(self, sources: Mapping[str, Source]) -> Mapping[str, Source]:
+        """What the records of each topic are, made of the settings' own sources."""
+        ...
+
+    def dead_letters(self, writer: DeadLetters) -> DeadLetters:
+        """Where events go that can't be delivered."""
+        ...
+
+    async def watch(self, app: App) -> None:
+        """Set ``app.stop_asked`` when all is done."""
+        ...
+
+
+class App:
+    """One member of the group, from start to stop; or a job in a group of its own, without an admin server."""
+
+    def __init__(self, settings: Settings, environ: Mapping[str, str], job: Job | None = None) -> None:
         """Build every part; nothing is started. Raises ConfigurationError."""
         self.settings = settings
+        self._job = job
         self.metrics = Metrics(IDENTIFIER_FIELDS)
         self.telemetry = Telemetry(self.metrics)
         self.stop_asked = asyncio.Event()
@@ -80,22 +106,15 @@ class App:
         self.dead_letters = DeadLetterWriter(
             settings.kafka, settings.dead_letter.topic, self.telemetry.letters_unwritten
         )
-        topics = [source.topic for source in settings.sources]
-        self.consumer = ConsumerThread(
-            consumer_properties(settings.kafka, settings.delivery.max_buffered_bytes),
-            topics,
-            settings.kafka.start,
-            self.kafka_admin.topic_ids,
-            self.telemetry,
-            min(settings.shutdown.drain_seconds, settings.endpoint.timeout_seconds + 5),
-        )
+        self.consumer = self._consumer()
+        sources = {source.topic: self._source(source) for source in settings.sources}
         self.pipeline = Pipeline(
-            {source.topic: self._source(source) for source in settings.sources},
+            job.sources(sources) if job else sources,
             lanes_of(settings),
             delivery_rules(settings),
             self._tracer.around(self._post) if self._tracer else self._post,
             self.consumer,
-            self.dead_letters,
+            job.dead_letters(self.dead_letters) if job else self.dead_letters,
             self.telemetry,
             Clock(time.monotonic, time.time, random.random),
             settings.delivery.max_buffered_bytes - prefetch_bytes(settings.delivery.max_buffered_bytes),
@@ -103,6 +122,15 @@ class App:
         self.snapshot = Snapshot(self)
         self.admin = AdminServer(settings.admin.host, settings.admin.port, self.metrics, self.snapshot.status)
         self.metrics.gauges = self.snapshot.gauges
+
+    def _consumer(self) -> ConsumerThread:
+        settings, topic_ids = self.settings, self.kafka_admin.topic_ids
+        properties = consumer_properties(settings.kafka, settings.delivery.max_buffered_bytes)
+        revoke_seconds = min(settings.shutdown.drain_seconds, settings.endpoint.timeout_seconds + 5)
+        if self._job is not None:
+            return self._job.consumer(properties, topic_ids, self.telemetry, revoke_seconds)
+        topics = [source.topic for source in settings.sources]
+        return ConsumerThread(properties, topics, settings.kafka.start, topic_ids, self.telemetry, revoke_seconds)
 
     def _source(self, source: SourceSettings) -> Source:
         rules = rules_from(source, self.settings)
@@ -141,8 +169,9 @@ class App:
 
     async def _run(self) -> int:
         async with AsyncExitStack() as stack:
-            await self.admin.start()
-            stack.push_async_callback(self.admin.stop)
+            if self._job is None:  # the live member has the port
+                await self.admin.start()
+                stack.push_async_callback(self.admin.stop)
             await self.client.start()
             stack.push_async_callback(self.client.close)
             self.dead_letters.start()
@@ -158,12 +187,13 @@ class App:
                     group.create_task(self._watch_keys()),
                     group.create_task(self._watch_topics()),
                     group.create_task(self._summarise()),
+                    *([group.create_task(self._job.watch(self))] if self._job else []),
                 ]
                 ended = self.consumer.start(self.pipeline)
                 stopping = group.create_task(self.stop_asked.wait())
                 waited: list[asyncio.Future[Any]] = [ended, stopping, *tasks]
                 await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
-                code = await self._stop() if stopping.done() else 0
+                code = await self._stop() if self.stop_asked.is_set() else 0
                 for task in [*tasks, stopping]:
                     task.cancel()
             if ended.done():

@@ -8,7 +8,17 @@ from typing import Annotated
 import typer
 
 from stream_capi import __version__
-from stream_capi.cli import check, demo, exits, explain, init, mock_endpoint, produce_samples, run
+from stream_capi.cli import (
+    check,
+    demo,
+    exits,
+    explain,
+    init,
+    mock_endpoint,
+    produce_samples,
+    replay,
+    run,
+)
 from stream_capi.errors import StreamCapiError
 from stream_capi.observe import logs
 
@@ -24,6 +34,7 @@ app.command("run")(run.command)
 app.command("check")(check.command)
 app.command("explain")(explain.command)
 app.command("init")(init.command)
+app.command("replay")(replay.command)
 app.command("mock-endpoint")(mock_endpoint.command)
 app.command("produce-samples")(produce_samples.command)
 

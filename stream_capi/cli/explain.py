@@ -7,7 +7,6 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -25,6 +24,7 @@ from stream_capi.avro.framing import Unframed, frame
 from stream_capi.avro.schemas import FileSchema, FolderSchemas
 from stream_capi.avro.writer import WriterSchema
 from stream_capi.cli.options import Config, Json
+from stream_capi.cli.sources import source_of
 from stream_capi.config import Settings, Source
 from stream_capi.errors import ConfigurationError
 from stream_capi.events.explain import Explanation, explain
@@ -66,7 +66,7 @@ def command(
     if sum(given is not None for given in (offset, latest, file)) != 1:
         raise typer.BadParameter("give one of --partition with --offset, --latest and --file")
     settings = config.load(config_file, keys=False)
-    source = _source_of(settings, topic)
+    source = source_of(settings, topic)
     if file is not None:
         told = asyncio.run(_of_file(settings, source, file, _content(file)))
     else:
@@ -75,15 +75,17 @@ def command(
             if partition is not None and offset is not None
             else latest_records(settings.kafka, topic, latest or 1)
         )
-        told = asyncio.run(_of_records(settings, source, records))
+        told = asyncio.run(explained(settings, source, records))
     if as_json:
         print(
-            json.dumps([_as_json(one, show_personal_data) for one in told], indent=2, ensure_ascii=False, default=repr)
+            json.dumps(
+                [shown_as_json(one, show_personal_data) for one in told], indent=2, ensure_ascii=False, default=repr
+            )
         )
     elif not told:
         print(f"{topic} has no records")
     for one in told if not as_json else ():
-        _print(one, show_personal_data)
+        print_told(one, show_personal_data)
 
 
 class Told(NamedTuple):
@@ -127,16 +129,8 @@ class _FileRecord:
 # From records to explanations
 
 
-def _source_of(settings: Settings, topic: str) -> Source:
-    topics = {source.topic: source for source in settings.sources}
-    if topic not in topics:
-        close = get_close_matches(topic, topics, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(topics)}"
-        raise ConfigurationError([f"--topic: {topic} is not the topic of one of the sources; {hint}"])
-    return topics[topic]
-
-
-async def _of_records(settings: Settings, source: Source, records: Sequence[Record]) -> list[Told]:
+async def explained(settings: Settings, source: Source, records: Sequence[Record]) -> list[Told]:
+    """Explain records of a source. Raises RegistryUnavailable, ConfigurationError."""
     registry = Registry(settings)
     try:
         return [await _of_record(settings, source, registry, record) for record in records]
@@ -186,7 +180,7 @@ def _content(file: Path) -> bytes:
 
 async def _of_file(settings: Settings, source: Source, file: Path, content: bytes) -> list[Told]:
     if file.suffix.lower() != ".json":
-        return await _of_records(settings, source, [_FileRecord(content, source.topic)])
+        return await explained(settings, source, [_FileRecord(content, source.topic)])
     schema = await _schema_of_json(settings, source)
     try:
         row = row_from_json(schema.raw, content.decode("utf-8-sig"))
@@ -223,7 +217,8 @@ def _shown(line: Line, personal: bool) -> tuple[Any, Any]:
     return (line.raw, line.result) if personal else (raw_shown(line), result_shown(line))
 
 
-def _as_json(told: Told, personal: bool) -> dict[str, Any]:
+def shown_as_json(told: Told, personal: bool) -> dict[str, Any]:
+    """What was explained, in JSON's types; masked unless ``personal``."""
     lines = told.explanation.lines if told.explanation else ()
     fields = []
     for line in lines:
@@ -255,7 +250,8 @@ def _outcome(told: Told, personal: bool) -> dict[str, Any]:
     return sent | ({"payload": payload} if personal else {})
 
 
-def _print(told: Told, personal: bool) -> None:
+def print_told(told: Told, personal: bool) -> None:
+    """Print what was explained, masked unless ``personal``."""
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=max(console.width, _WIDTH))

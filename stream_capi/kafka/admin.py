@@ -172,14 +172,18 @@ class KafkaAdmin:
         )
         return Group(found.state.name.lower(), found.type.name.lower(), members)
 
-    def reset(self, group: str, offsets: Mapping[TopicPartition, int]) -> None:
+    def reset(
+        self, group: str, offsets: Mapping[TopicPartition, int], metadata: Mapping[TopicPartition, str] | None = None
+    ) -> None:
         """Set the group's committed offsets. What was known of events beyond the former ones is forgotten with them.
 
         Raises CheckFailed, with the members' names, while the group has any; Unavailable, KafkaLost.
         """
         if members := self.group_members(group).members:
             raise CheckFailed(f"group {group} has members, stop them first: {', '.join(map(str, members))}")
-        asked = ConsumerGroupTopicPartitions(group, [ClientPartition(*tp, at) for tp, at in offsets.items()])
+        texts = metadata or {}
+        places = [ClientPartition(*tp, at, texts.get(tp, "")) for tp, at in offsets.items()]
+        asked = ConsumerGroupTopicPartitions(group, places)
         what = f"the reset of group {group}"
         done = self._ask(
             what, lambda admin: admin.alter_consumer_group_offsets([asked], request_timeout=self._seconds)[group]

@@ -1,0 +1,98 @@
+"""Ranges of topics read for a look, without a trace: no group is joined, no offset is committed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+from uuid import uuid4
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message
+from confluent_kafka import TopicPartition as ClientPartition
+
+from stream_capi.config.settings import Kafka
+from stream_capi.errors import KafkaLost, Unavailable
+from stream_capi.kafka.faults import error_of
+from stream_capi.kafka.properties import consumer_properties
+from stream_capi.kafka.ranges import Range
+from stream_capi.model import TopicPartition
+
+_SILENCE_SECONDS = 15.0
+_BUFFERED_BYTES = 8 << 20
+_OF_A_MEMBER = ("group.instance.id", "group.protocol", "partition.assignment.strategy")
+_WINDOW = 64  # offsets before a range's end among which its last record is looked for first
+
+
+def scan(kafka: Kafka, ranges: Mapping[TopicPartition, Range], each: int | None = None) -> Iterator[Message]:
+    """The records of the ranges, in offset order within a partition; of each the first ``each`` only, where given.
+
+    Raises Unavailable when the broker falls silent, KafkaLost where a partition can't be read.
+    """
+    ends = {tp: of_one.end for tp, of_one in ranges.items() if of_one.size}
+    if not ends:
+        return
+    seen = dict.fromkeys(ends, 0)
+    consumer = Consumer(_properties(kafka))
+    heard = time.monotonic()
+    try:
+        consumer.assign([ClientPartition(*tp, ranges[tp].start) for tp in ends])
+        while ends:
+            messages = consumer.consume(500, 0.2)
+            if messages:
+                heard = time.monotonic()
+            elif time.monotonic() - heard > _SILENCE_SECONDS:
+                raise Unavailable(f"kafka: {kafka.bootstrap_servers} gave no records within {_SILENCE_SECONDS:g} s")
+            for message in messages:
+                tp, offset = TopicPartition(message.topic() or "", message.partition() or 0), message.offset() or 0
+                if tp not in ends:
+                    continue
+                is_end = _is_end(message)
+                if not is_end and offset < ends[tp]:
+                    seen[tp] += 1
+                    yield message
+                if is_end or offset >= ends[tp] - 1 or seen[tp] == each:
+                    del ends[tp]
+                    consumer.pause([ClientPartition(*tp)])
+    except KafkaException as error:
+        raise KafkaLost(f"kafka: {error_of(error).str()}") from None
+    finally:
+        consumer.close()
+
+
+def spans(kafka: Kafka, ranges: Mapping[TopicPartition, Range]) -> dict[TopicPartition, tuple[int, int]]:
+    """The times of each range's first and last record, epoch milliseconds; nothing for one without a record."""
+    first = {_place(message): message.timestamp()[1] for message in scan(kafka, ranges, each=1)}
+    last: dict[TopicPartition, int] = {}
+    left = {tp: ranges[tp] for tp in first}
+    width = _WINDOW
+    while left:
+        windows = {tp: Range(max(start, end - width), end) for tp, (start, end) in left.items()}
+        for message in scan(kafka, windows):
+            last[_place(message)] = message.timestamp()[1]
+        left = {tp: Range(left[tp].start, window.start) for tp, window in windows.items() if tp not in last}
+        width *= 8  # compaction may have left little
+    return {tp: (first[tp], last[tp]) for tp in first}
+
+
+def _place(message: Message) -> TopicPartition:
+    return TopicPartition(message.topic() or "", message.partition() or 0)
+
+
+def _is_end(message: Message) -> bool:
+    error = message.error()
+    if error is None:
+        return False
+    if error.code() == KafkaError._PARTITION_EOF:
+        return True
+    raise KafkaLost(f"kafka: {message.topic()}[{message.partition()}] can't be read: {error.str()}")
+
+
+def _properties(kafka: Kafka) -> dict[str, Any]:
+    properties = consumer_properties(kafka, _BUFFERED_BYTES)
+    return {name: value for name, value in properties.items() if name not in _OF_A_MEMBER} | {
+        "group.id": f"{kafka.group_id}.scan-{uuid4().hex[:8]}",
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "enable.partition.eof": True,
+        "auto.offset.reset": "error",
+    }

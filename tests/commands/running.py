@@ -1,0 +1,104 @@
+"""The commands run as a user runs them, to their end or until a test ends them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import tomli_w
+
+from tests.integration.test_commands import assert_plain, command
+from tests.program import KEY
+from tests.scene import Scene
+from tests.stack import Produced
+from tests.stack.waiting import until
+
+_ROOT = Path(__file__).parents[2]
+
+
+def configuration_of(scene: Scene, **sections: dict[str, Any]) -> str:
+    """The scene's settings as a file, with further ones where they are given."""
+    settings = {**scene.settings}
+    for section, keys in sections.items():
+        settings[section] = {**settings.get(section, {}), **keys}
+    path = scene.folder / "command.toml"
+    path.write_text(tomli_w.dumps(settings))
+    return str(path)
+
+
+def told(scene: Scene, *words: str, code: int = 0, **sections: dict[str, Any]) -> subprocess.CompletedProcess[str]:
+    """Run a command on the scene's settings; it must end with this code, without a traceback and nothing personal."""
+    done = command(*words, "--config", configuration_of(scene, **sections))
+    assert_plain(done, code)
+    for text in ("@example.com", *scene.secrets):
+        assert text not in done.stdout + done.stderr, f"{text!r} stands in an output"
+    return done
+
+
+def told_json(scene: Scene, *words: str, code: int = 0, **sections: dict[str, Any]) -> Any:
+    """What a command prints with ``--json``."""
+    return json.loads(told(scene, *words, "--json", code=code, **sections).stdout)
+
+
+class Started:
+    """A command that runs beside the test. Killed with the context, where it has not ended."""
+
+    def __init__(self, scene: Scene, *words: str, **sections: dict[str, Any]) -> None:
+        self._output = tempfile.TemporaryFile("w+")  # noqa: SIM115 -- closed with the context
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "stream_capi", *words, "--config", configuration_of(scene, **sections)],
+            stdin=subprocess.DEVNULL,
+            stdout=self._output,
+            stderr=self._output,
+            cwd=_ROOT,
+            env={"PATH": os.defpath, "HOME": os.environ.get("HOME", "/"), "CAPI_TEST_KEY": KEY, "COLUMNS": "160"},
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        if error is not None:
+            error.add_note(f"--- output of the command ---\n{self.output[-4000:]}")
+        self.kill()
+        self._output.close()
+
+    @property
+    def output(self) -> str:
+        self._output.seek(0)
+        return self._output.read()
+
+    @property
+    def running(self) -> bool:
+        return self._process.poll() is None
+
+    def interrupt(self) -> None:
+        """Ctrl-C."""
+        self._process.send_signal(signal.SIGINT)
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    def wait(self, seconds: float = 60) -> int:
+        """The exit code, once it ends."""
+        until(lambda: not self.running, seconds, "the command's end")
+        return self._process.wait()
+
+
+def ids_of(events: list[Produced]) -> set[str]:
+    """The dedupe ids of those that can be delivered."""
+    return {event.event_id for event in events if event.bad_code is None}
+
+
+def only(events: list[Produced], topic: str, *, fits: Callable[[Produced], bool] = lambda _: True) -> list[Produced]:
+    """The events of one topic, and of those the ones that fit."""
+    return [event for event in events if event.topic == topic and fits(event)]
