@@ -20,6 +20,7 @@ from stream_capi.model import Commit, CommitResult
 # an answer. Giving up sooner would let a later commit meet the earlier one.
 ANSWER_SECONDS = 60.0
 _ASK_SECONDS = 0.02
+_RESEND_SECONDS = 0.25
 
 Tell = Callable[[Sequence[CommitResult]], None]
 
@@ -35,7 +36,6 @@ class Commits:
         self._sent_at = 0.0
         self._fenced: list[CommitResult] = []  # of the commit under way, told with its end
         self._next: list[Commit] = []
-        self._with_metadata = True
 
     def send(self, consumer: Consumer, commits: Sequence[Commit]) -> None:
         """Commit without waiting. While another commit is under way this one waits for its end."""
@@ -61,10 +61,6 @@ class Commits:
         for commit in self._under_way:
             fault = told[commit.topic, commit.partition, commit.offset]
             results.append(CommitResult(commit, _name(fault)))
-            if fault is not None and fault.code() == KafkaError.OFFSET_METADATA_TOO_LARGE:
-                # The broker's own bound is lower than Kafka's default. Without metadata a crash costs duplicates;
-                # without commits it would cost all of them.
-                self._with_metadata = False
         self._end(consumer, results)
 
     def expire(self, consumer: Consumer) -> None:
@@ -84,20 +80,24 @@ class Commits:
 
         A synchronous commit has no deadline: a frozen broker holds it for as long as it is frozen. Made on another thread
         it would wait for this one to leave the client's callback, and then commit what has a new owner. So it is sent
-        without waiting, and the broker is asked for it: in here the client doesn't tell how the commit ended.
+        without waiting, and the broker is asked for it: in here the client doesn't tell how the commit ended. It is sent
+        again, since a broker refuses commits while it completes a rebalance.
         """
         owned, fenced = self._split(commits)
-        results = [CommitResult(commit, "timeout") for commit in owned]
+        left = self._offsets(owned)
         deadline = self._now() + seconds
-        with contextlib.suppress(KafkaException):
-            if owned:
-                consumer.commit(offsets=self._offsets(owned), asynchronous=True)
-            while any(result.error for result in results) and (left := deadline - self._now()) > 0:
-                asked = [ClientPartition(c.topic, c.partition) for c in owned]
-                found = {_content(at) for at in consumer.committed(asked, timeout=left)}
-                taken = [_content(at) in found for at in self._offsets(owned)]
-                results = [CommitResult(c, None if ok else "timeout") for c, ok in zip(owned, taken, strict=True)]
-                time.sleep(0 if all(taken) else _ASK_SECONDS)
+        send_at = self._now()
+        while left and self._now() < deadline:
+            with contextlib.suppress(KafkaException):  # tried again as long as there is time
+                if self._now() >= send_at:
+                    send_at = self._now() + _RESEND_SECONDS
+                    consumer.commit(offsets=left, asynchronous=True)
+                asked = [ClientPartition(at.topic, at.partition) for at in left]
+                found = {_content(at) for at in consumer.committed(asked, timeout=deadline - self._now())}
+                left = [at for at in left if _content(at) not in found]
+            time.sleep(_ASK_SECONDS if left else 0)
+        without = {(at.topic, at.partition) for at in left}
+        results = [CommitResult(c, "timeout" if (c.topic, c.partition) in without else None) for c in owned]
         self._tell([*fenced, *results])
 
     def _split(self, commits: Sequence[Commit]) -> tuple[list[Commit], list[CommitResult]]:
@@ -105,10 +105,7 @@ class Commits:
         return owned, [CommitResult(commit, "fenced") for commit in commits if not self._owns(commit)]
 
     def _offsets(self, commits: Sequence[Commit]) -> list[ClientPartition]:
-        return [
-            ClientPartition(c.topic, c.partition, c.offset, metadata=c.metadata if self._with_metadata else "")
-            for c in commits
-        ]
+        return [ClientPartition(c.topic, c.partition, c.offset, metadata=c.metadata) for c in commits]
 
 
 def _content(at: ClientPartition) -> tuple[str, int, int, str]:

@@ -38,6 +38,7 @@ _CALL_SECONDS = 5.0  # deadline of each question to the broker
 _REASSURE_SECONDS = 1.0  # how often the high watermarks are told
 _ASK_SECONDS = 5.0  # how often those of paused partitions are asked for, which no fetch brings
 _LOOK_SECONDS = 10.0  # how often a topic of which nothing is assigned is looked for
+_UNASSIGN_SECONDS = 1.0  # until the client has taken back the assignment after the last commit
 _LEAVE_SHARE = 0.2  # of a stop's time: kept for leaving the group
 
 
@@ -80,6 +81,7 @@ class ConsumerThread:
         self.ended: asyncio.Future[None] | None = None
         # On the thread
         self._epoch = 0
+        self._left = False
         self._place_at = self._told_at = self._asked_at = 0.0
         self._look_at = time.monotonic() + _LOOK_SECONDS / 3
         self._faults = Faults(events)
@@ -176,12 +178,25 @@ class ConsumerThread:
         if self._failure is not None:  # told before the close, which a frozen broker can hold
             self._call(self._end, self._failure)
         try:
-            # Before the close, which nothing can bound.
-            self._give_up(list(self._reading.owned))
-            self._consumer.close()
+            self._leave()
         except BaseException as error:
             self._failure = self._failure or error
         self._call(self._end, self._failure)
+
+    def _leave(self) -> None:
+        """Commit and leave the group.
+
+        Not all in the close. Nothing can bound it; and a rebalance that began just before it is answered there to a group
+        that may have ended, which the client awaits for ever, with the interpreter's lock in its hand.
+        """
+        self._give_up(list(self._reading.owned))
+        self._left = True
+        self._consumer.unsubscribe()
+        deadline = time.monotonic() + _UNASSIGN_SECONDS
+        while self._consumer.consume(CHUNK, 0.01) or self._consumer.assignment():
+            if time.monotonic() > deadline:  # a join under way holds it up: the close goes on with it
+                break
+        self._consumer.close()
 
     def _end(self, error: BaseException | None) -> None:
         assert self.ended is not None  # noqa: S101 -- the thread runs after start
@@ -315,7 +330,8 @@ class ConsumerThread:
 
     def _on_assign(self, consumer: Consumer, partitions: Sequence[ClientPartition]) -> None:
         self._epoch += 1
-        assigned = [TopicPartition(p.topic, p.partition) for p in partitions]
+        # After the end only an answer is owed.
+        assigned = [] if self._left else [TopicPartition(p.topic, p.partition) for p in partitions]
         places = self._find(assigned)
         self._reading.assign(consumer, assigned, places, self._epoch)
         self._take_up(places)

@@ -183,3 +183,8 @@ def produce(bootstrap: str, topic: str, partition: int, values: Iterable[bytes])
         producer.produce(topic, value, partition=partition, on_delivery=lambda error, _: ends.append(error))
     assert producer.flush(30) == 0
     assert not any(ends)
+
+
+def numbered(count: int, first: int = 0) -> list[bytes]:
+    """Values that say their place."""
+    return [b"%d" % number for number in range(first, first + count)]

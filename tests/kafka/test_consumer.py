@@ -6,7 +6,8 @@ import asyncio
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import AsyncExitStack, closing, contextmanager
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -17,10 +18,9 @@ from confluent_kafka.cimpl import NewPartitions
 from stream_capi.config.settings import Kafka
 from stream_capi.errors import ConfigurationError, KafkaLost
 from stream_capi.kafka.admin import KafkaAdmin
-from stream_capi.kafka.consumer import ConsumerThread
 from stream_capi.kafka.places import find_places
-from stream_capi.model import CommitResult, TopicPartition
-from tests.kafka.sink import PROTOCOLS, Member, eventually, produce
+from stream_capi.model import TopicPartition
+from tests.kafka.sink import PROTOCOLS, Member, eventually, numbered, produce
 from tests.stack import Broker
 from tests.stack.names import Names
 from tests.stack.waiting import until
@@ -33,8 +33,12 @@ def protocol(request: pytest.FixtureRequest) -> Mapping[str, Any]:
     return PROTOCOLS[request.param]
 
 
-def numbered(count: int, first: int = 0) -> list[bytes]:
-    return [b"%d" % number for number in range(first, first + count)]
+# Where the protocols can differ only in what the other tests show already.
+@pytest.fixture(
+    params=["cooperative-sticky", *(pytest.param(name, marks=pytest.mark.long) for name in ("range", "consumer"))]
+)
+def one_protocol(request: pytest.FixtureRequest) -> Mapping[str, Any]:
+    return PROTOCOLS[request.param]
 
 
 @contextmanager
@@ -62,89 +66,6 @@ def another(broker: Broker, group: str, topic: str, protocol: Mapping[str, Any])
         thread.join(30)
 
 
-async def test_records_come_in_order_and_commits_are_read_back_with_their_metadata(
-    broker: Broker, names: Names, protocol: Mapping[str, Any]
-) -> None:
-    topic, group = broker.create_topic(names.topic(), 2), names.group()
-    for partition in range(2):
-        produce(broker.bootstrap, topic, partition, numbered(3000))
-    async with Member(broker.bootstrap, group, [topic], protocol) as member:
-        await eventually(lambda: member.read == 6000, 30, "all records")
-        for partition in range(2):
-            assert member.values[TopicPartition(topic, partition)] == numbered(3000)
-        member.metadata = "capi1:what is beyond"
-        member.commit()
-        await eventually(lambda: len(member.results) == 2, 10, "the commit's end")
-        assert all(result.error is None for result in member.results)
-        assert broker.committed(group, topic) == dict.fromkeys(range(2), (3000, "capi1:what is beyond"))
-        await eventually(lambda: set(member.high.values()) == {3000}, 10, "the high watermarks")
-    produce(broker.bootstrap, topic, 0, numbered(5, 3000))
-    async with Member(broker.bootstrap, group, [topic], protocol) as member:
-        await eventually(lambda: member.read == 5, 30, "the records behind the commit")
-        assert member.every_assignment[0].metadata == "capi1:what is beyond"
-
-
-async def test_a_hand_over_awaits_what_is_in_flight_and_commits_it(
-    broker: Broker, names: Names, protocol: Mapping[str, Any]
-) -> None:
-    topic, group = broker.create_topic(names.topic(), 2), names.group()
-    for partition in range(2):
-        produce(broker.bootstrap, topic, partition, numbered(100))
-    async with Member(broker.bootstrap, group, [topic], protocol) as first:
-        await eventually(lambda: first.read == 200, 30, "all records")
-        first.drain.clear()
-        async with Member(broker.bootstrap, group, [topic], protocol) as second:
-            await asyncio.sleep(1.0)  # not awaited for anything: in this second nothing may be handed over
-            assert not second.assignments
-            assert broker.committed(group, topic) == {}
-            first.drain.set()
-            await eventually(lambda: bool(second.assignments), 30, "the hand-over")
-            tp = next(iter(second.assignments))
-            assert second.assignments[tp].offset == 100, (first.results, first.told.lines, second.told.lines)
-            await eventually(lambda: len(first.assignments) + len(second.assignments) == 2, 30, "an owner for each")
-            assert second.read == 0
-
-
-async def _commit_after_losing(broker: Broker, names: Names, protocol: Mapping[str, Any]) -> tuple[int, CommitResult]:
-    """What the group has committed for a partition after its former owner has tried to commit, and that one's result."""
-    topic, group = broker.create_topic(names.topic(), 2), names.group()
-    for partition in range(2):
-        produce(broker.bootstrap, topic, partition, numbered(10))
-    async with Member(broker.bootstrap, group, [topic], protocol) as first:
-        await eventually(lambda: first.read == 20, 30, "all records")
-        stale = {tp: first.commit_of(tp) for tp in first.assignments}
-        async with Member(broker.bootstrap, group, [topic], protocol) as second:
-            await eventually(lambda: len(second.assignments) == 1 == len(first.assignments), 30, "an owner for each")
-            tp = next(iter(second.assignments))
-            produce(broker.bootstrap, topic, tp.partition, numbered(10, 10))
-            await eventually(lambda: second.positions[tp] == 20, 30, "new records")
-            second.commit()
-            await eventually(
-                lambda: broker.committed(group, topic).get(tp.partition, (0, ""))[0] == 20, 10, "the commit"
-            )
-            before = len(first.results)
-            first.thread.commit([stale[tp]])
-            await eventually(lambda: len(first.results) > before, 10, "the former owner's result")
-            return broker.committed(group, topic)[tp.partition][0], first.results[-1]
-
-
-async def test_a_partition_no_longer_owned_is_never_committed(
-    broker: Broker, names: Names, protocol: Mapping[str, Any]
-) -> None:
-    committed, result = await _commit_after_losing(broker, names, protocol)
-    assert committed == 20
-    assert result.error == "fenced"
-
-
-async def test_without_the_check_of_ownership_a_commit_rewinds_the_new_owner(
-    broker: Broker, names: Names, protocol: Mapping[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(ConsumerThread, "_owns", lambda self, commit: True)
-    committed, result = await _commit_after_losing(broker, names, protocol)
-    assert result.error is None
-    assert committed == 10
-
-
 async def test_a_hand_over_waits_no_longer_than_its_deadline(
     broker: Broker, names: Names, protocol: Mapping[str, Any]
 ) -> None:
@@ -157,14 +78,14 @@ async def test_a_hand_over_waits_no_longer_than_its_deadline(
 
 
 async def test_a_hand_over_with_a_stuck_loop_commits_nothing_and_fences(
-    broker: Broker, names: Names, protocol: Mapping[str, Any]
+    broker: Broker, names: Names, one_protocol: Mapping[str, Any]
 ) -> None:
     topic, group = broker.create_topic(names.topic(), 2), names.group()
     for partition in range(2):
         produce(broker.bootstrap, topic, partition, numbered(10))
-    async with Member(broker.bootstrap, group, [topic], protocol, revoke_seconds=0.2) as first:
+    async with Member(broker.bootstrap, group, [topic], one_protocol, revoke_seconds=0.2) as first:
         await eventually(lambda: first.read == 20, 30, "all records")
-        with another(broker, group, topic, protocol) as served:
+        with another(broker, group, topic, one_protocol) as served:
             assert served.wait(30)  # the loop stands still meanwhile: the sink is not even asked
             await eventually(lambda: bool(first.lost_partitions), 10, "the fence")
             assert not first.revoked
@@ -174,12 +95,12 @@ async def test_a_hand_over_with_a_stuck_loop_commits_nothing_and_fences(
 
 
 async def test_a_pause_holds_and_ends_without_losing_or_doubling(
-    broker: Broker, names: Names, protocol: Mapping[str, Any]
+    broker: Broker, names: Names, one_protocol: Mapping[str, Any]
 ) -> None:
     topic, group = broker.create_topic(names.topic(), 1), names.group()
     tp = TopicPartition(topic, 0)
     produce(broker.bootstrap, topic, 0, numbered(2000))
-    async with Member(broker.bootstrap, group, [topic], protocol) as member:
+    async with Member(broker.bootstrap, group, [topic], one_protocol) as member:
         for _ in range(20):  # while the records are coming
             member.thread.pause([tp])
             member.thread.resume([tp])
@@ -208,11 +129,11 @@ async def test_a_pause_ends_with_its_assignment(broker: Broker, names: Names, pr
 
 
 async def test_a_loop_that_is_behind_costs_neither_records_nor_the_membership(
-    broker: Broker, names: Names, protocol: Mapping[str, Any]
+    broker: Broker, names: Names, one_protocol: Mapping[str, Any]
 ) -> None:
     topic, group = broker.create_topic(names.topic(), 1), names.group()
     produce(broker.bootstrap, topic, 0, numbered(5000))
-    polling = {**protocol, "max.poll.interval.ms": 6000}
+    polling = {**one_protocol, "max.poll.interval.ms": 6000}
     async with Member(broker.bootstrap, group, [topic], polling) as member:
         member.digesting = False
         await eventually(lambda: member.read > 0, 30, "the first records")
@@ -228,11 +149,11 @@ async def test_a_loop_that_is_behind_costs_neither_records_nor_the_membership(
 
 
 async def test_a_member_that_polls_too_late_loses_its_partitions_and_joins_again(
-    broker: Broker, names: Names, protocol: Mapping[str, Any]
+    broker: Broker, names: Names, one_protocol: Mapping[str, Any]
 ) -> None:
     topic, group = broker.create_topic(names.topic(), 1), names.group()
     produce(broker.bootstrap, topic, 0, numbered(10))
-    polling = {**protocol, "max.poll.interval.ms": 6000}
+    polling = {**one_protocol, "max.poll.interval.ms": 6000}
     async with Member(broker.bootstrap, group, [topic], polling) as member:
         await eventually(lambda: member.read == 10, 30, "all records")
         member.thread._commands.put(lambda: time.sleep(8))
@@ -276,18 +197,18 @@ async def test_a_topic_that_is_missing_is_told_in_one_line_and_read_once_it_is_t
 
 
 async def test_an_offset_that_retention_has_passed_stops_the_partition(
-    broker: Broker, names: Names, protocol: Mapping[str, Any]
+    broker: Broker, names: Names, one_protocol: Mapping[str, Any]
 ) -> None:
     topic, group = broker.create_topic(names.topic(), 2), names.group()
     gone, whole = TopicPartition(topic, 0), TopicPartition(topic, 1)
-    async with Member(broker.bootstrap, group, [topic], protocol) as member:
+    async with Member(broker.bootstrap, group, [topic], one_protocol) as member:
         await eventually(lambda: len(member.assignments) == 2, 30, "the assignment")
         member.commit()
         await eventually(lambda: len(member.results) == 2, 10, "the commit's end")
     for partition in range(2):
         produce(broker.bootstrap, topic, partition, numbered(10))
     broker.delete_records(topic, 0, 5)
-    async with Member(broker.bootstrap, group, [topic], protocol) as member:
+    async with Member(broker.bootstrap, group, [topic], one_protocol) as member:
         await eventually(lambda: len(member.offsets[whole]) == 10, 30, "the other partition's records")
         assert member.stopped == {gone: "offset_out_of_range"}
         assert not member.offsets[gone]
@@ -295,11 +216,11 @@ async def test_an_offset_that_retention_has_passed_stops_the_partition(
 
 
 async def test_records_that_go_while_a_partition_is_paused_stop_it(
-    broker: Broker, names: Names, protocol: Mapping[str, Any]
+    broker: Broker, names: Names, one_protocol: Mapping[str, Any]
 ) -> None:
     topic, group = broker.create_topic(names.topic(), 1), names.group()
     tp = TopicPartition(topic, 0)
-    async with Member(broker.bootstrap, group, [topic], protocol) as member:
+    async with Member(broker.bootstrap, group, [topic], one_protocol) as member:
         await eventually(lambda: bool(member.assignments), 30, "the assignment")
         member.thread.pause([tp])
         await eventually(lambda: tp in member.thread._reading.paused, 10, "the pause")
@@ -399,11 +320,11 @@ async def test_a_static_member_comes_back_to_its_partitions_and_is_lost_when_ano
 
 
 async def test_at_rest_nothing_more_is_read_and_a_stop_commits_what_the_sink_says(
-    broker: Broker, names: Names, protocol: Mapping[str, Any]
+    broker: Broker, names: Names, one_protocol: Mapping[str, Any]
 ) -> None:
     topic, group = broker.create_topic(names.topic(), 1), names.group()
     produce(broker.bootstrap, topic, 0, numbered(10))
-    async with Member(broker.bootstrap, group, [topic], protocol) as member:
+    async with Member(broker.bootstrap, group, [topic], one_protocol) as member:
         await eventually(lambda: member.read == 10, 30, "all records")
         member.thread.rest()
         await eventually(lambda: bool(member.thread._reading.paused), 10, "the rest")
@@ -415,6 +336,34 @@ async def test_at_rest_nothing_more_is_read_and_a_stop_commits_what_the_sink_say
         assert await member.thread.stop(20)
         assert broker.committed(group, topic) == {0: (10, "last")}
         assert KafkaAdmin(Kafka(bootstrap_servers=broker.bootstrap)).group_members(group).members == ()
+
+
+async def test_members_that_stop_at_the_same_time_commit_all_and_end(
+    broker: Broker, names: Names, protocol: Mapping[str, Any]
+) -> None:
+    """Each one's leaving begins a rebalance, in the midst of which the others commit and leave."""
+    quick = protocol if "group.protocol" in protocol else {**protocol, "heartbeat.interval.ms": 50}
+    for round_ in range(4):
+        topic, group = broker.create_topic(names.topic(f"topic{round_}"), 6), names.group(f"group{round_}")
+        for partition in range(6):
+            produce(broker.bootstrap, topic, partition, numbered(10))
+        members = [Member(broker.bootstrap, group, [topic], quick) for _ in range(3)]
+        async with AsyncExitStack() as stack:
+            for member in members:
+                await stack.enter_async_context(member)
+            await eventually(partial(_shared, members), 60, "a share and all its records for each")
+            assert all(await asyncio.gather(*(_stop(m, at * round_ * 0.05) for at, m in enumerate(members))))
+        assert broker.committed(group, topic) == dict.fromkeys(range(6), (10, ""))
+
+
+def _shared(members: list[Member]) -> bool:
+    """Two partitions each, and all of their ten records read."""
+    return all(sorted(member.positions[tp] for tp in member.assignments) == [10, 10] for member in members)
+
+
+async def _stop(member: Member, late: float) -> bool:
+    await asyncio.sleep(late)
+    return await member.thread.stop(30)
 
 
 def test_a_property_that_the_client_refuses_is_a_fault_of_the_configuration(broker: Broker) -> None:

@@ -8,8 +8,7 @@ import pytest
 
 from stream_capi.kafka.commits import Commits
 from stream_capi.model import TopicPartition
-from tests.kafka.sink import PROTOCOLS, Member, eventually, produce
-from tests.kafka.test_consumer import numbered
+from tests.kafka.sink import PROTOCOLS, Member, eventually, numbered, produce
 from tests.stack import Broker, Proxy
 from tests.stack.names import Names
 
@@ -64,7 +63,9 @@ async def _commit_until_taken(member: Member) -> None:
     raise AssertionError("no commit succeeds")
 
 
-@pytest.mark.parametrize("protocol", ["range", "cooperative-sticky", "consumer"])
+@pytest.mark.parametrize(
+    "protocol", ["cooperative-sticky", *(pytest.param(name, marks=pytest.mark.long) for name in ("range", "consumer"))]
+)
 async def test_a_broker_that_dies_and_comes_back_is_told_once_and_read_on(
     own_broker: Broker, names: Names, protocol: str
 ) -> None:

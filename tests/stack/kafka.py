@@ -61,6 +61,7 @@ _SETTLING = frozenset(
         KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
         KafkaError.COORDINATOR_NOT_AVAILABLE,
         KafkaError.NOT_COORDINATOR,
+        KafkaError.UNKNOWN_LEADER_EPOCH,
     }
 )
 

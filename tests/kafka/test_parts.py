@@ -1,0 +1,376 @@
+"""The parts of the consumer's thread, with a client that does as it is told."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException
+from confluent_kafka import TopicPartition as ClientPartition
+
+from stream_capi.kafka import commits as module
+from stream_capi.kafka.commits import Commits
+from stream_capi.kafka.faults import Faults, is_fatal
+from stream_capi.kafka.places import find_places
+from stream_capi.kafka.reading import Reading
+from stream_capi.model import Commit, CommitResult, TopicPartition
+from tests.kafka.sink import Told
+
+A, B, C = (TopicPartition("leads", number) for number in range(3))
+
+
+class Message:
+    def __init__(self, tp: TopicPartition, offset: int, fault: KafkaError | None = None) -> None:
+        self._tp, self._offset, self._fault = tp, offset, fault
+
+    def topic(self) -> str:
+        return self._tp.topic
+
+    def partition(self) -> int:
+        return self._tp.partition
+
+    def offset(self) -> int:
+        return self._offset
+
+    def error(self) -> KafkaError | None:
+        return self._fault
+
+
+class Client:
+    """Answers what it was given, and writes down what it was told."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[Any, ...]] = []
+        self.group: dict[TopicPartition, tuple[int, str]] = {}
+        self.low: dict[TopicPartition, int] = {}
+        self.high: dict[TopicPartition, int] = {}
+        self.missing: set[TopicPartition] = set()
+        self.messages: list[Message] = []
+        self.in_fetch: Any = None
+        self.refuses: KafkaError | None = None
+
+    def consume(self, count: int, seconds: float) -> list[Message]:
+        if self.in_fetch:
+            self.in_fetch()
+        return self.messages
+
+    def commit(self, offsets: list[ClientPartition], asynchronous: bool) -> None:
+        assert asynchronous, "a synchronous commit has no deadline"
+        if self.refuses:
+            raise KafkaException(self.refuses)
+        self.calls.append(("commit", [(at.topic, at.partition, at.offset, at.metadata) for at in offsets]))
+
+    def committed(self, partitions: list[ClientPartition], timeout: float) -> list[ClientPartition]:
+        answer = []
+        for at in partitions:
+            offset, metadata = self.group.get(TopicPartition(at.topic, at.partition), (-1001, ""))
+            answer.append(ClientPartition(at.topic, at.partition, offset, metadata=metadata))
+        return answer
+
+    def offsets_for_times(self, partitions: list[ClientPartition], timeout: float) -> list[Any]:
+        answer = []
+        for at in partitions:
+            tp = TopicPartition(at.topic, at.partition)
+            ends = self.low if at.offset == OFFSET_BEGINNING else self.high
+            answer.append(
+                Answer(
+                    tp, ends.get(tp, 0), KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART) if tp in self.missing else None
+                )
+            )
+        return answer
+
+    def __getattr__(self, name: str) -> Any:
+        def call(given: Any) -> None:
+            listed = given if isinstance(given, list) else [given]
+            self.calls.append((name, [(at.partition, at.offset) for at in listed]))
+
+        return call
+
+    def called(self, name: str) -> list[Any]:
+        return [call[1] for call in self.calls if call[0] == name]
+
+
+class Answer:
+    def __init__(self, tp: TopicPartition, offset: int, error: KafkaError | None) -> None:
+        self.topic, self.partition = tp
+        self.offset, self.error = offset, error
+
+
+# Places
+
+
+def places_of(client: Any, *tps: TopicPartition, start: str = "earliest") -> dict[TopicPartition, tuple[int, str]]:
+    return {place.tp: (place.offset, place.stopped) for place in find_places(client, tps, start, 1.0)}
+
+
+@pytest.mark.parametrize(
+    ("committed", "place"),
+    [(4, (4, "offset_out_of_range")), (5, (5, "")), (9, (9, "")), (10, (10, "")), (11, (11, "offset_out_of_range"))],
+)
+def test_reading_starts_at_the_commit_if_the_log_still_has_it(committed: int, place: tuple[int, str]) -> None:
+    client = Client()
+    client.group[A], client.low[A], client.high[A] = (committed, "beyond"), 5, 10
+    assert places_of(client, A) == {A: place}
+
+
+@pytest.mark.parametrize(
+    ("start", "place"), [("earliest", (5, "")), ("latest", (10, "")), ("error", (5, "no_committed_offset"))]
+)
+def test_without_a_commit_it_starts_as_configured(start: str, place: tuple[int, str]) -> None:
+    client = Client()
+    client.low[A], client.high[A] = 5, 10
+    assert places_of(client, A, start=start) == {A: place}
+
+
+def test_a_partition_added_to_a_topic_that_the_group_reads_is_not_skipped_by_latest() -> None:
+    client = Client()
+    client.group[A] = (7, "")
+    client.high |= {A: 10, B: 10}
+    assert places_of(client, B, start="latest") == {B: (0, "")}
+    assert places_of(client, A, B, start="latest") == {A: (7, ""), B: (0, "")}
+
+
+def test_a_partition_that_is_gone_has_no_place_and_another_fault_gives_none_at_all() -> None:
+    client = Client()
+    client.missing.add(B)
+    assert places_of(client, A, B) == {A: (0, "")}
+    client.offsets_for_times = lambda *args, **kwargs: [Answer(A, -1, KafkaError(KafkaError.LEADER_NOT_AVAILABLE))]  # type: ignore[method-assign]
+    with pytest.raises(KafkaException):
+        places_of(client, A)
+
+
+# Commits
+
+
+class Committing:
+    def __init__(self) -> None:
+        self.client: Any = Client()
+        self.owned = {A, B}
+        self.results: list[list[CommitResult]] = []
+        self.time = 0.0
+        self.commits = Commits(
+            lambda commit: TopicPartition(commit.topic, commit.partition) in self.owned,
+            lambda results: self.results.append(list(results)),
+            lambda: self.time,
+        )
+
+    def send(self, *commits: Commit) -> None:
+        self.commits.send(self.client, commits)
+
+    def answer(self, *commits: Commit, error: KafkaError | None = None) -> None:
+        offsets = [ClientPartition(c.topic, c.partition, c.offset) for c in commits]
+        self.commits.answered(self.client, error, offsets)
+
+
+def commit(tp: TopicPartition, offset: int, metadata: str = "m") -> Commit:
+    return Commit(*tp, 1, offset, metadata)
+
+
+def test_a_commit_is_answered_by_partition() -> None:
+    it = Committing()
+    it.send(commit(A, 5), commit(B, 6))
+    assert it.results == []
+    it.answer(commit(B, 6), commit(A, 5))
+    assert it.results == [[CommitResult(commit(A, 5), None), CommitResult(commit(B, 6), None)]]
+
+
+def test_what_is_not_owned_is_fenced_and_told_with_the_rest() -> None:
+    it = Committing()
+    it.send(commit(C, 1), commit(A, 5))
+    assert it.client.called("commit") == [[("leads", 0, 5, "m")]]
+    it.answer(commit(A, 5))
+    assert it.results == [[CommitResult(commit(A, 5), None), CommitResult(commit(C, 1), "fenced")]]
+    it.send(commit(C, 1))
+    assert it.results[1] == [CommitResult(commit(C, 1), "fenced")]
+
+
+def test_a_second_commit_waits_for_the_end_of_the_first_and_for_its_ownership() -> None:
+    it = Committing()
+    it.send(commit(A, 5))
+    it.send(commit(A, 6), commit(B, 1))
+    assert len(it.client.called("commit")) == 1
+    it.owned = {B}
+    it.answer(commit(A, 5))
+    assert it.client.called("commit")[1] == [("leads", 1, 1, "m")]
+
+
+def test_a_commit_never_answered_is_given_up_and_its_late_answer_is_nobodys() -> None:
+    it = Committing()
+    it.send(commit(A, 5))
+    it.time = module.ANSWER_SECONDS
+    it.commits.expire(it.client)
+    assert it.results == []
+    it.time += 1
+    it.commits.expire(it.client)
+    assert it.results == [[CommitResult(commit(A, 5), "timeout")]]
+    it.send(commit(A, 6))
+    it.answer(commit(A, 5))
+    assert len(it.results) == 1
+    it.answer(commit(A, 6))
+    assert it.results[1] == [CommitResult(commit(A, 6), None)]
+
+
+def test_a_commit_that_the_client_refuses_is_told_at_once() -> None:
+    it = Committing()
+    it.client.refuses = KafkaError(KafkaError._STATE)
+    it.send(commit(A, 5))
+    assert it.results == [[CommitResult(commit(A, 5), "_STATE")]]
+    it.client.refuses = None
+    it.send(commit(A, 5))
+    assert len(it.client.called("commit")) == 1
+
+
+def test_an_error_is_told_by_its_name() -> None:
+    it = Committing()
+    it.send(commit(A, 5))
+    it.answer(commit(A, 5), error=KafkaError(KafkaError.OFFSET_METADATA_TOO_LARGE))
+    assert it.results == [[CommitResult(commit(A, 5), "OFFSET_METADATA_TOO_LARGE")]]
+
+
+def test_waiting_for_a_commit_ends_when_the_broker_has_it_or_at_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    it = Committing()
+
+    def pass_time(seconds: float) -> None:
+        it.time += 1.0 if seconds else 0.0
+        if it.time == 2.0:
+            it.client.group |= {A: (5, "m"), B: (6, "older")}
+
+    monkeypatch.setattr("time.sleep", pass_time)
+    it.commits.wait_for(it.client, [commit(A, 5), commit(C, 1)], 10.0)
+    assert it.results == [[CommitResult(commit(C, 1), "fenced"), CommitResult(commit(A, 5), None)]]
+    assert it.time == 2.0
+    assert len(it.client.called("commit")) > 1, "a broker refuses commits while it completes a rebalance"
+    it.commits.wait_for(it.client, [commit(A, 5), commit(B, 6)], 10.0)
+    assert it.results[1] == [CommitResult(commit(A, 5), None), CommitResult(commit(B, 6), "timeout")]
+    assert it.time == 12.0
+
+
+# Reading
+
+
+def reading(client: Any) -> Reading:
+    it = Reading(True, lambda message: client.calls.append(("fault", message.error())))
+    places = find_places(client, [A, B], "earliest", 1.0)
+    it.assign(client, [A, B], places, 1)
+    for place in places:
+        it.own(place)
+    client.calls.clear()
+    return it
+
+
+def test_reading_again_says_where_since_the_client_may_remember_another_place() -> None:
+    client: Any = Client()
+    client.group[A], client.high[A] = (5, ""), 50
+    it = reading(client)
+    it.fetch(client, 500, 0)
+    client.messages = [Message(A, 5), Message(A, 6), Message(B, 0), Message(A, 9)]
+    assert [(c.partition, c.epoch, len(c.records)) for c in it.fetch(client, 500, 0)] == [
+        (0, 1, 2),
+        (1, 1, 1),
+        (0, 1, 1),
+    ]
+    it.pause(client, [A])
+    it.resume(client, [A, B])
+    assert client.called("seek") == [[(0, 10)], [(1, 1)]]
+    assert client.calls[-1][0] == "resume"
+
+
+def test_a_record_fetched_together_with_its_assignment_is_fetched_again() -> None:
+    """It may be of the former assignment, and offsets between the commit and it would never come again."""
+    client: Any = Client()
+    client.group |= {A: (5, ""), B: (7, "")}
+    client.high |= {A: 50, B: 50}
+    it = reading(client)
+    it.disown([A])
+    client.messages = [Message(A, 30), Message(B, 7), Message(A, 31)]
+
+    def assigned_anew() -> None:
+        places = find_places(client, [A], "earliest", 1.0)
+        it.assign(client, [A], places, 2)
+        it.own(places[0])
+
+    client.in_fetch = assigned_anew
+    assert [(c.partition, c.epoch) for c in it.fetch(client, 500, 0)] == [(1, 1)]
+    assert client.called("seek") == [[(0, 5)]]
+    client.in_fetch, client.messages = None, [Message(A, 5)]
+    assert [(c.partition, c.epoch) for c in it.fetch(client, 500, 0)] == [(0, 2)]
+
+
+def test_a_record_of_a_partition_that_has_left_is_nobodys_and_moves_nothing() -> None:
+    client: Any = Client()
+    it = reading(client)
+    it.disown([A])
+    client.messages = [Message(A, 3), Message(B, 0, KafkaError(KafkaError._TRANSPORT))]
+    assert [c.epoch for c in it.fetch(client, 500, 0)] == [-1]
+    assert client.calls == [("fault", KafkaError(KafkaError._TRANSPORT))]
+
+
+def test_what_has_no_place_yet_is_assigned_but_not_read() -> None:
+    client: Any = Client()
+    it = Reading(True, lambda message: None)
+    it.assign(client, [A, B], find_places(client, [B], "earliest", 1.0), 1)
+    assert client.called("incremental_assign") == [[(0, OFFSET_BEGINNING), (1, 0)]]
+    assert client.called("pause") == [[(0, -1001)]]
+    assert it.owned == {}
+    assert it.unplaced == {A: 1, B: 1}
+
+
+def test_without_increments_the_whole_assignment_is_said() -> None:
+    client: Any = Client()
+    Reading(False, lambda message: None).assign(client, [A], find_places(client, [A], "earliest", 1.0), 1)
+    assert client.called("assign") == [[(0, 0)]]
+    assert client.called("incremental_assign") == []
+
+
+# Faults
+
+
+def test_a_complaint_is_told_once_a_minute_and_again_after_it_was_mended() -> None:
+    told, now = Told(), [0.0]
+    faults = Faults(told, lambda: now[0])
+    for _ in range(3):
+        faults.tell(KafkaError(KafkaError._TRANSPORT))
+        faults.tell(KafkaError(KafkaError._ALL_BROKERS_DOWN), "leads", 0)
+    assert told.count("brokers unreachable") == 1
+    now[0] = 60.0
+    faults.tell(KafkaError(KafkaError._TRANSPORT))
+    assert told.count("brokers unreachable") == 2
+    faults.answered()
+    faults.answered()
+    assert told.count("brokers answer again") == 1
+    faults.tell(KafkaError(KafkaError._RESOLVE))
+    assert told.count("brokers unreachable") == 3
+
+
+def test_missing_topics_are_told_each_and_forgotten_when_found() -> None:
+    told = Told()
+    faults = Faults(told)
+    for topic in ("leads", "views", "leads"):
+        faults.tell(KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART), topic)
+    assert [details["topic"] for _, details in told.lines] == ["leads", "views"]
+    assert faults.missing == {"leads", "views"}
+    faults.found("leads")
+    assert faults.missing == {"views"}
+    faults.tell(KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART), "leads")
+    assert told.count("topic missing") == 3
+
+
+def test_denied_access_and_late_polls_have_words_of_their_own() -> None:
+    told = Told()
+    faults = Faults(told)
+    faults.tell(KafkaError(KafkaError._AUTHENTICATION))
+    faults.tell(KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED), "leads")
+    faults.tell(KafkaError(KafkaError._MAX_POLL_EXCEEDED))
+    faults.tell(KafkaError(KafkaError.INVALID_RECORD))
+    assert [event.partition(";")[0] for event, _ in told.lines] == [
+        "brokers deny access",
+        "brokers deny access",
+        "polled too late",
+        "kafka error",
+    ]
+
+
+def test_an_error_is_fatal_by_its_mark_or_by_its_code() -> None:
+    assert is_fatal(KafkaError(KafkaError._FATAL))
+    assert is_fatal(KafkaError(KafkaError.FENCED_INSTANCE_ID, "fenced", fatal=True))
+    assert not is_fatal(KafkaError(KafkaError._TRANSPORT))
