@@ -7,6 +7,9 @@ resume, commit). What decides its shape:
   next commit would pass over them. So no callback lets one out: it is kept, and ends the thread after the callback.
 - A commit for a partition that this member no longer owns *succeeds* and rewinds the group. Revocations are served on this
   thread too, so that checking the ownership right before the call is enough.
+
+Longer than its neighbours, to which all that could be parted went (reading, places, commits, faults): what is left is the
+order in which one thread does things, and that is best read in one place.
 """
 
 from __future__ import annotations
