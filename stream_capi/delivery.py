@@ -271,13 +271,13 @@ class Delivery:
         before = (line.gate.state, line.pixel_gate.state)
         if isinstance(outcome, Delivered):
             line.limiter.succeeded()
-            line.gate.succeeded()
-            line.pixel_gate.succeeded()
+            line.gate.succeeded(now)
+            line.pixel_gate.succeeded(now)
             line.guard.passed(len(batch))
             self._delivered(batch)
             self._drop_piece(line, batch, now)
         elif isinstance(outcome, Refused):
-            line.pixel_gate.succeeded()  # whoever refuses an event has taken the key
+            line.pixel_gate.succeeded(now)  # whoever refuses an event has taken the key
             self._split(line, batch, outcome, now)
         else:
             self._again(line, batch, outcome, sent_at, now)
@@ -314,7 +314,7 @@ class Delivery:
         if line.gate.held:
             self._probe_with_another(line, batch, now)
             return
-        line.gate.succeeded()
+        line.gate.succeeded(now)
         if batch.split is None:
             batch.split = Split.of(self._rules.max_split_requests)
             batch.split.pending = 1

@@ -75,6 +75,8 @@ class Gate:
         self.opens_at = float("-inf")
         self.failures = 0
         self._probing = False
+        self._pause_ends = float("-inf")  # of the last pause that the API asked for, whatever the state is by then
+        self._pause_reason = ""
 
     @property
     def held(self) -> bool:
@@ -97,11 +99,18 @@ class Gate:
     def unsent(self, now: float) -> None:
         """The probe ended without an answer that says anything about this gate; another may go at once."""
         self._probing = False
-        self.opens_at = now
+        self.opens_at = max(now, self._pause_ends)
 
-    def succeeded(self) -> bool:
-        """A request was answered well. True when that opened the gate."""
+    def succeeded(self, now: float) -> bool:
+        """A request was answered well. True when that opened the gate.
+
+        A pause that was asked for goes on: of one wave of requests some are answered well and others with a 429, in any
+        order, and the last word must not undo it.
+        """
         self.failures = 0
+        if now < self._pause_ends:
+            self._close(GateState.THROTTLED, self._pause_reason, self._pause_ends)
+            return False
         was_closed = self.state is not GateState.OPEN
         self._open()
         return was_closed
@@ -111,35 +120,35 @@ class Gate:
         news = self.state is not GateState.HELD or self.reason != reason
         if self.state is not GateState.HELD:
             self.since = now
-        self._close(GateState.HELD, reason, now + self._probe_seconds)
+        self._close(GateState.HELD, reason, max(now + self._probe_seconds, self._pause_ends))
         return news
 
     def throttle(self, reason: str, after: float | None, now: float, rnd: float) -> None:
-        """Close for ``after`` seconds, or for the backoff's delay where that is None."""
+        """Close for ``after`` seconds, or for the backoff's delay where that is None; the longest of several counts."""
         self.failures += 1
         if after is None:
             after = self._backoff.delay(self.failures, rnd)
+        self._pause_ends, self._pause_reason = max(self._pause_ends, now + after), reason
         if self.state is GateState.HELD:
-            self._close(GateState.HELD, self.reason, now + max(after, self._probe_seconds))
+            self._close(GateState.HELD, self.reason, max(now + self._probe_seconds, self._pause_ends))
         else:
-            # Two answers to one wave of requests: the later end counts, or the shorter one would undo the longer.
-            self._close(GateState.THROTTLED, reason, max(self.opens_at, now + after))
+            self._close(GateState.THROTTLED, reason, self._pause_ends)
 
     def fail(self, reason: str, now: float, rnd: float) -> None:
         """A transient failure. Past the threshold the breaker opens, and each further failure waits longer."""
         self.failures += 1
         if self.state is GateState.HELD:
-            self._close(GateState.HELD, self.reason, now + self._probe_seconds)
+            self._close(GateState.HELD, self.reason, max(now + self._probe_seconds, self._pause_ends))
         elif self.failures >= self._threshold:
             attempt = self.failures - self._threshold + 1
             if self.state is not GateState.BROKEN:
                 self.since = now
-            self._close(GateState.BROKEN, reason, now + self._backoff.delay(attempt, rnd))
+            self._close(GateState.BROKEN, reason, max(now + self._backoff.delay(attempt, rnd), self._pause_ends))
 
     def probe_at_once(self, now: float) -> None:
         """Something was changed that may have healed it: don't wait for the next probe's turn."""
         if self.state is GateState.HELD:
-            self.opens_at = now
+            self.opens_at = max(now, self._pause_ends)
 
     def _close(self, state: GateState, reason: str, opens_at: float) -> None:
         self.state, self.reason, self.opens_at, self._probing = state, reason, opens_at, False

@@ -59,7 +59,7 @@ def test_a_probe_that_succeeds_opens_the_gate() -> None:
     held = gate()
     held.hold("401", 0.0)
     held.sent(30.0)
-    assert held.succeeded()
+    assert held.succeeded(30.0)
     assert held.state is GateState.OPEN
     assert held.admits(30.0)
     assert not held.sent(30.0)
@@ -86,6 +86,40 @@ def test_throttled_closes_for_the_longest_time_asked_and_then_opens_wholly() -> 
     assert throttled.admits(10.0)
 
 
+def test_a_pause_goes_on_whatever_else_is_answered_meanwhile() -> None:
+    """Of one wave of requests some are answered well, some fail, some find the key refused: the pause outlasts them all."""
+    throttled = gate()
+    throttled.throttle("429", 60.0, 0.0, 0.5)
+    assert not throttled.succeeded(1.0), "nothing was opened"
+    assert (throttled.state, throttled.reason) == (GateState.THROTTLED, "429")
+    for _ in range(4):
+        throttled.fail("timeout", 2.0, 0.5)
+    assert (throttled.state, throttled.reason) == (GateState.BROKEN, "timeout")
+    assert not throttled.admits(59.9)
+    throttled.hold("401", 3.0)
+    throttled.probe_at_once(4.0)
+    assert throttled.held
+    assert not throttled.admits(59.9)
+    throttled.unsent(5.0)
+    assert not throttled.admits(59.9)
+    assert not throttled.succeeded(6.0)
+    assert (throttled.state, throttled.reason, throttled.opens_at) == (GateState.THROTTLED, "429", 60.0)
+    assert not throttled.sent(60.0)
+    assert throttled.succeeded(61.0) is False, "it had opened by itself"
+    assert throttled.admits(61.0)
+
+
+def test_a_pause_asked_of_a_held_gate_is_kept_and_so_is_the_hold() -> None:
+    held = gate()
+    held.hold("401", 0.0)
+    held.throttle("429", 90.0, 1.0, 0.5)
+    assert (held.state, held.reason, held.opens_at) == (GateState.HELD, "401", 91.0)
+    held.fail("timeout", 2.0, 0.5)
+    assert held.opens_at == 91.0
+    held.throttle("429", 1.0, 80.0, 0.5)
+    assert held.opens_at == 110.0, "no probe before its time either"
+
+
 def test_throttled_without_a_time_backs_off() -> None:
     throttled = gate()
     throttled.throttle("503", None, 0.0, 0.5)
@@ -108,7 +142,7 @@ def test_the_breaker_opens_when_all_fail_and_probes_half_open() -> None:
     breaker.fail("timeout", 0.4, 0.5)
     assert breaker.opens_at == pytest.approx(0.9), "each failed probe waits longer"
     breaker.sent(1.0)
-    assert breaker.succeeded(), "that opened it"
+    assert breaker.succeeded(1.0), "that opened it"
     assert breaker.admits(1.0)
 
 
@@ -118,7 +152,7 @@ def test_single_failures_between_successes_break_nothing() -> None:
         breaker.fail("500", 0.0, 0.5)
         breaker.fail("500", 0.0, 0.5)
         assert breaker.admits(0.0)
-        assert not breaker.succeeded(), "it was never closed"
+        assert not breaker.succeeded(0.0), "it was never closed"
 
 
 def test_a_year_of_failures_still_probes_each_minute() -> None:

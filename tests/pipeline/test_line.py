@@ -331,6 +331,23 @@ def test_a_pause_that_is_asked_for_is_kept() -> None:
     simulate(run())
 
 
+def test_a_pause_is_kept_although_the_rest_of_the_wave_is_answered_well() -> None:
+    async def run() -> None:
+        def some_throttled(pixel: str, ids: Sequence[str], now: float) -> tuple[float, Answer]:
+            if now < 5 and ids[0].endswith("0") and int(ids[0][1:]) % 20 == 0:
+                return 0.05, Answer(429, retry_after="40")
+            return 0.3, Answer(200)  # later than the pause was asked for
+
+        line = Line(some_throttled)
+        line.produce("leads", 0, *names("a", 400))
+        line.assign(P0)
+        await line.run_for(120)
+        assert not [at for at, *_ in line.requests if 2 < at < 40]
+        assert line.accepted == dict.fromkeys(names("a", 400), 1)
+
+    simulate(run())
+
+
 def test_a_storm_of_faults_loses_nothing_and_goes_on_without_end() -> None:
     async def run() -> None:
         def storm(pixel: str, ids: Sequence[str], now: float) -> tuple[float, Answer]:
