@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from stream_capi.core.batcher import Batch
+from stream_capi.core.flow import Gate
 from stream_capi.core.offsets import PartitionOffsets
 from stream_capi.core.outcomes import Refused
 from stream_capi.delivery import Delivery, LaneLine
@@ -151,6 +152,17 @@ def held_batches_are_dropped_with_the_hand_over(patch: pytest.MonkeyPatch) -> No
     )
 
 
+def a_pause_is_undone_by_the_rest_of_its_wave(patch: pytest.MonkeyPatch) -> None:
+    """A success opens a gate, also where another answer has asked for a pause."""
+    succeeded = Gate.succeeded
+
+    def open_it(self: Gate, now: float) -> bool:
+        self._pause_ends = float("-inf")
+        return succeeded(self, now)
+
+    patch.setattr(Gate, "succeeded", open_it)
+
+
 MUTANTS: tuple[Patch, ...] = (
     commit_on_dispatch,
     commit_what_was_read,
@@ -162,4 +174,5 @@ MUTANTS: tuple[Patch, ...] = (
     refused_batch_is_dead_lettered_whole,
     settled_events_are_sent_again,
     held_batches_are_dropped_with_the_hand_over,
+    a_pause_is_undone_by_the_rest_of_its_wave,
 )

@@ -25,6 +25,7 @@ MODES = (
     "429",
     "429 without",
     "503",
+    "503 later",
     "500",
     "202",
     "timeout",
@@ -32,7 +33,7 @@ MODES = (
     "reset",
     "mixed",
 )
-_MIXED = ("fine", "fine", "fine", "500", "503", "429 without", "lost", "reset", "timeout")
+_MIXED = ("fine", "fine", "fine", "429", "500", "503", "429 without", "lost", "reset", "timeout")
 
 
 class Endpoint:
@@ -99,6 +100,6 @@ class Endpoint:
             return Answer(200) if mode == "fine" else Answer(fault=rng.choice(("timeout", "reset", "disconnected")))
         if mode in ("timeout", "reset"):
             return Answer(fault=mode)
-        if mode == "429":
-            return Answer(429, retry_after=str(rng.randint(1, 90)))
+        if mode in ("429", "503 later"):
+            return Answer(int(mode[:3]), retry_after=str(rng.randint(1, 90)))
         return Answer(int(mode.split()[0]))

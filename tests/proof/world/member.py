@@ -46,6 +46,7 @@ class Member:
         self.evicted = False  # the group has gone on without it, and it may not know yet
         self.stopped = False
         self.in_flight = 0
+        self.pauses: dict[str, tuple[float, float]] = {}  # by pixel: since when and until when nothing may be sent
         # The whole batch that each event was last sent in, from which a refusal of it alone has come down.
         self._sent_in: dict[str, Batch] = {}
         loop = asyncio.get_running_loop()
@@ -99,12 +100,28 @@ class Member:
     async def _post(self, batch: Batch) -> Answer:
         self.in_flight += 1
         assert self.in_flight <= MAX_IN_FLIGHT, f"{self.name}: {self.in_flight} requests at once"
+        self._pause_is_kept(batch.lane.pixel)
         if batch.split is None:
             self._sent_in |= {record.event.id: batch for record in batch.records}  # type: ignore[attr-defined]
         try:
-            return await self.world.endpoint.post(batch.lane.pixel, batch.body(), self.world.ledger.heard)
+            answer = await self.world.endpoint.post(batch.lane.pixel, batch.body(), self.world.ledger.heard)
         finally:
             self.in_flight -= 1
+        if answer.retry_after is not None:
+            now = asyncio.get_running_loop().time()
+            asked = self.pauses.get(batch.lane.pixel, (now, now))
+            self.pauses[batch.lane.pixel] = min(asked[0], now), max(asked[1], now + float(answer.retry_after))
+        return answer
+
+    def _pause_is_kept(self, pixel: str) -> None:
+        """No request of a pixel before the pause has ended that the API asked for."""
+        now = asyncio.get_running_loop().time()
+        asked_at, until = self.pauses.get(pixel, (now, 0.0))
+        assert now >= until or now == asked_at, (
+            f"{self.name}: {pixel} was to wait until {until:.1f}, and sends at {now:.1f}"
+        )
+        if now >= until:
+            self.pauses.pop(pixel, None)
 
     def _is_judged_whole(self, event: Event) -> None:
         """A refused event is written only when all of its batch are decided: then it is known to be its own fault."""
