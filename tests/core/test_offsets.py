@@ -112,6 +112,19 @@ def test_the_text_of_an_earlier_release_is_still_read() -> None:
     text = "capi1:abc:100:JslzC3Mlyj0R"
     assert offsets.outcomes_beyond(log="abc") == text
     assert settled_ranges(text, 100, "abc") == ((110, 150), (399, 400))
+    around_a_byte = ((1, 128), (130, 258))  # 127 is the largest number of one byte
+    text = "capi1::0:haM8t0e=F30R"
+    assert tracker(0, around_a_byte).outcomes_beyond() == text
+    assert settled_ranges(text, 0) == around_a_byte
+
+
+def test_what_has_just_room_is_told_and_nothing_beyond_the_limit() -> None:
+    for settled in (((3, 4),), ((3, 4), (10, 300)), ((3, 400), (900, 901), (1000, 9000))):
+        offsets = tracker(0, settled)
+        whole = offsets.outcomes_beyond()
+        assert settled_ranges(offsets.outcomes_beyond(len(whole)), 0) == settled
+        assert settled_ranges(offsets.outcomes_beyond(len(whole) - 1), 0) == settled[:-1]
+        assert all(len(offsets.outcomes_beyond(limit)) <= limit for limit in range(len(whole)))
 
 
 def test_an_heir_that_has_read_nothing_yet_passes_the_outcomes_on() -> None:
@@ -159,6 +172,7 @@ def test_a_text_that_lost_its_end_is_not_believed(skip: int) -> None:
         (b"\x01\x00", "a resolved run of nothing"),
         (b"\x01\x01\x00\x02", "a run that joins the one before it"),
         (b"\x01\x81", "a number without its end"),
+        (b"\x01\x01\x81", "the same after a pair"),
         (b"\x01" + b"\x80" * 9 + b"\x01", "a number of more than 63 bits"),
     ],
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from email.utils import format_datetime
 
 import pytest
@@ -15,6 +15,7 @@ from stream_capi.core.outcomes import (
     RatioGuard,
     Refused,
     SetUpFault,
+    Split,
     Throttled,
     Transient,
     classify,
@@ -30,7 +31,7 @@ NOW = 1_800_000_000.0
     [
         ([200], Delivered),
         ([400, 413, 422], Refused),
-        ([401, 403, 404, 301, 302, 303, 307, 308, 405, 408, 410, 415, 418, 451], SetUpFault),
+        ([300, 401, 403, 404, 301, 302, 303, 307, 308, 405, 408, 410, 415, 418, 451, 499], SetUpFault),
         ([429, 503], Throttled),
         ([500, 502, 504, 599, 201, 202, 204, 206, 299, 100, 600], Transient),
     ],
@@ -56,6 +57,13 @@ def test_retry_after_in_seconds_and_as_a_date() -> None:
     assert classify(Answer(429, retry_after=" 3 "), NOW) == Throttled("429", 3.0)
 
 
+def test_a_date_of_another_zone_or_of_none_is_read() -> None:
+    moment = datetime.fromtimestamp(NOW, UTC) + timedelta(seconds=90)
+    elsewhere = moment.astimezone(timezone(timedelta(hours=5, minutes=30)))
+    assert retry_after_seconds(format_datetime(elsewhere), NOW) == 90.0
+    assert retry_after_seconds(format_datetime(moment).replace("+0000", "-0000"), NOW) == 90.0, "zone unknown: UTC"
+
+
 @pytest.mark.parametrize("text", [None, "", "soon", "-5", "1.5", "Wed, 99 Foo 2026", "\u0663"])
 def test_what_cannot_be_read_leaves_it_to_the_backoff(text: str | None) -> None:
     assert retry_after_seconds(text, NOW) is None
@@ -63,7 +71,7 @@ def test_what_cannot_be_read_leaves_it_to_the_backoff(text: str | None) -> None:
 
 def test_a_pause_is_capped_and_never_negative() -> None:
     past = format_datetime(datetime.fromtimestamp(NOW, UTC) - timedelta(days=1), usegmt=True)
-    assert retry_after_seconds("99999999", NOW) == MAX_RETRY_AFTER_SECONDS
+    assert retry_after_seconds("99999999", NOW) == MAX_RETRY_AFTER_SECONDS == 300.0
     assert retry_after_seconds(past, NOW) == 0.0
 
 
@@ -85,6 +93,28 @@ def test_what_was_not_admitted_does_not_count_so_that_good_events_can_open_it_ag
     assert not guard.admits(150)
     guard.passed(1)
     assert guard.admits(150)
+
+
+def test_the_last_two_hundred_events_are_the_recent_ones() -> None:
+    guard = RatioGuard(0.5)
+    guard.passed(10_000)
+    assert guard.admits(201) is False
+    assert guard.admits(200) is True
+
+
+def test_rejected_events_fade_too() -> None:
+    guard = RatioGuard(0.5, window=200)
+    guard.passed(200)
+    assert guard.admits(100), "a third, and now 133 good ones and 67 bad ones are remembered"
+    assert not guard.admits(67)
+    assert guard.admits(66)
+
+
+def test_a_split_begins_with_nothing_decided_and_is_spent_with_its_last_request() -> None:
+    split = Split.of(1)
+    assert (split.budget, split.pending, split.refused, split.parked, split.spent) == (1, 0, [], [], False)
+    split.budget -= 1
+    assert split.spent
 
 
 def test_old_events_fade() -> None:
