@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 from typing import Annotated
 
@@ -14,6 +15,8 @@ from stream_capi.cli import exits
 from stream_capi.cli.options import Config
 from stream_capi.errors import StreamCapiError
 from stream_capi.observe import logs
+
+_GARBAGE = 50_000  # objects made and not freed between two searches for cycles; the default is 700
 
 
 def command(
@@ -33,7 +36,18 @@ async def _run(settings: config.Settings) -> None:
     try:
         app = App(settings, os.environ)
         stop_on_signals(app)
+        spare_the_collector()
         code = await app.run()
     except StreamCapiError as error:
         code = exits.tell(error)
     exits.at_once(code)
+
+
+def spare_the_collector() -> None:
+    """Search for garbage in cycles seldom, and not in what was imported, which stays for good.
+
+    Neither an event nor a request leaves a cycle behind; by the defaults the search for one took a tenth of all the time.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_GARBAGE, 10, 10)
