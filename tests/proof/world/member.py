@@ -32,6 +32,7 @@ CHUNK = 25
 BUDGET = 200_000  # bytes: some 170 events
 MAX_IN_FLIGHT = 5
 MAX_SPLIT_REQUESTS = 12  # too few for a full batch that is refused whole, enough for one with poison in it
+PROBE_SECONDS = 30.0
 _MAX_UNDIGESTED = 3
 EPOCH_SECONDS = 1_800_000_000.0
 
@@ -46,6 +47,7 @@ class Member:
         self.evicted = False  # the group has gone on without it, and it may not know yet
         self.stopped = False
         self.in_flight = 0
+        self.probed: dict[str, float] = {}  # by pixel: when it was tried last while it was held
         self.pauses: dict[str, tuple[float, float]] = {}  # by pixel: since when and until when nothing may be sent
         # The whole batch that each event was last sent in, from which a refusal of it alone has come down.
         self._sent_in: dict[str, Batch] = {}
@@ -60,7 +62,7 @@ class Member:
             max_in_flight=MAX_IN_FLIGHT,
             backoff=Backoff(0.5, 60.0),
             max_split_requests=MAX_SPLIT_REQUESTS,
-            probe_seconds=30.0,
+            probe_seconds=PROBE_SECONDS,
             max_dead_letter_ratio=0.5,
         )
         self.pipeline = Pipeline(
@@ -101,6 +103,7 @@ class Member:
         self.in_flight += 1
         assert self.in_flight <= MAX_IN_FLIGHT, f"{self.name}: {self.in_flight} requests at once"
         self._pause_is_kept(batch.lane.pixel)
+        self._is_no_probe_too_many(batch.lane.pixel)
         if batch.split is None:
             self._sent_in |= {record.event.id: batch for record in batch.records}  # type: ignore[attr-defined]
         try:
@@ -122,6 +125,17 @@ class Member:
         )
         if now >= until:
             self.pauses.pop(pixel, None)
+
+    def _is_no_probe_too_many(self, pixel: str) -> None:
+        """While a pixel is held, one request each probe interval."""
+        now, gate = asyncio.get_running_loop().time(), self.pipeline.delivery.pixel_gates[pixel]
+        if gate.held and now > gate.since:  # sent in the moment of the hold is sent before it
+            before = self.probed.get(pixel, gate.since)
+            before = before if before < 0 else max(before, gate.since)  # a changed key is tried at once
+            assert now >= before + PROBE_SECONDS - 0.001, (
+                f"{self.name}: {pixel} is held, and probed at {before} and {now}"
+            )
+            self.probed[pixel] = now
 
     def _is_judged_whole(self, event: Event) -> None:
         """A refused event is written only when all of its batch are decided: then it is known to be its own fault."""

@@ -212,6 +212,7 @@ class World:
         """The key file changes: a held pixel is tried at once."""
         for member in self.members.values():
             member.pipeline.delivery.probe_at_once(pixel)
+            member.probed[pixel] = float("-inf")
 
     def letters_turn(self, mode: str) -> None:
         """The dead-letter topic is quick, slow, or can't be written."""
