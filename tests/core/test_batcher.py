@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -95,6 +96,15 @@ def test_the_body_joins_the_payloads() -> None:
     records: list[Any] = [1, 2]
     batch.extend([b'{"a":1}', b'{"b":2}'], records, [OWNER] * 2)
     assert batch.body() == b'{"events":[{"a":1},{"b":2}]}'
+
+
+def test_events_fade_by_their_own_window() -> None:
+    batcher = Batcher(LANE, 100, 10_000)
+    add(batcher, [b"1"] * 50, now=0.0, window=10.0)
+    assert batcher.early() == 5.0, "fifty of a hundred: half the window"
+    batcher.flush()
+    add(batcher, [b"1"], now=10.0, window=10.0)
+    assert batcher.early() == pytest.approx(10.0 + 10.0 * (50 / math.e + 1) / 100)
 
 
 def test_a_batch_begins_with_no_time_no_attempt_and_no_history() -> None:
