@@ -1,4 +1,4 @@
-"""How much the proofs try. ``STREAM_CAPI_PROOF=long`` tries fifty times as much; each failure prints what replays it.
+"""How much the proofs try. ``STREAM_CAPI_PROOF=long`` tries twenty times as much; each failure prints what replays it.
 
 The short profile is the same each time, so that ``make test`` says of a change what it said yesterday; the long one
 looks at new cases, and keeps what it finds in hypothesis' own database.
@@ -19,7 +19,7 @@ def tries(examples: int, steps: int | None = None, **more: Any) -> settings:
     if steps is not None:
         more["stateful_step_count"] = steps * 2 if LONG else steps
     return settings(
-        max_examples=examples * 50 if LONG else examples,
+        max_examples=examples * 20 if LONG else examples,
         deadline=None,  # a busy machine must not fail a proof
         derandomize=not LONG,
         print_blob=True,
