@@ -121,6 +121,7 @@ def _test(mutant: Mutant | None, tests: Sequence[str]) -> int:
     if mutant is not None:
         _install(mutant)
     options = ["-x", "-q", "--no-header", "--tb=no", "-p", "no:cacheprovider", "--hypothesis-profile=mutation"]
+    options += ["-m", "not real and not long"]
     options += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # hypothesis was imported by the parent
     return int(pytest.main([*options, *tests]))
 
