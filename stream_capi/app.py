@@ -52,6 +52,7 @@ _KEYS_SECONDS = 1.0
 _TOPICS_SECONDS = 5.0
 _SUMMARY_SECONDS = 60.0
 _TRACES_SECONDS = 1.0  # for the last spans at the end: they must not cost the deadline
+_ALARM_SECONDS = 3.0  # behind shutdown.drain_seconds
 _LEAVE_SHARE = 0.3  # of drain_seconds: kept for the last commit and for leaving the group
 
 
@@ -321,7 +322,18 @@ def delivery_rules(settings: Settings) -> DeliveryRules:
 
 
 def stop_on_signals(app: App, signals: Sequence[signal.Signals] = (signal.SIGTERM, signal.SIGINT)) -> None:
-    """Stop in order at SIGTERM or SIGINT; a second one doesn't hurry it, the deadline does."""
+    """Stop in order at SIGTERM or SIGINT; a second one doesn't hurry it, the deadline does.
+
+    The last resort is the system's own alarm, a little behind the deadline: where the Kafka client holds the interpreter's
+    lock while it closes, no deadline that is written in Python can pass.
+    """
+    seconds = app.settings.shutdown.drain_seconds + _ALARM_SECONDS
+
+    def stop() -> None:
+        if not app.stop_asked.is_set():
+            signal.setitimer(signal.ITIMER_REAL, seconds)
+        app.stop_asked.set()
+
     loop = asyncio.get_running_loop()
     for number in signals:
-        loop.add_signal_handler(number, app.stop_asked.set)
+        loop.add_signal_handler(number, stop)
