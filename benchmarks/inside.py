@@ -23,8 +23,8 @@ from stream_capi.avro.schemas import Schemas
 from stream_capi.avro.writer import RefusedSchema, WriterSchema, build
 from stream_capi.core.batcher import Batch
 from stream_capi.delivery import Clock
-from stream_capi.events.rules import rules_from
-from stream_capi.events.transform import IDENTIFIER_FIELDS, compile_source
+from stream_capi.events.rules import SourceRules, rules_from
+from stream_capi.events.transform import IDENTIFIER_FIELDS, Transform, compile_source
 from stream_capi.model import (
     Answer,
     Commit,
@@ -130,6 +130,10 @@ class _Neighbours:
         raise AssertionError(f"no event of this backlog is a dead letter: {letter!r}")
 
 
+def _compiling(rules: SourceRules) -> Callable[[WriterSchema], Transform]:
+    return lambda schema: compile_source(rules, schema.raw)
+
+
 def _pipeline(neighbours: _Neighbours) -> Pipeline:
     settings = loaded(SETUP)
     schemas: Schemas = _Known()
@@ -138,7 +142,7 @@ def _pipeline(neighbours: _Neighbours) -> Pipeline:
             source.topic,
             source.framing,
             schemas,
-            lambda schema, rules=rules_from(source, settings): compile_source(rules, schema.raw),  # type: ignore[misc]
+            _compiling(rules_from(source, settings)),
             Lane(str(source.pixel), EventName(str(source.event))),
             source.pixel,
             settings.batch.window_ms / 1000,
