@@ -1,0 +1,34 @@
+"""The guard of the program's speed: a ratio of two processor times, taken in one process, so that any machine can judge it.
+
+It stands at four fifths and may come down to three: a slower machine changes nothing, an accident on the hot path does. That
+it can fail is shown by an accident.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from benchmarks import inside
+from stream_capi.core.offsets import PartitionOffsets
+
+LEAST = 0.6
+EVENTS, REPEATS = 12_000, 3
+
+
+@pytest.mark.timeout(300)
+def test_the_promises_cost_no_more_than_two_fifths_of_the_parts_they_are_kept_with() -> None:
+    cost = inside.compared(EVENTS, REPEATS)
+    assert cost.ratio >= LEAST, f"whole {cost.whole:.1f} µs, bare parts {cost.bare:.1f} µs an event"
+
+
+@pytest.mark.timeout(300)
+def test_the_guard_sees_a_scan_of_the_open_events_for_each_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
+    def scanning(self: PartitionOffsets, offsets: Sequence[int]) -> None:
+        for offset in offsets:
+            assert sum(1 for open_offset in self._open if open_offset < offset) >= 0
+            self.resolve(offset)
+
+    monkeypatch.setattr(PartitionOffsets, "resolve_all", scanning)
+    assert inside.compared(EVENTS, 1).ratio < LEAST
