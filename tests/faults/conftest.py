@@ -46,7 +46,8 @@ def pytest_runtest_makereport(
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     rows = config.stash.get(_ROWS, [])
     if rows:
-        scorecard.write(rows, config.option.markexpr != "not long", config.rootpath / scorecard.FILE)
+        whole = config.option.markexpr != "not long" and not config.option.keyword
+        scorecard.write(rows, whole, config.rootpath / scorecard.FILE)
         terminalreporter.section(f"scorecard (in {scorecard.FILE})")
         for line in scorecard.table(rows):
             terminalreporter.write_line(line)

@@ -40,6 +40,7 @@ def test_a_program_that_follows_redirects_is_found_out(tmp_path: Path, broker: B
         scene.member(module=redirects_followed.__name__)
         _await_fault(scene, "is unanswered")
         assert elsewhere.seen
+        assert scene.ledger.tally().lost > 0
 
 
 def test_a_program_that_commits_what_it_no_longer_owns_is_found_out(

@@ -1,0 +1,46 @@
+"""The scorecard's own sums: what a mutant loses is not held against the program, and a failed row is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tests.faults import scorecard
+from tests.faults.scorecard import Row
+
+ROWS = [
+    Row("a fault", "endpoint", True, 100, 98, 2, 0, 0, 3, 1.5),
+    Row("another", "broker", False, 50, 40, 0, 9, 1, 0, 2.5),
+    Row("a wrong program", "mutants", True, 30, 10, 0, 0, 20, 7, 1.0),
+]
+
+
+def test_the_totals_leave_the_mutants_out_and_count_a_failed_row_as_not_survived() -> None:
+    assert scorecard.totals(ROWS) == {
+        "faults": 2,
+        "survived": 1,
+        "produced": 150,
+        "delivered": 138,
+        "dead_lettered": 2,
+        "uncommitted": 9,
+        "lost": 1,
+        "repeated": 3,
+        "mutants": 1,
+        "mutants_found_out": 1,
+    }
+
+
+def test_the_file_has_every_row_and_says_whether_the_long_ones_were_run(tmp_path: Path) -> None:
+    file = tmp_path / "cache" / "scorecard.json"
+    scorecard.write(ROWS, True, file)
+    told = json.loads(file.read_text())
+    assert told["whole"] is True
+    assert told["totals"] == scorecard.totals(ROWS)
+    assert [row["name"] for row in told["rows"]] == ["a fault", "another", "a wrong program"]
+
+
+def test_the_table_has_a_line_for_each_row_and_one_for_all() -> None:
+    head, *lines, last = scorecard.table(ROWS)
+    assert "lost" in head
+    assert [line.split()[0] for line in lines] == ["survived", "FAILED", "found"]
+    assert last == "1 of 2 faults survived; 150 events produced, 1 lost, 3 repeated; 1 of 1 mutants found out"
