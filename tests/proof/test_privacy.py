@@ -359,9 +359,13 @@ def _payload(hint: str) -> Any:
     return [payload] if several and payload else [] if several else payload
 
 
+# Those that hold something of any type which is not of an event.
+_HARMLESS = {"stream_capi.status.Told": "what a member's own status page says"}
+
+
 @pytest.mark.parametrize("kind", list(carriers()), ids=lambda kind: f"{kind.__module__}.{kind.__qualname__}")
 def test_no_value_class_shows_a_payload(kind: type) -> None:
-    value = _filled(kind)
+    value = None if f"{kind.__module__}.{kind.__qualname__}" in _HARMLESS else _filled(kind)
     try:
         shown = f"{value!r} {value}"
     except (AttributeError, TypeError):  # a repr of its own, which wants parts of the right kind: see the next test
