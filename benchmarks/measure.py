@@ -1,7 +1,8 @@
 """One run of one contender, watched from outside: the time that the kernel counts for its process, and what it delivered.
 
-Between the two marks lies the steady part: from when the first events were delivered to when the last ones were and, for
-who promises it, were committed. What comes before the first mark is the start-up, told by itself.
+The processor's time is that of the whole process, from its start to when all is delivered and, for who promises it,
+committed. What the start alone costs is told by a run over a few events, and taken off: a mark set while it runs would
+favour whoever has much in hand at that moment.
 """
 
 from __future__ import annotations
@@ -24,25 +25,13 @@ _PATIENCE = 300.0  # without one more event, after which a contender counts as s
 
 
 class Run(NamedTuple):
-    """What one run took. ``cpu`` and ``seconds`` are of the steady part; ``whole_cpu`` is from start to end."""
+    """What one run took: seconds of processor time, events in a second on the clock once it had begun, bytes."""
 
     events: int
     cpu: float
-    seconds: float
-    whole_events: int
-    whole_cpu: float
+    per_second: float
     peak_bytes: int
     first_commit: float | None = None
-
-    @property
-    def per_event(self) -> float:
-        """Microseconds of processor time for an event."""
-        return 1e6 * self.cpu / self.events
-
-    @property
-    def per_second(self) -> float:
-        """Events in a second on the clock."""
-        return self.events / self.seconds
 
 
 class Plan(NamedTuple):
@@ -133,13 +122,11 @@ def measured(stack: Stack, plan: Plan, log: Path) -> Run:
         if plan.committed is not None:
             _until(watched, plan.committed)
             first_commit = time.monotonic() - watched.begun
-        before = _delivered(stack, watched, plan.warm)
-        cpu, begun = watched.cpu(), time.monotonic()
-        after = _delivered(stack, watched, plan.events)
+        before, begun = _delivered(stack, watched, plan.warm), time.monotonic()
+        events = _delivered(stack, watched, plan.events)
         _until(watched, plan.done)
-        cpu, seconds, peak = watched.cpu() - cpu, time.monotonic() - begun, watched.peak()
-        whole_cpu = watched.end()
-    return Run(after - before, cpu, seconds, after, whole_cpu, peak, first_commit)
+        per_second, peak = (events - before) / (time.monotonic() - begun), watched.peak()
+        return Run(events, watched.end(), per_second, peak, first_commit)
 
 
 def _delivered(stack: Stack, watched: Watched, events: int) -> int:

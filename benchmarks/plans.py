@@ -19,8 +19,6 @@ from tests.stack.process import free_ports
 
 PROGRAM, BARE, ORDINARY, LIBRARY = "stream-capi", "bare parts", "ordinary consumer", "stream library"
 NAMES = (PROGRAM, BARE, ORDINARY, LIBRARY)
-# How much of the backlog each one is given: what it does in some twenty seconds.
-_SHARES = {PROGRAM: 1.0, BARE: 1.0, ORDINARY: 0.08, LIBRARY: 0.12}
 _WARM = 0.1
 _OTHERS = ROOT / ".venv-bench"
 _serial = itertools.count()
@@ -35,9 +33,9 @@ def set_up(stack: Stack, backlog: Backlog) -> SetUp:
     )
 
 
-def plan(name: str, stack: Stack, backlog: Backlog, share: float | None = None) -> Plan:
-    """How one contender is run over a backlog, or over ``share`` of it."""
-    events = int(backlog.events * (_SHARES[name] if share is None else share))
+def plan(name: str, stack: Stack, backlog: Backlog) -> Plan:
+    """How one contender is run over all of a backlog: a part of it could be of more leads, which cost more."""
+    events = backlog.events
     setup = set_up(stack, backlog)
     if name == PROGRAM:
         return program(stack, setup, backlog, events)

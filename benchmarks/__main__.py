@@ -1,0 +1,90 @@
+"""``make bench``: everything in one run, under ten minutes on two cores."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+
+from benchmarks import agree, latency, memory, plot, report, stages
+from benchmarks.backlog import Templates, kept, schema_ids
+from benchmarks.figures import Figures
+from benchmarks.machine import described
+from benchmarks.measure import measured
+from benchmarks.plans import BARE, LIBRARY, NAMES, ORDINARY, PROGRAM, dead_letter_topic, others_installed, plan, set_up
+from benchmarks.stack import CACHE, ROOT, Stack, forget, running
+
+EVENTS = 1_000_000
+_SLOW = 5  # how many times smaller the backlog is that the slower contenders are given
+_PARTS = ("ratios", "stages", "latency", "memory")
+_DOCUMENT, _PICTURE = ROOT / "docs" / "performance.md", ROOT / "docs" / "performance.svg"
+_LOG = CACHE / "contender.log"
+_QUIET = 20.0  # events a second of a load that fills no batch
+_HALF_LOAD = 15_000.0  # where no throughput was measured in the same run
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Run what was asked for; the document is written only by a whole run."""
+    begun = time.monotonic()
+    others_installed()
+    if arguments.forget:
+        forget()
+    with running() as stack:
+        figures = _measure(stack, arguments)
+    figures.minutes = (time.monotonic() - begun) / 60
+    print(report.text(figures))
+    if set(arguments.only) == set(_PARTS) and arguments.events == EVENTS and not arguments.no_write:
+        report.write(_DOCUMENT, figures)
+        _PICTURE.write_text(plot.svg(figures))
+        print(f"\nwritten: {_DOCUMENT.relative_to(ROOT)}, {_PICTURE.relative_to(ROOT)}")
+
+
+def _measure(stack: Stack, arguments: argparse.Namespace) -> Figures:
+    ids = schema_ids(stack.registry.url)
+    templates = Templates(ids, seed=1)
+    manifest = CACHE / "backlog.json"
+    dead_letter_topic(stack)
+    sample = kept(stack, templates, ids, agree.EVENTS, manifest)
+    start = agree.digests(stack, sample, [plan(name, stack, sample) for name in NAMES], _LOG, _say)
+    small = kept(stack, templates, ids, arguments.events // _SLOW, manifest)
+    large = kept(stack, templates, ids, arguments.events, manifest)
+    figures = Figures(described(), arguments.events, start)
+    backlogs = {PROGRAM: large, BARE: large, ORDINARY: small, LIBRARY: small}
+    if "ratios" in arguments.only:
+        for repeat in range(arguments.repeats):
+            for name, backlog in backlogs.items():
+                run = measured(stack, plan(name, stack, backlog), _LOG)
+                figures.runs.setdefault(name, []).append(run)
+                _say(
+                    f"{repeat + 1}/{arguments.repeats} {name}: {1e6 * run.cpu / run.events:.1f} µs/event, {run.per_second:,.0f} events/s"
+                )
+    throughput = figures.per_second(PROGRAM) if figures.runs else 2 * _HALF_LOAD
+    if "stages" in arguments.only:
+        figures.stages = stages.measured(stack, large, set_up(stack, large), throughput)
+        _say("stages measured")
+    if "latency" in arguments.only:
+        for name, rate, seconds in (("half load", throughput / 2, 15.0), ("quiet", _QUIET, 15.0)):
+            figures.latencies[name] = latency.measured(stack, templates, rate, seconds, _LOG)
+            _say(f"latency, {name}: p99 {figures.latencies[name].p99:.0f} ms")
+    if "memory" in arguments.only:
+        figures.memory = memory.measured(stack, large, 30.0, _LOG)
+        _say(f"memory: peak {figures.memory.peak:.0f} MB")
+    return figures
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _parsed() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--events", type=int, default=EVENTS, help="events of the backlog (default: a million)")
+    parser.add_argument("--repeats", type=int, default=3, help="alternating runs of each contender")
+    parser.add_argument("--only", nargs="+", choices=_PARTS, default=list(_PARTS), help="measure these alone")
+    parser.add_argument("--forget", action="store_true", help="produce the backlog anew")
+    parser.add_argument("--no-write", action="store_true", help="leave docs/performance.md as it is")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main(_parsed())

@@ -1,0 +1,37 @@
+"""Resident memory under the worst of loads: the whole backlog to go, and an endpoint that takes its time."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+from benchmarks.backlog import Backlog
+from benchmarks.measure import watching
+from benchmarks.plans import program, set_up
+from benchmarks.stack import Stack
+
+_LATENCY = 0.25  # seconds
+
+
+class Memory(NamedTuple):
+    """Megabytes resident: at the peak, halfway, and at the end, with so many events still to go."""
+
+    peak: float
+    halfway: float
+    end: float
+    lag: int
+
+
+def measured(stack: Stack, backlog: Backlog, seconds: float, log: Path) -> Memory:
+    """Run for so long against a slow endpoint."""
+    stack.endpoint.reset(latency=_LATENCY)
+    readings: list[int] = []
+    with watching(program(stack, set_up(stack, backlog), backlog, backlog.events), log) as watched:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            time.sleep(0.25)
+            readings.append(watched.resident())
+        peak = watched.peak()
+        lag = backlog.events - stack.endpoint.events()
+    return Memory(peak / 1e6, readings[len(readings) // 2] / 1e6, readings[-1] / 1e6, lag)

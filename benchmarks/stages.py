@@ -1,0 +1,122 @@
+"""What each stage costs by itself, in microseconds of processor time for an event.
+
+Each is timed alone, on the same events; together they come to less than the whole, which also waits, wakes and switches.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from confluent_kafka import Consumer, Message, TopicPartition
+
+from benchmarks import inside
+from benchmarks.backlog import BATCH, Backlog
+from benchmarks.contenders.bare import loaded
+from benchmarks.contenders.setup import SCHEMAS, SetUp
+from benchmarks.stack import KEY, PIXEL_ID, Stack
+from stream_capi.avro.decode import Decoder
+from stream_capi.avro.framing import FILE_KEY, frame
+from stream_capi.avro.writer import WriterSchema, build
+from stream_capi.endpoint.client import EndpointClient
+from stream_capi.events.rules import rules_from
+from stream_capi.events.transform import compile_source
+from stream_capi.kafka.properties import consumer_properties
+from stream_capi.model import Records
+
+_CHUNK = 500
+_CONSUMED = 200_000
+_COMMITS = 200
+_COMMIT_SECONDS = 0.5  # between two commits, by the default
+
+
+def measured(stack: Stack, backlog: Backlog, setup: SetUp, per_second: float) -> dict[str, float]:
+    """The stages in their order. ``per_second`` is the load that a commit is shared by."""
+    chunks = inside.records(50_000)
+    costs = {"consume": _consume(backlog, setup)}
+    costs |= _mapping(chunks)
+    cost = inside.compared(50_000, 3)
+    costs["track, batch, count"] = max(0.0, cost.whole - cost.bare - costs["frame"])
+    costs["post"] = asyncio.run(_post(stack))
+    costs["commit"] = _commit(backlog, setup) / max(1.0, per_second * _COMMIT_SECONDS)
+    return costs
+
+
+def _consumer(setup: SetUp) -> Consumer:
+    settings = loaded(setup)
+    properties = consumer_properties(settings.kafka, settings.delivery.max_buffered_bytes)
+    return Consumer({**properties, "enable.auto.commit": False, "auto.offset.reset": "earliest"})
+
+
+def _consume(backlog: Backlog, setup: SetUp) -> float:
+    consumer = _consumer(setup)
+    consumer.subscribe(list(backlog.topics.values()))
+    wanted, taken, begun = min(_CONSUMED, backlog.events // 2), 0, 0.0
+    first: list[Message] = []
+    while not first:
+        first = consumer.consume(_CHUNK, 1.0)
+    begun = time.process_time()
+    while taken < wanted:
+        taken += len(consumer.consume(_CHUNK, 1.0))
+    took = time.process_time() - begun
+    consumer.close()
+    return 1e6 * took / taken
+
+
+def _mapping(chunks: Sequence[Records]) -> dict[str, float]:
+    settings = loaded(inside.SETUP)
+    costs = dict.fromkeys(("frame", "decode", "map, hash, serialise"), 0.0)
+    events = sum(len(chunk.records) for chunk in chunks)
+    for source in settings.sources:
+        schema = build(FILE_KEY, SCHEMAS[str(source.event)].read_text())
+        assert isinstance(schema, WriterSchema)
+        decoder, transform = Decoder(schema), compile_source(rules_from(source, settings), schema.raw)
+        own = [chunk for chunk in chunks if chunk.topic == source.topic]
+        framed: list[Any] = [frame("confluent", chunk.records) for chunk in own]
+        costs["frame"] += _least(lambda own=own: (frame("confluent", c.records) for c in own))  # type: ignore[misc]
+        payloads = [runs[0].payloads for runs in framed]
+        costs["decode"] += _least(lambda d=decoder, p=payloads: map(d.decode, p))  # type: ignore[misc]
+        rows: list[Any] = [decoder.decode(of_chunk) for of_chunk in payloads]
+        costs["map, hash, serialise"] += _least(
+            lambda t=transform, r=rows: (t.apply(rows, "t", 0, range(len(rows)), 1 << 45) for rows in r)  # type: ignore[misc]
+        )
+    return {stage: 1e6 * seconds / events for stage, seconds in costs.items()}
+
+
+def _least(work: Callable[[], Iterator[Any]]) -> float:
+    """Seconds of processor time, the least of some runs; what a step makes is dropped before the next one."""
+    times = []
+    for _ in range(4):
+        begun = time.process_time()
+        for _made in work():
+            pass
+        times.append(time.process_time() - begun)
+    return min(times)
+
+
+async def _post(stack: Stack) -> float:
+    stack.endpoint.reset()
+    payload = b'{"name":"page_view","user_data":{' + b"x" * 540 + b"}}"
+    body = b'{"events":[' + b",".join([payload] * BATCH) + b"]}"
+    client = EndpointClient(url=stack.endpoint.url)
+    await client.start()
+    rounds, at_once = 150, 16
+    begun = time.process_time()
+    for _ in range(rounds):
+        await asyncio.gather(*(client.post(PIXEL_ID, KEY, body) for _ in range(at_once)))
+    took = time.process_time() - begun
+    await client.close()
+    return 1e6 * took / (rounds * at_once * BATCH)
+
+
+def _commit(backlog: Backlog, setup: SetUp) -> float:
+    """Microseconds for one commit of one partition."""
+    consumer = _consumer(setup._replace(group=f"{setup.group}-commits"))
+    begun = time.process_time()
+    for offset in range(1, _COMMITS + 1):
+        consumer.commit(offsets=[TopicPartition(backlog.leads, 0, offset)], asynchronous=False)
+    took = time.process_time() - begun
+    consumer.close()
+    return 1e6 * took / _COMMITS
