@@ -55,9 +55,8 @@ def _measure(stack: Stack, arguments: argparse.Namespace) -> Figures:
             for name, backlog in backlogs.items():
                 run = measured(stack, plan(name, stack, backlog), _LOG)
                 figures.runs.setdefault(name, []).append(run)
-                _say(
-                    f"{repeat + 1}/{arguments.repeats} {name}: {1e6 * run.cpu / run.events:.1f} µs/event, {run.per_second:,.0f} events/s"
-                )
+                took = 1e6 * run.cpu / run.events
+                _say(f"{repeat + 1}/{arguments.repeats} {name}: {took:.1f} µs/event, {run.per_second:,.0f} events/s")
     throughput = figures.per_second(PROGRAM) if figures.runs else 2 * _HALF_LOAD
     if "stages" in arguments.only:
         figures.stages = stages.measured(stack, large, set_up(stack, large), throughput)

@@ -64,8 +64,9 @@ def _contenders(figures: Figures) -> str:
     repeats = max(map(len, figures.runs.values()))
     return (
         f"### Contenders\n\n`make bench`, or `python -m benchmarks --only ratios`; medians of {repeats} alternating runs. "
-        "User and system time of the contender's own process, less what a run over a few events takes; broker and endpoint share its cores, which is why a second on "
-        f"the clock holds fewer events than a second of processor time.\n\n{_table(head, rows)}"
+        "User and system time of the contender's own process, less what a run over a few events takes. Broker and endpoint "
+        "share its cores, which is why a second on the clock holds fewer events than a second of processor time.\n\n"
+        + _table(head, rows)
     )
 
 
