@@ -108,7 +108,7 @@ class Ledger:
             }
         )
         self._checked: dict[tuple[str, int], int] = defaultdict(int)
-        self._ids: dict[tuple[str, int], list[str | None]] = defaultdict(list)
+        self._ends: dict[tuple[str, int], int] = defaultdict(int)
         self._lettered: set[Place] = set()
         self._ending = threading.Event()
         self._lock = threading.Lock()
@@ -134,6 +134,8 @@ class Ledger:
         with self._lock:
             for event in produced:
                 self.produced[event.topic, event.partition, event.offset] = event
+                tp = (event.topic, event.partition)
+                self._ends[tp] = max(self._ends[tp], event.offset + 1)
 
     # Sampling
 
@@ -187,11 +189,11 @@ class Ledger:
     def lag(self, *topics: str) -> int:
         """Events that lie behind no committed offset, by the last sample: of these topics, or of all."""
         with self._lock:
-            ends: dict[tuple[str, int], int] = defaultdict(int)
-            for topic, partition, offset in self.produced:
-                if not topics or topic in topics:
-                    ends[topic, partition] = max(ends[topic, partition], offset + 1)
-            return sum(max(0, end - self.committed.get(tp, 0)) for tp, end in ends.items())
+            return sum(
+                max(0, end - self.committed.get(tp, 0))
+                for tp, end in self._ends.items()
+                if not topics or tp[0] in topics
+            )
 
     def await_all(self, seconds: float) -> None:
         """Wait until every event that was entered lies behind its partition's committed offset."""
@@ -216,18 +218,12 @@ class Ledger:
         if self._frozen is not None:
             return self._frozen
         with self._lock:
-            produced, lettered = dict(self.produced), set(self._lettered)
-        answered = self._answered()
-        found = Counter(self._fate(place, event, answered, lettered) for place, event in produced.items())
+            produced, lettered, committed = dict(self.produced), set(self._lettered), dict(self.committed)
+        answered = self._answered()  # asked last: what the offsets copied above pass over is among these
+        found = Counter(
+            _fate(place, event, answered, lettered, committed.get(place[:2], 0)) for place, event in produced.items()
+        )
         return Tally(len(produced), *(found[fate] for fate in Tally._fields[1:]))
-
-    def _fate(self, place: Place, event: Produced, answered: Counter[str], lettered: set[Place]) -> str:
-        if answered[event.event_id]:
-            return "delivered"
-        if place in lettered:
-            return "dead_lettered"
-        topic, partition, offset = place
-        return "lost" if offset < self.committed.get((topic, partition), 0) else "uncommitted"
 
     def close(self, seconds: float = 60, duplicates: int | None = 0) -> None:
         """Account for every event: at the endpoint, or in the dead letters with its code, and committed.
@@ -259,6 +255,14 @@ class Ledger:
         if duplicates is not None:
             assert self.duplicated <= duplicates, f"{self.duplicated} deliveries were repetitions"
         assert not self.faults, "\n".join(self.faults[:10])
+
+
+def _fate(place: Place, event: Produced, answered: Counter[str], lettered: set[Place], committed: int) -> str:
+    if answered[event.event_id]:
+        return "delivered"
+    if place in lettered:
+        return "dead_lettered"
+    return "lost" if place[2] < committed else "uncommitted"
 
 
 class Tally(NamedTuple):

@@ -17,6 +17,9 @@ from tests.stack import Broker, Produced, Registry, produce_events
 from tests.stack.names import Names
 
 
+_MOST_SEEDS = 10  # whose people are searched for in every output: a soak has thousands
+
+
 class Scene:
     """Two topics, a dead-letter topic, an endpoint and a group. What is started here ends with the context."""
 
@@ -116,7 +119,7 @@ class Scene:
     def _canaries(self) -> list[str]:
         """Hashes and numbers of the first events: the addresses themselves are all of one domain."""
         found: list[str] = []
-        for seed in range(1, self._seed + 1):
+        for seed in range(1, min(self._seed, _MOST_SEEDS) + 1):
             for _, event in Samples(seed, bad_share=0).stream(200, 0):
                 if event["email"]:
                     found.append(sha256(event["email"].encode()).hexdigest())
