@@ -39,6 +39,11 @@ def test_the_limit_never_falls_below_one() -> None:
     assert limiter.limit == 1
 
 
+def test_the_ceiling_doubles_sixty_times_and_then_stands() -> None:
+    years = Backoff(1.0, 1e30)
+    assert [years.delay(attempt, 1.0) for attempt in (1, 2, 60, 61, 62, 10**9)] == [1.0, 2.0, 2.0**59, *[2.0**60] * 3]
+
+
 def gate() -> Gate:
     return Gate(BACKOFF, probe_seconds=30.0, threshold=3)
 
@@ -181,3 +186,53 @@ def test_a_transient_failure_of_a_held_gates_probe_leaves_it_held() -> None:
     held.fail("timeout", 40.0, 0.5)
     assert held.held
     assert held.opens_at == 70.0
+
+
+def test_a_gate_begins_open_and_lets_everything_through() -> None:
+    new = Gate(BACKOFF, probe_seconds=30.0)
+    assert (new.state, new.reason, new.since, new.failures, new.held) == (GateState.OPEN, "", 0.0, 0, False)
+    assert new.admits(0.0)
+    assert new.sent(0.0) is False
+    assert new.succeeded(0.0) is False
+
+
+def test_five_failures_with_no_success_between_them_break_it_unless_told_otherwise() -> None:
+    breaker = Gate(BACKOFF, probe_seconds=30.0)
+    for _ in range(4):
+        breaker.fail("500", 1.0, 0.5)
+    assert (breaker.state, breaker.since) == (GateState.OPEN, 0.0)
+    breaker.succeeded(1.0)
+    for _ in range(4):
+        breaker.fail("500", 2.0, 0.5)
+    assert (breaker.state, breaker.admits(2.0)) == (GateState.OPEN, True)
+    breaker.fail("500", 3.0, 0.5)
+    assert (breaker.state, breaker.since) == (GateState.BROKEN, 3.0)
+    breaker.fail("500", 4.0, 0.5)
+    assert breaker.since == 3.0, "broken since the first time"
+
+
+def test_a_hold_is_news_once_and_again_when_its_reason_changes() -> None:
+    held = gate()
+    assert [held.hold("401", 1.0), held.hold("401", 2.0), held.hold("403", 3.0), held.hold("403", 4.0)] == [
+        True,
+        False,
+        True,
+        False,
+    ]
+    assert (held.since, held.reason) == (1.0, "403")
+
+
+def test_a_probe_that_says_nothing_may_be_followed_from_that_moment_on() -> None:
+    held = gate()
+    held.hold("split_budget", 0.0)
+    held.sent(30.0)
+    held.unsent(31.0)
+    assert held.opens_at == 31.0
+
+
+def test_a_pause_has_ended_at_its_end() -> None:
+    throttled = gate()
+    throttled.throttle("429", 10.0, 0.0, 0.5)
+    assert throttled.succeeded(9.9) is False
+    assert throttled.succeeded(10.0) is True
+    assert (throttled.state, throttled.reason) == (GateState.OPEN, "")
