@@ -10,6 +10,7 @@ import typer
 from stream_capi import __version__
 from stream_capi.cli import (
     check,
+    dead_letters,
     demo,
     exits,
     explain,
@@ -17,7 +18,9 @@ from stream_capi.cli import (
     mock_endpoint,
     produce_samples,
     replay,
+    reset,
     run,
+    status,
 )
 from stream_capi.errors import StreamCapiError
 from stream_capi.observe import logs
@@ -35,6 +38,9 @@ app.command("check")(check.command)
 app.command("explain")(explain.command)
 app.command("init")(init.command)
 app.command("replay")(replay.command)
+app.command("reset")(reset.command)
+app.add_typer(dead_letters.app)
+app.command("status")(status.command)
 app.command("mock-endpoint")(mock_endpoint.command)
 app.command("produce-samples")(produce_samples.command)
 

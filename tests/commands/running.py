@@ -34,7 +34,7 @@ def configuration_of(scene: Scene, **sections: dict[str, Any]) -> str:
     return str(path)
 
 
-def told(scene: Scene, *words: str, code: int = 0, **sections: dict[str, Any]) -> subprocess.CompletedProcess[str]:
+def told(scene: Scene, *words: str, code: int = 0, **sections: Any) -> subprocess.CompletedProcess[str]:
     """Run a command on the scene's settings; it must end with this code, without a traceback and nothing personal."""
     done = command(*words, "--config", configuration_of(scene, **sections))
     assert_plain(done, code)
@@ -43,7 +43,7 @@ def told(scene: Scene, *words: str, code: int = 0, **sections: dict[str, Any]) -
     return done
 
 
-def told_json(scene: Scene, *words: str, code: int = 0, **sections: dict[str, Any]) -> Any:
+def told_json(scene: Scene, *words: str, code: int = 0, **sections: Any) -> Any:
     """What a command prints with ``--json``."""
     return json.loads(told(scene, *words, "--json", code=code, **sections).stdout)
 

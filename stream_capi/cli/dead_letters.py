@@ -1,0 +1,253 @@
+"""``stream-capi dead-letters``: what could not be delivered, one of them in detail, and delivering them after all."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+import typer
+from rich import box
+from rich.table import Table
+
+from stream_capi import config, redrive
+from stream_capi.cli import exits
+from stream_capi.cli.letter import print_letter, shown_letters
+from stream_capi.cli.options import Config, Json
+from stream_capi.cli.sources import source_of
+from stream_capi.cli.watching import Watch, console
+from stream_capi.config import Settings
+from stream_capi.errors import ConfigurationError, StreamCapiError
+from stream_capi.job import await_alone
+from stream_capi.kafka.admin import KafkaAdmin
+from stream_capi.kafka.peek import record_at
+from stream_capi.kafka.ranges import shown_time, time_of
+from stream_capi.letters import Kind, Letter, Picked, Redriven, in_order, letter_of, read_letters
+from stream_capi.model import Code
+from stream_capi.observe import logs
+from stream_capi.redrive import Ledger, Plan
+
+app = typer.Typer(
+    name="dead-letters",
+    help="What could not be delivered: by code, one in detail, and delivering it after all.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+CodeOption = Annotated[Code | None, typer.Option("--code", help="Only letters of this code.")]
+TopicOption = Annotated[str | None, typer.Option("--topic", help="Only letters of events of this topic.")]
+SinceOption = Annotated[
+    str | None, typer.Option("--since", metavar="TIME", help="Only letters written since; without offset it is UTC.")
+]
+
+
+@app.command("list")
+def list_letters(
+    config_file: Config,
+    code: CodeOption = None,
+    topic: TopicOption = None,
+    since: SinceOption = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Of the newest N letters only.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Count the dead letters by topic and code, with the times of the first and the last."""
+    settings = config.load(config_file, keys=False)
+    picked = _picked(code, topic, since)
+    admin = KafkaAdmin(settings.kafka)
+    letters = read_letters(settings, admin, picked.since)
+    redriven = Redriven(settings, admin, letters)
+    found = list(in_order(letter for letter in letters.found if picked(letter)))[-limit if limit else 0 :]
+    kinds: dict[Kind, list[Letter]] = defaultdict(list)
+    for letter in found:
+        kinds[letter.kind].append(letter)
+    rows = [
+        {
+            "topic": kind.topic,
+            "code": kind.code.value,
+            "letters": len(of_kind),
+            "redriven": sum(letter in redriven for letter in of_kind),
+            "by_reference": sum(letter.by_reference for letter in of_kind),
+            "first": shown_time(min(letter.written for letter in of_kind)),
+            "last": shown_time(max(letter.written for letter in of_kind)),
+        }
+        for kind, of_kind in sorted(kinds.items())
+    ]
+    if as_json:
+        told = {"topic": settings.dead_letter.topic, "kinds": rows, "letters": len(found), "foreign": letters.foreign}
+        print(json.dumps(told, indent=2))
+        return
+    out = console()
+    out.print(f"dead letters in {settings.dead_letter.topic}")
+    if rows:
+        out.print(_table(rows))
+    out.print(f"{len(found):,} letters, {sum(letter in redriven for letter in found):,} of them redriven")
+    if letters.foreign:
+        out.print(f"{letters.foreign:,} records there are no letters of this program; they are left alone")
+
+
+@app.command("show")
+def show_letter(
+    config_file: Config,
+    code: CodeOption = None,
+    topic: TopicOption = None,
+    since: SinceOption = None,
+    limit: Annotated[int, typer.Option(min=1, max=100, help="The newest N letters.")] = 1,
+    partition: Annotated[
+        int | None, typer.Option(min=0, help="With --offset: the letter's place in the dead-letter topic.")
+    ] = None,
+    offset: Annotated[int | None, typer.Option(min=0, help="With --partition.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Show letters in detail: where the event came from, why it is here, and its mapping by the settings of now.
+
+    Personal data is masked.
+    """
+    if (partition is None) != (offset is None):
+        raise typer.BadParameter("--partition and --offset go together")
+    settings = config.load(config_file, keys=False)
+    if partition is not None and offset is not None:
+        record = record_at(settings.kafka, settings.dead_letter.topic, partition, offset)
+        letter = letter_of(record)
+        if letter is None:
+            raise ConfigurationError([f"--offset: that record of {settings.dead_letter.topic} is no dead letter"])
+        found = [(letter, record)]
+    else:
+        picked = _picked(code, topic, since)
+        letters = read_letters(settings, KafkaAdmin(settings.kafka), picked.since)
+        newest = list(in_order(letter for letter in letters.found if picked(letter)))[-limit:]
+        found = [(letter, record_at(settings.kafka, *letter.at, letter.offset)) for letter in newest]
+    shown = asyncio.run(shown_letters(settings, found))
+    if as_json:
+        print(json.dumps([one.as_json() for one in shown], indent=2, ensure_ascii=False, default=repr))
+    elif not shown:
+        print("no such dead letter")
+    for one in shown if not as_json else ():
+        print_letter(one)
+
+
+@app.command("redrive")
+def redrive_letters(
+    config_file: Config,
+    code: CodeOption = None,
+    topic: TopicOption = None,
+    since: SinceOption = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="The oldest N letters only.")] = None,
+    rate: Annotated[float, typer.Option(min=0, help="Events a second at most, 1 or more; 0: no limit.")] = 0,
+    execute: Annotated[bool, typer.Option("--execute", help="Do it; otherwise the plan is printed.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Deliver dead letters after all, with the settings of now. One that was redriven is not redriven again.
+
+    An event that fails again comes back as a new letter. Stopped or killed, the same command goes on with the rest.
+    """
+    if 0 < rate < 1:
+        raise typer.BadParameter("--rate must be 0 or at least 1")
+    settings = config.load(config_file, keys=execute)
+    if topic is not None:
+        source_of(settings, topic)
+    admin = KafkaAdmin(settings.kafka)
+    watch = Watch("redriving", quiet=as_json)
+    if execute:
+        logs.configure("error", "console")
+        await_alone(admin, redrive.group_of(settings), watch.tell)
+    letters = read_letters(settings, admin)
+    planned = redrive.plan(settings, letters, Redriven(settings, admin, letters), _picked(code, topic, since), limit)
+    if not execute:
+        _print_plan(settings, planned, as_json)
+    elif not planned.wanted:
+        _print_ledger(Ledger(0, redrive.NOTHING, 0), as_json)
+    else:
+        asyncio.run(_execute(settings, admin, planned, rate, watch, as_json))
+
+
+async def _execute(
+    settings: Settings, admin: KafkaAdmin, planned: Plan, rate: float, watch: Watch, as_json: bool
+) -> None:
+    logs.install_hooks(asyncio.get_running_loop())
+    try:
+        with watch:
+            code, ledger = await redrive.run(settings, os.environ, admin, planned, rate, watch.show)
+        _print_ledger(ledger, as_json)
+        code = code or (exits.DONE if ledger.holds else exits.FAILED)
+    except StreamCapiError as error:
+        code = exits.tell(error)
+    exits.at_once(code)
+
+
+def _picked(code: Code | None, topic: str | None, since: str | None) -> Picked:
+    return Picked(code, topic, None if since is None else time_of("--since", since))
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading, cell in rows[0].items():
+        table.add_column(heading.replace("_", " "), justify="right" if isinstance(cell, int) else "left")
+    for row in rows:
+        table.add_row(*(f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row.values()))
+    return table
+
+
+def _print_plan(settings: Settings, planned: Plan, as_json: bool) -> None:
+    kinds = Counter(letter.kind for letter in planned.wanted)
+    references = Counter(letter.kind for letter in planned.wanted if letter.by_reference)
+    rows = [
+        {"topic": kind.topic, "code": kind.code.value, "letters": count, "by_reference": references[kind]}
+        for kind, count in sorted(kinds.items())
+    ]
+    if as_json:
+        told = {"group": planned.group, "kinds": rows, "letters": len(planned.wanted)}
+        print(json.dumps({**told, "without_source": dict(planned.without_source)}, indent=2))
+        return
+    out = console()
+    out.print(f"redrive from {settings.dead_letter.topic} by group {planned.group}")
+    if rows:
+        out.print(_table(rows))
+    out.print(f"{len(planned.wanted):,} letters that were not redriven before.")
+    for topic, count in planned.without_source.items():
+        out.print(f"{count:,} letters of {topic} are left alone: it is not the topic of one of the sources.")
+    if references:
+        out.print(
+            "A letter by reference has no value of its own; its event is read from its topic, if it is still there."
+        )
+    if planned.wanted:
+        out.print(
+            "Each is mapped by the settings of now and carries the dedupe_id of the first time. One that fails again comes "
+            "back as a new letter.",
+            soft_wrap=True,
+        )
+        out.print("Nothing has been sent: add --execute.")
+
+
+def _print_ledger(ledger: Ledger, as_json: bool) -> None:
+    tally = ledger.tally
+    if as_json:
+        told = {
+            "letters": ledger.letters,
+            "delivered": tally.delivered,
+            "dead_lettered": dict(tally.dead_lettered),
+            "skipped": dict(tally.skipped),
+            "left": ledger.left,
+            "holds": ledger.holds,
+        }
+        print(json.dumps(told))
+        return
+    table = Table(show_header=False)
+    table.add_column()
+    table.add_column(justify="right")
+    table.add_row("letters to be redriven", f"{ledger.letters:,}")
+    table.add_row("delivered", f"{tally.delivered:,}")
+    for code, count in tally.dead_lettered.items():
+        table.add_row(f"dead-lettered again: {code}", f"{count:,}")
+    for reason, count in tally.skipped.items():
+        what = "gone: its topic no longer has the event" if reason == "gone" else f"skipped: {reason}"
+        table.add_row(what, f"{count:,}")
+    table.add_row("left", f"{ledger.left:,}")
+    out = console()
+    out.print(table)
+    if ledger.left:
+        out.print("Stopped before the end: the same command goes on with what is left.")
+    elif not ledger.holds:
+        out.print("The books don't close: letters were read that have no outcome in this run. Was another run at it?")

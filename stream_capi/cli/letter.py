@@ -1,0 +1,92 @@
+"""One dead letter as a person may see it: masked, and explained by the settings of now."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from stream_capi import redrive
+from stream_capi.cli.explain import Told, explained, print_told, shown_as_json
+from stream_capi.cli.watching import console
+from stream_capi.config import Settings
+from stream_capi.events.masking import masked
+from stream_capi.kafka.deadletter import OWN_HEADERS
+from stream_capi.kafka.ranges import shown_time
+from stream_capi.letters import Letter
+from stream_capi.lettersource import Event
+from stream_capi.model import Record
+
+_GONE = "written by reference, and its event is no longer in its topic"
+
+
+class Shown(NamedTuple):
+    """A letter and its explanation; where there is none, ``why_not`` says why."""
+
+    letter: Letter
+    record: Record
+    explanation: Told | None
+    why_not: str
+
+    def facts(self) -> list[tuple[str, Any]]:
+        """What is known of it, in the order in which one asks."""
+        letter, record = self.letter, self.record
+        headers = dict(record.headers() or ())
+        others = {name: masked(value) for name, value in headers.items() if name not in OWN_HEADERS}
+        return [
+            ("letter", f"{letter.at}@{letter.offset}"),
+            ("written", shown_time(letter.written)),
+            ("code", letter.kind.code.value),
+            ("detail", letter.detail),
+            ("source", f"{letter.source}@{letter.source_offset}"),
+            ("produced", shown_time(letter.source_written)),
+            ("attempts", letter.attempts),
+            ("version", (headers.get("capi-version") or b"").decode(errors="replace")),
+            ("key", masked(record.key())),
+            ("value", "by reference" if letter.by_reference else masked(record.value())),
+            ("headers", others),
+        ]
+
+    def as_json(self) -> dict[str, Any]:
+        """All of it in JSON's types."""
+        explanation = shown_as_json(self.explanation, personal=False) if self.explanation else None
+        return {**dict(self.facts()), "mapping": explanation, "no_mapping": self.why_not or None}
+
+
+async def shown_letters(settings: Settings, letters: Sequence[tuple[Letter, Record]]) -> list[Shown]:
+    """Explain each of them as an event of its source. Raises Unavailable, KafkaLost."""
+    return [await _shown(settings, letter, record) for letter, record in letters]
+
+
+async def _shown(settings: Settings, letter: Letter, record: Record) -> Shown:
+    source = next((source for source in settings.sources if source.topic == letter.kind.topic), None)
+    if source is None:
+        return Shown(letter, record, None, f"{letter.kind.topic} is not the topic of one of the sources")
+    found: Record | None = record
+    if letter.by_reference:
+        found = await asyncio.to_thread(redrive.original_of, settings, letter)
+    if found is None:
+        return Shown(letter, record, None, _GONE)
+    (told,) = await explained(settings, source, [Event(found, found.value(), letter, at_source=True)])
+    return Shown(letter, record, told, "")
+
+
+def print_letter(shown: Shown) -> None:
+    """Print a letter: its facts, then its fields."""
+    out = console()
+    table = Table(box=box.SIMPLE, show_header=False, pad_edge=False)
+    table.add_column(style="dim")
+    table.add_column(overflow="fold")
+    for name, fact in shown.facts():
+        text = ", ".join(f"{key} {value}" for key, value in fact.items()) if isinstance(fact, dict) else str(fact)
+        table.add_row(name, Text(text or "none"))
+    out.print(table)
+    if shown.explanation is None:
+        out.print(Text(shown.why_not))
+    else:
+        out.print("By the settings of now:")
+        print_told(shown.explanation, personal=False)

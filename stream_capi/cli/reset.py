@@ -1,0 +1,107 @@
+"""``stream-capi reset``: the live group's committed offsets."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+from rich import box
+from rich.table import Table
+
+from stream_capi import config, reset
+from stream_capi.cli.options import Config, Json
+from stream_capi.cli.sources import source_of
+from stream_capi.cli.watching import console
+from stream_capi.kafka.admin import KafkaAdmin
+from stream_capi.kafka.ranges import moment
+from stream_capi.reset import Change, Plan
+
+_FORGOTTEN = (
+    "What is known of events delivered beyond the old offsets is forgotten: from the new ones on each event is sent, with "
+    "the dedupe_id of the first time."
+)
+
+
+def command(
+    config_file: Config,
+    to: Annotated[
+        str,
+        typer.Option(
+            "--to", metavar="TIME|earliest|latest|OFFSET", help="Where to go on; a time without offset is UTC."
+        ),
+    ],
+    topic: Annotated[str | None, typer.Option(help="The topic of one of the sources; otherwise all of them.")] = None,
+    partition: Annotated[
+        list[int] | None, typer.Option(min=0, help="With --topic: only this partition; may be given several times.")
+    ] = None,
+    execute: Annotated[bool, typer.Option("--execute", help="Do it; otherwise the plan is printed.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Set where the live group goes on. Refused while the group has members: stop them first."""
+    if partition and topic is None:
+        raise typer.BadParameter("--partition needs --topic")
+    settings = config.load(config_file, keys=False)
+    topics = [source_of(settings, topic).topic] if topic else [source.topic for source in settings.sources]
+    admin = KafkaAdmin(settings.kafka)
+    planned = reset.plan(admin, settings.kafka.group_id, topics, partition or (), moment("--to", to))
+    if execute:
+        reset.execute(admin, planned)
+    if as_json:
+        print(json.dumps(_as_json(planned, execute), indent=2))
+    else:
+        _print(planned, to, execute)
+
+
+def _effect(change: Change) -> str:
+    if change.out_of_bounds:
+        return f"the commit is out of the topic's bounds, {change.first} to {change.end}"
+    if change.passed:
+        return f"{change.passed:,} are never sent"
+    return f"{change.again:,} are sent again" if change.again else "no change"
+
+
+def _print(planned: Plan, to: str, done: bool) -> None:
+    out = console()
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("topic")
+    for heading in ("partition", "committed", "to", "lag then"):
+        table.add_column(heading, justify="right")
+    table.add_column("effect")
+    for change in planned.changes:
+        committed = "none" if change.committed is None else str(change.committed)
+        numbers = (str(change.tp.partition), committed, str(change.to), f"{change.left:,}")
+        table.add_row(change.tp.topic, *numbers, _effect(change))
+    out.print(f"reset of group {planned.group} to {moment('--to', to)}")
+    out.print(table)
+    again, passed = (sum(getattr(change, name) for change in planned.changes) for name in ("again", "passed"))
+    out.print(f"{again:,} offsets are read again, {passed:,} are passed over. {_FORGOTTEN}", soft_wrap=True)
+    if done:
+        out.print("Done. Start the members.")
+        return
+    if planned.members:
+        names = ", ".join(map(str, planned.members))
+        out.print(f"The group has members, and is not reset while it has: stop {names} first.", soft_wrap=True)
+    out.print("Nothing has been changed: add --execute.")
+
+
+def _as_json(planned: Plan, done: bool) -> dict[str, object]:
+    return {
+        "group": planned.group,
+        "partitions": [
+            {
+                "topic": change.tp.topic,
+                "partition": change.tp.partition,
+                "first": change.first,
+                "end": change.end,
+                "committed": change.committed,
+                "to": change.to,
+                "again": change.again,
+                "passed": change.passed,
+                "lag": change.left,
+            }
+            for change in planned.changes
+        ],
+        "members": [str(member) for member in planned.members],
+        "done": done,
+    }

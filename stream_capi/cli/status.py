@@ -1,0 +1,164 @@
+"""``stream-capi status``: lag, members, what is held, and what the oldest events wait for."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from typing import Annotated, Any
+
+import typer
+from rich import box
+from rich.console import Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from stream_capi import config, status
+from stream_capi.cli.options import Config, Json
+from stream_capi.cli.watching import console
+from stream_capi.config import Settings
+from stream_capi.kafka.admin import KafkaAdmin
+from stream_capi.status import Status
+
+_EVERY_SECONDS = 2.0
+
+
+def command(
+    config_file: Config,
+    member: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="HOST:PORT",
+            help="A member's admin server; may be given several times. Otherwise the settings' own.",
+        ),
+    ] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Again every two seconds, until Ctrl-C.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show the group's lag and members, and by its members what is held and why the oldest events wait."""
+    settings = config.load(config_file, keys=False)
+    admin = KafkaAdmin(settings.kafka)
+    if not watch:
+        _print(settings, status.look(settings, admin, member or ()), as_json)
+        return
+    try:
+        _watch(settings, admin, member or [], as_json)
+    except KeyboardInterrupt:
+        return
+
+
+def _watch(settings: Settings, admin: KafkaAdmin, members: list[str], as_json: bool) -> None:
+    out = console()
+    if as_json or not out.is_terminal:
+        while True:
+            _print(settings, status.look(settings, admin, members), as_json, indent=None)
+            time.sleep(_EVERY_SECONDS)
+    with Live(_view(settings, status.look(settings, admin, members)), console=out, auto_refresh=False) as live:
+        while True:
+            time.sleep(_EVERY_SECONDS)
+            live.update(_view(settings, status.look(settings, admin, members)), refresh=True)
+
+
+def _print(settings: Settings, seen: Status, as_json: bool, indent: int | None = 2) -> None:
+    if as_json:
+        print(json.dumps(_as_json(settings, seen), indent=indent), flush=True)
+    else:
+        console().print(_view(settings, seen))
+
+
+def _view(settings: Settings, seen: Status) -> Group:
+    lag = sum(one.lag for one in seen.partitions)
+    members = len(seen.group.members)
+    head = f"group {settings.kafka.group_id}: {seen.group.state}, {members} member{'s' * (members != 1)}, lag {lag:,}"
+    parts: list[Any] = [Text(head, style="bold")]
+    for held in seen.held:
+        parts.append(Text(f"held: {held['subject']}: {held['reason']}. {held['what_to_do']}", style="bold red"))
+    for notice in seen.notices:
+        parts.append(Text(f"{notice['subject']}: {notice['reason']}. {notice['what_to_do']}", style="yellow"))
+    parts += [_members(seen), _partitions(seen)]
+    letters = "is not there" if seen.letters is None else f"{seen.letters:,}, by code: stream-capi dead-letters list"
+    parts.append(Text(f"dead letters in {settings.dead_letter.topic}: {letters}"))
+    parts += [Text(line, style="dim") for line in _reached(seen)]
+    return Group(*parts)
+
+
+def _members(seen: Status) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("member")
+    table.add_column("host")
+    table.add_column("partitions", overflow="fold")
+    for member in seen.group.members:
+        topics: dict[str, list[str]] = {}
+        for tp in sorted(member.partitions):
+            topics.setdefault(tp.topic, []).append(str(tp.partition))
+        share = "; ".join(f"{topic}: {', '.join(numbers)}" for topic, numbers in topics.items())
+        name = member.instance_id or member.member_id
+        table.add_row(name, member.host.removeprefix("/"), share or "none: idle")
+    return table
+
+
+def _partitions(seen: Status) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("topic")
+    for heading in ("partition", "committed", "end", "lag", "oldest"):
+        table.add_column(heading, justify="right")
+    table.add_column("it waits because", overflow="fold")
+    for one in seen.partitions:
+        age = "" if one.oldest is None else "no time" if one.oldest.seconds is None else f"{one.oldest.seconds:,.1f} s"
+        why = one.oldest.why if one.oldest else f"stopped: {one.stopped}" if one.stopped else ""
+        numbers = (str(one.tp.partition), "none" if one.committed is None else str(one.committed), str(one.end))
+        style = "bold red" if one.stopped else ""
+        table.add_row(one.tp.topic, *numbers, f"{one.lag:,}", age, why, style=style)
+    return table
+
+
+def _reached(seen: Status) -> list[str]:
+    """What this look could not see."""
+    lines = [f"{one.address}: {one.fault}" for one in seen.told if one.status is None]
+    missing = len(seen.group.members) - sum(one.status is not None for one in seen.told)
+    if missing > 0:
+        lines.append(
+            f"{missing} of {len(seen.group.members)} members were not asked: what they hold is not known here; "
+            "--member HOST:PORT names their admin servers"
+        )
+    return lines
+
+
+def _as_json(settings: Settings, seen: Status) -> dict[str, Any]:
+    owned = Counter(one.member.member_id for one in seen.partitions if one.member)
+    return {
+        "group": settings.kafka.group_id,
+        "state": seen.group.state,
+        "protocol": seen.group.protocol,
+        "lag": sum(one.lag for one in seen.partitions),
+        "members": [
+            {
+                "id": member.member_id,
+                "instance": member.instance_id or None,
+                "client": member.client_id,
+                "host": member.host.removeprefix("/"),
+                "partitions": owned[member.member_id],
+            }
+            for member in seen.group.members
+        ],
+        "partitions": [
+            {
+                "topic": one.tp.topic,
+                "partition": one.tp.partition,
+                "committed": one.committed,
+                "end": one.end,
+                "lag": one.lag,
+                "member": one.member.member_id if one.member else None,
+                "stopped": one.stopped or None,
+                "oldest": one.oldest._asdict() if one.oldest else None,
+            }
+            for one in seen.partitions
+        ],
+        "held": seen.held,
+        "notices": seen.notices,
+        "dead_letters": {"topic": settings.dead_letter.topic, "letters": seen.letters},
+        "asked": [
+            {"address": one.address, "answered": one.status is not None, "fault": one.fault} for one in seen.told
+        ],
+    }

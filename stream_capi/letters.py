@@ -1,0 +1,196 @@
+"""Dead letters as they lie in their topic: read, picked by code, topic and time, and which of them were redriven.
+
+What was redriven is kept in the commits of consumer groups, one for each code and source topic. So a redrive of one code
+leaves the others' alone, and each group's outcomes are a few long runs however the codes alternate: one group for all would
+have to remember every second offset, and a commit's metadata holds 4,096 bytes.
+"""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from heapq import merge
+from itertools import islice
+from typing import NamedTuple
+
+from stream_capi.config import Settings
+from stream_capi.core.offsets import METADATA_LIMIT, PartitionOffsets, Ranges, log_of, settled_ranges
+from stream_capi.kafka.admin import KafkaAdmin, Position
+from stream_capi.kafka.deadletter import BY_REFERENCE, SOURCE_HEADERS
+from stream_capi.kafka.ranges import Log, Moment
+from stream_capi.kafka.scan import scan
+from stream_capi.model import Code, Record, TopicPartition
+
+_CODES = frozenset(Code)
+
+
+class Kind(NamedTuple):
+    """What letters are told apart by."""
+
+    topic: str
+    code: Code
+
+
+class Letter(NamedTuple):
+    """A letter's place in the dead-letter topic, when it was written, and what it is a letter of. Epoch milliseconds."""
+
+    at: TopicPartition
+    offset: int
+    written: int
+    kind: Kind
+    source: TopicPartition
+    source_offset: int
+    source_written: int
+    attempts: int
+    detail: str
+    by_reference: bool
+
+
+class Picked(NamedTuple):
+    """Which letters are meant. ``since`` is epoch milliseconds, of when a letter was written; None is any."""
+
+    code: Code | None = None
+    topic: str | None = None
+    since: int | None = None
+
+    def __call__(self, letter: Letter) -> bool:
+        return (
+            (self.code is None or letter.kind.code is self.code)
+            and (self.topic is None or letter.kind.topic == self.topic)
+            and (self.since is None or letter.written >= self.since)
+        )
+
+
+def letter_of(record: Record) -> Letter | None:
+    """Read a record's headers; None for one that is no letter of this program's."""
+    headers = {name: value or b"" for name, value in record.headers() or () if name.startswith("capi-")}
+    try:
+        code = headers["capi-error-code"].decode()
+        topic, partition, offset, written = (headers[name].decode() for name in SOURCE_HEADERS)
+        if code not in _CODES or not topic:
+            return None
+        return Letter(
+            TopicPartition(record.topic() or "", record.partition() or 0),
+            record.offset() or 0,
+            record.timestamp()[1],
+            Kind(topic, Code(code)),
+            TopicPartition(topic, int(partition)),
+            int(offset),
+            int(written),
+            int(headers.get("capi-attempts", b"0")),
+            headers.get("capi-error-detail", b"").decode(errors="replace"),
+            BY_REFERENCE in headers,
+        )
+    except (KeyError, ValueError):
+        return None
+
+
+class Letters(NamedTuple):
+    """All letters of the dead-letter topic, up to ``ends``; ``foreign`` counts the records that are none."""
+
+    found: Sequence[Letter]
+    foreign: int
+    ends: Mapping[TopicPartition, int]
+
+
+def read_letters(settings: Settings, admin: KafkaAdmin, since: int | None = None) -> Letters:
+    """Read the dead-letter topic, from what was written at ``since`` on. Raises Unavailable, KafkaLost."""
+    log = Log(admin, settings.dead_letter.topic)
+    ranges = log.ranges(Moment("earliest") if since is None else Moment("time", since), Moment("latest"))
+    found, foreign = [], 0
+    for record in scan(settings.kafka, ranges):
+        letter = letter_of(record)
+        if letter is None:
+            foreign += 1
+        else:
+            found.append(letter)
+    return Letters(found, foreign, {tp: of_one.end for tp, of_one in ranges.items()})
+
+
+def in_order(letters: Iterable[Letter]) -> Iterator[Letter]:
+    """By the time of writing, but never against the order within a partition: the first few are its first few, too."""
+    partitions: dict[TopicPartition, list[Letter]] = defaultdict(list)
+    for letter in letters:
+        partitions[letter.at].append(letter)
+    return merge(*partitions.values(), key=lambda letter: letter.written)
+
+
+def first(letters: Iterable[Letter], limit: int | None) -> list[Letter]:
+    """The oldest letters, as many as ``limit``."""
+    return list(islice(in_order(letters), limit))
+
+
+class Redriven:
+    """Which letters were redriven, by the commits of the groups that remember it."""
+
+    def __init__(self, settings: Settings, admin: KafkaAdmin, letters: Letters) -> None:
+        """Ask for the commits. Raises Unavailable, KafkaLost."""
+        self._admin = admin
+        self._topic = settings.dead_letter.topic
+        self._group = settings.kafka.group_id
+        self._log = admin.topic_ids([self._topic]).get(self._topic, "")
+        self._ends = letters.ends
+        self._offsets: dict[tuple[Kind, TopicPartition], list[int]] = defaultdict(list)
+        for letter in letters.found:
+            self._offsets[letter.kind, letter.at].append(letter.offset)
+        self._done = {key: bytearray(len(offsets)) for key, offsets in self._offsets.items()}
+        self._changed: set[Kind] = set()
+        self._lock = threading.Lock()  # a commit that was given up goes on in its thread
+        for kind in {letter.kind for letter in letters.found}:
+            for tp, position in admin.committed(self._group_of(kind), [self._topic]).items():
+                self._mark_known(kind, tp, position)
+
+    def _group_of(self, kind: Kind) -> str:
+        return f"{self._group}.redrive.{kind.code.value}.{kind.topic}"
+
+    def _mark_known(self, kind: Kind, tp: TopicPartition, position: Position) -> None:
+        log = log_of(position.metadata)
+        if log and self._log and log != self._log:
+            return  # of a dead-letter topic that was made anew since: its offsets are other letters
+        ranges: Ranges = ((0, position.offset), *settled_ranges(position.metadata, position.offset, log))
+        offsets, done = self._offsets[kind, tp], self._done.setdefault((kind, tp), bytearray())
+        for start, end in ranges:
+            first_of, last_of = bisect_left(offsets, start), bisect_left(offsets, end)
+            done[first_of:last_of] = b"\1" * (last_of - first_of)
+
+    def __contains__(self, letter: Letter) -> bool:
+        key = (letter.kind, letter.at)
+        return bool(self._done[key][bisect_left(self._offsets[key], letter.offset)])
+
+    def add(self, letter: Letter) -> None:
+        """This one was redriven. Remembered with the next ``keep``."""
+        key = (letter.kind, letter.at)
+        with self._lock:
+            self._done[key][bisect_left(self._offsets[key], letter.offset)] = 1
+            self._changed.add(letter.kind)
+
+    def keep(self) -> None:
+        """Commit what has changed since. Raises Unavailable, KafkaLost; what was not kept is kept with the next call."""
+        with self._lock:
+            for kind in sorted(self._changed):
+                at = {tp: self._position(kind, tp, end) for tp, end in self._ends.items()}
+                offsets = {tp: position.offset for tp, position in at.items()}
+                self._admin.reset(self._group_of(kind), offsets, {tp: position.metadata for tp, position in at.items()})
+                self._changed.discard(kind)
+
+    def _position(self, kind: Kind, tp: TopicPartition, end: int) -> Position:
+        runs = list(_runs(self._offsets.get((kind, tp), []), self._done.get((kind, tp), b""), end))
+        start = runs.pop(0)[1] if runs and runs[0][0] == 0 else 0
+        tracker = PartitionOffsets(*tp, 0, start, tuple(runs))
+        return Position(start, tracker.outcomes_beyond(METADATA_LIMIT, self._log))
+
+
+def _runs(offsets: Sequence[int], done: Sequence[int], end: int) -> Iterator[tuple[int, int]]:
+    """The ranges in which every letter of a kind is done, up to the next one that is not. What lies between is others'."""
+    start: int | None = 0
+    for offset, is_done in zip(offsets, done, strict=True):
+        if is_done and start is None:
+            start = offset
+        elif not is_done and start is not None:
+            if offset > start:
+                yield start, offset
+            start = None
+    if start is not None and end > start:
+        yield start, end

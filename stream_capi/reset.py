@@ -1,0 +1,71 @@
+"""Setting the live group's committed offsets: what that would mean, and doing it (contract, section 2: ``reset``)."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from typing import NamedTuple
+
+from stream_capi.kafka.admin import KafkaAdmin, Member
+from stream_capi.kafka.ranges import Log, Moment
+from stream_capi.model import TopicPartition
+
+
+class Change(NamedTuple):
+    """What becomes of one partition, in offsets. ``committed`` is None where the group has no commit yet.
+
+    ``again`` lie between the new offset and the old one and would be sent again; ``passed`` would never be sent. Both count
+    what is there: a commit beyond the log's bounds is of a log that was made anew, cut, or passed by retention.
+    """
+
+    tp: TopicPartition
+    first: int
+    end: int
+    committed: int | None
+    to: int
+
+    @property
+    def again(self) -> int:
+        return max(0, min(self._from, self.end) - self.to)
+
+    @property
+    def passed(self) -> int:
+        return max(0, self.to - max(self._from, self.first))
+
+    @property
+    def left(self) -> int:
+        """The lag afterwards."""
+        return self.end - self.to
+
+    @property
+    def out_of_bounds(self) -> bool:
+        """Whether the present commit is of no use."""
+        return self.committed is not None and not self.first <= self.committed <= self.end
+
+    @property
+    def _from(self) -> int:
+        return self.first if self.committed is None else self.committed
+
+
+class Plan(NamedTuple):
+    """The changes, and the group's members, on account of whom they would be refused."""
+
+    group: str
+    changes: list[Change]
+    members: tuple[Member, ...]
+
+
+def plan(admin: KafkaAdmin, group: str, topics: Iterable[str], partitions: Collection[int], to: Moment) -> Plan:
+    """Find what a reset would change. Raises ConfigurationError for an offset out of bounds, Unavailable, KafkaLost."""
+    changes = []
+    for topic in topics:
+        log = Log(admin, topic, partitions)
+        committed = admin.committed(group, [topic])
+        for tp, offset in log.offsets("--to", to).items():
+            at = committed[tp].offset if tp in committed else None
+            changes.append(Change(tp, *log.bounds[tp], at, offset))
+    return Plan(group, changes, admin.group_members(group).members)
+
+
+def execute(admin: KafkaAdmin, planned: Plan) -> None:
+    """Do it. Raises CheckFailed while the group has members, Unavailable, KafkaLost."""
+    admin.reset(planned.group, {change.tp: change.to for change in planned.changes})
