@@ -7,6 +7,7 @@
     ├── KafkaLost                   exit 3: the client can't go on (fatal error, group lost, topic made anew)
     ├── Unavailable                 a neighbour doesn't answer for now: wait and ask again
     │   └── RegistryUnavailable     the schema registry is down, slow or answers 5xx
+    ├── WorkersFailed               exit 3: a worker can't be kept running
     └── CheckFailed                 exit 1: a check or the closing ledger did not hold
 
 What can happen to an *event* or a *request* is no exception but a value (see ``model.Rejection`` and
@@ -43,6 +44,10 @@ class Unavailable(StreamCapiError):
 
 class RegistryUnavailable(Unavailable):
     """The schema registry can't be asked for now, which is not the same as its not knowing a schema."""
+
+
+class WorkersFailed(StreamCapiError):
+    """A worker ended again and again: whatever ends it isn't mended by starting it once more."""
 
 
 class CheckFailed(StreamCapiError):

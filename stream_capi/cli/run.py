@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -15,6 +16,7 @@ from stream_capi.cli import exits
 from stream_capi.cli.options import Config
 from stream_capi.errors import StreamCapiError
 from stream_capi.observe import logs
+from stream_capi.workers import Workers, of_worker, stop_when_deserted
 
 _GARBAGE = 50_000  # objects made and not freed between two searches for cycles; the default is 700
 
@@ -22,22 +24,39 @@ _GARBAGE = 50_000  # objects made and not freed between two searches for cycles;
 def command(
     config_file: Config,
     workers: Annotated[int, typer.Option(min=1, help="Processes in the group on this machine.")] = 1,
+    worker: Annotated[
+        int, typer.Option(hidden=True, help="The number of a worker; set by the one that watches it.")
+    ] = 0,
+    worker_port: Annotated[int, typer.Option(hidden=True, help="Its admin port.")] = 0,
 ) -> None:
     """Deliver events until SIGTERM or SIGINT."""
     settings = config.load(config_file)
-    if workers > 1:
-        raise typer.BadParameter("this version runs one worker; start more members of the group instead")
     logs.configure(settings.log.level, settings.log.format)
-    asyncio.run(_run(settings))
+    if worker:
+        settings = of_worker(settings, worker, worker_port)
+    asyncio.run(_watch(settings, config_file, workers) if workers > 1 else _run(settings, deserted=bool(worker)))
 
 
-async def _run(settings: config.Settings) -> None:
+async def _run(settings: config.Settings, deserted: bool) -> None:
     logs.install_hooks(asyncio.get_running_loop())
     try:
         app = App(settings, os.environ)
         stop_on_signals(app)
+        if deserted:
+            stop_when_deserted(app.stop_asked)
         spare_the_collector()
         code = await app.run()
+    except StreamCapiError as error:
+        code = exits.tell(error)
+    exits.at_once(code)
+
+
+async def _watch(settings: config.Settings, config_file: Path, count: int) -> None:
+    logs.install_hooks(asyncio.get_running_loop())
+    try:
+        workers = Workers(settings, config_file, count)
+        workers.stop_on_signals()
+        code = await workers.run()
     except StreamCapiError as error:
         code = exits.tell(error)
     exits.at_once(code)

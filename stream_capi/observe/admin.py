@@ -13,16 +13,16 @@ import re
 import socket
 from collections.abc import Callable, Mapping
 from importlib.resources import files
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler
+from prometheus_client import CollectorRegistry
 from prometheus_client.aiohttp import make_aiohttp_handler
 
 from stream_capi.errors import ConfigurationError
-from stream_capi.observe.metrics import Metrics
 
 log = structlog.get_logger("stream_capi")
 
@@ -41,10 +41,16 @@ HEADERS: Mapping[str, str] = {
 }
 
 
+class Scraped(Protocol):
+    """What has metrics (``Metrics`` has)."""
+
+    registry: CollectorRegistry
+
+
 class AdminServer:
     """Answers on ``host`` and ``port`` (0: any free one). ``status`` gives what ``/status`` says, as JSON's types."""
 
-    def __init__(self, host: str, port: int, metrics: Metrics, status: Callable[[], dict[str, Any]]) -> None:
+    def __init__(self, host: str, port: int, metrics: Scraped, status: Callable[[], dict[str, Any]]) -> None:
         self.port = port
         self._host = host
         self._status = status

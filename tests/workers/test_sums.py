@@ -1,0 +1,126 @@
+"""Several workers tell of themselves as one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+from stream_capi.model import EventName, Lane
+from stream_capi.observe.metrics import Gauges, Metrics
+from stream_capi.sums import Sums, joined
+
+LANE = Lane("main", EventName.GENERATE_LEAD)
+
+
+def text_of(delivered: int, lag: int, partition: str) -> str:
+    metrics = Metrics(("email",))
+    metrics.delivered(LANE, [1_000] * delivered, 1_200)
+    metrics.batch(delivered)
+    metrics.gauges = lambda: Gauges(
+        in_flight=2,
+        lag={("leads", partition): lag},
+        oldest_unresolved_seconds={("leads", "0"): float(lag)},
+        held={("main", "401"): 1},
+    )
+    return generate_latest(metrics.registry).decode()
+
+
+def samples(sums: Sums) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+    registry = CollectorRegistry()
+    registry.register(sums)
+    families = text_string_to_metric_families(generate_latest(registry).decode())
+    return {(s.name, frozenset(s.labels.items())): s.value for family in families for s in family.samples}
+
+
+def test_counters_and_histograms_are_summed_and_gauges_by_what_they_mean() -> None:
+    sums = Sums()
+    sums.heard(1, text_of(3, 10, "0"))
+    sums.heard(2, text_of(4, 7, "1"))
+    found = samples(sums)
+    lane = frozenset({("pixel", "main"), ("event", "generate_lead")})
+    assert found["stream_capi_delivered_total", lane] == 7
+    assert found["stream_capi_end_to_end_seconds_count", frozenset()] == 7
+    assert found["stream_capi_end_to_end_seconds_bucket", frozenset({("le", "+Inf")})] == 7
+    assert found["stream_capi_in_flight_requests", frozenset()] == 4
+    assert found["stream_capi_lag", frozenset({("topic", "leads"), ("partition", "0")})] == 10
+    assert found["stream_capi_lag", frozenset({("topic", "leads"), ("partition", "1")})] == 7
+    oldest = frozenset({("topic", "leads"), ("partition", "0")})
+    assert found["stream_capi_oldest_unresolved_seconds", oldest] == 10
+    assert found["stream_capi_held", frozenset({("pixel", "main"), ("reason", "401")})] == 1
+    assert {dict(labels).get("worker") for name, labels in found if name == "process_resident_memory_bytes"} == {
+        "1",
+        "2",
+    }
+
+
+def test_a_counter_never_falls_because_a_worker_has_ended() -> None:
+    sums = Sums()
+    sums.heard(1, text_of(3, 10, "0"))
+    sums.ended(1)
+    assert sums.total("stream_capi_delivered_total") == 3
+    assert ("stream_capi_in_flight_requests", frozenset()) not in samples(sums), "what it had in flight, it has no more"
+    sums.heard(1, text_of(5, 10, "0"))
+    assert sums.total("stream_capi_delivered_total") == 8
+    sums.ended(1)
+    sums.ended(1)
+    assert sums.total("stream_capi_delivered_total") == 8
+
+
+def status(partition: int, delivered: int, ready: bool = True, pixel: str = "open") -> dict[str, Any]:
+    return {
+        "version": "1",
+        "group": "g",
+        "uptime_seconds": 1.0,
+        "tasks": 5,
+        "alive": True,
+        "ready": ready,
+        "reasons": [] if ready else ["held"],
+        "held": [] if ready else [{"pixel": "main", "subject": "main", "reason": "401"}],
+        "notices": [],
+        "totals": {"consumed": delivered, "delivered": delivered, "dead_lettered": 0, "skipped": 0},
+        "throughput": {"per_second": 1.5, "seconds": 2, "series": [1, 2]},
+        "latency": {
+            "recent_seconds": 60,
+            "end_to_end_seconds": {"p50": delivered / 10, "p99": None, "count": 2},
+            "request_seconds": {"p50": None, "p99": None, "count": 0},
+        },
+        "freshness": {"within_seconds": 300, "share": delivered / 100, "recent_share": None},
+        "requests": {"in_flight": 1, "limit": 16},
+        "buffered": {"bytes": 10, "budget": 100},
+        "partitions": [{"topic": "leads", "partition": partition}],
+        "dead_letters": [{"topic": "leads", "code": "refused", "count": 2}],
+        "pixels": [{"pixel": "main", "state": pixel}],
+        "lanes": [
+            {"pixel": "main", "event": "page_view", "delivered": delivered, "fresh_share": None, "mapped": delivered,
+             "coverage": {"email": delivered / 100}}
+        ],
+    }  # fmt: skip
+
+
+def test_statuses_are_joined() -> None:
+    told = joined({1: status(1, 10), 2: status(0, 30)}, 7.0)
+    assert told["ready"]
+    assert told["totals"]["delivered"] == 40
+    assert told["throughput"] == {"per_second": 3.0, "seconds": 2, "series": [2, 4]}
+    assert told["latency"]["end_to_end_seconds"] == {"p50": 3.0, "p99": None, "count": 4}
+    assert [entry["partition"] for entry in told["partitions"]] == [0, 1]
+    assert told["dead_letters"] == [{"topic": "leads", "code": "refused", "count": 4}]
+    assert told["freshness"]["share"] == 0.25
+    assert told["lanes"][0]["coverage"] == {"email": 0.25}
+    assert told["buffered"] == {"bytes": 20, "budget": 200}
+
+
+def test_one_that_is_not_ready_or_does_not_answer_makes_the_whole_not_ready() -> None:
+    told = joined({1: status(0, 1), 2: status(1, 1, ready=False, pixel="held"), 3: None}, 7.0)
+    assert not told["ready"]
+    assert told["reasons"] == ["worker 2: held", "worker 3: it doesn't answer yet"]
+    assert told["pixels"] == [{"pixel": "main", "state": "held"}]
+    assert len(told["held"]) == 1
+
+
+def test_there_is_a_status_before_any_worker_has_answered() -> None:
+    told = joined({1: None, 2: None}, 0.1)
+    assert not told["ready"]
+    assert told["totals"]["delivered"] == 0
