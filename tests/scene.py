@@ -16,7 +16,6 @@ from tests.program import KEY, Program, configuration
 from tests.stack import Broker, Produced, Registry, produce_events
 from tests.stack.names import Names
 
-
 _MOST_SEEDS = 10  # whose people are searched for in every output: a soak has thousands
 
 
