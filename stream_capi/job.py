@@ -7,6 +7,7 @@ of the same work apart: whoever is killed is given up by Kafka within its sessio
 from __future__ import annotations
 
 import asyncio
+import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -147,7 +148,10 @@ async def run(job: RangeJob, settings: Settings, environ: Mapping[str, str]) -> 
     """
     app = App(settings, environ, job)
     stop_on_signals(app)
-    code = await app.run()
+    try:
+        code = await app.run()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)  # the last resort of a stop; what comes now has deadlines of its own
     if job.fault is not None:
         raise job.fault
     return code, job.tally(app)

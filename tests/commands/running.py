@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -22,6 +24,8 @@ from tests.stack import Produced
 from tests.stack.waiting import until
 
 _ROOT = Path(__file__).parents[2]
+_PROGRAM = (sys.executable, "-m", "stream_capi")
+_ENV = {"PATH": os.defpath, "HOME": os.environ.get("HOME", "/"), "CAPI_TEST_KEY": KEY, "COLUMNS": "160"}
 
 
 def configuration_of(scene: Scene, **sections: dict[str, Any]) -> str:
@@ -54,12 +58,12 @@ class Started:
     def __init__(self, scene: Scene, *words: str, **sections: dict[str, Any]) -> None:
         self._output = tempfile.TemporaryFile("w+")  # noqa: SIM115 -- closed with the context
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "stream_capi", *words, "--config", configuration_of(scene, **sections)],
+            [*_PROGRAM, *words, "--config", configuration_of(scene, **sections)],
             stdin=subprocess.DEVNULL,
             stdout=self._output,
             stderr=self._output,
             cwd=_ROOT,
-            env={"PATH": os.defpath, "HOME": os.environ.get("HOME", "/"), "CAPI_TEST_KEY": KEY, "COLUMNS": "160"},
+            env=_ENV,
         )
 
     def __enter__(self) -> Self:
@@ -102,3 +106,23 @@ def ids_of(events: list[Produced]) -> set[str]:
 def only(events: list[Produced], topic: str, *, fits: Callable[[Produced], bool] = lambda _: True) -> list[Produced]:
     """The events of one topic, and of those the ones that fit."""
     return [event for event in events if event.topic == topic and fits(event)]
+
+
+def on_a_terminal(scene: Scene, *words: str) -> tuple[int, str]:
+    """Run a command to its end with a terminal as its standard error; its exit code, and what came up there."""
+    ours, its = pty.openpty()
+    with subprocess.Popen(
+        [*_PROGRAM, *words, "--config", configuration_of(scene)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=its,
+        cwd=_ROOT,
+        env={**_ENV, "TERM": "xterm"},
+    ) as process:
+        os.close(its)
+        seen = b""
+        with suppress(OSError):  # the other end is closed
+            while part := os.read(ours, 65536):
+                seen += part
+        os.close(ours)
+        return process.wait(30), seen.decode(errors="replace")

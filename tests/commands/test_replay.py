@@ -13,7 +13,7 @@ import pytest
 from confluent_kafka import Producer
 
 from stream_capi.endpoint.script import Action
-from tests.commands.running import Started, ids_of, only, told, told_json
+from tests.commands.running import Started, ids_of, on_a_terminal, only, told, told_json
 from tests.scene import Scene
 from tests.stack import Broker, Registry
 from tests.stack.waiting import until
@@ -230,6 +230,20 @@ def test_the_rate_is_kept(tmp_path: Path, broker: Broker, registry: Registry) ->
         assert done["delivered"] == len(events)
         # A second's worth may come at once; the rest can't have come faster than that, however idle the machine.
         assert time.monotonic() - begun >= len(events) / 50 - 1
+
+
+def test_on_a_terminal_a_bar_shows_how_far_it_is_and_what_is_left(
+    tmp_path: Path, broker: Broker, registry: Registry
+) -> None:
+    with Scene(tmp_path, broker, registry, partitions=1) as scene:
+        events = only(scene.produce(600), scene.leads)
+        words = ("replay", "--topic", scene.leads, "--from", "earliest", "--execute", "--rate", "60")
+        code, seen = on_a_terminal(scene, *words)
+        assert code == 0
+        assert f"replaying {scene.leads}" in seen
+        assert f"{len(events)}/{len(events)}" in seen
+        assert re.search(r"left \x1b\[36m0:0\d:\d\d", seen), "an estimate"
+        assert "Traceback" not in seen
 
 
 def test_a_held_pixel_is_told_with_what_to_do_and_the_replay_goes_on_when_it_is_mended(

@@ -1,0 +1,135 @@
+"""Which letters were redriven, kept in commits: every one that was added and none other, whatever the order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import cycle
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stream_capi.config import Settings
+from stream_capi.core.offsets import METADATA_LIMIT
+from stream_capi.errors import Unavailable
+from stream_capi.kafka.admin import Position
+from stream_capi.letters import Kind, Letter, Letters, Redriven, first, in_order
+from stream_capi.model import Code, TopicPartition
+
+TOPIC = Settings().dead_letter.topic
+KINDS = [Kind(topic, code) for topic in ("leads", "views") for code in (Code.TOO_OLD, Code.REFUSED)]
+
+
+class Commits:
+    """A broker's commits. ``log`` is the id of the dead-letter topic; ``down`` makes it take none."""
+
+    def __init__(self, log: str = "log-1") -> None:
+        self.log = log
+        self.down = False
+        self.kept: dict[str, dict[TopicPartition, Position]] = {}
+
+    def topic_ids(self, topics: Sequence[str]) -> dict[str, str]:
+        return dict.fromkeys(topics, self.log) if self.log else {}
+
+    def committed(self, group: str, topics: Iterable[str]) -> dict[TopicPartition, Position]:
+        return dict(self.kept.get(group, {}))
+
+    def reset(self, group: str, offsets: Mapping[TopicPartition, int], metadata: Mapping[TopicPartition, str]) -> None:
+        if self.down:
+            raise Unavailable("no answer")
+        assert all(len(text) <= METADATA_LIMIT for text in metadata.values())
+        self.kept.setdefault(group, {}).update({tp: Position(at, metadata[tp]) for tp, at in offsets.items()})
+
+
+def letter(offset: int, kind: Kind, partition: int = 0, written: int = 1000) -> Letter:
+    at = TopicPartition(TOPIC, partition)
+    return Letter(at, offset, written, kind, TopicPartition(kind.topic, 0), offset, written, 0, "", False)
+
+
+def letters(found: Sequence[Letter]) -> Letters:
+    ends: dict[TopicPartition, int] = {}
+    for one in found:
+        ends[one.at] = max(ends.get(one.at, 0), one.offset + 1)
+    return Letters(found, 0, ends)
+
+
+def redriven(commits: Commits, found: Sequence[Letter]) -> Redriven:
+    admin: Any = commits
+    return Redriven(Settings(), admin, letters(found))
+
+
+@st.composite
+def topics(draw: st.DrawFn) -> list[Letter]:
+    """Letters of some kinds in two partitions, with gaps."""
+    found = []
+    for partition in (0, 1):
+        offset = draw(st.integers(0, 5))
+        for _ in range(draw(st.integers(0, 40))):
+            found.append(letter(offset, draw(st.sampled_from(KINDS)), partition))
+            offset += draw(st.sampled_from((1, 1, 1, 2, 7)))
+    return found
+
+
+@given(topics(), st.data())
+def test_exactly_what_was_added_is_known_to_the_next_run(found: list[Letter], data: st.DataObject) -> None:
+    commits, added = Commits(), set[Letter]()
+    for _ in range(3):
+        books = redriven(commits, found)
+        assert {one for one in found if one in books} == added
+        for one in data.draw(st.lists(st.sampled_from(found), unique=True)) if found else ():
+            books.add(one)
+            added.add(one)
+            if data.draw(st.booleans()):
+                books.keep()
+        books.keep()
+    # More letters have come since: none of them was redriven.
+    later = [letter(1000 + at, kind) for at, kind in enumerate(KINDS)]
+    books = redriven(commits, [*found, *later])
+    assert {one for one in [*found, *later] if one in books} == added
+
+
+def test_alternating_kinds_need_no_more_room_than_one() -> None:
+    """One group for all would have had to remember every second offset: ten thousand runs, of which it can hold some."""
+    commits, kinds = Commits(), cycle(KINDS)
+    found = [letter(offset, next(kinds)) for offset in range(20_000)]
+    books = redriven(commits, found)
+    some = [one for one in found if one.kind == KINDS[2]]
+    for one in some:
+        books.add(one)
+    books.keep()
+    again = redriven(commits, found)
+    assert [one for one in found if one in again] == some
+
+
+def test_what_could_not_be_kept_is_kept_with_the_next_call() -> None:
+    commits, found = Commits(), [letter(offset, KINDS[0]) for offset in range(10)]
+    books = redriven(commits, found)
+    books.add(found[3])
+    commits.down = True
+    with pytest.raises(Unavailable):
+        books.keep()
+    commits.down = False
+    books.keep()
+    assert [one for one in found if one in redriven(commits, found)] == [found[3]]
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "known"), [("a", "b", False), ("a", "a", True), ("a", "", True), ("", "b", True)]
+)
+def test_commits_of_a_topic_made_anew_say_nothing(before: str, now: str, known: bool) -> None:
+    commits, found = Commits(before), [letter(0, KINDS[0])]
+    books = redriven(commits, found)
+    books.add(found[0])
+    books.keep()
+    commits.log = now
+    assert (found[0] in redriven(commits, found)) is known
+
+
+def test_the_oldest_come_first_but_never_against_their_order_in_a_partition() -> None:
+    """A letter passed over would keep its partition's later ones from being remembered as one run."""
+    times = {0: [5, 1, 9], 1: [2, 3, 4]}
+    found = [letter(at, KINDS[0], partition, time) for partition, of in times.items() for at, time in enumerate(of)]
+    order = [(one.at.partition, one.offset) for one in in_order(found)]
+    assert order == [(1, 0), (1, 1), (1, 2), (0, 0), (0, 1), (0, 2)]
+    assert [(one.at.partition, one.offset) for one in first(found, 4)] == order[:4]
