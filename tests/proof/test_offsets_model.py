@@ -150,4 +150,4 @@ def test_the_tracker_agrees_with_plain_sets() -> None:
 def test_the_model_can_fail(monkeypatch: pytest.MonkeyPatch, mutant: str, code: property) -> None:
     monkeypatch.setattr(PartitionOffsets, "watermark", code)
     with pytest.raises(AssertionError):
-        run_state_machine_as_test(OffsetsModel, settings=tries(200, steps=20, database=None))
+        run_state_machine_as_test(OffsetsModel, settings=tries(1000, steps=20, database=None))

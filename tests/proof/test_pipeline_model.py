@@ -116,6 +116,6 @@ def test_whatever_happens_nothing_is_lost_and_all_ends_well() -> None:
     ids=lambda mutant: mutant.__name__,
 )
 def test_the_model_can_fail(mutant: mutants.Patch) -> None:
-    few = tries(100, steps=30, database=None)
+    few = tries(500, steps=30, database=None)
     with mutants.broken(mutant), pytest.raises(AssertionError):
         run_state_machine_as_test(PipelineModel, settings=few)
