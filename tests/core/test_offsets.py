@@ -135,6 +135,12 @@ def test_an_heir_that_has_read_nothing_yet_passes_the_outcomes_on() -> None:
     assert settled_ranges(heir.outcomes_beyond(), 100) == ((101, 150), (160, 170))
 
 
+def test_what_was_settled_up_to_the_read_position_is_told_no_more() -> None:
+    heir = tracker(100, ((100, 110),))
+    heir.track([], [], 110)
+    assert heir.outcomes_beyond(log="abc") == "capi1:abc:110:"
+
+
 @pytest.mark.parametrize(
     ("committed", "log", "why"),
     [(101, "abc", "the offset was reset since"), (100, "other", "the topic was made anew"), (100, "", "no id known")],
