@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 MINUTES ?= 30
+ROWS ?= long or not long
 SEED ?= $(shell $(PYTHON) -c "import random; print(random.SystemRandom().randrange(10**6))")
 
 .PHONY: demo test lint bench faults prove mutate soak wheel sbom audit lock clean
@@ -23,7 +24,7 @@ bench: .venv/ready
 
 # The whole fault matrix on the real broker, with its scorecard; `make test` runs all but the longest rows.
 faults: .venv/ready
-	$(BIN)/python -m pytest tests/faults -m "long or not long" --timeout 900
+	$(BIN)/python -m pytest tests/faults -m "$(ROWS)" --timeout 900
 
 # The long proofs: models and fuzzing with more examples, the wheel in an empty environment.
 prove: .venv/ready
