@@ -163,7 +163,7 @@ def _print_ledger(planned: Plan, ledger: Ledger, as_json: bool) -> None:
         }
         print(json.dumps(told))
         return
-    table = Table(title=f"ledger of {planned.group}", title_justify="left", show_header=False)
+    table = Table(show_header=False)
     table.add_column()
     table.add_column(justify="right")
     table.add_row("offsets in the range", f"{ledger.offsets:,}")
@@ -177,6 +177,7 @@ def _print_ledger(planned: Plan, ledger: Ledger, as_json: bool) -> None:
         table.add_row("no record there", f"{ledger.without_record:,}")
     table.add_row("left", f"{ledger.left:,}")
     out = console()
+    out.print(f"ledger of {planned.group}")
     out.print(table)
     if ledger.left:
         out.print("Stopped before the end: the same command goes on where it stopped.")

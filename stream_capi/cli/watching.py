@@ -18,9 +18,11 @@ _WIDTH = 150  # where the output is no terminal
 
 
 def console(stderr: bool = False) -> Console:
-    """A console that neither colours what it takes for numbers nor wraps tables that go into a file."""
-    made = Console(highlight=False, stderr=stderr)
-    return made if made.is_terminal else Console(highlight=False, stderr=stderr, width=max(made.width, _WIDTH))
+    """A console that takes no text for colours, be it a member's name, nor wraps tables that go into a file."""
+    made = Console(highlight=False, markup=False, stderr=stderr)
+    if made.is_terminal:
+        return made
+    return Console(highlight=False, markup=False, stderr=stderr, width=max(made.width, _WIDTH))
 
 
 class Watch:

@@ -31,7 +31,9 @@ def test_digits_are_an_offset_and_a_time_without_an_offset_is_utc(text: str, exp
 
 @pytest.mark.parametrize("text", ["", "tuesday", "-1", "2026-13-01", "1.5", "2026-11-17T25:00", "1969-12-31", "٣"])
 def test_anything_else_is_refused_with_an_example(text: str) -> None:
-    with pytest.raises(ConfigurationError, match=r"--from: (must be earliest, latest, an offset or a time|lies before)"):
+    with pytest.raises(
+        ConfigurationError, match=r"--from: (must be earliest, latest, an offset or a time|lies before)"
+    ):
         moment("--from", text)
 
 

@@ -232,6 +232,22 @@ def test_the_rate_is_kept(tmp_path: Path, broker: Broker, registry: Registry) ->
         assert time.monotonic() - begun >= len(events) / 50 - 1
 
 
+def test_stopped_at_the_deadline_with_requests_in_flight_it_ends_with_4_and_commits_nothing_of_them(
+    tmp_path: Path, broker: Broker, registry: Registry
+) -> None:
+    with Scene(tmp_path, broker, registry, partitions=1, answer=lambda _: Action(hang=True)) as scene:
+        events = only(scene.produce(200), scene.leads)
+        words = ("replay", "--topic", scene.leads, "--from", "earliest")
+        with Started(scene, *words, "--execute", shutdown={"drain_seconds": 2}) as first:
+            until(lambda: bool(scene.endpoint.mock.requests), 60, "a request")
+            first.interrupt()
+            assert first.wait() == 4
+            assert "Traceback" not in first.output
+        scene.endpoint.answer(None)
+        assert told_json(scene, *words)["left"] == len(events)
+        assert told_json(scene, *words, "--execute")["delivered"] == len(events)
+
+
 def test_on_a_terminal_a_bar_shows_how_far_it_is_and_what_is_left(
     tmp_path: Path, broker: Broker, registry: Registry
 ) -> None:
