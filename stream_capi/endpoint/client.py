@@ -19,6 +19,7 @@ import socket
 import ssl
 import time
 from contextlib import suppress
+from functools import lru_cache
 from typing import Literal
 
 import aiohttp
@@ -63,6 +64,8 @@ class EndpointClient:
         max_connections: int = 16,
     ) -> None:
         self._url = URL(url)
+        # Put together once for each pixel; a cache, because a table would show the pixels to whoever prints this object.
+        self._target_of = lru_cache(maxsize=1024)(lambda pixel_id: self._url.with_query(pixel_id=pixel_id))
         self._prefix = "Bearer " if authorization == "bearer" else ""
         self._seconds = timeout_seconds
         self._proxy = URL(proxy) if proxy else None
@@ -133,7 +136,7 @@ class EndpointClient:
     async def _send(self, pixel_id: str, key: str, body: bytes) -> aiohttp.ClientResponse:
         assert self._session is not None  # noqa: S101 -- only between start and close
         return await self._session.post(
-            self._url.with_query(pixel_id=pixel_id),
+            self._target_of(pixel_id),
             data=body if len(body) <= _AT_ONCE_BYTES else io.BytesIO(body),
             headers={"Authorization": self._prefix + key},
             allow_redirects=False,
@@ -195,6 +198,8 @@ def _cause(error: BaseException) -> BaseException | None:
 async def _drain(response: aiohttp.ClientResponse, seconds: float) -> None:
     """Read what is left of an answer, so that its connection can serve again; close it where that takes too much."""
     left = MAX_BODY_BYTES
+    if response.content.is_eof():  # a short answer came with its head, and its connection is back in the pool already
+        return
     try:
         with suppress(*_NETWORK):
             async with asyncio.timeout(max(0.0, seconds)):

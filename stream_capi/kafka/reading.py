@@ -8,13 +8,13 @@ events. So the positions are kept here, and said to the client whenever reading 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaException, Message
 from confluent_kafka import TopicPartition as ClientPartition
 
 from stream_capi.kafka.places import Place
-from stream_capi.model import Records, TopicPartition
+from stream_capi.model import Record, Records, TopicPartition
 
 
 class Reading:
@@ -82,28 +82,28 @@ class Reading:
         A chunk of a partition that is not owned has epoch -1.
         """
         chunks: list[Records] = []
-        current: Records | None = None
         skipped: set[TopicPartition] = set()
         self._fresh.clear()
-        for message in consumer.consume(count, seconds):
-            if message.error() is not None:
-                self._on_error(message)
+        for tp, records in _runs(self._whole(consumer.consume(count, seconds))):
+            if tp in self._fresh:
+                skipped.add(tp)
                 continue
-            topic, number = message.topic(), message.partition()
-            if current is None or number != current.partition or topic != current.topic:
-                tp = TopicPartition(str(topic), int(number or 0))
-                if tp in self._fresh:
-                    skipped.add(tp)
-                    continue
-                current = Records(tp.topic, tp.partition, self.owned.get(tp, -1))
-                chunks.append(current)
-            current.records.append(message)
-        for chunk in chunks:
-            if chunk.epoch >= 0:
-                self._positions[TopicPartition(chunk.topic, chunk.partition)] = (chunk.records[-1].offset() or 0) + 1
+            epoch = self.owned.get(tp, -1)
+            chunks.append(Records(tp.topic, tp.partition, epoch, records))
+            if epoch >= 0:
+                self._positions[tp] = (records[-1].offset() or 0) + 1
         # Fetched in the same call as the assignment, a record may be of the former one, whose offsets lie further on.
         self._seek(consumer, [tp for tp in skipped if tp in self.owned])
         return chunks
+
+    def _whole(self, messages: list[Message]) -> list[Message]:
+        """The messages that are records; what is an error is told."""
+        errors = [message for message in messages if message.error() is not None]
+        if not errors:
+            return messages
+        for message in errors:
+            self._on_error(message)
+        return [message for message in messages if message.error() is None]
 
     def high(self, consumer: Consumer, seconds: float | None) -> dict[TopicPartition, int]:
         """The ends of the logs as the last fetches told them; those of paused partitions are asked for in ``seconds``.
@@ -121,6 +121,21 @@ class Reading:
                 if at.error is None and at.offset >= 0:
                     high[TopicPartition(at.topic, at.partition)] = at.offset
         return high
+
+
+def _runs(messages: list[Message]) -> Iterator[tuple[TopicPartition, list[Record]]]:
+    """Consecutive records of one partition. A fetch brings long runs, so that most calls find a single one."""
+    topics = [message.topic() for message in messages]
+    numbers = [message.partition() for message in messages]
+    start = 0
+    while start < len(messages):
+        topic, number = topics[start], numbers[start]
+        end = len(messages)
+        if topics.count(topic) < end or numbers.count(number) < end:
+            end = next((i for i in range(start, end) if numbers[i] != number or topics[i] != topic), end)
+        records: list[Record] = messages[start:end]  # type: ignore[assignment]  # a message is a record
+        yield TopicPartition(str(topic), int(number or 0)), records
+        start = end
 
 
 def client_partitions(partitions: Iterable[TopicPartition]) -> list[ClientPartition]:
