@@ -149,7 +149,7 @@ class Workers:
                     f"worker {worker.number} ended {DEATHS} times within {WITHIN_SECONDS:g} s, last with code {code}; "
                     "its own last lines say why. All workers are stopped"
                 )
-            log.error("worker ended", worker=worker.number, code=code, starts_again_in_seconds=delay)
+            log.error("worker ended", worker=worker.number, status=code, seconds=delay, action="It is started again.")
             with suppress(TimeoutError):
                 await asyncio.wait_for(self.stop_asked.wait(), delay)
 

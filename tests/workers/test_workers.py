@@ -34,7 +34,14 @@ def two(scene: Scene) -> Iterator[Program]:
 
 
 def workers_of(program: Program) -> list[psutil.Process]:
-    return [child for child in program.process.children() if "--worker-port" in " ".join(child.cmdline())]
+    return [child for child in program.process.children() if _is_worker(child)]
+
+
+def _is_worker(process: psutil.Process) -> bool:
+    try:
+        return "--worker-port" in " ".join(process.cmdline())
+    except psutil.NoSuchProcess:  # ended, and perhaps not yet waited for
+        return False
 
 
 def owned(program: Program) -> list[int]:
