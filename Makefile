@@ -3,6 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 MINUTES ?= 30
 ROWS ?= long or not long
+PARALLEL ?= --numprocesses 2 --dist loadfile --no-loadscope-reorder
 SEED ?= $(shell $(PYTHON) -c "import random; print(random.SystemRandom().randrange(10**6))")
 
 .PHONY: demo test lint bench faults prove mutate soak wheel sbom audit lock clean
@@ -10,8 +11,9 @@ SEED ?= $(shell $(PYTHON) -c "import random; print(random.SystemRandom().randran
 demo: .venv/ready
 	$(BIN)/stream-capi demo
 
+# Two processes, each with a broker and a registry of its own: the tests mostly wait for these.
 test: .venv/ready
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
 
 lint: .venv/ready
 	$(BIN)/ruff check .
@@ -24,7 +26,7 @@ bench: .venv/ready
 
 # The whole fault matrix on the real broker, with its scorecard; `make test` runs all but the longest rows.
 faults: .venv/ready
-	$(BIN)/python -m pytest tests/faults -m "$(ROWS)" --timeout 900
+	$(BIN)/python -m pytest tests/faults -m "$(ROWS)" --timeout 900 $(PARALLEL)
 
 # The long proofs: models and fuzzing with more examples, the wheel in an empty environment.
 prove: .venv/ready

@@ -84,3 +84,16 @@ def own_broker(_own: _Proxied) -> Broker:
 def own_proxy(_own: _Proxied) -> Proxy:
     """The proxy before ``own_broker``: who bootstraps at its ``address`` stays behind it."""
     return _own.proxy
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Print the scorecard of the fault rows. Here, because the process that prints collects no tests itself."""
+    from tests.faults import scorecard
+
+    rows = scorecard.rows_of([*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")])
+    if rows:
+        whole = config.option.markexpr != "not long" and not config.option.keyword
+        scorecard.write(rows, whole, config.rootpath / scorecard.FILE)
+        terminalreporter.section(f"scorecard (in {scorecard.FILE})")
+        for line in scorecard.table(rows):
+            terminalreporter.write_line(line)

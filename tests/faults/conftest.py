@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -10,9 +11,7 @@ import pytest
 from tests.faults import scorecard
 from tests.scene import Scene
 
-_ROWS = pytest.StashKey[list[scorecard.Row]]()
 _SCENES = pytest.StashKey[list[Scene]]()
-_CALL = pytest.StashKey[pytest.TestReport]()
 
 
 @pytest.fixture(autouse=True)
@@ -36,18 +35,8 @@ def pytest_runtest_makereport(
     report = yield
     scenes = item.stash.get(_SCENES, [])
     if report.when == "call" and scenes:
-        rows = item.config.stash.setdefault(_ROWS, [])
         name = item.name.removeprefix("test_").replace("_", " ")
         group = item.path.stem.removeprefix("test_").removesuffix("_faults")
-        rows.append(scorecard.Row.of(name, group, report.passed, scenes, report.duration))
+        row = scorecard.Row.of(name, group, report.passed, scenes, report.duration)
+        report.user_properties.append((scorecard.PROPERTY, asdict(row)))  # of all processes, one prints the card
     return report
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    rows = config.stash.get(_ROWS, [])
-    if rows:
-        whole = config.option.markexpr != "not long" and not config.option.keyword
-        scorecard.write(rows, whole, config.rootpath / scorecard.FILE)
-        terminalreporter.section(f"scorecard (in {scorecard.FILE})")
-        for line in scorecard.table(rows):
-            terminalreporter.write_line(line)

@@ -8,15 +8,18 @@ loses or repeats counts to no total.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from tests.ledger import Tally
 from tests.scene import Scene
 
 FILE = Path(".cache", "scorecard.json")
+PROPERTY = "scorecard"  # of a test's report: its row
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,3 +88,9 @@ def table(rows: Sequence[Row]) -> Iterator[str]:
         f"{total['survived']} of {total['faults']} faults survived; {total['produced']} events produced, "
         f"{total['lost']} lost, {total['repeated']} repeated; {total['mutants_found_out']} of {total['mutants']} mutants found out"
     )
+
+
+def rows_of(reports: Iterable[pytest.TestReport]) -> list[Row]:
+    """The rows that the tests have put into their reports."""
+    told: list[Any] = [told for report in reports for name, told in report.user_properties if name == PROPERTY]
+    return [Row(**of_row) for of_row in told]
