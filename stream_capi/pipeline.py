@@ -192,35 +192,40 @@ class Pipeline:
             self._observer.skipped(topic, "tombstone", len(records) - len(whole))
             records, values = whole, [value for value in values if value is not None]
         sizes = [2 * len(value or b"") + _EVENT_OVERHEAD for value in values]
-        offsets.track([record.offset() or 0 for record in records], sizes, end)
+        tracked = [record.offset() or 0 for record in records]
+        offsets.track(tracked, sizes, end)
         if records:
-            self._map(partition, records)
+            self._map(partition, records, tracked)
 
-    def _map(self, partition: Partition, records: Sequence[Record]) -> None:
+    def _map(self, partition: Partition, records: Sequence[Record], offsets: Sequence[int]) -> None:
         source = partition.source
         for run in source.frame(records):
             if isinstance(run, Unframed):
                 self._settle_all(partition, [records[run.index]], [run.rejection])
                 continue
-            of_run = records[run.start : run.start + len(run.payloads)]
+            end = run.start + len(run.payloads)
+            of_run = records[run.start : end]
             key = (source.topic, run.key)
             codec = source.codec(run.key) if key not in self._waiting else None
             if codec is None:
                 self._wait_for_schema(partition, run, of_run)
             else:
-                self._transform(partition, codec, run, of_run)
+                self._transform(partition, codec, run, of_run, offsets[run.start : end])
 
-    def _transform(self, partition: Partition, codec: Codec | Rejection, run: Run, records: Sequence[Record]) -> None:
+    def _transform(
+        self,
+        partition: Partition,
+        codec: Codec | Rejection,
+        run: Run,
+        records: Sequence[Record],
+        offsets: Sequence[int],
+    ) -> None:
         if isinstance(codec, Rejection):
             self._settle_all(partition, records, [codec] * len(records))
             return
-        offsets = [record.offset() or 0 for record in records]
         now_ms = int(self._clock.epoch() * 1000)
-        self._settle_all(
-            partition,
-            records,
-            partition.source.transform(codec, run.payloads, partition.tp.partition, offsets, now_ms),
-        )
+        mapped = partition.source.transform(codec, run.payloads, partition.tp.partition, offsets, now_ms)
+        self._settle_all(partition, records, mapped)
 
     # From what was mapped to lanes, dead letters and skips
 
@@ -349,7 +354,7 @@ class Pipeline:
             self._observer.registry(source.topic, str(key), None)
         for partition, run, records in self._waiting.pop((source.topic, key)):
             if not partition.offsets.fenced:
-                self._transform(partition, codec, run, records)
+                self._transform(partition, codec, run, records, [record.offset() or 0 for record in records])
                 self._regulate(partition)
 
     # Flow: who may be read from

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-import time
+import signal
+import threading
 from collections import Counter
+from types import FrameType
 from typing import Annotated, Any
 
 import typer
@@ -42,21 +44,36 @@ def command(
     if not watch:
         _print(settings, status.look(settings, admin, member or ()), as_json)
         return
-    try:
-        _watch(settings, admin, member or [], as_json)
-    except KeyboardInterrupt:
-        return
+    _watch(settings, admin, member or [], as_json, _interrupted())
 
 
-def _watch(settings: Settings, admin: KafkaAdmin, members: list[str], as_json: bool) -> None:
+def _interrupted() -> threading.Event:
+    """Set by Ctrl-C. A second one ends the program at once, in the midst of a look.
+
+    As an exception it might come up inside a library's callback and be lost there; and where a shell has it ignored, as in
+    a script's background jobs, it would not come at all.
+    """
+    asked = threading.Event()
+
+    def ask(number: int, _: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        asked.set()
+
+    signal.signal(signal.SIGINT, ask)
+    return asked
+
+
+def _watch(
+    settings: Settings, admin: KafkaAdmin, members: list[str], as_json: bool, interrupted: threading.Event
+) -> None:
     out = console()
     if as_json or not out.is_terminal:
-        while True:
+        while not interrupted.is_set():
             _print(settings, status.look(settings, admin, members), as_json, indent=None)
-            time.sleep(_EVERY_SECONDS)
+            interrupted.wait(_EVERY_SECONDS)
+        return
     with Live(_view(settings, status.look(settings, admin, members)), console=out, auto_refresh=False) as live:
-        while True:
-            time.sleep(_EVERY_SECONDS)
+        while not interrupted.wait(_EVERY_SECONDS):
             live.update(_view(settings, status.look(settings, admin, members)), refresh=True)
 
 

@@ -20,7 +20,7 @@ from stream_capi.events.paths import Missing, Path, Schema, follow
 from stream_capi.events.rules import SourceRules, as_key
 from stream_capi.model import Code, EventName, Lane, Rejection, Skipped
 
-Make = Callable[[dict[str, Any], str, int, int], bytes | Rejection | Skipped]
+Make = Callable[[dict[str, Any], str, int, int, int], bytes | Rejection | Skipped]
 
 
 class Given(IntEnum):
@@ -58,8 +58,8 @@ class Compiler:
         }
 
     def make(self) -> Make:
-        """Compile the function ``(row, place, oldest, newest)``."""
-        self._add("def make(row, place, oldest, newest):")
+        """Compile the function ``(row, log, offset, oldest, newest)``; ``log`` is the topic and partition in one text."""
+        self._add("def make(row, log, offset, oldest, newest):")
         self._bind()
         self._time()
         self._url()
@@ -280,7 +280,7 @@ class Compiler:
             if target == "event_id":
                 self._lines[at:] = ["    " + line for line in self._lines[at:]]
             self._add("if not dedupe:", target == "event_id")
-        self._add(f"dedupe = {last}(place)", 2)
+        self._add(f"dedupe = {last}(f'{{log}}-{{offset}}')", 2)
         self._add("masks[mask] += 1")
         url = f"{self._const(network.origin)}(url)" if self._restricted else "url"
         self._add(

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from stream_capi.events.compiler import Compiler, Make
@@ -40,20 +40,18 @@ class Transform:
         self, rows: Sequence[dict[str, Any]], topic: str, partition: int, offsets: Sequence[int], now_ms: int
     ) -> list[Transformed]:
         """Map decoded records. ``now_ms`` is epoch milliseconds; topic, partition and offset make the id of one without."""
-        place = f"{topic}-{partition}-"
         oldest, newest = now_ms - self._max_age, now_ms + self._rules.max_future_ms
-        make = self._only
-        if make is not None:
-            return [make(row, f"{place}{at}", oldest, newest) for row, at in zip(rows, offsets, strict=True)]
-        return [self._routed(row, f"{place}{at}", oldest, newest) for row, at in zip(rows, offsets, strict=True)]
+        make: Callable[[dict[str, Any], str, int, int, int], Transformed] = self._only or self._routed
+        log = f"{topic}-{partition}"
+        return [make(row, log, at, oldest, newest) for row, at in zip(rows, offsets, strict=True)]
 
-    def _routed(self, row: dict[str, Any], place: str, oldest: int, newest: int) -> Transformed:
+    def _routed(self, row: dict[str, Any], log: str, offset: int, oldest: int, newest: int) -> Transformed:
         picked = self._pick(row)
         if picked.__class__ is not tuple:
             return picked  # type: ignore[return-value]  # a Rejection or a Skipped, which are tuples of classes of their own
         found = self._makes.get(picked)  # type: ignore[arg-type]
         make, lane = self._first(*picked) if found is None else found
-        made = make(row, place, oldest, newest)
+        made = make(row, log, offset, oldest, newest)
         return Routed(lane, made) if made.__class__ is bytes and self._rules.lane is None else made
 
     def _first(self, pixel: str, event: str, consent: bool) -> tuple[Make, Lane]:

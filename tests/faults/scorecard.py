@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,6 @@ def table(rows: Sequence[Row]) -> Iterator[str]:
 
 
 def rows_of(reports: Iterable[pytest.TestReport]) -> list[Row]:
-    """The rows that the tests have put into their reports."""
+    """The rows that the tests have put into their reports, by group."""
     told: list[Any] = [told for report in reports for name, told in report.user_properties if name == PROPERTY]
-    return [Row(**of_row) for of_row in told]
+    return sorted((Row(**of_row) for of_row in told), key=attrgetter("group"))
