@@ -188,18 +188,15 @@ class Delivery:
 
     async def run(self) -> None:
         """The loop: send what may be sent, sleep until the next moment that matters."""
+        loop = asyncio.get_running_loop()
         async with asyncio.TaskGroup() as self._group:
             while True:
                 self._wake.clear()
                 due = self.tick()
-                if due is None:
-                    await self._wake.wait()
-                    continue
-                try:
-                    async with asyncio.timeout(max(0.0, due - self._clock.now())):
-                        await self._wake.wait()
-                except TimeoutError:
-                    pass
+                alarm = None if due is None else loop.call_later(max(0.0, due - self._clock.now()), self._wake.set)
+                await self._wake.wait()
+                if alarm is not None:
+                    alarm.cancel()
 
     def tick(self) -> float | None:
         """Move what is due, start what may start, and return when to look again (None: when woken)."""

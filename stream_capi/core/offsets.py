@@ -16,6 +16,7 @@ from __future__ import annotations
 from base64 import b85decode, b85encode
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import repeat
 from zlib import crc32
 
 METADATA_LIMIT = 4096  # bytes: Kafka's own default for offset.metadata.max.bytes
@@ -29,7 +30,7 @@ class PartitionOffsets:
     """The offsets of one partition during one assignment.
 
     ``settled`` are the half-open ranges of offsets that a former owner had resolved beyond the committed one.
-    ``open_bytes`` is what the open events keep in memory, by the sizes given to ``track``.
+    ``open_bytes`` is the sum of the open events' sizes as given to ``track``.
     """
 
     __slots__ = (
@@ -76,8 +77,7 @@ class PartitionOffsets:
 
     def resolve_all(self, offsets: Iterable[int]) -> None:
         """Take the terminal outcome of many events, as ``resolve`` does of one."""
-        pop = self._open.pop
-        self.open_bytes -= sum([pop(offset, 0) for offset in offsets])
+        self.open_bytes -= sum(map(self._open.pop, offsets, repeat(0)))
 
     def is_open(self, offset: int) -> bool:
         """Whether the event at this offset still waits for its outcome."""

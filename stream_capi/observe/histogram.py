@@ -27,15 +27,21 @@ class Histogram:
         self.counts[bisect_left(self.bounds, value)] += 1
         self.sum += value
 
+    def observe_alike(self, n: int, least: float, most: float, total: float) -> bool:
+        """Take ``n`` values by their bounds and sum alone; False, and nothing taken, where they lie in several places."""
+        at = bisect_left(self.bounds, least)
+        if at != bisect_left(self.bounds, most):
+            return False
+        self.counts[at] += n
+        self.sum += total
+        return True
+
     def observe_all(self, values: Sequence[float]) -> None:
         """Take many. Those of one batch mostly lie between the same two bounds: then they aren't looked at singly."""
-        if not values:
+        if not values or self.observe_alike(len(values), min(values), max(values), sum(values)):
             return
         self.sum += sum(values)
         first, last = bisect_left(self.bounds, min(values)), bisect_left(self.bounds, max(values))
-        if first == last:
-            self.counts[first] += len(values)
-            return
         ordered, at = sorted(values), 0
         for i in range(first, last):
             end = bisect_right(ordered, self.bounds[i], at)

@@ -87,19 +87,25 @@ class Metrics(Collector):
 
     def delivered(self, lane: Lane, timestamps_ms: Sequence[int], now_ms: int) -> None:
         """A batch was answered with a 200. A timestamp of 0 or below is none: the event's age is not known."""
-        key = (lane.pixel, lane.event.value)
+        key, n = (lane.pixel, lane.event.value), len(timestamps_ms)
         now = self._clock()
-        self.delivered_counts[key] += len(timestamps_ms)
-        self._per_second.add(len(timestamps_ms), now)
+        self.delivered_counts[key] += n
+        self._per_second.add(n, now)
+        self.end_to_end.roll(now)
+        least, most = now_ms - max(timestamps_ms), now_ms - min(timestamps_ms)
+        limit = FRESH_SECONDS * 1000
+        # With a backlog or without, the ages of a batch are mostly alike: then none is looked at by itself.
+        if least >= 0 and most < now_ms and (most <= limit or least > limit):
+            total = n * now_ms - sum(timestamps_ms)
+            if self.end_to_end.histogram.observe_alike(n, least, most, total):
+                self.timed_counts[key] += n
+                self.fresh_counts[key] += n if most <= limit else 0
+                return
         # A producer whose clock is ahead makes no event that was delivered before it came.
         ages = [now_ms - at if at < now_ms else 0 for at in timestamps_ms if at > 0]
-        if not ages:
-            return
-        self.end_to_end.roll(now)
         self.end_to_end.histogram.observe_all(ages)
         self.timed_counts[key] += len(ages)
-        limit = FRESH_SECONDS * 1000
-        self.fresh_counts[key] += len(ages) if max(ages) <= limit else sum(age <= limit for age in ages)
+        self.fresh_counts[key] += sum(age <= limit for age in ages)
 
     def dead_lettered(self, topic: str, code: str, n: int = 1) -> None:
         """Events were written to the dead-letter topic."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -132,6 +134,23 @@ def test_an_event_is_fresh_up_to_five_minutes_from_its_kafka_timestamp() -> None
     assert value(metrics, "end_to_end_seconds_bucket", le="300.0") == 1
     assert value(metrics, "end_to_end_seconds_bucket", le="86400.0") == 2
     assert value(metrics, "end_to_end_seconds_count") == 3
+
+
+TIMESTAMPS = st.one_of(
+    st.sampled_from([-1, 0, 1, NOW, NOW + 5000, NOW - 300_000, NOW - 300_001]), st.integers(NOW - 400_000, NOW + 50)
+)
+
+
+@given(st.lists(TIMESTAMPS, min_size=1, max_size=8))
+def test_the_events_of_a_batch_count_as_each_would_alone(timestamps: list[int]) -> None:
+    together, alone = Metrics(()), Metrics(())
+    together.delivered(LEADS, timestamps, NOW)
+    for timestamp in timestamps:
+        alone.delivered(LEADS, [timestamp], NOW)
+    for counts in ("delivered_counts", "timed_counts", "fresh_counts"):
+        assert getattr(together, counts) == getattr(alone, counts)
+    assert together.end_to_end.histogram.counts == alone.end_to_end.histogram.counts
+    assert together.end_to_end.histogram.sum == alone.end_to_end.histogram.sum
 
 
 def test_an_event_without_a_timestamp_is_delivered_but_has_no_age() -> None:
