@@ -6,7 +6,7 @@ import argparse
 import sys
 import time
 
-from benchmarks import agree, latency, memory, plot, report, stages
+from benchmarks import agree, latency, memory, plot, profile, report, stages
 from benchmarks.backlog import Templates, kept, schema_ids
 from benchmarks.figures import Figures
 from benchmarks.machine import described
@@ -16,7 +16,7 @@ from benchmarks.stack import CACHE, ROOT, Stack, forget, running
 
 EVENTS = 1_000_000
 _SLOW = 5  # how many times smaller the backlog is that the slower contenders are given
-_PARTS = ("ratios", "stages", "latency", "memory")
+_PARTS = ("ratios", "stages", "profile", "latency", "memory")
 _DOCUMENT, _PICTURE = ROOT / "docs" / "performance.md", ROOT / "docs" / "performance.svg"
 _LOG = CACHE / "contender.log"
 _QUIET = 20.0  # events a second of a load that fills no batch
@@ -61,6 +61,9 @@ def _measure(stack: Stack, arguments: argparse.Namespace) -> Figures:
     if "stages" in arguments.only:
         figures.stages = stages.measured(stack, large, set_up(stack, large), throughput)
         _say("stages measured")
+    if "profile" in arguments.only:
+        figures.profile = profile.measured(stack, large)
+        _say("profile taken")
     if "latency" in arguments.only:
         for name, rate, seconds in (("half load", throughput / 2, 15.0), ("quiet", _QUIET, 15.0)):
             figures.latencies[name] = latency.measured(stack, templates, rate, seconds, _LOG)

@@ -23,6 +23,7 @@ class Figures:
     latencies: dict[str, Latency] = field(default_factory=dict)
     memory: Memory | None = None
     stages: dict[str, float] = field(default_factory=dict)
+    profile: dict[str, float] = field(default_factory=dict)
     minutes: float = 0.0
 
     def per_event(self, name: str) -> float:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from benchmarks.figures import RATIOS, Figures
 from benchmarks.plans import NAMES, PROGRAM
+from benchmarks.profile import PARTS
 
 BEGIN, END = "<!-- figures: written by `make bench` -->", "<!-- end of figures -->"
 _WINDOW_MS = 1000
@@ -21,6 +22,8 @@ def text(figures: Figures) -> str:
         parts += [_contenders(figures), _ratios(figures)]
     if figures.stages:
         parts.append(_stages(figures))
+    if figures.profile:
+        parts.append(_profile(figures))
     if figures.latencies:
         parts.append(_latencies(figures))
     if figures.memory is not None:
@@ -42,8 +45,8 @@ def write(path: Path, figures: Figures) -> None:
     path.write_text(written(path.read_text(), figures))
 
 
-def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
-    lines = [head, tuple("---" if at == 0 else "---:" for at in range(len(head))), *rows]
+def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]], texts_from: int = 99) -> str:
+    lines = [head, tuple("---:" if 0 < at < texts_from else "---" for at in range(len(head))), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
@@ -88,6 +91,19 @@ def _stages(figures: Figures) -> str:
     return (
         "### Stages\n\n`python -m benchmarks --only stages`; each alone, microseconds of processor time for an event.\n\n"
         + _table(("stage", "µs / event", "share"), rows)
+    )
+
+
+def _profile(figures: Figures) -> str:
+    what = {part.name: part.what for part in PARTS}
+    rows = [
+        (name, f"{share:.1%}", what.get(name, "the interpreter's start, imports, what belongs to no part"))
+        for name, share in figures.profile.items()
+    ]
+    return (
+        "### Profile of a whole run\n\n`python -m benchmarks --only profile`; shares of the samples that py-spy took of all "
+        "threads that were at work, from the start to the last event.\n\n"
+        + _table(("part", "share", "what it is"), rows, 2)
     )
 
 

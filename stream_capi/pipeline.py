@@ -376,9 +376,11 @@ class Pipeline:
         """Let the next chunks come, but not before what is ready can be sent soon.
 
         Were they taken as fast as they come, every partition would be read until its memory is full and paused, which
-        throws away what was prefetched, again and again; and each event would wait where no cache holds it any more.
+        throws away what was prefetched, again and again; and each event would wait where no cache holds it any more. What
+        is ready bridges the milliseconds until the next chunk comes, in which few of the slots can fall free.
         """
-        while self._undigested and (at_least > 0 or self._ready_batches() < self._rules.max_in_flight):
+        enough = max(2, self._rules.max_in_flight // 4)
+        while self._undigested and (at_least > 0 or self._ready_batches() < enough):
             at_least -= 1
             self._undigested -= 1
             self._intake.digested()

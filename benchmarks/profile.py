@@ -1,0 +1,122 @@
+"""Where the program's processor time goes: a sampling profiler beside a run over the backlog, its samples told by part.
+
+The profiler starts the program, so that it needs no right to look into the processes of others.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import psutil
+
+from benchmarks.backlog import Backlog
+from benchmarks.plans import others_installed, program, set_up
+from benchmarks.stack import ROOT, Stack, environment
+
+_PER_SECOND = 200
+_PATIENCE = 120.0
+
+
+class Part(NamedTuple):
+    """A part of the program: what it does for an event, and what its frames have in their names."""
+
+    name: str
+    what: str
+    frames: tuple[str, ...]
+
+
+REST = "start and the rest"
+# The innermost frame that belongs to a part decides, so a library's time is that of the part that called it.
+PARTS = (
+    Part(
+        "decode",
+        "Avro's bytes to a dictionary, by the decoder compiled for the writer's schema",
+        ("avro/decode.py", "<decoder"),
+    ),
+    Part(
+        "map",
+        "the compiled mapping: checks, normalising, hashes, the event's JSON",
+        ("stream_capi/events/", "(<string>"),
+    ),
+    Part(
+        "post",
+        "the HTTP library, the kernel's sockets, each request's deadline",
+        ("stream_capi/endpoint/", "aiohttp/", "asyncio/selector_events.py"),
+    ),
+    Part(
+        "read",
+        "the Kafka client's fetches, sorted by partition, on a thread of their own; its waits for the interpreter count",
+        ("stream_capi/kafka/",),
+    ),
+    Part("frame", "the prefix with the schema's id, off each value", ("avro/framing.py",)),
+    Part("take in", "offsets, sizes, guards: what is done with each chunk as a whole", ("stream_capi/pipeline.py",)),
+    Part("offsets", "opening and resolving each offset, the watermark, the outcomes beyond it", ("core/offsets.py",)),
+    Part("batch", "filling batches and joining their bodies", ("core/batcher.py",)),
+    Part(
+        "deliver",
+        "lanes, gates, slots and outcomes, for each request",
+        ("stream_capi/delivery.py", "core/flow.py", "core/outcomes.py"),
+    ),
+    Part("count", "the metrics: ages, requests, counters", ("stream_capi/observe/", "stream_capi/telemetry.py")),
+    Part(
+        "keep",
+        "commits, pauses and gauges, a few times a second",
+        ("stream_capi/app.py", "stream_capi/snapshot.py", "stream_capi/whereabouts.py"),
+    ),
+    Part("loop", "the event loop's own turns", ("asyncio/",)),
+)
+
+
+def measured(stack: Stack, backlog: Backlog) -> dict[str, float]:
+    """The share of each part in the samples of a whole run; they add up to one."""
+    stack.endpoint.reset()
+    plan = program(stack, set_up(stack, backlog), backlog, backlog.events)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "samples.txt")
+        profiler = [str(others_installed() / "bin" / "py-spy"), "record", "--rate", str(_PER_SECOND), "--format", "raw"]
+        command = [*profiler, "--threads", "--output", str(file), "--", *plan.command]
+        with subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=environment(plan.env),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        ) as profiling:
+            try:
+                _await(stack, backlog.events, profiling)
+            finally:
+                for child in psutil.Process(profiling.pid).children():
+                    child.terminate()
+        return shares(file.read_text().splitlines())
+
+
+def _await(stack: Stack, events: int, profiling: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + _PATIENCE
+    while (delivered := stack.endpoint.events()) < events:
+        assert profiling.poll() is None, "the profiler ended before the program did"
+        assert time.monotonic() < deadline, f"stuck at {delivered} of {events} events"
+        time.sleep(0.05)
+
+
+def shares(samples: Iterable[str]) -> dict[str, float]:
+    """The share of each part, by lines of frames from the outermost on and the number of times they were seen."""
+    seen: Counter[str] = Counter()
+    for line in samples:
+        stack, _, times = line.rpartition(" ")
+        seen[_part_of(stack.split(";"))] += int(times)
+    return {name: seen[name] / seen.total() for name in [*(part.name for part in PARTS), REST]}
+
+
+def _part_of(frames: list[str]) -> str:
+    for frame in reversed(frames):
+        for part in PARTS:
+            if any(text in frame for text in part.frames):
+                return part.name
+    return REST
