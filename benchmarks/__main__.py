@@ -81,7 +81,7 @@ def _say(line: str) -> None:
 def _parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--events", type=int, default=EVENTS, help="events of the backlog (default: a million)")
-    parser.add_argument("--repeats", type=int, default=3, help="alternating runs of each contender")
+    parser.add_argument("--repeats", type=int, default=5, help="alternating runs of each contender")
     parser.add_argument("--only", nargs="+", choices=_PARTS, default=list(_PARTS), help="measure these alone")
     parser.add_argument("--forget", action="store_true", help="produce the backlog anew")
     parser.add_argument("--no-write", action="store_true", help="leave docs/performance.md as it is")
