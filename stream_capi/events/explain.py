@@ -101,7 +101,7 @@ class _Event:
         self._value_at = value_at
         self._restricted = rules.restricted[way.lane.pixel]
         self._allowed = rules.targets(way.lane)
-        self._oldest, self._newest = now_ms - (rules.max_age_ms or 1 << 62), now_ms + rules.max_future_ms
+        self._oldest, self._newest = now_ms - (rules.max_age_ms or fields.MOST_TIME_MS), now_ms + rules.max_future_ms
         self._sent: dict[str, Any] = {}
         self._fault: Rejection | Skipped | None = None
 

@@ -35,7 +35,7 @@ def masked(value: Any) -> str:
 def masked_url(url: str) -> str:
     """Scheme and host of a URL that is sent, and how much follows."""
     scheme, _, rest = url.partition("://")
-    host = re.split("[/?#]", rest, maxsplit=1)[0]
+    host = re.split("[/?#]", rest)[0]
     more = len(rest) - len(host)
     return f"{scheme}://{host}" + (f"/…({more} chars)" if more > 1 else "/" * more)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from stream_capi.events.compiler import Compiler, Make
 from stream_capi.events.counts import Counts
-from stream_capi.events.fields import IDENTIFIER_FIELDS, PERSONAL_FIELDS
+from stream_capi.events.fields import IDENTIFIER_FIELDS, MOST_TIME_MS, PERSONAL_FIELDS
 from stream_capi.events.paths import Schema
 from stream_capi.events.picking import compile_picker
 from stream_capi.events.rules import SourceRules
@@ -30,10 +30,10 @@ class Transform:
         self.counts = Counts()
         self._rules = rules
         self._schema = schema
-        self._max_age = rules.max_age_ms or 1 << 62
+        self._max_age = rules.max_age_ms or MOST_TIME_MS
         self._makes: dict[tuple[str, str, bool], tuple[Make, Lane]] = {}
-        plain = rules.lane is not None and not rules.where and rules.consent_field is None
-        self._only = self._make(rules.lane, True) if plain and rules.lane is not None else None
+        lane, asks = rules.lane, rules.where or rules.consent_field is not None
+        self._only = None if asks or lane is None else self._make(lane, True)
         self._pick = compile_picker(rules, schema)
 
     def apply(

@@ -13,6 +13,7 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from stream_capi.config import Settings
+from stream_capi.events.explain import explain
 from stream_capi.events.rules import SourceRules, rules_from
 from stream_capi.events.transform import Transform, compile_source
 from stream_capi.model import EventName, Rejection, Routed, Skipped, Transformed
@@ -79,6 +80,13 @@ def apply(transform: Transform, row: Mapping[str, Any], offset: int = 7, now_ms:
     return made
 
 
+def outcome(of_source: SourceRules, schema_raw: Any, row: Mapping[str, Any]) -> Transformed:
+    """What becomes of one record, compiled and explained, which must agree."""
+    made = apply(compile_source(of_source, schema_raw), row)
+    assert explain(of_source, schema_raw, row, (TOPIC, 3, 7), NOW).outcome == made
+    return made
+
+
 def sent(made: Transformed) -> dict[str, Any]:
     """The ServerEvent of a payload, held against the API document."""
     payload = made.payload if isinstance(made, Routed) else made
@@ -91,7 +99,7 @@ def sent(made: Transformed) -> dict[str, Any]:
 
 def lead_sent(source: Mapping[str, Any] | None = None, **fields: Any) -> dict[str, Any]:
     """The ServerEvent of a Lead with these fields."""
-    return sent(apply(compile_source(rules(**(source or {})), LEAD), lead(**fields)))
+    return sent(outcome(rules(**(source or {})), LEAD, lead(**fields)))
 
 
 def user_sent(field: str, value: Any, source: Mapping[str, Any] | None = None, **fields: Any) -> Any:
@@ -101,13 +109,13 @@ def user_sent(field: str, value: Any, source: Mapping[str, Any] | None = None, *
 
 def lead_rejected(source: Mapping[str, Any] | None = None, **fields: Any) -> Rejection:
     """Why a Lead with these fields is dead-lettered."""
-    made = apply(compile_source(rules(**(source or {})), LEAD), lead(**fields))
+    made = outcome(rules(**(source or {})), LEAD, lead(**fields))
     assert isinstance(made, Rejection), made
     return made
 
 
 def page_view_made(**fields: Any) -> Transformed:
-    return apply(compile_source(rules(event="page_view"), PAGE_VIEW), page_view(**fields))
+    return outcome(rules(event="page_view"), PAGE_VIEW, page_view(**fields))
 
 
 def is_outcome(made: Transformed) -> bool:

@@ -1,14 +1,11 @@
-"""How one record becomes an event, told field by field; and what of it is shown."""
+"""How one record becomes an event, told field by field."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import pytest
-
 from stream_capi.events.explain import Explanation, explain
 from stream_capi.events.lines import Line, Verdict
-from stream_capi.events.masking import masked, masked_url
 from stream_capi.model import Code, Lane, Rejection, Routed, Skipped
 from tests.events.making import LEAD, NOW, TOPIC, lead, rules
 
@@ -139,37 +136,3 @@ def test_without_consent_what_tells_who_the_person_is_is_withheld() -> None:
 def test_an_explanation_shows_nothing_of_the_person_in_its_repr() -> None:
     explanation = explained(email="canary@b.example")
     assert "canary" not in repr(explanation) + repr(explanation.lines)
-
-
-@pytest.mark.parametrize(
-    ("value", "shown"),
-    [
-        ("jane.doe@example.com", "j…(20 chars)"),
-        ("abc", "…(3 chars)"),
-        ("", '""'),
-        ("\nabcde", "…(6 chars)"),
-        ("Ab" * 32, "…(SHA-256)"),
-        (None, "null"),
-        (True, "…(true or false)"),
-        (16505551212, "…(number)"),
-        (b"canary", "…(6 bytes)"),
-        (["canary"], "…(1 item)"),
-        ({"canary": "canary"}, "…(1 item)"),
-    ],
-)
-def test_a_masked_value_tells_its_kind_and_length(value: Any, shown: str) -> None:
-    assert masked(value) == shown
-
-
-@pytest.mark.parametrize(
-    ("url", "shown"),
-    [
-        ("https://a.example/x/y?email=canary", "https://a.example/…(17 chars)"),
-        ("https://a.example", "https://a.example"),
-        ("https://a.example/", "https://a.example/"),
-        ("https://a.example?q=canary", "https://a.example/…(9 chars)"),
-        ("https://a.example#canary", "https://a.example/…(7 chars)"),
-    ],
-)
-def test_a_masked_url_tells_scheme_and_host(url: str, shown: str) -> None:
-    assert masked_url(url) == shown

@@ -8,7 +8,7 @@ import pytest
 
 from stream_capi.events.transform import compile_source
 from stream_capi.model import Code, Rejection, Transformed
-from tests.events.making import LEAD, apply, lead, rules, sent
+from tests.events.making import LEAD, apply, lead, outcome, rules, sent
 
 EVERYTHING = {
     "aleid": "a", "axwrt": "x", "alart": "t", "client_id": "c", "user_id": "42", "email": "a@b.example",
@@ -18,7 +18,7 @@ NOBODY = dict.fromkeys(EVERYTHING)
 
 
 def made(**fields: Any) -> Transformed:
-    return apply(compile_source(rules(pixel="strict"), LEAD), lead(**fields))
+    return outcome(rules(pixel="strict"), LEAD, lead(**fields))
 
 
 def user(**fields: Any) -> dict[str, Any]:

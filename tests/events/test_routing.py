@@ -8,7 +8,7 @@ import pytest
 
 from stream_capi.events.transform import Transform, compile_source
 from stream_capi.model import Code, EventName, Lane, Rejection, Routed, Skipped, Transformed
-from tests.events.making import LEAD, apply, lead, nullable, record, rules, sent
+from tests.events.making import LEAD, apply, lead, nullable, outcome, record, rules, sent
 
 MORE: dict[str, Any] = {
     "kind": nullable("string"),
@@ -31,7 +31,7 @@ def transform(**source: Any) -> Transform:
 
 
 def made(source: dict[str, Any], **fields: Any) -> Transformed:
-    return apply(transform(**source), dict.fromkeys(MORE) | lead(**fields))
+    return outcome(rules(**source), SCHEMA, dict.fromkeys(MORE) | lead(**fields))
 
 
 # where
