@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from enum import IntEnum
+from enum import IntEnum, auto
 from typing import Any
 
 import orjson
@@ -20,6 +20,8 @@ from stream_capi.events.paths import Missing, Path, Schema, follow
 from stream_capi.events.rules import SourceRules, as_key
 from stream_capi.model import Code, EventName, Lane, Rejection, Skipped
 
+_NOTHING = "v is None or v is not UNFIT and not v.strip()"  # of a text: neither null nor empty is one to send
+
 Make = Callable[[dict[str, Any], str, int, int, int], bytes | Rejection | Skipped]
 
 
@@ -27,8 +29,8 @@ class Given(IntEnum):
     """What a field's value may be."""
 
     NEVER = 0
-    SOUND = 1
-    MAYBE_UNFIT = 2
+    SOUND = auto()
+    MAYBE_UNFIT = auto()
 
 
 class Compiler:
@@ -75,6 +77,10 @@ class Compiler:
     def _add(self, line: str, depth: int = 0) -> None:
         self._lines.append("    " * (depth + (line[:4] != "def ")) + line)
 
+    def _indent(self, at: int) -> None:
+        """Put the lines from ``at`` on under the one before them."""
+        self._lines[at:] = ["    " + line for line in self._lines[at:]]
+
     def _const(self, value: Any) -> str:
         name = f"c{len(self._globals)}"
         self._globals[name] = value
@@ -109,20 +115,20 @@ class Compiler:
         found = [way for way in ways if not isinstance(way, Missing)]
         for at, (code, of_kinds) in enumerate(found):
             read = reader(of_kinds, *args)
-            depth = min(at, 1)
-            if at and reader is kinds.text_reader:
-                self._add("if v is None or v is not UNFIT and not v.strip():")
-            elif at:
-                self._add("if v is None:")
+            depth = int(at > 0)
+            if at:
+                self._add(f"if {_NOTHING if reader is kinds.text_reader else 'v is None'}:")
             self._add(f"v = {code}", depth)
             if read is not None:
-                self._add("if v is not None:", depth)
-                self._add(f"v = {self._const(read)}(v)", depth + 1)
+                self._add(f"if v is not None: v = {self._const(read)}(v)", depth)
             given = max(given, Given.SOUND if read is None else Given.MAYBE_UNFIT)
         return given
 
-    def _missing(self, target: str, depth: int = 0) -> None:
-        self._add(f"return {self._reject(Code.MISSING_FIELD, target, 'is absent')}", depth)
+    def _missing(self, target: str) -> str:
+        return f"return {self._reject(Code.MISSING_FIELD, target, 'is absent')}"
+
+    def _invalid(self, target: str) -> str:
+        return f"return {self._reject(Code.INVALID_FIELD, target, WRONG[target].sentence)}"
 
     def _function_of(self, target: str) -> Callable[..., Any] | None:
         return fields.function_of(target, hash_here=self._rules.hash_here, restricted=self._restricted)
@@ -130,15 +136,13 @@ class Compiler:
     def _required(self, target: str, name: str) -> None:
         """A field that the event can't be without, made valid into ``name``."""
         if not self._value(target):
-            self._missing(target)
+            self._add(self._missing(target))
             return
-        invalid = self._reject(Code.INVALID_FIELD, target, WRONG[target].sentence)
         self._add(
             f"if v is None or v is UNFIT or not ({name} := {self._const(self._function_of(target) or str.strip)}(v)):"
         )
-        self._add("if v is None or v is not UNFIT and not v.strip():", 1)
-        self._missing(target, 2)
-        self._add(f"return {invalid}", 1)
+        self._add(f"if {_NOTHING}: {self._missing(target)}", 1)
+        self._add(self._invalid(target), 1)
 
     # The fields, in order
 
@@ -146,17 +150,14 @@ class Compiler:
         target = "event_time"
         unit = self._rules.rule(target).unit
         if not self._value(target, kinds.time_reader, unit):
-            self._missing(target)
+            self._add(self._missing(target))
             return
-        self._add("if v is None:")
-        self._missing(target, 1)
+        self._add(f"if v is None: {self._missing(target)}")
         least = 1 if unit == "s" else fields.LEAST_TIME_MS
-        self._add(f"if v is UNFIT or not {least} <= v < {fields.MOST_TIME_MS}:")
-        self._add(f"return {self._reject(Code.INVALID_FIELD, target, WRONG[target].sentence)}", 1)
-        self._add("if not oldest <= v <= newest:")
+        self._add(f"if v is UNFIT or not {least} <= v < {fields.MOST_TIME_MS}: {self._invalid(target)}")
         old = self._reject(Code.TOO_OLD, target, "is older than delivery.max_age_seconds")
         future = self._reject(Code.IN_FUTURE, target, "is more than delivery.max_future_seconds ahead")
-        self._add(f"return {old} if v < oldest else {future}", 1)
+        self._add(f"if not oldest <= v <= newest: return {old} if v < oldest else {future}")
         self._add("event_time = v")
 
     def _url(self) -> None:
@@ -177,38 +178,34 @@ class Compiler:
             return
         if not self._value(target):
             self._add("v = None")
-        self._add("if v is None or v is not UNFIT and not v.strip():")
-        self._add(f"v = {self._const(default)}", 1)
-        self._add(f"if v is UNFIT or (currency := {self._const(fields.currency)}(v)) is None:")
-        self._add(f"return {self._reject(Code.INVALID_FIELD, target, WRONG[target].sentence)}", 1)
+        self._add(f"if {_NOTHING}: v = {self._const(default)}")
+        valid = f"(currency := {self._const(fields.currency)}(v))"
+        self._add(f"if v is UNFIT or {valid} is None: {self._invalid(target)}")
 
     def _lead_value(self) -> None:
         target, rule = "data.value", self._rules.values
-        depth = 0
         if rule is not None:
             found = self._schema.find(rule.field, self._bound)
             code = "None" if isinstance(found, Missing) else found.code
             self._add(f"value = {self._const(rule.table)}.get({self._const(as_key)}({code}), {rule.default!r})")
             self._add("if value is None:")
-            depth = 1
         at = len(self._lines)
         if self._value(target, kinds.number_reader):
-            self._add("if v is None:")
-            self._missing(target, 1)
-            self._add(f"if v is UNFIT or (value := {self._const(fields.value)}(v)) is None:")
-            self._add(f"return {self._reject(Code.INVALID_FIELD, target, WRONG[target].sentence)}", 1)
+            self._add(f"if v is None: {self._missing(target)}")
+            valid = f"(value := {self._const(fields.value)}(v))"
+            self._add(f"if v is UNFIT or {valid} is None: {self._invalid(target)}")
         else:
-            self._missing(target)
-        self._lines[at:] = ["    " * depth + line for line in self._lines[at:]]
+            self._add(self._missing(target))
+        if rule is not None:
+            self._indent(at)
 
     def _required_user_data(self) -> None:
         self._required("user_data.client_ip_address", "ip")
-        self._add(f"if (reason := {self._const(network.suspect)}(ip)) is not None:")
+        then = "suspects['client_ip_address', reason] += 1"
         if self._rules.refuse_private:
             target = "user_data.client_ip_address"
-            self._add(f"return {self._reject(Code.INVALID_FIELD, target, 'is no public address')}", 1)
-        else:
-            self._add("suspects['client_ip_address', reason] += 1", 1)
+            then = f"return {self._reject(Code.INVALID_FIELD, target, 'is no public address')}"
+        self._add(f"if (reason := {self._const(network.suspect)}(ip)) is not None: {then}")
         self._required("user_data.client_user_agent", "agent")
         self._required("user_data.esi", "esi")
         self._add("user = {'client_ip_address': ip, 'client_user_agent': agent, 'esi': esi}")
@@ -219,24 +216,21 @@ class Compiler:
         for bit, field in enumerate(IDENTIFIER_FIELDS):
             if f"user_data.{field}" not in self._targets:
                 continue
-            mask = f"mask |= {1 << bit}"
-            self._optional(field, mask)
+            self._optional(field, f"; mask |= {1 << bit}")
             if field in ("aleid", "alart"):
-                self._from_url(field, mask)
+                self._from_url(field, 1 << bit)
         needed = sum(1 << bit for bit, field in enumerate(IDENTIFIER_FIELDS) if field in counted)
         none = (
             self._const(Skipped("no_consent"))
             if self._stripped
             else self._const(Rejection(Code.NO_IDENTIFIER, f"none of {', '.join(counted)} is there", self._lane.pixel))
         )
-        self._add(f"if not mask & {needed}:")
-        self._add(f"return {none}", 1)
+        self._add(f"if not mask & {needed}: return {none}")
 
-    def _from_url(self, field: str, mask: str) -> None:
-        self._add(f"if not mask & {mask.rpartition(' ')[2]} and '{field}=' in url:")
-        self._add(f"if p := {self._const(network.parameter)}(url, '{field}'):", 1)
-        self._add(f"user['{field}'] = p", 2)
-        self._add(mask, 2)
+    def _from_url(self, field: str, bit: int) -> None:
+        given = f"{self._const(network.parameter)}(url, '{field}')"
+        absent = f"not mask & {bit} and '{field}=' in url"
+        self._add(f"if {absent} and (p := {given}): user['{field}'] = p; mask |= {bit}")
 
     def _rest_of_user_data(self) -> None:
         for field in ("country_code", "zip", "os", "sid", "ifa", "idfv"):
@@ -251,39 +245,37 @@ class Compiler:
             return
         if given is Given.MAYBE_UNFIT:
             self._unfit(field)
-        self._add("if v is not None and (v := v.strip()):")
+        there, sent = "if v is not None and (v := v.strip()):", f"user['{field}'] = v{then}"
         rule = self._function_of(target)
-        if rule is not None:
-            args = "v, user.get('country_code')" if field == "zip" else "v"
-            self._add(f"if (v := {self._const(rule)}({args})) is None:", 1)
-            self._add(f"dropped['{field}', '{WRONG[target].reason}'] += 1", 2)
-            self._add("else:", 1)
-        depth = 1 if rule is None else 2
-        self._add(f"user['{field}'] = v", depth)
-        if then:
-            self._add(then, depth)
+        if rule is None:
+            self._add(f"{there} {sent}")
+            return
+        args = "v, user.get('country_code')" if field == "zip" else "v"
+        wrong = f"dropped['{field}', '{WRONG[target].reason}'] += 1"
+        self._add(there)
+        self._add(f"if (v := {self._const(rule)}({args})) is None: {wrong}", 1)
+        self._add(f"else: {sent}", 1)
 
     def _unfit(self, field: str) -> None:
-        self._add("if v is UNFIT:")
-        self._add(f"dropped['{field}', '{UNFIT.reason}'] += 1", 1)
-        self._add("v = None", 1)
+        self._add(f"if v is UNFIT: dropped['{field}', '{UNFIT.reason}'] += 1; v = None")
 
     def _end(self) -> None:
         """The id, and the event."""
-        last = self._const(fields.derived_id)
-        for target in ("dedupe_id", "event_id"):
-            at = len(self._lines)
-            given = self._value(target)
-            if given is Given.MAYBE_UNFIT:
-                self._unfit(target)
-            self._add("dedupe = v.strip() if v is not None else ''" if given else "dedupe = ''")
-            if target == "event_id":
-                self._lines[at:] = ["    " + line for line in self._lines[at:]]
-            self._add("if not dedupe:", target == "event_id")
-        self._add(f"dedupe = {last}(f'{{log}}-{{offset}}')", 2)
+        self._id("dedupe_id")
+        self._add("if not dedupe:")
+        at = len(self._lines)
+        self._id("event_id")
+        self._indent(at)
+        self._add(f"if not dedupe: dedupe = {self._const(fields.derived_id)}(f'{{log}}-{{offset}}')")
         self._add("masks[mask] += 1")
         url = f"{self._const(network.origin)}(url)" if self._restricted else "url"
         self._add(
             f"return exact((dumps({{'name': name, 'event_time': event_time, 'event_source_url': {url}, 'data': data, "
             "'user_data': user, 'dedupe_id': dedupe}), b''))"
         )
+
+    def _id(self, target: str) -> None:
+        given = self._value(target)
+        if given is Given.MAYBE_UNFIT:
+            self._unfit(target)
+        self._add("dedupe = v.strip() if v is not None else ''" if given else "dedupe = ''")
