@@ -152,15 +152,14 @@ def _moment(text: str, factor: float | None) -> int | Unfit:
             return UNFIT
         return round(at.timestamp() * 1000) if at.tzinfo else UNFIT
     if factor is not None and _is_number(text):
-        number = Decimal(text) * Decimal(str(factor))
-        return int(number) if number.adjusted() < 20 else UNFIT
+        return int(Decimal(text) * Decimal(str(factor)))
     return UNFIT
 
 
 def _bytes_reader(kinds: tuple[Kind, ...]) -> Callable[[bytes], Decimal | str | None]:
     scales = {kind.scale for kind in kinds if kind.logical == "decimal"}
     scale = scales.pop() if len(scales) == 1 else None  # of two scales nothing tells which one a value has
-    is_decimal = scale is not None and 0 <= scale <= _MOST_SCALE
+    is_decimal = scale is not None and scale <= _MOST_SCALE
     uuid = any(kind.logical == "uuid" for kind in kinds)
 
     def read(value: bytes) -> Decimal | str | None:

@@ -13,11 +13,11 @@ from stream_capi.events.tables import SUSPECT_NETWORKS
 # what ``_escaped`` has taken apart and put together: ports and IPv6 addresses are checked there.
 _CHARS = r"[A-Za-z0-9\-._~!$&'()*+,;=:@/]*+(?:%[0-9A-Fa-f]{2}[A-Za-z0-9\-._~!$&'()*+,;=:@/]*+)*+"
 _CHARS_Q = _CHARS.replace("@/", "@/?")
-_NAME = r"[A-Za-z0-9][A-Za-z0-9\-._~]*+"
+_LONGEST_HOST = 253  # octets (RFC 1035)
+_NAME = rf"[A-Za-z0-9][A-Za-z0-9\-._~]{{0,{_LONGEST_HOST - 1}}}+"
 _SCHEME, _REST = "[Hh][Tt][Tt][Pp][Ss]?://", rf"(?:/{_CHARS})?(?:\?{_CHARS_Q})?(?:\#{_CHARS_Q})?"
 _is_url = re.compile(rf"{_SCHEME}{_NAME}(?::[0-9]{{1,4}})?{_REST}").fullmatch
 _is_any_url = re.compile(rf"{_SCHEME}(?:{_NAME}|\[[0-9A-Fa-f:.]+\])(?::[0-9]{{1,5}})?{_REST}").fullmatch
-_LONGEST_HOST = 253  # octets (RFC 1035)
 _QUOTE_SAFE = "-._~!$&'()*+,;=:@/?%"
 _LONE_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 

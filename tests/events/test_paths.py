@@ -51,10 +51,13 @@ SCHEMA = record(
     few=nullable({"type": "array", "items": nullable("Other")}),
     grid={"type": "array", "items": {"type": "array", "items": "string"}},
     odd=["null", {"type": "array", "items": "string"}, {"type": "map", "values": "string"}],
+    one_or_many=["null", "string", {"type": "array", "items": "string"}],
+    any=["string", {"type": "array", "items": "string"}, {"type": "map", "values": "string"}],
+    deep=nullable({"type": "record", "name": "Deep", "fields": [{"name": "inner", "type": "Inner"}]}),
 )
 EMPTY: dict[str, Any] = {
     "plain": "p", "inner": {"x": None}, "maybe": None, "either": None, "mixed": None, "table": {}, "items": [], "few": None,
-    "grid": [], "odd": None,
+    "grid": [], "odd": None, "one_or_many": None, "any": "", "deep": None,
 }  # fmt: skip
 
 
@@ -98,6 +101,14 @@ def compiled(path: str, row: dict[str, Any]) -> Any:
         ("odd.0", {}, None),
         ("odd.k", {"odd": {"k": "v"}}, "v"),
         ("odd.k", {"odd": ["v"]}, None),
+        ("one_or_many[0]", {"one_or_many": ["v"]}, "v"),
+        ("one_or_many[0]", {"one_or_many": "text"}, None),
+        ("one_or_many[0]", {}, None),
+        ("any.0", {"any": "text"}, None),
+        ("any[0]", {"any": ["v"]}, "v"),
+        ("any[1]", {"any": ["v"]}, None),
+        ("deep.inner.x", {"deep": {"inner": {"x": "v"}}}, "v"),
+        ("deep.inner.x", {}, None),
     ],
 )
 def test_a_path_is_read(path: str, row: dict[str, Any], value: Any) -> None:
@@ -135,8 +146,68 @@ def test_named_types_are_found_by_their_namespace() -> None:
         assert isinstance(schema.find(path), Missing), path
 
 
+def test_a_name_with_a_dot_is_whole_whatever_space_it_stands_in() -> None:
+    def money(name: str, field: str) -> dict[str, Any]:
+        return {"type": "record", "name": name, "fields": [{"name": field, "type": "long"}]}
+
+    raw = {
+        "type": "record",
+        "name": "a.Event",
+        "fields": [
+            {"name": "one", "type": money("c.Money", "x")},
+            {"name": "two", "type": money("a.c.Money", "y")},
+            {"name": "three", "type": money("Cash", "z") | {"namespace": ""}},
+            {"name": "which", "type": "c.Money"},
+            {"name": "cash", "type": "Cash"},
+        ],
+    }
+    assert isinstance(Schema(raw).find("which.x"), Found)
+    assert isinstance(Schema(raw).find("which.y"), Missing)
+    assert isinstance(Schema(raw).find("cash.z"), Found)  # of no namespace: strictly out of reach, and yet written so
+
+
+@pytest.mark.parametrize(
+    ("kind", "read_as"),
+    [
+        ({"type": "long", "logicalType": "timestamp-millis"}, Kind("long", "timestamp-millis")),
+        ({"type": "int", "logicalType": "timestamp-millis"}, Kind("int")),
+        ({"type": "long", "logicalType": "of our own"}, Kind("long")),
+        ({"type": "long", "logicalType": ["none"]}, Kind("long")),
+        ({"type": "bytes", "logicalType": "decimal"}, Kind("bytes", "decimal", 0)),
+        ({"type": "bytes", "logicalType": "decimal", "scale": 2}, Kind("bytes", "decimal", 2)),
+        ({"type": "bytes", "logicalType": "decimal", "scale": -1}, Kind("bytes")),
+        ({"type": "bytes", "logicalType": "decimal", "scale": "2"}, Kind("bytes")),
+    ],
+)
+def test_a_logical_type_that_is_unknown_or_stands_on_another_type_is_passed_over(kind: Any, read_as: Kind) -> None:
+    found = Schema(record(f=kind)).find("f")
+    assert isinstance(found, Found)
+    assert found.kinds == {read_as}
+
+
+def test_what_there_is_instead_is_told_with_twelve_names_at_most() -> None:
+    names = [f"{letter * 9}" for letter in "abcdefghijklm"]
+    missing = Schema(record(**dict.fromkeys(names, "string"))).find("0")
+    assert str(missing) == f'the schema has no "0"; it has {", ".join(names[:12])}'
+
+
 def test_leaves_are_every_path_through_records_and_first_items() -> None:
     assert [path for path, _ in Schema(SCHEMA).leaves()] == [
         "plain", "inner.x", "inner", "maybe.x", "maybe", "either.x", "either.x", "either.y", "either", "mixed.x", "mixed.y",
-        "mixed", "table", "items[0].x", "items", "few[0].x", "few[0].y", "few", "grid", "odd",
+        "mixed", "table", "items[0].x", "items", "few[0].x", "few[0].y", "few", "grid", "odd", "one_or_many", "any", "deep.inner.x", "deep.inner",
+        "deep",
     ]  # fmt: skip
+
+
+def test_leaves_of_a_type_within_itself_go_seven_deep() -> None:
+    raw = record(x="string", next=nullable("Event"), more={"type": "array", "items": "string"})
+    paths = [path for path, _ in Schema(raw).leaves()]
+    depths = [path.count("next") for path in paths if path.endswith("x")]
+    assert sorted(depths) == [0, 1, 2, 3, 4, 5, 6]
+
+
+def test_leaves_come_to_an_end_in_a_schema_without_one() -> None:
+    raw = record(**{f"f{at}": "string" for at in range(401)})
+    assert [path for path, _ in Schema(raw).leaves()] == [f"f{at}" for at in range(400)]
+    wide = record(**{f"f{at}": nullable("Event") for at in range(9)})
+    assert len(Schema(wide).leaves()) == 400

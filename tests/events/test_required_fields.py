@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import pytest
@@ -97,6 +98,13 @@ def test_a_url_that_a_browser_would_mend_is_mended(given: str, made: str) -> Non
     assert lead_sent(event_source_url=given)["event_source_url"] == made
 
 
+@pytest.mark.parametrize(("path", "made"), [("/x", "/x"), ("/a b", "/a%20b")])
+def test_a_host_has_253_characters_at_most(path: str, made: str) -> None:
+    longest = "https://" + ".".join(["a" * 63, "b" * 63, "c" * 63, "d" * 61])
+    assert lead_sent(event_source_url=longest + path)["event_source_url"] == longest + made
+    assert lead_rejected(event_source_url=f"{longest}d{path}").code is Code.INVALID_FIELD
+
+
 @pytest.mark.parametrize(
     "url",
     [
@@ -115,6 +123,8 @@ def test_a_url_that_a_browser_would_mend_is_mended(given: str, made: str) -> Non
         "https://[::::]/",
         "https://[fe80::1%25eth0]/",
         "https://[shop]/",
+        "https://a.b/x\x1fy",
+        "https://a.b/é\ny",
         "https://shop.example:65536/",
         "https://shop.example:port/",
         f"https://{'ü' * 300}.example/",
@@ -141,9 +151,19 @@ def test_another_currency_is_refused(currency: str) -> None:
     assert lead_rejected(currency=currency).code is Code.INVALID_FIELD
 
 
-@pytest.mark.parametrize("value", [0.0, 0.01, 30.0, 1e300, 5e-324])
+@pytest.mark.parametrize("value", [0.0, 0.01, 30.0, 1e300, 5e-324, sys.float_info.max])
 def test_a_value_is_sent_as_it_is(value: float) -> None:
     assert lead_sent(value=value)["data"]["value"] == value
+
+
+@pytest.mark.parametrize(
+    ("given", "made"),
+    [(30, b":30}"), (2**53 - 1, b":9007199254740991}"), (2**53, b":9007199254740992.0}"), (2**53 + 1, b":9007199254740992.0}")],
+)  # fmt: skip
+def test_a_whole_number_stays_one_as_far_as_every_reader_of_json_holds_it_exactly(given: int, made: bytes) -> None:
+    payload = apply(of_value("long"), lead(value=given))
+    assert isinstance(payload, bytes)
+    assert b'"value"' + made in payload
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf"), -0.01, -1e300])
@@ -186,8 +206,12 @@ DECIMAL = {"type": "bytes", "logicalType": "decimal", "precision": 20, "scale": 
             b"\x00\x00\x00\x2a",
             42.0,
         ),
+        (DECIMAL, b"\x01" * 64, int.from_bytes(b"\x01" * 64) / 100),
+        ({"type": "bytes", "logicalType": "decimal", "scale": 300}, b"\x01", 1e-300),
         (["string", "long"], 7, 7),
         (["string", "long"], "7", 7.0),
+        (["string", "double"], 7.5, 7.5),
+        (["string", DECIMAL], (3050).to_bytes(2, "big"), 30.5),
     ],
 )
 def test_a_value_may_be_of_any_type_that_holds_numbers(kind: object, given: object, made: float) -> None:
@@ -206,6 +230,8 @@ def test_a_value_may_be_of_any_type_that_holds_numbers(kind: object, given: obje
         ("string", "0x10"),
         ("string", "-1"),
         (["string", "boolean"], True),
+        (["string", {"type": "long", "logicalType": "timestamp-millis"}], 30),
+        (["string", {"type": "bytes", "logicalType": "decimal", "scale": 301}], b"\x01"),
         (DECIMAL, (-1).to_bytes(1, "big", signed=True)),
         (DECIMAL, b"\x01" * 65),
         ("bytes", b"12"),

@@ -8,15 +8,18 @@ import pytest
 
 from stream_capi.events.transform import Transform, compile_source
 from stream_capi.model import Code, Rejection, Transformed
-from tests.events.making import LEAD, NOW, apply, lead, lead_rejected, lead_sent, nullable, record, rules, sent
+from tests.events.making import LEAD, NOW, apply, lead, lead_rejected, lead_sent, nullable, outcome, record, rules, sent
 
 AT = 1_741_784_485_123
 
 
 def of_time(kind: Any, unit: str | None = None, delivery: dict[str, Any] | None = None) -> Transform:
-    raw = record(**{f["name"]: f["type"] for f in LEAD["fields"] if f["name"] != "event_time"}, at=kind)
     rule: Any = "at" if unit is None else {"path": "at", "unit": unit}
-    return compile_source(rules(delivery=delivery, fields={"event_time": rule}), raw)
+    return compile_source(rules(delivery=delivery, fields={"event_time": rule}), _schema_of(kind))
+
+
+def _schema_of(kind: Any) -> Any:
+    return record(**{f["name"]: f["type"] for f in LEAD["fields"] if f["name"] != "event_time"}, at=kind)
 
 
 def made_of(kind: Any, value: Any, unit: str | None = None) -> Transformed:
@@ -51,9 +54,17 @@ def logical(name: str, kind: str = "long") -> dict[str, str]:
         ("string", "20250312T130125Z", None, 1_741_784_485_000),
         ("string", "1741784485.123", "s", AT),
         ("string", "1741784485123", "ms", AT),
+        ("string", str(AT * 1000 + 999), "us", AT),
+        ("double", AT * 1000.0, "us", AT),
+        ("double", float(AT), "ms", AT),
         ("string", "2025-03-12T13:01:25.123Z", "s", AT),
         (nullable(logical("timestamp-millis")), AT, None, AT),
+        (["null", "string", logical("timestamp-millis")], AT, None, AT),
         (["null", "string", logical("timestamp-micros")], AT * 1000, None, AT),
+        (["null", "string", logical("timestamp-nanos")], AT * 1_000_000, None, AT),
+        (["null", "string", logical("local-timestamp-millis")], AT, None, AT),
+        (["null", "string", logical("local-timestamp-micros")], AT * 1000, None, AT),
+        (["null", "string", logical("local-timestamp-nanos")], AT * 1_000_000, None, AT),
         (["null", "string", logical("timestamp-micros")], "2025-03-12T13:01:25.123Z", None, AT),
         # A logical type that stands on the wrong type is to be passed over (Avro specification).
         (logical("timestamp-micros", "string"), "2025-03-12T13:01:25.123Z", None, AT),
@@ -116,6 +127,30 @@ def test_seconds_before_1973_are_believed_where_the_unit_says_seconds() -> None:
     old = sent(apply(of_time("long", "s"), lead(at=86_400)))
     assert old["event_time"] == 86_400_000
     assert sent(made_of("long", 10**11))["event_time"] == 10**11
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "unit", "believed"),
+    [
+        ("long", 10**11 - 1, None, False),
+        ("long", 10**11, None, True),
+        ("long", 10**14 - 1, None, True),
+        ("long", 10**14, None, False),
+        ("double", 0.0, "s", False),
+        ("double", 0.001, "s", True),
+        ("long", 10**11 - 1, "s", True),
+        ("long", 10**11, "s", False),
+        ("string", "9e999", "s", False),
+    ],
+)
+def test_a_time_is_believed_from_1973_or_the_unit_of_seconds_to_5138(
+    kind: str, value: Any, unit: str | None, believed: bool
+) -> None:
+    source: dict[str, Any] = {"fields": {"event_time": {"path": "at", "unit": unit} if unit else "at"}}
+    made = outcome(rules(delivery={"max_future_seconds": 10**12}, **source), _schema_of(kind), lead(at=value))
+    assert isinstance(made, bytes) is believed
+    if isinstance(made, Rejection):
+        assert made.code is Code.INVALID_FIELD
 
 
 @pytest.mark.parametrize("kind", [nullable("string"), nullable("long"), nullable(logical("timestamp-millis"))])

@@ -85,7 +85,9 @@ def test_a_phone_has_7_to_15_digits(phone: str, digits: str) -> None:
     assert user_sent("phone", phone) == digest(digits)
 
 
-@pytest.mark.parametrize("phone", ["123456", "1234567890123456", "00123456", "none", "+", PHONE_HASH[:-1], "٠١٢٣٤٥٦٧٨"])
+@pytest.mark.parametrize(
+    "phone", ["123456", "1234567890123456", "00123456", "none", "+", PHONE_HASH[:-1], "g" * 64, "٠١٢٣٤٥٦٧٨"]
+)
 def test_another_phone_is_left_out_and_counted(phone: str) -> None:
     assert user_sent("phone", phone) is None
     assert dropped(phone=phone) == {("phone", "digits"): 1}
@@ -99,6 +101,7 @@ def test_passthrough_leaves_the_hashing_to_the_api() -> None:
     assert user_sent("phone", PHONE_HASH.upper(), passed) == PHONE_HASH
     assert user_sent("email", "nobody", passed) is None
     assert user_sent("phone", "123", passed) is None
+    assert user_sent("phone", "g" * 64, passed) is None
 
 
 # country, postcode, operating system
@@ -122,6 +125,7 @@ def test_an_unknown_country_is_left_out_and_counted(country: str) -> None:
         ("94025-1234", "us", "94025"),
         ("940251234", "US", "94025"),
         ("9402", "US", "9402"),
+        ("CA 94025", "US", "94025"),
         ("SW1A 1AA", "GB", "SW1A 1AA"),
         ("94025-1234", None, "94025-1234"),
         ("94025-1234", "ZZ", "94025-1234"),
@@ -134,9 +138,10 @@ def test_a_postcode_is_trimmed_and_in_the_united_states_five_digits(
     assert user_sent("zip", zip_code, country_code=country) == made
 
 
-def test_a_postcode_without_digits_in_the_united_states_is_left_out_and_counted() -> None:
-    assert user_sent("zip", "n/a", country_code="US") is None
-    assert dropped(zip="n/a", country_code="US") == {("zip", "digits"): 1}
+@pytest.mark.parametrize("zip_code", ["n/a", "٩٤٠٢٥"])
+def test_a_postcode_without_digits_in_the_united_states_is_left_out_and_counted(zip_code: str) -> None:
+    assert user_sent("zip", zip_code, country_code="US") is None
+    assert dropped(zip=zip_code, country_code="US") == {("zip", "digits"): 1}
 
 
 @pytest.mark.parametrize(
@@ -147,6 +152,7 @@ def test_a_postcode_without_digits_in_the_united_states_is_left_out_and_counted(
         ("desktop_os", "desktop_os"), ("Windows", "desktop_os"), ("Windows 11", "desktop_os"), ("macOS", "desktop_os"),
         ("Mac OS X", "desktop_os"), ("Mac OS X 10_15_7", "desktop_os"), ("Linux", "desktop_os"), ("Linux x86_64", "desktop_os"),
         ("Ubuntu 24.04", "desktop_os"), ("Chrome OS", "desktop_os"), ("Windows NT 10.0", "desktop_os"), ("Win32", "desktop_os"),
+        ("Windows 11 Pro", "desktop_os"), ("OS X 10.4", "desktop_os"), ("Windows version 10", "desktop_os"),
     ],
 )  # fmt: skip
 def test_common_spellings_of_an_operating_system_are_known(system: str, made: str) -> None:
@@ -198,6 +204,8 @@ def of_field(field: str, kind: Any) -> Transform:
             (10**39 + 1).to_bytes(17, "big"),
             str(10**39 + 1),
         ),
+        ("double", float(2**53 - 1), str(2**53 - 1)),
+        ("double", -42.0, "-42"),
         (["null", "string", "long"], 9, "9"),
         (["null", "string", "long"], "x", "x"),
     ],
@@ -212,6 +220,12 @@ def test_an_id_may_be_of_any_type_that_reads_as_text(kind: Any, given: Any, made
         ("boolean", True),
         ("bytes", b"\xff"),
         ("double", 1.5),
+        ("double", float(2**53)),
+        ("double", float(-(2**53))),
+        (["string", {"type": "long", "logicalType": "timestamp-millis"}], 5),
+        (["string", {"type": "fixed", "name": "U", "size": 16, "logicalType": "uuid"}, "bytes"], b"abc"),
+        ({"type": "fixed", "name": "U", "size": 16}, UUID(int=7).bytes),
+        ({"type": "bytes", "logicalType": "decimal", "scale": 2}, b"\x01" * 65),
         ("double", float("nan")),
         ("double", 1e300),
         ({"type": "long", "logicalType": "timestamp-millis"}, 5),
@@ -264,6 +278,8 @@ def test_without_any_identifier_an_event_is_dead_lettered(fields: dict[str, Any]
         ("?{}=AbC-1", "AbC-1"),
         ("?x=1&{}=2#top", "2"),
         ("?{}=a%2Fb+c", "a/b c"),
+        ("?{}=a%2Fb", "a/b"),
+        ("?{}=a+b+", "a b"),
         ("?{0}=1&{0}=2", "1"),
         ("?x{0}=1&{0}=2", "2"),
     ],
