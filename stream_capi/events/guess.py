@@ -42,6 +42,9 @@ _NAMES = {
 }
 _PAST = ("before", "previous", "old", "prev")  # of a change event: what is true no more
 _SIGNS = re.compile(r"[^a-z0-9]")
+_COUNTS = re.compile(
+    r"(?:_(?:s|secs?|ms|us)|_?(?:seconds|millis|micros))$", re.IGNORECASE
+)  # what a time's name may end in
 _is_plain_path = re.compile(
     r"[A-Za-z_]\w*(?:(?:\[0\])?\.[A-Za-z_]\w*)*", re.ASCII
 ).fullmatch  # Avro's own names, which any schema should have
@@ -82,7 +85,8 @@ def _guess(target: str, leaves: Iterable[tuple[str, frozenset[Kind]]]) -> Guess:
     found = sorted(
         (rank, path.count("."), path, kinds)
         for path, kinds in dict(leaves).items()
-        if (rank := _rank(path, known)) is not None and not unfit(target, Found("", kinds), None, restricted=False)
+        if (rank := _rank(target, path, known)) is not None
+        and not unfit(target, Found("", kinds), None, restricted=False)
     )
     if not found:
         return Guess(target, (), sure=False)
@@ -91,10 +95,17 @@ def _guess(target: str, leaves: Iterable[tuple[str, frozenset[Kind]]]) -> Guess:
     return Guess(target, tuple(one[2] for one in found[:3]), rank < len(surely.split()) and unit is None, unit)
 
 
-def _rank(path: str, known: list[str]) -> int | None:
+def _rank(target: str, path: str, known: list[str]) -> int | None:
     """How well a path's last names are known; what a change event says of the past comes last."""
+    rank = _rank_of_names(path, known)
+    if rank is None and target == "event_time":
+        return _rank_of_names(_COUNTS.sub("", path), known)
+    return rank
+
+
+def _rank_of_names(path: str, known: list[str]) -> int | None:
     steps = [_plain(step) for step in path.split(".")]
-    past = 1000 if any(step in _PAST for step in steps) else 0
+    past = len(known) if any(step in _PAST for step in steps) else 0
     ranks = [known.index(name) for name in _endings(steps) if name in known]
     return min(ranks) + past if ranks else None
 
@@ -110,10 +121,11 @@ def _unit(path: str, kinds: Iterable[Kind]) -> str | None:
     numbers = [kind for kind in kinds if kind.type in ("int", "long", "float", "double") and not kind.logical]
     if not numbers:
         return None
-    name = path.rpartition(".")[2].lower()
-    if any(kind.type == "int" for kind in numbers) or name.endswith(("_s", "_sec", "_seconds", "seconds")):
+    says = _COUNTS.search(path)
+    counts = says[0].strip("_").lower() if says else ""
+    if any(kind.type == "int" for kind in numbers) or counts.startswith("s"):
         return "s"
-    return "us" if name.endswith(("_us", "micros")) else "ms"
+    return "us" if counts in ("us", "micros") else "ms"
 
 
 def _plain(name: str) -> str:

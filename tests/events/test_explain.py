@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from stream_capi.events.explain import Explanation, explain
 from stream_capi.events.lines import Line, Verdict
 from stream_capi.model import Code, Lane, Rejection, Routed, Skipped
@@ -124,6 +126,53 @@ def test_the_routing_is_told_up_to_the_question_that_decides() -> None:
     assert unknown.outcome.code is Code.INVALID_FIELD
     refused = explained(source, sid="view", ifa="main", idfv=None)
     assert (refused.lines[-1].verdict, refused.lines[-1].note) == (Verdict.SKIPS, "absent means no")
+
+
+IS = {"field": "sid"}
+CONSENT = {"consent_field": "sid"}
+STRIP = CONSENT | {"without_consent": "strip"}
+EVENTS = {"event_field": "sid", "events": {"view": "page_view"}}
+NONE_OF_THOSE = "is none of those in the settings"
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "given", "told"),
+    [
+        ({"where": IS | {"equals": "paid"}}, "where", "paid", ("is paid", Verdict.PASSED, None, "")),
+        ({"where": IS | {"equals": "paid"}}, "where", "x", ("is paid", Verdict.SKIPS, None, "")),
+        ({"where": IS | {"in": ["a", "b"]}}, "where", "b", ("is a or b", Verdict.PASSED, None, "")),
+        ({"where": IS | {"present": True}}, "where", None, ("is there", Verdict.SKIPS, None, "")),
+        ({"where": IS | {"present": False}}, "where", None, ("is null", Verdict.PASSED, None, "")),
+        (EVENTS, "event_field", "view", ("a value in events", Verdict.PASSED, "page_view", "")),
+        (EVENTS, "event_field", "x", ("a value in events", Verdict.FAILS, None, NONE_OF_THOSE)),
+        (EVENTS, "event_field", None, ("a value in events", Verdict.FAILS, None, "is null")),
+        ({"pixel_field": "sid"}, "pixel_field", "main", ("the name of a pixel", Verdict.PASSED, "main", "")),
+        ({"pixel_field": "sid"}, "pixel_field", "x", ("the name of a pixel", Verdict.FAILS, None, NONE_OF_THOSE)),
+        ({"pixel_field": "sid"}, "pixel_field", None, ("the name of a pixel", Verdict.FAILS, None, "is null")),
+        (CONSENT, "consent_field", "yes", ("a consent", Verdict.PASSED, "yes", "")),
+        (CONSENT, "consent_field", "no", ("a consent", Verdict.SKIPS, "no", "")),
+        (CONSENT, "consent_field", None, ("a consent", Verdict.SKIPS, "no", "absent means no")),
+        (STRIP, "consent_field", "yes", ("a consent", Verdict.PASSED, "yes", "")),
+        (
+            STRIP,
+            "consent_field",
+            "no",
+            ("a consent", Verdict.PASSED, "no", "sent without what tells who the person is"),
+        ),
+        (
+            CONSENT | {"consent_purposes": ["ads", "sale"]},
+            "consent_field",
+            "ads",
+            ("a consent to ads, sale", Verdict.SKIPS, "no", ""),
+        ),
+    ],
+)
+def test_a_question_of_the_routing_tells_its_rule_and_its_answer(
+    source: dict[str, Any], target: str, given: str | None, told: tuple[Any, ...]
+) -> None:
+    found = line(explained(source, sid=given, user_id=None, aleid="A"), target)
+    assert (found.paths, found.path, found.raw) == (("sid",), "sid", given)
+    assert (found.rule, found.verdict, found.result, found.note) == told
 
 
 def test_without_consent_what_tells_who_the_person_is_is_withheld() -> None:

@@ -13,6 +13,7 @@ from typer.testing import CliRunner, Result
 from stream_capi import config
 from stream_capi.cli import init
 from stream_capi.cli.init import command
+from stream_capi.config.settings import TARGETS
 from stream_capi.errors import ConfigurationError, RegistryUnavailable
 from stream_capi.events.check import mapping_faults
 from stream_capi.events.guess import Guess, event_of, guesses
@@ -64,6 +65,38 @@ def test_the_best_name_comes_first_and_the_others_are_named() -> None:
     assert guess("event_time", raw) == Guess("event_time", ("created_at", "ts"), sure=False)
 
 
+def test_three_are_named_at_most() -> None:
+    raw = record(id="string", uuid="string", message_id="string", lead_id="string")
+    assert guess("event_id", raw).paths == ("message_id", "lead_id", "id")
+
+
+def test_a_name_that_may_mean_something_else_is_never_sure() -> None:
+    assert guess("event_id", record(lead_id="string")).sure
+    assert not guess("event_id", record(id="string")).sure
+
+
+def test_what_a_field_is_in_belongs_to_its_name() -> None:
+    raw = record(page=nested("P", location="string"), location="string")
+    assert guess("event_source_url", raw) == Guess("event_source_url", ("page.location", "location"), sure=True)
+
+
+def test_what_nothing_looks_like_is_left_open() -> None:
+    assert guess("user_data.sid", record(odd="string")) == Guess("user_data.sid", (), sure=False)
+    assert guess("user_data.email", record(sent_at_s="string", email_s="string")).paths == ()
+
+
+def test_every_field_of_the_event_is_guessed_and_of_a_page_view_no_data() -> None:
+    leads = [one.target for one in guesses(LEAD, EventName.GENERATE_LEAD)]
+    assert leads == list(TARGETS)
+    views = [one.target for one in guesses(LEAD, EventName.PAGE_VIEW)]
+    assert views == [target for target in TARGETS if target not in ("data.currency", "data.value")]
+
+
+def test_a_user_id_that_is_no_number_is_guessed_too() -> None:
+    uuid = {"type": "string", "logicalType": "uuid"}
+    assert guess("user_data.user_id", record(user_id=uuid)).paths == ("user_id",)
+
+
 def test_what_can_not_hold_it_is_not_guessed() -> None:
     raw = record(email="boolean", value="boolean", event_time="boolean", phone={"type": "map", "values": "string"})
     for target in ("user_data.email", "data.value", "event_time", "user_data.phone"):
@@ -73,6 +106,10 @@ def test_what_can_not_hold_it_is_not_guessed() -> None:
 def test_of_a_change_event_what_is_true_now_comes_first() -> None:
     raw = record(before=nullable(nested("V", email="string")), after=nullable("V"))
     assert guess("user_data.email", raw).paths == ("after.email", "before.email")
+    raw = record(before=nested("V", email="string"), mail="string")
+    assert guess("user_data.email", raw) == Guess("user_data.email", ("mail", "before.email"), sure=False)
+    raw = record(ts_ms="long", source=nested("S", ts_ms="long"))
+    assert guess("event_time", raw) == Guess("event_time", ("source.ts_ms", "ts_ms"), sure=False, unit="ms")
 
 
 @pytest.mark.parametrize(
@@ -81,13 +118,22 @@ def test_of_a_change_event_what_is_true_now_comes_first() -> None:
         ("sent_at", "long", "ms"),
         ("sent_at", "int", "s"),
         ("timestamp", "double", "ms"),
+        ("sent_at_s", "long", "s"),
+        ("event.created_at_sec", "double", "s"),
+        ("timestampSeconds", "long", "s"),
+        ("created_at_us", "long", "us"),
+        ("event.timestampMicros", "long", "us"),
+        ("time_ms", "long", "ms"),
+        ("ts_ms", "int", "s"),
+        ("sent_at_us", TIMESTAMP, None),
         ("sent_at", TIMESTAMP, None),
         ("sent_at", "string", None),
     ],
 )
 def test_what_a_bare_number_counts_is_guessed_and_never_for_sure(name: str, kind: Any, unit: str | None) -> None:
-    found = guess("event_time", record(**{name: kind}))
-    assert found.unit == unit
+    outer, _, inner = name.rpartition(".")
+    found = guess("event_time", record(**{outer: nested("E", **{inner: kind})} if outer else {name: kind}))
+    assert (found.paths, found.unit) == ((name,), unit)
     assert not (found.sure and unit)
 
 
