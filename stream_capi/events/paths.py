@@ -57,7 +57,7 @@ class Missing(NamedTuple):
 
     def nearest(self) -> str | None:
         """The path that was probably meant, by the names that stand where this one fails."""
-        close = get_close_matches(self.step, self.known, n=1, cutoff=0.6)
+        close = get_close_matches(self.step, self.known)
         return f"{self.before}.{close[0]}".removeprefix(".") if close else None
 
 

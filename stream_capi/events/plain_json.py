@@ -42,21 +42,22 @@ def _value(schema: Schema, at: tuple[Any, str], given: Any, path: str) -> Any:
         if takes_null(at[0]):
             return None
         raise NotOfSchema(f"{path or 'it'} is null")
-    if len(branches) > 1 and isinstance(given, dict) and len(given) == 1:
+    if _is_union(at[0]) and isinstance(given, dict) and len(given) == 1:
         (name,) = given
         named = [branch for branch in branches if name in _names(branch)]
         if named:
             branches, given = named, given[name]
-    elif isinstance(given, dict) and len(given) == 1 and takes_null(at[0]) and branches:
-        (name,) = given
-        given = given[name] if name in _names(branches[0]) else given
     faults = []
     for branch in branches:
         try:
             return _of(schema, branch, given, path)
         except NotOfSchema as fault:
             faults.append(fault)
-    raise faults[0] if len(faults) == 1 else NotOfSchema(f"{path or 'it'} fits none of the types it may have")
+    raise faults.pop() if len(faults) == 1 else NotOfSchema(f"{path or 'it'} fits none of the types it may have")
+
+
+def _is_union(node: Any) -> bool:
+    return isinstance(node["type"] if isinstance(node, dict) else node, list)
 
 
 def _names(branch: tuple[Any, str]) -> set[str]:

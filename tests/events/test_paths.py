@@ -166,6 +166,15 @@ def test_a_name_with_a_dot_is_whole_whatever_space_it_stands_in() -> None:
     assert isinstance(Schema(raw).find("cash.z"), Found)  # of no namespace: strictly out of reach, and yet written so
 
 
+def test_a_name_beside_a_type_that_has_none_names_nothing() -> None:
+    raw = record(
+        first={"type": "long", "name": "Money"},
+        second={"type": "record", "name": "Money", "fields": [{"name": "x", "type": "long"}]},
+        third="Money",
+    )
+    assert isinstance(Schema(raw).find("third.x"), Found)
+
+
 @pytest.mark.parametrize(
     ("kind", "read_as"),
     [

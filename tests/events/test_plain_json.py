@@ -50,7 +50,9 @@ def test_what_avro_writes_as_json_is_read_as_the_decoder_reads_its_bytes(data: s
         (nullable({"type": "map", "values": "long"}), {"k": 1}, {"k": 1}),
         (nullable({"type": "map", "values": "long"}), {"k": 1, "l": 2}, {"k": 1, "l": 2}),
         (["null", INNER, {"type": "map", "values": "long"}], {"k": 1, "l": 2}, {"k": 1, "l": 2}),
-        ({"type": "map", "values": "string"}, {"string": "v"}, {"string": "v"}),
+        (["string"], {"string": "x"}, "x"),
+        ({"type": ["null", "string"]}, {"string": "x"}, "x"),
+        ({"type": "map", "values": "string"}, {"map": "v"}, {"map": "v"}),
         ("int", 2**31 - 1, 2**31 - 1),
         ("int", -(2**31), -(2**31)),
         ("long", 2**63 - 1, 2**63 - 1),
@@ -148,3 +150,8 @@ def test_what_is_no_record_at_all_is_told(text: str, fault: str) -> None:
     with pytest.raises(NotOfSchema) as told:
         row_from_json(record(f="string"), text)
     assert str(told.value) == fault
+
+
+def test_a_schema_of_something_else_than_records_is_told() -> None:
+    with pytest.raises(NotOfSchema, match="it is not one record"):
+        row_from_json("string", '"x"')
