@@ -30,14 +30,10 @@ class Kind(NamedTuple):
 class Unfit:
     """The value of a field that is of another type than it can be."""
 
-    def __repr__(self) -> str:
-        return "UNFIT"
-
 
 UNFIT = Unfit()
-Reader = Callable[
-    [Any], Any
-]  # from a decoded value that isn't null to the one wanted, UNFIT, or None where it is empty
+# From a decoded value that isn't null to the one wanted, UNFIT, or None where it is empty.
+Reader = Callable[[Any], Any]
 
 _TIMES = {
     "timestamp-millis": 1,
@@ -49,6 +45,7 @@ _TIMES = {
 }
 _OTHER_TIMES = ("date", "time-millis", "time-micros", "duration")
 _DAY_MS = 86_400_000
+_NO_TIME = (0, 1)  # instead of what to multiply with and to divide by: it is none
 _PLAIN_TEXT = frozenset({"string", "enum"})
 _NUMBERS = frozenset({"int", "long", "float", "double"})
 _DECIMAL_BYTES = 64  # some 150 digits; longer ones take time that grows with their square
@@ -115,9 +112,8 @@ def time_reader(kinds: Iterable[Kind], unit: str | None) -> Reader | None:
     if all(kind.logical in ("timestamp-millis", "local-timestamp-millis") for kind in kinds):
         return None
     counts = {_counts(kind, unit) for kind in kinds if kind.type in ("int", "long")}
-    times, over = (
-        counts.pop() if len(counts) == 1 else (0, 1)
-    )  # of two ways to count nothing tells which one a value has
+    # Of two ways to count nothing tells which one a value has.
+    times, over = counts.pop() if len(counts) == 1 else _NO_TIME
     factor = _UNITS[unit or "ms"]
 
     def read(value: Any) -> Any:
@@ -134,13 +130,13 @@ def time_reader(kinds: Iterable[Kind], unit: str | None) -> Reader | None:
 
 
 def _counts(kind: Kind, unit: str | None) -> tuple[int, int]:
-    """What an integer of the kind is to be multiplied with and divided by for milliseconds; (0, 1): it is no time."""
+    """What an integer of the kind is to be multiplied with and divided by for milliseconds."""
     if kind.logical in _TIMES:
         return 1, _TIMES[kind.logical]
     if kind.logical == "date":
         return _DAY_MS, 1
     if _is_time(kind):
-        return 0, 1
+        return _NO_TIME
     return {"s": (1000, 1), "ms": (1, 1), "us": (1, 1000)}[unit or "ms"]
 
 

@@ -97,6 +97,7 @@ def test_a_time_becomes_epoch_milliseconds(kind: Any, value: Any, unit: str | No
         ("string", "1741784485123", None),
         ("string", "yesterday", None),
         ("string", "now", None),
+        ("string", "yesterday", "s"),
         ("string", "2025-02-30T00:00:00Z", None),
         ("string", "2025-03-12T25:00:00Z", None),
         ("string", "0000-01-01T00:00:00Z", None),
@@ -105,6 +106,8 @@ def test_a_time_becomes_epoch_milliseconds(kind: Any, value: Any, unit: str | No
         # no time at all
         (logical("time-millis", "int"), 1_000, None),
         (logical("time-micros"), AT, None),
+        (logical("time-micros"), -AT, None),
+        (logical("time-millis", "int"), -1_741_784_485, "s"),
         ("boolean", True, None),
         ("double", float("nan"), None),
         ("double", float("inf"), "s"),
@@ -182,6 +185,7 @@ def test_of_two_ways_to_count_none_is_guessed() -> None:
     ]
     raw = record(**{f["name"]: f["type"] for f in LEAD["fields"] if f["name"] != "event_time"}, of=branches)
     transform = compile_source(rules(fields={"event_time": "of.at"}), raw)
-    made = apply(transform, lead(of={"at": AT}))
-    assert isinstance(made, Rejection)
-    assert made.code is Code.INVALID_FIELD
+    for at in (AT, AT * 1000, -AT):
+        made = apply(transform, lead(of={"at": at}))
+        assert isinstance(made, Rejection)
+        assert made.code is Code.INVALID_FIELD
