@@ -11,7 +11,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from stream_capi.events import kinds
-from stream_capi.events.fields import RESTRICTED_IDENTIFIERS, WRONG, function_of
+from stream_capi.events.fields import RESTRICTED_IDENTIFIERS, WRONG, currency, function_of
 from stream_capi.events.kinds import Kind
 from stream_capi.events.paths import Found, Missing, Schema
 from stream_capi.events.rules import SourceRules, as_key
@@ -72,7 +72,7 @@ class _Check:
             yield from self._looked_up("values.field", rules.values.field, list(rules.values.table))
         if rules.consent_field is not None:
             yield from self._consent(rules.consent_field, bool(rules.consent_purposes))
-        if rules.default_currency is not None and not _valid("data.currency", rules.default_currency):
+        if rules.default_currency is not None and currency(rules.default_currency) is None:
             yield f"default_currency: {WRONG['data.currency'].sentence}"
 
     def _where(self, path: str, wanted: Iterable[Any]) -> Iterator[str]:
@@ -127,7 +127,7 @@ class _Check:
         """A required field that nothing fills, where no fault of its mapping has told it already."""
         if target in self._rules.fields or self._has_default(target):
             return
-        path = self._rules.rule(target).paths[0]
+        (path,) = self._rules.rule(target).paths
         found = self._schema.find(path)
         if isinstance(found, Missing):
             yield f"{target}: is required for {lane.event.value}, and {self._absent(found)}; map it in [sources.fields]"
@@ -195,7 +195,7 @@ def _unfit_time(found: Found, unit: str | None) -> str:
     return ""
 
 
-def _valid(target: str, text: str, restricted: bool = False) -> bool:
+def _valid(target: str, text: str, restricted: bool) -> bool:
     function = function_of(target, hash_here=True, restricted=restricted)
     return function is None or target == "user_data.zip" or function(text) is not None
 

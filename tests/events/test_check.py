@@ -187,6 +187,21 @@ def test_a_constant_that_no_event_could_have_is_refused(target: str, const: str,
     assert faults({target: {"const": const}}) == [f"{target}: its constant {why}"]
 
 
+@pytest.mark.parametrize(
+    ("target", "const"),
+    [
+        ("data.currency", "eur"),
+        ("data.value", 12),
+        ("user_data.client_ip_address", "203.0.113.7"),
+        ("user_data.client_user_agent", "a gateway"),
+        ("user_data.zip", "none of our business"),
+        ("user_data.sid", "s"),
+    ],
+)
+def test_a_constant_that_an_event_may_have_is_not(target: str, const: str | int) -> None:
+    assert faults({target: {"const": const}}) == []
+
+
 def test_the_restricted_profile_needs_one_of_its_identifiers() -> None:
     needs = "pixel strict: the restricted profile needs one of alart, client_id, user_id, and none is mapped or in the schema"
     assert faults({"user_data.email": "customer.email"}, schema(user_id=None, customer=CUSTOMER), pixel="strict") == [
@@ -221,6 +236,26 @@ def test_paths_of_the_routing_are_looked_at() -> None:
         'pixel_field: "customer" is record, which no key of a table can be',
         'consent_field: "customer.age" has no "x" in it',
     ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "fitting", "never"),
+    [
+        ("boolean", [True, False], ["true", 1]),
+        ("string", ["lead", ""], [True, 3, 3.5]),
+        ({"type": "enum", "name": "L", "symbols": ["low", "high"]}, ["low"], ["up", True, 0]),
+        ("long", [3], ["3", True]),
+        ("double", [3, 3.5], ["3", False]),
+        (["null", "int", "string"], [3, "3"], [True]),
+    ],
+)
+def test_what_a_condition_asks_for_must_be_a_value_of_its_type(kind: Any, fitting: list[Any], never: list[Any]) -> None:
+    raw = schema(kind=kind)
+    assert faults({}, raw, where={"field": "kind", "in": fitting}) == []
+    for value in never:
+        (fault,) = faults({}, raw, where={"field": "kind", "equals": value})
+        shown = f'"{value}"' if isinstance(value, str) else str(value).lower()
+        assert fault.endswith(f"which is never equal to {shown}")
 
 
 def test_a_table_key_that_an_enum_never_is_gets_told() -> None:
