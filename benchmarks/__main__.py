@@ -6,7 +6,7 @@ import argparse
 import sys
 import time
 
-from benchmarks import agree, latency, memory, plot, profile, report, stages
+from benchmarks import agree, latency, members, memory, plot, profile, report, stages
 from benchmarks.backlog import Templates, kept, schema_ids
 from benchmarks.figures import Figures
 from benchmarks.machine import described
@@ -16,7 +16,7 @@ from benchmarks.stack import CACHE, ROOT, Stack, forget, running
 
 EVENTS = 1_000_000
 _SLOW = 5  # how many times smaller the backlog is that the slower contenders are given
-_PARTS = ("ratios", "stages", "profile", "latency", "memory")
+_PARTS = ("ratios", "stages", "profile", "latency", "memory", "members")
 _DOCUMENT, _PICTURE = ROOT / "docs" / "performance.md", ROOT / "docs" / "performance.svg"
 _LOG = CACHE / "contender.log"
 _QUIET = 20.0  # events a second of a load that fills no batch
@@ -71,6 +71,9 @@ def _measure(stack: Stack, arguments: argparse.Namespace) -> Figures:
     if "memory" in arguments.only:
         figures.memory = memory.measured(stack, large, 30.0, _LOG)
         _say(f"memory: peak {figures.memory.peak:.0f} MB")
+    if "members" in arguments.only:
+        figures.members = members.measured(stack, large, _LOG)
+        _say("members measured")
     return figures
 
 

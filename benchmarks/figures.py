@@ -24,6 +24,7 @@ class Figures:
     memory: Memory | None = None
     stages: dict[str, float] = field(default_factory=dict)
     profile: dict[str, float] = field(default_factory=dict)
+    members: dict[str, float] = field(default_factory=dict)
     minutes: float = 0.0
 
     def per_event(self, name: str) -> float:

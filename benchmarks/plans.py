@@ -45,10 +45,12 @@ def plan(name: str, stack: Stack, backlog: Backlog) -> Plan:
     return Plan(name, command, events, int(events * _WARM), {})
 
 
-def program(stack: Stack, setup: SetUp, backlog: Backlog, events: int, **sections: dict[str, object]) -> Plan:
+def program(
+    stack: Stack, setup: SetUp, backlog: Backlog, events: int, name: str = "program", **sections: dict[str, object]
+) -> Plan:
     """``stream-capi run`` as its users run it, with its own defaults."""
     (port,) = free_ports(1)
-    file = CACHE / "program.toml"
+    file = CACHE / f"{name}.toml"
     file.write_text(tomli_w.dumps(settings_of(setup, port, **sections)))
     command = [sys.executable, "-m", "stream_capi", "run", "--config", str(file)]
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.figures import RATIOS, Figures
+from benchmarks.members import LATENCY
 from benchmarks.plans import NAMES, PROGRAM
 from benchmarks.profile import PARTS
 
@@ -28,6 +29,8 @@ def text(figures: Figures) -> str:
         parts.append(_latencies(figures))
     if figures.memory is not None:
         parts.append(_memory(figures))
+    if figures.members:
+        parts.append(_members(figures))
     return "\n\n".join(parts)
 
 
@@ -127,4 +130,14 @@ def _memory(figures: Figures) -> str:
         "### Memory\n\n`python -m benchmarks --only memory`; megabytes resident, with an endpoint that takes 250 ms for each "
         "answer; the aim is a peak below 200.\n\n"
         + _table(("events still to go", "peak", "halfway", "at the end"), [row])
+    )
+
+
+def _members(figures: Figures) -> str:
+    one, *_ = figures.members.values()
+    rows = [(name, f"{rate:,.0f}", f"{rate / one:.2f}") for name, rate in figures.members.items()]
+    return (
+        "### More members\n\n`python -m benchmarks --only members`; with the defaults, before an endpoint that takes "
+        f"{LATENCY * 1000:.0f} ms for each answer, so that the requests in flight are what bounds a member.\n\n"
+        + _table(("", "events / second", "of one member"), rows)
     )

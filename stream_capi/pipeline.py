@@ -460,12 +460,14 @@ class Pipeline:
                 partition.metadata_limit = len(commit.metadata) // 2
 
     async def revoke(self, partitions: Sequence[TopicPartition], seconds: float) -> list[Commit]:
-        """Await what is in flight of these partitions, then fence them and say what to commit.
+        """Await what is in flight of these partitions, then say what to commit.
 
-        From here on their late results resolve objects that nobody commits from any more.
+        Fenced first: what has not been sent is for the next owner to send, however much of it was read ahead, and the whole
+        group waits until this ends. Late results resolve objects that nobody commits from any more.
         """
         leaving = [self.partitions[tp] for tp in partitions if tp in self.partitions]
         if not self.stopping:  # the shutdown has drained already, up to its own deadline
+            self._fence(leaving)
             await self._drain(leaving, self._clock.now() + seconds, patient=False)
         commits = self._commits(leaving)
         self.lost(partitions)
@@ -473,11 +475,15 @@ class Pipeline:
 
     def lost(self, partitions: Sequence[TopicPartition]) -> None:
         """The partitions may have another owner already: fence them, commit nothing."""
-        for tp in partitions:
-            if partition := self.partitions.pop(tp, None):
-                partition.offsets.fenced = True
-                for task in partition.letters:  # the next owner writes them; these might wait for a topic without end
-                    task.cancel()
+        leaving = [partition for tp in partitions if (partition := self.partitions.pop(tp, None))]
+        for partition in leaving:
+            for task in partition.letters:  # the next owner writes them; these might wait for a topic without end
+                task.cancel()
+        self._fence(leaving)
+
+    def _fence(self, leaving: Sequence[Partition]) -> None:
+        for partition in leaving:
+            partition.offsets.fenced = True
         self.delivery.forget_fenced()
         self._forget_fenced()
 

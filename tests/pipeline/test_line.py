@@ -443,6 +443,33 @@ def test_revoke_awaits_what_is_in_flight_and_commits_it() -> None:
     simulate(run())
 
 
+def test_a_hand_over_takes_no_longer_than_what_is_in_flight_however_much_was_read_ahead() -> None:
+    async def run() -> None:
+        line = Line(always(200, 3.0), max_in_flight=2)
+        line.produce("leads", 0, *names("a", 2000))
+        line.produce("leads", 1, *names("b", 2000))
+        line.assign(P0, P1)
+        took = 0.0
+
+        async def hand_over() -> None:
+            nonlocal took
+            await asyncio.sleep(10)
+            assert line.pipeline.partitions[P0].offsets.unresolved > 500, "or nothing was read ahead"
+            begun = asyncio.get_running_loop().time()
+            await line.revoke(P0)
+            took = asyncio.get_running_loop().time() - begun
+
+        handing = asyncio.create_task(hand_over())
+        await line.run_for(40)
+        await handing
+        assert took <= 3.0
+        mine = sum(name.startswith("a") for name in line.accepted)
+        assert 0 < mine == line.store[P0][0], "what was answered is committed, and nothing was sent after the hand-over"
+        assert max(line.accepted.values()) == 1
+
+    simulate(run())
+
+
 def test_a_late_answer_after_a_revoke_changes_nothing() -> None:
     async def run() -> None:
         line = Line(always(200, 100.0))

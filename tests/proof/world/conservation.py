@@ -26,7 +26,8 @@ def check(member: Member) -> None:
         if not owner.fenced and owner.is_open(offset):
             known[owner] += 1
     for partition in member.pipeline.partitions.values():
-        _is_whole(member, partition, known[partition.offsets])
+        if not partition.offsets.fenced:  # being handed over: what was not sent has been given up
+            _is_whole(member, partition, known[partition.offsets])
         _is_bounded(member, partition)
     _nothing_of_others_is_kept(member)
 
