@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from typing import Any
 
 import pytest
 
 from stream_capi.events.explain import Explanation, explain
+from stream_capi.events.fields import UNFIT
 from stream_capi.events.lines import Line, Verdict
 from stream_capi.model import Code, Lane, Rejection, Routed, Skipped
-from tests.events.making import LEAD, NOW, TOPIC, lead, rules
+from tests.events.making import LEAD, NOW, TOPIC, lead, outcome, record, rules
 
 
 def explained(source: dict[str, Any] | None = None, /, **fields: Any) -> Explanation:
@@ -31,6 +33,60 @@ def test_each_field_tells_where_it_comes_from_what_is_done_and_what_is_sent() ->
     )
     assert found.rule == "trimmed, lower-cased, SHA-256 unless it is one"
     assert len(found.result) == 64
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "rule"),
+    [
+        ({}, "event_time", "epoch milliseconds"),
+        (
+            {"fields": {"event_time": {"path": "event_time", "unit": "us"}}},
+            "event_time",
+            "epoch milliseconds; a number counts us",
+        ),
+        ({}, "event_source_url", "an absolute http or https URL"),
+        ({"pixel": "strict"}, "event_source_url", "scheme and host of an absolute URL"),
+        ({}, "data.currency", "an ISO 4217 code, upper-cased"),
+        ({}, "user_data.user_id", "trimmed"),
+        ({"pixel": "strict"}, "user_data.user_id", "digits"),
+        ({"pixel": "strict"}, "user_data.client_id", "trimmed"),
+        ({}, "user_data.phone", "digits only, SHA-256 unless it is one"),
+        ({"delivery": {"hash": "passthrough"}}, "user_data.phone", "digits only"),
+        ({}, "user_data.sid", "trimmed"),
+    ],
+)
+def test_the_rule_is_told_as_the_settings_make_it(source: dict[str, Any], target: str, rule: str) -> None:
+    assert line(explained(source), target).rule == rule
+
+
+def test_a_constant_comes_from_no_path() -> None:
+    source = {"fields": {"data.value": {"const": 12}, "user_data.sid": {"const": " s "}}}
+    value, sid = line(explained(source), "data.value"), line(explained(source), "user_data.sid")
+    assert (value.paths, value.path, value.raw, value.result) == ((), None, 12, 12)
+    assert (sid.paths, sid.path, sid.raw, sid.result) == ((), None, " s ", "s")
+
+
+@pytest.mark.parametrize(
+    ("fields", "target", "code"),
+    [
+        ({"event_time": NOW - 60_000}, "event_time", None),
+        ({"event_time": NOW - 60_001}, "event_time", Code.TOO_OLD),
+        ({"event_time": NOW + 5_000}, "event_time", None),
+        ({"event_time": NOW + 5_001}, "event_time", Code.IN_FUTURE),
+        ({"event_time": 1_741_784_500}, "event_time", Code.INVALID_FIELD),
+        ({"event_time": None}, "event_time", Code.MISSING_FIELD),
+        ({"client_ip_address": "10.0.0.1"}, "user_data.client_ip_address", Code.INVALID_FIELD),
+        ({"client_ip_address": "203.0.113.7"}, "user_data.client_ip_address", None),
+        ({"client_ip_address": " "}, "user_data.client_ip_address", Code.MISSING_FIELD),
+        ({"client_ip_address": "x"}, "user_data.client_ip_address", Code.INVALID_FIELD),
+    ],
+)
+def test_the_limits_of_the_settings_hold_in_it_too(fields: dict[str, Any], target: str, code: Code | None) -> None:
+    source = {"delivery": {"max_age_seconds": 60, "max_future_seconds": 5, "private_ip": "refuse"}}
+    explanation = explained(source, **fields)
+    assert line(explanation, target).verdict is (Verdict.FAILS if code else Verdict.SENT)
+    assert outcome(rules(**source), LEAD, lead(**fields)) == explanation.outcome
+    assert (explanation.outcome.code if isinstance(explanation.outcome, Rejection) else None) is code
 
 
 def test_every_target_has_a_line() -> None:
@@ -180,6 +236,53 @@ def test_without_consent_what_tells_who_the_person_is_is_withheld() -> None:
     assert line(explanation, "consent_field").note == "absent means no; sent without what tells who the person is"
     assert line(explanation, "user_data.email").note == "without consent"
     assert isinstance(explanation.outcome, bytes)
+
+
+def test_where_no_identifier_is_left_the_event_says_why() -> None:
+    nobody = {"user_id": None, "email": "a@b.example"}
+    stripped = explained({"consent_field": "sid", "without_consent": "strip"}, **nobody)
+    found = line(stripped, "identifiers")
+    assert (found.verdict, found.note) == (Verdict.SKIPS, "none is left without consent")
+    assert stripped.outcome == Skipped("no_consent")
+    absent = explained(user_id=None)
+    found = line(absent, "identifiers")
+    assert (found.verdict, found.note) == (
+        Verdict.FAILS, "none of aleid, axwrt, alart, client_id, user_id, email, phone is there",
+    )  # fmt: skip
+    assert absent.outcome == Rejection(Code.NO_IDENTIFIER, found.note, "main")
+
+
+ABSENT, DROPPED, SENT = Verdict.ABSENT, Verdict.DROPPED, Verdict.SENT
+DERIVED = "from topic, partition and offset"
+
+
+@pytest.mark.parametrize(
+    ("dedupe_id", "event_id", "told"),
+    [
+        (" d ", "e", [("dedupe_id", SENT, "d", "")]),
+        (None, "e", [("dedupe_id", ABSENT, None, ""), ("dedupe_id", SENT, "e", "the event_id")]),
+        (True, "e", [("dedupe_id", DROPPED, None, UNFIT.sentence), ("dedupe_id", SENT, "e", "the event_id")]),
+        (None, True, [("dedupe_id", ABSENT, None, ""), ("event_id", DROPPED, None, UNFIT.sentence)]),
+        (" ", None, [("dedupe_id", ABSENT, None, ""), ("event_id", ABSENT, None, "")]),
+    ],
+)
+def test_the_id_tells_what_it_is_made_of(dedupe_id: object, event_id: object, told: list[tuple[Any, ...]]) -> None:
+    any_id = {name: ["null", "string", "boolean"] for name in ("dedupe_id", "event_id")}
+    raw = record(**{f["name"]: any_id.get(f["name"], f["type"]) for f in LEAD["fields"]})
+    row = lead(dedupe_id=dedupe_id, event_id=event_id)
+    lines = [one for one in explain(rules(), raw, row, (TOPIC, 3, 7), NOW).lines if one.target.endswith("_id")]
+    ids = [(one.target, one.verdict, one.result, one.note) for one in lines if not one.target.startswith("user_data.")]
+    derived = sha256(b"leads-3-7").hexdigest()
+    assert ids == told + ([] if told[-1][1] is SENT else [("dedupe_id", SENT, derived, DERIVED)])
+    outcome(rules(), raw, row)
+
+
+def test_a_value_of_a_type_that_is_no_text_is_dropped() -> None:
+    raw = record(
+        **{f["name"]: ["null", "boolean", "string"] if f["name"] == "sid" else f["type"] for f in LEAD["fields"]}
+    )
+    found = line(explain(rules(), raw, lead(sid=True), (TOPIC, 3, 7), NOW), "user_data.sid")
+    assert (found.verdict, found.note, found.raw, found.result) == (DROPPED, UNFIT.sentence, True, None)
 
 
 def test_an_explanation_shows_nothing_of_the_person_in_its_repr() -> None:
