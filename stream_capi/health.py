@@ -144,6 +144,7 @@ class Health:
             reasons.append("the Kafka consumer has ended")
         elif not app.pipeline.partitions:
             group = app.settings.kafka.group_id
+            reasons += [f"the topic {topic} is missing" for topic in sorted(app.consumer.missing_topics)]
             reasons.append(
                 f"idle: group {group} has no partition for this member; it has as many members as partitions, or more"
                 if app.telemetry.joined

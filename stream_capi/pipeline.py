@@ -466,9 +466,9 @@ class Pipeline:
         group waits until this ends. Late results resolve objects that nobody commits from any more.
         """
         leaving = [self.partitions[tp] for tp in partitions if tp in self.partitions]
-        if not self.stopping:  # the shutdown has drained already, up to its own deadline
-            self._fence(leaving)
-            await self._drain(leaving, self._clock.now() + seconds, patient=False)
+        self._fence(leaving)
+        # After a shutdown's drain only what went out at its end is left to wait for; the rest of the time is the commit's.
+        await self._drain(leaving, self._clock.now() + (seconds / 2 if self.stopping else seconds), patient=False)
         commits = self._commits(leaving)
         self.lost(partitions)
         return commits

@@ -384,6 +384,7 @@ async def test_silent_brokers_and_missing_topics_are_noticed() -> None:
         "the topic is missing",
         "the brokers don't answer",
     ]
+    assert "the topic leads is missing" in line.status["reasons"], "or it would seem to be joining for ever"
     line.telemetry.kafka("brokers answer again")
     line.app.consumer.missing_topics = frozenset()
     assert line.status["notices"] == []

@@ -573,6 +573,27 @@ def test_a_drain_sends_the_open_batch_and_waits_for_its_answer() -> None:
     simulate(run())
 
 
+def test_a_stop_with_much_read_ahead_is_cut_short_without_a_duplicate() -> None:
+    async def run() -> None:
+        line = Line(always(200, 2.0), max_in_flight=2)
+        line.produce("leads", 0, *names("a", 2000))
+        line.assign(P0)
+
+        async def stop() -> bool:
+            await asyncio.sleep(10)
+            whole = await line.pipeline.drain(9)
+            await line.revoke(P0, seconds=6)
+            return whole
+
+        stopping = asyncio.create_task(stop())
+        await line.run_for(30)
+        assert not await stopping, "more had been read than could be sent in time"
+        assert 0 < len(line.accepted) == line.store[P0][0]
+        assert max(line.accepted.values()) == 1
+
+    simulate(run())
+
+
 def test_a_drain_waits_for_nothing_that_is_held_and_says_when_it_was_cut() -> None:
     async def run() -> None:
         for answer, seconds, whole, most in ((Answer(401), 0.05, True, 2.0), (Answer(200), 100.0, False, 21.0)):
