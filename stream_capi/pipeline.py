@@ -498,9 +498,18 @@ class Pipeline:
                 self._no_more_doubt(topic)
 
     async def drain(self, seconds: float) -> bool:
-        """Before the end: send and await everything that can still have an outcome. True when nothing was cut off."""
+        """Before the end: send and await everything that can still have an outcome. True when nothing was cut off.
+
+        Where more was read ahead than can be sent in time, the last third is for what is in flight alone: cut off, it would
+        be answered to nobody and sent again. What was not sent is the next owner's.
+        """
         self.stopping = True
-        return await self._drain(list(self.partitions.values()), self._clock.now() + seconds, patient=True)
+        partitions, deadline = list(self.partitions.values()), self._clock.now() + seconds
+        if await self._drain(partitions, deadline - seconds / 3, patient=True):
+            return True
+        self._fence(partitions)
+        await self._drain(partitions, deadline, patient=False)
+        return False
 
     async def _drain(self, leaving: Sequence[Partition], deadline: float, patient: bool) -> bool:
         owners = {partition.offsets for partition in leaving}

@@ -12,6 +12,7 @@ import pytest
 from confluent_kafka import ConsumerGroupTopicPartitions, Producer, TopicPartition
 
 from stream_capi.endpoint.script import Action, RequestInfo
+from tests.faults.answers import always
 from tests.scene import Scene
 from tests.stack import Broker, Proxy, Registry
 from tests.stack.waiting import until
@@ -124,6 +125,23 @@ def test_sigterm_in_flight_leaves_no_duplicate_behind(tmp_path: Path, broker: Br
             assert member.terminate() == 0
         scene.member()
         scene.close(90, duplicates=0)
+
+
+def test_sigterm_with_more_read_ahead_than_can_be_sent_in_time_leaves_no_duplicate_behind(
+    tmp_path: Path, broker: Broker, registry: Registry
+) -> None:
+    slow = {"delivery": {"max_in_flight": 4}, "shutdown": {"drain_seconds": 6}}
+    with Scene(tmp_path, broker, registry, 4, always(delay_seconds=1.0), sections=slow) as scene:
+        scene.produce(6000)
+        member = scene.member()
+        until(lambda: sum(scene.endpoint.answered().values()) > 400, 60, "deliveries")
+        assert member.terminate() == 4, "some of it is left to the next owner"
+        scene.endpoint.answer(None)
+        scene.member()
+        scene.close(90, duplicates=0)
+        assert max(scene.endpoint.mock.times_accepted().values()) == 1, (
+            "a request that was cut off is taken all the same"
+        )
 
 
 @pytest.mark.long
