@@ -166,6 +166,33 @@ def test_a_name_with_a_dot_is_whole_whatever_space_it_stands_in() -> None:
     assert isinstance(Schema(raw).find("cash.z"), Found)  # of no namespace: strictly out of reach, and yet written so
 
 
+def test_a_name_without_a_dot_is_of_the_space_that_it_stands_in() -> None:
+    def money(field: str) -> dict[str, Any]:
+        return {"type": "record", "name": "Money", "fields": [{"name": field, "type": "long"}]}
+
+    inside = [{"name": "one", "type": money("y")}, {"name": "two", "type": "Money"}]
+    raw = {
+        "type": "record",
+        "name": "a.Event",
+        "fields": [
+            {"name": "one", "type": money("x")},
+            {"name": "inside", "type": {"type": "record", "name": "c.Inside", "fields": inside}},
+            {"name": "two", "type": "Money"},
+        ],
+    }
+    for path in ("one.x", "two.x", "inside.one.y", "inside.two.y"):
+        assert isinstance(Schema(raw).find(path), Found), path
+
+
+@pytest.mark.parametrize("path", ["deep.inner.x", "either.x", "items[0].x"])
+def test_a_path_goes_on_from_where_a_variable_stands_for_its_beginning(path: str) -> None:
+    *beginning, _ = steps(path)
+    found = Schema(SCHEMA).find(path, {tuple(beginning): "there"})
+    assert isinstance(found, Found)
+    for there, value in (({"x": "v"}, "v"), (None, None)):
+        assert eval(found.code, {"row": EMPTY, "there": there}) == value  # noqa: S307 -- the code is ours
+
+
 def test_a_name_beside_a_type_that_has_none_names_nothing() -> None:
     raw = record(
         first={"type": "long", "name": "Money"},
@@ -192,6 +219,19 @@ def test_a_logical_type_that_is_unknown_or_stands_on_another_type_is_passed_over
     found = Schema(record(f=kind)).find("f")
     assert isinstance(found, Found)
     assert found.kinds == {read_as}
+
+
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        ("plane", 'the schema has no "plane"; did you mean "plain"?'),
+        ("either.xx", '"either" has no "xx"; did you mean "either.x"?'),
+        ("inner.q", '"inner" has no "q"; it has x'),
+        ("plain.q", '"plain" has no "q" in it'),
+    ],
+)
+def test_a_path_that_the_schema_lacks_tells_the_nearest(path: str, told: str) -> None:
+    assert str(Schema(SCHEMA).find(path)) == told
 
 
 def test_what_there_is_instead_is_told_with_twelve_names_at_most() -> None:
