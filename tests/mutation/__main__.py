@@ -24,16 +24,37 @@ _TESTS = {
     "stream_capi/core/flow.py": ["tests/core/test_flow.py", "tests/pipeline/test_line.py"],
 }
 
-_SLOW = ("test_any_record", "test_plain_json")
+# The tests of an events' module that are nearest to it: most of its mutants end there, and only the rest meets all others.
+_NEAR = {
+    "check": ("check", "init"),
+    "compiler": ("required_fields", "absent_paths", "user_data", "routing", "times", "profiles", "paths"),
+    "counts": ("user_data",),
+    "explain": ("explain", "masking", "absent_paths", "profiles", "routing", "required_fields"),
+    "fields": ("user_data", "required_fields", "times", "profiles"),
+    "guess": ("init",),
+    "kinds": ("times", "required_fields", "user_data", "check", "paths"),
+    "lines": ("masking", "explain"),
+    "masking": ("masking", "explain"),
+    "network": ("required_fields", "user_data", "profiles"),
+    "paths": ("paths", "check"),
+    "picking": ("routing",),
+    "plain_json": ("plain_json",),
+    "routing": ("routing", "explain"),
+    "rules": ("routing", "check", "required_fields", "profiles", "times"),
+    "transform": ("routing", "times", "profiles", "user_data"),
+}
+_SLOW = ("test_any_record", "test_plain_json", "test_worked_cases")
 _TIMED = ("test_speed",)  # what a change costs in time says nothing of whether it is right
 
 
-def tests_of(module: str) -> list[str]:
-    """The tests of a module: of the core its own, of the events all, the quick ones first, as the first to fail ends it."""
+def tests_of(module: str) -> list[list[str]]:
+    """The tests that a module's mutants meet one after the other: of the core its own, of the events the nearest, then all."""
     if module in _TESTS:
-        return _TESTS[module]
+        return [_TESTS[module]]
+    near = [f"tests/events/test_{name}.py" for name in _NEAR.get(Path(module).stem, ())]
     files = sorted(ROOT.glob("tests/events/test_*.py"), key=lambda file: (file.stem in _SLOW, file.stem))
-    return [str(file.relative_to(ROOT)) for file in files if file.stem not in _TIMED]
+    others = [str(file.relative_to(ROOT)) for file in files if file.stem not in _TIMED]
+    return [tests for tests in (near, [name for name in others if name not in near]) if tests]
 
 
 def modules(only: str) -> list[str]:
@@ -77,15 +98,19 @@ def _options() -> argparse.Namespace:
 
 
 def _one(module: str, found: list[Mutant], jobs: int, known: dict[tuple[str, str, str], str]) -> Counter[str]:
-    tests = tests_of(module)
-    patience = 10 + 5 * baseline(tests)
     ends: Counter[str] = Counter()
-    for mutant, end in run(found, tests, jobs, patience):
-        if end == "survived" and (module, mutant.text, mutant.change) in known:
-            end = "explained"
-        ends[end] += 1
-        if end == "survived":
-            _say(f"survived {mutant}")
+    left = [mutant for mutant in found if (module, mutant.text, mutant.change) not in known]
+    ends["explained"] = len(found) - len(left)
+    for tests in tests_of(module):
+        met, left = left, []
+        for mutant, end in run(met, tests, jobs, 10 + 5 * baseline(tests)):
+            if end == "survived":
+                left.append(mutant)
+            else:
+                ends[end] += 1
+    ends["survived"] = len(left)
+    for mutant in left:
+        _say(f"survived {mutant}")
     _print(module, ends)
     return ends
 

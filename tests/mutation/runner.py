@@ -7,6 +7,7 @@ never ends is one that a test would notice.
 
 from __future__ import annotations
 
+import gc
 import importlib.machinery
 import os
 import resource
@@ -31,6 +32,16 @@ _LIBRARIES = (
     "aiohttp",
     "structlog",
     "pycountry",
+    # What tests import besides: each child would otherwise do it anew.
+    "aiohttp.web",
+    "confluent_kafka.schema_registry.avro",
+    "jsonschema",
+    "prometheus_client",
+    "rich.table",
+    "schemathesis",
+    "tomli_w",
+    "typer.testing",
+    "yaml",
 )
 
 
@@ -56,6 +67,8 @@ def preload() -> None:
         "mutation", derandomize=True, database=None, phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate]
     )
     assert not any(name.startswith("stream_capi") for name in sys.modules)
+    gc.collect()
+    gc.freeze()  # a child's search for garbage would copy every page of it
 
 
 def baseline(tests: Sequence[str]) -> float:
