@@ -219,7 +219,8 @@ def test_a_record_of_a_topic_is_explained_and_no_group_is_left(
     assert "has partitions 0 to 1" in str(
         run("--config", config, "--topic", topic, "--partition", "7", "--offset", "0").exception
     )
-    groups = AdminClient({"bootstrap.servers": broker.bootstrap}).list_consumer_groups().result(30).valid
+    admin = AdminClient({"bootstrap.servers": broker.bootstrap})  # kept, or its answer goes with it
+    groups = admin.list_consumer_groups().result(30).valid
     assert [group.group_id for group in groups if group.group_id.startswith(names.prefix)] == []
 
 
