@@ -509,7 +509,7 @@ class Pipeline:
             return True
         self._fence(partitions)
         await self._drain(partitions, deadline, patient=False)
-        return False
+        return not any(partition.offsets.unresolved for partition in partitions)
 
     async def _drain(self, leaving: Sequence[Partition], deadline: float, patient: bool) -> bool:
         owners = {partition.offsets for partition in leaving}

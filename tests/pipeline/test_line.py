@@ -594,6 +594,24 @@ def test_a_stop_with_much_read_ahead_is_cut_short_without_a_duplicate() -> None:
     simulate(run())
 
 
+def test_a_drain_whose_last_answer_comes_late_but_in_time_was_not_cut() -> None:
+    async def run() -> None:
+        line = Line(always(200, 8.0))
+        line.produce("leads", 0, *names("a", 25))
+        line.assign(P0)
+
+        async def stop() -> bool:
+            await asyncio.sleep(2)
+            return await line.pipeline.drain(9)
+
+        stopping = asyncio.create_task(stop())
+        await line.run_for(30)
+        assert await stopping
+        assert line.accepted == dict.fromkeys(names("a", 25), 1)
+
+    simulate(run())
+
+
 def test_a_drain_waits_for_nothing_that_is_held_and_says_when_it_was_cut() -> None:
     async def run() -> None:
         for answer, seconds, whole, most in ((Answer(401), 0.05, True, 2.0), (Answer(200), 100.0, False, 21.0)):
