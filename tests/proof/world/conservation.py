@@ -45,7 +45,7 @@ def _is_bounded(member: Member, partition: Partition) -> None:
     share = member.most_share[partition.tp] = max(
         member.most_share.get(partition.tp, 0), BUDGET // len(member.pipeline.partitions)
     )
-    held = partition.offsets.open_bytes
+    held = partition.buffered_bytes
     assert held <= share + 4 * CHUNK * _EVENT_BYTES // 3, f"{member} {partition.tp}: {held} bytes of a share of {share}"
 
 
