@@ -38,10 +38,13 @@ class Histogram:
 
     def observe_all(self, values: Sequence[float]) -> None:
         """Take many. Those of one batch mostly lie between the same two bounds: then they aren't looked at singly."""
-        if not values or self.observe_alike(len(values), min(values), max(values), sum(values)):
+        if not values:
             return
-        self.sum += sum(values)
-        first, last = bisect_left(self.bounds, min(values)), bisect_left(self.bounds, max(values))
+        least, most, total = min(values), max(values), sum(values)
+        if self.observe_alike(len(values), least, most, total):
+            return
+        self.sum += total
+        first, last = bisect_left(self.bounds, least), bisect_left(self.bounds, most)
         ordered, at = sorted(values), 0
         for i in range(first, last):
             end = bisect_right(ordered, self.bounds[i], at)
