@@ -52,7 +52,8 @@ def _measure(stack: Stack, arguments: argparse.Namespace) -> Figures:
     backlogs = {PROGRAM: large, BARE: large, ORDINARY: small, LIBRARY: small}
     if "ratios" in arguments.only:
         for repeat in range(arguments.repeats):
-            for name, backlog in backlogs.items():
+            # There and back again, so that none has the same one before it each time.
+            for name, backlog in list(backlogs.items())[:: -1 if repeat % 2 else 1]:
                 run = measured(stack, plan(name, stack, backlog), _LOG)
                 figures.runs.setdefault(name, []).append(run)
                 took = 1e6 * run.cpu / run.events

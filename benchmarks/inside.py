@@ -62,8 +62,19 @@ class Cost(NamedTuple):
         return self.bare / self.whole
 
 
-def records(count: int) -> list[Records]:
-    """A mixed backlog in chunks as the consumer hands them over, one partition of each topic."""
+class Fetched(NamedTuple):
+    """What one call of the client brought: messages of one topic's only partition."""
+
+    topic: str
+    messages: list[Message]
+
+    def records(self) -> Records:
+        """As the consumer's thread hands them over."""
+        return Records(self.topic, 0, 1, list(self.messages))
+
+
+def fetched(count: int) -> list[Fetched]:
+    """A mixed backlog in chunks, one partition of each topic."""
     templates = Templates(_IDS, seed=1)
     now_ms = int(time.time() * 1000)
     at = varint_of(now_ms)
@@ -73,7 +84,7 @@ def records(count: int) -> list[Records]:
         value = templates.value(name, number, at)
         of_topic.append(Message(_TOPICS[name], 0, len(of_topic), value=value, timestamp=(1, now_ms)))
     return [
-        Records(topic, 0, 1, list(of_topic[start : start + _CHUNK]))
+        Fetched(topic, of_topic[start : start + _CHUNK])
         for topic, of_topic in messages.items()
         for start in range(0, len(of_topic), _CHUNK)
     ]
@@ -162,7 +173,7 @@ def _pipeline(neighbours: _Neighbours) -> Pipeline:
     )
 
 
-async def whole(chunks: Sequence[Records]) -> float:
+async def whole(chunks: Sequence[Fetched]) -> float:
     """Seconds of processor time from records to commits."""
     neighbours = _Neighbours()
     pipeline = _pipeline(neighbours)
@@ -172,7 +183,7 @@ async def whole(chunks: Sequence[Records]) -> float:
     pipeline.assigned([Committed(topic, 0, 1, 0, was_committed=False) for topic in sorted(_TOPICS.values())], {})
     begun = time.process_time()
     for number, chunk in enumerate(chunks):
-        pipeline.fetched([chunk])
+        pipeline.fetched([chunk.records()])
         await asyncio.sleep(0)
         if number % _IN_HAND == 0:
             pipeline.regulate()
@@ -180,7 +191,7 @@ async def whole(chunks: Sequence[Records]) -> float:
     await pipeline.drain(30.0)
     pipeline.commit()
     took = time.process_time() - begun
-    wanted = sum(len(chunk.records) for chunk in chunks)
+    wanted = sum(len(chunk.messages) for chunk in chunks)
     assert neighbours.delivered == wanted, f"{neighbours.delivered} of {wanted} events were delivered"
     assert sum(partition.offsets.watermark for partition in pipeline.partitions.values()) == wanted
     running.cancel()
@@ -188,14 +199,14 @@ async def whole(chunks: Sequence[Records]) -> float:
     return took
 
 
-async def bare(chunks: Sequence[Records]) -> float:
+async def bare(chunks: Sequence[Fetched]) -> float:
     """Seconds of processor time for decoding, mapping and joining alone."""
     settings = loaded(SETUP)
     neighbours = _Neighbours()
     mapped = {source.topic: mapping_of(settings, at, 1 << 45) for at, source in enumerate(settings.sources)}
     begun = time.process_time()
     for chunk in chunks:
-        events = mapped[chunk.topic]([record.value()[5:] for record in chunk.records])  # type: ignore[index]
+        events = mapped[chunk.topic]([record.value()[5:] for record in chunk.messages])  # type: ignore[index]
         for start in range(0, len(events), _BATCH):
             batch: list[bytes] = events[start : start + _BATCH]  # type: ignore[assignment]  # each can be delivered
             neighbours.take(b'{"events":[' + b",".join(batch) + b"]}")
@@ -204,7 +215,7 @@ async def bare(chunks: Sequence[Records]) -> float:
 
 def compared(events: int, repeats: int) -> Cost:
     """The least of some alternating runs of each: what disturbs a run only ever adds to it."""
-    chunks = records(events)
+    chunks = fetched(events)
     runs = [(asyncio.run(whole(chunks)), asyncio.run(bare(chunks))) for _ in range(repeats)]
     return Cost(*(1e6 * min(times) / events for times in zip(*runs, strict=True)))
 

@@ -34,7 +34,7 @@ _COMMIT_SECONDS = 0.5  # between two commits, by the default
 
 def measured(stack: Stack, backlog: Backlog, setup: SetUp, per_second: float) -> dict[str, float]:
     """The stages in their order. ``per_second`` is the load that a commit is shared by."""
-    chunks = inside.records(50_000)
+    chunks = [fetched.records() for fetched in inside.fetched(50_000)]
     costs = {"consume": _consume(backlog, setup)}
     costs |= _mapping(chunks)
     cost = inside.compared(50_000, 3)
@@ -73,9 +73,9 @@ def _mapping(chunks: Sequence[Records]) -> dict[str, float]:
         schema = build(FILE_KEY, SCHEMAS[str(source.event)].read_text())
         assert isinstance(schema, WriterSchema)
         decoder, transform = Decoder(schema), compile_source(rules_from(source, settings), schema.raw)
-        own = [chunk for chunk in chunks if chunk.topic == source.topic]
-        framed: list[Any] = [frame("confluent", chunk.records) for chunk in own]
-        costs["frame"] += _least(lambda own=own: (frame("confluent", c.records) for c in own))  # type: ignore[misc]
+        own: list[Any] = [chunk for chunk in chunks if chunk.topic == source.topic]  # none has a tombstone
+        framed: list[Any] = [frame("confluent", c.records, c.values) for c in own]
+        costs["frame"] += _least(lambda own=own: (frame("confluent", c.records, c.values) for c in own))  # type: ignore[misc]
         payloads = [runs[0].payloads for runs in framed]
         costs["decode"] += _least(lambda d=decoder, p=payloads: map(d.decode, p))  # type: ignore[misc]
         rows: list[Any] = [decoder.decode(of_chunk) for of_chunk in payloads]

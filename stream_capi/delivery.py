@@ -32,7 +32,7 @@ from stream_capi.core.outcomes import (
     Transient,
     classify,
 )
-from stream_capi.model import Answer, Lane, Record
+from stream_capi.model import Answer, Columns, Lane
 
 
 class DeliveryObserver(Protocol):
@@ -176,12 +176,12 @@ class Delivery:
     # Coming in
 
     def add(
-        self, lane: Lane, payloads: Sequence[bytes], records: Sequence[Record], owner: PartitionOffsets, window: float
+        self, lane: Lane, payloads: Sequence[bytes], columns: Columns, owner: PartitionOffsets, window: float
     ) -> None:
         """Add events of one partition to their lane's batch. ``window`` in seconds."""
         line = self.lanes[lane]
         moments = line.batcher.deadline(), line.batcher.early()
-        full = line.batcher.add(payloads, records, owner, self._clock.now(), window)
+        full = line.batcher.add(payloads, columns, owner, self._clock.now(), window)
         line.ready.extend(full)
         if full or moments != (line.batcher.deadline(), line.batcher.early()):
             self._wake.set()

@@ -69,13 +69,13 @@ class LetterSource(Source):
         self._sources = sources
         self._letters = letters
 
-    def frame(self, records: Sequence[Record]) -> list[Run | Unframed]:
+    def frame(self, records: Sequence[Record], values: Sequence[bytes]) -> list[Run | Unframed]:
         """Split a chunk into runs of one source and schema."""
         framed: list[Run | Unframed] = []
         start = 0
         for topic, group in groupby(records, key=self._source_of):
             of_one = list(group)
-            for found in self._sources[topic].frame(of_one):
+            for found in self._sources[topic].frame(of_one, values[start : start + len(of_one)]):
                 if isinstance(found, Unframed):
                     framed.append(Unframed(start + found.index, found.rejection))
                 else:

@@ -6,7 +6,8 @@ a log line, an assertion or a traceback that prints one gives nothing away.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple, Protocol
 
@@ -160,14 +161,50 @@ class Committed(NamedTuple):
     was_committed: bool = True
 
 
-@dataclass(slots=True, repr=False)
+class Columns(NamedTuple):
+    """Records with what is asked of each of them, in columns: the same index in each list is the same record.
+
+    Asked for once, while the client has just made the record: by the time of its answer it lies in no nearer cache.
+    """
+
+    records: list[Record]
+    offsets: list[int]
+    timestamps: list[int]  # epoch milliseconds; none where it is 0 or below
+
+    @classmethod
+    def of(cls, records: list[Record]) -> Columns:
+        """The records' columns."""
+        offsets = [record.offset() or 0 for record in records]
+        return cls(records, offsets, [record.timestamp()[1] for record in records])
+
+    def cut(self, start: int, end: int) -> Columns:
+        """Those from ``start`` to before ``end``."""
+        return Columns(self.records[start:end], self.offsets[start:end], self.timestamps[start:end])
+
+    def pick(self, indexes: Sequence[int]) -> Columns:
+        """Those at these indexes, in their order."""
+        return Columns(*([column[at] for at in indexes] for column in self))  # type: ignore[arg-type]  # as in each
+
+    def __repr__(self) -> str:
+        return f"Columns({len(self.records)} records)"
+
+
 class Records:
     """Records of one partition in offset order, as fetched in one call and under one epoch."""
 
-    topic: str
-    partition: int
-    epoch: int
-    records: list[Record] = field(default_factory=list)
+    __slots__ = ("columns", "epoch", "partition", "topic", "values")
+
+    def __init__(self, topic: str, partition: int, epoch: int, records: list[Record]) -> None:
+        self.topic = topic
+        self.partition = partition
+        self.epoch = epoch
+        self.columns = Columns.of(records)
+        self.values = [record.value() for record in records]
+
+    @property
+    def records(self) -> list[Record]:
+        """The client's own objects."""
+        return self.columns.records
 
     def __repr__(self) -> str:
         return f"Records({self.topic}[{self.partition}], epoch {self.epoch}, {len(self.records)} records)"

@@ -24,6 +24,7 @@ from stream_capi.errors import RegistryUnavailable
 from stream_capi.model import (
     Answer,
     Code,
+    Columns,
     Commit,
     CommitResult,
     Committed,
@@ -81,7 +82,7 @@ class Waiting(NamedTuple):
 
     partition: Partition
     run: Run
-    records: Sequence[Record]
+    columns: Columns
 
 
 class Partition:
@@ -178,77 +179,74 @@ class Pipeline:
         for chunk in chunks:
             partition = self.partitions.get(TopicPartition(chunk.topic, chunk.partition))
             if partition is not None and partition.offsets.epoch == chunk.epoch and not partition.stopped:
-                self._take(partition, chunk.records)
+                self._take(partition, chunk.columns, chunk.values)
                 self._regulate(partition)
         self._undigested += 1
         self._digest()
 
-    def _take(self, partition: Partition, records: list[Record]) -> None:
+    def _take(self, partition: Partition, columns: Columns, values: list[bytes | None]) -> None:
         topic, offsets = partition.tp.topic, partition.offsets
-        self._observer.consumed(topic, len(records))
-        end = (records[-1].offset() or 0) + 1
+        self._observer.consumed(topic, len(values))
+        end = columns.offsets[-1] + 1
         if offsets.settled:
-            fresh = [record for record in records if not offsets.is_settled(record.offset() or 0)]
-            if len(fresh) < len(records):
-                self._observer.skipped(topic, "outcome_known", len(records) - len(fresh))
-                records = fresh
-        values = [record.value() for record in records]
-        if None in values:
-            whole = [record for record, value in zip(records, values, strict=True) if value is not None]
-            self._observer.skipped(topic, "tombstone", len(records) - len(whole))
-            records, values = whole, [value for value in values if value is not None]
-        tracked = [record.offset() or 0 for record in records]
-        offsets.track(tracked, list(map(len, values)), end)  # type: ignore[arg-type]  # those that are None are gone
-        if records:
-            self._map(partition, records, tracked)
+            kept = [at for at, offset in enumerate(columns.offsets) if not offsets.is_settled(offset)]
+            columns, values = self._keep(kept, columns, values, topic, "outcome_known")
+        if not all(values):  # an empty value stays: it is no tombstone
+            kept = [at for at, value in enumerate(values) if value is not None]
+            columns, values = self._keep(kept, columns, values, topic, "tombstone")
+        whole: list[bytes] = values  # type: ignore[assignment]  # those that are None are gone
+        offsets.track(columns.offsets, list(map(len, whole)), end)
+        if whole:
+            self._map(partition, columns, whole)
 
-    def _map(self, partition: Partition, records: Sequence[Record], offsets: Sequence[int]) -> None:
+    def _keep(
+        self, kept: Sequence[int], columns: Columns, values: list[bytes | None], topic: str, reason: str
+    ) -> tuple[Columns, list[bytes | None]]:
+        """What is at these indexes; the rest is skipped for ``reason``."""
+        if len(kept) < len(values):
+            self._observer.skipped(topic, reason, len(values) - len(kept))
+            return columns.pick(kept), [values[at] for at in kept]
+        return columns, values
+
+    def _map(self, partition: Partition, columns: Columns, values: Sequence[bytes]) -> None:
         source = partition.source
-        for run in source.frame(records):
+        for run in source.frame(columns.records, values):
             if isinstance(run, Unframed):
-                self._settle_all(partition, [records[run.index]], [run.rejection])
+                self._settle_all(partition, columns.cut(run.index, run.index + 1), [run.rejection])
                 continue
-            end = run.start + len(run.payloads)
-            of_run = records[run.start : end]
+            of_run = columns.cut(run.start, run.start + len(run.payloads))
             key = (source.topic, run.key)
             codec = source.codec(run.key) if key not in self._waiting else None
             if codec is None:
                 self._wait_for_schema(partition, run, of_run)
             else:
-                self._transform(partition, codec, run, of_run, offsets[run.start : end])
+                self._transform(partition, codec, run, of_run)
 
-    def _transform(
-        self,
-        partition: Partition,
-        codec: Codec | Rejection,
-        run: Run,
-        records: Sequence[Record],
-        offsets: Sequence[int],
-    ) -> None:
+    def _transform(self, partition: Partition, codec: Codec | Rejection, run: Run, columns: Columns) -> None:
         if isinstance(codec, Rejection):
-            self._settle_all(partition, records, [codec] * len(records))
+            self._settle_all(partition, columns, [codec] * len(columns.records))
             return
         now_ms = int(self._clock.epoch() * 1000)
-        mapped = partition.source.transform(codec, run.payloads, partition.tp.partition, offsets, now_ms)
-        self._settle_all(partition, records, mapped)
+        mapped = partition.source.transform(codec, run.payloads, partition.tp.partition, columns.offsets, now_ms)
+        self._settle_all(partition, columns, mapped)
 
     # From what was mapped to lanes, dead letters and skips
 
-    def _settle_all(self, partition: Partition, records: Sequence[Record], mapped: Sequence[Transformed]) -> None:
+    def _settle_all(self, partition: Partition, columns: Columns, mapped: Sequence[Transformed]) -> None:
         source = partition.source
         if source.lane is not None and set(map(type, mapped)) == {bytes}:
             payloads: Sequence[bytes] = mapped  # type: ignore[assignment]  # just shown by the line above
             if max(map(len, payloads)) + ENVELOPE_BYTES + 1 <= self._rules.max_bytes:
                 self._guards[source.topic].passed(len(payloads))
-                self.delivery.add(source.lane, payloads, records, partition.offsets, source.window)
+                self.delivery.add(source.lane, payloads, columns, partition.offsets, source.window)
                 self._release_doubtful(source.topic)
                 return
         rejected: list[tuple[Record, Rejection]] = []
-        lanes: dict[Lane, tuple[list[bytes], list[Record]]] = {}
-        for record, result in zip(records, mapped, strict=True):
+        lanes: dict[Lane, tuple[list[bytes], list[int]]] = {}
+        for at, (record, result) in enumerate(zip(columns.records, mapped, strict=True)):
             if isinstance(result, Skipped):
                 self._observer.skipped(source.topic, result.reason, 1)
-                partition.offsets.resolve(record.offset() or 0)
+                partition.offsets.resolve(columns.offsets[at])
                 continue
             if isinstance(result, Rejection):
                 rejected.append((record, result))
@@ -258,12 +256,12 @@ class Pipeline:
                 rejected.append((record, Rejection(Code.TOO_LARGE, "the event alone is larger than batch.max_bytes")))
                 continue
             assert lane is not None  # noqa: S101 -- bytes come only from a source with one lane
-            payloads_of, records_of = lanes.setdefault(lane, ([], []))
-            payloads_of.append(payload)
-            records_of.append(record)
-        for lane, (payloads_of, records_of) in lanes.items():
-            self._guards[source.topic].passed(len(payloads_of))
-            self.delivery.add(lane, payloads_of, records_of, partition.offsets, source.window)
+            of_lane, places = lanes.setdefault(lane, ([], []))
+            of_lane.append(payload)
+            places.append(at)
+        for lane, (of_lane, places) in lanes.items():
+            self._guards[source.topic].passed(len(of_lane))
+            self.delivery.add(lane, of_lane, columns.pick(places), partition.offsets, source.window)
         if rejected:
             letters = [DeadLetter(record, rejection.code, rejection.detail) for record, rejection in rejected]
             self._doubt(partition, letters)
@@ -296,15 +294,12 @@ class Pipeline:
         self._observer.intake_held(topic, None)
 
     def _on_delivered(self, batch: Batch) -> None:
-        timestamps = [record.timestamp()[1] for record in batch.records]
-        self._observer.delivered(batch.lane, timestamps, int(self._clock.epoch() * 1000))
-        offsets = [record.offset() or 0 for record in batch.records]
-        owners = set(batch.owners)
-        for owner in owners:
-            if len(owners) == 1:
-                owner.resolve_all(offsets)
+        self._observer.delivered(batch.lane, batch.timestamps, int(self._clock.epoch() * 1000))
+        for owner in batch.assignments:
+            if len(batch.assignments) == 1:
+                owner.resolve_all(batch.offsets)
             else:
-                owner.resolve_all(at for at, of in zip(offsets, batch.owners, strict=True) if of is owner)
+                owner.resolve_all(at for at, of in zip(batch.offsets, batch.owners, strict=True) if of is owner)
             if partition := self.partitions.get(TopicPartition(owner.topic, owner.partition)):
                 self._regulate(partition)
         self._digest()
@@ -332,13 +327,13 @@ class Pipeline:
 
     # Schemas that aren't known yet
 
-    def _wait_for_schema(self, partition: Partition, run: Run, records: Sequence[Record]) -> None:
+    def _wait_for_schema(self, partition: Partition, run: Run, columns: Columns) -> None:
         key = (partition.source.topic, run.key)
         waiting = self._waiting.get(key)
         if waiting is not None:
-            waiting.append(Waiting(partition, run, records))
+            waiting.append(Waiting(partition, run, columns))
             return
-        self._waiting[key] = [Waiting(partition, run, records)]
+        self._waiting[key] = [Waiting(partition, run, columns)]
         assert self._group is not None  # noqa: S101 -- records come only while the pipeline runs
         self._group.create_task(self._load_schema(partition.source, run.key))
 
@@ -357,9 +352,9 @@ class Pipeline:
                 await asyncio.sleep(self._retry.delay(attempt, 0.5 + self._clock.random() / 2))
         if source.waiting_for.pop(key, None) is not None:
             self._observer.registry(source.topic, str(key), None)
-        for partition, run, records in self._waiting.pop((source.topic, key)):
+        for partition, run, columns in self._waiting.pop((source.topic, key)):
             if not partition.offsets.fenced:
-                self._transform(partition, codec, run, records, [record.offset() or 0 for record in records])
+                self._transform(partition, codec, run, columns)
                 self._regulate(partition)
 
     # Flow: who may be read from
@@ -513,7 +508,7 @@ class Pipeline:
 
     async def _drain(self, leaving: Sequence[Partition], deadline: float, patient: bool) -> bool:
         owners = {partition.offsets for partition in leaving}
-        whole = await self.delivery.drain(lambda batch: not owners.isdisjoint(batch.owners), deadline, patient)
+        whole = await self.delivery.drain(lambda batch: not owners.isdisjoint(batch.assignments), deadline, patient)
         letters = [task for partition in leaving for task in partition.letters]
         if letters:
             _, unwritten = await asyncio.wait(letters, timeout=max(0.0, deadline - self._clock.now()))

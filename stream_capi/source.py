@@ -55,9 +55,9 @@ class Source:
         self._compile = compile_transform
         self._codecs: dict[SchemaKey, Codec] = {}
 
-    def frame(self, records: Sequence[Record]) -> Sequence[Run | Unframed]:
+    def frame(self, records: Sequence[Record], values: Sequence[bytes]) -> Sequence[Run | Unframed]:
         """Split a chunk into runs of one schema. Tombstones are the caller's."""
-        return frame(self._framing, records, schema_file=self._schema_file)
+        return frame(self._framing, records, values, schema_file=self._schema_file)
 
     def codec(self, key: SchemaKey) -> Codec | Rejection | None:
         """The codec of a schema, why there is none, or None where the schema must be loaded first. No I/O."""

@@ -70,10 +70,10 @@ def _places(pipeline: Pipeline, letters_fail: str) -> Iterator[_Place]:
         yield _Place(Wait("dead_letter", why), [partition.offsets] * len(letters), letters)
     for partition, letter in pipeline.doubtful:
         yield _Place(Wait("held", "held: dead_letter_ratio"), [partition.offsets], [letter.record])
-    for partition, run, records in pipeline.without_schema:
+    for partition, run, columns in pipeline.without_schema:
         fault = partition.source.waiting_for.get(run.key)
         why = f"waits for {run.key}" + (f": {fault}" if fault else "")
-        yield _Place(Wait("schema", why), [partition.offsets] * len(records), records)
+        yield _Place(Wait("schema", why), [partition.offsets] * len(columns.records), columns.records)
     for line in pipeline.delivery.lanes.values():
         yield from _places_of(line, now)
 

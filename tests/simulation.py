@@ -104,8 +104,8 @@ class PlainSource:
         self.waiting_for: dict[SchemaKey, str] = {}
         self.load: Callable[[SchemaKey], Awaitable[Any]] | None = None
 
-    def frame(self, records: Sequence[Any]) -> list[Run]:
-        return [Run(FILE_KEY, 0, [record.value() for record in records])]
+    def frame(self, records: Sequence[Any], values: Sequence[bytes]) -> list[Run]:
+        return [Run(FILE_KEY, 0, list(values))]
 
     def codec(self, key: SchemaKey) -> Any:
         return "codec" if self.load is None else None

@@ -61,16 +61,17 @@ Framed = Run | Unframed
 _Found = tuple[SchemaKey, int] | Rejection  # the key and the length of the framing before the payload
 
 
-def frame(framing: str, records: Sequence[Record], *, schema_file: bool = False) -> list[Framed]:
-    """Split a chunk into runs of one schema, in order. No record's value may be None (tombstones go elsewhere).
+def frame(
+    framing: str, records: Sequence[Record], values: Sequence[bytes], *, schema_file: bool = False
+) -> list[Framed]:
+    """Split a chunk into runs of one schema, in order. ``values`` are the records' own; tombstones have none to split.
 
     ``schema_file`` says that ``auto`` may take what has no framing for raw.
     """
-    values = [record.value() or b"" for record in records]
     if not values:
         return []
     if framing == "raw":
-        return [Run(FILE_KEY, 0, values)]
+        return [Run(FILE_KEY, 0, list(values))]
     find = _FINDERS[framing, schema_file]
     headers = [] if framing == "single_object" else [record.headers() for record in records]
     stated = [_stated(of_record) for of_record in headers] if any(headers) else []
@@ -89,7 +90,7 @@ def _stated(headers: Sequence[tuple[str, bytes | None]] | None) -> bytes | None:
     return None
 
 
-def _of_one_schema(values: list[bytes], find: Callable[[bytes], _Found]) -> list[Framed]:
+def _of_one_schema(values: Sequence[bytes], find: Callable[[bytes], _Found]) -> list[Framed]:
     """The way that nearly every chunk takes: all values share the first one's framing, so it is read once."""
     found = find(values[0])
     if isinstance(found, Rejection) or not found[1]:
@@ -100,7 +101,7 @@ def _of_one_schema(values: list[bytes], find: Callable[[bytes], _Found]) -> list
     return [Run(key, 0, [value[length:] for value in values])]
 
 
-def _runs(values: list[bytes], found: list[_Found]) -> list[Framed]:
+def _runs(values: Sequence[bytes], found: list[_Found]) -> list[Framed]:
     framed: list[Framed] = []
     start = 0
     for one, group in groupby(found):

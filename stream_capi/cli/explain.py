@@ -144,7 +144,7 @@ async def _of_record(settings: Settings, source: Source, registry: Registry, rec
         at = source.topic
     if record.value() is None:
         return Told(at, "", None, Skipped("tombstone"))
-    (framed,) = frame(source.framing, [record], schema_file=source.schema_file is not None)
+    (framed,) = frame(source.framing, [record], [record.value() or b""], schema_file=source.schema_file is not None)
     if isinstance(framed, Unframed):
         return Told(at, "", None, framed.rejection)
     schema = await registry.for_source(source).load(framed.key)

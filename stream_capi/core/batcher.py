@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from stream_capi.core.offsets import PartitionOffsets
 from stream_capi.core.outcomes import Split
-from stream_capi.model import Lane, Record
+from stream_capi.model import Columns, Lane, Record
 
 _HEAD = b'{"events":['
 _TAIL = b"]}"
@@ -21,17 +21,20 @@ class Batch:
     """
 
     __slots__ = (
+        "assignments",
         "attempts",
         "begun",
         "deadline",
         "early",
         "lane",
+        "offsets",
         "owners",
         "payloads",
         "records",
         "refused",
         "size",
         "split",
+        "timestamps",
         "waiting_for",
     )
 
@@ -42,7 +45,10 @@ class Batch:
         self.deadline = begun + window  # when its window ends
         self.payloads: list[bytes] = []
         self.records: list[Record] = []
+        self.offsets: list[int] = []
+        self.timestamps: list[int] = []
         self.owners: list[PartitionOffsets] = []
+        self.assignments: set[PartitionOffsets] = set()  # the owners, each once
         self.size = ENVELOPE_BYTES
         self.attempts = 0
         self.refused = False  # the API has refused it as a whole: it tells nothing new of a lane that is held
@@ -59,26 +65,28 @@ class Batch:
         """The request's body. Each payload was serialised once, when its event was mapped; this only joins them."""
         return _HEAD + b",".join(self.payloads) + _TAIL
 
-    def extend(self, payloads: Sequence[bytes], records: Sequence[Record], owners: Sequence[PartitionOffsets]) -> None:
+    def extend(self, payloads: Sequence[bytes], columns: Columns, owners: Sequence[PartitionOffsets]) -> None:
         """Add events to the columns."""
-        self.payloads.extend(payloads)
-        self.records.extend(records)
-        self.owners.extend(owners)
+        self.payloads += payloads
+        self.records += columns.records
+        self.offsets += columns.offsets
+        self.timestamps += columns.timestamps
+        self.owners += owners
+        self.assignments.update(owners)
         self.size += sum(map(len, payloads)) + len(payloads)  # a comma each
 
     def part(self, indexes: Sequence[int]) -> Batch:
         """A batch of some of its events, with the same history."""
         piece = Batch(self.lane)
-        piece.extend(
-            [self.payloads[i] for i in indexes], [self.records[i] for i in indexes], [self.owners[i] for i in indexes]
-        )
+        columns = Columns(self.records, self.offsets, self.timestamps).pick(indexes)
+        piece.extend([self.payloads[i] for i in indexes], columns, [self.owners[i] for i in indexes])
         piece.attempts, piece.refused = self.attempts, self.refused
         piece.split, piece.waiting_for = self.split, self.waiting_for
         return piece
 
     def without_fenced(self) -> Batch:
         """The batch without the events whose assignment has ended: their next owner sends them."""
-        if not any(owner.fenced for owner in set(self.owners)):
+        if not any(owner.fenced for owner in self.assignments):
             return self
         return self.part([i for i, owner in enumerate(self.owners) if not owner.fenced])
 
@@ -92,7 +100,7 @@ def merged(lane: Lane, pieces: Iterable[Batch]) -> Batch:
     """One batch again of the pieces of a refused one, with the most attempts that any of them had."""
     whole = Batch(lane)
     for piece in pieces:
-        whole.extend(piece.payloads, piece.records, piece.owners)
+        whole.extend(piece.payloads, Columns(piece.records, piece.offsets, piece.timestamps), piece.owners)
         whole.attempts = max(whole.attempts, piece.attempts)
     return whole
 
@@ -115,7 +123,7 @@ class Batcher:
         self._last = float("-inf")
 
     def add(
-        self, payloads: Sequence[bytes], records: Sequence[Record], owner: PartitionOffsets, now: float, window: float
+        self, payloads: Sequence[bytes], columns: Columns, owner: PartitionOffsets, now: float, window: float
     ) -> list[Batch]:
         """Add events, each small enough to go alone, and return the batches that are full.
 
@@ -135,7 +143,7 @@ class Batcher:
             batch.early = min(batch.deadline, batch.begun + patience)
             count = self._fitting(batch, payloads, at)
             if count:
-                batch.extend(payloads[at : at + count], records[at : at + count], [owner] * count)
+                batch.extend(payloads[at : at + count], columns.cut(at, at + count), [owner] * count)
                 at += count
             if len(batch) >= self._max_events or at < len(payloads):
                 full.append(batch)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,9 @@ from typing import Any
 import fastavro
 
 from stream_capi.avro.decode import Decoder
-from stream_capi.avro.framing import FILE_KEY
+from stream_capi.avro.framing import FILE_KEY, Framed, frame
 from stream_capi.avro.writer import WriterSchema, build
+from stream_capi.model import Record
 
 SCHEMAS = Path(__file__).resolve().parents[2] / "schemas"
 LEAD: Any = json.loads((SCHEMAS / "lead.avsc").read_text())
@@ -44,6 +46,11 @@ class FakeRecord:
 
     def timestamp(self) -> tuple[int, int]:
         return (0, 0)
+
+
+def parts(framing: str, records: Sequence[Record], *, schema_file: bool = False) -> list[Framed]:
+    """What becomes of records whose values the caller has not asked for yet."""
+    return frame(framing, records, [record.value() or b"" for record in records], schema_file=schema_file)
 
 
 def schema(raw: Any) -> WriterSchema:

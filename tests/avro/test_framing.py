@@ -11,9 +11,9 @@ from confluent_kafka.serialization import MessageField, SerializationContext
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_capi.avro.framing import FILE_KEY, FRAMINGS, HEADER, Framed, Run, SchemaKey, Unframed, frame
+from stream_capi.avro.framing import FILE_KEY, FRAMINGS, HEADER, Framed, Run, SchemaKey, Unframed
 from stream_capi.model import Code
-from tests.avro.records import CANARY, FakeRecord
+from tests.avro.records import CANARY, FakeRecord, parts
 
 GUID = "6c1a5ed8-5b1e-4f0e-9f5c-6d3f1a2b3c4d"
 ID_7 = SchemaKey("id", 7)
@@ -35,14 +35,14 @@ def covered(framed: Iterable[Framed]) -> list[int]:
 
 
 def test_records_of_one_schema_are_one_run() -> None:
-    assert frame("confluent", [confluent(7, b"a"), confluent(7, b""), confluent(7, b"ccc")]) == [
+    assert parts("confluent", [confluent(7, b"a"), confluent(7, b""), confluent(7, b"ccc")]) == [
         Run(ID_7, 0, [b"a", b"", b"ccc"])
     ]
 
 
 def test_another_schema_in_mid_stream_starts_another_run() -> None:
     chunk = [confluent(7, b"a"), confluent(8, b"b"), confluent(8, b"c"), confluent(7, b"d")]
-    assert frame("confluent", chunk) == [
+    assert parts("confluent", chunk) == [
         Run(ID_7, 0, [b"a"]),
         Run(SchemaKey("id", 8), 1, [b"b", b"c"]),
         Run(ID_7, 3, [b"d"]),
@@ -50,7 +50,7 @@ def test_another_schema_in_mid_stream_starts_another_run() -> None:
 
 
 def test_the_largest_id_is_unsigned() -> None:
-    assert frame("confluent", [confluent(0xFFFFFFFF, b"a")]) == [Run(SchemaKey("id", 4294967295), 0, [b"a"])]
+    assert parts("confluent", [confluent(0xFFFFFFFF, b"a")]) == [Run(SchemaKey("id", 4294967295), 0, [b"a"])]
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_the_largest_id_is_unsigned() -> None:
     ],
 )
 def test_a_value_without_prefix_is_rejected_alone(value: bytes, detail: str) -> None:
-    before, bad, after = frame("confluent", [confluent(7, b"a"), FakeRecord(value), confluent(7, b"b")])
+    before, bad, after = parts("confluent", [confluent(7, b"a"), FakeRecord(value), confluent(7, b"b")])
     assert (before, after) == (Run(ID_7, 0, [b"a"]), Run(ID_7, 2, [b"b"]))
     assert isinstance(bad, Unframed)
     assert bad.index == 1
@@ -80,7 +80,7 @@ def test_what_confluents_own_serializers_write_is_found() -> None:
     bare = header_schema_id_serializer(b"\0payload", context, with_guid)
     headers = cast("list[tuple[str, bytes | None]]", context.headers)
     chunk = [FakeRecord(prefixed, [("traceparent", b"00-1")]), FakeRecord(bare, headers)]
-    assert frame("confluent", chunk) == [
+    assert parts("confluent", chunk) == [
         Run(ID_7, 0, [b"\0payload"]),
         Run(SchemaKey("guid", GUID), 1, [b"\0payload"]),
     ]
@@ -88,25 +88,25 @@ def test_what_confluents_own_serializers_write_is_found() -> None:
 
 def test_an_id_in_the_header_wins_over_a_payload_that_begins_like_a_prefix() -> None:
     chunk = [FakeRecord(b"\0\0\0\0\x09rest", [("a", None), (HEADER, b"\0\0\0\0\x07")])]
-    assert frame("confluent", chunk) == [Run(ID_7, 0, [b"\0\0\0\0\x09rest"])]
+    assert parts("confluent", chunk) == [Run(ID_7, 0, [b"\0\0\0\0\x09rest"])]
 
 
 def test_a_guid_in_front_of_the_payload_is_found() -> None:
-    assert frame("confluent", [FakeRecord(b"\x01" + UUID(GUID).bytes + b"p")]) == [
+    assert parts("confluent", [FakeRecord(b"\x01" + UUID(GUID).bytes + b"p")]) == [
         Run(SchemaKey("guid", GUID), 0, [b"p"])
     ]
 
 
 @pytest.mark.parametrize("stated", [b"", b"7", b"\0\0\0\0\x07 ", b"\x01short", b"\x02" * 17])
 def test_a_header_that_holds_no_id_is_rejected(stated: bytes) -> None:
-    (bad,) = frame("confluent", [FakeRecord(b"\0\0\0\0\x09rest", [(HEADER, stated)])])
+    (bad,) = parts("confluent", [FakeRecord(b"\0\0\0\0\x09rest", [(HEADER, stated)])])
     assert isinstance(bad, Unframed)
     assert bad.rejection.code is Code.DECODE_ERROR
 
 
 def test_single_object_is_told_by_marker_and_fingerprint() -> None:
     good = b"\xc3\x01" + bytes.fromhex("8f5c393f1ad57572") + b"payload"
-    first, bad, short = frame(
+    first, bad, short = parts(
         "single_object", [FakeRecord(good), FakeRecord(b"\xc3\x02" + good[2:]), FakeRecord(good[:9])]
     )
     assert first == Run(SchemaKey("fingerprint", "8f5c393f1ad57572"), 0, [b"payload"])
@@ -115,7 +115,7 @@ def test_single_object_is_told_by_marker_and_fingerprint() -> None:
 
 
 def test_raw_takes_every_payload_as_it_is_even_an_empty_one() -> None:
-    assert frame("raw", [FakeRecord(b"\0\0\0\0\x07x"), FakeRecord(b"")]) == [Run(FILE_KEY, 0, [b"\0\0\0\0\x07x", b""])]
+    assert parts("raw", [FakeRecord(b"\0\0\0\0\x07x"), FakeRecord(b"")]) == [Run(FILE_KEY, 0, [b"\0\0\0\0\x07x", b""])]
 
 
 def test_auto_tells_the_framings_apart_and_falls_back_to_the_file_only_where_there_is_one() -> None:
@@ -127,11 +127,11 @@ def test_auto_tells_the_framings_apart_and_falls_back_to_the_file_only_where_the
         Run(SchemaKey("fingerprint", "01" * 8), 1, [b"s"]),
         Run(ID_7, 2, [b"h"]),
     ]
-    assert frame("auto", chunk, schema_file=True) == [*tagged, Run(FILE_KEY, 3, [b"\x08raw1", b"\x08raw2"])]
-    without = frame("auto", chunk)
+    assert parts("auto", chunk, schema_file=True) == [*tagged, Run(FILE_KEY, 3, [b"\x08raw1", b"\x08raw2"])]
+    without = parts("auto", chunk)
     assert without[:3] == tagged
     assert [type(part) for part in without[3:]] == [Unframed, Unframed]
-    assert frame("auto", [FakeRecord(b"x"), FakeRecord(b"y"), confluent(7, b"c")], schema_file=True) == [
+    assert parts("auto", [FakeRecord(b"x"), FakeRecord(b"y"), confluent(7, b"c")], schema_file=True) == [
         Run(FILE_KEY, 0, [b"x", b"y"]),
         Run(ID_7, 2, [b"c"]),
     ]
@@ -164,12 +164,12 @@ def test_every_record_is_in_exactly_one_part_in_order(
     framing: str, schema_file: bool, chunk: list[tuple[bytes, list[tuple[str, bytes | None]] | None]]
 ) -> None:
     records = [FakeRecord(value, headers) for value, headers in chunk]
-    framed = frame(framing, records, schema_file=schema_file)
+    framed = parts(framing, records, schema_file=schema_file)
     assert covered(framed) == list(range(len(chunk)))
     for part in framed:
         if isinstance(part, Run):
             for index, payload in enumerate(part.payloads, part.start):
                 assert chunk[index][0].endswith(payload)
     # A chunk's records don't change how any one of them is read.
-    alone = [frame(framing, [r], schema_file=schema_file)[0] for r in records]
+    alone = [parts(framing, [r], schema_file=schema_file)[0] for r in records]
     assert [type(one) for one in alone] == [type(part) for part in framed for _ in covered([part])]

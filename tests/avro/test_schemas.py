@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from stream_capi.avro.framing import FILE_KEY, Run, SchemaKey, frame
+from stream_capi.avro.framing import FILE_KEY, Run, SchemaKey
 from stream_capi.avro.schemas import FileSchema, FolderSchemas, SchemasByKind, WriterSchema
 from stream_capi.avro.writer import Missing, unknown
 from stream_capi.errors import ConfigurationError, RegistryUnavailable
 from stream_capi.model import Code, Rejection
-from tests.avro.records import LEAD, SCHEMAS, FakeRecord, encode, lead, record
+from tests.avro.records import LEAD, SCHEMAS, FakeRecord, encode, lead, parts, record
 
 
 class Clock:
@@ -69,7 +69,7 @@ async def test_a_folder_answers_for_fingerprints_and_for_ids_in_file_names(tmp_p
     assert [s.name for s in source.schemas()] == ["stream_capi.Lead", "stream_capi.PageView"]
     leads = [key for key in source._known if key.kind == "fingerprint" and source._known[key].name.endswith("Lead")]
     value = b"\xc3\x01" + bytes.fromhex(str(leads[0].value)) + encode(LEAD, lead())
-    (run,) = frame("single_object", [FakeRecord(value)])
+    (run,) = parts("single_object", [FakeRecord(value)])
     assert isinstance(run, Run)
     assert source.cached(run.key) is source._known[leads[0]]
 

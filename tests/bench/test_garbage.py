@@ -9,7 +9,7 @@ from benchmarks import inside
 
 
 def test_an_event_leaves_no_garbage_that_only_a_search_for_cycles_frees() -> None:
-    few, many = inside.records(1_000), inside.records(11_000)
+    few, many = inside.fetched(1_000), inside.fetched(11_000)
     asyncio.run(inside.whole(few))  # what is made once
     counts = []
     gc.collect()

@@ -12,15 +12,24 @@ from hypothesis import strategies as st
 from stream_capi.core.batcher import ENVELOPE_BYTES, Batch, Batcher, merged
 from stream_capi.core.offsets import PartitionOffsets
 from stream_capi.core.outcomes import Split
-from stream_capi.model import EventName, Lane
+from stream_capi.model import Columns, EventName, Lane
 
 LANE = Lane("main", EventName.GENERATE_LEAD)
 OWNER = PartitionOffsets("leads", 0, 1, 0)
 
 
+def columns(*records: Any) -> Columns:
+    """Columns in which each record's offset and timestamp tell which one it is."""
+    return Columns(list(records), list(range(len(records))), [1000 + at for at in range(len(records))])
+
+
+def told(batch: Batch) -> list[Any]:
+    """The records, which are here whatever the test gave for them."""
+    return list(batch.records)
+
+
 def add(batcher: Batcher, payloads: list[bytes], now: float = 0.0, window: float = 1.0) -> list[Batch]:
-    records: list[Any] = list(payloads)
-    return batcher.add(payloads, records, OWNER, now, window)
+    return batcher.add(payloads, columns(*payloads), OWNER, now, window)
 
 
 def test_a_batch_goes_when_it_is_full() -> None:
@@ -93,8 +102,7 @@ def test_the_most_impatient_source_of_a_lane_counts() -> None:
 
 def test_the_body_joins_the_payloads() -> None:
     batch = Batch(LANE)
-    records: list[Any] = [1, 2]
-    batch.extend([b'{"a":1}', b'{"b":2}'], records, [OWNER] * 2)
+    batch.extend([b'{"a":1}', b'{"b":2}'], columns(1, 2), [OWNER] * 2)
     assert batch.body() == b'{"events":[{"a":1},{"b":2}]}'
 
 
@@ -117,11 +125,11 @@ def test_a_batch_begins_with_no_time_no_attempt_and_no_history() -> None:
 
 def test_a_part_has_the_history_of_the_whole() -> None:
     batch = Batch(LANE)
-    records: list[Any] = [1, 2, 3]
-    batch.extend([b"1", b"22", b"333"], records, [OWNER] * 3)
+    batch.extend([b"1", b"22", b"333"], columns("a", "b", "c"), [OWNER] * 3)
     batch.attempts, batch.refused, batch.split, batch.waiting_for = 3, True, Split.of(8), "400"
     part = batch.part([0, 2])
-    assert (part.payloads, part.records, part.owners) == ([b"1", b"333"], [records[0], records[2]], [OWNER] * 2)
+    assert (part.payloads, told(part), part.owners) == ([b"1", b"333"], ["a", "c"], [OWNER] * 2)
+    assert (part.offsets, part.timestamps, part.assignments) == ([0, 2], [1000, 1002], {OWNER})
     assert (part.attempts, part.refused, part.split, part.waiting_for) == (3, True, batch.split, "400")
     assert part.size == ENVELOPE_BYTES + 6
     assert [half.payloads for half in batch.halves()] == [[b"1"], [b"22", b"333"]]
@@ -131,30 +139,34 @@ def test_a_part_has_the_history_of_the_whole() -> None:
 def test_halves_hold_every_event_once_and_merge_again() -> None:
     batch = Batch(LANE)
     payloads = [bytes([65 + i]) for i in range(7)]
-    records: list[Any] = list(range(7))
-    batch.extend(payloads, records, [OWNER] * 7)
+    batch.extend(payloads, columns(*range(7)), [OWNER] * 7)
     batch.attempts = 4
     first, second = batch.halves()
     assert first.payloads + second.payloads == payloads
     assert merged(LANE, [second, first]).attempts == 4
-    assert sorted(merged(LANE, [second, first]).payloads) == payloads
+    whole = merged(LANE, [second, first])
+    assert sorted(whole.payloads) == payloads
+    assert list(zip(told(whole), whole.offsets, whole.timestamps, strict=True)) == [
+        (at, at, 1000 + at) for at in (3, 4, 5, 6, 0, 1, 2)
+    ]
 
 
 def test_fenced_events_are_left_out() -> None:
     gone = PartitionOffsets("leads", 1, 1, 0)
     batch = Batch(LANE)
-    records: list[Any] = [1, 2, 3]
-    batch.extend([b"1", b"2", b"3"], records, [OWNER, gone, OWNER])
+    batch.extend([b"1", b"2", b"3"], columns(1, 2, 3), [OWNER, gone, OWNER])
+    assert batch.assignments == {OWNER, gone}
     assert batch.without_fenced() is batch
     gone.fenced = True
-    assert batch.without_fenced().payloads == [b"1", b"3"]
+    live = batch.without_fenced()
+    assert (live.payloads, live.offsets, live.assignments) == ([b"1", b"3"], [0, 2], {OWNER})
 
 
 def test_its_repr_shows_no_payload() -> None:
     batch = Batch(LANE)
-    records: list[Any] = ["canary@example.com"]
-    batch.extend([b"canary@example.com"], records, [OWNER])
+    batch.extend([b"canary@example.com"], columns("canary@example.com"), [OWNER])
     assert "canary" not in repr(batch)
+    assert "canary" not in repr(columns("canary@example.com"))
 
 
 @given(st.lists(st.lists(st.integers(1, 60), max_size=40), max_size=8), st.integers(1, 10), st.integers(75, 300))
@@ -171,6 +183,9 @@ def test_every_event_is_in_one_batch_in_order_and_no_batch_is_too_large(
     if last := batcher.flush():
         batches.append(last)
     assert [payload for batch in batches for payload in batch.payloads] == sent
+    assert [at for batch in batches for at in batch.offsets] == [at for chunk in chunks for at in range(len(chunk))]
+    assert [at - 1000 for batch in batches for at in batch.timestamps] == [at for b in batches for at in b.offsets]
+    assert [record for batch in batches for record in told(batch)] == sent
     assert all(1 <= len(batch) <= max_events for batch in batches)
     assert all(len(batch.body()) <= batch.size <= max_bytes for batch in batches)
 
@@ -178,6 +193,5 @@ def test_every_event_is_in_one_batch_in_order_and_no_batch_is_too_large(
 @pytest.mark.parametrize("count", [1, 2, 99, 100])
 def test_sizes_are_the_bodys(count: int) -> None:
     batch = Batch(LANE)
-    records: list[Any] = [0] * count
-    batch.extend([b"{}"] * count, records, [OWNER] * count)
+    batch.extend([b"{}"] * count, columns(*range(count)), [OWNER] * count)
     assert batch.size - len(batch.body()) == 1  # the last comma is counted though it isn't there

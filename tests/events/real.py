@@ -100,7 +100,7 @@ class Member:
     async def map(self, records: Sequence[Record]) -> list[Transformed]:
         """What becomes of the records, in order."""
         made: list[Transformed] = []
-        for framed in self._source.frame(records):
+        for framed in self._source.frame(records, [record.value() or b"" for record in records]):
             if not isinstance(framed, Run):
                 made.append(framed.rejection)
                 continue

@@ -32,6 +32,12 @@ class Message:
     def offset(self) -> int:
         return self._offset
 
+    def value(self) -> bytes:
+        return b""
+
+    def timestamp(self) -> tuple[int, int]:
+        return 0, 0
+
     def error(self) -> KafkaError | None:
         return self._fault
 

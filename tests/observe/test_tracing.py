@@ -19,7 +19,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from stream_capi.core.batcher import Batch
 from stream_capi.core.offsets import PartitionOffsets
-from stream_capi.model import Answer
+from stream_capi.model import Answer, Columns
 from stream_capi.observe.tracing import MAX_LINKS, Tracer, from_environment
 from tests.observe import canaries
 from tests.simulation import LEADS, FakeRecord
@@ -43,7 +43,7 @@ def batch_of(*headers: Any) -> Batch:
     batch = Batch(LEADS)
     owner = PartitionOffsets("leads", 0, 1, 0)
     records = [Traced(header, canaries.EMAIL.encode()) for header in headers]
-    batch.extend([canaries.EMAIL.encode()] * len(records), records, [owner] * len(records))
+    batch.extend([canaries.EMAIL.encode()] * len(records), Columns.of(list(records)), [owner] * len(records))
     batch.attempts = 2
     return batch
 

@@ -72,7 +72,7 @@ def test_what_was_found_before() -> None:
 def all_told(framing: str, schema_file: bool, records: list[Framed]) -> None:
     given_records: Any = records
     at = 0
-    for part in frame(framing, given_records, schema_file=schema_file):
+    for part in frame(framing, given_records, [record.framed for record in records], schema_file=schema_file):
         if isinstance(part, Unframed):
             assert part.index == at
             assert part.rejection.code is Code.DECODE_ERROR

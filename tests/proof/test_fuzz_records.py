@@ -63,7 +63,7 @@ def test_what_was_found_before(source: Source) -> None:
 
 def outcomes(source: Source, values: list[bytes]) -> None:
     records: Any = [Framed(value, None) for value in values]
-    for run in frame("raw", records):
+    for run in frame("raw", records, values):
         assert isinstance(run, Run)
         codec = source.codec(run.key)
         assert codec is not None

@@ -39,7 +39,7 @@ from stream_capi.core.offsets import PartitionOffsets
 from stream_capi.endpoint.mock import MockEndpoint
 from stream_capi.endpoint.script import Action, RequestInfo
 from stream_capi.kafka.embedded import EmbeddedBroker
-from stream_capi.model import Code, DeadLetter, EventName, Lane, Records
+from stream_capi.model import Code, Columns, DeadLetter, EventName, Lane, Records
 from stream_capi.observe import logs
 from tests.events.making import LEAD
 
@@ -377,8 +377,13 @@ def test_the_carriers_of_payloads_show_none() -> None:
     record: Any = _Record()
     lane = Lane("main", EventName.GENERATE_LEAD)
     batch = Batch(lane)
-    batch.extend([EMAIL.encode()], [record], [PartitionOffsets("leads", 0, 1, 0)])
-    for carrier in (batch, DeadLetter(record, Code.REFUSED, "why"), Records("leads", 0, 1, [record])):
+    batch.extend([EMAIL.encode()], Columns.of([record]), [PartitionOffsets("leads", 0, 1, 0)])
+    for carrier in (
+        batch,
+        Columns.of([record]),
+        DeadLetter(record, Code.REFUSED, "why"),
+        Records("leads", 0, 1, [record]),
+    ):
         assert not leaks(f"{carrier!r} {carrier}")
 
 
@@ -393,6 +398,12 @@ class _Record:
 
     def offset(self) -> int:
         return 7
+
+    def value(self) -> bytes:
+        return EMAIL.encode()
+
+    def timestamp(self) -> tuple[int, int]:
+        return 0, 0
 
     def __repr__(self) -> str:
         return f"Record({EMAIL})"

@@ -75,8 +75,8 @@ def _places(member: Member) -> Iterator[Place]:
         for batch in (*split.refused, *split.parked):
             yield from _of_batch(batch)
     for waiting in pipeline.without_schema:
-        for record in waiting.records:
-            yield waiting.partition.offsets, record.offset() or 0
+        for offset in waiting.columns.offsets:
+            yield waiting.partition.offsets, offset
     for partition, letter in pipeline.doubtful:
         yield partition.offsets, letter.record.offset() or 0
 

@@ -121,7 +121,7 @@ class ModelSource:
         self._sleep = sleep
         self._known: dict[SchemaKey, Any] = {}
 
-    def frame(self, records: Sequence[Any]) -> list[Framed]:
+    def frame(self, records: Sequence[Any], values: Sequence[bytes]) -> list[Framed]:
         framed: list[Framed] = []
         for index, record in enumerate(records):
             event: Event = record.event
