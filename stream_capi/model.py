@@ -164,7 +164,7 @@ class Committed(NamedTuple):
 class Columns(NamedTuple):
     """Records with what is asked of each of them, in columns: the same index in each list is the same record.
 
-    Asked for once, while the client has just made the record: by the time of its answer it lies in no nearer cache.
+    Asked for once, while the client has just made the record: when its answer comes, no near cache holds it any more.
     """
 
     records: list[Record]
@@ -183,7 +183,7 @@ class Columns(NamedTuple):
 
     def pick(self, indexes: Sequence[int]) -> Columns:
         """Those at these indexes, in their order."""
-        return Columns(*([column[at] for at in indexes] for column in self))  # type: ignore[arg-type]  # as in each
+        return Columns(*([column[at] for at in indexes] for column in self))  # type: ignore[arg-type]  # a list of what its column holds
 
     def __repr__(self) -> str:
         return f"Columns({len(self.records)} records)"

@@ -97,7 +97,7 @@ class FakeRecord:
 
 
 class PlainSource:
-    """A source whose values are payloads already; one that begins with ``bad`` can't be mapped."""
+    """A source whose values are payloads already; one that is empty or begins with ``bad`` can't be mapped."""
 
     def __init__(self, topic: str, lane: Lane, window: float = 1.0) -> None:
         self.topic, self.lane, self.pixel, self.window = topic, lane, lane.pixel, window
@@ -113,7 +113,7 @@ class PlainSource:
     def transform(
         self, codec: Any, payloads: Sequence[bytes], partition: int, offsets: Sequence[int], now_ms: int
     ) -> list[Any]:
-        return [Rejection(Code.MISSING_FIELD, "email") if p.startswith(b"bad") else p for p in payloads]
+        return [p if p and not p.startswith(b"bad") else Rejection(Code.MISSING_FIELD, "email") for p in payloads]
 
 
 Answering = Callable[[str, Sequence[str], float], "tuple[float, Answer]"]

@@ -61,6 +61,11 @@ class Batch:
     def __repr__(self) -> str:
         return f"Batch({self.lane}, {len(self)} events, {self.size} bytes, attempt {self.attempts})"
 
+    @property
+    def columns(self) -> Columns:
+        """What its records told."""
+        return Columns(self.records, self.offsets, self.timestamps)
+
     def body(self) -> bytes:
         """The request's body. Each payload was serialised once, when its event was mapped; this only joins them."""
         return _HEAD + b",".join(self.payloads) + _TAIL
@@ -78,8 +83,8 @@ class Batch:
     def part(self, indexes: Sequence[int]) -> Batch:
         """A batch of some of its events, with the same history."""
         piece = Batch(self.lane)
-        columns = Columns(self.records, self.offsets, self.timestamps).pick(indexes)
-        piece.extend([self.payloads[i] for i in indexes], columns, [self.owners[i] for i in indexes])
+        of_piece = self.columns.pick(indexes)
+        piece.extend([self.payloads[i] for i in indexes], of_piece, [self.owners[i] for i in indexes])
         piece.attempts, piece.refused = self.attempts, self.refused
         piece.split, piece.waiting_for = self.split, self.waiting_for
         return piece
@@ -100,7 +105,7 @@ def merged(lane: Lane, pieces: Iterable[Batch]) -> Batch:
     """One batch again of the pieces of a refused one, with the most attempts that any of them had."""
     whole = Batch(lane)
     for piece in pieces:
-        whole.extend(piece.payloads, Columns(piece.records, piece.offsets, piece.timestamps), piece.owners)
+        whole.extend(piece.payloads, piece.columns, piece.owners)
         whole.attempts = max(whole.attempts, piece.attempts)
     return whole
 

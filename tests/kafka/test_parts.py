@@ -33,10 +33,10 @@ class Message:
         return self._offset
 
     def value(self) -> bytes:
-        return b""
+        return str(self._offset).encode()
 
     def timestamp(self) -> tuple[int, int]:
-        return 0, 0
+        return 1, 1000 + self._offset
 
     def error(self) -> KafkaError | None:
         return self._fault
@@ -275,9 +275,12 @@ def test_reading_again_says_where_since_the_client_may_remember_another_place() 
         (1, 1, 1),
         (0, 1, 1),
     ]
+    client.messages = [Message(A, 10), Message(A, 12)]
+    (chunk,) = it.fetch(client, 500, 0)
+    assert (chunk.columns.offsets, chunk.columns.timestamps, chunk.values) == ([10, 12], [1010, 1012], [b"10", b"12"])
     it.pause(client, [A])
     it.resume(client, [A, B])
-    assert client.called("seek") == [[(0, 10)], [(1, 1)]]
+    assert client.called("seek") == [[(0, 13)], [(1, 1)]]
     assert client.calls[-1][0] == "resume"
 
 

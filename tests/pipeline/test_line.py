@@ -112,6 +112,20 @@ def test_tombstones_are_passed_over() -> None:
         line.assign(P0)
         await line.run_for(3)
         assert (line.accepted, line.lag, sum(line.letters.values())) == ({"a0": 1}, 0, 0)
+        assert line.told["skipped"] == 1, "once for the chunk"
+
+    simulate(run())
+
+
+def test_an_empty_value_is_no_tombstone() -> None:
+    async def run() -> None:
+        line = Line(always(200))
+        line.produce("leads", 0, "a0", None, "a1")
+        line.logs[P0].append(b"")
+        line.assign(P0)
+        await line.run_for(3)
+        assert (line.accepted, line.lag) == ({"a0": 1, "a1": 1}, 0)
+        assert line.letter_codes == {"missing_field": 1}
 
     simulate(run())
 
