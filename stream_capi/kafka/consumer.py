@@ -15,6 +15,7 @@ order in which one thread does things, and that is best read in one place.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import queue
 import threading
 import time
@@ -194,12 +195,18 @@ class ConsumerThread:
         """
         self._give_up(list(self._reading.owned))
         self._left = True
+        # A rebalance that has overtaken this member makes the client's own answer to it fail, as an error of whatever call
+        # serves it. All that was to be committed is; left without the close, the group would wait for this member.
+        with contextlib.suppress(KafkaException, SystemError):
+            self._unassign()
+        self._consumer.close()
+
+    def _unassign(self) -> None:
         self._consumer.unsubscribe()
         deadline = time.monotonic() + _UNASSIGN_SECONDS
         while self._consumer.consume(CHUNK, 0.01) or self._consumer.assignment():
             if time.monotonic() > deadline:  # a join under way holds it up: the close goes on with it
-                break
-        self._consumer.close()
+                return
 
     def _end(self, error: BaseException | None) -> None:
         assert self.ended is not None  # noqa: S101 -- the thread runs after start

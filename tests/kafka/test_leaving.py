@@ -1,0 +1,53 @@
+"""A member's last calls, where the client has been overtaken by a rebalance."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import pytest
+from confluent_kafka import KafkaError, KafkaException
+
+from stream_capi.kafka.consumer import ConsumerThread
+
+
+class Overtaken:
+    """A client that can't answer the rebalance which it is to leave in."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+        self.left = self.closed = False
+
+    def subscribe(self, topics: list[str], **callbacks: Any) -> None:
+        pass
+
+    def unsubscribe(self) -> None:
+        self.left = True
+
+    def consume(self, count: int, seconds: float) -> list[Any]:
+        if self.left:
+            raise self.error
+        time.sleep(seconds)
+        return []
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.mark.parametrize(
+    "error",
+    [SystemError("returned a result with an exception set"), KafkaException(KafkaError(KafkaError.ILLEGAL_GENERATION))],
+    ids=lambda error: type(error).__name__,
+)
+async def test_a_member_that_a_rebalance_overtakes_as_it_leaves_ends_well(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, nobody = Overtaken(error), Any
+    monkeypatch.setattr("stream_capi.kafka.consumer.Consumer", lambda properties: client)
+    thread = ConsumerThread({}, ["leads"], "earliest", lambda topics: {}, nobody, 1.0)  # type: ignore[arg-type]  # tells nothing
+    ended = thread.start(nobody)  # type: ignore[arg-type]  # gets nothing
+    assert await thread.stop(10)
+    async with asyncio.timeout(10):
+        await ended
+    assert client.closed, "the group would wait for it"
