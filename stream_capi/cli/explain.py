@@ -142,9 +142,10 @@ async def _of_record(settings: Settings, source: Source, registry: Registry, rec
     at = f"{record.topic()}[{record.partition()}]@{record.offset()}"
     if isinstance(record, _FileRecord):
         at = source.topic
-    if record.value() is None:
+    value = record.value()
+    if value is None:
         return Told(at, "", None, Skipped("tombstone"))
-    (framed,) = frame(source.framing, [record], [record.value() or b""], schema_file=source.schema_file is not None)
+    (framed,) = frame(source.framing, [record], [value], schema_file=source.schema_file is not None)
     if isinstance(framed, Unframed):
         return Told(at, "", None, framed.rejection)
     schema = await registry.for_source(source).load(framed.key)

@@ -21,9 +21,7 @@ from stream_capi.observe import logs
 from stream_capi.workers import Workers, of_worker, stop_when_deserted
 
 _GARBAGE = 50_000  # objects made and not freed between two searches for cycles; the default is 700
-_SWITCH_SECONDS = (
-    0.05  # how long a thread may keep the interpreter from another that waits for it; the default is 0.005
-)
+_SWITCH_SECONDS = 0.05  # until a thread that waits for the interpreter takes it; the default is 0.005
 _M_ARENA_MAX = -8  # of mallopt(3)
 
 
@@ -45,13 +43,12 @@ def command(
 
 async def _run(settings: config.Settings, deserted: bool) -> None:
     logs.install_hooks(asyncio.get_running_loop())
-    spare_the_caches()
     try:
         app = App(settings, os.environ)
         stop_on_signals(app)
         if deserted:
             stop_when_deserted(app.stop_asked)
-        spare_the_collector()
+        suit_the_interpreter()
         code = await app.run()
     except StreamCapiError as error:
         code = exits.tell(error)
@@ -69,12 +66,18 @@ async def _watch(settings: config.Settings, config_file: Path, count: int) -> No
     exits.at_once(code)
 
 
-def spare_the_caches() -> None:
-    """Let what one thread leaves in the processor's caches serve the other. To be called before there are others.
+def suit_the_interpreter() -> None:
+    """Suit the interpreter to many events. To be called before the consumer's thread begins."""
+    _spare_the_caches()
+    _spare_the_collector()
+
+
+def _spare_the_caches() -> None:
+    """Let what one thread leaves in the processor's caches serve the other.
 
     The consumer's thread makes the records and the loop's uses them up. By the defaults the one takes the interpreter from
     the other in the midst of a chunk, and each allocates from an arena of its own, into which the other frees: memory that
-    was just in use is not the next to be used, for some four hundredths of all the time on a busy machine.
+    was just in use is not the next to be used.
     """
     sys.setswitchinterval(_SWITCH_SECONDS)
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # glibc has it; the others have no arenas to count
@@ -82,7 +85,7 @@ def spare_the_caches() -> None:
         mallopt(_M_ARENA_MAX, 1)
 
 
-def spare_the_collector() -> None:
+def _spare_the_collector() -> None:
     """Search for garbage in cycles seldom, and not in what was imported, which stays for good.
 
     Neither an event nor a request leaves a cycle behind; by the defaults the search for one took a tenth of all the time.

@@ -10,6 +10,7 @@ the client is asked to tell the end of the log, and a range is at its end with t
 from __future__ import annotations
 
 import time
+from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -99,9 +100,10 @@ class RangeConsumer(ConsumerThread):
         if chunk.epoch < 0:
             return chunk
         end = self._ranges[tp].end
-        if (chunk.records[-1].offset() or 0) >= end - 1:
+        offsets = chunk.columns.offsets
+        if offsets[-1] >= end - 1:
             self._end_of([tp])
-        records = [record for record in chunk.records if (record.offset() or 0) < end]
+        records = chunk.records[: bisect_left(offsets, end)]
         if self._adapt is not None:
             records = [adapted for record in records if (adapted := self._adapt(record)) is not None]
         return Records(chunk.topic, chunk.partition, chunk.epoch, records)

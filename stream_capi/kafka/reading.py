@@ -89,9 +89,10 @@ class Reading:
                 skipped.add(tp)
                 continue
             epoch = self.owned.get(tp, -1)
-            chunks.append(Records(tp.topic, tp.partition, epoch, records))
+            chunk = Records(tp.topic, tp.partition, epoch, records)
+            chunks.append(chunk)
             if epoch >= 0:
-                self._positions[tp] = (records[-1].offset() or 0) + 1
+                self._positions[tp] = chunk.columns.offsets[-1] + 1
         # Fetched in the same call as the assignment, a record may be of the former one, whose offsets lie further on.
         self._seek(consumer, [tp for tp in skipped if tp in self.owned])
         return chunks

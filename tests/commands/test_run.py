@@ -9,13 +9,13 @@ import pytest
 
 _ARENAS = """
 import ctypes, sys, threading
-from stream_capi.cli.run import spare_the_caches
+from stream_capi.cli.run import suit_the_interpreter
 
 libc = ctypes.CDLL(None)
 if not hasattr(libc, "malloc_stats"):
     sys.exit(77)
 if sys.argv[1] == "spared":
-    spare_the_caches()
+    suit_the_interpreter()
 both = threading.Barrier(2)
 
 def allocate():

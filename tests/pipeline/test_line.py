@@ -568,20 +568,25 @@ def test_records_wait_for_their_schema_while_the_registry_is_down() -> None:
     simulate(run())
 
 
+async def drained(line: Line, after: float, seconds: float) -> bool:
+    """What a drain says that begins after a while, while the line goes on for as long as it may take."""
+
+    async def stop() -> bool:
+        await asyncio.sleep(after)
+        return await line.pipeline.drain(seconds)
+
+    stopping = asyncio.create_task(stop())
+    await line.run_for(after + seconds)
+    return await stopping
+
+
 def test_a_drain_sends_the_open_batch_and_waits_for_its_answer() -> None:
     async def run() -> None:
         line = Line(always(200, 2.0))
         line.sources["leads"].window = 3600.0
         line.produce("leads", 0, "a0")
         line.assign(P0)
-
-        async def stop() -> bool:
-            await asyncio.sleep(1)
-            return await line.pipeline.drain(20)
-
-        stopping = asyncio.create_task(stop())
-        await line.run_for(10)
-        assert await stopping
+        assert await drained(line, after=1, seconds=20)
         assert line.accepted == {"a0": 1}
 
     simulate(run())
@@ -613,14 +618,7 @@ def test_a_drain_whose_last_answer_comes_late_but_in_time_was_not_cut() -> None:
         line = Line(always(200, 8.0))
         line.produce("leads", 0, *names("a", 25))
         line.assign(P0)
-
-        async def stop() -> bool:
-            await asyncio.sleep(2)
-            return await line.pipeline.drain(9)
-
-        stopping = asyncio.create_task(stop())
-        await line.run_for(30)
-        assert await stopping
+        assert await drained(line, after=2, seconds=9)
         assert line.accepted == dict.fromkeys(names("a", 25), 1)
 
     simulate(run())

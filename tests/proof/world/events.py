@@ -130,9 +130,9 @@ class ModelSource:
             if event.kind == "unframed":
                 framed.append(Unframed(index, Rejection(Code.DECODE_ERROR, "no prefix")))
             elif isinstance(last, Run) and last.key == key:
-                last.payloads.append(record.value())
+                last.payloads.append(values[index])
             else:
-                framed.append(Run(key, index, [record.value()]))
+                framed.append(Run(key, index, [values[index]]))
         return framed
 
     def codec(self, key: SchemaKey) -> Codec | Rejection | None:
