@@ -10,21 +10,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from confluent_kafka import KafkaError, Message, Producer
-from confluent_kafka.schema_registry import topic_subject_name_strategy
 from confluent_kafka.schema_registry.avro import AvroSerializer
 from confluent_kafka.serialization import MessageField, SerializationContext
 
 from stream_capi.model import Code, EventName
 from stream_capi.samples import Samples
 from tests.stack.kafka import Broker
-from tests.stack.registry import Registry
+from tests.stack.registry import SUBJECTS, Registry
 
 _SCHEMAS = Path(__file__).parents[2] / "schemas"
 _FILES = {EventName.GENERATE_LEAD: "lead.avsc", EventName.PAGE_VIEW: "page_view.avsc"}
 _BAD = (Code.INVALID_FIELD, Code.NO_IDENTIFIER, Code.DECODE_ERROR, Code.UNKNOWN_SCHEMA)
-# The default asks the registry for a topic's "associations" first, which this one has none of; now and then the answer to
-# that question never reaches the client.
-_SUBJECTS = {"subject.name.strategy": topic_subject_name_strategy}
 _NO_SUCH_SCHEMA = 2_000_000_000
 _IDENTIFIERS = ("aleid", "axwrt", "alart", "client_id", "user_id", "email", "phone")
 
@@ -67,7 +63,7 @@ def produce_events(
     produced: dict[int, Produced] = {}
     with registry.client() as client:
         encode = {
-            name: AvroSerializer(client, (_SCHEMAS / file).read_text(), conf=_SUBJECTS) for name, file in _FILES.items()
+            name: AvroSerializer(client, (_SCHEMAS / file).read_text(), conf=SUBJECTS) for name, file in _FILES.items()
         }
         for index, (name, event) in enumerate(Samples(seed, bad_share=0).stream(n, int(time.time() * 1000))):
             code, topic = faults.get(index), topics[name]

@@ -20,6 +20,7 @@ from confluent_kafka.serialization import MessageField, SerializationContext
 from stream_capi.model import Code, EventName
 from tests.stack import Broker, Proxy, Registry, artefacts, produce_events
 from tests.stack.names import Names
+from tests.stack.registry import SUBJECTS
 from tests.stack.waiting import until
 
 pytestmark = pytest.mark.real
@@ -56,7 +57,7 @@ def test_events_are_produced_and_come_back(broker: Broker, registry: Registry, n
     messages = _read(broker.bootstrap, [leads, views], 400, names.group())
     by_place = {(m.topic(), m.partition(), m.offset()): m for m in messages}
     with registry.client() as client:
-        decode = AvroDeserializer(client)
+        decode = AvroDeserializer(client, conf=SUBJECTS)
         for event in produced:
             message = by_place[event.topic, event.partition, event.offset]
             assert message.key() == event.event_id.encode()
