@@ -17,7 +17,7 @@ from stream_capi import config, redrive
 from stream_capi.cli import exits
 from stream_capi.cli.letter import print_letter, shown_letters
 from stream_capi.cli.options import Config, Json
-from stream_capi.cli.run import suit_the_interpreter
+from stream_capi.cli.run import spare_the_collector
 from stream_capi.cli.sources import source_of
 from stream_capi.cli.watching import Watch, console
 from stream_capi.config import Settings
@@ -168,7 +168,7 @@ async def _execute(
     settings: Settings, admin: KafkaAdmin, planned: Plan, rate: float, watch: Watch, as_json: bool
 ) -> None:
     logs.install_hooks(asyncio.get_running_loop())
-    suit_the_interpreter()
+    spare_the_collector()
     try:
         with watch:
             code, ledger = await redrive.run(settings, os.environ, admin, planned, rate, watch.show)

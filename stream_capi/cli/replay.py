@@ -14,7 +14,7 @@ from rich.table import Table
 from stream_capi import config, replay
 from stream_capi.cli import exits
 from stream_capi.cli.options import Config, Json
-from stream_capi.cli.run import suit_the_interpreter
+from stream_capi.cli.run import spare_the_collector
 from stream_capi.cli.sources import source_of
 from stream_capi.cli.watching import Watch, console
 from stream_capi.config import Settings
@@ -80,7 +80,7 @@ async def _execute(
     settings: Settings, admin: KafkaAdmin, planned: Plan, rate: float, watch: Watch, as_json: bool
 ) -> None:
     logs.install_hooks(asyncio.get_running_loop())
-    suit_the_interpreter()
+    spare_the_collector()
     try:
         with watch:
             code, tally = await replay.run(settings, os.environ, planned, rate, watch.show)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import gc
 import os
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -21,8 +19,6 @@ from stream_capi.observe import logs
 from stream_capi.workers import Workers, of_worker, stop_when_deserted
 
 _GARBAGE = 50_000  # objects made and not freed between two searches for cycles; the default is 700
-_SWITCH_SECONDS = 0.05  # until a thread that waits for the interpreter takes it; the default is 0.005
-_M_ARENA_MAX = -8  # of mallopt(3)
 
 
 def command(
@@ -48,7 +44,7 @@ async def _run(settings: config.Settings, deserted: bool) -> None:
         stop_on_signals(app)
         if deserted:
             stop_when_deserted(app.stop_asked)
-        suit_the_interpreter()
+        spare_the_collector()
         code = await app.run()
     except StreamCapiError as error:
         code = exits.tell(error)
@@ -66,26 +62,7 @@ async def _watch(settings: config.Settings, config_file: Path, count: int) -> No
     exits.at_once(code)
 
 
-def suit_the_interpreter() -> None:
-    """Suit the interpreter to many events. To be called before the consumer's thread begins."""
-    _spare_the_caches()
-    _spare_the_collector()
-
-
-def _spare_the_caches() -> None:
-    """Let what one thread leaves in the processor's caches serve the other.
-
-    The consumer's thread makes the records and the loop's uses them up. By the defaults the one takes the interpreter from
-    the other in the midst of a chunk, and each allocates from an arena of its own, into which the other frees: memory that
-    was just in use is not the next to be used.
-    """
-    sys.setswitchinterval(_SWITCH_SECONDS)
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # glibc has it; the others have no arenas to count
-    if mallopt is not None:
-        mallopt(_M_ARENA_MAX, 1)
-
-
-def _spare_the_collector() -> None:
+def spare_the_collector() -> None:
     """Search for garbage in cycles seldom, and not in what was imported, which stays for good.
 
     Neither an event nor a request leaves a cycle behind; by the defaults the search for one took a tenth of all the time.

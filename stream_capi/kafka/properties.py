@@ -46,7 +46,8 @@ _COMMON = {
 }
 # Of max_buffered_bytes: what may lie in the client's queue, read and not yet handed over.
 _PREFETCH_SHARE = 1 / 8
-# A chunk that was handed over is no larger than the queue it came from, and two of them may wait to be mapped.
+# A chunk that was handed over is no larger than the queue it came from. While the loop is behind, one waits to be mapped, and
+# one more comes out of the queue before the pause takes hold.
 _INTAKE_SHARE = 3 * _PREFETCH_SHARE
 # What the client keeps of a queued record beside its bytes, which its own byte limit does not count.
 _RECORD_OVERHEAD = 512
