@@ -35,7 +35,7 @@ from stream_capi.kafka.admin import KafkaAdmin
 from stream_capi.kafka.consumer import ConsumerThread
 from stream_capi.kafka.deadletter import DeadLetterWriter
 from stream_capi.kafka.faults import Events
-from stream_capi.kafka.properties import consumer_properties, prefetch_bytes
+from stream_capi.kafka.properties import consumer_properties, events_bytes
 from stream_capi.model import Answer, EventName, Lane
 from stream_capi.observe import tracing
 from stream_capi.observe.admin import AdminServer
@@ -118,7 +118,7 @@ class App:
             job.dead_letters(self.dead_letters) if job else self.dead_letters,
             self.telemetry,
             Clock(time.monotonic, time.time, random.random),
-            settings.delivery.max_buffered_bytes - prefetch_bytes(settings.delivery.max_buffered_bytes),
+            events_bytes(settings.delivery.max_buffered_bytes),
         )
         self.snapshot = Snapshot(self)
         self.admin = AdminServer(settings.admin.host, settings.admin.port, self.metrics, self.snapshot.status)

@@ -143,7 +143,7 @@ class Pipeline:
         self._dead_letters = dead_letters
         self._observer = observer
         self._clock = clock
-        self._budget = max_buffered_bytes
+        self.budget = max_buffered_bytes  # for open events
         self._retry = Backoff(0.2, 10.0)
         self._guards = {topic: RatioGuard(rules.max_dead_letter_ratio) for topic in sources}
         self._doubtful: dict[str, deque[tuple[Partition, DeadLetter]]] = {topic: deque() for topic in sources}
@@ -387,19 +387,27 @@ class Pipeline:
         return sum(len(line.ready) for line in lines if line.lane in lanes or None in lanes)
 
     def _regulate(self, partition: Partition) -> None:
-        """Pause at the partition's share of the budget, resume at half of it.
-
-        Each partition has a share of its own: one that stands still fills its own share and no other's. The gap
-        between the marks is there because each pause throws away what was prefetched.
-        """
+        """Pause and resume, as the memory in use and the partition's lane ask for."""
         if self.partitions.get(partition.tp) is not partition:
             return
-        share = self._budget // len(self.partitions)
-        mark = share // 2 if partition.paused else share
-        pause = bool(partition.stopped) or partition.buffered_bytes >= max(mark, 1) or self._lane_rests(partition)
+        pause = bool(partition.stopped) or self._is_full(partition) or self._lane_rests(partition)
         if pause != partition.paused:
             partition.paused = pause
             (self._intake.pause if pause else self._intake.resume)([partition.tp])
+
+    def _is_full(self, partition: Partition) -> bool:
+        """Whether the partition is to take no more memory.
+
+        Half of the budget is for whoever comes first: were it all in shares, a member of many partitions would pause each
+        one after every chunk. The other half is in shares, which nobody else can take: one partition that stands still
+        may fill the first, and leaves the others theirs. The gaps between the marks of pausing and of resuming are there
+        because each pause throws away what was prefetched.
+        """
+        common = self.budget // 2
+        share = max(common // len(self.partitions), 1)
+        if partition.paused:
+            common, share = common * 3 // 4, share // 2
+        return partition.buffered_bytes >= share and self.buffered_bytes >= common
 
     def _lane_rests(self, partition: Partition) -> bool:
         """Whether all that this partition brings would only wait for a held pixel, which has something to probe with."""

@@ -143,7 +143,7 @@ class Line:
         self.write_seconds = 0.0
         self.epoch = 0
         self.chunk = 50
-        self.room = 2  # chunks that may still be handed over
+        self.room = 1  # chunks that may still be handed over
         self.in_flight = self.most_in_flight = 0
         self._new_pipeline()
 

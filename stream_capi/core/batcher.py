@@ -48,7 +48,7 @@ class Batch:
         self.offsets: list[int] = []
         self.timestamps: list[int] = []
         self.owners: list[PartitionOffsets] = []
-        self.assignments: set[PartitionOffsets] = set()  # the owners, each once
+        self.assignments: dict[PartitionOffsets, None] = {}  # the owners, each once and in order
         self.size = ENVELOPE_BYTES
         self.attempts = 0
         self.refused = False  # the API has refused it as a whole: it tells nothing new of a lane that is held
@@ -77,7 +77,7 @@ class Batch:
         self.offsets += columns.offsets
         self.timestamps += columns.timestamps
         self.owners += owners
-        self.assignments.update(owners)
+        self.assignments |= dict.fromkeys(owners)
         self.size += sum(map(len, payloads)) + len(payloads)  # a comma each
 
     def part(self, indexes: Sequence[int]) -> Batch:

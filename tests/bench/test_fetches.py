@@ -5,8 +5,11 @@ from __future__ import annotations
 import pytest
 from confluent_kafka import Consumer
 
+from benchmarks.contenders.bare import loaded
+from benchmarks.inside import SETUP
+from stream_capi.app import App
 from stream_capi.config.settings import Kafka
-from stream_capi.kafka.properties import consumer_properties
+from stream_capi.kafka.properties import consumer_properties, events_bytes
 
 BUDGET = 64 * 1024 * 1024
 
@@ -25,3 +28,7 @@ def test_an_answer_has_room_for_a_large_batch_of_each_partition_and_not_for_much
     properties = consumer_properties(Kafka(), BUDGET)
     assert 400_000 < properties["fetch.message.max.bytes"] < 600_000
     assert "fetch.max.bytes" not in properties, "a bound on the whole answer starves the partitions at its end"
+
+
+def test_open_events_are_given_what_the_client_and_the_chunks_under_way_leave() -> None:
+    assert App(loaded(SETUP), {"BENCH_KEY": "k"}).pipeline.budget == events_bytes(BUDGET)

@@ -90,8 +90,8 @@ def test_the_memory_of_a_busy_member_is_what_the_page_says() -> None:
     rate = EVENTS_A_CORE * IN_USE
     lanes = [rate * share for share in LANES]
     open_bytes = sum(lane * (0.2 + batch(lane) / lane) * (2 * RECORD_BYTES + 1024) for lane in lanes)
-    assert open_bytes < 10 * 1_048_576 < events_bytes(Delivery().max_buffered_bytes)
-    assert events_bytes(64) == 64 * 5 // 8
+    assert open_bytes < 10 * 1_048_576 < events_bytes(Delivery().max_buffered_bytes) / 2
+    assert events_bytes(64) / 2 == 64 * 5 / 16
 
 
 @pytest.mark.parametrize("rate", [3, 10, 30, 60, 99])

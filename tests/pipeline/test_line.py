@@ -397,10 +397,61 @@ def test_memory_is_bounded_while_nothing_moves() -> None:
     simulate(run())
 
 
+def test_a_partition_that_stands_still_leaves_the_others_their_memory() -> None:
+    async def run() -> None:
+        line = Line(always(200, 1.0), max_in_flight=1, max_buffered_bytes=400_000)
+
+        async def load(key: object) -> str:
+            raise RegistryUnavailable("the registry does not answer")
+
+        line.sources["leads"].load = load
+        line.produce("leads", 0, *names("a", 5000))
+        line.assign(P0, V0)
+        await line.run_for(60)
+        chunk = 50 * 1100
+        still = line.pipeline.partitions[P0]
+        assert 200_000 <= still.buffered_bytes <= 200_000 + chunk, "half of it all, which is for whoever comes first"
+        assert line.paused == {P0}
+        line.produce("views", 0, *names("b", 2000))
+        await line.run_for(300)
+        assert sum(line.accepted.values()) == 2000
+
+    simulate(run())
+
+
+def test_a_partition_that_was_paused_is_read_again_when_there_is_room_for_some_time() -> None:
+    async def run() -> None:
+        line = Line(always(200, 1.0), {"leads": LEADS}, max_in_flight=1, max_buffered_bytes=400_000)
+        line.chunk = 5
+        line.produce("leads", 0, *names("a", 5000))
+        line.assign(P0)
+        await line.run_for(300)
+        assert 2500 < sum(line.accepted.values()) <= 3000
+        assert 10 < line.told["pause"] < 100, "a pause throws away what was prefetched"
+
+    simulate(run())
+
+
+def test_many_partitions_are_not_paused_while_there_is_memory() -> None:
+    """A chunk of each of them is more than its share."""
+
+    async def run() -> None:
+        partitions = [TopicPartition("leads", number) for number in range(40)]
+        line = Line(always(200, 0.05), max_buffered_bytes=2**20)
+        for tp in partitions:
+            line.produce("leads", tp.partition, *names(f"a{tp.partition}-", 500))
+        line.assign(*partitions)
+        await line.run_for(120)
+        assert line.lag == 0
+        assert not line.told["pause"], "a pause throws away what was prefetched"
+
+    simulate(run())
+
+
 def test_no_more_is_read_than_can_be_sent_soon() -> None:
     async def run() -> None:
         line = Line(always(200, 0.05), {"leads": LEADS}, max_in_flight=2, max_buffered_bytes=2**30)
-        line.chunk = 30  # six hundred a second from both, of which four hundred can be sent
+        line.chunk = 38  # from both 760 a second, of which 400 can be sent
         line.produce("leads", 0, *names("a", 9000))
         line.produce("leads", 1, *names("b", 9000))
         line.assign(P0, P1)
@@ -417,7 +468,7 @@ def test_no_more_is_read_than_can_be_sent_soon() -> None:
         watching.cancel()
         assert sum(line.accepted.values()) > 7000
         assert not line.told["pause"], "a pause throws away what was prefetched"
-        assert most <= 150, "what is in flight, ready for the next slots, and a chunk from each"
+        assert most <= 150, "what is in flight, ready for the next slots, and a chunk of each"
 
     simulate(run())
 

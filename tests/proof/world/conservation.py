@@ -28,7 +28,7 @@ def check(member: Member) -> None:
     for partition in member.pipeline.partitions.values():
         if not partition.offsets.fenced:  # being handed over: what was not sent has been given up
             _is_whole(member, partition, known[partition.offsets])
-        _is_bounded(member, partition)
+    _is_bounded(member)
     _nothing_of_others_is_kept(member)
 
 
@@ -40,13 +40,20 @@ def _is_whole(member: Member, partition: Partition, known: int) -> None:
     )
 
 
-def _is_bounded(member: Member, partition: Partition) -> None:
-    """A partition holds its share of the budget, as large as it ever was in this assignment, and a chunk or two."""
-    share = member.most_share[partition.tp] = max(
-        member.most_share.get(partition.tp, 0), BUDGET // len(member.pipeline.partitions)
-    )
-    held = partition.buffered_bytes
-    assert held <= share + 4 * CHUNK * _EVENT_BYTES // 3, f"{member} {partition.tp}: {held} bytes of a share of {share}"
+def _is_bounded(member: Member) -> None:
+    """Half of the budget is for whoever comes first, and of the other each partition has a share.
+
+    A share counts as large as it ever was in this assignment. Of each partition a chunk or two more may be under way.
+    """
+    partitions = member.pipeline.partitions
+    chunks = 4 * CHUNK * _EVENT_BYTES // 3
+    for tp, partition in partitions.items():
+        member.most_share[tp] = max(member.most_share.get(tp, 0), BUDGET // 2 // len(partitions))
+        held = partition.buffered_bytes
+        assert held <= BUDGET // 2 + chunks, f"{member} {tp}: {held} bytes of a budget of {BUDGET}"
+    held = member.pipeline.buffered_bytes
+    bound = BUDGET // 2 + sum(member.most_share[tp] + chunks for tp in partitions)
+    assert held <= bound, f"{member}: {held} bytes of at most {bound}"
 
 
 def _nothing_of_others_is_kept(member: Member) -> None:
