@@ -6,7 +6,7 @@ import argparse
 import sys
 import time
 
-from benchmarks import agree, latency, members, memory, plot, profile, report, stages
+from benchmarks import agree, latency, members, memory, partitions, plot, profile, report, stages
 from benchmarks.backlog import Templates, kept, schema_ids
 from benchmarks.figures import Figures
 from benchmarks.machine import described
@@ -16,7 +16,7 @@ from benchmarks.stack import CACHE, ROOT, Stack, forget, running
 
 EVENTS = 1_000_000
 _SLOW = 5  # how many times smaller the backlog is that the slower contenders are given
-_PARTS = ("ratios", "stages", "profile", "latency", "memory", "members")
+_PARTS = ("ratios", "stages", "profile", "latency", "memory", "members", "partitions")
 _DOCUMENT, _PICTURE = ROOT / "docs" / "performance.md", ROOT / "docs" / "performance.svg"
 _LOG = CACHE / "contender.log"
 _QUIET = 20.0  # events a second of a load that fills no batch
@@ -75,6 +75,10 @@ def _measure(stack: Stack, arguments: argparse.Namespace) -> Figures:
     if "members" in arguments.only:
         figures.members = members.measured(stack, large, _LOG)
         _say("members measured")
+    if "partitions" in arguments.only:
+        wide = [kept(stack, templates, ids, partitions.EVENTS, manifest, count) for count in partitions.OF_A_TOPIC]
+        figures.partitions = partitions.measured(stack, wide, _LOG)
+        _say("partitions measured")
     return figures
 
 

@@ -26,7 +26,7 @@ from stream_capi.samples import Samples
 PARTITIONS = 4
 LEAD_SHARE = 0.3
 BATCH = 100
-_VERSION = 1  # of what is produced; a backlog of another one is produced anew
+_VERSION = 2  # of what is produced; a backlog of another one is produced anew
 _DIFFERENT = 4000
 _ID_DIGITS = 24
 _TIME_BYTES = 6  # of a varint that holds epoch milliseconds, from 2004 to 2109
@@ -35,11 +35,12 @@ _SECONDS = 120.0
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """Two topics with ``events`` events in all."""
+    """Two topics with ``events`` events in all, each of so many partitions."""
 
     leads: str
     views: str
     events: int
+    partitions: int = PARTITIONS
 
     @property
     def topics(self) -> dict[EventName, str]:
@@ -104,6 +105,7 @@ class Writer:
     def __init__(self, stack: Stack, templates: Templates, backlog: Backlog, linger_ms: int = 20) -> None:
         self._templates = templates
         self._topics = backlog.topics
+        self._partitions = backlog.partitions
         self._failed: KafkaError | None = None
         self._number = 0
         self._producer = Producer(
@@ -128,7 +130,7 @@ class Writer:
             while True:
                 try:
                     # A partition takes runs of hundreds, as a producer that sticks to one for a batch fills them.
-                    self._producer.produce(self._topics[name], value, partition=number // 500 % PARTITIONS)
+                    self._producer.produce(self._topics[name], value, partition=number // 500 % self._partitions)
                     break
                 except BufferError:
                     self._producer.poll(0.05)
@@ -145,16 +147,24 @@ class Writer:
 def fill(stack: Stack, templates: Templates, backlog: Backlog) -> Backlog:
     """Make the topics and produce all of a backlog's events."""
     for topic in backlog.topics.values():
-        stack.broker.create_topic(topic, PARTITIONS)
+        stack.broker.create_topic(topic, backlog.partitions)
     writer = Writer(stack, templates, backlog)
     writer.produce(names_of(backlog.events), varint_of(int(time.time() * 1000)))
     writer.flush()
     return backlog
 
 
-def kept(stack: Stack, templates: Templates, ids: Mapping[EventName, int], events: int, manifest: Path) -> Backlog:
+def kept(
+    stack: Stack,
+    templates: Templates,
+    ids: Mapping[EventName, int],
+    events: int,
+    manifest: Path,
+    partitions: int = PARTITIONS,
+) -> Backlog:
     """The backlog of so many events, as an earlier run left it, or produced now."""
-    backlog = Backlog(f"leads-{events}", f"page-views-{events}", events)
+    of = f"{events}x{partitions}"
+    backlog = Backlog(f"leads-{of}", f"page-views-{of}", events, partitions)
     wanted = {"version": _VERSION, "ids": {name.value: number for name, number in ids.items()}, **asdict(backlog)}
     found = json.loads(manifest.read_text()) if manifest.exists() else []
     there = stack.broker.admin.list_topics(timeout=15).topics

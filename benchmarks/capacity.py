@@ -15,7 +15,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from stream_capi.config.settings import Delivery
 from stream_capi.endpoint.script import Action
+from stream_capi.kafka.consumer import CHUNK
+from stream_capi.kafka.properties import events_bytes
 from tests.scene import Scene
 from tests.simulation import Line, always, simulate
 from tests.stack import Broker, Registry
@@ -61,9 +64,9 @@ def predicted(case: Case) -> float:
             always(200, case.latency),
             max_in_flight=case.max_in_flight,
             max_events=case.max_events,
-            max_buffered_bytes=64 * 2**20,
+            max_buffered_bytes=events_bytes(Delivery().max_buffered_bytes),
         )
-        line.chunk = 500
+        line.chunk = CHUNK
         leads = int(_EVENTS * _LEAD_SHARE)
         for topic, count in (("leads", leads), ("views", _EVENTS - leads)):
             for partition in range(_PARTITIONS):

@@ -25,6 +25,7 @@ class Figures:
     stages: dict[str, float] = field(default_factory=dict)
     profile: dict[str, float] = field(default_factory=dict)
     members: dict[str, float] = field(default_factory=dict)
+    partitions: dict[int, Run] = field(default_factory=dict)  # by how many a member has
     minutes: float = 0.0
 
     def per_event(self, name: str) -> float:

@@ -31,6 +31,8 @@ def text(figures: Figures) -> str:
         parts.append(_memory(figures))
     if figures.members:
         parts.append(_members(figures))
+    if figures.partitions:
+        parts.append(_partitions(figures))
     return "\n\n".join(parts)
 
 
@@ -140,4 +142,16 @@ def _members(figures: Figures) -> str:
         "### More members\n\n`python -m benchmarks --only members`; with the defaults, before an endpoint that takes "
         f"{LATENCY * 1000:.0f} ms for each answer, so that the requests in flight are what bounds a member.\n\n"
         + _table(("", "events / second", "of one member"), rows)
+    )
+
+
+def _partitions(figures: Figures) -> str:
+    rows = [
+        (str(count), f"{run.per_second:,.0f}", f"{1e6 * run.cpu / run.events:.1f}", f"{run.peak_bytes / 1e6:.0f}")
+        for count, run in figures.partitions.items()
+    ]
+    return (
+        "### More partitions\n\n`python -m benchmarks --only partitions`; one member, and a backlog spread over all of its "
+        "partitions. A broker's answer holds up to half a megabyte of each, compressed; hence the memory of many.\n\n"
+        + _table(("partitions", "events / second", "µs / event, start counted in", "peak MB"), rows)
     )

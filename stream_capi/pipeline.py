@@ -363,8 +363,8 @@ class Pipeline:
         """Pause and resume every partition as its memory and its lane ask for. To be called a few times a second."""
         for partition in self.partitions.values():
             self._regulate(partition)
-        # Whatever the lanes that are read for look like: a slow one fills its partitions' share of the memory then, is
-        # paused, and is waited for no more.
+        # Whatever the lanes that are read for look like: a slow one fills the memory that it may have then,
+        # its partitions are paused, and it is waited for no more.
         self._digest(at_least=1)
 
     def _digest(self, at_least: int = 0) -> None:

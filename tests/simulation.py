@@ -260,6 +260,7 @@ class Line:
                     self.room -= 1
                     rest = 0.1
                     records: list[Any] = [FakeRecord(*tp, position + i, value) for i, value in enumerate(values)]
+                    del self.positions[tp]  # behind the others, which come first the next time
                     self.positions[tp] = position + len(values)
                     epoch = self.pipeline.partitions[tp].offsets.epoch
                     self.pipeline.fetched([Records(*tp, epoch, records)])

@@ -34,8 +34,8 @@ from stream_capi.kafka.properties import uses_new_protocol
 from stream_capi.kafka.reading import Reading
 from stream_capi.model import Commit, CommitResult, Committed, Records, TopicPartition
 
-# Records of one fetch call. Each is some hand-overs of the interpreter's lock between the two threads, of 20 µs or more in a
-# virtual machine: the more records, the less of that for each. And it is some 10 ms of mapping: the loop stays responsive.
+# Records of one fetch call. A call costs several hand-overs of the interpreter's lock between the two threads, in a virtual
+# machine 20 µs each: so not too few. And all are mapped in one go, in some 10 ms, so that the loop stays responsive.
 CHUNK = 1000
 _IDLE_SECONDS = 0.1  # how long a poll waits for the first record, and so how late a command may be served
 _BEHIND_SECONDS = 1.0  # how long the loop may leave a chunk undigested before reading stops

@@ -519,7 +519,7 @@ def test_a_hand_over_takes_no_longer_than_what_is_in_flight_however_much_was_rea
         async def hand_over() -> None:
             nonlocal took
             await asyncio.sleep(10)
-            assert line.pipeline.partitions[P0].offsets.unresolved > 500, "or nothing was read ahead"
+            assert line.pipeline.partitions[P0].offsets.unresolved > 200, "or nothing was read ahead"
             begun = asyncio.get_running_loop().time()
             await line.revoke(P0)
             took = asyncio.get_running_loop().time() - begun
