@@ -53,8 +53,8 @@ class Intake(Protocol):
     def pause(self, partitions: Sequence[TopicPartition]) -> None: ...
     def resume(self, partitions: Sequence[TopicPartition]) -> None: ...
     def commit(self, commits: Sequence[Commit]) -> None: ...
-    def digested(self) -> None:
-        """A chunk handed over by ``fetched`` has been taken in; the next may come."""
+    def digested(self, most: int | None) -> None:
+        """A chunk handed over by ``fetched`` has been taken in; the next may come, of at most so many records."""
         ...
 
 
@@ -361,8 +361,9 @@ class Pipeline:
 
     def regulate(self) -> None:
         """Pause and resume every partition as its memory and its lane ask for. To be called a few times a second."""
+        in_use = self.buffered_bytes  # once for all: for each of a thousand partitions it would be a million additions
         for partition in self.partitions.values():
-            self._regulate(partition)
+            self._regulate(partition, in_use)
         # Whatever the lanes that are read for look like: a slow one fills the memory that it may have then,
         # its partitions are paused, and it is waited for no more.
         self._digest(at_least=1)
@@ -378,7 +379,19 @@ class Pipeline:
         while self._undigested and (at_least > 0 or self._ready_batches() < enough):
             at_least -= 1
             self._undigested -= 1
-            self._intake.digested()
+            self._intake.digested(self._most())
+
+    def _most(self) -> int | None:
+        """How many records the next chunk may have: no more than a share holds, while nothing but shares is left.
+
+        A partition is paused only behind a chunk. Of a hundred partitions each could bring one as large as the client
+        likes, and together they would be many times the budget.
+        """
+        in_use = self.buffered_bytes
+        if in_use < self.budget // 2:
+            return None
+        events = sum(partition.offsets.unresolved for partition in self.partitions.values())
+        return max(1, self._share() * events // in_use)
 
     def _ready_batches(self) -> int:
         """Batches that wait for a slot, of the lanes that are read for."""
@@ -386,28 +399,31 @@ class Pipeline:
         lines = self.delivery.lanes.values()
         return sum(len(line.ready) for line in lines if line.lane in lanes or None in lanes)
 
-    def _regulate(self, partition: Partition) -> None:
+    def _regulate(self, partition: Partition, in_use: int | None = None) -> None:
         """Pause and resume, as the memory in use and the partition's lane ask for."""
         if self.partitions.get(partition.tp) is not partition:
             return
-        pause = bool(partition.stopped) or self._is_full(partition) or self._lane_rests(partition)
+        pause = bool(partition.stopped) or self._is_full(partition, in_use) or self._lane_rests(partition)
         if pause != partition.paused:
             partition.paused = pause
             (self._intake.pause if pause else self._intake.resume)([partition.tp])
 
-    def _is_full(self, partition: Partition) -> bool:
-        """Whether the partition is to take no more memory.
+    def _is_full(self, partition: Partition, in_use: int | None) -> bool:
+        """Whether the partition is to take no more memory, of which ``in_use`` bytes are taken; None: to be asked.
 
         Half of the budget is for whoever comes first: were it all in shares, a member of many partitions would pause each
         one after every chunk. The other half is in shares, which nobody else can take: one partition that stands still
         may fill the first, and leaves the others theirs. The gaps between the marks of pausing and of resuming are there
         because each pause throws away what was prefetched.
         """
-        common = self.budget // 2
-        share = max(common // len(self.partitions), 1)
+        common, share = self.budget // 2, self._share()
         if partition.paused:
             common, share = common * 3 // 4, share // 2
-        return partition.buffered_bytes >= share and self.buffered_bytes >= common
+        return partition.buffered_bytes >= share and (self.buffered_bytes if in_use is None else in_use) >= common
+
+    def _share(self) -> int:
+        """A partition's share of the half of the budget that is in shares, in bytes."""
+        return max(self.budget // 2 // max(len(self.partitions), 1), 1)
 
     def _lane_rests(self, partition: Partition) -> bool:
         """Whether all that this partition brings would only wait for a held pixel, which has something to probe with."""

@@ -143,6 +143,7 @@ class Line:
         self.write_seconds = 0.0
         self.epoch = 0
         self.chunk = 50
+        self.most: int | None = None  # records of the next chunk, where the pipeline bounds it
         self.room = 1  # chunks that may still be handed over
         self.in_flight = self.most_in_flight = 0
         self._new_pipeline()
@@ -198,8 +199,9 @@ class Line:
     def resume(self, partitions: Sequence[TopicPartition]) -> None:
         self.paused.difference_update(partitions)
 
-    def digested(self) -> None:
+    def digested(self, most: int | None) -> None:
         self.room += 1
+        self.most = most
 
     def commit(self, commits: Any) -> None:
         if isinstance(commits, str):  # the observer's method of the same name
@@ -255,7 +257,7 @@ class Line:
         while True:
             rest = min(rest * 1.02, 5.0)
             for tp, position in list(self.positions.items()):
-                values = self.logs[tp][position : position + self.chunk]
+                values = self.logs[tp][position : position + min(self.chunk, self.most or self.chunk)]
                 if values and tp not in self.paused and self.room > 0:
                     self.room -= 1
                     rest = 0.1

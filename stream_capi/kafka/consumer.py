@@ -79,6 +79,7 @@ class ConsumerThread:
         self._commands: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         # One chunk at a time: read sooner, the next one would wait where no near cache holds it any more.
         self._room = threading.Semaphore(1)
+        self._most = CHUNK
         self._stopping = threading.Event()
         self._stop_by: float | None = None
         self._resting = False
@@ -137,8 +138,9 @@ class ConsumerThread:
         """Commit without waiting; the results come by ``Sink.committed``, those that are no longer owned as fenced."""
         self._commands.put(lambda: self._commits.send(self._consumer, commits))
 
-    def digested(self) -> None:
-        """A chunk was taken in: there is room for the next one."""
+    def digested(self, most: int | None = None) -> None:
+        """A chunk was taken in: there is room for the next one, of at most ``most`` records."""
+        self._most = CHUNK if most is None else min(most, CHUNK)
         self._room.release()
 
     @property
@@ -229,7 +231,7 @@ class ConsumerThread:
         # Mapping takes milliseconds a chunk, so this wait is short.
         if not self._room.acquire(timeout=_BEHIND_SECONDS):
             chunks = self._wait_for_room()
-        chunks += self._fetch(CHUNK, 0.0) or self._fetch(1, _IDLE_SECONDS)
+        chunks += self._fetch(self._most, 0.0) or self._fetch(1, _IDLE_SECONDS)
         if chunks:
             self._call(self._sink.fetched, chunks)
         else:
@@ -248,7 +250,7 @@ class ConsumerThread:
             reading = [tp for tp in self._reading.owned if tp not in self._reading.paused]
             waiting.update(reading)
             self._pause(reading)
-            stray += self._fetch(CHUNK, 0.0)
+            stray += self._fetch(self._most, 0.0)
             if self._room.acquire(timeout=_BEHIND_SECONDS):
                 break
         self._resume([tp for tp in waiting if tp in self._reading.owned])

@@ -448,6 +448,23 @@ def test_many_partitions_are_not_paused_while_there_is_memory() -> None:
     simulate(run())
 
 
+def test_memory_is_bounded_however_many_partitions_there_are() -> None:
+    """A chunk of each of them as large as the client likes would be fourteen times the budget."""
+
+    async def run() -> None:
+        partitions = [TopicPartition("leads", number) for number in range(100)]
+        line = Line(always(200, 1.0), max_in_flight=2, max_buffered_bytes=400_000)
+        for tp in partitions:
+            line.produce("leads", tp.partition, *names(f"a{tp.partition}-", 200))
+        line.assign(*partitions)
+        await line.run_for(600)
+        assert len(line.paused) > 50
+        assert 200_000 < line.pipeline.buffered_bytes <= 800_000, "half of it, and no more than two shares of each"
+        assert sum(line.accepted.values()) > 5000, "as many as one in flight delivers"
+
+    simulate(run())
+
+
 def test_no_more_is_read_than_can_be_sent_soon() -> None:
     async def run() -> None:
         line = Line(always(200, 0.05), {"leads": LEADS}, max_in_flight=2, max_buffered_bytes=2**30)

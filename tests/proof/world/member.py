@@ -78,6 +78,7 @@ class Member:
         self._known_epoch = 0
         self._commands: deque[Callable[[], None]] = deque()
         self._undigested = 0
+        self._most = CHUNK
         self._resting = False
         self._revoking = False
         self._tell = loop.call_soon
@@ -171,8 +172,9 @@ class Member:
     def commit(self, commits: Sequence[Commit]) -> None:
         self._commands.append(lambda: self._commits.send(self._client, commits))
 
-    def digested(self) -> None:
+    def digested(self, most: int | None) -> None:
         self._undigested -= 1
+        self._most = min(CHUNK, most or CHUNK)
 
     # The consumer's thread
 
@@ -226,7 +228,7 @@ class Member:
                 self.paused.add(tp)
                 self._call(self.pipeline.stop_partition, tp, "offset_out_of_range")
                 continue
-            records: list[Any] = log.read(position, self.rng.randint(1, CHUNK))
+            records: list[Any] = log.read(position, self.rng.randint(1, self._most))
             if records:
                 self.positions[tp] = records[-1].offset() + 1
                 for record in records:
