@@ -63,6 +63,8 @@ class Member:
             consumer_properties(kafka, BUDGET), topics, start, self.ids.topic_ids, self.told, revoke_seconds
         )
         self.digesting = True
+        self.most: int | None = None  # records of the next chunk
+        self.chunks: list[int] = []  # records of each that came
         self.metadata = ""
         self.drain = asyncio.Event()
         self.drain.set()
@@ -103,6 +105,7 @@ class Member:
 
     def fetched(self, chunks: Sequence[Records]) -> None:
         self._here()
+        self.chunks += [len(chunk.records) for chunk in chunks]
         for chunk in chunks:
             tp = TopicPartition(chunk.topic, chunk.partition)
             at = self.assignments.get(tp)
@@ -117,7 +120,7 @@ class Member:
                 self.offsets[tp].append(offset)
                 self.values[tp].append(record.value() or b"")
         if self.digesting:
-            self.thread.digested()
+            self.thread.digested(self.most)
 
     def committed(self, results: Sequence[CommitResult]) -> None:
         self._here()

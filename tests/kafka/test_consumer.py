@@ -152,11 +152,19 @@ async def test_a_loop_that_is_behind_costs_neither_records_nor_the_membership(
         assert member.read < 5000
         assert member.thread._reading.paused == {TopicPartition(topic, 0)}, "what is not handed over is not fetched"
         member.digesting = True
-        for _ in range(2):
-            member.thread.digested()
+        member.thread.digested()
         await eventually(lambda: member.read == 5000, 30, "all records")
         assert not member.lost_partitions
         assert len(member.every_assignment) == 1
+
+
+async def test_a_chunk_has_no_more_records_than_were_asked_for(broker: Broker, names: Names) -> None:
+    topic = broker.create_topic(names.topic(), 1)
+    produce(broker.bootstrap, topic, 0, numbered(1500))
+    async with Member(broker.bootstrap, names.group(), [topic], {}) as member:
+        member.most = 7
+        await eventually(lambda: member.read == 1500, 30, "all records")
+    assert max(member.chunks[1:]) == 7, "of the first one nothing was said"
 
 
 async def test_a_member_that_polls_too_late_loses_its_partitions_and_joins_again(
