@@ -33,7 +33,7 @@ def empty() -> dict[str, Any]:
 def _busy(line: Watched) -> None:
     line.chunk = 7
     for partition in range(3):
-        line.produce("leads", partition, *(f"a{partition}-{i}" for i in range(400 + 300 * partition)), "bad", "bad")
+        line.produce("leads", partition, *(f"a{partition}-{i}" for i in range(200 + 400 * partition)), "bad", "bad")
         line.produce("views", partition, *(f"v{partition}-{i}" for i in range(500)))
     line.assign(*(TopicPartition(topic, partition) for topic in ("leads", "views") for partition in range(3)))
     for event, shares in (("generate_lead", (0.93, 0.61)), ("page_view", (0.12, 0.0))):
