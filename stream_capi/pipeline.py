@@ -423,7 +423,7 @@ class Pipeline:
 
     def _share(self) -> int:
         """A partition's share of the half of the budget that is in shares, in bytes."""
-        return max(self.budget // 2 // max(len(self.partitions), 1), 1)
+        return max(self.budget // 2 // len(self.partitions), 1)
 
     def _lane_rests(self, partition: Partition) -> bool:
         """Whether all that this partition brings would only wait for a held pixel, which has something to probe with."""
