@@ -8,6 +8,7 @@
     ├── Unavailable                 a neighbour doesn't answer for now: wait and ask again
     │   └── RegistryUnavailable     the schema registry is down, slow or answers 5xx
     ├── WorkersFailed               exit 3: a worker can't be kept running
+    ├── OutputLost                  exit 1: standard output can't be written
     └── CheckFailed                 exit 1: a check or the closing ledger did not hold
 
 What can happen to an *event* or a *request* is no exception but a value (see ``model.Rejection`` and
@@ -48,6 +49,10 @@ class RegistryUnavailable(Unavailable):
 
 class WorkersFailed(StreamCapiError):
     """A worker ended again and again: whatever ends it isn't mended by starting it once more."""
+
+
+class OutputLost(StreamCapiError):
+    """Standard output can't be written: its reader has gone (an empty text), or its disk is full."""
 
 
 class CheckFailed(StreamCapiError):

@@ -6,6 +6,7 @@ import sys
 from typing import Annotated
 
 import typer
+from typer.main import get_command
 
 from stream_capi import __version__
 from stream_capi.cli import (
@@ -21,6 +22,7 @@ from stream_capi.cli import (
     reset,
     run,
     status,
+    streams,
 )
 from stream_capi.errors import StreamCapiError
 from stream_capi.observe import logs
@@ -61,9 +63,14 @@ def _options(
 
 def main() -> None:
     """The console script. An error that is meant for a person ends in its text and its code, without a traceback."""
+    streams.prepare()
     logs.configure("error", "console")  # until a command's settings say otherwise
     logs.install_hooks()
     try:
-        app()
+        # Called itself, the app would put a hook of its own over ours, which prints an error's text and its cause's.
+        get_command(app)()
+    except SystemExit as ended:
+        code = exits.flushed()
+        raise SystemExit(ended.code or code) from None
     except StreamCapiError as error:
         sys.exit(exits.tell(error))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
 
 import typer
@@ -12,6 +11,7 @@ from stream_capi import config
 from stream_capi.check import Finding, findings
 from stream_capi.cli import exits
 from stream_capi.cli.options import Config, Json
+from stream_capi.cli.text import print_json
 from stream_capi.errors import ConfigurationError
 
 
@@ -39,7 +39,7 @@ async def _check(settings: config.Settings, as_json: bool) -> int:
 
 def _print_all(found: list[Finding], as_json: bool) -> None:
     if as_json:
-        print(json.dumps([finding._asdict() for finding in found], indent=2))
+        print_json([finding._asdict() for finding in found], indent=2)
     else:
         for finding in found:
             _print(finding)

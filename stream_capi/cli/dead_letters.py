@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -19,6 +18,7 @@ from stream_capi.cli.letter import print_letter, shown_letters
 from stream_capi.cli.options import Config, Json
 from stream_capi.cli.run import spare_the_collector
 from stream_capi.cli.sources import source_of
+from stream_capi.cli.text import print_json
 from stream_capi.cli.watching import Watch, console
 from stream_capi.config import Settings
 from stream_capi.errors import ConfigurationError, StreamCapiError
@@ -78,7 +78,7 @@ def list_letters(
     ]
     if as_json:
         told = {"topic": settings.dead_letter.topic, "kinds": rows, "letters": len(found), "foreign": letters.foreign}
-        print(json.dumps(told, indent=2))
+        print_json(told, indent=2)
         return
     out = console()
     out.print(f"dead letters in {settings.dead_letter.topic}")
@@ -122,7 +122,7 @@ def show_letter(
         found = [(letter, record_at(settings.kafka, *letter.at, letter.offset)) for letter in newest]
     shown = asyncio.run(shown_letters(settings, found))
     if as_json:
-        print(json.dumps([one.as_json() for one in shown], indent=2, ensure_ascii=False, default=repr))
+        print_json([one.as_json() for one in shown], indent=2)
     elif not shown:
         print("no such dead letter")
     for one in shown if not as_json else ():
@@ -201,7 +201,7 @@ def _print_plan(settings: Settings, planned: Plan, as_json: bool) -> None:
     ]
     if as_json:
         told = {"group": planned.group, "kinds": rows, "letters": len(planned.wanted)}
-        print(json.dumps({**told, "without_source": dict(planned.without_source)}, indent=2))
+        print_json({**told, "without_source": dict(planned.without_source)}, indent=2)
         return
     out = console()
     out.print(f"redrive from {settings.dead_letter.topic} by group {planned.group}")
@@ -234,7 +234,7 @@ def _print_ledger(ledger: Ledger, as_json: bool) -> None:
             "left": ledger.left,
             "holds": ledger.holds,
         }
-        print(json.dumps(told))
+        print_json(told)
         return
     table = Table(show_header=False)
     table.add_column()

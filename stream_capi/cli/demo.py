@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from contextlib import suppress
 from typing import Annotated
 
@@ -16,6 +15,7 @@ from rich.text import Text
 
 from stream_capi.cli import exits
 from stream_capi.cli.options import Json
+from stream_capi.cli.text import print_json
 from stream_capi.demo import Demo, Ledger, Progress
 from stream_capi.observe import logs
 
@@ -38,7 +38,7 @@ def command(
         print("stopped before the end: there is no ledger")
         raise typer.Exit(exits.FAILED)
     if as_json:
-        print(json.dumps({**view.ledger._asdict(), "holds": view.ledger.holds}))
+        print_json({**view.ledger._asdict(), "holds": view.ledger.holds})
     raise typer.Exit(exits.DONE if view.ledger.holds else exits.FAILED)
 
 

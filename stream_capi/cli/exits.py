@@ -6,10 +6,10 @@ import os
 import sys
 from typing import NoReturn
 
-from stream_capi.errors import CheckFailed, ConfigurationError, StreamCapiError
+from stream_capi.errors import CheckFailed, ConfigurationError, OutputLost, StreamCapiError
 
 DONE = 0
-FAILED = 1  # a check or the closing ledger did not hold
+FAILED = 1  # a check or the closing ledger did not hold, or standard output could not be written
 USAGE = 2  # usage or configuration
 LOST = 3  # lost Kafka, or a fatal client error
 CUT_OFF = 4  # stopped at the shutdown deadline with work in flight
@@ -21,13 +21,22 @@ def tell(error: StreamCapiError) -> int:
         print(f"stream-capi: {line}", file=sys.stderr)
     if isinstance(error, ConfigurationError):
         return USAGE
-    return FAILED if isinstance(error, CheckFailed) else LOST
+    return FAILED if isinstance(error, CheckFailed | OutputLost) else LOST
 
 
 def at_once(code: int) -> NoReturn:
     """End the process now. All that matters has been closed, with deadlines; an orderly exit would wait without one for a
     thread that a frozen broker or a name server holds.
     """
-    sys.stdout.flush()
+    code = code or flushed()
     sys.stderr.flush()
     os._exit(code)
+
+
+def flushed() -> int:
+    """Write what was printed; returns the exit code that its outcome asks for."""
+    try:
+        sys.stdout.flush()
+    except OutputLost as error:
+        return tell(error)
+    return DONE

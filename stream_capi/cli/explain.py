@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from stream_capi.avro.schemas import FileSchema, FolderSchemas
 from stream_capi.avro.writer import WriterSchema
 from stream_capi.cli.options import Config, Json
 from stream_capi.cli.sources import source_of
+from stream_capi.cli.text import plain, print_json
 from stream_capi.config import Settings, Source
 from stream_capi.errors import ConfigurationError
 from stream_capi.events.explain import Explanation, explain
@@ -77,11 +77,7 @@ def command(
         )
         told = asyncio.run(explained(settings, source, records))
     if as_json:
-        print(
-            json.dumps(
-                [shown_as_json(one, show_personal_data) for one in told], indent=2, ensure_ascii=False, default=repr
-            )
-        )
+        print_json([shown_as_json(one, show_personal_data) for one in told], indent=2)
     elif not told:
         print(f"{topic} has no records")
     for one in told if not as_json else ():
@@ -256,13 +252,13 @@ def print_told(told: Told, personal: bool) -> None:
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=max(console.width, _WIDTH))
-    console.print(Text(f"{told.place}  {told.schema}", style="bold"))
+    console.print(Text(plain(f"{told.place}  {told.schema}"), style="bold"))
     if told.explanation is not None:
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
         for heading in ("field", "from", "value", "rule", "result"):
             table.add_column(heading, overflow="fold")
         for line in told.explanation.lines:
-            table.add_row(*(Text(cell, style=_STYLES[line.verdict]) for cell in _cells(line, personal)))
+            table.add_row(*(Text(plain(cell), style=_STYLES[line.verdict]) for cell in _cells(line, personal)))
         console.print(table)
     outcome = _outcome(told, personal)
     if outcome["kind"] == "sent":
@@ -272,7 +268,7 @@ def print_told(told: Told, personal: bool) -> None:
     elif outcome["kind"] == "skipped":
         console.print(Text(f"skipped and counted: {outcome['reason']}", style="bold yellow"))
     else:
-        console.print(Text(f"dead letter: {outcome['code']}: {outcome['detail']}", style="bold red"))
+        console.print(Text(plain(f"dead letter: {outcome['code']}: {outcome['detail']}"), style="bold red"))
     console.print()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
 from pathlib import Path
@@ -15,6 +14,7 @@ from rich.live import Live
 from rich.table import Table
 
 from stream_capi.cli.options import Json
+from stream_capi.cli.text import print_json
 from stream_capi.endpoint.mock import ANY_PIXEL, MockEndpoint
 from stream_capi.endpoint.script import Script
 from stream_capi.errors import ConfigurationError
@@ -65,9 +65,9 @@ async def _serve(mock: MockEndpoint, as_json: bool) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with mock:
         if as_json:
-            print(json.dumps({"listening": mock.url}), flush=True)
+            print_json({"listening": mock.url})
             await stop.wait()
-            print(json.dumps(_totals(mock)), flush=True)
+            print_json(_totals(mock))
         else:
             await _watch(mock, stop)
 

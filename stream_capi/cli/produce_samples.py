@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterable, Iterator
 from typing import Annotated
@@ -13,6 +12,7 @@ from rich.progress import track
 
 from stream_capi import config
 from stream_capi.cli.options import Config, Json
+from stream_capi.cli.text import print_json
 from stream_capi.produce import SampleProducer, sample_topics
 
 
@@ -35,7 +35,7 @@ def command(
         pass
     producer.flush()
     if as_json:
-        print(json.dumps(dict(producer.acknowledged)))
+        print_json(dict(producer.acknowledged))
         return
     for topic, acknowledged in sorted(producer.acknowledged.items()):
         print(f"{topic}: {acknowledged} events acknowledged")

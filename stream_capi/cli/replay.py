@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 from typing import Annotated, Any
 
@@ -16,6 +15,7 @@ from stream_capi.cli import exits
 from stream_capi.cli.options import Config, Json
 from stream_capi.cli.run import spare_the_collector
 from stream_capi.cli.sources import source_of
+from stream_capi.cli.text import print_json
 from stream_capi.cli.watching import Watch, console
 from stream_capi.config import Settings
 from stream_capi.errors import StreamCapiError
@@ -95,7 +95,7 @@ async def _execute(
 def _print_plan(settings: Settings, planned: Plan, as_json: bool) -> None:
     of_time = spans(settings.kafka, planned.ranges)
     if as_json:
-        print(json.dumps(_plan_as_json(planned, of_time), indent=2))
+        print_json(_plan_as_json(planned, of_time), indent=2)
         return
     out = console()
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
@@ -161,7 +161,7 @@ def _print_ledger(planned: Plan, ledger: Ledger, as_json: bool) -> None:
             "left": ledger.left,
             "holds": ledger.holds,
         }
-        print(json.dumps(told))
+        print_json(told)
         return
     table = Table(show_header=False)
     table.add_column()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import typer
@@ -12,6 +11,7 @@ from rich.table import Table
 from stream_capi import config, reset
 from stream_capi.cli.options import Config, Json
 from stream_capi.cli.sources import source_of
+from stream_capi.cli.text import print_json
 from stream_capi.cli.watching import console
 from stream_capi.kafka.admin import KafkaAdmin
 from stream_capi.kafka.ranges import moment
@@ -48,7 +48,7 @@ def command(
     if execute:
         reset.execute(admin, planned)
     if as_json:
-        print(json.dumps(_as_json(planned, execute), indent=2))
+        print_json(_as_json(planned, execute), indent=2)
     else:
         _print(planned, to, execute)
 

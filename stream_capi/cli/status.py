@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import threading
 from collections import Counter
@@ -18,6 +17,7 @@ from rich.text import Text
 
 from stream_capi import config, status
 from stream_capi.cli.options import Config, Json
+from stream_capi.cli.text import print_json
 from stream_capi.cli.watching import console
 from stream_capi.config import Settings
 from stream_capi.kafka.admin import KafkaAdmin
@@ -79,7 +79,7 @@ def _watch(
 
 def _print(settings: Settings, seen: Status, as_json: bool, indent: int | None = 2) -> None:
     if as_json:
-        print(json.dumps(_as_json(settings, seen), indent=indent), flush=True)
+        print_json(_as_json(settings, seen), indent)
     else:
         console().print(_view(settings, seen))
 

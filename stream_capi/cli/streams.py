@@ -1,0 +1,74 @@
+"""Standard output and error as commands may use them: there, of any encoding, and with errors that are for people."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import io
+import os
+import sys
+from typing import TextIO
+
+from stream_capi.errors import OutputLost
+
+
+class _Output(io.TextIOWrapper):
+    """Standard output. What can't be written ends the command in a line, and the reader's going away without one."""
+
+    def write(self, text: str, /) -> int:
+        try:
+            return super().write(text)
+        except OSError as error:
+            raise _lost(error) from None
+
+    def flush(self) -> None:
+        try:
+            super().flush()
+        except OSError as error:
+            raise _lost(error) from None
+
+
+class _Errors(io.TextIOWrapper):
+    """Standard error. If nobody can be told, the work goes on."""
+
+    def write(self, text: str, /) -> int:
+        try:
+            return super().write(text)
+        except OSError:
+            return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            super().flush()
+
+
+def prepare() -> None:
+    """Give the process all three streams.
+
+    A descriptor that is closed from the start would be given to a connection, into which a library's messages were written
+    then. A sign that the encoding lacks is written as its escape. Streams that somebody has put in their place stay.
+    """
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+    sys.stdout = _prepared(sys.stdout, sys.__stdout__, _Output)
+    sys.stderr = _prepared(sys.stderr, sys.__stderr__, _Errors)
+
+
+def _prepared(stream: TextIO | None, original: TextIO | None, kind: type[io.TextIOWrapper]) -> TextIO:
+    if stream is None:
+        return open(os.devnull, "w")
+    if stream is not original or not isinstance(stream, io.TextIOWrapper):
+        return stream
+    encoding, lines = stream.encoding, stream.line_buffering
+    return kind(stream.detach(), encoding=encoding, errors="backslashreplace", line_buffering=lines)
+
+
+def _lost(error: OSError) -> OutputLost:
+    """From here on what is printed goes nowhere: the interpreter's own flush at the end would fail again."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.close(nowhere)
+    return OutputLost("" if error.errno == errno.EPIPE else f"the output can't be written: {error.strerror}")
