@@ -27,6 +27,7 @@ from stream_capi.endpoint.script import Action, RequestInfo
 from stream_capi.kafka.embedded import EmbeddedBroker
 from stream_capi.model import EventName
 from stream_capi.produce import SampleProducer, sample_topics
+from stream_capi.record_headers import headers_of
 
 _KEY = "demo-key"
 _TOPICS = {EventName.GENERATE_LEAD: "leads", EventName.PAGE_VIEW: "page-views"}
@@ -241,8 +242,7 @@ class Demo:
                 while at < high:
                     for message in reader.consume(high - at, 5):
                         at += 1
-                        code = dict(message.headers() or [])["capi-error-code"]
-                        codes[code.decode() if isinstance(code, bytes) else str(code)] += 1
+                        codes[(dict(headers_of(message))["capi-error-code"] or b"").decode()] += 1
             return dict(codes), uncommitted
         finally:
             reader.close()

@@ -7,6 +7,7 @@ have to remember every second offset, and a commit's metadata holds 4,096 bytes.
 
 from __future__ import annotations
 
+import re
 import threading
 from bisect import bisect_left
 from collections import defaultdict
@@ -22,8 +23,13 @@ from stream_capi.kafka.deadletter import BY_REFERENCE, SOURCE_HEADERS
 from stream_capi.kafka.ranges import Log, Moment
 from stream_capi.kafka.scan import scan
 from stream_capi.model import Code, Record, TopicPartition
+from stream_capi.record_headers import LOST, headers_of
 
 _CODES = frozenset(Code)
+_is_topic = re.compile(r"[A-Za-z0-9._-]{1,249}").fullmatch  # what Kafka takes for a topic's name
+_is_number = re.compile(r"-?[0-9]{1,19}").fullmatch
+_is_count = re.compile(r"all|[0-9]{1,19}").fullmatch
+_MOST_DETAIL_BYTES = 4000
 
 
 class Kind(NamedTuple):
@@ -46,6 +52,7 @@ class Letter(NamedTuple):
     attempts: int
     detail: str
     by_reference: bool
+    headers_lost: str = ""  # how many headers of the event its first dead letter had to leave out
 
 
 class Picked(NamedTuple):
@@ -64,27 +71,39 @@ class Picked(NamedTuple):
 
 
 def letter_of(record: Record) -> Letter | None:
-    """Read a record's headers; None for one that is no letter of this program's."""
-    headers = {name: value or b"" for name, value in record.headers() or () if name.startswith("capi-")}
+    """Read a record's headers; None for one that is no letter of this program's.
+
+    Whoever may write to the topic may write any headers: what no letter can hold is no letter.
+    """
+    headers = {name: value or b"" for name, value in headers_of(record) if name.startswith("capi-")}
     try:
         code = headers["capi-error-code"].decode()
         topic, partition, offset, written = (headers[name].decode() for name in SOURCE_HEADERS)
-        if code not in _CODES or not topic:
+        lost = headers.get(LOST, b"").decode()
+        if code not in _CODES or not _is_topic(topic) or not (lost == "" or _is_count(lost)):
             return None
         return Letter(
             TopicPartition(record.topic() or "", record.partition() or 0),
             record.offset() or 0,
             record.timestamp()[1],
             Kind(topic, Code(code)),
-            TopicPartition(topic, int(partition)),
-            int(offset),
-            int(written),
-            int(headers.get("capi-attempts", b"0")),
-            headers.get("capi-error-detail", b"").decode(errors="replace"),
+            TopicPartition(topic, _number(partition, 0, 2**31 - 1)),
+            _number(offset, 0, 2**63 - 2),
+            _number(written, -(2**63), 2**63 - 1),
+            _number(headers.get("capi-attempts", b"0").decode(), 0, 2**31 - 1),
+            headers.get("capi-error-detail", b"")[:_MOST_DETAIL_BYTES].decode(errors="replace"),
             BY_REFERENCE in headers,
+            lost,
         )
     except (KeyError, ValueError):
         return None
+
+
+def _number(text: str, least: int, most: int) -> int:
+    """The number, where it is one and within its bounds; else ValueError."""
+    if not _is_number(text) or not least <= int(text) <= most:
+        raise ValueError("not within the bounds")
+    return int(text)
 
 
 class Letters(NamedTuple):

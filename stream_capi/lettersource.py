@@ -9,6 +9,7 @@ from typing import Any
 from stream_capi.avro.framing import Run, SchemaKey, Unframed
 from stream_capi.letters import Letter
 from stream_capi.model import Record, Rejection, Routed, Transformed
+from stream_capi.record_headers import all_headers, marked
 from stream_capi.source import Codec, Source, Transform
 
 
@@ -47,7 +48,8 @@ class Event:
         return self._value
 
     def headers(self) -> Any:
-        return self._record.headers()
+        """As they were, with the mark of those that an earlier dead letter had lost."""
+        return marked(all_headers([self._record])[0], self.letter.headers_lost)
 
     def timestamp(self) -> tuple[int, int]:
         """When the event itself was produced."""

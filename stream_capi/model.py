@@ -62,6 +62,7 @@ class Code(StrEnum):
     IN_FUTURE = "in_future"
     TOO_LARGE = "too_large"
     REFUSED = "refused"
+    INTERNAL_ERROR = "internal_error"
 
 
 class Lane(NamedTuple):

@@ -12,6 +12,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
+from operator import add
 from typing import NamedTuple, Protocol
 
 from stream_capi.avro.framing import Run, SchemaKey, Unframed
@@ -38,6 +39,7 @@ from stream_capi.model import (
     TopicPartition,
     Transformed,
 )
+from stream_capi.record_headers import header_bytes
 from stream_capi.source import Codec, Source
 
 # What an open event keeps in memory beside its bytes, which are there twice, as a record and as a payload: the client's
@@ -72,6 +74,7 @@ class Observer(DeliveryObserver, Protocol):
     def dead_lettered(self, topic: str, code: str, n: int = 1) -> None: ...
     def skipped(self, topic: str, reason: str, n: int) -> None: ...
     def commit(self, result: str) -> None: ...
+    def chunk_failed(self, partition: TopicPartition, first: int, last: int) -> None: ...
     def partition_stopped(self, partition: TopicPartition, reason: str) -> None: ...
     def registry(self, topic: str, schema: str, reason: str | None) -> None: ...
     def intake_held(self, topic: str, reason: str | None) -> None: ...
@@ -179,7 +182,11 @@ class Pipeline:
         for chunk in chunks:
             partition = self.partitions.get(TopicPartition(chunk.topic, chunk.partition))
             if partition is not None and partition.offsets.epoch == chunk.epoch and not partition.stopped:
-                self._take(partition, chunk.columns, chunk.values)
+                try:
+                    self._take(partition, chunk.columns, chunk.values)
+                except Exception:
+                    self._observer.chunk_failed(partition.tp, chunk.columns.offsets[0], chunk.columns.offsets[-1])
+                    raise
                 self._regulate(partition)
         self._undigested += 1
         self._digest()
@@ -195,7 +202,10 @@ class Pipeline:
             kept = [at for at, value in enumerate(values) if value is not None]
             columns, values = self._keep(kept, columns, values, topic, "tombstone")
         whole: list[bytes] = values  # type: ignore[assignment]  # those that are None are gone
-        offsets.track(columns.offsets, list(map(len, whole)), end)
+        sizes = list(map(len, whole))
+        if headers := header_bytes(columns.records):
+            sizes = list(map(add, sizes, headers))
+        offsets.track(columns.offsets, sizes, end)
         if whole:
             self._map(partition, columns, whole)
 

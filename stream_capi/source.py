@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 from stream_capi.avro.decode import Decoder
 from stream_capi.avro.framing import Run, SchemaKey, Unframed, frame
 from stream_capi.avro.schemas import Schemas, WriterSchema
-from stream_capi.model import Lane, Record, Rejection, Transformed
+from stream_capi.model import Code, Lane, Record, Rejection, Transformed
 
 
 class Transform(Protocol):
@@ -56,8 +56,26 @@ class Source:
         self._codecs: dict[SchemaKey, Codec] = {}
 
     def frame(self, records: Sequence[Record], values: Sequence[bytes]) -> Sequence[Run | Unframed]:
-        """Split a chunk into runs of one schema. Tombstones are the caller's."""
-        return frame(self._framing, records, values, schema_file=self._schema_file)
+        """Split a chunk into runs of one schema. Tombstones are the caller's.
+
+        A fault that nobody foresaw is that of its record alone.
+        """
+        try:
+            return frame(self._framing, records, values, schema_file=self._schema_file)
+        except Exception:
+            return [
+                self._framed_alone(at, record, value)
+                for at, (record, value) in enumerate(zip(records, values, strict=True))
+            ]
+
+    def _framed_alone(self, index: int, record: Record, value: bytes) -> Run | Unframed:
+        try:
+            (found,) = frame(self._framing, [record], [value], schema_file=self._schema_file)
+        except Exception as error:
+            return Unframed(index, Rejection(Code.INTERNAL_ERROR, f"{type(error).__name__} while its framing was read"))
+        if isinstance(found, Unframed):
+            return Unframed(index, found.rejection)
+        return Run(found.key, index, found.payloads)
 
     def codec(self, key: SchemaKey) -> Codec | Rejection | None:
         """The codec of a schema, why there is none, or None where the schema must be loaded first. No I/O."""

@@ -56,6 +56,17 @@ class Telemetry:
         else:
             log.info("sending", subject=subject)
 
+    def chunk_failed(self, partition: TopicPartition, first: int, last: int) -> None:
+        """A bug ends the process while these records are taken in: the same may happen after the restart."""
+        log.critical(
+            "a bug while records were taken in",
+            topic=partition.topic,
+            partition=partition.partition,
+            offset=first,
+            last_offset=last,
+            action="the restart reads them again; look at them with stream-capi explain, and report the traceback",
+        )
+
     def partition_stopped(self, partition: TopicPartition, reason: str) -> None:
         """A partition can't go on without a person."""
         log.error(

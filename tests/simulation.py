@@ -283,7 +283,7 @@ class Line:
     def __getattr__(self, name: str) -> Any:
         if name in ("consumed", "delivered", "dead_lettered", "skipped", "request", "batch", "registry"):
             return lambda *args: self.told.update([name])
-        if name in ("partition_stopped", "intake_held"):
+        if name in ("partition_stopped", "intake_held", "chunk_failed"):
             return lambda *args: self.told.update([f"{name} {args[-1]}"])
         raise AttributeError(name)
 

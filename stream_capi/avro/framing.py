@@ -16,6 +16,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from stream_capi.model import Code, Record, Rejection
+from stream_capi.record_headers import all_headers
 
 FRAMINGS = ("confluent", "single_object", "raw", "auto")
 HEADER = "__value_schema_id"
@@ -73,7 +74,7 @@ def frame(
     if framing == "raw":
         return [Run(FILE_KEY, 0, list(values))]
     find = _FINDERS[framing, schema_file]
-    headers = [] if framing == "single_object" else [record.headers() for record in records]
+    headers = [] if framing == "single_object" else all_headers(records)
     stated = [_stated(of_record) for of_record in headers] if any(headers) else []
     if stated.count(None) == len(stated):
         return _of_one_schema(values, find) or _runs(values, [find(value) for value in values])

@@ -22,6 +22,7 @@ from stream_capi.errors import ConfigurationError, RegistryUnavailable
 from stream_capi.model import Rejection
 
 MAX_REFERENCES = 200
+_OTHER_TYPES = ("JSON", "PROTOBUF")  # what else a registry may say is no name but a text of somebody's
 
 
 class _NotFound(Exception):
@@ -118,7 +119,8 @@ class RegistrySchemas:
 
     async def _build(self, key: SchemaKey, schema: Schema) -> WriterSchema | RefusedSchema:
         if (schema.schema_type or "AVRO") != "AVRO":
-            return RefusedSchema(f"its type is {schema.schema_type}, not AVRO")
+            named = str(schema.schema_type)
+            return RefusedSchema(f"its type is {named if named in _OTHER_TYPES else 'another one'}, not AVRO")
         references = await self._references(schema)
         if references is None:
             return RefusedSchema(f"more than {MAX_REFERENCES} references, or one that is not Avro")

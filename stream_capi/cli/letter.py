@@ -12,6 +12,7 @@ from rich.text import Text
 
 from stream_capi import redrive
 from stream_capi.cli.explain import Told, explained, print_told, shown_as_json
+from stream_capi.cli.text import plain
 from stream_capi.cli.watching import console
 from stream_capi.config import Settings
 from stream_capi.events.masking import masked
@@ -20,7 +21,11 @@ from stream_capi.kafka.ranges import shown_time
 from stream_capi.letters import Letter
 from stream_capi.lettersource import Event
 from stream_capi.model import Record
+from stream_capi.observe.masking import scrub
+from stream_capi.record_headers import headers_of, lost_headers
 
+_NAME_CHARACTERS = 100
+_MOST_HEADERS = 50  # that are shown
 _GONE = "written by reference, and its event is no longer in its topic"
 
 
@@ -35,20 +40,25 @@ class Shown(NamedTuple):
     def facts(self) -> list[tuple[str, Any]]:
         """What is known of it, in the order in which one asks."""
         letter, record = self.letter, self.record
-        headers = dict(record.headers() or ())
-        others = {name: masked(value) for name, value in headers.items() if name not in OWN_HEADERS}
+        headers = headers_of(record)
+        version = next((value for name, value in headers if name == "capi-version" and value), b"")
+        others = [(name, value) for name, value in headers if name not in OWN_HEADERS]
+        shown = {plain(scrub(name[:_NAME_CHARACTERS])): masked(value) for name, value in others[:_MOST_HEADERS]}
+        if len(others) > _MOST_HEADERS:
+            shown["…"] = f"and {len(others) - _MOST_HEADERS:,} more"
         return [
             ("letter", f"{letter.at}@{letter.offset}"),
             ("written", shown_time(letter.written)),
             ("code", letter.kind.code.value),
-            ("detail", letter.detail),
+            ("detail", plain(scrub(letter.detail))),
             ("source", f"{letter.source}@{letter.source_offset}"),
             ("produced", shown_time(letter.source_written)),
             ("attempts", letter.attempts),
-            ("version", (headers.get("capi-version") or b"").decode(errors="replace")),
+            ("version", plain(scrub(version[:_NAME_CHARACTERS].decode(errors="replace")))),
             ("key", masked(record.key())),
             ("value", "by reference" if letter.by_reference else masked(record.value())),
-            ("headers", others),
+            ("headers", shown),
+            ("headers_lost", letter.headers_lost or lost_headers(record) or None),
         ]
 
     def as_json(self) -> dict[str, Any]:
@@ -83,7 +93,7 @@ def print_letter(shown: Shown) -> None:
     table.add_column(overflow="fold")
     for name, fact in shown.facts():
         text = ", ".join(f"{key} {value}" for key, value in fact.items()) if isinstance(fact, dict) else str(fact)
-        table.add_row(name, Text(text or "none"))
+        table.add_row(name.replace("_", " "), Text(text if fact not in (None, {}, "") else "none"))
     out.print(table)
     if shown.explanation is None:
         out.print(Text(shown.why_not))

@@ -25,16 +25,18 @@ from stream_capi.errors import ConfigurationError
 from stream_capi.kafka.faults import error_of, is_fatal
 from stream_capi.kafka.properties import producer_properties
 from stream_capi.model import DeadLetter, Record
+from stream_capi.record_headers import LOST, headers_of, lost_headers
 
 BY_REFERENCE = "capi-by-reference"
 SOURCE_HEADERS = ("capi-source-topic", "capi-source-partition", "capi-source-offset", "capi-source-timestamp")
 OWN_HEADERS = frozenset(
-    {"capi-error-code", "capi-error-detail", *SOURCE_HEADERS, "capi-attempts", "capi-version", BY_REFERENCE}
+    {"capi-error-code", "capi-error-detail", *SOURCE_HEADERS, "capi-attempts", "capi-version", BY_REFERENCE, LOST}
 )
 
 _AT_ONCE_BYTES = 8 * 1_048_576
 _LETTER_OVERHEAD = 1024
 _DETAIL_CHARACTERS = 1000
+_MOST_HEADERS = 100_000  # of a record with more, the client hands over none: its dead letter could not be read
 _REFERENCE_BYTES = 4096  # of key and original headers, that a letter by reference still carries
 _SILENCE_SECONDS = 10.0  # without an acknowledgement for so long, people are told
 _POLL_SECONDS = 0.5
@@ -228,12 +230,11 @@ def _delay(attempt: int) -> float:
 
 
 def _size(record: Record) -> int:
-    headers = record.headers() or ()
     return (
         _LETTER_OVERHEAD
         + len(record.value() or b"")
         + len(record.key() or b"")
-        + sum(len(name) + len(value or b"") for name, value in headers)
+        + sum(len(name) + len(value or b"") for name, value in headers_of(record))
     )
 
 
@@ -241,9 +242,9 @@ def _whole(letter: DeadLetter) -> _Form:
     """Original key, value and headers, and what is known of the failure; what was known of a former one is replaced."""
     record = letter.record
     kind, milliseconds = record.timestamp()
-    told = {
+    told: dict[str, object] = {
         "capi-error-code": letter.code.value,
-        "capi-error-detail": letter.detail[:_DETAIL_CHARACTERS],
+        "capi-error-detail": _printable(letter.detail[:_DETAIL_CHARACTERS]),
         "capi-source-topic": record.topic(),
         "capi-source-partition": record.partition(),
         "capi-source-offset": record.offset(),
@@ -251,9 +252,21 @@ def _whole(letter: DeadLetter) -> _Form:
         "capi-attempts": letter.attempts,
         "capi-version": __version__,
     }
-    original = [(name, value) for name, value in record.headers() or () if name not in OWN_HEADERS]
-    own = [(name, str(value).encode()) for name, value in told.items()]
+    original: Headers = [(name, value) for name, value in headers_of(record) if name not in OWN_HEADERS]
+    lost = lost_headers(record)
+    room = _MOST_HEADERS - len(told) - 2  # what is lost, and that it is by reference
+    if len(original) > room:
+        lost = lost if lost == "all" else str(int(lost or 0) + len(original) - room)
+        del original[room:]
+    if lost:
+        told[LOST] = lost
+    own: Headers = [(name, str(value).encode()) for name, value in told.items()]
     return _Form(record.key(), record.value(), original + own)
+
+
+def _printable(text: str) -> str:
+    """The text without what moves a terminal's cursor or has no UTF-8: names out of schemas may hold it."""
+    return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in text)
 
 
 def _reference(letter: DeadLetter) -> _Form:

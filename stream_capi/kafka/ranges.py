@@ -74,7 +74,10 @@ def shown_time(milliseconds: int) -> str:
     """Epoch milliseconds for people, in UTC."""
     if milliseconds <= 0:
         return "no time"
-    at = datetime.fromtimestamp(milliseconds / 1000, UTC)
+    try:
+        at = datetime.fromtimestamp(milliseconds / 1000, UTC)
+    except (ValueError, OverflowError, OSError):  # Kafka keeps any 64 bits that a producer gives for a time
+        return "a time beyond the year 9999"
     return at.isoformat(timespec="milliseconds" if milliseconds % 1000 else "seconds").replace("+00:00", "Z")
 
 

@@ -92,6 +92,7 @@ FIELDS: Mapping[str, Callable[[object], Any]] = {
             "dead_lettered",
             "delivered",
             "epoch",
+            "last_offset",
             "limit",
             "offset",
             "partition",

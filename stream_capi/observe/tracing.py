@@ -20,6 +20,7 @@ import structlog
 
 from stream_capi.core.batcher import Batch
 from stream_capi.model import Answer, Record
+from stream_capi.record_headers import headers_of
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
@@ -119,7 +120,7 @@ def links_of(records: Iterable[Record]) -> list[Link]:
     propagator = TraceContextTextMapPropagator()
     links: dict[tuple[int, int], Link] = {}
     for record in records:
-        for name, value in record.headers() or ():
+        for name, value in headers_of(record):
             if name != HEADER or not value or len(links) == MAX_LINKS:
                 continue
             context = propagator.extract({HEADER: value.decode("ascii", "replace")})

@@ -185,7 +185,12 @@ COMMANDS = [
 @pytest.mark.parametrize("words", COMMANDS)
 def test_a_bug_in_any_command_is_told_by_its_type_and_place_alone(words: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", _INJECTED, *words.split()], capture_output=True, text=True, cwd=_ROOT, env=_ENV, timeout=60
+        [sys.executable, "-c", _INJECTED, *words.split()],
+        capture_output=True,
+        text=True,
+        cwd=_ROOT,
+        env=_ENV,
+        timeout=60,
     )
     told = done.stdout + done.stderr
     assert done.returncode == 1

@@ -1,0 +1,166 @@
+"""Messages that no client for Python would make, through the whole line and every command that looks at them."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stream_capi.letters import letter_of
+from tests.commands.running import told, told_json
+from tests.faults.making import Maker
+from tests.kafka.letters import FakeRecord
+from tests.ledger import Letter
+from tests.scene import Scene
+from tests.stack import Broker, Registry
+from tests.stack.raw_producer import Raw, produce_raw
+from tests.stack.waiting import until
+
+NOT_UTF8 = b"\x63\x61\x66\xe9"
+OWN = [b"capi-error-code", b"capi-source-partition", b"capi-by-reference", b"capi-headers-lost", b"capi-version"]
+HEADERS: dict[str, list[tuple[bytes, bytes | None]]] = {
+    "not UTF-8": [(b"before", b"1"), (NOT_UTF8, b"x"), (b"after", b"2")],
+    "escapes": [(b"\x1b[31mjane@example.com", b"\x1b[2J"), (b"\x00", b""), (b"", None)],
+    "own names": [(name, value) for name in OWN for value in (b"\xff", None, b"-1")],
+    "twice": [(b"one", b"1"), (b"one", b"2"), (b"one", None)],
+    "many": [(b"h", b"")] * 99_999,
+    "none": [],
+}
+
+
+@pytest.mark.real
+def test_strange_headers_are_delivered_dead_lettered_shown_replayed_and_redriven(
+    tmp_path: Path, broker: Broker, registry: Registry
+) -> None:
+    with Scene(tmp_path, broker, registry, partitions=1) as scene:
+        maker = Maker(scene)
+        good = {case: maker.lead() for case in HEADERS}
+        records = [Raw(good[case].value, case.encode(), headers) for case, headers in HEADERS.items()]
+        records += [Raw(b"spoilt", case.encode(), headers) for case, headers in HEADERS.items()]
+        produce_raw(broker.bootstrap, scene.leads, *records, Raw(b"no key"), Raw(b"empty key", b""), Raw(None, b"\xff"))
+        member = scene.member(dead_letter={"max_ratio": 1.0})
+        until(
+            lambda: broker.committed(scene.group, scene.leads).get(0, (0, ""))[0] == len(records) + 3,
+            60,
+            "all outcomes",
+        )
+        assert member.terminate() == 0
+        scene.notes += [f"{one.key!r} {one.code} {one.headers}"[:400] for one in scene.ledger.letters()]
+        ids = Counter(record.event_id for record in good.values())
+        assert scene.endpoint.answered() == ids
+        letters = {letter.key: letter for letter in scene.ledger.letters()}
+        assert set(letters) == {*(case.encode() for case in HEADERS), None, b""}
+        assert {letter.code for letter in letters.values()} == {"decode_error"}
+        lost = {key: _lost(letter) for key, letter in letters.items() if _lost(letter)}
+        assert lost == {b"not UTF-8": b"1", b"many": b"9"}
+        kept = letters[b"not UTF-8"].headers
+        assert (kept["before"], kept["after"]) == (b"1", b"2")
+        assert letters[b"own names"].headers["capi-source-partition"] == b"0"
+        assert letters[b"twice"].headers["one"] is None
+        _look(scene, len(records))
+        assert told_json(scene, "dead-letters", "redrive", "--execute", code=0)["dead_lettered"] == {"decode_error": 8}
+        again = scene.ledger.letters()[8:]
+        assert {letter.key: _lost(letter) for letter in again if _lost(letter)} == {b"not UTF-8": b"1", b"many": b"9"}
+        assert all(letter.headers["capi-source-topic"] == scene.leads.encode() for letter in again)
+        told(scene, "replay", "--topic", scene.leads, "--from", "earliest", "--execute", dead_letter={"max_ratio": 1.0})
+        assert scene.endpoint.answered() == ids + ids
+        assert "Traceback" not in member.output
+        scene.assert_private()
+
+
+def _lost(letter: Letter) -> bytes | None:
+    return letter.headers.get("capi-headers-lost")
+
+
+def _look(scene: Scene, count: int) -> None:
+    """Everything that shows a record; ``told`` searches for addresses and tracebacks."""
+    for offset in range(count):
+        (shown,) = told_json(scene, "explain", "--topic", scene.leads, "--partition", "0", "--offset", str(offset))
+        assert shown["outcome"]["kind"] == ("sent" if offset < len(HEADERS) else "dead_letter")
+    told(scene, "explain", "--topic", scene.leads, "--latest", "100")
+    told(scene, "dead-letters", "list")
+    shown_letters: list[dict[str, Any]] = told_json(scene, "dead-letters", "show", "--limit", "100")
+    assert [one["headers_lost"] for one in shown_letters].count(None) == 6
+    assert len(json.dumps(shown_letters)) < 100_000, "99,999 headers are counted, not listed"
+    text = told(scene, "dead-letters", "show", "--limit", "100").stdout
+    assert "\x1b" not in text
+    assert len(text) < 200_000
+
+
+def forged(**changes: bytes) -> Raw:
+    """A dead letter with headers of somebody's own."""
+    headers = {
+        "capi-error-code": b"too_old",
+        "capi-error-detail": b"\x1b[2Jcall jane@example.com or +1 650 555 1212\x9b",
+        "capi-source-topic": b"leads",
+        "capi-source-partition": b"0",
+        "capi-source-offset": b"0",
+        "capi-source-timestamp": b"1700000000000",
+        "capi-attempts": b"1",
+        "capi-version": b"\x1b]0;jane@example.com",
+    }
+    headers |= {name.replace("_", "-"): value for name, value in changes.items()}
+    return Raw(b"value", b"key", [(name.encode(), value) for name, value in headers.items()])
+
+
+FORGED = [
+    *({"capi_source_partition": value} for value in (b"-1", b"2147483648", b"1e3", b"\xff", b"9" * 5000)),
+    *({"capi_source_offset": value} for value in (b"-1", b"9223372036854775807", b"9" * 4000, b"")),
+    *({"capi_source_timestamp": value} for value in (b"9" * 4000, b"9223372036854775808", "٣".encode(), b" 1")),
+    *({"capi_attempts": value} for value in (b"-1", b"9" * 4000, b"\xff")),
+    *({"capi_source_topic": value} for value in (b"", b"jane@example.com", b"\x1b[31m", b"a" * 250, b"a:b")),
+    *({"capi_error_code": value} for value in (b"jane@example.com", b"\xff")),
+    *({"capi_headers_lost": value} for value in (b"jane@example.com", b"-1", b"\xff")),
+]
+ODD_BUT_WHOLE = [
+    {},
+    {"capi_source_timestamp": b"9223372036854775807"},
+    {"capi_source_timestamp": b"-9223372036854775808"},
+    {"capi_source_topic": b"somebody-else"},
+    {"capi_source_partition": b"2147483647", "capi_by_reference": b"true"},
+    {"capi_source_offset": b"9223372036854775806", "capi_by_reference": b"true"},
+    {"capi_headers_lost": b"all"},
+]
+
+
+def record_of(raw: Raw) -> Any:
+    return FakeRecord(raw.value, raw.key, [(name.decode(), value) for name, value in raw.headers])
+
+
+@pytest.mark.parametrize("changes", FORGED, ids=lambda changes: str(changes)[:60])
+def test_headers_that_no_letter_can_have_are_no_letter(changes: dict[str, bytes]) -> None:
+    assert letter_of(record_of(forged(**changes))) is None
+    assert letter_of(record_of(forged())) is not None
+
+
+@pytest.mark.real
+def test_forged_letters_end_no_command_and_are_printed_masked(
+    tmp_path: Path, broker: Broker, registry: Registry
+) -> None:
+    with Scene(tmp_path, broker, registry, partitions=1) as scene:
+        ours = {"capi_source_topic": scene.leads.encode()}
+        whole = [forged(**(ours | changes)) for changes in ODD_BUT_WHOLE]
+        produce_raw(broker.bootstrap, scene.dead, *(forged(**changes) for changes in FORGED), *whole)
+        listed = told_json(scene, "dead-letters", "list")
+        assert (listed["letters"], listed["foreign"]) == (len(whole), len(FORGED))
+        shown = told_json(scene, "dead-letters", "show", "--limit", "100")
+        assert len(shown) == len(whole)
+        texts = [
+            told(scene, "dead-letters", *words).stdout for words in (["list"], ["show", "--limit", "9"], ["redrive"])
+        ]
+        for text in [*texts, json.dumps(shown, ensure_ascii=False)]:
+            assert "\x1b" not in text
+            assert "\x9b" not in text
+            assert "650 555" not in text
+        done = told_json(scene, "dead-letters", "redrive", "--execute")
+        assert done == {
+            "letters": 6,
+            "delivered": 0,
+            "dead_lettered": {"decode_error": 4},
+            "skipped": {"gone": 2},
+            "left": 0,
+            "holds": True,
+        }
