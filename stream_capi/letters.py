@@ -54,6 +54,10 @@ class Letter(NamedTuple):
     by_reference: bool
     headers_lost: str = ""  # how many headers of the event its first dead letter had to leave out
 
+    def is_of(self, record: Record) -> bool:
+        """Whether this is a letter of the record at its source: in a topic that was made anew another event may be there."""
+        return self.source_written <= 0 or record.timestamp()[1] == self.source_written
+
 
 class Picked(NamedTuple):
     """Which letters are meant. ``since`` is epoch milliseconds, of when a letter was written; None is any."""

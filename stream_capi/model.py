@@ -128,6 +128,7 @@ class DeadLetter:
     code: Code
     detail: str
     attempts: int = 0
+    by_reference: bool = False  # the record's value is not the event's, which was too large before
 
     def __repr__(self) -> str:
         r = self.record

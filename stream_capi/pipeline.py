@@ -21,7 +21,7 @@ from stream_capi.core.flow import Backoff
 from stream_capi.core.offsets import METADATA_LIMIT, PartitionOffsets, log_of, settled_ranges
 from stream_capi.core.outcomes import RatioGuard
 from stream_capi.delivery import Clock, Delivery, DeliveryObserver, DeliveryRules
-from stream_capi.errors import RegistryUnavailable
+from stream_capi.errors import Unavailable
 from stream_capi.model import (
     Answer,
     Code,
@@ -354,7 +354,7 @@ class Pipeline:
             try:
                 codec = await source.load(key)
                 break
-            except RegistryUnavailable as error:
+            except Unavailable as error:
                 attempt += 1
                 if key not in source.waiting_for:
                     self._observer.registry(source.topic, str(key), str(error))

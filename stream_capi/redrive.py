@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import structlog
@@ -18,12 +19,12 @@ from stream_capi import job
 from stream_capi.app import App
 from stream_capi.config import Settings
 from stream_capi.core.offsets import PartitionOffsets
-from stream_capi.errors import ConfigurationError, StreamCapiError
+from stream_capi.errors import StreamCapiError
 from stream_capi.job import Progress, RangeJob, Tally
 from stream_capi.kafka.admin import KafkaAdmin
 from stream_capi.kafka.bounded import Adapt, RangeConsumer
 from stream_capi.kafka.faults import Events
-from stream_capi.kafka.peek import record_at
+from stream_capi.kafka.originals import Originals, Place
 from stream_capi.kafka.ranges import Range
 from stream_capi.letters import Letter, Letters, Picked, Redriven, first
 from stream_capi.lettersource import Event, LetterSource
@@ -60,16 +61,6 @@ def plan(settings: Settings, known: Letters, redriven: Redriven, picked: Picked,
     return Plan(group_of(settings), redriven, wanted, strange)
 
 
-def original_of(settings: Settings, letter: Letter) -> Record | None:
-    """The record that a letter is of, read from its source; None where it is gone. Raises Unavailable, KafkaLost."""
-    try:
-        found = record_at(settings.kafka, *letter.source, letter.source_offset)
-    except ConfigurationError:  # there is no such partition or offset any more
-        return None
-    same = letter.source_written <= 0 or found.timestamp()[1] == letter.source_written
-    return found if same else None  # another event, of a topic that was made anew
-
-
 class _Intake(RangeConsumer):
     """Its commits are kept elsewhere: of each letter, not of how far the dead-letter topic was read."""
 
@@ -94,7 +85,8 @@ class _Letters:
         event = letter.record
         assert isinstance(event, Event)  # noqa: S101 -- nothing else comes from this intake
         attempts = event.letter.attempts + max(1, letter.attempts)
-        await self._writer.write(DeadLetter(event.original, letter.code, letter.detail, attempts))
+        by_reference = event.letter.by_reference
+        await self._writer.write(DeadLetter(event.original, letter.code, letter.detail, attempts, by_reference))
 
 
 class Redrive(RangeJob):
@@ -107,7 +99,8 @@ class Redrive(RangeJob):
         self._open: dict[TopicPartition, list[Letter]] = defaultdict(list)
         for letter in sorted(planned.wanted, key=lambda one: (one.at, one.offset)):
             self._open[letter.at].append(letter)
-        self.gone = 0
+        self._originals = Originals(settings.kafka)
+        self._reading = asyncio.Lock()
         self._trackers: dict[TopicPartition, PartitionOffsets] = {}
         ranges = {tp: Range(of_one[0].offset, of_one[-1].offset + 1) for tp, of_one in self._open.items()}
         super().__init__(ranges, rate, show)
@@ -140,23 +133,27 @@ class Redrive(RangeJob):
     def sources(self, sources: Mapping[str, Source]) -> Mapping[str, Source]:
         topic = self._settings.dead_letter.topic
         letters = {(tp.partition, offset): letter for (tp, offset), letter in self._wanted.items()}
-        return {topic: LetterSource(topic, sources, letters, self._settings.batch.window_ms / 1000)}
+        return {topic: LetterSource(topic, sources, letters, self._settings.batch.window_ms / 1000, self._read)}
 
     def dead_letters(self, writer: DeadLetters) -> DeadLetters:
         return _Letters(writer)
 
     def _event_of(self, record: Record) -> Record | None:
-        """On the consumer's thread: letters that are not wanted are passed over, one by reference is looked up."""
+        """On the consumer's thread: letters that are not wanted are passed over."""
         letter = self._wanted.get((TopicPartition(record.topic() or "", record.partition() or 0), record.offset() or 0))
         if letter is None:
             return None
-        if not letter.by_reference:
-            return Event(record, record.value(), letter)
-        original = original_of(self._settings, letter)
-        if original is None:
-            self.gone += 1
-            return None
-        return Event(original, original.value(), letter)
+        return Event(record, b"" if letter.by_reference else record.value(), letter)
+
+    async def _read(self, places: Sequence[Place]) -> Mapping[Place, Record]:
+        async with self._reading:
+            return await asyncio.to_thread(self._originals.read, places)
+
+    async def close(self) -> None:
+        """End the client that has read the events of letters by reference."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(1.0):
+                await asyncio.to_thread(self._originals.close)
 
     async def look(self, app: App) -> None:
         await super().look(app)
@@ -185,13 +182,6 @@ class Redrive(RangeJob):
         dead, total = sum(tally.dead_lettered.values()), len(self._wanted)
         done = min(total, tally.delivered + dead + sum(tally.skipped.values()))
         return Progress(total, done, tally.delivered, dead, job.waits(app), app.stop_asked.is_set())
-
-    def tally(self, app: App) -> Tally:
-        """What became of the letters of this run, those included whose event is gone."""
-        tally = super().tally(app)
-        if not self.gone:
-            return tally
-        return tally._replace(read=tally.read + self.gone, skipped={**tally.skipped, "gone": self.gone})
 
 
 def _is_settled(tracker: PartitionOffsets, offset: int) -> bool:
@@ -225,7 +215,10 @@ async def run(
     """
     work = Redrive(settings, planned, rate, show)
     admin.reset(planned.group, work.starts)
-    code, tally = await job.run(work, _settings_for(settings, planned), environ)
+    try:
+        code, tally = await job.run(work, _settings_for(settings, planned), environ)
+    finally:
+        await work.close()
     if error := await work.keep():  # the last outcomes came in while it stopped
         log.error("what was redriven last is not kept, and will be redriven again", reason=error)
     return code, Ledger(len(planned.wanted), tally, work.left)

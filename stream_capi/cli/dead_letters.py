@@ -24,10 +24,11 @@ from stream_capi.config import Settings
 from stream_capi.errors import ConfigurationError, StreamCapiError
 from stream_capi.job import await_alone
 from stream_capi.kafka.admin import KafkaAdmin
+from stream_capi.kafka.originals import Originals
 from stream_capi.kafka.peek import record_at
 from stream_capi.kafka.ranges import shown_time, time_of
 from stream_capi.letters import Kind, Letter, Picked, Redriven, in_order, letter_of, read_letters
-from stream_capi.model import Code
+from stream_capi.model import Code, Record
 from stream_capi.observe import logs
 from stream_capi.redrive import Ledger, Plan
 
@@ -109,6 +110,7 @@ def show_letter(
     if (partition is None) != (offset is None):
         raise typer.BadParameter("--partition and --offset go together")
     settings = config.load(config_file, keys=False)
+    found: list[tuple[Letter, Record]]
     if partition is not None and offset is not None:
         record = record_at(settings.kafka, settings.dead_letter.topic, partition, offset)
         letter = letter_of(record)
@@ -119,7 +121,10 @@ def show_letter(
         picked = _picked(code, topic, since)
         letters = read_letters(settings, KafkaAdmin(settings.kafka), picked.since)
         newest = list(in_order(letter for letter in letters.found if picked(letter)))[-limit:]
-        found = [(letter, record_at(settings.kafka, *letter.at, letter.offset)) for letter in newest]
+        originals = Originals(settings.kafka)
+        records = originals.read([(letter.at, letter.offset) for letter in newest])
+        originals.close()
+        found = [(letter, kept) for letter in newest if (kept := records.get((letter.at, letter.offset)))]
     shown = asyncio.run(shown_letters(settings, found))
     if as_json:
         print_json([one.as_json() for one in shown], indent=2)

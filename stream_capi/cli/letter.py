@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -10,13 +11,13 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from stream_capi import redrive
 from stream_capi.cli.explain import Told, explained, print_told, shown_as_json
 from stream_capi.cli.text import plain
 from stream_capi.cli.watching import console
 from stream_capi.config import Settings
 from stream_capi.events.masking import masked
 from stream_capi.kafka.deadletter import OWN_HEADERS
+from stream_capi.kafka.originals import Originals
 from stream_capi.kafka.ranges import shown_time
 from stream_capi.letters import Letter
 from stream_capi.lettersource import Event
@@ -24,9 +25,17 @@ from stream_capi.model import Record
 from stream_capi.observe.masking import scrub
 from stream_capi.record_headers import headers_of, lost_headers
 
+_SCHEMA_ID = re.compile(r"(\bschema id [0-9]{1,10}\b)")
+_DETAIL_CHARACTERS = 1000
 _NAME_CHARACTERS = 100
 _MOST_HEADERS = 50  # that are shown
 _GONE = "written by reference, and its event is no longer in its topic"
+
+
+def _masked_detail(detail: str) -> str:
+    """The detail as whoever wrote the letter gave it, masked; a schema's id looks like a phone number and stays."""
+    parts = _SCHEMA_ID.split(detail[:_DETAIL_CHARACTERS])
+    return "".join(part if at % 2 else plain(scrub(part)) for at, part in enumerate(parts))
 
 
 class Shown(NamedTuple):
@@ -50,7 +59,7 @@ class Shown(NamedTuple):
             ("letter", f"{letter.at}@{letter.offset}"),
             ("written", shown_time(letter.written)),
             ("code", letter.kind.code.value),
-            ("detail", plain(scrub(letter.detail))),
+            ("detail", _masked_detail(letter.detail)),
             ("source", f"{letter.source}@{letter.source_offset}"),
             ("produced", shown_time(letter.source_written)),
             ("attempts", letter.attempts),
@@ -69,17 +78,22 @@ class Shown(NamedTuple):
 
 async def shown_letters(settings: Settings, letters: Sequence[tuple[Letter, Record]]) -> list[Shown]:
     """Explain each of them as an event of its source. Raises Unavailable, KafkaLost."""
-    return [await _shown(settings, letter, record) for letter, record in letters]
+    originals = Originals(settings.kafka)
+    try:
+        return [await _shown(settings, originals, letter, record) for letter, record in letters]
+    finally:
+        await asyncio.to_thread(originals.close)
 
 
-async def _shown(settings: Settings, letter: Letter, record: Record) -> Shown:
+async def _shown(settings: Settings, originals: Originals, letter: Letter, record: Record) -> Shown:
     source = next((source for source in settings.sources if source.topic == letter.kind.topic), None)
     if source is None:
         return Shown(letter, record, None, f"{letter.kind.topic} is not the topic of one of the sources")
     found: Record | None = record
     if letter.by_reference:
-        found = await asyncio.to_thread(redrive.original_of, settings, letter)
-    if found is None:
+        place = (letter.source, letter.source_offset)
+        found = (await asyncio.to_thread(originals.read, [place])).get(place)
+    if found is None or (letter.by_reference and not letter.is_of(found)):
         return Shown(letter, record, None, _GONE)
     (told,) = await explained(settings, source, [Event(found, found.value(), letter, at_source=True)])
     return Shown(letter, record, told, "")

@@ -87,7 +87,7 @@ class DeadLetterWriter:
         A letter too large for the topic is tried alone, since it may have been its batch that was too large, and then
         written by reference: its source position and its error, without the value.
         """
-        form = _whole(letter)
+        form = _reference(letter) if letter.by_reference else _whole(letter)
         alone = False
         attempt = 0
         try:

@@ -32,7 +32,7 @@ def scan(kafka: Kafka, ranges: Mapping[TopicPartition, Range], each: int | None 
     if not ends:
         return
     seen = dict.fromkeys(ends, 0)
-    consumer = Consumer(_properties(kafka))
+    consumer = Consumer(scan_properties(kafka))
     heard = time.monotonic()
     try:
         consumer.assign([ClientPartition(*tp, ranges[tp].start) for tp in ends])
@@ -87,7 +87,8 @@ def _is_end(message: Message) -> bool:
     raise KafkaLost(f"kafka: {message.topic()}[{message.partition()}] can't be read: {error.str()}")
 
 
-def _properties(kafka: Kafka) -> dict[str, Any]:
+def scan_properties(kafka: Kafka) -> dict[str, Any]:
+    """A client that leaves no trace: in no group, from where it is told, and told where a log ends."""
     properties = consumer_properties(kafka, _BUFFERED_BYTES)
     return {name: value for name, value in properties.items() if name not in _OF_A_MEMBER} | {
         "group.id": f"{kafka.group_id}.scan-{uuid4().hex[:8]}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -164,3 +165,33 @@ def test_forged_letters_end_no_command_and_are_printed_masked(
             "left": 0,
             "holds": True,
         }
+
+
+@pytest.mark.real
+def test_letters_by_reference_are_read_beside_the_consumer_and_each_is_delivered_once(
+    tmp_path: Path, broker: Broker, registry: Registry
+) -> None:
+    """One by one with new clients each, on the consumer's thread, they took longer than the member may be silent."""
+    with Scene(tmp_path, broker, registry, partitions=2) as scene:
+        maker = Maker(scene)
+        made = [maker.lead(partition=number % 2) for number in range(150)]
+        produced = maker.put(made)
+        maker.put([maker.lead(partition=0)])  # behind them: a place that no letter names
+        letters = [
+            forged(
+                capi_source_topic=scene.leads.encode(),
+                capi_source_partition=b"%d" % event.partition,
+                capi_source_offset=b"%d" % event.offset,
+                capi_source_timestamp=b"-1",
+                capi_by_reference=b"true",
+            )._replace(value=b"")
+            for event in produced
+        ]
+        produce_raw(broker.bootstrap, scene.dead, *letters)
+        begun = time.monotonic()
+        kafka = {"properties": {"max.poll.interval.ms": 12_000, "session.timeout.ms": 6000}}
+        done = told_json(scene, "dead-letters", "redrive", "--execute", kafka=kafka)
+        assert (done["delivered"], done["left"], done["holds"]) == (150, 0, True)
+        assert scene.endpoint.answered() == Counter(record.event_id for record in made)
+        assert time.monotonic() - begun < 30
+        assert told_json(scene, "dead-letters", "redrive")["letters"] == 0
