@@ -14,7 +14,7 @@ from rich.table import Table
 
 from stream_capi import config, redrive
 from stream_capi.cli import exits
-from stream_capi.cli.letter import print_letter, shown_letters
+from stream_capi.cli.letter import print_letter, shown_letters, topic_shown
 from stream_capi.cli.options import Config, Json
 from stream_capi.cli.run import spare_the_collector
 from stream_capi.cli.sources import source_of
@@ -67,7 +67,7 @@ def list_letters(
         kinds[letter.kind].append(letter)
     rows = [
         {
-            "topic": kind.topic,
+            "topic": topic_shown(kind.topic),
             "code": kind.code.value,
             "letters": len(of_kind),
             "redriven": sum(letter in redriven for letter in of_kind),
@@ -204,16 +204,17 @@ def _print_plan(settings: Settings, planned: Plan, as_json: bool) -> None:
         {"topic": kind.topic, "code": kind.code.value, "letters": count, "by_reference": references[kind]}
         for kind, count in sorted(kinds.items())
     ]
+    without_source = {topic_shown(topic): count for topic, count in planned.without_source.items()}
     if as_json:
         told = {"group": planned.group, "kinds": rows, "letters": len(planned.wanted)}
-        print_json({**told, "without_source": dict(planned.without_source)}, indent=2)
+        print_json({**told, "without_source": without_source}, indent=2)
         return
     out = console()
     out.print(f"redrive from {settings.dead_letter.topic} by group {planned.group}")
     if rows:
         out.print(_table(rows))
     out.print(f"{len(planned.wanted):,} letters that were not redriven before.")
-    for topic, count in planned.without_source.items():
+    for topic, count in without_source.items():
         out.print(f"{count:,} letters of {topic} are left alone: it is not the topic of one of the sources.")
     if references:
         out.print(

@@ -22,7 +22,7 @@ from stream_capi.kafka.ranges import shown_time
 from stream_capi.letters import Letter
 from stream_capi.lettersource import Event
 from stream_capi.model import Record
-from stream_capi.observe.masking import scrub
+from stream_capi.observe.masking import FIELDS, scrub
 from stream_capi.record_headers import headers_of, lost_headers
 
 _SCHEMA_ID = re.compile(r"(\bschema id [0-9]{1,10}\b)")
@@ -36,6 +36,11 @@ def _masked_detail(detail: str) -> str:
     """The detail as whoever wrote the letter gave it, masked; a schema's id looks like a phone number and stays."""
     parts = _SCHEMA_ID.split(detail[:_DETAIL_CHARACTERS])
     return "".join(part if at % 2 else plain(scrub(part)) for at, part in enumerate(parts))
+
+
+def topic_shown(topic: str) -> str:
+    """A source's topic as whoever wrote the letter gave it: a number or a hash is no topic's name."""
+    return str(FIELDS["topic"](topic))
 
 
 class Shown(NamedTuple):
@@ -60,7 +65,7 @@ class Shown(NamedTuple):
             ("written", shown_time(letter.written)),
             ("code", letter.kind.code.value),
             ("detail", _masked_detail(letter.detail)),
-            ("source", f"{letter.source}@{letter.source_offset}"),
+            ("source", f"{topic_shown(letter.source.topic)}[{letter.source.partition}]@{letter.source_offset}"),
             ("produced", shown_time(letter.source_written)),
             ("attempts", letter.attempts),
             ("version", plain(scrub(version[:_NAME_CHARACTERS].decode(errors="replace")))),
@@ -88,7 +93,7 @@ async def shown_letters(settings: Settings, letters: Sequence[tuple[Letter, Reco
 async def _shown(settings: Settings, originals: Originals, letter: Letter, record: Record) -> Shown:
     source = next((source for source in settings.sources if source.topic == letter.kind.topic), None)
     if source is None:
-        return Shown(letter, record, None, f"{letter.kind.topic} is not the topic of one of the sources")
+        return Shown(letter, record, None, f"{topic_shown(letter.kind.topic)} is not the topic of one of the sources")
     found: Record | None = record
     if letter.by_reference:
         place = (letter.source, letter.source_offset)

@@ -121,6 +121,7 @@ ODD_BUT_WHOLE = [
     {"capi_source_timestamp": b"9223372036854775807"},
     {"capi_source_timestamp": b"-9223372036854775808"},
     {"capi_source_topic": b"somebody-else"},
+    {"capi_source_topic": b"16505551212"},
     {"capi_source_partition": b"2147483647", "capi_by_reference": b"true"},
     {"capi_source_offset": b"9223372036854775806", "capi_by_reference": b"true"},
     {"capi_headers_lost": b"all"},
@@ -156,6 +157,7 @@ def test_forged_letters_end_no_command_and_are_printed_masked(
             assert "\x1b" not in text
             assert "\x9b" not in text
             assert "650 555" not in text
+            assert "16505551212" not in text
         done = told_json(scene, "dead-letters", "redrive", "--execute")
         assert done == {
             "letters": 6,
