@@ -2,7 +2,8 @@
 
 Schemas come from a registry that other teams write to, so a schema is input too. Refused are those under which a few
 bytes could take the process down: recursive ones, arrays whose items take no bytes, and those whose smallest value is
-already huge (a record of records of records … of nulls doubles with every level). For all others each node knows
+already huge (a record of records of records … of nulls doubles with every level). Bounds on fields, types, branches and
+names keep the compiled reader small: compiling one runs on the event loop. For all others each node knows
 
 * ``least``: the fewest bytes that a value of it takes on the wire, and
 * ``fixed`` and ``ratio``: decoded, a value of *n* bytes takes at most ``fixed + ratio * n`` bytes of memory,
@@ -13,13 +14,18 @@ a 400 KB decimal takes 16 s, and what is never read need not be converted.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 PRIMITIVES = frozenset({"null", "boolean", "int", "long", "float", "double", "bytes", "string"})
 MAX_DEPTH = 64
-MAX_FIELDS = 5_000
+MAX_FIELDS = 2_000
+MAX_TYPES = 8_000  # wherever a type stands in the schema; each is some lines of the compiled reader
+MAX_BRANCHES = 256  # of one union
+MAX_SYMBOLS = 10_000  # of one enum
+MAX_NAME = 1_024  # characters of a name or a symbol
 MAX_FIXED_MEMORY = 16 << 20
 MAX_PAYLOAD = 8 << 20
 MAX_DECODED = 128 << 20
@@ -28,6 +34,8 @@ _LEAST = {"null": 0, "boolean": 1, "int": 1, "long": 1, "float": 4, "double": 8,
 _FIXED = {"null": 0, "boolean": 0, "int": 40, "long": 40, "float": 24, "double": 24, "bytes": 40, "string": 80}
 _RATIO = {"bytes": 1.0, "string": 5.0}  # one emoji makes every character of a string four bytes wide
 _LIST_ITEM, _DICT_ITEM, _CONTAINER = 9, 110, 64  # upper bounds for CPython, growth included
+# Control characters, line separators and lone surrogates: no header, terminal or text in UTF-8 takes them.
+_forbidden = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]").search
 
 
 class Refused(Exception):
@@ -64,6 +72,14 @@ _PRIMITIVE_NODES = {
 }
 
 
+_ODD_NAME = f"a name or symbol has control characters or surrogates in it, or more than {MAX_NAME} characters"
+
+
+def is_name(text: str) -> bool:
+    """Whether a text may be a name or a symbol. Wider than Avro's rule, which many producers break."""
+    return len(text) <= MAX_NAME and not _forbidden(text)
+
+
 def parse(raw: Any) -> Node:
     """The tree of a self-contained schema (``raw`` is its JSON, decoded) whose top is a record.
 
@@ -80,9 +96,13 @@ def parse(raw: Any) -> Node:
 class _Reader:
     def __init__(self) -> None:
         self.named: dict[str, Node | None] = {}  # None while the type's own definition is being read
+        self.type_count = 0
         self.field_count = 0
 
     def read(self, raw: Any, namespace: str, depth: int) -> Node:
+        self.type_count += 1
+        if self.type_count > MAX_TYPES:
+            raise Refused(f"more than {MAX_TYPES} types")
         if depth > MAX_DEPTH:
             raise Refused(f"nested deeper than {MAX_DEPTH} levels")
         if isinstance(raw, str):
@@ -98,6 +118,8 @@ class _Reader:
         return node
 
     def _reference(self, name: str, namespace: str) -> Node:
+        if not is_name(name):
+            raise Refused(_ODD_NAME)
         full = name if "." in name or not namespace else f"{namespace}.{name}"
         for candidate in (full, name):
             if candidate in self.named:
@@ -125,8 +147,12 @@ class _Reader:
         name, space = raw.get("name"), raw.get("namespace", namespace)
         if not isinstance(name, str) or not name or not isinstance(space, str):
             raise Refused("no Avro schema: a named type has no name")
+        if not is_name(name) or not is_name(space or name):
+            raise Refused(_ODD_NAME)
         full = name if "." in name or not space else f"{space}.{name}"
-        if full in self.named or full in PRIMITIVES:
+        if full.rpartition(".")[2] in PRIMITIVES:
+            raise Refused(f"no Avro schema: {full} is named like a primitive type")
+        if full in self.named:
             raise Refused(f"no Avro schema: {full} is defined twice")
         self.named[full] = None
         return full, full.rpartition(".")[0]
@@ -142,8 +168,10 @@ class _Reader:
         fields: dict[str, Node] = {}
         for field in stated:
             name = field.get("name") if isinstance(field, dict) else None
-            if not isinstance(name, str) or "type" not in field or name in fields:
+            if not isinstance(name, str) or not name or "type" not in field or name in fields:
                 raise Refused(f"no Avro schema: a field of {full} has no type, or no name of its own")
+            if not is_name(name):
+                raise Refused(_ODD_NAME)
             fields[name] = self.read(field["type"], inner, depth + 1)
         nodes = fields.values()
         node = Node(
@@ -163,6 +191,10 @@ class _Reader:
         symbols = raw.get("symbols")
         if not isinstance(symbols, list) or not symbols or not all(isinstance(s, str) for s in symbols):
             raise Refused(f"no Avro schema: enum {full} has no symbols")
+        if len(symbols) > MAX_SYMBOLS:
+            raise Refused(f"an enum of more than {MAX_SYMBOLS} symbols")
+        if not all(map(is_name, symbols)):
+            raise Refused(_ODD_NAME)
         node = self.named[full] = Node("enum", full, symbols=tuple(symbols), least=1)
         return node
 
@@ -187,6 +219,8 @@ class _Reader:
         return Node(kind, items=item, depth=1 + item.depth, least=1, fixed=_CONTAINER, ratio=ratio + fixed / least)
 
     def _union(self, raw: list[Any], namespace: str, depth: int) -> Node:
+        if len(raw) > MAX_BRANCHES:
+            raise Refused(f"a union of more than {MAX_BRANCHES} branches")
         branches = tuple(self.read(branch, namespace, depth + 1) for branch in raw)
         if not branches or any(branch.type == "union" for branch in branches):
             raise Refused("no Avro schema: a union is empty, or holds a union")

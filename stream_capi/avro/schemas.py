@@ -128,16 +128,18 @@ class FolderSchemas:
             raise ConfigurationError([f"{self.folder}: no folder with .avsc files"])
         faults: list[str] = []
         raws: dict[Path, Any] = {}
+        defined: dict[Path, dict[str, Any]] = {}
         for path, text in files.items():
             try:
                 raws[path] = json.loads(text)
+                defined[path] = definitions(raws[path])
             except (ValueError, RecursionError):
-                faults.append(f"{path}: it is not JSON")
+                faults.append(f"{path}: it is not JSON, or nested too deep")
         known: dict[SchemaKey, WriterSchema] = {}
         for path, raw in raws.items():
             if not isinstance(raw, dict) or raw.get("type") != "record":
                 continue  # a type that records of other files refer to
-            others = {name: d for other, o in raws.items() if other != path for name, d in definitions(o).items()}
+            others = {name: one for other, of in defined.items() if other != path for name, one in of.items()}
             try:
                 known |= _keyed(path, files[path], others)
             except ConfigurationError as error:
@@ -181,7 +183,7 @@ def _keyed(path: Path, text: str, references: Mapping[str, Any]) -> dict[SchemaK
         raise ConfigurationError([f"{path}: {built.reason}"])
     try:
         canonical = fastavro.schema.to_parsing_canonical_form(built.raw)
-    except (fastavro.schema.SchemaParseException, ValueError, TypeError, KeyError) as error:
+    except Exception as error:  # whatever an odd schema trips over in the library
         # The library's text would quote the schema; its class is enough beside the path.
         raise ConfigurationError([f"{path}: no Avro schema: {type(error).__name__}"]) from error
     keys = [SchemaKey("fingerprint", fastavro.schema.fingerprint(canonical, "CRC-64-AVRO"))]

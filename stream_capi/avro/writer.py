@@ -12,6 +12,8 @@ from stream_capi.avro.framing import SchemaKey
 from stream_capi.avro.hardening import PRIMITIVES, Node, Refused, parse
 from stream_capi.model import Code, Rejection
 
+MAX_CHARACTERS = 1 << 20  # of a schema's text
+
 _NAMED = ("record", "error", "enum", "fixed")
 
 
@@ -42,8 +44,12 @@ class RefusedSchema(NamedTuple):
         return Rejection(Code.DECODE_ERROR, f"{key} is refused: {self.reason}")
 
 
-def build(key: SchemaKey, text: str, references: Mapping[str, Any] | None = None) -> WriterSchema | RefusedSchema:
+def build(key: SchemaKey, text: Any, references: Mapping[str, Any] | None = None) -> WriterSchema | RefusedSchema:
     """Make ``text`` (a schema's JSON) ready; ``references`` holds the decoded schemas of names it doesn't define."""
+    if not isinstance(text, str):  # a registry's answer may hold anything
+        return RefusedSchema("it is no text")
+    if len(text) > MAX_CHARACTERS:
+        return RefusedSchema(f"longer than {MAX_CHARACTERS} characters")
     try:
         raw = json.loads(text)
     except (ValueError, RecursionError):
@@ -52,11 +58,11 @@ def build(key: SchemaKey, text: str, references: Mapping[str, Any] | None = None
         if references:
             raw = inline(raw, references)
         node = parse(raw)
+        digest = hashlib.sha256(json.dumps(raw, sort_keys=True).encode()).hexdigest()
     except RecursionError:
         return RefusedSchema("nested too deep")
     except Refused as refused:
         return RefusedSchema(str(refused))
-    digest = hashlib.sha256(json.dumps(raw, sort_keys=True).encode()).hexdigest()
     return WriterSchema(key, node.name, raw, node, digest)
 
 
@@ -108,12 +114,15 @@ def definitions(raw: Any, namespace: str = "") -> dict[str, Any]:
         for part in raw:
             found |= definitions(part, namespace)
     elif isinstance(raw, dict):
-        if raw.get("type") in _NAMED and (full := full_name(raw, namespace)):
+        named = raw.get("type") in _NAMED
+        if named and (full := full_name(raw, namespace)):
             namespace = full.rpartition(".")[0]
             found[full] = {**raw, "namespace": namespace}
-        for part in ("type", "items", "values"):
+        for part in (
+            ("type", "items", "values") if not named else ()
+        ):  # of a named type they are somebody's own attributes
             found |= definitions(raw.get(part), namespace)
-        fields = raw.get("fields")
+        fields = raw.get("fields") if named else ()
         for field in fields if isinstance(fields, list) else ():
             found |= definitions(field.get("type") if isinstance(field, dict) else None, namespace)
     return found

@@ -82,10 +82,10 @@ class Schema:
                 self._collect(branch, space)
         elif isinstance(node, dict):
             kind = node.get("type")
-            if kind in _NAMED and "name" in node:
+            if kind in _NAMED:
                 full, space = _full_name(node, space)
                 self._named.setdefault(full, (node, space))
-            for inner in (kind, node.get("items"), node.get("values"), *_types_of(node)):
+            for inner in _types_in(node):
                 if isinstance(inner, (dict, list)):
                     self._collect(inner, space)
 
@@ -153,9 +153,12 @@ class Schema:
                 found.append((path, frozenset(_kind(node) for node, _ in inner)))
 
 
-def _types_of(node: Mapping[str, Any]) -> Iterator[Any]:
-    if node.get("type") in ("record", "error"):
-        yield from (field["type"] for field in node["fields"])
+def _types_in(node: Mapping[str, Any]) -> list[Any]:
+    """The types inside a type. Any other attribute is somebody's own, whatever it is called."""
+    kind = node.get("type")
+    if kind in ("record", "error"):
+        return [field["type"] for field in node["fields"]]
+    return [node[{"array": "items", "map": "values"}[kind]] if kind in ("array", "map") else kind]
 
 
 def _full_name(node: Mapping[str, Any], space: str) -> tuple[str, str]:

@@ -41,7 +41,7 @@ EMPTY = {"type": "record", "name": "Empty", "fields": []}
         (record({"type": "array", "items": {"type": "fixed", "name": "F", "size": 0}}), "items take no bytes"),
         (laughs(30, "null"), "too much memory"),
         (nested(70), "deeper than 64"),
-        (record(*["int"] * (MAX_FIELDS + 1)), "more than 5000 fields"),
+        (record(*["int"] * (MAX_FIELDS + 1)), "more than 2000 fields"),
         (record({"type": "fixed", "name": "F", "size": -1}), "no size"),
         (record({"type": "fixed", "name": "F", "size": 10**15}), "no size"),
         (record({"type": "fixed", "name": "F", "size": True}), "no size"),

@@ -142,3 +142,25 @@ def test_answers_of_no_are_forgotten_in_time_and_never_pile_up() -> None:
 def test_a_folder_is_read_without_a_running_loop(tmp_path: Path) -> None:
     source = FolderSchemas(write(tmp_path, **{"7": LEAD}))
     assert isinstance(asyncio.run(source.load(SchemaKey("id", 7))), WriterSchema)
+
+
+def test_a_file_of_a_folder_that_is_nested_too_deep_is_a_fault_and_no_exception(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_deep(raw: Any) -> dict[str, Any]:  # where JSON's own reader gets through, depends on who calls it
+        raise RecursionError
+
+    monkeypatch.setattr("stream_capi.avro.schemas.definitions", too_deep)
+    with pytest.raises(ConfigurationError, match=r"lead\.avsc: it is not JSON, or nested too deep"):
+        FolderSchemas(write(tmp_path, lead=LEAD))
+
+
+def test_what_the_library_trips_over_in_a_folder_is_a_fault_and_no_exception(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def tripping(schema: Any) -> str:
+        raise AttributeError("quoting the schema")
+
+    monkeypatch.setattr("fastavro.schema.to_parsing_canonical_form", tripping)
+    with pytest.raises(ConfigurationError, match=r"lead\.avsc: no Avro schema: AttributeError$"):
+        FolderSchemas(write(tmp_path, lead=LEAD))

@@ -225,14 +225,18 @@ def test_a_password_comes_from_the_environment_and_is_not_written(
     assert "canary" not in refused.output
 
 
-def test_names_of_a_schema_can_not_write_lines_of_their_own(newest: dict[str, Any], tmp_path: Path) -> None:
-    evil = '"\n[admin]\nport = 1\n#'
+@pytest.mark.parametrize("evil", ['"\n[admin]\nport = 1\n#', '" ] = 1 #', "\\"])
+def test_names_of_a_schema_can_not_write_lines_of_their_own(newest: dict[str, Any], tmp_path: Path, evil: str) -> None:
     newest["schema"] = record(
         **{field["name"]: field["type"] for field in LEAD["fields"]} | {f"x{evil}email": "string"}
     )
     newest["schema"]["name"] = f"Lead{evil}"
+    done = run(*WORDS)
+    if "\n" in evil:
+        assert "control characters" in str(done.exception)
+        return
     file = tmp_path / "made.toml"
-    file.write_text(run(*WORDS).output)
+    file.write_text(done.output)
     assert config.load(file, {}, keys=False).admin.port == 9464
 
 

@@ -1,0 +1,142 @@
+"""One record through the whole line: framed, decoded, mapped, and explained, which must agree."""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+import tracemalloc
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import fastavro
+
+from stream_capi.avro.decode import Decoder
+from stream_capi.avro.framing import FILE_KEY, Run, SchemaKey
+from stream_capi.avro.writer import RefusedSchema, WriterSchema, build
+from stream_capi.events.explain import explain
+from stream_capi.events.rules import SourceRules
+from stream_capi.events.transform import Transform, compile_source
+from stream_capi.model import Rejection, Routed, Transformed
+from stream_capi.source import Codec, Source
+from tests.avro.records import FakeRecord
+from tests.events.making import NOW, TOPIC, rules
+from tests.events.wild import plain
+
+
+class OneSchema:
+    """A source of one schema, built as a registry's is; a refused one rejects, as it does there."""
+
+    def __init__(self, text: Any) -> None:
+        built = build(FILE_KEY, text)
+        self.built = built.rejection(FILE_KEY) if isinstance(built, RefusedSchema) else built
+
+    def cached(self, key: SchemaKey) -> WriterSchema | Rejection:
+        return self.built
+
+    async def load(self, key: SchemaKey) -> WriterSchema | Rejection:
+        return self.built
+
+    async def aclose(self) -> None:
+        return
+
+
+class Line:
+    """A source of one schema with its mapping, as ``app`` puts it together."""
+
+    def __init__(self, schema_text: Any, of_rules: SourceRules | None = None) -> None:
+        self.rules = of_rules or rules()
+        self.transforms: list[Transform] = []
+        self._decoder: Decoder | None = None
+        self.schemas = OneSchema(schema_text)
+        self.source = Source(
+            TOPIC, "raw", self.schemas, self._compile, self.rules.lane, self.rules.pixel, 1.0, schema_file=True
+        )
+
+    def _compile(self, schema: WriterSchema) -> Transform:
+        self.transforms.append(compile_source(self.rules, schema.raw))
+        return self.transforms[-1]
+
+    def codec(self) -> Codec | Rejection:
+        codec = self.source.codec(FILE_KEY)
+        assert codec is not None
+        return codec
+
+    def through(self, payloads: Sequence[bytes]) -> list[Transformed]:
+        """What becomes of a chunk."""
+        records: Any = [FakeRecord(payload) for payload in payloads]
+        made: list[Transformed] = []
+        for run in self.source.frame(records, payloads):
+            assert isinstance(run, Run)
+            codec = self.codec()
+            offsets = range(7 + len(made), 7 + len(made) + len(run.payloads))
+            if isinstance(codec, Rejection):
+                made += [codec] * len(run.payloads)
+            else:
+                made += self.source.transform(codec, run.payloads, 3, offsets, NOW)
+        return made
+
+    def explained(self, payload: bytes) -> Transformed:
+        """What ``explain`` says of the first record of a chunk."""
+        schema = self.schemas.built
+        if isinstance(schema, Rejection):
+            return schema
+        if self._decoder is None:
+            self._decoder = Decoder(schema)
+        (row,) = self._decoder.decode([payload])
+        return row if isinstance(row, Rejection) else explain(self.rules, schema.raw, row, (TOPIC, 3, 7), NOW).outcome
+
+    def outcome(self, payload: bytes) -> Transformed:
+        """What becomes of one record, mapped and explained alike."""
+        (made,) = self.through([payload])
+        assert self.explained(payload) == made
+        return made
+
+    def dropped(self) -> dict[tuple[str, str], int]:
+        """What was counted as left out, since the last time."""
+        counted: dict[tuple[str, str], int] = {}
+        for transform in self.transforms:
+            counted |= transform.counts.dropped
+            transform.counts.dropped.clear()
+        return counted
+
+
+def encoded(raw: Any, row: Mapping[str, Any]) -> bytes:
+    out = io.BytesIO()
+    fastavro.schemaless_writer(out, fastavro.parse_schema(plain(raw)), row)
+    return out.getvalue()
+
+
+def line_of(raw: Any, delivery: Mapping[str, Any] | None = None, **source: Any) -> Line:
+    return Line(json.dumps(raw), rules(delivery, **source))
+
+
+def payload_of(made: Transformed) -> bytes:
+    assert isinstance(made, bytes | Routed), made
+    return made.payload if isinstance(made, Routed) else made
+
+
+class Memory(NamedTuple):
+    """Bytes of a call at its peak, and bytes that stay behind it."""
+
+    peak: int
+    kept: int
+
+
+def memory(work: Callable[[], Any]) -> Memory:
+    """What a call takes."""
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        work()
+        after, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    return Memory(peak - before, after - before)
+
+
+def took(work: Callable[[], Any]) -> float:
+    """Processor seconds of a call."""
+    begun = time.process_time()
+    work()
+    return time.process_time() - begun
