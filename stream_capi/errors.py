@@ -13,7 +13,8 @@
 
 What can happen to an *event* or a *request* is no exception but a value (see ``model.Rejection`` and
 ``core.outcomes``). Any exception that is not in this tree is a bug: it ends the process with nothing committed for
-what was under way, and never turns an event into a dead letter.
+what was under way. One exception to that: what one record or one schema raises while it is decoded, mapped, compiled or
+written is that record's dead letter (``internal_error``), or it would end every process that reads it again.
 
 No error's text holds a value taken from an event, a key or a token.
 """

@@ -6,6 +6,7 @@ a log line, an assertion or a traceback that prints one gives nothing away.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -87,6 +88,23 @@ class Rejection(NamedTuple):
     pixel: str | None = None
 
 
+def internal_error(error: Exception) -> Rejection:
+    """The rejection of a record or schema that raised what nobody foresaw.
+
+    It names the error's type and the last line of this package that it passed. Its text may quote the record.
+    """
+    at, traceback = "?", error.__traceback__
+    while traceback is not None:
+        file = traceback.tb_frame.f_code.co_filename
+        if file.startswith(_PACKAGE):
+            at = f"{file[len(_PACKAGE) :]}:{traceback.tb_lineno}"
+        traceback = traceback.tb_next
+    return Rejection(Code.INTERNAL_ERROR, f"{type(error).__name__} at {at}")
+
+
+_PACKAGE = os.path.dirname(__file__) + os.sep
+
+
 class Skipped(NamedTuple):
     """The event is not meant to be delivered (tombstone, filtered out, no consent); it is counted and passed over."""
 
@@ -129,6 +147,7 @@ class DeadLetter:
     detail: str
     attempts: int = 0
     by_reference: bool = False  # the record's value is not the event's, which was too large before
+    place_only: bool = False  # reading more of the record than its place raised an error
 
     def __repr__(self) -> str:
         r = self.record

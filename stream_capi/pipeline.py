@@ -21,7 +21,7 @@ from stream_capi.core.flow import Backoff
 from stream_capi.core.offsets import METADATA_LIMIT, PartitionOffsets, log_of, settled_ranges
 from stream_capi.core.outcomes import RatioGuard
 from stream_capi.delivery import Clock, Delivery, DeliveryObserver, DeliveryRules
-from stream_capi.errors import Unavailable
+from stream_capi.errors import StreamCapiError, Unavailable
 from stream_capi.model import (
     Answer,
     Code,
@@ -38,6 +38,7 @@ from stream_capi.model import (
     Skipped,
     TopicPartition,
     Transformed,
+    internal_error,
 )
 from stream_capi.record_headers import header_bytes
 from stream_capi.source import Codec, Source
@@ -78,6 +79,7 @@ class Observer(DeliveryObserver, Protocol):
     def partition_stopped(self, partition: TopicPartition, reason: str) -> None: ...
     def registry(self, topic: str, schema: str, reason: str | None) -> None: ...
     def intake_held(self, topic: str, reason: str | None) -> None: ...
+    def internal_error(self, partition: TopicPartition, offset: int, detail: str) -> None: ...
 
 
 class Waiting(NamedTuple):
@@ -273,9 +275,17 @@ class Pipeline:
             self._guards[source.topic].passed(len(of_lane))
             self.delivery.add(lane, of_lane, columns.pick(places), partition.offsets, source.window)
         if rejected:
+            self._report_internal(partition, rejected)
             letters = [DeadLetter(record, rejection.code, rejection.detail) for record, rejection in rejected]
             self._doubt(partition, letters)
         self._release_doubtful(source.topic)
+
+    def _report_internal(self, partition: Partition, rejected: Iterable[tuple[Record, Rejection]]) -> None:
+        """Report the first of the faults that nobody foresaw; each has its dead letter."""
+        for record, rejection in rejected:
+            if rejection.code is Code.INTERNAL_ERROR:
+                self._observer.internal_error(partition.tp, record.offset() or 0, rejection.detail)
+                return
 
     def _doubt(self, partition: Partition, letters: list[DeadLetter]) -> None:
         """Dead-letter the events, unless so many are rejected that it can't be their fault; then they wait, uncommitted."""
@@ -330,7 +340,15 @@ class Pipeline:
             task.add_done_callback(partition.letters.pop)
 
     async def _write_one(self, partition: Partition, letter: DeadLetter) -> None:
-        await self._dead_letters.write(letter)
+        try:
+            await self._dead_letters.write(letter)
+        except (MemoryError, StreamCapiError):
+            raise
+        except Exception as error:  # a record that can't be written as it came is written by reference
+            why = internal_error(error)
+            self._report_internal(partition, [(letter.record, why)])
+            letter = DeadLetter(letter.record, why.code, why.detail, letter.attempts, place_only=True)
+            await self._dead_letters.write(letter)
         partition.offsets.resolve(letter.record.offset() or 0)
         self._observer.dead_lettered(partition.tp.topic, letter.code.value)
         self._regulate(partition)
@@ -360,6 +378,11 @@ class Pipeline:
                     self._observer.registry(source.topic, str(key), str(error))
                 source.waiting_for[key] = str(error)
                 await asyncio.sleep(self._retry.delay(attempt, 0.5 + self._clock.random() / 2))
+            except (MemoryError, StreamCapiError):
+                raise
+            except Exception as error:  # the schema's fault, as nothing else is under way
+                codec = internal_error(error)
+                break
         if source.waiting_for.pop(key, None) is not None:
             self._observer.registry(source.topic, str(key), None)
         for partition, run, columns in self._waiting.pop((source.topic, key)):

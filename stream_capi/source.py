@@ -1,6 +1,7 @@
 """One source's way from records to payloads: framing, decode and transform, a chunk at a time.
 
-What is compiled for a schema is kept for the life of the process: ids never change their meaning. Whether a schema is
+What is compiled for a schema is kept for the life of the process: ids never change their meaning. A schema that nothing
+can be compiled for, for a reason that nobody foresaw, rejects its records. Whether a schema is
 *unknown* may change, so that is asked of the schema source each time.
 """
 
@@ -12,7 +13,7 @@ from typing import Any, NamedTuple, Protocol
 from stream_capi.avro.decode import Decoder
 from stream_capi.avro.framing import Run, SchemaKey, Unframed, frame
 from stream_capi.avro.schemas import Schemas, WriterSchema
-from stream_capi.model import Code, Lane, Record, Rejection, Transformed
+from stream_capi.model import Lane, Record, Rejection, Transformed, internal_error
 
 
 class Transform(Protocol):
@@ -53,7 +54,7 @@ class Source:
         self._schema_file = schema_file
         self._schemas = schemas
         self._compile = compile_transform
-        self._codecs: dict[SchemaKey, Codec] = {}
+        self._codecs: dict[SchemaKey, Codec | Rejection] = {}
 
     def frame(self, records: Sequence[Record], values: Sequence[bytes]) -> Sequence[Run | Unframed]:
         """Split a chunk into runs of one schema. Tombstones are the caller's.
@@ -72,7 +73,7 @@ class Source:
         try:
             (found,) = frame(self._framing, [record], [value], schema_file=self._schema_file)
         except Exception as error:
-            return Unframed(index, Rejection(Code.INTERNAL_ERROR, f"{type(error).__name__} while its framing was read"))
+            return Unframed(index, internal_error(error))
         if isinstance(found, Unframed):
             return Unframed(index, found.rejection)
         return Run(found.key, index, found.payloads)
@@ -90,8 +91,15 @@ class Source:
         schema = await self._schemas.load(key)
         return self._built(key, schema) if isinstance(schema, WriterSchema) else schema
 
-    def _built(self, key: SchemaKey, schema: WriterSchema) -> Codec:
-        codec = self._codecs[key] = Codec(Decoder(schema), self._compile(schema))
+    def _built(self, key: SchemaKey, schema: WriterSchema) -> Codec | Rejection:
+        codec: Codec | Rejection
+        try:
+            codec = Codec(Decoder(schema), self._compile(schema))
+        except MemoryError:
+            raise
+        except Exception as error:
+            codec = internal_error(error)
+        self._codecs[key] = codec
         return codec
 
     def transform(

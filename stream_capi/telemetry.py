@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Sequence
 
 import structlog
 
 from stream_capi.core.flow import Gate, GateState
-from stream_capi.model import TopicPartition
+from stream_capi.model import Code, TopicPartition
 from stream_capi.observe.metrics import Metrics
 from stream_capi.observe.status import COMMITS_FAIL, LETTERS_UNWRITTEN, NO_SCHEMA_ANSWER, what_to_do
 
@@ -32,6 +34,7 @@ class Telemetry:
         self.joined = False
         self.commits_fail = ""
         self.cut_off = False
+        self._internal_at: dict[str, float] = {}  # when the last internal error of a topic was logged
 
     def commit(self, result: str) -> None:
         """A commit of one partition ended; told when failures begin and end. A fenced one says nothing of the broker."""
@@ -91,6 +94,20 @@ class Telemetry:
             log.info("dead letters are written again", topic=topic)
         else:
             log.error("held", topic=topic, reason=reason, action=what_to_do(reason))
+
+    def internal_error(self, partition: TopicPartition, offset: int, detail: str) -> None:
+        """A record raised what nobody foresaw, and is dead-lettered: at most one line a second for each topic."""
+        now = time.monotonic()
+        if now - self._internal_at.get(partition.topic, -math.inf) >= 1.0:
+            self._internal_at[partition.topic] = now
+            log.error(
+                "internal error",
+                topic=partition.topic,
+                partition=partition.partition,
+                offset=offset,
+                detail=detail,
+                action=what_to_do(Code.INTERNAL_ERROR.value),
+            )
 
     def letters_unwritten(self, reason: str | None) -> None:
         """Dead letters can't be written (``reason``), or all of them can be again (None)."""

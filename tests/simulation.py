@@ -141,6 +141,8 @@ class Line:
         self.settings = {"max_buffered_bytes": 2**20} | rules
         self.random = random.Random(7)
         self.write_seconds = 0.0
+        self.unwritable: str | None = None  # the event whose letter can't be written as it came
+        self.by_reference: list[str] = []
         self.epoch = 0
         self.chunk = 50
         self.most: int | None = None  # records of the next chunk, where the pipeline bounds it
@@ -187,6 +189,11 @@ class Line:
 
     async def write(self, letter: DeadLetter) -> None:
         await asyncio.sleep(self.write_seconds)
+        text = (letter.record.value() or b"").decode()
+        if letter.place_only:
+            self.by_reference.append(text)
+        elif text == self.unwritable:
+            raise SystemError("its headers can't be read")
         self.letters[(letter.record.value() or b"").decode().strip('"')] += 1
         self.letter_codes[letter.code.value] += 1
 
@@ -283,7 +290,7 @@ class Line:
     def __getattr__(self, name: str) -> Any:
         if name in ("consumed", "delivered", "dead_lettered", "skipped", "request", "batch", "registry"):
             return lambda *args: self.told.update([name])
-        if name in ("partition_stopped", "intake_held", "chunk_failed"):
+        if name in ("partition_stopped", "intake_held", "chunk_failed", "internal_error"):
             return lambda *args: self.told.update([f"{name} {args[-1]}"])
         raise AttributeError(name)
 

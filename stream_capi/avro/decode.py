@@ -19,7 +19,7 @@ from typing import Any
 
 from stream_capi.avro.hardening import Node
 from stream_capi.avro.writer import WriterSchema
-from stream_capi.model import Code, Rejection
+from stream_capi.model import Code, Rejection, internal_error
 
 Decoded = dict[str, Any] | Rejection
 _MOST_TIMES = 4096  # high halves of times that are kept, eight seconds each
@@ -113,7 +113,14 @@ class Decoder:
 
     def decode(self, payloads: Sequence[bytes]) -> list[Decoded]:
         """Fields or a rejection for each payload, in order."""
-        return self._decode(payloads)
+        try:
+            return self._decode(payloads)
+        except MemoryError:
+            raise
+        except Exception as error:  # nobody foresaw it: it is the fault of the one record that raises it again
+            if len(payloads) == 1:
+                return [internal_error(error)]
+            return [row for payload in payloads for row in self.decode([payload])]
 
     def __repr__(self) -> str:
         return f"Decoder({self.schema!r})"

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import repeat
 from typing import Any
 
 from stream_capi.events.compiler import Compiler, Make
@@ -14,7 +15,7 @@ from stream_capi.events.fields import IDENTIFIER_FIELDS, MOST_TIME_MS, PERSONAL_
 from stream_capi.events.paths import Schema
 from stream_capi.events.picking import compile_picker
 from stream_capi.events.rules import SourceRules
-from stream_capi.model import EventName, Lane, Routed, Transformed
+from stream_capi.model import EventName, Lane, Routed, Transformed, internal_error
 
 __all__ = ["IDENTIFIER_FIELDS", "Counts", "Transform", "compile_source"]
 
@@ -39,11 +40,27 @@ class Transform:
     def apply(
         self, rows: Sequence[dict[str, Any]], topic: str, partition: int, offsets: Sequence[int], now_ms: int
     ) -> list[Transformed]:
-        """Map decoded records. ``now_ms`` is epoch milliseconds; topic, partition and offset make the id of one without."""
+        """Map decoded records. ``now_ms`` is epoch milliseconds; topic, partition and offset make the id of one without.
+
+        A record that raises what nobody foresaw is rejected alone.
+        """
+        if len(rows) != len(offsets):
+            raise ValueError("not as many offsets as rows")
         oldest, newest = now_ms - self._max_age, now_ms + self._rules.max_future_ms
         make: Callable[[dict[str, Any], str, int, int, int], Transformed] = self._only or self._routed
         log = f"{topic}-{partition}"
-        return [make(row, log, at, oldest, newest) for row, at in zip(rows, offsets, strict=True)]
+        made: list[Transformed] = []
+        while len(made) < len(rows):
+            at, fault = len(made), Exception()
+            try:  # what was made before one raises stays in the list
+                made += map(make, rows[at:], repeat(log), offsets[at:], repeat(oldest), repeat(newest))
+            except MemoryError:
+                raise
+            except Exception as error:
+                fault = error
+            if len(made) < len(rows):  # a StopIteration ends the map in silence
+                made.append(internal_error(fault))
+        return made
 
     def _routed(self, row: dict[str, Any], log: str, offset: int, oldest: int, newest: int) -> Transformed:
         picked = self._pick(row)

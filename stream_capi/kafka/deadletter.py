@@ -87,7 +87,7 @@ class DeadLetterWriter:
         A letter too large for the topic is tried alone, since it may have been its batch that was too large, and then
         written by reference: its source position and its error, without the value.
         """
-        form = _reference(letter) if letter.by_reference else _whole(letter)
+        form = _first_form(letter)
         alone = False
         attempt = 0
         try:
@@ -120,7 +120,8 @@ class DeadLetterWriter:
 
     async def _attempt(self, letter: DeadLetter, form: _Form, alone: bool) -> KafkaError | None:
         """Produce once and await the broker's answer; None when it is a yes."""
-        async with self._room.taken(self._room.capacity if alone else _size(letter.record)):
+        size = _LETTER_OVERHEAD if letter.by_reference else _size(letter.record)
+        async with self._room.taken(self._room.capacity if alone else size):
             answer: asyncio.Future[KafkaError | None] = self._loop.create_future()
 
             def told(error: KafkaError | None, _: Message) -> None:
@@ -238,8 +239,30 @@ def _size(record: Record) -> int:
     )
 
 
+def _first_form(letter: DeadLetter) -> _Form:
+    """The form to try first: as much of the record as the letter is allowed to read."""
+    if letter.place_only:
+        return _Form(None, b"", [*_own(letter), (BY_REFERENCE, b"true")], by_reference=True)
+    return _reference(letter) if letter.by_reference else _whole(letter)
+
+
 def _whole(letter: DeadLetter) -> _Form:
     """Original key, value and headers, and what is known of the failure; what was known of a former one is replaced."""
+    record = letter.record
+    own = _own(letter)
+    original: Headers = [(name, value) for name, value in headers_of(record) if name not in OWN_HEADERS]
+    lost = lost_headers(record)
+    room = _MOST_HEADERS - len(own) - 2  # what is lost, and that it is by reference
+    if len(original) > room:
+        lost = lost if lost == "all" else str(int(lost or 0) + len(original) - room)
+        del original[room:]
+    if lost:
+        own.append((LOST, lost.encode()))
+    return _Form(record.key(), record.value(), original + own)
+
+
+def _own(letter: DeadLetter) -> Headers:
+    """The headers that say what is known of the failure. Reads nothing of the record but its place and time."""
     record = letter.record
     kind, milliseconds = record.timestamp()
     told: dict[str, object] = {
@@ -252,16 +275,7 @@ def _whole(letter: DeadLetter) -> _Form:
         "capi-attempts": letter.attempts,
         "capi-version": __version__,
     }
-    original: Headers = [(name, value) for name, value in headers_of(record) if name not in OWN_HEADERS]
-    lost = lost_headers(record)
-    room = _MOST_HEADERS - len(told) - 2  # what is lost, and that it is by reference
-    if len(original) > room:
-        lost = lost if lost == "all" else str(int(lost or 0) + len(original) - room)
-        del original[room:]
-    if lost:
-        told[LOST] = lost
-    own: Headers = [(name, str(value).encode()) for name, value in told.items()]
-    return _Form(record.key(), record.value(), original + own)
+    return [(name, str(value).encode("utf-8", "replace")) for name, value in told.items()]
 
 
 def _printable(text: str) -> str:

@@ -54,6 +54,8 @@ WHAT_TO_DO: Mapping[str, str] = MappingProxyType(
         KEY_UNREADABLE: "The key file can't be read, and the last key that could is used: check the file and its rights.",
         TOPIC_MISSING: "The topic isn't there, or this user may not see it: create it, or correct the source's topic.",
         BROKERS_SILENT: "The brokers don't answer: check them, the network, and kafka.bootstrap_servers.",
+        "internal_error": "A record or schema met a fault of this program and is dead-lettered: report the detail, which "
+        "names the place; run `stream-capi dead-letters redrive --code internal_error` with a version that has it mended.",
         COMMITS_FAIL: "Offsets can't be committed; they are tried again: check the brokers and this user's rights.",
     }
 )

@@ -4,6 +4,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException
@@ -13,8 +14,8 @@ from stream_capi.config.settings import Kafka
 from stream_capi.errors import ConfigurationError
 from stream_capi.kafka import deadletter
 from stream_capi.kafka.deadletter import DeadLetterWriter
-from stream_capi.model import DeadLetter
-from tests.kafka.letters import headers_of, letter, read_back
+from stream_capi.model import Code, DeadLetter
+from tests.kafka.letters import FakeRecord, headers_of, letter, read_back
 from tests.kafka.sink import eventually
 from tests.stack import Broker
 from tests.stack.names import Names
@@ -314,3 +315,26 @@ def test_no_form_of_a_letter_shows_what_is_in_it() -> None:
     secret = letter(value=b"canary", key=b"canary", headers=[("canary", b"canary")])
     assert "canary" not in repr(secret) + repr(deadletter._whole(secret)) + repr(deadletter._reference(secret))
     assert isinstance(secret, DeadLetter)
+
+
+class Unreadable(FakeRecord):
+    """A record of which nothing but its place can be read."""
+
+    def headers(self) -> Any:
+        raise SystemError("not UTF-8")
+
+    key = value = headers
+
+
+@pytest.mark.real
+async def test_a_letter_by_reference_asks_its_record_for_nothing_but_its_place(broker: Broker, names: Names) -> None:
+    topic = broker.create_topic(names.topic())
+    bare = DeadLetter(Unreadable(), Code.INTERNAL_ERROR, "SystemError at \ud800", place_only=True)
+    async with writing(broker.bootstrap, topic) as w:
+        await w.writer.write(bare)
+    (message,) = read_back(broker.bootstrap, topic, 1)
+    assert (message.key(), message.value()) == (None, b"")
+    headers = headers_of(message)
+    assert headers["capi-by-reference"] == b"true"
+    assert headers["capi-error-code"] == b"internal_error"
+    assert headers["capi-source-offset"] == b"42"

@@ -51,8 +51,8 @@ class Watched(Line):
     def __getattr__(self, name: str) -> Any:
         if name in ("consumed", "delivered", "dead_lettered", "skipped", "request", "batch", "registry", "intake_held"):
             return getattr(self.telemetry, name)
-        if name == "partition_stopped":
-            return self.telemetry.partition_stopped
+        if name in ("partition_stopped", "internal_error"):
+            return getattr(self.telemetry, name)
         return super().__getattr__(name)
 
     def gate_changed(self, subject: str, gate: Gate) -> None:

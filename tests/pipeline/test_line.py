@@ -834,3 +834,62 @@ def test_a_refusing_api_is_probed_once_in_a_while_and_fills_no_more_than_the_mem
         assert line.lag == 0
 
     simulate(run())
+
+
+def test_a_schema_that_raises_when_it_is_loaded_dead_letters_its_records_alone() -> None:
+    async def run() -> None:
+        line = Line(always(200))
+
+        async def load(key: object) -> object:
+            await asyncio.sleep(1)
+            raise RecursionError("c4n4ry@person.example")
+
+        line.sources["views"].load = load
+        line.produce("leads", 0, *names("a", 20))
+        line.produce("views", 0, "b0", "b1")
+        line.assign(P0, V0)
+        await line.run_for(5)
+        assert (line.accepted, line.letter_codes, line.lag) == (
+            dict.fromkeys(names("a", 20), 1),
+            {"internal_error": 2},
+            0,
+        )
+        (told,) = [one for one in line.told if one.startswith("internal_error")]
+        assert told.startswith("internal_error RecursionError at ")
+
+    simulate(run())
+
+
+@pytest.mark.parametrize("error", [RegistryUnavailable, MemoryError])
+def test_what_is_no_schema_s_fault_is_not_its_records(error: type[Exception]) -> None:
+    async def run() -> None:
+        line = Line(always(200))
+
+        async def load(key: object) -> object:
+            raise error("not now")
+
+        line.sources["views"].load = load
+        line.produce("views", 0, "b0")
+        line.assign(V0)
+        if error is MemoryError:
+            with pytest.raises(ExceptionGroup):
+                await line.run_for(5)
+        else:
+            await line.run_for(5)
+        assert (line.letter_codes, line.lag) == ({}, 1)
+
+    simulate(run())
+
+
+def test_a_letter_that_can_not_be_written_as_it_came_is_written_by_reference() -> None:
+    async def run() -> None:
+        line = Line(always(200))
+        line.unwritable = "bad1"
+        line.produce("leads", 0, *names("a", 20), "bad0", "bad1")
+        line.assign(P0)
+        await line.run_for(5)
+        assert (line.letter_codes, line.lag) == ({"missing_field": 1, "internal_error": 1}, 0)
+        assert line.by_reference == ["bad1"]
+        assert [one for one in line.told if one.startswith("internal_error SystemError at ")]
+
+    simulate(run())

@@ -17,13 +17,16 @@ from stream_capi.avro.decode import Decoder
 from stream_capi.avro.framing import FILE_KEY
 from stream_capi.avro.hardening import PRIMITIVES
 from stream_capi.avro.writer import RefusedSchema, WriterSchema, build, definitions
-from stream_capi.model import Rejection
+from stream_capi.model import Code, Rejection
+from tests.events.line import Line
+from tests.events.making import is_outcome, rules
 from tests.proof.corpus import keeping, kept
 from tests.proof.profile import tries
 
 NAMES = st.sampled_from(
-    ("A", "B", "n.C", "n", "", "__proto__", "a'b", 'q"', "l\n", "\u2028", "{x}", "\\", "null", "A.B", "." * 3)
-)
+    ("A", "B", "n.C", "n", "", "__proto__", "a'b", 'q"', "l\n", "\u2028", "{x}", "\\", "null", "A.B", "." * 3, "a\0", "\ud800",
+     "n.string", "string", "class", "row", "f0", "x" * 1_025)
+)  # fmt: skip
 JUNK = st.one_of(
     st.none(),
     st.booleans(),
@@ -56,7 +59,14 @@ PAYLOADS = st.lists(
 )
 
 
+def _with_foreign_attributes(kinds: st.SearchStrategy[Any], inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    """Attributes that mean something elsewhere, or nothing anywhere; those that the type has itself stay."""
+    foreign = st.dictionaries(st.sampled_from((*PARTS, "precision", "scale")), st.one_of(inner, JUNK), max_size=3)
+    return st.tuples(foreign, kinds).map(lambda both: {**both[0], **both[1]} if isinstance(both[1], dict) else both[1])
+
+
 def _objects(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    inner = st.one_of(inner, _with_foreign_attributes(inner, inner))
     fields = st.lists(st.fixed_dictionaries({"name": NAMES, "type": inner}), max_size=4)
     return st.one_of(
         st.fixed_dictionaries(
@@ -136,6 +146,7 @@ def refused_or_read(text: str, payloads: list[bytes]) -> bool:
     if isinstance(built, RefusedSchema):
         assert built.reason
         return False
+    through_the_line(text, payloads)
     decoder = Decoder(built)
     rows = decoder.decode(payloads)
     assert len(rows) == len(payloads)
@@ -145,6 +156,24 @@ def refused_or_read(text: str, payloads: list[bytes]) -> bool:
         else:
             assert _size(row) <= decoder.overhead + decoder.amplification * len(payload) + 1024
     return True
+
+
+FIELDS = {
+    "event_time": {"path": "f0", "unit": "s"},
+    "user_data.user_id": ["f0.A", "f1[0]", "f2.B", "f0"],
+    "user_data.email": ["f1.A.B", "f1"],
+    "user_data.phone": "f2",
+    "data.value": ["f3", "f0"],
+}
+
+
+def through_the_line(text: str, payloads: list[bytes]) -> None:
+    """Mapped and explained, which must agree; and no net was needed."""
+    line = Line(text, rules(fields=FIELDS))
+    for payload in payloads:
+        made = line.outcome(payload)
+        assert is_outcome(made)
+        assert not (isinstance(made, Rejection) and made.code is Code.INTERNAL_ERROR), made
 
 
 def _size(value: Any) -> int:

@@ -38,6 +38,7 @@ from stream_capi.core.batcher import Batch
 from stream_capi.core.offsets import PartitionOffsets
 from stream_capi.endpoint.mock import MockEndpoint
 from stream_capi.endpoint.script import Action, RequestInfo
+from stream_capi.events import fields
 from stream_capi.kafka.embedded import EmbeddedBroker
 from stream_capi.model import Code, Columns, DeadLetter, EventName, Lane, Records
 from stream_capi.observe import logs
@@ -149,6 +150,16 @@ def lead(**fields: Any) -> bytes:
 
 
 NOBODY = {"email": None, "phone": None, "user_id": None, "event_source_url": "https://shop.example/canary-page-77"}
+BUG = "BUG"  # a currency that ``raising`` can't take
+
+
+def raising(text: str) -> str | None:
+    """A rule with a fault that nobody foresaw."""
+    if text == BUG:
+        raise LookupError(f"no currency {text} for {EMAIL}")
+    return text
+
+
 BAD: dict[Code, Callable[[], tuple[str, bytes]]] = {
     Code.DECODE_ERROR: lambda: ("leads", EMAIL.encode() * 3),
     Code.UNKNOWN_SCHEMA: lambda: ("framed", b"\0\0\0\0\x63" + lead()),
@@ -157,8 +168,12 @@ BAD: dict[Code, Callable[[], tuple[str, bytes]]] = {
     Code.NO_IDENTIFIER: lambda: ("leads", lead(**NOBODY)),
     Code.TOO_OLD: lambda: ("leads", lead(event_time=_now_ms() - 10**8)),
     Code.IN_FUTURE: lambda: ("leads", lead(event_time=_now_ms() + 10**8)),
-    Code.TOO_LARGE: lambda: ("leads", lead(client_user_agent="canary-agent/7.31 " * 400)),
+    Code.TOO_LARGE: lambda: (
+        "leads",
+        lead(client_user_agent="canary-agent/7.31 " * 200, user_id="canary-user-88" * 200),
+    ),
     Code.REFUSED: lambda: ("leads", lead(event_id="poison")),
+    Code.INTERNAL_ERROR: lambda: ("leads", lead(currency=BUG)),
 }
 # How the endpoint may answer beside a 200, and what the answer is counted as; each body and header quotes a canary.
 ECHO = {"X-Echo": f"{EMAIL} Bearer axonKEYcanary0123456789abcdefghij", "Location": f"https://x.example/?email={EMAIL}"}
@@ -226,8 +241,9 @@ async def scene(folder: Path) -> AsyncIterator[Scene]:
 
 @pytest.mark.usefixtures("own_logging")
 async def test_no_output_holds_personal_data_a_hash_a_key_or_a_token(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(fields, "currency", raising)
     async with scene(tmp_path) as seen:
         running = asyncio.create_task(seen.app.run())
         await seen.until(lambda: len(seen.app.pipeline.partitions) >= 3, "an assignment")
@@ -258,6 +274,7 @@ async def test_no_output_holds_personal_data_a_hash_a_key_or_a_token(
     for event in (
         "held",
         "records wait for their schema",
+        "internal error",
         "a bug ended the program; what was under way stays uncommitted",
     ):
         assert event in told
