@@ -7,13 +7,15 @@ can be compiled for, for a reason that nobody foresaw, rejects its records. Whet
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from stream_capi.avro.decode import Decoder
 from stream_capi.avro.framing import Run, SchemaKey, Unframed, frame
 from stream_capi.avro.schemas import Schemas, WriterSchema
 from stream_capi.model import Lane, Record, Rejection, Transformed, internal_error
+
+_DECODED_AT_ONCE = 32 << 20  # bytes that the rows of a slice may take at worst, unless it is one record
 
 
 class Transform(Protocol):
@@ -105,7 +107,18 @@ class Source:
     def transform(
         self, codec: Codec, payloads: Sequence[bytes], partition: int, offsets: Sequence[int], now_ms: int
     ) -> list[Transformed]:
-        """Decode and map a run; what can't be decoded keeps its place as a Rejection."""
+        """Decode and map a run; what can't be decoded keeps its place as a Rejection.
+
+        Rows may take a hundred times the memory of their payloads: a run is decoded in slices, each mapped before the next.
+        """
+        mapped: list[Transformed] = []
+        for start, end in _slices(codec.decoder, payloads):
+            mapped += self._of_slice(codec, payloads[start:end], partition, offsets[start:end], now_ms)
+        return mapped
+
+    def _of_slice(
+        self, codec: Codec, payloads: Sequence[bytes], partition: int, offsets: Sequence[int], now_ms: int
+    ) -> list[Transformed]:
         rows = codec.decoder.decode(payloads)
         bad = (
             {i: row for i, row in enumerate(rows) if isinstance(row, Rejection)} if Rejection in map(type, rows) else {}
@@ -117,3 +130,19 @@ class Source:
         for i, rejection in bad.items():  # in order, so that each comes to its own place again
             mapped.insert(i, rejection)
         return mapped
+
+
+def _slices(decoder: Decoder, payloads: Sequence[bytes]) -> Iterator[tuple[int, int]]:
+    """Where to cut a run, so that the rows of each slice fit into the bytes that may be decoded at once."""
+    fixed, ratio = decoder.overhead, decoder.amplification
+    if fixed * len(payloads) + ratio * sum(map(len, payloads)) <= _DECODED_AT_ONCE:
+        yield 0, len(payloads)
+        return
+    start, size = 0, 0.0
+    for at, payload in enumerate(payloads):
+        of_one = fixed + ratio * len(payload)
+        if at > start and size + of_one > _DECODED_AT_ONCE:
+            yield start, at
+            start, size = at, 0.0
+        size += of_one
+    yield start, len(payloads)
