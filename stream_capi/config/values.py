@@ -12,6 +12,15 @@ from stream_capi.config.paths import steps
 Scalar = str | int | float | bool
 
 
+def is_utf_8(text: str) -> bool:
+    """Whether a text can be written. The environment's may hold bytes that can't, and its JSON lone surrogates."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _plain(text: str) -> str:
     """A text that can stand in a header, a log line or a path: not empty, no control characters, no space around it."""
     if not text:
@@ -47,6 +56,8 @@ def _path(text: str) -> str:
 
 def _scalar(given: Any) -> Scalar:
     """One message for a wrong value, where a union would give one for each of its members."""
+    if isinstance(given, str) and not is_utf_8(given):
+        raise ValueError("has a lone surrogate in it, or came from bytes that are not UTF-8")
     if isinstance(given, bool | int | str) or (isinstance(given, float) and math.isfinite(given)):
         return given
     raise ValueError("must be a text, a number or true or false")

@@ -20,8 +20,6 @@ from stream_capi.events.paths import Missing, Path, Schema, follow
 from stream_capi.events.rules import SourceRules, as_key
 from stream_capi.model import Code, EventName, Lane, Rejection, Skipped
 
-_NOTHING = "v is None or v is not UNFIT and not v.strip()"  # of a text: neither null nor empty is one to send
-
 Make = Callable[[dict[str, Any], str, int, int, int], bytes | Rejection | Skipped]
 
 
@@ -104,6 +102,10 @@ class Compiler:
 
     # The raw value of a field, in ``v``
 
+    def _nothing(self, target: str) -> str:
+        """Of a text: neither null nor empty is one to send."""
+        return f"v is None or v is not UNFIT and len(v) <= {fields.longest(target)} and not v.strip()"
+
     def _value(self, target: str, reader: Callable[..., Any] = kinds.text_reader, *args: Any) -> Given:
         """Write the lines that set ``v`` to the first value that is neither null nor empty."""
         rule = self._rules.rule(target)
@@ -117,7 +119,7 @@ class Compiler:
             read = reader(of_kinds, *args)
             depth = int(at > 0)
             if at:
-                self._add(f"if {_NOTHING if reader is kinds.text_reader else 'v is None'}:")
+                self._add(f"if {self._nothing(target) if reader is kinds.text_reader else 'v is None'}:")
             self._add(f"v = {code}", depth)
             if read is not None:
                 self._add(f"if v is not None: v = {self._const(read)}(v)", depth)
@@ -130,6 +132,9 @@ class Compiler:
     def _invalid(self, target: str) -> str:
         return f"return {self._reject(Code.INVALID_FIELD, target, WRONG[target].sentence)}"
 
+    def _too_long(self, target: str) -> str:
+        return f"return {self._reject(Code.INVALID_FIELD, target, fields.too_long(target).sentence)}"
+
     def _function_of(self, target: str) -> Callable[..., Any] | None:
         return fields.function_of(target, hash_here=self._rules.hash_here, restricted=self._restricted)
 
@@ -138,10 +143,13 @@ class Compiler:
         if not self._value(target):
             self._add(self._missing(target))
             return
-        self._add(
-            f"if v is None or v is UNFIT or not ({name} := {self._const(self._function_of(target) or str.strip)}(v)):"
-        )
-        self._add(f"if {_NOTHING}: {self._missing(target)}", 1)
+        long = f"len(v) > {fields.longest(target)}"
+        wrong = f"{long} or not ({name} := {self._const(self._function_of(target) or str.strip)}(v))"
+        if target in fields.KNOWN:
+            wrong = f"not ({name} := {self._const(fields.KNOWN[target].get)}(v)) and ({wrong})"
+        self._add(f"if v is None or v is UNFIT or {wrong}:")
+        self._add(f"if {self._nothing(target)}: {self._missing(target)}", 1)
+        self._add(f"if v is not UNFIT and {long}: {self._too_long(target)}", 1)
         self._add(self._invalid(target), 1)
 
     # The fields, in order
@@ -178,7 +186,8 @@ class Compiler:
             return
         if not self._value(target):
             self._add("v = None")
-        self._add(f"if {_NOTHING}: v = {self._const(default)}")
+        self._add(f"if {self._nothing(target)}: v = {self._const(default)}")
+        self._add(f"if v is not UNFIT and len(v) > {fields.longest(target)}: {self._too_long(target)}")
         valid = f"(currency := {self._const(fields.currency)}(v))"
         self._add(f"if v is UNFIT or {valid} is None: {self._invalid(target)}")
 
@@ -205,7 +214,8 @@ class Compiler:
         if self._rules.refuse_private:
             target = "user_data.client_ip_address"
             then = f"return {self._reject(Code.INVALID_FIELD, target, 'is no public address')}"
-        self._add(f"if (reason := {self._const(network.suspect)}(ip)) is not None: {then}")
+        maybe = f"':' in ip or ip.startswith({network.MAYBE_SUSPECT_IPV4!r})"  # of most addresses, the call is saved
+        self._add(f"if ({maybe}) and (reason := {self._const(network.suspect)}(ip)) is not None: {then}")
         self._required("user_data.client_user_agent", "agent")
         self._required("user_data.esi", "esi")
         self._add("user = {'client_ip_address': ip, 'client_user_agent': agent, 'esi': esi}")
@@ -245,7 +255,11 @@ class Compiler:
             return
         if given is Given.MAYBE_UNFIT:
             self._unfit(field)
-        there, sent = "if v is not None and (v := v.strip()):", f"user['{field}'] = v{then}"
+        there, sent = "    elif v := v.strip():", f"user['{field}'] = v{then}"
+        if target in fields.KNOWN:
+            self._add(f"if p := {self._const(fields.KNOWN[target].get)}(v): user['{field}'] = p{then}")
+        self._add(f"{'el' * (target in fields.KNOWN)}if v is not None:")
+        self._add(self._long(target), 1)
         rule = self._function_of(target)
         if rule is None:
             self._add(f"{there} {sent}")
@@ -253,11 +267,16 @@ class Compiler:
         args = "v, user.get('country_code')" if field == "zip" else "v"
         wrong = f"dropped['{field}', '{WRONG[target].reason}'] += 1"
         self._add(there)
-        self._add(f"if (v := {self._const(rule)}({args})) is None: {wrong}", 1)
-        self._add(f"else: {sent}", 1)
+        self._add(f"if (v := {self._const(rule)}({args})) is None: {wrong}", 2)
+        self._add(f"else: {sent}", 2)
 
     def _unfit(self, field: str) -> None:
         self._add(f"if v is UNFIT: dropped['{field}', '{UNFIT.reason}'] += 1; v = None")
+
+    def _long(self, target: str) -> str:
+        """A text that is too long is left out and counted, before anything is done with it."""
+        reason = fields.too_long(target).reason
+        return f"if len(v) > {fields.longest(target)}: dropped['{target.rpartition('.')[2]}', '{reason}'] += 1"
 
     def _end(self) -> None:
         """The id, and the event."""
@@ -278,4 +297,8 @@ class Compiler:
         given = self._value(target)
         if given is Given.MAYBE_UNFIT:
             self._unfit(target)
-        self._add("dedupe = v.strip() if v is not None else ''" if given else "dedupe = ''")
+        self._add("dedupe = ''")
+        if given:
+            self._add("if v is not None:")
+            self._add(self._long(target), 1)
+            self._add("else: dedupe = v.strip()", 1)

@@ -156,7 +156,7 @@ class _Event:
             if raw is not None and read_as is not None:
                 value = read_as(raw)
             taken = _Taken(rule.paths, path, raw, value)
-            if not _is_nothing(value):
+            if not _is_nothing(value, target):
                 break
         return taken
 
@@ -207,8 +207,10 @@ class _Event:
 
     def _required(self, target: str, taken: _Taken | None = None) -> Line:
         taken = taken or self._take(target)
-        if _is_nothing(taken.value):
+        if _is_nothing(taken.value, target):
             return self._fails(target, taken, Code.MISSING_FIELD, "is absent")
+        if _is_long(taken.value, target):
+            return self._fails(target, taken, Code.INVALID_FIELD, fields.too_long(target).sentence)
         function = self._function(target)
         result = None if taken.value is UNFIT else function(taken.value)
         if result is None:
@@ -220,7 +222,7 @@ class _Event:
 
     def _currency(self) -> Line:
         taken, default = self._take("data.currency"), self._rules.default_currency
-        if default is not None and _is_nothing(taken.value):
+        if default is not None and _is_nothing(taken.value, "data.currency"):
             taken = _Taken(taken.paths, None, taken.raw, default)
             line = self._required("data.currency", taken)
             return replace(line, note=line.note or "default_currency")
@@ -243,7 +245,7 @@ class _Event:
     def _address(self) -> Line:
         target = "user_data.client_ip_address"
         taken = self._take(target)
-        address = taken.value if isinstance(taken.value, str) else ""
+        address = taken.value if isinstance(taken.value, str) and not _is_long(taken.value, target) else ""
         reason = network.suspect(valid) if (valid := network.address(address)) else None
         if reason is not None and self._rules.refuse_private:
             return self._fails(target, taken, Code.INVALID_FIELD, "is no public address")
@@ -259,10 +261,10 @@ class _Event:
         taken = self._take(target)
         if not self._consent and target[10:] in PERSONAL_FIELDS:
             return self._line(target, taken, None, Verdict.WITHHELD, "without consent")
-        if _is_nothing(taken.value):
+        if _is_nothing(taken.value, target):
             return self._line(target, taken, None, Verdict.ABSENT, taken.why_nothing())
-        if taken.value is UNFIT:
-            return self._line(target, taken, None, Verdict.DROPPED, fields.UNFIT.sentence)
+        if (unfit := _unfit(taken.value, target)) is not None:
+            return self._line(target, taken, None, Verdict.DROPPED, unfit.sentence)
         text = taken.value.strip()
         more: Sequence[Any] = [self._sent.get("user_data.country_code")] if target == "user_data.zip" else []
         result = self._function(target)(text, *more)
@@ -298,19 +300,30 @@ class _Event:
     def _ids(self, place: str) -> Iterator[Line]:
         for target in ("dedupe_id", "event_id"):
             taken = self._take(target)
-            if not _is_nothing(taken.value) and taken.value is not UNFIT:
+            unfit = _unfit(taken.value, target)
+            if not _is_nothing(taken.value, target) and unfit is None:
                 yield self._line(
                     "dedupe_id", taken, taken.value.strip(), Verdict.SENT, "the event_id" * (target != "dedupe_id")
                 )
                 return
-            unfit = taken.value is UNFIT
-            verdict = Verdict.DROPPED if unfit else Verdict.ABSENT
-            yield self._line(target, taken, None, verdict, fields.UNFIT.sentence if unfit else taken.why_nothing())
+            verdict = Verdict.ABSENT if unfit is None else Verdict.DROPPED
+            yield self._line(target, taken, None, verdict, unfit.sentence if unfit else taken.why_nothing())
         derived = _Taken((), None, None, None)
         yield self._line(
             "dedupe_id", derived, fields.derived_id(place), Verdict.SENT, "from topic, partition and offset"
         )
 
 
-def _is_nothing(value: Any) -> bool:
-    return value is None or (isinstance(value, str) and not value.strip())
+def _is_long(value: Any, target: str) -> bool:
+    return isinstance(value, str) and len(value) > fields.longest(target)
+
+
+def _is_nothing(value: Any, target: str) -> bool:
+    return value is None or (isinstance(value, str) and not _is_long(value, target) and not value.strip())
+
+
+def _unfit(value: Any, target: str) -> fields.Wrong | None:
+    """Why a value is left out before its rule is asked."""
+    if value is UNFIT:
+        return fields.UNFIT
+    return fields.too_long(target) if _is_long(value, target) else None

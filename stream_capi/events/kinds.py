@@ -50,6 +50,7 @@ _PLAIN_TEXT = frozenset({"string", "enum"})
 _NUMBERS = frozenset({"int", "long", "float", "double"})
 _DECIMAL_BYTES = 64  # some 150 digits; longer ones take time that grows with their square
 _MOST_SCALE = 300  # as text, a decimal of scale 10^6 would be a megabyte of zeros
+_LONGEST = 256  # characters of a number or a time as text, blanks around it included
 _UNITS = {"s": 1000.0, "ms": 1.0, "us": 0.001}
 _is_number = re.compile(r"[+-]?(?:[0-9]{1,40}(?:\.[0-9]{0,40})?|\.[0-9]{1,40})(?:[eE][+-]?[0-9]{1,3})?").fullmatch
 _is_moment = re.compile(
@@ -95,7 +96,7 @@ def number_reader(kinds: Iterable[Kind]) -> Reader | None:
     def read(value: Any) -> Any:
         if value.__class__ is int or value.__class__ is float:
             return value if numbers else UNFIT
-        if value.__class__ is str:
+        if value.__class__ is str and len(value) <= _LONGEST:
             text = value.strip()
             return float(text) if _is_number(text) else UNFIT if text else None
         if value.__class__ is bytes:
@@ -120,8 +121,9 @@ def time_reader(kinds: Iterable[Kind], unit: str | None) -> Reader | None:
         if value.__class__ is int:
             return value * times // over if times else UNFIT
         if value.__class__ is float:
-            return round(value * factor) if math.isfinite(value) else UNFIT
-        if value.__class__ is str:
+            value *= factor  # beyond the largest float it becomes infinite
+            return round(value) if math.isfinite(value) else UNFIT
+        if value.__class__ is str and len(value) <= _LONGEST:
             text = value.strip()
             return _moment(text, factor if unit else None) if text else None
         return UNFIT
@@ -144,7 +146,7 @@ def _moment(text: str, factor: float | None) -> int | Unfit:
     if _is_moment(text):
         try:
             at = datetime.fromisoformat(text.replace(",", ".").upper())
-        except ValueError:
+        except (ValueError, OverflowError):
             return UNFIT
         return round(at.timestamp() * 1000) if at.tzinfo else UNFIT
     if factor is not None and _is_number(text):

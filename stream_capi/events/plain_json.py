@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
+from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any
 
 from stream_capi.events.paths import Schema, takes_null
 
+_MOST_DIGITS = 1_000  # of a decimal
 _WHOLE = {"int": 2**31, "long": 2**63}
 
 
@@ -27,6 +28,9 @@ def row_from_json(schema_raw: Any, text: str) -> dict[str, Any]:
     """
     try:
         given = json.loads(text, parse_float=Decimal, parse_constant=float)
+        json.dumps(given, ensure_ascii=False, default=str).encode()
+    except UnicodeEncodeError:
+        raise NotOfSchema("a text in it has a lone surrogate, which UTF-8 doesn't") from None
     except (ValueError, RecursionError):
         raise NotOfSchema("it is not JSON") from None
     schema = Schema(schema_raw)
@@ -108,13 +112,20 @@ def _leaf(node: Mapping[str, Any], kind: str, given: Any) -> Any:
         whole = isinstance(given, int) and not isinstance(given, bool)
         return given if whole and -_WHOLE[kind] <= given < _WHOLE[kind] else None
     if kind in ("float", "double"):
-        return float(given) if number else None
+        return _float(given) if number else None
     if kind in ("string", "enum"):
         return given if isinstance(given, str) and (kind == "string" or given in node["symbols"]) else None
     if kind in ("bytes", "fixed"):
         found = _decimal(node, given) if number and node.get("logicalType") == "decimal" else _bytes(given)
         return found if found is None or kind == "bytes" or len(found) == node["size"] else None
     return None
+
+
+def _float(given: Any) -> float | None:
+    try:
+        return float(given)
+    except OverflowError:  # an integer beyond the largest
+        return None
 
 
 def _bytes(given: Any) -> bytes | None:
@@ -126,8 +137,11 @@ def _bytes(given: Any) -> bytes | None:
 
 def _decimal(node: Mapping[str, Any], given: Any) -> bytes | None:
     try:
-        whole = int(Decimal(given).scaleb(int(node.get("scale", 0))).to_integral_exact(ROUND_HALF_EVEN))
-    except (InvalidOperation, OverflowError, ValueError):
+        scaled = Decimal(given).scaleb(int(node.get("scale", 0)))
+        if scaled.adjusted() > _MOST_DIGITS:  # an integer of a million digits takes seconds
+            return None
+        whole = int(scaled.to_integral_exact(ROUND_HALF_EVEN))
+    except (ArithmeticError, TypeError, ValueError):  # the number, or a scale that is none
         return None
     size = node["size"] if node["type"] == "fixed" else whole.bit_length() // 8 + 1
     try:

@@ -49,6 +49,9 @@ def route(rules: SourceRules, read: Callable[[str], Any]) -> Way | Rejection | S
     return Way(Lane(pixel, event), False) if rules.strip_without_consent else Skipped("no_consent")
 
 
+_LONGEST = 8_192  # characters of a text that may be a consent
+
+
 def holds(where: Where, value: Any) -> bool:
     """Whether a record's value meets a condition. Numbers equal numbers; ``true`` equals only a truth value."""
     if where.present is not None:
@@ -61,6 +64,8 @@ def consents(value: Any, purposes: tuple[str, ...]) -> bool:
     """Whether a record's value is a consent: a truth value; or, where purposes are asked for, a set, a table or a list in
     text that grants all of them. What is absent or of another form means no.
     """
+    if value.__class__ is str and len(value) > _LONGEST:
+        return False
     if not purposes:
         return _granted(value)
     if value.__class__ is str:
@@ -71,4 +76,6 @@ def consents(value: Any, purposes: tuple[str, ...]) -> bool:
 
 
 def _granted(value: Any) -> bool:
-    return value is True or (value.__class__ is str and str(value).strip().lower() in ("true", "yes", "granted"))
+    return value is True or (
+        value.__class__ is str and len(value) <= _LONGEST and str(value).strip().lower() in ("true", "yes", "granted")
+    )
