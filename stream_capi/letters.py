@@ -17,7 +17,14 @@ from itertools import islice
 from typing import NamedTuple
 
 from stream_capi.config import Settings
-from stream_capi.core.offsets import METADATA_LIMIT, PartitionOffsets, Ranges, log_of, settled_ranges
+from stream_capi.core.offsets import (
+    METADATA_LIMIT,
+    NO_LEADER_EPOCH,
+    PartitionOffsets,
+    Resolved,
+    log_of,
+    settled_ranges,
+)
 from stream_capi.kafka.admin import KafkaAdmin, Position
 from stream_capi.kafka.deadletter import BY_REFERENCE, SOURCE_HEADERS
 from stream_capi.kafka.ranges import Log, Moment
@@ -52,6 +59,7 @@ class Letter(NamedTuple):
     attempts: int
     detail: str
     by_reference: bool
+    leader_epoch: int = NO_LEADER_EPOCH  # of the letter's own record
     headers_lost: str = ""  # how many headers of the event its first dead letter had to leave out
 
     def is_of(self, record: Record) -> bool:
@@ -97,6 +105,7 @@ def letter_of(record: Record) -> Letter | None:
             _number(headers.get("capi-attempts", b"0").decode(), 0, 2**31 - 1),
             headers.get("capi-error-detail", b"")[:_MOST_DETAIL_BYTES].decode(errors="replace"),
             BY_REFERENCE in headers,
+            NO_LEADER_EPOCH if (epoch := record.leader_epoch()) is None else epoch,
             lost,
         )
     except (KeyError, ValueError):
@@ -156,8 +165,10 @@ class Redriven:
         self._log = admin.topic_ids([self._topic]).get(self._topic, "")
         self._ends = letters.ends
         self._offsets: dict[tuple[Kind, TopicPartition], list[int]] = defaultdict(list)
+        self._epochs: dict[tuple[Kind, TopicPartition], list[int]] = defaultdict(list)
         for letter in letters.found:
             self._offsets[letter.kind, letter.at].append(letter.offset)
+            self._epochs[letter.kind, letter.at].append(letter.leader_epoch)
         self._done = {key: bytearray(len(offsets)) for key, offsets in self._offsets.items()}
         self._changed: set[Kind] = set()
         self._lock = threading.Lock()  # a commit that was given up goes on in its thread
@@ -172,11 +183,13 @@ class Redriven:
         log = log_of(position.metadata)
         if log and self._log and log != self._log:
             return  # of a dead-letter topic that was made anew since: its offsets are other letters
-        ranges: Ranges = ((0, position.offset), *settled_ranges(position.metadata, position.offset, log))
-        offsets, done = self._offsets[kind, tp], self._done.setdefault((kind, tp), bytearray())
-        for start, end in ranges:
-            first_of, last_of = bisect_left(offsets, start), bisect_left(offsets, end)
-            done[first_of:last_of] = b"\1" * (last_of - first_of)
+        offsets, epochs = self._offsets[kind, tp], self._epochs[kind, tp]
+        done = self._done.setdefault((kind, tp), bytearray())
+        passed = bisect_left(offsets, position.offset)
+        done[:passed] = b"\1" * passed
+        for start, end, leader_epoch in settled_ranges(position.metadata, position.offset, log):
+            for at in range(bisect_left(offsets, start), bisect_left(offsets, end)):
+                done[at] |= epochs[at] == leader_epoch
 
     def __contains__(self, letter: Letter) -> bool:
         key = (letter.kind, letter.at)
@@ -199,21 +212,28 @@ class Redriven:
                 self._changed.discard(kind)
 
     def _position(self, kind: Kind, tp: TopicPartition, end: int) -> Position:
-        runs = list(_runs(self._offsets.get((kind, tp), []), self._done.get((kind, tp), b""), end))
+        key = (kind, tp)
+        runs = list(_runs(self._offsets.get(key, []), self._epochs.get(key, []), self._done.get(key, b""), end))
         start = runs.pop(0)[1] if runs and runs[0][0] == 0 else 0
         tracker = PartitionOffsets(*tp, 0, start, tuple(runs))
         return Position(start, tracker.outcomes_beyond(METADATA_LIMIT, self._log))
 
 
-def _runs(offsets: Sequence[int], done: Sequence[int], end: int) -> Iterator[tuple[int, int]]:
-    """The ranges in which every letter of a kind is done, up to the next one that is not. What lies between is others'."""
+def _runs(offsets: Sequence[int], leader_epochs: Sequence[int], done: Sequence[int], end: int) -> Iterator[Resolved]:
+    """The ranges in which every letter of a kind is done, up to the next one that is not, or is of another leader epoch.
+
+    What lies between is others'.
+    """
     start: int | None = 0
-    for offset, is_done in zip(offsets, done, strict=True):
-        if is_done and start is None:
+    former = leader_epochs[0] if leader_epochs else NO_LEADER_EPOCH
+    for offset, epoch, is_done in zip(offsets, leader_epochs, done, strict=True):
+        if start is not None and offset > start and not (is_done and epoch == former):
+            yield Resolved(start, offset, former)
             start = offset
-        elif not is_done and start is not None:
-            if offset > start:
-                yield start, offset
+        if not is_done:
             start = None
+        elif start is None:
+            start = offset
+        former = epoch
     if start is not None and end > start:
-        yield start, end
+        yield Resolved(start, end, former)

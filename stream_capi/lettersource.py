@@ -62,6 +62,10 @@ class Event:
         """When the event itself was produced."""
         return (1, self.letter.source_written) if self.letter.source_written > 0 else (0, -1)
 
+    def leader_epoch(self) -> int | None:
+        """That of the letter's own record: offsets of the dead-letter topic are what is committed."""
+        return self._record.leader_epoch()
+
 
 class LetterSource(Source):
     """A source of ``Event`` records, which go to the lanes of their own ``sources``. ``window`` in seconds.
@@ -175,6 +179,8 @@ def _of_source(topic: str, key: SchemaKey) -> SchemaKey:
 
 class _Undecoded:
     """In the place of a decoder, where all is mapped already."""
+
+    overhead = amplification = 0.0  # nothing is decoded
 
     def decode(self, payloads: Sequence[bytes]) -> list[dict[str, Any]]:
         return [{} for _ in payloads]

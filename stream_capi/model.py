@@ -7,9 +7,11 @@ a log line, an assertion or a traceback that prints one gives nothing away.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import repeat
 from typing import Any, NamedTuple, Protocol
 
 
@@ -41,6 +43,10 @@ class Record(Protocol):
 
     def timestamp(self) -> tuple[int, int]:
         """(type, epoch milliseconds); type 0 means that the record has none."""
+        ...
+
+    def leader_epoch(self) -> int | None:
+        """The epoch of the partition leader that wrote the record, None where the broker doesn't say."""
         ...
 
 
@@ -162,6 +168,7 @@ class Commit(NamedTuple):
     epoch: int
     offset: int
     metadata: str = ""
+    leader_epoch: int = -1  # of the last record before the offset, -1 where it isn't known
 
 
 class CommitResult(NamedTuple):
@@ -180,6 +187,7 @@ class Committed(NamedTuple):
     offset: int
     metadata: str = ""
     was_committed: bool = True
+    leader_epoch: int = -1  # as it was committed
 
 
 class Columns(NamedTuple):
@@ -213,7 +221,7 @@ class Columns(NamedTuple):
 class Records:
     """Records of one partition in offset order, as fetched in one call and under one epoch."""
 
-    __slots__ = ("columns", "epoch", "partition", "topic", "values")
+    __slots__ = ("columns", "epoch", "leader_epochs", "partition", "topic", "values")
 
     def __init__(self, topic: str, partition: int, epoch: int, records: list[Record]) -> None:
         self.topic = topic
@@ -221,11 +229,41 @@ class Records:
         self.epoch = epoch
         self.columns = Columns.of(records)
         self.values = [record.value() for record in records]
+        self.leader_epochs = _leader_epochs(records, self.columns.offsets)
 
     @property
     def records(self) -> list[Record]:
         """The client's own objects."""
         return self.columns.records
 
+    def each_leader_epoch(self) -> Iterator[int]:
+        """The leader epoch of each record."""
+        ends = [offset for offset, _ in self.leader_epochs[1:]]
+        for (first, epoch), end in zip(self.leader_epochs, [*ends, self.columns.offsets[-1] + 1], strict=True):
+            offsets = self.columns.offsets
+            yield from repeat(epoch, bisect_left(offsets, end) - bisect_left(offsets, first))
+
     def __repr__(self) -> str:
         return f"Records({self.topic}[{self.partition}], epoch {self.epoch}, {len(self.records)} records)"
+
+
+def _leader_epochs(records: Sequence[Record], offsets: Sequence[int]) -> list[tuple[int, int]]:
+    """(offset, leader epoch) of each record that has another epoch than the one before it.
+
+    Leader epochs only rise along a log: where the first record and the last have the same, all between have it too.
+    """
+    if not records:
+        return []
+    first, last = _epoch_of(records[0]), _epoch_of(records[-1])
+    if first == last:
+        return [(offsets[0], first)]
+    steps = [(offsets[0], first)]
+    for offset, record in zip(offsets, records, strict=True):
+        if (epoch := _epoch_of(record)) != steps[-1][1]:
+            steps.append((offset, epoch))
+    return steps
+
+
+def _epoch_of(record: Record) -> int:
+    epoch = record.leader_epoch()
+    return -1 if epoch is None else epoch

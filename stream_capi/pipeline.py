@@ -20,6 +20,7 @@ from stream_capi.core.batcher import ENVELOPE_BYTES, Batch
 from stream_capi.core.flow import Backoff
 from stream_capi.core.offsets import METADATA_LIMIT, PartitionOffsets, log_of, settled_ranges
 from stream_capi.core.outcomes import RatioGuard
+from stream_capi.core.remembered import Remembered, united
 from stream_capi.delivery import Clock, Delivery, DeliveryObserver, DeliveryRules
 from stream_capi.errors import StreamCapiError, Unavailable
 from stream_capi.model import (
@@ -119,6 +120,11 @@ class Partition:
         self.letters: dict[asyncio.Task[None], DeadLetter] = {}  # on their way
 
     @property
+    def acknowledged(self) -> int | None:
+        """The last committed offset that this process saw, its own or the one that it began at."""
+        return self.committed[0] if self.committed is not None else None
+
+    @property
     def buffered_bytes(self) -> int:
         """What its open events keep in memory, in bytes."""
         return 2 * self.offsets.open_bytes + _EVENT_OVERHEAD * self.offsets.unresolved
@@ -150,6 +156,7 @@ class Pipeline:
         self._clock = clock
         self.budget = max_buffered_bytes  # for open events
         self._retry = Backoff(0.2, 10.0)
+        self._remembered = Remembered()
         self._guards = {topic: RatioGuard(rules.max_dead_letter_ratio) for topic in sources}
         self._doubtful: dict[str, deque[tuple[Partition, DeadLetter]]] = {topic: deque() for topic in sources}
         self.doubtful_since: dict[str, float] = {}
@@ -171,9 +178,11 @@ class Pipeline:
         for at in committed:
             tp = TopicPartition(at.topic, at.partition)
             log = logs.get(at.topic, "")
-            offsets = PartitionOffsets(
-                at.topic, at.partition, at.epoch, at.offset, settled_ranges(at.metadata, at.offset, log)
-            )
+            settled = settled_ranges(at.metadata, at.offset, log)
+            if log and log_of(at.metadata) == log:  # else the offset is not one that a member has committed
+                settled = united(settled, self._remembered.recall(*tp, log, at.offset))
+            self._remembered.forget(*tp)
+            offsets = PartitionOffsets(at.topic, at.partition, at.epoch, at.offset, settled, at.leader_epoch)
             self.partitions[tp] = partition = Partition(tp, self._sources[at.topic], offsets, log)
             if at.metadata and log_of(at.metadata) not in ("", log) and log:
                 self.stop_partition(tp, "topic_made_anew")
@@ -185,7 +194,7 @@ class Pipeline:
             partition = self.partitions.get(TopicPartition(chunk.topic, chunk.partition))
             if partition is not None and partition.offsets.epoch == chunk.epoch and not partition.stopped:
                 try:
-                    self._take(partition, chunk.columns, chunk.values)
+                    self._take(partition, chunk)
                 except Exception:
                     self._observer.chunk_failed(partition.tp, chunk.columns.offsets[0], chunk.columns.offsets[-1])
                     raise
@@ -193,12 +202,15 @@ class Pipeline:
         self._undigested += 1
         self._digest()
 
-    def _take(self, partition: Partition, columns: Columns, values: list[bytes | None]) -> None:
+    def _take(self, partition: Partition, chunk: Records) -> None:
         topic, offsets = partition.tp.topic, partition.offsets
+        columns, values = chunk.columns, chunk.values
         self._observer.consumed(topic, len(values))
         end = columns.offsets[-1] + 1
         if offsets.settled:
-            kept = [at for at, offset in enumerate(columns.offsets) if not offsets.is_settled(offset)]
+            epochs = chunk.each_leader_epoch()
+            settled = map(offsets.is_settled, columns.offsets, epochs)
+            kept = [at for at, is_settled in enumerate(settled) if not is_settled]
             columns, values = self._keep(kept, columns, values, topic, "outcome_known")
         if not all(values):  # an empty value stays: it is no tombstone
             kept = [at for at, value in enumerate(values) if value is not None]
@@ -207,7 +219,7 @@ class Pipeline:
         sizes = list(map(len, whole))
         if headers := header_bytes(columns.records):
             sizes = list(map(add, sizes, headers))
-        offsets.track(columns.offsets, sizes, end)
+        offsets.track(columns.offsets, sizes, end, chunk.leader_epochs)
         if whole:
             self._map(partition, columns, whole)
 
@@ -495,7 +507,8 @@ class Pipeline:
             offsets = partition.offsets
             metadata = offsets.outcomes_beyond(partition.metadata_limit, partition.log)
             if not partition.stopped and partition.committed != (offsets.watermark, metadata):
-                commits.append(Commit(*partition.tp, offsets.epoch, offsets.watermark, metadata))
+                commit = Commit(*partition.tp, offsets.epoch, offsets.watermark, metadata, offsets.leader_epoch)
+                commits.append(commit)
         return commits
 
     def committed(self, results: Sequence[CommitResult]) -> None:
@@ -506,6 +519,7 @@ class Pipeline:
             partition = self.partitions.get(TopicPartition(commit.topic, commit.partition))
             if error is None and partition is not None and partition.offsets.epoch == commit.epoch:
                 partition.committed = (commit.offset, commit.metadata)
+                partition.offsets.forget_epochs(commit.offset)
             elif error == _METADATA_TOO_LARGE and partition is not None:
                 # This broker takes less than the default (offset.metadata.max.bytes). Repeated as it is, the commit would
                 # fail for as long as the outcomes beyond the watermark are many.
@@ -529,6 +543,8 @@ class Pipeline:
         """The partitions may have another owner already: fence them, commit nothing."""
         leaving = [partition for tp in partitions if (partition := self.partitions.pop(tp, None))]
         for partition in leaving:
+            if not partition.stopped:
+                self._remembered.keep(partition.offsets, partition.log, partition.acknowledged)
             for task in partition.letters:  # the next owner writes them; these might wait for a topic without end
                 task.cancel()
         self._fence(leaving)

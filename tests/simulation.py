@@ -71,8 +71,11 @@ def simulate(main: Coroutine[Any, Any, T]) -> T:
 class FakeRecord:
     """What the client would hand over."""
 
-    def __init__(self, topic: str, partition: int, offset: int, value: bytes | None) -> None:
+    def __init__(
+        self, topic: str, partition: int, offset: int, value: bytes | None, leader_epoch: int | None = 0
+    ) -> None:
         self._topic, self._partition, self._offset, self._value = topic, partition, offset, value
+        self._leader_epoch = leader_epoch
 
     def topic(self) -> str:
         return self._topic
@@ -94,6 +97,9 @@ class FakeRecord:
 
     def timestamp(self) -> tuple[int, int]:
         return 1, int(EPOCH * 1000)
+
+    def leader_epoch(self) -> int | None:
+        return self._leader_epoch
 
 
 class PlainSource:
@@ -133,6 +139,8 @@ class Line:
         self.sources: dict[str, Any] = {topic: PlainSource(topic, lane) for topic, lane in lanes.items()}
         self.logs: dict[TopicPartition, list[bytes | None]] = defaultdict(list)
         self.store: dict[TopicPartition, tuple[int, str]] = {}
+        self.ids: dict[str, str] = {}  # the id of each topic, where the broker tells it
+        self.leader_epoch = 0  # of every record that is read
         self.accepted: Counter[str] = Counter()
         self.letters: Counter[str] = Counter()
         self.letter_codes: Counter[str] = Counter()
@@ -244,7 +252,7 @@ class Line:
             offset, metadata = self.store.get(tp, (0, ""))
             self.positions[tp] = offset
             places.append(Committed(*tp, self.epoch, offset, metadata, was_committed=tp in self.store))
-        self.pipeline.assigned(places, {})
+        self.pipeline.assigned(places, self.ids)
 
     def unassign(self, *partitions: TopicPartition) -> None:
         for tp in partitions:
@@ -268,7 +276,9 @@ class Line:
                 if values and tp not in self.paused and self.room > 0:
                     self.room -= 1
                     rest = 0.1
-                    records: list[Any] = [FakeRecord(*tp, position + i, value) for i, value in enumerate(values)]
+                    records: list[Any] = [
+                        FakeRecord(*tp, position + i, value, self.leader_epoch) for i, value in enumerate(values)
+                    ]
                     del self.positions[tp]  # behind the others, which come first the next time
                     self.positions[tp] = position + len(values)
                     epoch = self.pipeline.partitions[tp].offsets.epoch

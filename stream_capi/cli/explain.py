@@ -121,6 +121,9 @@ class _FileRecord:
     def timestamp(self) -> tuple[int, int]:
         return 0, 0
 
+    def leader_epoch(self) -> None:
+        return None
+
 
 # From records to explanations
 

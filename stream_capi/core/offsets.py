@@ -9,6 +9,8 @@ Invariants, each of which has a test that breaks it:
    it again; losing that text costs duplicates, never an event.
 4. One ``PartitionOffsets`` is one assignment. A result that comes late resolves an object that nobody commits from any
    more: that, and no comparison of numbers, is the fence between epochs.
+5. An outcome belongs to an offset *and* the leader epoch of the record there. A log that was cut and filled again has other
+   records at the same offsets, and each of them has a higher leader epoch: no outcome of the former ones is theirs.
 """
 
 from __future__ import annotations
@@ -17,19 +19,33 @@ from base64 import b85decode, b85encode
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import repeat
+from typing import NamedTuple
 from zlib import crc32
 
 METADATA_LIMIT = 4096  # bytes: Kafka's own default for offset.metadata.max.bytes
-_VERSION = "capi1"
+_VERSION = "capi2"
+_VERSIONS = frozenset({"capi1", _VERSION})  # the log's name is at the same place in both
+NO_LEADER_EPOCH = -1  # the broker did not say: a record without one is in no text, and no text is believed of it
 _CHECKSUM = 4  # bytes
 
-Ranges = tuple[tuple[int, int], ...]
+
+class Resolved(NamedTuple):
+    """Offsets from ``first`` to before ``last`` have an outcome, where their records are of this leader epoch."""
+
+    first: int
+    last: int
+    leader_epoch: int
+
+
+Ranges = tuple[Resolved, ...]
+Steps = Sequence[tuple[int, int]]  # (offset, leader epoch): from each offset on, records are of this leader epoch
 
 
 class PartitionOffsets:
     """The offsets of one partition during one assignment.
 
-    ``settled`` are the half-open ranges of offsets that a former owner had resolved beyond the committed one.
+    ``settled`` are what a former owner had resolved beyond the committed offset, ``leader_epoch`` is that of the record
+    before ``start``, as it was committed.
     ``open_bytes`` is the sum of the open events' sizes as given to ``track``.
     """
 
@@ -37,6 +53,7 @@ class PartitionOffsets:
         "_end",
         "_open",
         "_settled_starts",
+        "_steps",
         "epoch",
         "fenced",
         "open_bytes",
@@ -46,7 +63,15 @@ class PartitionOffsets:
         "topic",
     )
 
-    def __init__(self, topic: str, partition: int, epoch: int, start: int, settled: Ranges = ()) -> None:
+    def __init__(
+        self,
+        topic: str,
+        partition: int,
+        epoch: int,
+        start: int,
+        settled: Ranges = (),
+        leader_epoch: int = NO_LEADER_EPOCH,
+    ) -> None:
         self.topic = topic
         self.partition = partition
         self.epoch = epoch
@@ -54,19 +79,24 @@ class PartitionOffsets:
         self.settled = settled
         self.open_bytes = 0
         self.fenced = False  # set when the assignment ends: what is still to be sent for it needn't be
-        self._settled_starts = [first for first, _ in settled]
+        self._settled_starts = [of.first for of in settled]
         self._end = start
+        self._steps: list[tuple[int, int]] = [(-1, leader_epoch)]
         # Insertion order is offset order, so the first key is the watermark: no heap, no scan.
         self._open: dict[int, int] = {}
 
-    def track(self, offsets: Sequence[int], sizes: Sequence[int], end: int) -> None:
+    def track(self, offsets: Sequence[int], sizes: Sequence[int], end: int, leader_epochs: Steps = ()) -> None:
         """Open ``offsets`` (increasing) and move the read position to ``end``, the offset behind the last one fetched.
 
+        ``leader_epochs`` are those of all records that were fetched, the ones that are not opened included.
         Raises ValueError when they lie before what was tracked already: the same record would be open twice, and its
         first outcome would let the watermark pass the second.
         """
         if (offsets and offsets[0] < self._end) or end < self._end:
             raise ValueError(f"{self.topic}[{self.partition}]: offset {min([*offsets, end])} is behind {self._end}")
+        for step in leader_epochs:
+            if step[1] != self._steps[-1][1]:
+                self._steps.append(step)
         self._open.update(zip(offsets, sizes, strict=True))
         self.open_bytes += sum(sizes)
         self._end = end
@@ -83,10 +113,10 @@ class PartitionOffsets:
         """Whether the event at this offset still waits for its outcome."""
         return offset in self._open
 
-    def is_settled(self, offset: int) -> bool:
-        """Whether a former owner of the partition had resolved this offset already."""
+    def is_settled(self, offset: int, leader_epoch: int) -> bool:
+        """Whether a former owner of the partition had resolved the record of this leader epoch at this offset."""
         at = bisect_right(self._settled_starts, offset) - 1
-        return at >= 0 and offset < self.settled[at][1]
+        return at >= 0 and offset < self.settled[at].last and leader_epoch == self.settled[at].leader_epoch
 
     @property
     def unresolved(self) -> int:
@@ -103,6 +133,22 @@ class PartitionOffsets:
         """The offset to commit: the first open one, or the read position when none is open."""
         return next(iter(self._open), self._end)
 
+    @property
+    def leader_epoch(self) -> int:
+        """The leader epoch of the last record before the watermark, to be committed with it (KIP-320)."""
+        before = self.watermark - 1
+        return next(epoch for offset, epoch in reversed(self._steps) if offset <= before)
+
+    def forget_epochs(self, before: int) -> None:
+        """Keep the leader epochs of the record before this offset and of all behind it; the earlier ones are not needed."""
+        while len(self._steps) > 1 and self._steps[1][0] < before:
+            del self._steps[0]
+
+    def resolved_since(self, offset: int) -> Ranges:
+        """What has an outcome from this offset on: all before the watermark, and the ranges beyond it."""
+        passed = self._of_epochs(offset, self.watermark) if offset < self.watermark else iter(())
+        return tuple(of for of in (*passed, *self._resolved_ranges()) if of.leader_epoch != NO_LEADER_EPOCH)
+
     def outcomes_beyond(self, limit: int = METADATA_LIMIT, log: str = "") -> str:
         """Text for the commit's metadata: what is resolved beyond the watermark, in at most ``limit`` bytes.
 
@@ -116,32 +162,41 @@ class PartitionOffsets:
         runs = _encode_runs(self.watermark, self._resolved_ranges(), room - _CHECKSUM)
         return head + b85encode(_checksum(runs) + runs).decode("ascii") if runs else head
 
-    def _resolved_ranges(self) -> Iterator[tuple[int, int]]:
+    def _resolved_ranges(self) -> Iterator[Resolved]:
         """The resolved ranges beyond the watermark, in order: what was read and is not open, then what was settled."""
         behind = self.watermark
         for offset in self._open:
             if offset > behind:
-                yield behind, offset
+                yield from self._of_epochs(behind, offset)
             behind = offset + 1
         if behind < self._end:
-            yield behind, self._end
-        for first, last in self.settled:
+            yield from self._of_epochs(behind, self._end)
+        for first, last, leader_epoch in self.settled:
             if last > self._end:
-                yield max(first, self._end), last
+                yield Resolved(max(first, self._end), last, leader_epoch)
+
+    def _of_epochs(self, first: int, last: int) -> Iterator[Resolved]:
+        """The range, cut where another leader epoch begins. An offset without a record counts for the epoch before it."""
+        ends = [offset for offset, _ in self._steps[1:]]
+        for (_, leader_epoch), end in zip(self._steps, [*ends, last], strict=True):
+            if first < min(end, last):
+                yield Resolved(first, min(end, last), leader_epoch)
+                first = end
 
 
 def log_of(metadata: str) -> str:
     """The log's name that a commit's metadata carries, or the empty text where it carries none."""
     parts = metadata.split(":", 3)
-    return parts[1] if len(parts) == 4 and parts[0] == _VERSION else ""
+    return parts[1] if len(parts) == 4 and parts[0] in _VERSIONS else ""
 
 
 def settled_ranges(metadata: str, committed: int, log: str = "") -> Ranges:
     """Read what ``outcomes_beyond`` wrote.
 
-    Anything else gives no ranges: another version, another log, an offset that was reset since, a text cut short or
-    altered. To ignore it costs duplicates; to believe it would lose events. The checksum is there because a cut text of
-    base 85 still decodes, with a last byte that may be one too high: the run would reach over an open event.
+    Anything else gives no ranges: another version (capi1 had no leader epochs), another log, an offset that was reset
+    since, a text cut short or altered. To ignore it costs duplicates; to believe it would lose events. The checksum is
+    there because a cut text of base 85 still decodes, with a last byte that may be one too high: the run would reach over
+    an open event.
     """
     parts = metadata.split(":", 3)
     if len(parts) != 4 or parts[0] != _VERSION or parts[1] != log or parts[2] != str(committed):
@@ -154,13 +209,21 @@ def settled_ranges(metadata: str, committed: int, log: str = "") -> Ranges:
         return ()
     if len(numbers) % 2 or body[:_CHECKSUM] != _checksum(runs):
         return ()
-    ranges: list[tuple[int, int]] = []
-    at = committed
+    return _ranges_of(numbers, committed)
+
+
+def _ranges_of(numbers: Sequence[int], at: int) -> Ranges:
+    """The ranges that pairs of numbers from ``at`` on say, or none where they are not as ``_encode_runs`` writes them."""
+    ranges: list[Resolved] = []
+    leader_epoch = former = NO_LEADER_EPOCH
     for skip, length in zip(numbers[::2], numbers[1::2], strict=True):
-        if length == 0 or (skip == 0 and ranges):
+        if length == 0:
+            leader_epoch = skip
+            continue
+        if leader_epoch == NO_LEADER_EPOCH or (skip == 0 and ranges and leader_epoch == former):
             return ()
-        ranges.append((at + skip, at + skip + length))
-        at += skip + length
+        ranges.append(Resolved(at + skip, at + skip + length, leader_epoch))
+        at, former = at + skip + length, leader_epoch
     return tuple(ranges)
 
 
@@ -168,27 +231,37 @@ def _checksum(runs: bytes) -> bytes:
     return crc32(runs).to_bytes(_CHECKSUM, "big")
 
 
-def _encode_runs(base: int, ranges: Iterable[tuple[int, int]], room: int) -> bytes:
-    """Ranges as pairs of varints (open run, resolved run) from ``base`` on; stops before ``room`` bytes are passed."""
+def _encode_runs(base: int, ranges: Iterable[Resolved], room: int) -> bytes:
+    """Ranges as pairs of varints (open run, resolved run) from ``base`` on; stops before ``room`` bytes are passed.
+
+    A pair (leader epoch, 0) stands before the first range and wherever the leader epoch changes.
+    """
     out = bytearray()
-    at = base
-    pending: tuple[int, int] | None = None
-    for first, last in ranges:
-        if pending and pending[1] == first:  # joins the range before it
-            pending = (pending[0], last)
-            continue
-        if pending:
-            pair = _varint(pending[0] - at) + _varint(pending[1] - pending[0])
-            if len(out) + len(pair) > room:
-                return bytes(out)
-            out += pair
-            at = pending[1]
-        pending = (first, last)
-    if pending:
-        pair = _varint(pending[0] - at) + _varint(pending[1] - pending[0])
-        if len(out) + len(pair) <= room:
-            out += pair
+    at, leader_epoch = base, NO_LEADER_EPOCH
+    for first, last, epoch in _joined(ranges):
+        pairs = b"" if epoch == leader_epoch else _varint(epoch) + _varint(0)
+        pairs += _varint(first - at) + _varint(last - first)
+        if len(out) + len(pairs) > room:
+            break
+        out += pairs
+        at, leader_epoch = last, epoch
     return bytes(out)
+
+
+def _joined(ranges: Iterable[Resolved]) -> Iterator[Resolved]:
+    """The ranges, those that touch made one. What has no leader epoch is left out."""
+    pending: Resolved | None = None
+    for of in ranges:
+        if of.leader_epoch == NO_LEADER_EPOCH:
+            continue
+        if pending is not None and pending.last == of.first and pending.leader_epoch == of.leader_epoch:
+            pending = pending._replace(last=of.last)
+            continue
+        if pending is not None:
+            yield pending
+        pending = of
+    if pending is not None:
+        yield pending
 
 
 def _varint(number: int) -> bytes:

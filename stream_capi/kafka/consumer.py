@@ -28,7 +28,7 @@ from confluent_kafka import TopicPartition as ClientPartition
 
 from stream_capi.errors import ConfigurationError
 from stream_capi.kafka.commits import Commits
-from stream_capi.kafka.faults import OUT_OF_RANGE, Events, Faults, error_of, is_fatal, lost
+from stream_capi.kafka.faults import OUT_OF_RANGE, Events, Faults, error_of, is_fatal, lost, why_out_of_range
 from stream_capi.kafka.places import Place, find_places
 from stream_capi.kafka.properties import uses_new_protocol
 from stream_capi.kafka.reading import Reading
@@ -269,7 +269,7 @@ class ConsumerThread:
         if is_fatal(error):
             self._failure = self._failure or lost(error)
         elif error.code() in OUT_OF_RANGE and topic is not None and number is not None:
-            self._call(self._sink.stop_partition, TopicPartition(topic, number), "offset_out_of_range")
+            self._call(self._sink.stop_partition, TopicPartition(topic, number), why_out_of_range(error))
         else:
             self._faults.tell(error, topic, number)
 
@@ -368,7 +368,6 @@ class ConsumerThread:
         if self._reading.unplaced and time.monotonic() >= self._place_at:
             places = self._find(list(self._reading.unplaced))
             self._take_up(places)
-            self._resume([place.tp for place in places if not place.stopped])
 
     def _take_up(self, places: Sequence[Place]) -> None:
         """Own these partitions and tell the sink, before the first of their records can come."""
@@ -379,11 +378,14 @@ class ConsumerThread:
         for place in places:
             epoch = self._reading.own(place)
             self._faults.found(place.tp.topic)
-            committed.append(Committed(*place.tp, epoch, place.offset, place.metadata, place.was_committed))
+            at = Committed(*place.tp, epoch, place.offset, place.metadata, place.was_committed, place.leader_epoch)
+            committed.append(at)
+            self._faults.validated(place.tp.topic, place.was_committed, place.leader_epoch)
         logs = self._topic_ids(sorted({place.tp.topic for place in places}))
         self._call(self._assigned, self._epoch, committed, logs)
         self._call(self._sink.watermarks, {place.tp: place.high for place in places})
         self._pause([place.tp for place in places if place.stopped or self._resting])
+        self._resume([place.tp for place in places if not place.stopped])
         for place in places:
             if place.stopped:
                 self._call(self._sink.stop_partition, place.tp, place.stopped)

@@ -120,7 +120,7 @@ class DeadLetterWriter:
 
     async def _attempt(self, letter: DeadLetter, form: _Form, alone: bool) -> KafkaError | None:
         """Produce once and await the broker's answer; None when it is a yes."""
-        size = _LETTER_OVERHEAD if letter.by_reference else _size(letter.record)
+        size = _LETTER_OVERHEAD if letter.place_only else _size(letter.record)
         async with self._room.taken(self._room.capacity if alone else size):
             answer: asyncio.Future[KafkaError | None] = self._loop.create_future()
 

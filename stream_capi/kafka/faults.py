@@ -8,6 +8,7 @@ from typing import Protocol
 
 from confluent_kafka import KafkaError, KafkaException
 
+from stream_capi.core.offsets import NO_LEADER_EPOCH
 from stream_capi.errors import KafkaLost
 
 MISSING = frozenset(
@@ -38,6 +39,8 @@ UNREACHABLE = frozenset(
     }
 )
 OUT_OF_RANGE = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE})
+OFFSET_OUT_OF_RANGE, LOG_TRUNCATED = "offset_out_of_range", "log_truncated"  # why a partition is stopped
+_DIVERGENCE = ("truncation", "No epoch found")  # what the client's text says where the leader's log is another one
 
 _REPEAT_SECONDS = 60.0
 
@@ -56,6 +59,7 @@ class Faults:
         self._events = events
         self._now = now
         self._told: dict[tuple[str, str | None], float] = {}
+        self._unvalidated: set[str] = set()
 
     def tell(self, error: KafkaError, topic: str | None = None, partition: int | None = None) -> None:
         """Tell of an error, unless it was told within the last minute."""
@@ -73,6 +77,12 @@ class Faults:
         if self._told.pop(("brokers unreachable", None), None) is not None:
             self._events.kafka("brokers answer again")
 
+    def validated(self, topic: str, was_committed: bool, leader_epoch: int) -> None:
+        """Report once for each topic that a committed offset has no leader epoch, so that nobody can validate it."""
+        if was_committed and leader_epoch == NO_LEADER_EPOCH and topic not in self._unvalidated:
+            self._unvalidated.add(topic)
+            self._events.kafka("committed offset without a leader epoch", topic=topic)
+
     def found(self, topic: str) -> None:
         """The topic is there."""
         self.missing -= {topic}
@@ -82,6 +92,12 @@ class Faults:
 def is_fatal(error: KafkaError) -> bool:
     """Whether the client has ended for good. As a record's error, it comes without the mark that the callback's has."""
     return error.fatal() or error.code() == KafkaError._FATAL
+
+
+def why_out_of_range(error: KafkaError) -> str:
+    """Why a position is not in the log. The client has one code for both, and only its text tells them apart."""
+    text = error.str()
+    return LOG_TRUNCATED if any(sign in text for sign in _DIVERGENCE) else OFFSET_OUT_OF_RANGE
 
 
 def lost(error: KafkaError) -> KafkaLost:

@@ -22,12 +22,29 @@ from confluent_kafka import (
     TopicPartition as ClientPartition,
 )
 
-from stream_capi.kafka.faults import MISSING
+from stream_capi.core.offsets import NO_LEADER_EPOCH
+from stream_capi.kafka.faults import LOG_TRUNCATED, MISSING
 from stream_capi.model import TopicPartition
 
 
+class Position(NamedTuple):
+    """The next offset to read, and the leader epoch of the record before it."""
+
+    offset: int
+    leader_epoch: int = NO_LEADER_EPOCH
+
+    def at(self, tp: TopicPartition) -> ClientPartition:
+        """As the client's own type."""
+        if self.leader_epoch == NO_LEADER_EPOCH:
+            return ClientPartition(*tp, self.offset)
+        return ClientPartition(*tp, self.offset, leader_epoch=self.leader_epoch)
+
+
 class Place(NamedTuple):
-    """Where to read from, the log's end, and why the partition must not be read (empty where it may be)."""
+    """Where to read from, the log's end, and why the partition must not be read (empty where it may be).
+
+    ``leader_epoch`` was committed with the offset, -1 where none was.
+    """
 
     tp: TopicPartition
     offset: int
@@ -35,6 +52,12 @@ class Place(NamedTuple):
     was_committed: bool
     high: int
     stopped: str
+    leader_epoch: int = NO_LEADER_EPOCH
+
+    @property
+    def position(self) -> Position:
+        """The offset with what the leader is asked to validate it by."""
+        return Position(self.offset, self.leader_epoch)
 
 
 def find_places(consumer: Consumer, partitions: Sequence[TopicPartition], start: str, seconds: float) -> list[Place]:
@@ -65,8 +88,13 @@ def _place(tp: TopicPartition, committed: ClientPartition, low: int, high: int, 
     if committed.offset < 0:
         offset = high if start == "latest" else low
         return Place(tp, offset, "", False, high, "no_committed_offset" if start == "error" else "")
-    within = low <= committed.offset <= high
-    return Place(tp, committed.offset, committed.metadata or "", True, high, "" if within else "offset_out_of_range")
+    stopped = ""
+    if committed.offset < low:
+        stopped = "offset_out_of_range"
+    elif committed.offset > high:
+        stopped = LOG_TRUNCATED
+    epoch = NO_LEADER_EPOCH if committed.leader_epoch is None else committed.leader_epoch
+    return Place(tp, committed.offset, committed.metadata or "", True, high, stopped, epoch)
 
 
 def _came_later(consumer: Consumer, partitions: Sequence[TopicPartition], seconds: float) -> frozenset[str]:

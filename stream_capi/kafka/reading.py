@@ -3,6 +3,11 @@
 The client keeps a partition's pause and its read position over a revocation. Messages that it hands out together with a
 revocation move that position after it was reset, and a pause in the next assignment would then go on from there, past
 events. So the positions are kept here, and said to the client whenever reading begins again.
+
+A position is an offset with the leader epoch of the record before it. Only ``seek`` with an epoch makes the client ask the
+leader whether its log still has that record (KIP-320); ``assign`` with one validates nothing. So a partition is assigned
+paused and read only after such a seek was taken, at the start and after each pause. Where the log was cut, the client then
+reports the divergence instead of reading on past records that nobody has seen.
 """
 
 from __future__ import annotations
@@ -13,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaException, Message
 from confluent_kafka import TopicPartition as ClientPartition
 
-from stream_capi.kafka.places import Place
+from stream_capi.kafka.places import Place, Position
 from stream_capi.model import Record, Records, TopicPartition
 
 
@@ -27,7 +32,8 @@ class Reading:
         self.owned: dict[TopicPartition, int] = {}
         self.unplaced: dict[TopicPartition, int] = {}
         self.paused: set[TopicPartition] = set()
-        self._positions: dict[TopicPartition, int] = {}
+        self._positions: dict[TopicPartition, Position] = {}
+        self._unsought: set[TopicPartition] = set()  # to be read once the client takes their position
         self._fresh: set[TopicPartition] = set()  # assigned within the fetch call that is under way
         # The client doesn't tell the protocol it negotiated, and the wrong call of the two is an error.
         self._incremental = incremental
@@ -36,20 +42,19 @@ class Reading:
     def assign(
         self, consumer: Consumer, partitions: Sequence[TopicPartition], places: Sequence[Place], epoch: int
     ) -> None:
-        """Take the assignment. What has no place is not read until it has one."""
-        offsets = {place.tp: place.offset for place in places}
-        at = [ClientPartition(*tp, offsets.get(tp, OFFSET_BEGINNING)) for tp in partitions]
+        """Take the assignment, paused. What has a place is read with the next ``resume``, all else when it has one."""
+        positions = {place.tp: place.position for place in places}
+        beginning = Position(OFFSET_BEGINNING)
+        at = [positions.get(tp, beginning).at(tp) for tp in partitions]
         (consumer.incremental_assign if self._incremental else consumer.assign)(at)
         self._fresh.update(partitions)
         self.unplaced.update(dict.fromkeys(partitions, epoch))
-        consumer.pause(client_partitions(tp for tp in partitions if tp not in offsets))
-        # A pause outlives the assignment that it was meant for.
-        consumer.resume(client_partitions(tp for tp in partitions if tp in offsets))
+        consumer.pause(client_partitions(partitions))
 
     def own(self, place: Place) -> int:
         """Own a partition from its place on; returns the epoch in which it was assigned."""
         epoch = self.owned[place.tp] = self.unplaced.pop(place.tp)
-        self._positions[place.tp] = place.offset
+        self._positions[place.tp] = place.position
         return epoch
 
     def disown(self, partitions: Iterable[TopicPartition]) -> None:
@@ -58,23 +63,27 @@ class Reading:
             for of_tp in (self.owned, self.unplaced, self._positions):
                 of_tp.pop(tp, None)
             self.paused.discard(tp)
+            self._unsought.discard(tp)
 
     def pause(self, consumer: Consumer, partitions: Sequence[TopicPartition]) -> None:
         """Read no more from these, until ``resume``."""
         self.paused.update(partitions)
+        self._unsought.difference_update(partitions)
         consumer.pause(client_partitions(partitions))
 
     def resume(self, consumer: Consumer, partitions: Sequence[TopicPartition]) -> None:
-        """Read again, from where the last record was handed over."""
+        """Read again, from where the last record was handed over, once the leader has validated that place."""
         self.paused.difference_update(partitions)
-        self._seek(consumer, partitions)
-        consumer.resume(client_partitions(partitions))
+        self._unsought.update(partitions)
+        self.seek_unsought(consumer)
 
-    def _seek(self, consumer: Consumer, partitions: Iterable[TopicPartition]) -> None:
-        for tp in partitions:
-            # Refused while the partition's fetcher has not started, which then starts at the place of the assignment.
+    def seek_unsought(self, consumer: Consumer) -> None:
+        """Read what waits for its seek, which the client refuses while the partition's fetcher has not started."""
+        for tp in list(self._unsought):
             with contextlib.suppress(KafkaException):
-                consumer.seek(ClientPartition(*tp, self._positions[tp]))
+                consumer.seek(self._positions[tp].at(tp))
+                consumer.resume(client_partitions([tp]))
+                self._unsought.discard(tp)
 
     def fetch(self, consumer: Consumer, count: int, seconds: float) -> list[Records]:
         """Fetch and sort by partition; callbacks that are due are served meanwhile.
@@ -92,9 +101,10 @@ class Reading:
             chunk = Records(tp.topic, tp.partition, epoch, records)
             chunks.append(chunk)
             if epoch >= 0:
-                self._positions[tp] = chunk.columns.offsets[-1] + 1
+                self._positions[tp] = Position(chunk.columns.offsets[-1] + 1, chunk.leader_epochs[-1][1])
         # Fetched in the same call as the assignment, a record may be of the former one, whose offsets lie further on.
-        self._seek(consumer, [tp for tp in skipped if tp in self.owned])
+        self._unsought.update(tp for tp in skipped if tp in self.owned and tp not in self.paused)
+        self.seek_unsought(consumer)
         return chunks
 
     def _whole(self, messages: list[Message]) -> list[Message]:

@@ -43,6 +43,8 @@ WHAT_TO_DO: Mapping[str, str] = MappingProxyType(
         # Partitions that can't go on
         "offset_out_of_range": "The committed offset is no longer in the topic, so events are gone: decide where to go on, "
         "then run `stream-capi reset` and restart.",
+        "log_truncated": "The log was cut below the committed offset, so other events may stand where delivered ones stood: "
+        "find where the logs part, then run `stream-capi reset` with that offset and restart.",
         "no_committed_offset": "The group has no offset here and kafka.start is error: run `stream-capi reset` with "
         "the place to start from, or set kafka.start, and restart.",
         "topic_made_anew": "The topic was deleted and made anew, so its offsets mean other events: run `stream-capi reset "

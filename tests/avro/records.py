@@ -47,6 +47,9 @@ class FakeRecord:
     def timestamp(self) -> tuple[int, int]:
         return (0, 0)
 
+    def leader_epoch(self) -> int | None:
+        return 0
+
 
 def parts(framing: str, records: Sequence[Record], *, schema_file: bool = False) -> list[Framed]:
     """What becomes of records whose values the caller has not asked for yet."""

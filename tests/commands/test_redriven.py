@@ -44,7 +44,7 @@ class Commits:
 
 def letter(offset: int, kind: Kind, partition: int = 0, written: int = 1000) -> Letter:
     at = TopicPartition(TOPIC, partition)
-    return Letter(at, offset, written, kind, TopicPartition(kind.topic, 0), offset, written, 0, "", False)
+    return Letter(at, offset, written, kind, TopicPartition(kind.topic, 0), offset, written, 0, "", False, 0)
 
 
 def letters(found: Sequence[Letter]) -> Letters:

@@ -50,6 +50,9 @@ class FakeRecord:
     def timestamp(self) -> tuple[int, int]:
         return self._timestamp
 
+    def leader_epoch(self) -> int | None:
+        return 0
+
 
 def letter(offset: int = 42, **record: Any) -> DeadLetter:
     return DeadLetter(FakeRecord(place=("leads", 3, offset), **record), Code.REFUSED, "the API answered 400", 7)

@@ -73,6 +73,7 @@ class Member:
         self.positions: dict[TopicPartition, int] = {}
         self.offsets: dict[TopicPartition, list[int]] = defaultdict(list)
         self.values: dict[TopicPartition, list[bytes]] = defaultdict(list)
+        self.leader_epochs: dict[TopicPartition, int] = {}  # of the record before each position
         self.strays = 0
         self.results: list[CommitResult] = []
         self.high: dict[TopicPartition, int] = {}
@@ -102,6 +103,7 @@ class Member:
             self.assignments[tp] = at
             self.every_assignment.append(at)
             self.positions[tp] = at.offset
+            self.leader_epochs[tp] = at.leader_epoch
 
     def fetched(self, chunks: Sequence[Records]) -> None:
         self._here()
@@ -119,6 +121,7 @@ class Member:
                 self.positions[tp] = offset + 1
                 self.offsets[tp].append(offset)
                 self.values[tp].append(record.value() or b"")
+            self.leader_epochs[tp] = chunk.leader_epochs[-1][1]
         if self.digesting:
             self.thread.digested(self.most)
 
@@ -160,7 +163,7 @@ class Member:
     # What a test does with it
 
     def commit_of(self, tp: TopicPartition) -> Commit:
-        return Commit(*tp, self.assignments[tp].epoch, self.positions[tp], self.metadata)
+        return Commit(*tp, self.assignments[tp].epoch, self.positions[tp], self.metadata, self.leader_epochs[tp])
 
     def commit(self) -> None:
         self.thread.commit([self.commit_of(tp) for tp in self.assignments])

@@ -38,6 +38,9 @@ class Message:
     def timestamp(self) -> tuple[int, int]:
         return 1, 1000 + self._offset
 
+    def leader_epoch(self) -> int | None:
+        return 0
+
     def error(self) -> KafkaError | None:
         return self._fault
 
@@ -111,7 +114,7 @@ def places_of(client: Any, *tps: TopicPartition, start: str = "earliest") -> dic
 
 @pytest.mark.parametrize(
     ("committed", "place"),
-    [(4, (4, "offset_out_of_range")), (5, (5, "")), (9, (9, "")), (10, (10, "")), (11, (11, "offset_out_of_range"))],
+    [(4, (4, "offset_out_of_range")), (5, (5, "")), (9, (9, "")), (10, (10, "")), (11, (11, "log_truncated"))],
 )
 def test_reading_starts_at_the_commit_if_the_log_still_has_it(committed: int, place: tuple[int, str]) -> None:
     client = Client()
@@ -319,7 +322,7 @@ def test_what_has_no_place_yet_is_assigned_but_not_read() -> None:
     it = Reading(True, lambda message: None)
     it.assign(client, [A, B], find_places(client, [B], "earliest", 1.0), 1)
     assert client.called("incremental_assign") == [[(0, OFFSET_BEGINNING), (1, 0)]]
-    assert client.called("pause") == [[(0, -1001)]]
+    assert client.called("pause") == [[(0, -1001), (1, -1001)]], "what has a place is read after its seek"
     assert it.owned == {}
     assert it.unplaced == {A: 1, B: 1}
 

@@ -11,6 +11,7 @@ import pytest
 
 import stream_capi
 from stream_capi.config.settings import Settings
+from stream_capi.kafka.faults import LOG_TRUNCATED, OFFSET_OUT_OF_RANGE
 from stream_capi.observe.status import WHAT_TO_DO, what_to_do
 
 PACKAGE = Path(stream_capi.__file__).parent
@@ -30,11 +31,12 @@ def reasons_in_code() -> Iterator[str]:
 
 
 def test_every_reason_of_the_program_has_a_sentence() -> None:
-    found = set(reasons_in_code())
+    found = {*reasons_in_code(), OFFSET_OUT_OF_RANGE, LOG_TRUNCATED}
     assert {
         "split_budget",
         "dead_letter_ratio",
         "offset_out_of_range",
+        "log_truncated",
         "no_committed_offset",
         "topic_made_anew",
     } <= found

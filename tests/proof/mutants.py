@@ -22,7 +22,7 @@ from stream_capi.pipeline import Partition, Pipeline
 
 
 def _nothing_beyond(self: PartitionOffsets, limit: int = 0, log: str = "") -> str:
-    return f"capi1:{log}:{self.watermark}:"
+    return f"capi2:{log}:{self.watermark}:"
 
 
 Patch = Callable[[pytest.MonkeyPatch], None]
@@ -142,7 +142,7 @@ def refused_batch_is_dead_lettered_whole(patch: pytest.MonkeyPatch) -> None:
 
 def settled_events_are_sent_again(patch: pytest.MonkeyPatch) -> None:
     """What the commit's metadata says is not looked at."""
-    patch.setattr(PartitionOffsets, "is_settled", lambda self, offset: False)
+    patch.setattr(PartitionOffsets, "is_settled", lambda self, offset, leader_epoch: False)
 
 
 def held_batches_are_dropped_with_the_hand_over(patch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ from tests.proof.corpus import keeping, kept
 from tests.proof.profile import tries
 
 EPOCH = 1_800_000_000.0
-TEXTS = st.one_of(st.text(max_size=60), st.text("capi1:0123456789~!kQ", max_size=40))
+TEXTS = st.one_of(st.text(max_size=60), st.text("capi2:0123456789~!kQ", max_size=40))
 DATES = st.text("MonTueWdhFriSat,JFbarApyulgSepOctNvDc 0123456789:+-GMTUZ", max_size=40)
 CANARY = "c4n4ry"
 JSON = st.recursive(
@@ -32,8 +32,8 @@ JSON = st.recursive(
 
 
 def tracker(opened: list[bool]) -> PartitionOffsets:
-    offsets = PartitionOffsets("leads", 0, 1, 100)
-    offsets.track(range(100, 101 + len(opened)), [1] * (len(opened) + 1), 101 + len(opened))
+    offsets = PartitionOffsets("leads", 0, 1, 100, leader_epoch=0)
+    offsets.track(range(100, 101 + len(opened)), [1] * (len(opened) + 1), 101 + len(opened), [(100, 0)])
     for at, is_open in enumerate(opened, 101):
         if not is_open:
             offsets.resolve(at)
@@ -45,7 +45,7 @@ def tracker(opened: list[bool]) -> PartitionOffsets:
 def test_any_metadata_gives_ranges_beyond_the_commit_or_none(text: str, committed: int, log: str) -> None:
     with keeping("metadata", text.encode("utf-8", "surrogatepass")):
         in_order(text, committed, log)
-        in_order(f"capi1:{log}:{committed}:{text}", committed, log)
+        in_order(f"capi2:{log}:{committed}:{text}", committed, log)
 
 
 @tries(400)
@@ -67,7 +67,7 @@ def test_metadata_that_was_found_before() -> None:
 
 def in_order(text: str, committed: int, log: str) -> None:
     at = committed
-    for first, last in settled_ranges(text, committed, log):
+    for first, last, _ in settled_ranges(text, committed, log):
         assert at <= first < last
         at = last
     assert isinstance(log_of(text), str)

@@ -20,13 +20,14 @@ from tests.proof.profile import tries
 FOREIGN = st.one_of(
     st.text(max_size=80),
     st.text("0123456789:capi", max_size=30),
-    st.builds("capi1:{}:{}:{}".format, st.sampled_from(["", "kQ3Z", "other"]), st.integers(0, 9), st.text()),
+    st.builds("capi2:{}:{}:{}".format, st.sampled_from(["", "kQ3Z", "other"]), st.integers(0, 9), st.text()),
 )
+EPOCH = 4
 BEYOND = 60  # how far past the read position the model asks
 
 
 def numbers(ranges: Ranges) -> set[int]:
-    return {offset for first, last in ranges for offset in range(first, last)}
+    return {offset for first, last, _ in ranges for offset in range(first, last)}
 
 
 class OffsetsModel(RuleBasedStateMachine):
@@ -42,15 +43,15 @@ class OffsetsModel(RuleBasedStateMachine):
         self.committed = start
         self.settled: set[int] = set()  # what this owner was told of by the one before
         self.former: list[PartitionOffsets] = []
-        self.offsets = PartitionOffsets("leads", 0, 1, start)
+        self.offsets = PartitionOffsets("leads", 0, 1, start, leader_epoch=EPOCH)
 
     @rule(gaps=st.integers(0, 2**20 - 1), behind=st.integers(0, 3), size=st.integers(0, 5000))
     def read(self, gaps: int, behind: int, size: int) -> None:
         """A chunk with gaps in it and behind it (a bit of ``gaps`` each), without what the former owner had settled."""
         chunk = [self.end + at for at in range(gaps.bit_length()) if gaps >> at & 1]
         end = self.end + gaps.bit_length() + behind
-        chunk = [offset for offset in chunk if not self.offsets.is_settled(offset)]
-        self.offsets.track(chunk, [size + offset % 7 for offset in chunk], end)
+        chunk = [offset for offset in chunk if not self.offsets.is_settled(offset, EPOCH)]
+        self.offsets.track(chunk, [size + offset % 7 for offset in chunk], end, [(self.end, EPOCH)])
         self.open |= {offset: size + offset % 7 for offset in chunk}
         self.done |= set(range(self.end, end)) - set(chunk)
         self.end = end
@@ -91,10 +92,10 @@ class OffsetsModel(RuleBasedStateMachine):
         if how == "cut":
             text = text[: -data.draw(st.integers(1, 12))]
         elif how == "version":
-            text = text.replace("capi1", "capi2")
+            text = text.replace("capi2", "capi3")
         elif how == "foreign":
             text = data.draw(FOREIGN)
-            assume(not text.startswith(f"capi1:{self.log}:{watermark}:"))
+            assume(not text.startswith(f"capi2:{self.log}:{watermark}:"))
         log = {"log": "another", "no log": ""}.get(how, self.log)
         told = numbers(settled_ranges(text, watermark + 1 if how == "reset" else watermark, log))
         known = {offset for offset in self.done | self.settled if offset >= watermark}
@@ -116,7 +117,7 @@ class OffsetsModel(RuleBasedStateMachine):
         self.done = {offset for offset in self.done if offset < watermark}
         self.open = {}
         self.end = self.committed = watermark
-        self.offsets = PartitionOffsets("leads", 0, self.offsets.epoch + 1, watermark, ranges)
+        self.offsets = PartitionOffsets("leads", 0, self.offsets.epoch + 1, watermark, ranges, EPOCH)
 
     @invariant()
     def the_tracker_says_what_the_sets_say(self) -> None:
@@ -127,7 +128,7 @@ class OffsetsModel(RuleBasedStateMachine):
         assert offsets.open_bytes == sum(self.open.values())
         around = range(max(0, self.committed - 3), self.end + BEYOND)
         assert [o for o in around if offsets.is_open(o)] == sorted(self.open)
-        assert [o for o in around if offsets.is_settled(o)] == [o for o in around if o in self.settled]
+        assert [o for o in around if offsets.is_settled(o, EPOCH)] == [o for o in around if o in self.settled]
 
     @invariant()
     def it_never_goes_back(self) -> None:

@@ -422,6 +422,9 @@ class _Record:
     def timestamp(self) -> tuple[int, int]:
         return 0, 0
 
+    def leader_epoch(self) -> int | None:
+        return 0
+
     def __repr__(self) -> str:
         return f"Record({EMAIL})"
 

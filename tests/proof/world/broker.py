@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from confluent_kafka import KafkaError
 from confluent_kafka import TopicPartition as ClientPartition
 
-from stream_capi.core.offsets import METADATA_LIMIT, log_of, settled_ranges
+from stream_capi.core.offsets import METADATA_LIMIT, Ranges, log_of, settled_ranges
 from stream_capi.model import TopicPartition
 from tests.proof.world.events import NOTHING_TO_DO, Event, ModelRecord
 
@@ -108,10 +108,8 @@ class Broker:
         self._nothing_is_passed(tp, log, before, offset, settled)
         self.store[tp] = (offset, metadata)
 
-    def _nothing_is_passed(
-        self, tp: TopicPartition, log: Log, before: int, offset: int, settled: tuple[tuple[int, int], ...]
-    ) -> None:
-        for first, last in ((before, offset), *settled):
+    def _nothing_is_passed(self, tp: TopicPartition, log: Log, before: int, offset: int, settled: Ranges) -> None:
+        for first, last in ((before, offset), *((of.first, of.last) for of in settled)):
             for record in log.read(first, last - first):
                 event = record.event
                 if event.offset >= last:

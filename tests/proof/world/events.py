@@ -102,6 +102,9 @@ class ModelRecord:
     def timestamp(self) -> tuple[int, int]:
         return 1, self._time_ms
 
+    def leader_epoch(self) -> int | None:
+        return 0
+
 
 class Registry:
     """The schema registry that every member asks: up, or down."""

@@ -369,4 +369,4 @@ _TOLD = ("partition_stopped", "intake_held", "commit")
 
 
 def _numbers(ranges: Ranges) -> set[int]:
-    return {offset for first, last in ranges for offset in range(first, last)}
+    return {offset for first, last, _ in ranges for offset in range(first, last)}

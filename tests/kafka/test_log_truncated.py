@@ -1,0 +1,110 @@
+"""A log that loses its end below the position of a member, as an unclean leader election does it.
+
+One broker is enough: it is stopped, and its folder of the partition is replaced by an earlier copy. The leader epoch rises
+with each of its starts, as it does with each election.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from stream_capi.model import TopicPartition
+from tests.kafka.sink import Member, eventually, numbered, produce
+from tests.stack import Broker
+from tests.stack.names import Names
+
+pytestmark = pytest.mark.real
+
+
+class CutLog:
+    """A topic of one partition whose log can be taken back to an earlier state."""
+
+    def __init__(self, broker: Broker, topic: str, beside: Path) -> None:
+        self.broker, self.topic = broker, topic
+        self.tp = TopicPartition(topic, 0)
+        self._copy = beside / "copy"
+        broker.create_topic(topic)
+
+    @property
+    def _folder(self) -> Path:
+        return self.broker._own().folder / "data" / f"{self.topic}-0"
+
+    def keep(self) -> None:
+        """Remember the log as it is. The broker restarts."""
+        self.broker._own().terminate()
+        shutil.copytree(self._folder, self._copy)
+        self.broker.start()
+
+    def cut(self) -> None:
+        """Take the log back to what was kept. The broker restarts."""
+        self.broker._own().terminate()
+        shutil.rmtree(self._folder)
+        shutil.copytree(self._copy, self._folder)
+        self.broker.start()
+
+
+async def committed(member: Member) -> None:
+    before = len(member.results)
+    member.commit()
+    await eventually(lambda: len(member.results) > before, 30, "the commit's end")
+    assert member.results[-1].error is None
+
+
+async def test_a_log_cut_while_no_member_runs_stops_the_partition(
+    own_broker: Broker, names: Names, tmp_path: Path
+) -> None:
+    log, group = CutLog(own_broker, names.topic(), tmp_path), names.group()
+    produce(own_broker.bootstrap, log.topic, 0, numbered(1200))
+    log.keep()
+    produce(own_broker.bootstrap, log.topic, 0, numbered(1200, 1200))
+    async with Member(own_broker.bootstrap, group, [log.topic], {}) as member:
+        await eventually(lambda: member.read == 2400, 60, "all records")
+        await committed(member)
+    log.cut()
+    produce(own_broker.bootstrap, log.topic, 0, numbered(2400, 5000))
+    async with Member(own_broker.bootstrap, group, [log.topic], {}) as member:
+        await eventually(lambda: member.stopped == {log.tp: "log_truncated"}, 60, "the stop")
+        assert member.read == 0, "nothing is read on from there"
+    assert own_broker.committed(group, log.topic)[0][0] == 2400
+
+
+@pytest.mark.parametrize("paused", [False, True], ids=["reading", "paused"])
+async def test_a_log_cut_under_a_member_stops_the_partition(
+    own_broker: Broker, names: Names, tmp_path: Path, paused: bool
+) -> None:
+    log, group = CutLog(own_broker, names.topic(), tmp_path), names.group()
+    produce(own_broker.bootstrap, log.topic, 0, numbered(1200))
+    log.keep()
+    produce(own_broker.bootstrap, log.topic, 0, numbered(1200, 1200))
+    async with Member(own_broker.bootstrap, group, [log.topic], {"session.timeout.ms": 60_000}) as member:
+        await eventually(lambda: member.read == 2400, 60, "all records")
+        await committed(member)
+        if paused:
+            member.thread.pause([log.tp])
+        log.cut()
+        produce(own_broker.bootstrap, log.topic, 0, numbered(2400, 5000))
+        member.thread.resume([log.tp])
+        await eventually(lambda: member.stopped == {log.tp: "log_truncated"}, 60, "the stop")
+        assert member.read == 2400
+
+
+async def test_a_log_that_lost_nothing_is_read_on_through_every_change_of_its_leader(
+    own_broker: Broker, names: Names
+) -> None:
+    topic, group = own_broker.create_topic(names.topic()), names.group()
+    tp = TopicPartition(topic, 0)
+    async with Member(own_broker.bootstrap, group, [topic], {"session.timeout.ms": 60_000}) as member:
+        for start in (0, 100, 200):
+            produce(own_broker.bootstrap, topic, 0, numbered(100, start))
+            await eventually(lambda end=start + 100: member.read == end, 60, "all records")  # type: ignore[misc]
+            await committed(member)
+            own_broker.restart()
+        assert member.leader_epochs[tp] > 0
+    async with Member(own_broker.bootstrap, group, [topic], {}) as member:
+        produce(own_broker.bootstrap, topic, 0, numbered(10, 300))
+        await eventually(lambda: member.values[tp] == numbered(10, 300), 60, "the rest")
+        assert member.every_assignment[0].leader_epoch > 0
+        assert not member.stopped
