@@ -18,7 +18,6 @@ from stream_capi.errors import CheckFailed, StreamCapiError
 from stream_capi.kafka.admin import KafkaAdmin
 from stream_capi.kafka.bounded import RangeConsumer
 from stream_capi.kafka.faults import Events
-from stream_capi.kafka.properties import uses_new_protocol
 from stream_capi.kafka.ranges import Range
 from stream_capi.model import TopicPartition
 from stream_capi.observe.status import what_to_do
@@ -26,7 +25,6 @@ from stream_capi.pipeline import DeadLetters
 from stream_capi.source import Source
 
 _LOOK_SECONDS = 0.1
-_SESSION_MS = 10_000  # how long Kafka waits for a run that was killed; the client's default is 45 s
 _FREE_SECONDS = 60.0  # how long a next run waits for that; by the newer protocol the session is the broker's to say
 
 
@@ -158,11 +156,9 @@ async def run(job: RangeJob, settings: Settings, environ: Mapping[str, str]) -> 
 
 
 def settings_for(settings: Settings, group: str, topics: Sequence[str]) -> Settings:
-    """The settings of a job: its own group, the sources of these topics, and a short session."""
+    """The settings of a job: its own group, the sources of these topics, and no static member of the live one."""
     kafka = settings.kafka
     properties = {name: value for name, value in kafka.properties.items() if name != "group.instance.id"}
-    if not uses_new_protocol(properties):
-        properties = {"session.timeout.ms": _SESSION_MS, **properties}
     return settings.model_copy(
         update={
             "kafka": kafka.model_copy(update={"group_id": group, "properties": properties}),

@@ -17,8 +17,8 @@ from stream_capi.core.offsets import NO_LEADER_EPOCH
 from stream_capi.kafka.faults import error_of
 from stream_capi.model import Commit, CommitResult
 
-# The client itself keeps a commit for session.timeout.ms (45 s by default) while it has no coordinator, and then waits for
-# an answer. Giving up sooner would let a later commit meet the earlier one.
+# The client itself keeps a commit for session.timeout.ms (45 s for a static member) while it has no coordinator, and then
+# waits for an answer. Giving up sooner would let a later commit meet the earlier one.
 ANSWER_SECONDS = 60.0
 _ASK_SECONDS = 0.02
 _RESEND_SECONDS = 0.25

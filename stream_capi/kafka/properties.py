@@ -35,6 +35,8 @@ PRODUCER_ONLY = frozenset({
 })
 # fmt: on
 
+SESSION, HEARTBEAT = "session.timeout.ms", "heartbeat.interval.ms"
+
 _COMMON = {
     "client.id": "stream-capi",
     # The defaults notice a dead connection after 60 s, and then try again every 10 s only.
@@ -53,6 +55,12 @@ _INTAKE_SHARE = 3 * _PREFETCH_SHARE
 _RECORD_OVERHEAD = 512
 _MOST_QUEUED, _MOST_QUEUED_KIB = 10_000_000, 2_097_151  # the client refuses more
 _LARGEST_BATCH = 524_288  # bytes, compressed: half of a broker's default bound, many times a producer's default
+# A member that was killed is replaced within 15 s: the session, and a rebalance that the others learn of by a heartbeat.
+_SESSION_MS, _HEARTBEAT_MS = 9000, 1000
+# A static member is to come back as the member it was, and a pod takes as long to start again.
+STATIC_SESSION_MS = 45_000
+_HEARTBEATS = 4  # in a session: one or two that come late cost nothing
+_LONGEST_MS = 3_600_000  # the client refuses more
 _LARGEST_LETTER = 100_000_000  # below what a broker reads as one request (socket.request.max.bytes: 100 MiB)
 
 
@@ -103,12 +111,38 @@ def consumer_properties(kafka: Kafka, max_buffered_bytes: int) -> dict[str, Any]
     }
     if not uses_new_protocol(kafka.properties):
         properties["partition.assignment.strategy"] = "cooperative-sticky"
+    properties |= session_properties(kafka.properties)
     return _with_users(properties, kafka, PRODUCER_ONLY)
 
 
 def uses_new_protocol(properties: Mapping[str, Any]) -> bool:
     """Whether these properties ask for the group protocol of KIP-848, which is incremental and knows no strategies."""
     return str(properties.get("group.protocol", "")).lower() == "consumer"
+
+
+def session_properties(properties: Mapping[str, Any]) -> dict[str, Any]:
+    """The session time-out and the heartbeat: the user's, and the program's where the user sets only one or none.
+
+    Empty under ``group.protocol=consumer``, where the broker decides both and the client refuses them.
+    """
+    if uses_new_protocol(properties):
+        return {}
+    given = {name: properties[name] for name in (SESSION, HEARTBEAT) if name in properties}
+    default = STATIC_SESSION_MS if "group.instance.id" in properties else _SESSION_MS
+    session, heartbeat = _whole(given.get(SESSION)), _whole(given.get(HEARTBEAT))
+    return {
+        SESSION: min(_LONGEST_MS, max(default, _HEARTBEATS * (heartbeat or 0))),
+        HEARTBEAT: min(_HEARTBEAT_MS, max(1, session // _HEARTBEATS)) if session else _HEARTBEAT_MS,
+        **given,
+    }
+
+
+def _whole(value: Any) -> int | None:
+    """A number of milliseconds; None for what the client will refuse."""
+    try:
+        return int(value)
+    except (TypeError, ValueError):
+        return None
 
 
 def producer_properties(kafka: Kafka) -> dict[str, Any]:

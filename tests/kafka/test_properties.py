@@ -7,7 +7,7 @@ from typing import Any
 
 import confluent_kafka
 import pytest
-from confluent_kafka import Consumer, Producer
+from confluent_kafka import Consumer, KafkaException, Producer
 from confluent_kafka.admin import AdminClient
 
 from stream_capi.config.rules import OWNED_PROPERTIES
@@ -122,6 +122,51 @@ def test_the_users_properties_come_last() -> None:
     assert "group.instance.id" not in producer
     assert "linger.ms" not in consumer
     assert {name for name in admin_properties(kafka) if name in CONSUMER_ONLY | PRODUCER_ONLY} == set()
+
+
+@pytest.mark.parametrize(
+    ("users", "session", "heartbeat"),
+    [
+        ({}, 9000, 1000),
+        ({"group.protocol": "classic"}, 9000, 1000),
+        ({"partition.assignment.strategy": "range"}, 9000, 1000),
+        # Only one of the two: the other follows, since a session must outlast several heartbeats.
+        ({"session.timeout.ms": 6000}, 6000, 1000),
+        ({"session.timeout.ms": 45_000}, 45_000, 1000),
+        ({"session.timeout.ms": 2000}, 2000, 500),
+        ({"session.timeout.ms": "2000"}, "2000", 500),
+        ({"session.timeout.ms": 3}, 3, 1),
+        ({"heartbeat.interval.ms": 300}, 9000, 300),
+        ({"heartbeat.interval.ms": 3000}, 12_000, 3000),
+        ({"heartbeat.interval.ms": "5000"}, 20_000, "5000"),
+        ({"heartbeat.interval.ms": 3_600_000}, 3_600_000, 3_600_000),
+        ({"session.timeout.ms": 6000, "heartbeat.interval.ms": 3000}, 6000, 3000),
+        # A pod of a stateful set needs time to come back under its name.
+        ({"group.instance.id": "pod-0"}, 45_000, 1000),
+        ({"group.instance.id": "pod-0", "session.timeout.ms": 9000}, 9000, 1000),
+        ({"group.instance.id": "pod-0", "heartbeat.interval.ms": 20_000}, 80_000, 20_000),
+    ],
+)
+def test_a_killed_member_is_missed_soon_unless_the_user_says_otherwise(
+    users: dict[str, str | int], session: str | int, heartbeat: str | int
+) -> None:
+    properties = consumer_properties(Kafka(bootstrap_servers="127.0.0.1:1", properties=users), BUDGET)
+    assert (properties["session.timeout.ms"], properties["heartbeat.interval.ms"]) == (session, heartbeat)
+
+
+@pytest.mark.parametrize("instance", [{}, {"group.instance.id": "pod-0"}])
+def test_the_broker_decides_the_session_under_its_own_protocol(instance: dict[str, str]) -> None:
+    users = {"group.protocol": "consumer", **instance}
+    properties = consumer_properties(Kafka(bootstrap_servers="127.0.0.1:1", properties=users), BUDGET)
+    assert not {"session.timeout.ms", "heartbeat.interval.ms"} & set(properties)
+    Consumer(properties).close()
+
+
+@pytest.mark.parametrize("name", ["session.timeout.ms", "heartbeat.interval.ms"])
+def test_a_session_that_is_no_number_is_left_to_the_client_to_refuse(name: str) -> None:
+    properties = consumer_properties(Kafka(properties={name: "soon"}), BUDGET)
+    with pytest.raises(KafkaException, match=name):
+        Consumer(properties)
 
 
 def test_what_is_set_from_the_budget_is_refused_in_the_settings() -> None:

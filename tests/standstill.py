@@ -1,0 +1,47 @@
+"""How long commits stand still while events keep coming, as the broker tells it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection
+from itertools import pairwise
+
+from stream_capi.model import TopicPartition
+from tests.scene import Scene
+
+_EVENTS = 100  # in each round, so that each of a few partitions gets some
+_EVERY_SECONDS = 0.3
+
+
+class Standstill:
+    """Produces to every partition of a scene, and notes when the committed offset of each has moved."""
+
+    def __init__(self, scene: Scene) -> None:
+        self._scene = scene
+        self._committed: dict[TopicPartition, int] = {}
+        self._moved: dict[TopicPartition, list[float]] = {}
+
+    def watch(self, seconds: float, done: Callable[[], bool] = lambda: False) -> None:
+        """Go on for so long, or until ``done``."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline and not done():
+            self._scene.produce(_EVENTS)
+            time.sleep(_EVERY_SECONDS)
+            for topic in (self._scene.leads, self._scene.views):
+                for number, (offset, _) in self._scene.broker.committed(self._scene.group, topic).items():
+                    tp = TopicPartition(topic, number)
+                    if offset > self._committed.get(tp, -1):
+                        self._committed[tp] = offset
+                        self._moved.setdefault(tp, []).append(time.monotonic())
+
+    def longest(self, partitions: Collection[TopicPartition], since: float) -> float:
+        """The longest time for which the commits of one of these stood still, up to now."""
+        return max(
+            after - before
+            for tp in partitions
+            for before, after in pairwise([since, *(at for at in self._moved[tp] if at > since), time.monotonic()])
+        )
+
+    def resumed(self, partitions: Collection[TopicPartition], since: float) -> bool:
+        """Whether each of these has moved again."""
+        return all(self._moved[tp][-1] > since for tp in partitions)
