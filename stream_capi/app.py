@@ -83,10 +83,16 @@ class Job(Protocol):
 class App:
     """One member of the group, from start to stop; or a job in a group of its own, without an admin server."""
 
-    def __init__(self, settings: Settings, environ: Mapping[str, str], job: Job | None = None) -> None:
-        """Build every part; nothing is started. Raises ConfigurationError."""
+    def __init__(
+        self, settings: Settings, environ: Mapping[str, str], job: Job | None = None, leave_for_good: bool = False
+    ) -> None:
+        """Build every part; nothing is started. Raises ConfigurationError.
+
+        :param leave_for_good: whether a static member that is stopped leaves the group at once. One that crashes never does.
+        """
         self.settings = settings
         self._job = job
+        self._leave_for_good = leave_for_good
         self.metrics = Metrics(IDENTIFIER_FIELDS)
         self.telemetry = Telemetry(self.metrics)
         self.stop_asked = asyncio.Event()
@@ -207,6 +213,7 @@ class App:
         log.info("stopping")
         self.consumer.rest()
         whole = await self.pipeline.drain(seconds * (1 - _LEAVE_SHARE))
+        self.consumer.leave_for_good = self._leave_for_good
         left = await self.consumer.stop(seconds - (time.monotonic() - begun))
         if whole and left:
             log.info("stopped", seconds=round(time.monotonic() - begun, 3))

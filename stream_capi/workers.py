@@ -5,11 +5,20 @@ and this starts them: each is ``stream-capi run`` with the same settings, but fo
 and a number. One that ends is started again, later each time; one that ends too often ends all, because whatever kills it
 will kill the next. The port of the settings tells the sums. A worker whose watcher is gone stops in order: its standard
 input has then ended.
+
+A worker gets its settings through its standard input, as the watcher read them at its own start. A file that was changed
+since, or is gone, doesn't matter to a worker that is started again; and no setting stands in a command line.
+
+Under the classic protocol each worker is a static member: one that crashed comes back as the member it was, and the group
+neither waits for the dead one nor rebalances. Under ``group.protocol=consumer`` it isn't: there the broker refuses a static
+member while its former self has not left, until the session ends, and the client takes that for fatal.
 """
 
 from __future__ import annotations
 
 import asyncio
+import pickle
+import secrets
 import signal
 import socket
 import sys
@@ -19,7 +28,7 @@ from collections import deque
 from collections.abc import Sequence
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import aiohttp
 import structlog
@@ -27,7 +36,9 @@ from prometheus_client import CollectorRegistry
 
 from stream_capi import __version__
 from stream_capi.config import Settings
-from stream_capi.errors import WorkersFailed
+from stream_capi.config.rules import WORKER
+from stream_capi.errors import ConfigurationError, WorkersFailed
+from stream_capi.kafka.properties import session_properties, uses_new_protocol
 from stream_capi.observe.admin import AdminServer
 from stream_capi.sums import Sums, joined
 
@@ -57,11 +68,20 @@ class Deaths:
         return min(_LONGEST_DELAY, _FIRST_DELAY * 2.0 ** (recent - 1))
 
 
+class Start(NamedTuple):
+    """What a worker is started with. ``leave_for_good``: a stop ends its membership, though it is a static member."""
+
+    settings: Settings
+    leave_for_good: bool
+
+
 class Worker:
     """One place among the workers: the process that fills it now, and what it last said."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, settings: Settings, number: int, token: str) -> None:
         self.number = number
+        self._settings = settings
+        self._token = token
         self.deaths = Deaths()
         self.process: Process | None = None
         self.port = 0
@@ -71,12 +91,13 @@ class Worker:
         """Start a process in this place."""
         self.port = _free_port()
         self.process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "stream_capi", "run", "--config", str(config_file)),
-            f"--worker={self.number}",
-            f"--worker-port={self.port}",
+            # The file is named for whoever looks at the list of processes.
+            *(sys.executable, "-m", "stream_capi", "run", "--config", str(config_file), f"--worker={self.number}"),
             stdin=PIPE,
             start_new_session=True,  # a terminal's Ctrl-C is the watcher's to pass on, once
         )
+        assert self.process.stdin is not None  # noqa: S101 -- it is a pipe
+        self.process.stdin.write(pickle.dumps(of_worker(self._settings, self.number, self.port, self._token)))
         log.info("worker started", worker=self.number, pid=self.process.pid)
         return self.process
 
@@ -94,7 +115,8 @@ class Workers:
         self.stop_asked = asyncio.Event()
         self._settings = settings
         self._config_file = config_file
-        self._workers = [Worker(number) for number in range(1, count + 1)]
+        token = secrets.token_hex(4)  # two watchers of one group give their workers different names
+        self._workers = [Worker(settings, number, token) for number in range(1, count + 1)]
         self._sums = Sums()
         self._begun = time.monotonic()
         self._codes: list[int] = []
@@ -198,17 +220,42 @@ def _free_port() -> int:
         return port
 
 
-def of_worker(settings: Settings, number: int, port: int) -> Settings:
-    """The settings of one worker: an admin port that only its watcher knows, and a name of its own in the group."""
-    properties = dict(settings.kafka.properties)
-    if "group.instance.id" in properties:  # two members of one name would throw each other out
-        properties["group.instance.id"] = f"{properties['group.instance.id']}-{number}"
-    return settings.model_copy(
-        update={
-            "admin": settings.admin.model_copy(update={"host": _LOOPBACK, "port": port}),
-            "kafka": settings.kafka.model_copy(update={"properties": properties}),
-        }
-    )
+def of_worker(settings: Settings, number: int, port: int, token: str) -> Start:
+    """What one worker is started with: an admin port that only its watcher knows, and a name of its own in the group.
+
+    A name that the program makes is of this start of the watcher alone. So the worker leaves the group for good when the
+    watcher stops, and its session is that of a member without a name: a machine that dies must be replaced soon.
+    """
+    settings = numbered(settings, number)
+    properties = settings.kafka.properties
+    made = "group.instance.id" not in properties and not uses_new_protocol(properties)
+    if made:
+        name = f"stream-capi-{token}-{number}"
+        properties = {**properties, **session_properties(properties), "group.instance.id": name}
+    update = {
+        "admin": settings.admin.model_copy(update={"host": _LOOPBACK, "port": port}),
+        "kafka": settings.kafka.model_copy(update={"properties": properties}),
+    }
+    return Start(settings.model_copy(update=update), leave_for_good=made)
+
+
+def numbered(settings: Settings, number: int) -> Settings:
+    """The settings with a worker's number in the user's ``group.instance.id``, where that has a place for it."""
+    properties = settings.kafka.properties
+    if "group.instance.id" not in properties:
+        return settings
+    name = str(properties["group.instance.id"]).replace(WORKER, str(number))
+    kafka = settings.kafka.model_copy(update={"properties": {**properties, "group.instance.id": name}})
+    return settings.model_copy(update={"kafka": kafka})
+
+
+def received() -> Start:
+    """What the watcher sends to this process, a worker. Raises ConfigurationError where there is no watcher."""
+    try:
+        start: Start = pickle.load(sys.stdin.buffer)  # noqa: S301 -- written by the process that started this one
+    except (EOFError, pickle.UnpicklingError):
+        raise ConfigurationError(["--worker: is for the process that watches the workers; use --workers"]) from None
+    return start
 
 
 def stop_when_deserted(stop: asyncio.Event) -> None:

@@ -16,7 +16,7 @@ from stream_capi.cli import exits
 from stream_capi.cli.options import Config
 from stream_capi.errors import StreamCapiError
 from stream_capi.observe import logs
-from stream_capi.workers import Workers, of_worker, stop_when_deserted
+from stream_capi.workers import Start, Workers, numbered, received, stop_when_deserted
 
 _GARBAGE = 50_000  # objects made and not freed between two searches for cycles; the default is 700
 
@@ -27,22 +27,23 @@ def command(
     worker: Annotated[
         int, typer.Option(hidden=True, help="The number of a worker; set by the one that watches it.")
     ] = 0,
-    worker_port: Annotated[int, typer.Option(hidden=True, help="Its admin port.")] = 0,
 ) -> None:
     """Deliver events until SIGTERM or SIGINT."""
-    settings = config.load(config_file)
-    logs.configure(settings.log.level, settings.log.format)
-    if worker:
-        settings = of_worker(settings, worker, worker_port)
-    asyncio.run(_watch(settings, config_file, workers) if workers > 1 else _run(settings, deserted=bool(worker)))
+    start = received() if worker else Start(config.load(config_file, workers=workers), leave_for_good=False)
+    logs.configure(start.settings.log.level, start.settings.log.format)
+    if workers > 1:
+        asyncio.run(_watch(start.settings, config_file, workers))
+    else:
+        asyncio.run(_run(start, is_worker=bool(worker)))
 
 
-async def _run(settings: config.Settings, deserted: bool) -> None:
+async def _run(start: Start, is_worker: bool) -> None:
     logs.install_hooks(asyncio.get_running_loop())
     try:
-        app = App(settings, os.environ)
+        # Without workers this is the first and only one.
+        app = App(numbered(start.settings, 1), os.environ, leave_for_good=start.leave_for_good)
         stop_on_signals(app)
-        if deserted:
+        if is_worker:
             stop_when_deserted(app.stop_asked)
         spare_the_collector()
         code = await app.run()

@@ -30,10 +30,11 @@ _FREE = (*DOTTED, "events")  # tables whose entries are wrong one by one
 _HARMLESS = re.compile(r"[\w .-]{0,40}")
 
 
-def load(path: Path, environ: Mapping[str, str] | None = None, *, keys: bool = True) -> Settings:
+def load(path: Path, environ: Mapping[str, str] | None = None, *, keys: bool = True, workers: int = 1) -> Settings:
     """The settings of ``path`` with the environment's over them (contract, section 3).
 
     :param keys: whether the pixels' keys and ids must be readable now; a command that sends nothing does without.
+    :param workers: how many processes these settings are for.
     :raises ConfigurationError: with every fault, each a line of the file or the variable, the key and what to do.
         No value of a key, a password or a URL is ever in it.
     """
@@ -48,7 +49,7 @@ def load(path: Path, environ: Mapping[str, str] | None = None, *, keys: bool = T
     settings, wrong = _validated(data, faults)
     told = [fault.key for fault in faults] + wrong
     if settings is not None:
-        concluded = [*faults_of(settings, names), *(_unreadable(settings, environ) if keys else ())]
+        concluded = [*faults_of(settings, names, workers), *(_unreadable(settings, environ) if keys else ())]
         faults += [fault for fault in concluded if not _follows(fault, told)]
     if faults or settings is None:
         raise ConfigurationError(list(dict.fromkeys(_line(fault, origins, path) for fault in faults)))

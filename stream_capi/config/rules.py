@@ -43,15 +43,16 @@ _KIP_848_REFUSES = (
     "heartbeat.interval.ms",
     "group.protocol.type",
 )
+WORKER = "{worker}"  # in group.instance.id: where the number of a worker goes
 _LOCAL_SUFFIXES = (".internal", ".local", ".svc", ".localhost", ".test")
 
 
-def faults_of(settings: Settings, names: Sequence[str] | None) -> Iterator[Fault]:
-    """Every fault of settings whose single values are right.
+def faults_of(settings: Settings, names: Sequence[str] | None, workers: int = 1) -> Iterator[Fault]:
+    """Every fault of settings whose single values are right, for so many workers.
 
     ``names`` are those that the pixels bear in the file, wrong ones too, or None where it is unknown.
     """
-    yield from _kafka(settings.kafka)
+    yield from _kafka(settings.kafka, workers)
     yield from _urls(settings)
     yield from _sizes(settings)
     for section in ("pixels", "sources"):
@@ -69,7 +70,7 @@ def faults_of(settings: Settings, names: Sequence[str] | None) -> Iterator[Fault
         yield from _lead_value(key, source)
 
 
-def _kafka(kafka: Kafka) -> Iterator[Fault]:
+def _kafka(kafka: Kafka, workers: int) -> Iterator[Fault]:
     kip_848 = str(kafka.properties.get("group.protocol", "")).lower() == "consumer"
     for name in kafka.properties:
         key = key_of(["kafka", "properties", name])
@@ -79,6 +80,8 @@ def _kafka(kafka: Kafka) -> Iterator[Fault]:
             yield Fault(key, "is a callback of the program's own, which a file can't give")
         elif kip_848 and name in _KIP_848_REFUSES:
             yield Fault(key, 'is refused with group.protocol = "consumer": the broker decides it there; leave it out')
+        elif name == "group.instance.id" and workers > 1 and WORKER not in str(kafka.properties[name]):
+            yield Fault(key, f'must hold "{WORKER}" with --workers {workers}: each worker needs a name of its own')
 
 
 def _urls(settings: Settings) -> Iterator[Fault]:

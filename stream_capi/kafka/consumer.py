@@ -82,6 +82,7 @@ class ConsumerThread:
         self._most = CHUNK
         self._stopping = threading.Event()
         self._stop_by: float | None = None
+        self.leave_for_good = False  # set before ``stop``: a static member leaves the group, too
         self._resting = False
         self._failure: BaseException | None = None
         self._known_epoch = 0  # the last one that the sink was told of; on the loop

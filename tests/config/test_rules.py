@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
+from stream_capi.config import load
 from stream_capi.config.rules import OWNED_PROPERTIES
+from stream_capi.errors import ConfigurationError
 from tests.config.test_load import LEAST, PIXEL, SOURCE, Faults, Read, faults, read
 
 __all__ = ["faults", "read"]
@@ -62,6 +66,25 @@ def test_other_properties_pass(read: Read) -> None:
         "group.instance.id": "worker-1",
         "enable.ssl.certificate.verification": "false",
     }
+
+
+def test_several_workers_need_a_place_for_their_number_in_a_static_members_name(tmp_path: Path) -> None:
+    file = tmp_path / "stream-capi.toml"
+    fault = 'kafka.properties."group.instance.id": must hold "{worker}" with --workers 2: each worker needs a name of its own'
+
+    def told_for(name: str, workers: int, environ: Mapping[str, str] = MappingProxyType({})) -> list[str]:
+        file.write_text(f'{LEAST}[kafka.properties]\n"group.instance.id" = "{name}"\n')
+        try:
+            load(file, {"CAPI_KEY": "k", **environ}, keys=False, workers=workers)
+        except ConfigurationError as error:
+            return list(error.faults)
+        return []
+
+    assert told_for("pod-0", 2) == [f"{file}: {fault}"]
+    assert told_for("pod-0", 1) == told_for("pod-0-{worker}", 2) == told_for("pod-0-{worker}", 1) == []
+    variable = "STREAM_CAPI_KAFKA__PROPERTIES__GROUP__INSTANCE__ID"
+    assert told_for("pod-0-{worker}", 2, {variable: "pod-0"}) == [f"{variable}: {fault}"]
+    assert told_for("pod-0", 2, {variable: "pod-0-{worker}"}) == []
 
 
 @pytest.mark.parametrize("protocol", ["consumer", "CONSUMER"])

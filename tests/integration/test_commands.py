@@ -88,6 +88,19 @@ def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
     assert len(done.stderr.splitlines()) == 1
 
 
+def test_several_workers_of_one_static_name_are_refused(tmp_path: Path) -> None:
+    config = write(tmp_path, {"kafka": {"properties": {"group.instance.id": "pod-0"}}})
+    done = command("run", "--workers", "2", "--config", config)
+    assert_plain(done, 2)
+    assert f'{config}: kafka.properties."group.instance.id": must hold "{{worker}}" with --workers 2' in done.stderr
+
+
+def test_a_worker_without_its_watcher_is_told(tmp_path: Path) -> None:
+    done = command("run", "--worker", "1", "--config", write(tmp_path, {}))
+    assert_plain(done, 2)
+    assert "use --workers" in done.stderr
+
+
 def test_unknown_options_end_with_usage() -> None:
     assert_plain(command("run", "--nonsense"), 2)
     assert_plain(command("nonsense"), 2)

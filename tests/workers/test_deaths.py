@@ -1,11 +1,17 @@
-"""When a worker that ended is started again, and when no more."""
+"""When a worker that ended is started again, and when no more; and what it is started with."""
 
 from __future__ import annotations
 
+import pickle
+from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from stream_capi import config
-from stream_capi.workers import DEATHS, WITHIN_SECONDS, Deaths, of_worker
+from stream_capi.config import Settings
+from stream_capi.kafka.properties import consumer_properties
+from stream_capi.workers import DEATHS, WITHIN_SECONDS, Deaths, numbered, of_worker
 
 SCHEMA = Path(__file__).parents[2] / "schemas" / "lead.avsc"
 CONFIGURATION = """
@@ -41,12 +47,70 @@ def test_a_worker_that_ends_once_in_a_while_is_always_started_again() -> None:
     assert all(deaths.died(turn * WITHIN_SECONDS) == 0.5 for turn in range(100))
 
 
-def test_a_worker_has_a_port_and_a_member_name_of_its_own(tmp_path: Path) -> None:
-    for properties, names in (('"group.instance.id" = "a"', {"a-1", "a-2"}), ("", {None})):
+Read = Callable[[str], Settings]
+
+
+@pytest.fixture
+def read(tmp_path: Path) -> Read:
+    def read(properties: str) -> Settings:
         file = tmp_path / "settings.toml"
         file.write_text(CONFIGURATION.format(properties=properties, schema=SCHEMA))
-        settings = config.load(file, {"KEY": "k"})
-        of = [of_worker(settings, number, 5000 + number) for number in (1, 2)]
-        assert {one.kafka.properties.get("group.instance.id") for one in of} == names
-        assert [(one.admin.host, one.admin.port) for one in of] == [("127.0.0.1", 5001), ("127.0.0.1", 5002)]
-        assert settings.admin.port == 9464
+        return config.load(file, {"KEY": "k"})
+
+    return read
+
+
+def group_of(settings: Settings) -> tuple[object, object, object]:
+    """The name in the group, the session and the heartbeat, as the client gets them."""
+    properties = consumer_properties(settings.kafka, 64 * 1_048_576)
+    return (
+        properties.get("group.instance.id"),
+        properties.get("session.timeout.ms"),
+        properties.get("heartbeat.interval.ms"),
+    )
+
+
+def test_a_worker_has_a_port_of_its_own(read: Read) -> None:
+    settings = read("")
+    of = [of_worker(settings, number, 5000 + number, "t").settings for number in (1, 2)]
+    assert [(one.admin.host, one.admin.port) for one in of] == [("127.0.0.1", 5001), ("127.0.0.1", 5002)]
+    assert settings.admin.port == 9464
+
+
+@pytest.mark.parametrize(
+    ("users", "session"),
+    [("", 9000), ('"session.timeout.ms" = 6000', 6000), ('"partition.assignment.strategy" = "range"', 9000)],
+)
+def test_a_worker_is_a_static_member_that_is_missed_soon_and_leaves_for_good(
+    read: Read, users: str, session: int
+) -> None:
+    """Back within the session it is the member it was; and a machine that died is replaced as soon as any other."""
+    starts = [of_worker(read(users), number, 5000, "t") for number in (1, 2)]
+    assert [group_of(start.settings) for start in starts] == [(f"stream-capi-t-{n}", session, 1000) for n in (1, 2)]
+    assert all(start.leave_for_good for start in starts)
+
+
+def test_a_name_of_the_users_own_gets_the_workers_number_and_stays_with_the_group(read: Read) -> None:
+    settings = read('"group.instance.id" = "pod-{worker}-a"')
+    starts = [of_worker(settings, number, 5000, "t") for number in (1, 2)]
+    assert [group_of(start.settings) for start in starts] == [("pod-1-a", 45_000, 1000), ("pod-2-a", 45_000, 1000)]
+    assert not any(start.leave_for_good for start in starts)
+
+
+def test_under_the_brokers_protocol_a_worker_has_no_name(read: Read) -> None:
+    """There a static member that crashed is refused until its session ends, and the client takes that for fatal."""
+    start = of_worker(read('"group.protocol" = "consumer"'), 1, 5000, "t")
+    assert group_of(start.settings) == (None, None, None)
+    assert not start.leave_for_good
+
+
+def test_without_workers_the_number_is_one(read: Read) -> None:
+    assert group_of(numbered(read('"group.instance.id" = "pod-{worker}"'), 1))[0] == "pod-1"
+    assert group_of(numbered(read('"group.instance.id" = "pod"'), 1))[0] == "pod"
+    assert numbered(read(""), 1) == read("")
+
+
+def test_settings_reach_a_worker_as_they_were_read(read: Read) -> None:
+    start = of_worker(read('"sasl.password" = "canary"'), 1, 5000, "t")
+    assert pickle.loads(pickle.dumps(start)) == start  # noqa: S301 -- written here
+    assert start.settings.kafka.properties["sasl.password"] == "canary"

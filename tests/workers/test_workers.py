@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
+from stream_capi.config.settings import Kafka
+from stream_capi.kafka.admin import KafkaAdmin
+from stream_capi.model import TopicPartition
 from tests.program import Program
 from tests.scene import Scene
 from tests.stack import Broker, Registry
 from tests.stack.waiting import until
+from tests.standstill import Standstill
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(240)]
 SECONDS = 90.0
@@ -34,7 +41,9 @@ def two(scene: Scene) -> Iterator[Program]:
 
 
 def workers_of(program: Program) -> list[psutil.Process]:
-    return [child for child in program.process.children() if "--worker-port" in " ".join(_words(child))]
+    return [
+        child for child in program.process.children() if any(word.startswith("--worker=") for word in _words(child))
+    ]
 
 
 def _words(process: psutil.Process) -> list[str]:
@@ -75,6 +84,58 @@ def test_a_worker_that_ends_is_started_again_and_the_counts_go_on(scene: Scene, 
     until(two.is_ready, SECONDS, "readiness of both")
     until(lambda: two.metric("stream_capi_delivered_total") >= 2000, SECONDS, "a sum in which no count fell")
     assert two.logged("worker ended")[0]["worker"] in (1, 2)
+
+
+def owned_by(worker: psutil.Process) -> set[TopicPartition]:
+    """What a worker's own status has, at the admin port that only its watcher knows."""
+    (port,) = {at.laddr.port for at in worker.net_connections("inet") if at.status == psutil.CONN_LISTEN}
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/status", timeout=5) as answer:
+        entries = json.load(answer)["partitions"]
+    return {TopicPartition(entry["topic"], entry["partition"]) for entry in entries}
+
+
+def test_a_worker_that_crashed_comes_back_as_the_member_it_was_and_the_other_commits_all_the_while(
+    scene: Scene, two: Program
+) -> None:
+    """With the settings of the watcher's start, whatever has become of the file."""
+    until(lambda: len(owned(two)) == 8, SECONDS, "both topics' partitions among the workers")
+    killed, survivor = workers_of(two)
+    until(lambda: len(owned_by(killed)) == len(owned_by(survivor)) == 4, SECONDS, "an even share")
+    lost, kept = owned_by(killed), owned_by(survivor)
+    revocations = len(two.logged("revoked"))
+    commits = Standstill(scene)
+    commits.watch(3)
+    (scene.folder / "watcher.toml").write_text("[kafka]\ngroup_id = 'another'\n")
+    killed.kill()
+    at = time.monotonic()
+    commits.watch(30, lambda: commits.resumed(lost, at))
+    scene.notes.append(
+        f"{time.monotonic() - at:.1f} s after the kill; {commits.longest(kept, at):.1f} s without a commit"
+    )
+    assert commits.resumed(lost, at), "the killed worker's partitions are read by nobody"
+    assert time.monotonic() - at < 15
+    assert commits.longest(kept, at) < 5
+    until(lambda: len(workers_of(two)) == 2, SECONDS, "another worker")
+    (again,) = (worker for worker in workers_of(two) if worker.pid != survivor.pid)
+    until(lambda: owned_by(again) == lost, SECONDS, "the partitions of the worker that crashed")
+    assert owned_by(survivor) == kept
+    assert len(two.logged("revoked")) == revocations, "the group has not rebalanced"
+    scene.close(SECONDS, duplicates=None)
+
+
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL], ids=["stopped", "deserted"])
+def test_workers_leave_the_group_for_good_when_all_of_them_stop(
+    scene: Scene, two: Program, end: signal.Signals
+) -> None:
+    """No name of theirs comes again: left as static members, their partitions would wait for the session time-out."""
+    until(lambda: len(owned(two)) == 8, SECONDS, "both topics' partitions among the workers")
+    children, admin = workers_of(two), KafkaAdmin(Kafka(bootstrap_servers=scene.broker.bootstrap))
+    names = {member.instance_id for member in admin.group_members(scene.group).members}
+    assert len(names) == 2
+    assert all(name.startswith("stream-capi-") for name in names)
+    two.signal(end)
+    until(lambda: not any(child.is_running() for child in children), SECONDS, "the workers' end")
+    assert admin.group_members(scene.group).members == ()
 
 
 def test_a_worker_that_ends_again_and_again_ends_all_with_an_error(scene: Scene, two: Program) -> None:
