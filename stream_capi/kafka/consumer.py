@@ -15,7 +15,6 @@ order in which one thread does things, and that is best read in one place.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import queue
 import threading
 import time
@@ -104,6 +103,8 @@ class ConsumerThread:
             "error_cb": self._guarded(self._on_error),
         }
         strategy = str(properties.get("partition.assignment.strategy", ""))
+        # Under the newer protocol a static member leaves for a while on every path.
+        self._stays = bool(properties.get("group.instance.id")) and not uses_new_protocol(properties)
         incremental = uses_new_protocol(properties) or strategy.strip().lower().startswith("cooperative")
         self._reading = Reading(incremental, self._on_message_error)
         self._thread = threading.Thread(target=self._run, name="kafka-consumer", daemon=True)
@@ -193,7 +194,7 @@ class ConsumerThread:
         self._call(self._end, self._failure)
 
     def _leave(self) -> None:
-        """Commit and leave the group.
+        """Commit and leave the group. A static member goes without leaving, so that it can come back (KIP-345).
 
         Not all in the close. Nothing can bound it; and a rebalance that began just before it is answered there to a group
         that may have ended, which the client awaits for ever, with the interpreter's lock in its hand.
@@ -202,11 +203,18 @@ class ConsumerThread:
         self._left = True
         # A rebalance that has overtaken this member makes the client's own answer to it fail, as an error of whatever call
         # serves it. All that was to be committed is; left without the close, the group would wait for this member.
-        with contextlib.suppress(KafkaException, SystemError):
+        try:
             self._unassign()
+        except (KafkaException, SystemError) as error:
+            reason = error_of(error).str() if isinstance(error, KafkaException) else type(error).__name__
+            self._events.kafka("the client could not take back its assignment", reason=reason)
         self._consumer.close()
 
     def _unassign(self) -> None:
+        """Serve what the group still asks, and unsubscribe: with that, even a static member leaves the classic group."""
+        if self._stays and not self.leave_for_good:
+            self._consumer.consume(CHUNK, _IDLE_SECONDS)
+            return
         self._consumer.unsubscribe()
         deadline = time.monotonic() + _UNASSIGN_SECONDS
         while self._consumer.consume(CHUNK, 0.01) or self._consumer.assignment():
@@ -345,12 +353,13 @@ class ConsumerThread:
 
     def _on_assign(self, consumer: Consumer, partitions: Sequence[ClientPartition]) -> None:
         self._epoch += 1
-        # After the end only an answer is owed.
-        assigned = [] if self._left else [TopicPartition(p.topic, p.partition) for p in partitions]
-        places = self._find(assigned)
+        assigned = [TopicPartition(p.topic, p.partition) for p in partitions]
+        # When leaving has begun, nothing is read any more, but the answer is owed in full: after a shorter one the group's
+        # list and the client's own differ, the client refuses to give up the group's, and its close never ends.
+        places = [] if self._left else self._find(assigned)
         self._reading.assign(consumer, assigned, places, self._epoch)
         self._take_up(places)
-        if assigned:
+        if assigned and not self._left:
             self._events.kafka("assigned", count=len(assigned), epoch=self._epoch)
 
     def _find(self, partitions: Sequence[TopicPartition]) -> list[Place]:
@@ -396,7 +405,11 @@ class ConsumerThread:
         self._sink.assigned(committed, logs)
 
     def _on_revoke(self, _: Consumer, partitions: Sequence[ClientPartition]) -> None:
-        self._give_up([TopicPartition(p.topic, p.partition) for p in partitions])
+        leaving = [TopicPartition(p.topic, p.partition) for p in partitions]
+        if self._left:  # the sink was never told of these
+            self._reading.disown(leaving)
+        else:
+            self._give_up(leaving)
 
     def _give_up(self, leaving: Sequence[TopicPartition]) -> None:
         """Await what is in flight of these partitions, commit it, and own them no more."""

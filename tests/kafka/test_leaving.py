@@ -10,6 +10,7 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from stream_capi.kafka.consumer import ConsumerThread
+from tests.kafka.sink import Told
 
 
 class Overtaken:
@@ -43,11 +44,12 @@ class Overtaken:
 async def test_a_member_that_a_rebalance_overtakes_as_it_leaves_ends_well(
     error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    client, nobody = Overtaken(error), Any
+    client, nobody, told = Overtaken(error), Any, Told()
     monkeypatch.setattr("stream_capi.kafka.consumer.Consumer", lambda properties: client)
-    thread = ConsumerThread({}, ["leads"], "earliest", lambda topics: {}, nobody, 1.0)  # type: ignore[arg-type]  # tells nothing
+    thread = ConsumerThread({}, ["leads"], "earliest", lambda topics: {}, told, 1.0)
     ended = thread.start(nobody)  # type: ignore[arg-type]  # gets nothing
     assert await thread.stop(10)
     async with asyncio.timeout(10):
         await ended
     assert client.closed, "the group would wait for it"
+    assert told.count("the client could not take back its assignment") == 1

@@ -96,12 +96,13 @@ async def test_a_log_that_lost_nothing_is_read_on_through_every_change_of_its_le
 ) -> None:
     topic, group = own_broker.create_topic(names.topic()), names.group()
     tp = TopicPartition(topic, 0)
-    async with Member(own_broker.bootstrap, group, [topic], {"session.timeout.ms": 60_000}) as member:
+    async with Member(own_broker.bootstrap, group, [topic], {"session.timeout.ms": 20_000}) as member:
         for start in (0, 100, 200):
             produce(own_broker.bootstrap, topic, 0, numbered(100, start))
             await eventually(lambda end=start + 100: member.read == end, 60, "all records")  # type: ignore[misc]
             await committed(member)
             own_broker.restart()
+            await committed(member)
         assert member.leader_epochs[tp] > 0
     async with Member(own_broker.bootstrap, group, [topic], {}) as member:
         produce(own_broker.bootstrap, topic, 0, numbered(10, 300))

@@ -1,0 +1,129 @@
+"""Members that leave a real group, where other members come and go at the same time."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from typing import Any
+
+import pytest
+
+from stream_capi.config.settings import Kafka
+from stream_capi.kafka.admin import KafkaAdmin
+from tests.kafka.sink import PROTOCOLS, Member, eventually, numbered, produce
+from tests.stack import Broker
+from tests.stack.names import Names
+
+pytestmark = pytest.mark.real
+
+# With the client's own time-outs: a drain is then longer than a heartbeat, as in production.
+DEFAULTS: Mapping[str, Mapping[str, Any]] = {
+    "range": {"partition.assignment.strategy": "range"},
+    "cooperative-sticky": {},
+    "consumer": {"group.protocol": "consumer"},
+}
+STATIC: Mapping[str, Mapping[str, Any]] = {
+    "classic": {"session.timeout.ms": 20_000, "heartbeat.interval.ms": 500},
+    "consumer": {"group.protocol": "consumer"},
+}
+
+
+def members_of(broker: Broker, group: str) -> int:
+    return len(KafkaAdmin(Kafka(bootstrap_servers=broker.bootstrap)).group_members(group).members)
+
+
+def named(properties: Mapping[str, Any], name: str | None) -> dict[str, Any]:
+    return {**properties, **({"group.instance.id": name} if name else {})}
+
+
+@pytest.mark.parametrize("kind", ["dynamic", "static"])
+@pytest.mark.parametrize("protocol", DEFAULTS)
+async def test_a_member_that_drains_longer_than_a_heartbeat_while_another_leaves_commits_and_ends(
+    broker: Broker, names: Names, protocol: str, kind: str
+) -> None:
+    topic, group = broker.create_topic(names.topic(), 4), names.group()
+    for partition in range(4):
+        produce(broker.bootstrap, topic, partition, numbered(10))
+    properties = [named(DEFAULTS[protocol], name if kind == "static" else None) for name in ("one", "two")]
+    async with AsyncExitStack() as stack:
+        first, second = [
+            await stack.enter_async_context(Member(broker.bootstrap, group, [topic], given)) for given in properties
+        ]
+        for member in (first, second):
+            member.thread.leave_for_good = True
+        await eventually(lambda: _drained(first, 2) and _drained(second, 2), 60, "a share and its records for each")
+        second.drain.clear()
+        stopping = asyncio.create_task(second.thread.stop(25))
+        assert await first.thread.stop(25)
+        await asyncio.sleep(4)
+        second.drain.set()
+        begun = asyncio.get_running_loop().time()
+        assert await stopping, "it hangs in the client"
+        assert asyncio.get_running_loop().time() - begun < 10
+    assert broker.committed(group, topic) == dict.fromkeys(range(4), (10, ""))
+    if (protocol, kind) != ("consumer", "static"):  # which is away for a while, whatever it does
+        assert members_of(broker, group) == 0
+
+
+def _drained(member: Member, count: int) -> bool:
+    """So many partitions, and all of their ten records read."""
+    return [member.positions[tp] for tp in member.assignments] == [10] * count
+
+
+@pytest.mark.parametrize("protocol", STATIC)
+async def test_while_a_static_member_restarts_the_others_keep_what_they_have(
+    broker: Broker, names: Names, protocol: str
+) -> None:
+    topic, group = broker.create_topic(names.topic(), 4), names.group()
+    produce(broker.bootstrap, topic, 0, numbered(10))
+    one, two = (named(STATIC[protocol], name) for name in ("one", "two"))
+    async with Member(broker.bootstrap, group, [topic], two) as other:
+        async with Member(broker.bootstrap, group, [topic], one) as member:
+            await eventually(lambda: len(member.assignments) == 2 == len(other.assignments), 60, "a share for each")
+            owned, lines = set(member.assignments), len(other.told.lines)
+            assert await member.thread.stop(20)
+        async with Member(broker.bootstrap, group, [topic], one) as member:
+            await eventually(lambda: set(member.assignments) == owned, 30, "its share again")
+            await asyncio.sleep(3)  # heartbeats enough to hear of a rebalance
+            told = [event for event, _ in other.told.lines[lines:]]
+            assert "revoked" not in told
+            assert "assigned" not in told
+
+
+@pytest.mark.parametrize("protocol", STATIC)
+async def test_a_static_member_that_leaves_for_good_hands_its_partitions_over_at_once(
+    broker: Broker, names: Names, protocol: str
+) -> None:
+    topic, group = broker.create_topic(names.topic(), 2), names.group()
+    async with Member(broker.bootstrap, group, [topic], named(STATIC[protocol], "two")) as other:
+        async with Member(broker.bootstrap, group, [topic], named(STATIC[protocol], "one")) as member:
+            await eventually(lambda: len(member.assignments) == 1 == len(other.assignments), 60, "a share for each")
+            member.thread.leave_for_good = True
+            assert await member.thread.stop(20)
+        if protocol == "classic":  # by the newer protocol it is away for a while whatever it does
+            await eventually(lambda: len(other.assignments) == 2, 10, "all of it, long before the session's end")
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+async def test_few_members_that_stop_while_they_join_stay_in_the_group(
+    broker: Broker, names: Names, protocol: str, record_property: Any
+) -> None:
+    """Forty members stop at moments at random within their first second, which is the time that a join takes."""
+    topic, group = broker.create_topic(names.topic(), 6), names.group()
+    chance, ghosts = random.Random(7), 0
+    async with Member(broker.bootstrap, group, [topic], PROTOCOLS[protocol]) as steady:
+        await eventually(lambda: len(steady.assignments) == 6, 60, "all partitions")
+        for _ in range(40):
+            async with Member(broker.bootstrap, group, [topic], PROTOCOLS[protocol]) as member:
+                await asyncio.sleep(chance.uniform(0, 1.0))
+                assert await member.thread.stop(25), "it hangs in the client"
+            ghosts += members_of(broker, group) - 1
+            await eventually(lambda: members_of(broker, group) == 1, 30, "the end of the ghost's session")
+        await eventually(lambda: len(steady.assignments) == 6, 30, "all partitions again")
+    record_property("ghosts", ghosts)
+    print(f"{protocol}: {ghosts} of 40")  # noqa: T201 -- the figure of docs/reliability.md
+    assert ghosts <= 2
