@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 MAX_RETRY_AFTER_SECONDS = 300.0
 _REFUSED = frozenset({400, 413, 422})
 _THROTTLED = frozenset({429, 503})
+# Request Timeout, Misdirected Request, Too Early: about this connection or this moment, not about key, pixel or address.
+_TRANSIENT = frozenset({408, 421, 425})
 
 
 class Delivered(NamedTuple):
@@ -61,7 +63,7 @@ def classify(answer: Answer, now: float) -> Outcome:
         return Refused(reason)
     if status in _THROTTLED:
         return Throttled(reason, retry_after_seconds(answer.retry_after, now))
-    if 300 <= status < 500:
+    if 300 <= status < 500 and status not in _TRANSIENT:
         return SetUpFault(reason)
     return Transient(reason)
 

@@ -31,6 +31,9 @@ from stream_capi.errors import ConfigurationError
 from stream_capi.model import Answer
 
 MAX_BODY_BYTES = 65_536  # of an answer: more than any error text, and little enough to be read to keep a connection
+# Of an answer's head, a line and their number: gateways add long headers and many of them, and the status is the answer.
+# By the library's bounds (8,190 bytes, 128 headers) a 200 would be a fault, and its batch sent again without end.
+MAX_LINE_BYTES, MAX_HEADERS = 65_536, 1_000
 MAX_RETRY_AFTER_CHARS = 64  # a date has 29
 _DRAIN_SECONDS = 1.0  # for an answer's body: a new connection costs less than a request's slot
 _KEEPALIVE_SECONDS = 4.0  # below the 5 s after which the hastiest common servers drop an idle connection
@@ -88,6 +91,9 @@ class EndpointClient:
             trust_env=False,
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
+            max_line_size=MAX_LINE_BYTES,
+            max_field_size=MAX_LINE_BYTES,
+            max_headers=MAX_HEADERS,
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),  # the deadline is kept here, in one place
             headers={
                 "Accept": "*/*",

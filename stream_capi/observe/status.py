@@ -26,6 +26,8 @@ WHAT_TO_DO: Mapping[str, str] = MappingProxyType(
         "407": "The proxy wants a login: check endpoint.proxy.",
         # Answers and faults that go on by themselves
         "408": "The API gave up waiting for the request: check endpoint.url and the network on the way there.",
+        "421": "The API's host got a request that isn't for it: check endpoint.url, DNS and proxies on the way.",
+        "425": "The API would not take a request so early on a new connection; nothing to do while it is short.",
         "429": "The API asks for a pause and gets it; where this lasts, lower delivery.max_in_flight.",
         "503": "The API asks for a pause and gets it; nothing to do while it is short.",
         "timeout": "The API doesn't answer within endpoint.timeout_seconds: check the network, then the vendor's status.",

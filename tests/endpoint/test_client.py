@@ -30,6 +30,22 @@ def answer(status: str, *headers: str, body: bytes = b"") -> bytes:
     return head.encode() + b"\r\n\r\n" + body
 
 
+# An answer's head
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [["X-Gateway: " + "x" * 9_000], ["X-Gateway: " + "x" * 60_000], ["X-Gateway: y"] * 150, ["X-Gateway: y"] * 900],
+    ids=["9,000 bytes", "60,000 bytes", "150 headers", "900 headers"],
+)
+async def test_the_status_is_the_answer_whatever_headers_a_gateway_adds(client: MakeClient, headers: list[str]) -> None:
+    async with RawServer(answering(answer("200 OK", *headers))) as server:
+        made = await client(server.url)
+        for _ in range(2):
+            assert (await made.post("pixel", KEY, BODY)).status == 200
+        assert server.connections == 1, "the connection is kept"
+
+
 # What is sent
 
 
