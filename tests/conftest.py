@@ -13,8 +13,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 if TYPE_CHECKING:
-    from tests.stack import Broker, Proxy, Registry
+    from xdist.remote import Producer
+    from xdist.scheduler import LoadFileScheduling
+
+    from tests.stack import Broker, Cluster, Proxy, Registry
     from tests.stack.names import Names
+
+_ON_THE_CLUSTER = "test_cluster"  # how the names of files begin whose tests use the cluster
 
 
 @pytest.fixture(scope="session")
@@ -84,6 +89,46 @@ def own_broker(_own: _Proxied) -> Broker:
 def own_proxy(_own: _Proxied) -> Proxy:
     """The proxy before ``own_broker``: who bootstraps at its ``address`` stays behind it."""
     return _own.proxy
+
+
+@pytest.fixture(scope="session")
+def _bed() -> Iterator[Cluster]:
+    from tests.stack import Cluster
+
+    bed = Cluster()
+    try:
+        yield bed.start()
+    finally:
+        bed.stop()
+
+
+@pytest.fixture
+def cluster(_bed: Cluster) -> Iterator[Cluster]:
+    """The three nodes that tests share. What a test does to them is undone after it: nodes, proxies, replicas in sync."""
+    yield _bed
+    _bed.restore()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Refuse a test that uses the cluster in a file which would run in another process than the rest of these tests."""
+    for item in items:
+        if "_bed" in getattr(item, "fixturenames", ()) and not item.path.name.startswith(_ON_THE_CLUSTER):
+            raise pytest.UsageError(f"{item.nodeid} uses the cluster: its file must be named {_ON_THE_CLUSTER}*.py")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFileScheduling | None:
+    """With ``--dist loadfile``: one process for all files with tests on the cluster, so that it is started once."""
+    if config.getvalue("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class OneCluster(LoadFileScheduling):  # type: ignore[misc]  # it comes without types
+        def _split_scope(self, nodeid: str) -> str:
+            file: str = super()._split_scope(nodeid)
+            return _ON_THE_CLUSTER if file.rpartition("/")[2].startswith(_ON_THE_CLUSTER) else file
+
+    return OneCluster(config, log)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, TopicPartition
 
-from tests.stack import Broker, Produced
+from tests.stack import Kafka, Produced
 from tests.stack.waiting import until
 
 Place = tuple[str, int, int]
@@ -35,7 +35,7 @@ class Letter(NamedTuple):
 class Letters:
     """Reads the dead-letter topic as it grows."""
 
-    def __init__(self, broker: Broker, topic: str) -> None:
+    def __init__(self, broker: Kafka, topic: str) -> None:
         self.found: list[Letter] = []
         self._topic = topic
         # Assigned, not subscribed: a group would make this reader wait for rebalances after each fault of the broker.
@@ -77,7 +77,7 @@ class Ledger:
 
     def __init__(
         self,
-        broker: Broker,
+        broker: Kafka,
         group: str,
         topics: Iterable[str],
         dead_letters: str,

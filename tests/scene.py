@@ -13,7 +13,7 @@ from stream_capi.samples import Samples
 from tests.ledger import Ledger, assert_private
 from tests.outside import Answering, Endpoint
 from tests.program import KEY, Program, configuration
-from tests.stack import Broker, Produced, Registry, produce_events
+from tests.stack import Kafka, Produced, Registry, produce_events
 from tests.stack.names import Names
 
 _MOST_SEEDS = 10  # whose people are searched for in every output: a soak has thousands
@@ -25,7 +25,7 @@ class Scene:
     def __init__(
         self,
         folder: Path,
-        broker: Broker,
+        broker: Kafka,
         registry: Registry,
         partitions: int = 4,
         answer: Answering | None = None,

@@ -15,7 +15,7 @@ from confluent_kafka import Producer
 from stream_capi.endpoint.script import Action
 from tests.commands.running import Started, ids_of, on_a_terminal, only, told, told_json
 from tests.scene import Scene
-from tests.stack import Broker, Registry
+from tests.stack import Broker, Kafka, Registry
 from tests.stack.waiting import until
 
 pytestmark = pytest.mark.real
@@ -189,7 +189,7 @@ def _transactions(scene: Scene, topic: str) -> set[str]:
     return ids_of(events)
 
 
-def _values(broker: Broker, topic: str) -> list[bytes]:
+def _values(broker: Kafka, topic: str) -> list[bytes]:
     return [value for _, value in _read(broker, topic)]
 
 
@@ -197,14 +197,14 @@ def _offsets(broker: Broker, topic: str) -> list[int]:
     return [offset for offset, _ in _read(broker, topic)]
 
 
-def _read(broker: Broker, topic: str) -> list[tuple[int, bytes]]:
-    from stream_capi.config.settings import Kafka
+def _read(broker: Kafka, topic: str) -> list[tuple[int, bytes]]:
+    from stream_capi.config import settings
     from stream_capi.kafka.ranges import Range
     from stream_capi.kafka.scan import scan
     from stream_capi.model import TopicPartition
 
     ranges = {TopicPartition(topic, n): Range(0, end) for n, end in broker.end_offsets(topic).items()}
-    found = scan(Kafka(bootstrap_servers=broker.bootstrap), ranges)
+    found = scan(settings.Kafka(bootstrap_servers=broker.bootstrap), ranges)
     return [(record.offset() or 0, record.value() or b"") for record in found]
 
 

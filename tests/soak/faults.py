@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from stream_capi.endpoint.script import Action, RequestInfo
 from tests.program import Program
 from tests.scene import Scene
+from tests.stack import Broker
 
 Fault = Callable[["Storm"], None]
 
@@ -118,18 +119,24 @@ def member_frozen(storm: Storm) -> None:
         member.signal(signal.SIGCONT)
 
 
+def _broker(storm: Storm) -> Broker:
+    broker = storm.scene.broker
+    assert isinstance(broker, Broker)
+    return broker
+
+
 def broker_frozen(storm: Storm) -> None:
-    storm.scene.broker.freeze()
+    _broker(storm).freeze()
     try:
         _last(storm, 1, 8)
     finally:
-        storm.scene.broker.thaw()
+        _broker(storm).thaw()
 
 
 def broker_killed(storm: Storm) -> None:
-    storm.scene.broker.kill()
+    _broker(storm).kill()
     _last(storm, 0, 2)
-    storm.scene.broker.restart()
+    _broker(storm).restart()
 
 
 def registry_frozen(storm: Storm) -> None:

@@ -32,18 +32,23 @@ def java(*arguments: str, heap_mb: int) -> list[str]:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on, below the range from which outgoing connections take theirs."""
+    """Ports that nobody listens on, below the range from which outgoing connections take theirs.
+
+    They are held as long as this process lives: a server binds its ports seconds after it was given them, and again after each
+    restart, and another run that looks for ports meanwhile must not find these.
+    """
     found: list[int] = []
     while len(found) < count:
         port = random.SystemRandom().randrange(15_000, 32_000)
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with socket.socket() as held:
             try:
-                probe.bind(("127.0.0.1", port))
+                held.bind(("127.0.0.1", port))
             except OSError:
                 continue
-        if port not in found:
-            found.append(port)
+            # Who sets this, as servers do, may bind beside a socket that has it too and does not listen.
+            held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            held.detach()
+        found.append(port)
     return found
 
 
@@ -81,6 +86,11 @@ class Server:
         self, command: Sequence[str], env: Mapping[str, str], ready: Callable[[], bool], seconds: float = 90
     ) -> None:
         """Start the process and wait until ``ready``; raises ServerFailed with the log's tail."""
+        self.spawn(command, env)
+        self.await_ready(ready, seconds)
+
+    def spawn(self, command: Sequence[str], env: Mapping[str, str]) -> None:
+        """Start the process without waiting for anything: servers that need each other to be ready start together."""
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 command,
@@ -93,10 +103,13 @@ class Server:
                 preexec_fn=_die_with_parent,
             )
         atexit.register(self.kill)
+
+    def await_ready(self, ready: Callable[[], bool], seconds: float = 90) -> None:
+        """Wait until ``ready``; raises ServerFailed with the log's tail when the process ends, or is not ready in time."""
         deadline = time.monotonic() + seconds
         while not ready():
             if not self.running:
-                raise ServerFailed(f"{self.name} ended with {self._process.returncode}:\n{self.tail()}")
+                raise ServerFailed(f"{self.name} ended with {self.exit_code}:\n{self.tail()}")
             if time.monotonic() > deadline:
                 self.kill()
                 raise ServerFailed(f"{self.name} was not ready after {seconds:.0f} s:\n{self.tail()}")

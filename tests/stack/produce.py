@@ -15,7 +15,7 @@ from confluent_kafka.serialization import MessageField, SerializationContext
 
 from stream_capi.model import Code, EventName
 from stream_capi.samples import Samples
-from tests.stack.kafka import Broker
+from tests.stack.asking import Kafka
 from tests.stack.registry import SUBJECTS, Registry
 
 _SCHEMAS = Path(__file__).parents[2] / "schemas"
@@ -44,7 +44,7 @@ def by_event_id(index: int, event: Mapping[str, Any]) -> bytes:
 
 
 def produce_events(
-    broker: Broker,
+    broker: Kafka,
     registry: Registry,
     leads_topic: str,
     views_topic: str,

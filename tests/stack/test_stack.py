@@ -20,41 +20,18 @@ from confluent_kafka.serialization import MessageField, SerializationContext
 from stream_capi.model import Code, EventName
 from tests.stack import Broker, Proxy, Registry, artefacts, produce_events
 from tests.stack.names import Names
+from tests.stack.process import free_ports
+from tests.stack.records import acknowledged, more, read
 from tests.stack.registry import SUBJECTS
 from tests.stack.waiting import until
 
 pytestmark = pytest.mark.real
 
 
-def _read(bootstrap: str, topics: list[str], count: int, group: str) -> list[Message]:
-    config = {"bootstrap.servers": bootstrap, "group.id": group, "auto.offset.reset": "earliest", "log_level": 0}
-    with closing(Consumer(config | {"enable.auto.commit": False})) as consumer:
-        consumer.subscribe(topics)
-        messages: list[Message] = []
-        until(lambda: len(_more(consumer, messages)) >= count, 30, f"{count} messages")
-        return messages
-
-
-def _more(consumer: Consumer, messages: list[Message]) -> list[Message]:
-    messages += [message for message in consumer.consume(500, 0.1) if message.error() is None]
-    return messages
-
-
-def _acknowledged(bootstrap: str, topic: str, seconds: float) -> bool:
-    """Whether a record written at ``bootstrap`` is acknowledged in time."""
-    errors: list[object] = []
-    timeout = {"message.timeout.ms": int(seconds * 1000), "socket.timeout.ms": 1000, "log_level": 0}
-    producer = Producer({"bootstrap.servers": bootstrap, **timeout})
-    producer.produce(topic, b"one", on_delivery=lambda error, _: errors.append(error))
-    producer.flush(seconds + 2)
-    # By identity: the client's error, compared with None, leaves an exception behind for whatever is called next.
-    return len(errors) == 1 and errors[0] is None
-
-
 def test_events_are_produced_and_come_back(broker: Broker, registry: Registry, names: Names) -> None:
     leads, views = broker.create_topic(names.topic("leads"), 2), broker.create_topic(names.topic("views"), 2)
     produced = produce_events(broker, registry, leads, views, n=400, seed=7, bad=8)
-    messages = _read(broker.bootstrap, [leads, views], 400, names.group())
+    messages = read(broker.bootstrap, [leads, views], 400, names.group())
     by_place = {(m.topic(), m.partition(), m.offset()): m for m in messages}
     with registry.client() as client:
         decode = AvroDeserializer(client, conf=SUBJECTS)
@@ -63,10 +40,10 @@ def test_events_are_produced_and_come_back(broker: Broker, registry: Registry, n
             assert message.key() == event.event_id.encode()
             if event.bad_code in (Code.DECODE_ERROR, Code.UNKNOWN_SCHEMA):
                 continue
-            read = decode(message.value(), SerializationContext(event.topic, MessageField.VALUE))
-            assert isinstance(read, dict)
-            assert read["event_id"] == event.event_id
-            assert ("currency" in read) is (event.name is EventName.GENERATE_LEAD)
+            event_read = decode(message.value(), SerializationContext(event.topic, MessageField.VALUE))
+            assert isinstance(event_read, dict)
+            assert event_read["event_id"] == event.event_id
+            assert ("currency" in event_read) is (event.name is EventName.GENERATE_LEAD)
     assert Counter(event.bad_code for event in produced) == {
         None: 392,
         Code.INVALID_FIELD: 2,
@@ -91,18 +68,18 @@ def test_commits_are_read_with_their_metadata(broker: Broker, names: Names) -> N
 @pytest.mark.parametrize("protocol", ["classic", "consumer"])
 def test_both_group_protocols_work(broker: Broker, names: Names, protocol: str) -> None:
     topic = broker.create_topic(names.topic())
-    assert _acknowledged(broker.bootstrap, topic, 10)
+    assert acknowledged(broker.bootstrap, topic, 10)
     config = {"bootstrap.servers": broker.bootstrap, "group.id": names.group(), "group.protocol": protocol}
     with closing(Consumer(config | {"auto.offset.reset": "earliest", "log_level": 0})) as consumer:
         consumer.subscribe([topic])
         messages: list[Message] = []
-        until(lambda: len(_more(consumer, messages)) == 1, 15, "the record")
+        until(lambda: len(more(consumer, messages)) == 1, 15, "the record")
 
 
 def test_topics_are_not_made_by_asking_and_end_when_deleted(broker: Broker, names: Names) -> None:
-    assert not _acknowledged(broker.bootstrap, names.topic("unknown"), 2)
+    assert not acknowledged(broker.bootstrap, names.topic("unknown"), 2)
     topic = broker.create_topic(names.topic())
-    assert _acknowledged(broker.bootstrap, topic, 10)
+    assert acknowledged(broker.bootstrap, topic, 10)
     broker.delete_topic(topic)
     broker.create_topic(topic)
     assert broker.end_offsets(topic) == {0: 0}
@@ -147,17 +124,17 @@ def test_a_frozen_broker_keeps_connections_and_answers_nothing(own_broker: Broke
     try:
         host, port = own_broker.bootstrap.split(":")
         socket.create_connection((host, int(port)), timeout=2).close()
-        assert not _acknowledged(own_broker.bootstrap, topic, 2)
+        assert not acknowledged(own_broker.bootstrap, topic, 2)
     finally:
         own_broker.thaw()
-    assert _acknowledged(own_broker.bootstrap, topic, 15)
+    assert acknowledged(own_broker.bootstrap, topic, 15)
 
 
 def test_a_killed_broker_comes_back_with_its_port_and_data(own_broker: Broker, names: Names) -> None:
     topic = own_broker.create_topic(names.topic())
-    assert _acknowledged(own_broker.bootstrap, topic, 10)
+    assert acknowledged(own_broker.bootstrap, topic, 10)
     own_broker.kill()
-    assert not _acknowledged(own_broker.bootstrap, topic, 1)
+    assert not acknowledged(own_broker.bootstrap, topic, 1)
     own_broker.restart()
     assert own_broker.end_offsets(topic) == {0: 1}
 
@@ -167,14 +144,14 @@ def test_the_proxy_parts_the_program_from_the_broker_but_not_the_test(
     own_broker: Broker, own_proxy: Proxy, names: Names, fault: str
 ) -> None:
     topic = own_broker.create_topic(names.topic())
-    assert _acknowledged(own_proxy.address, topic, 10)
+    assert acknowledged(own_proxy.address, topic, 10)
     getattr(own_proxy, fault)()
     try:
-        assert not _acknowledged(own_proxy.address, topic, 2)
-        assert _acknowledged(own_broker.bootstrap, topic, 10)
+        assert not acknowledged(own_proxy.address, topic, 2)
+        assert acknowledged(own_broker.bootstrap, topic, 10)
     finally:
         own_proxy.heal()
-    assert _acknowledged(own_proxy.address, topic, 15)
+    assert acknowledged(own_proxy.address, topic, 15)
 
 
 def test_a_slow_proxy_delays(own_broker: Broker, own_proxy: Proxy, names: Names) -> None:
@@ -182,7 +159,7 @@ def test_a_slow_proxy_delays(own_broker: Broker, own_proxy: Proxy, names: Names)
     own_proxy.slow(0.3)
     try:
         began = time.monotonic()
-        assert _acknowledged(own_proxy.address, topic, 20)
+        assert acknowledged(own_proxy.address, topic, 20)
         assert time.monotonic() - began > 0.6
     finally:
         own_proxy.heal()
@@ -218,3 +195,14 @@ def test_a_server_dies_with_a_killed_test_run(tmp_path: Path) -> None:
         assert server.name() == "sleep"
         run.kill()
     until(lambda: not server.is_running() or server.status() == psutil.STATUS_ZOMBIE, 5, "the server's end")
+
+
+def test_a_port_that_was_handed_out_is_kept_for_the_server_that_comes_later() -> None:
+    (port,) = free_ports(1)
+    with socket.socket() as other, pytest.raises(OSError, match="in use"):
+        other.bind(("127.0.0.1", port))
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port), timeout=2)
+    for _ in range(2):
+        with socket.create_server(("127.0.0.1", port)):
+            socket.create_connection(("127.0.0.1", port), timeout=2).close()

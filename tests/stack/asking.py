@@ -1,0 +1,124 @@
+"""What tests ask of Kafka, whether one broker answers or several."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
+
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._listoffsets import OffsetSpec
+from confluent_kafka.admin._metadata import ClusterMetadata, PartitionMetadata
+from confluent_kafka.cimpl import NewTopic
+
+from tests.stack.waiting import until
+
+SECONDS = 15.0  # deadline of each question to a broker
+
+_SETTLING = frozenset(
+    {
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.NOT_COORDINATOR,
+        KafkaError.UNKNOWN_LEADER_EPOCH,
+        KafkaError.UNKNOWN_TOPIC_OR_PART,  # asked of a node that has not heard of it yet
+        KafkaError._TIMED_OUT,  # asked of a node that is frozen or ends just now
+        KafkaError._TRANSPORT,
+    }
+)
+
+Answer = TypeVar("Answer")
+
+
+class Kafka:
+    """Kafka at an address. Scenes and ledgers need no more than this of a broker or a cluster."""
+
+    replication = 1  # of topics that name no other
+    bootstrap: str  # where tests ask, past every proxy
+    admin_properties: Mapping[str, str | int] = {}
+    _admin: AdminClient | None = None
+
+    @property
+    def admin(self) -> AdminClient:
+        """A client of the direct listener."""
+        if self._admin is None:
+            self._admin = AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0, **self.admin_properties})
+        return self._admin
+
+    def create_topic(
+        self,
+        topic: str,
+        partitions: int = 1,
+        config: Mapping[str, str] | None = None,
+        *,
+        replication: int | None = None,
+        assignment: Sequence[Sequence[int]] | None = None,
+    ) -> str:
+        """Create a topic and wait until each partition has a leader; returns its name.
+
+        ``assignment`` names the nodes of each partition's replicas, the preferred leader first, in place of a number of
+        partitions and replicas. ``segment.bytes`` must be 1 MiB or more; ``internal.segment.bytes`` takes less.
+        """
+        if assignment is not None:
+            partitions = len(assignment)
+            new = NewTopic(topic, partitions, replica_assignment=[list(nodes) for nodes in assignment],
+                           config=dict(config or {}))  # fmt: skip
+        else:
+            new = NewTopic(topic, partitions, replication or self.replication, config=dict(config or {}))
+        self.admin.create_topics([new], request_timeout=SECONDS)[topic].result(SECONDS)
+        until(lambda: len(self._led(topic)) == partitions, SECONDS, f"leaders of {topic}")
+        self.end_offsets(topic)
+        return topic
+
+    def delete_topic(self, topic: str) -> None:
+        """Delete a topic and wait until it is gone."""
+        self.admin.delete_topics([topic])[topic].result(SECONDS)
+        until(lambda: topic not in self.metadata().topics, SECONDS, f"end of {topic}")
+
+    def delete_records(self, topic: str, partition: int, before: int) -> None:
+        """Delete what lies before an offset, as retention does."""
+        target = TopicPartition(topic, partition, before)
+        self.admin.delete_records([target])[target].result(SECONDS)
+
+    def end_offsets(self, topic: str) -> dict[int, int]:
+        """The offset after the last record of each partition that has a leader."""
+        latest: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+        wanted = {TopicPartition(topic, partition): latest for partition in self._led(topic)}
+
+        def ask() -> dict[int, int]:
+            found = self.admin.list_offsets(wanted)
+            return {tp.partition: future.result(SECONDS).offset for tp, future in found.items()}
+
+        return patiently(ask)
+
+    def committed(self, group: str, topic: str) -> dict[int, tuple[int, str]]:
+        """Offset and metadata that a group has committed, for each partition with a commit."""
+        wanted = ConsumerGroupTopicPartitions(group, [TopicPartition(topic, p) for p in self._led(topic)])
+        found = patiently(lambda: self.admin.list_consumer_group_offsets([wanted])[group].result(SECONDS))
+        return {tp.partition: (tp.offset, tp.metadata or "") for tp in found.topic_partitions if tp.offset >= 0}
+
+    def described(self, topic: str) -> dict[int, PartitionMetadata]:
+        """Leader, replicas and replicas in sync of each partition, as a broker that answers sees them."""
+        return dict(self.metadata(topic).topics[topic].partitions)
+
+    def metadata(self, *topic: str) -> ClusterMetadata:
+        """What a broker knows of one topic, or of all. Another one is asked where the first does not answer."""
+        return patiently(lambda: self.admin.list_topics(*topic, timeout=5))
+
+    def _led(self, topic: str) -> list[int]:
+        return [number for number, partition in self.described(topic).items() if partition.leader >= 0]
+
+
+def patiently(ask: Callable[[], Answer]) -> Answer:
+    """Ask again while the broker says that it is still taking up a partition or a group, as after each start."""
+    deadline = time.monotonic() + SECONDS
+    while True:
+        try:
+            return ask()
+        except KafkaException as error:
+            if error.args[0].code() not in _SETTLING or time.monotonic() > deadline:
+                raise
+        time.sleep(0.05)

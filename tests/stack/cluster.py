@@ -1,0 +1,193 @@
+"""A real Kafka cluster: three nodes, each broker and controller, with a proxy of ours before every listener but one."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from base64 import urlsafe_b64encode
+from collections.abc import Mapping
+from typing import Self
+from uuid import uuid4
+
+import psutil
+from confluent_kafka import ElectionType, KafkaException, TopicPartition
+from confluent_kafka.admin._metadata import PartitionMetadata
+
+from tests.stack.asking import SECONDS, Kafka
+from tests.stack.kafkaserver import KafkaServer, replicated
+from tests.stack.process import Server, free_ports
+from tests.stack.proxy import Proxy
+from tests.stack.waiting import until
+
+_SESSION_SECONDS = 5  # after which the controller gives up a node that is silent
+
+_SETTINGS: Mapping[str, str] = {
+    **replicated(3, 2),
+    "inter.broker.listener.name": "REPLICATION",
+    "broker.session.timeout.ms": str(_SESSION_SECONDS * 1000),
+    "replica.lag.time.max.ms": "5000",
+    "replica.fetch.backoff.ms": "200",
+    # What listens without a password is the tests' own and may do everything; a user may do what was granted.
+    "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+    "super.users": "User:ANONYMOUS",
+}
+
+
+class Node(KafkaServer):
+    """One node. ``clients``, ``replication`` and ``controller`` are the proxies before its listeners."""
+
+    heap_mb = 256
+
+    def __init__(self, cluster: Cluster, number: int) -> None:
+        self.id = number
+        self._cluster = cluster
+        self._server = Server(f"kafka-{number}")
+        ports = free_ports(4)
+        self.bootstrap = f"127.0.0.1:{ports[0]}"
+        self.clients, self.replication, self.controller = (Proxy("127.0.0.1", port) for port in ports[1:])
+        self.proxies = (self.clients, self.replication, self.controller)
+        bound = zip(("DIRECT", "VIA", "REPLICATION", "CONTROLLER"), ports, strict=True)
+        self._listeners = ",".join(f"{name}://127.0.0.1:{port}" for name, port in bound)
+
+    @property
+    def resident_mb(self) -> int:
+        return int(psutil.Process(self._own().pid).memory_info().rss) >> 20
+
+    def terminate(self) -> None:
+        """Shut down in order: leaders and the active controller move first."""
+        self._own().terminate()
+
+    def remove(self) -> None:
+        """End without an order, and delete the data."""
+        self._own().kill()
+        for proxy in self.proxies:
+            proxy.stop()
+        self._own().remove()
+
+    def copy_storage(self, other: Node) -> None:
+        """Take the formatted storage of another node: the format depends on the cluster, not on the node."""
+        data = self._own().folder / "data"
+        shutil.copytree(other._own().folder / "data", data)
+        meta = (data / "meta.properties").read_text().splitlines()
+        kept = [line for line in meta if line.startswith(("cluster.id", "version"))]
+        directory = urlsafe_b64encode(uuid4().bytes).decode().rstrip("=")
+        own = [f"node.id={self.id}", f"directory.id={directory}"]
+        (data / "meta.properties").write_text("\n".join([*kept, *own]) + "\n")
+
+    def _properties(self) -> dict[str, str]:
+        return {
+            **_SETTINGS,
+            "node.id": str(self.id),
+            "listeners": self._listeners,
+            "advertised.listeners": f"DIRECT://{self.bootstrap},VIA://{self.clients.address},"
+            f"REPLICATION://{self.replication.address},CONTROLLER://{self.controller.address}",
+            "listener.security.protocol.map": "DIRECT:PLAINTEXT,VIA:PLAINTEXT,REPLICATION:PLAINTEXT,CONTROLLER:PLAINTEXT",
+            "controller.quorum.voters": self._cluster.voters,
+        }
+
+    def _answers(self) -> bool:
+        """Whether the controller lets clients come to this node, as the node itself knows."""
+        return self.id in self._cluster.alive()
+
+
+class Cluster(Kafka):
+    """Three nodes. ``bootstrap`` goes past the proxies; who bootstraps at ``bootstrap_via`` stays behind them."""
+
+    replication = 3
+    admin_properties: Mapping[str, str | int] = {
+        "socket.timeout.ms": 5000
+    }  # a frozen node is asked no longer than this
+    started_in = 0.0  # seconds
+
+    def __init__(self) -> None:
+        self.nodes = [Node(self, number) for number in (1, 2, 3)]
+        self.voters = ",".join(f"{node.id}@{node.controller.address}" for node in self.nodes)
+        self.bootstrap = ",".join(node.bootstrap for node in self.nodes)
+        self.bootstrap_via = ",".join(node.clients.address for node in self.nodes)
+
+    # --- its life
+
+    def start(self) -> Self:
+        """Start all nodes and wait until each takes part. Raises ServerFailed with the end of a log."""
+        began = time.monotonic()
+        for node in self.nodes:
+            for proxy in node.proxies:
+                proxy.start()
+        first, *others = self.nodes
+        first.format()
+        for node in others:
+            node.copy_storage(first)
+        for node in self.nodes:
+            node.spawn()
+        for node in self.nodes:
+            node.await_ready()
+        self.started_in = time.monotonic() - began
+        return self
+
+    def stop(self) -> None:
+        """End all nodes and delete their data. Not in order: the last two would wait for a quorum."""
+        self._admin = None
+        for node in self.nodes:
+            node.remove()
+
+    def restore(self, seconds: float = 90) -> None:
+        """Make it whole: proxies healed, frozen nodes thawed, dead ones started, every partition in sync."""
+        for node in self.nodes:
+            for proxy in node.proxies:
+                proxy.heal()
+            if node.running:
+                node.thaw()
+        ended = [node for node in self.nodes if not node.running]
+        for node in ended:
+            node.spawn()
+        for node in self.nodes:
+            node.await_ready()
+        until(self.whole, seconds, "every replica in sync")
+
+    # --- what tests ask of it
+
+    def node(self, number: int) -> Node:
+        """The node with an id, as ``leader`` and ``in_sync`` name nodes."""
+        return self.nodes[number - 1]
+
+    def alive(self) -> set[int]:
+        """The ids of the nodes that the controller counts as alive; empty where nobody answers."""
+        try:
+            return set(self.admin.list_topics(timeout=1).brokers)
+        except KafkaException:
+            return set()
+
+    def whole(self) -> bool:
+        """Whether all nodes are alive and every replica of every partition is in sync."""
+        if len(self.alive()) < len(self.nodes):
+            return False
+        partitions = [p for topic in self.metadata().topics.values() for p in topic.partitions.values()]
+        return all(p.leader >= 0 and set(p.isrs) == set(p.replicas) for p in partitions)
+
+    def described(self, topic: str) -> dict[int, PartitionMetadata]:
+        """As of one broker; waits where the node that answers has not heard of the topic yet."""
+        found: dict[int, PartitionMetadata] = {}
+        until(lambda: bool(found.update(super(Cluster, self).described(topic)) or found), SECONDS, f"word of {topic}")
+        return found
+
+    def leader(self, topic: str, partition: int = 0) -> int:
+        """The id of the node that leads a partition, -1 for none."""
+        return int(self.described(topic)[partition].leader)
+
+    def in_sync(self, topic: str, partition: int = 0) -> set[int]:
+        """The ids of the nodes whose replicas are in sync."""
+        return set(self.described(topic)[partition].isrs)
+
+    def elect(self, topic: str, partition: int = 0, unclean: bool = False) -> None:
+        """Elect the preferred leader; ``unclean`` elects a replica that is not in sync where no other lives."""
+        kind = ElectionType.UNCLEAN if unclean else ElectionType.PREFERRED
+        target = TopicPartition(topic, partition)
+        error = self.admin.elect_leaders(kind, [target]).result(SECONDS)[target]
+        if error is not None:
+            raise error
+        preferred = self.described(topic)[partition].replicas[0]
+        until(
+            lambda: (unclean and self.leader(topic, partition) >= 0) or self.leader(topic, partition) == preferred,
+            SECONDS,
+            f"the leader of {topic}",
+        )

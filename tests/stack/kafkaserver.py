@@ -1,0 +1,133 @@
+"""One process of Kafka: its settings, its storage and its life."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Self
+from uuid import uuid4
+
+from tests.stack.artefacts import kafka_jars
+from tests.stack.process import Server, ServerFailed, java
+
+# Short where a default makes tests wait, small where a default is made for big machines.
+SETTINGS: Mapping[str, str] = {
+    "process.roles": "broker,controller",
+    "controller.listener.names": "CONTROLLER",
+    "auto.create.topics.enable": "false",
+    "group.initial.rebalance.delay.ms": "0",
+    "group.min.session.timeout.ms": "500",
+    "group.consumer.min.session.timeout.ms": "1000",
+    "group.consumer.session.timeout.ms": "5000",
+    "group.consumer.min.heartbeat.interval.ms": "100",
+    "group.consumer.heartbeat.interval.ms": "500",
+    "offsets.topic.num.partitions": "4",
+    "transaction.state.log.num.partitions": "1",
+    "share.coordinator.state.topic.num.partitions": "1",
+    "log.retention.check.interval.ms": "500",
+    "log.initial.task.delay.ms": "500",
+    "log.segment.delete.delay.ms": "500",
+    "log.cleaner.dedupe.buffer.size": "4194304",
+    "broker.heartbeat.interval.ms": "300",
+    "num.network.threads": "2",
+    "num.io.threads": "2",
+    "background.threads": "2",
+}
+_INTERNAL = ("offsets.topic", "transaction.state.log", "share.coordinator.state.topic")
+_LOGGING = "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"
+
+
+def replicated(factor: int, in_sync: int) -> dict[str, str]:
+    """Settings that give Kafka's own topics and topics without other wishes these replicas."""
+    return {
+        "default.replication.factor": str(factor),
+        "min.insync.replicas": str(in_sync),
+        **{f"{topic}.replication.factor": str(factor) for topic in _INTERNAL},
+        **{f"{topic}.min.isr": str(in_sync) for topic in _INTERNAL[1:]},
+    }
+
+
+class KafkaServer:
+    """A process with a folder of its own; ``restart`` keeps its ports and data."""
+
+    heap_mb = 384
+    _server: Server | None
+    _killed = False  # the last life ended with SIGKILL: the controller still holds its session
+
+    @property
+    def log_tail(self) -> str:
+        """The end of the server's log."""
+        return self._own().tail()
+
+    @property
+    def running(self) -> bool:
+        return self._own().running
+
+    def start(self) -> Self:
+        """Start, on the data that is there. Raises ServerFailed with the end of the log."""
+        self.spawn()
+        self.await_ready()
+        return self
+
+    def spawn(self) -> None:
+        """Start without waiting until it is ready."""
+        server = self._own()
+        if not (server.folder / "data").exists():
+            self.format()
+        self._own().spawn(self._java("kafka.Kafka", str(self._write_properties()), heap_mb=self.heap_mb), {})
+
+    def await_ready(self) -> None:
+        """Wait until it takes part. Raises ServerFailed with the end of the log."""
+        self._own().await_ready(self._answers)
+        self._killed = False
+
+    def kill(self) -> None:
+        """SIGKILL; the data stays for ``restart``."""
+        self._own().kill()
+        self._killed = True
+
+    def restart(self) -> Self:
+        """Start again with the same ports and data, stopping in order first if it runs."""
+        self._own().terminate()
+        return self.start()
+
+    def freeze(self) -> None:
+        """Stop the process with every connection open: nothing answers, nothing is refused."""
+        self._own().freeze()
+
+    def thaw(self) -> None:
+        self._own().thaw()
+
+    def format(self) -> None:
+        """Make the storage of a new cluster."""
+        arguments = ["format", "--cluster-id", str(uuid4()), "--config", str(self._write_properties())]
+        tool = self._java("kafka.tools.StorageTool", *arguments, heap_mb=128)
+        done = subprocess.run(tool, capture_output=True, text=True, timeout=60, check=False)
+        if done.returncode:
+            raise ServerFailed(f"formatting the storage ended with {done.returncode}:\n{done.stdout}{done.stderr}")
+
+    def _java(self, main: str, *arguments: str, heap_mb: int) -> list[str]:
+        classpath = ":".join(str(jar) for jar in kafka_jars())
+        # Libraries that Java unpacks go with the folder: a killed process leaves them behind.
+        scratch = f"-Djava.io.tmpdir={self._own().folder}"
+        return java("-cp", classpath, _LOGGING, scratch, main, *arguments, heap_mb=heap_mb)
+
+    def _own(self) -> Server:
+        if self._server is None:
+            raise ServerFailed("this broker belongs to someone else; a test that stops one needs `own_broker`")
+        return self._server
+
+    def _write_properties(self) -> Path:
+        folder = self._own().folder
+        settings = {**SETTINGS, "log.dirs": str(folder / "data"), **self._properties()}
+        path = folder / "server.properties"
+        path.write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
+        return path
+
+    def _properties(self) -> dict[str, str]:
+        """What this server's settings are beside those of every server."""
+        raise NotImplementedError
+
+    def _answers(self) -> bool:
+        raise NotImplementedError
