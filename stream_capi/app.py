@@ -213,10 +213,11 @@ class App:
         log.info("stopping")
         self.consumer.rest()
         whole = await self.pipeline.drain(seconds * (1 - _LEAVE_SHARE))
+        unsent = self.pipeline.unresolved
         self.consumer.leave_for_good = self._leave_for_good
         left = await self.consumer.stop(seconds - (time.monotonic() - begun))
         if whole and left:
-            log.info("stopped", seconds=round(time.monotonic() - begun, 3))
+            log.info("stopped", seconds=round(time.monotonic() - begun, 3), left_to_next_owner=unsent)
             return 0
         log.error("stopped at the deadline with work in flight; what has no outcome stays uncommitted", seconds=seconds)
         return 4

@@ -394,17 +394,24 @@ class Delivery:
             gate.probe_at_once(self._clock.now())
             self._wake.set()
 
-    async def drain(self, concerns: Callable[[Batch], bool], deadline: float, patient: bool) -> bool:
+    def send_open(self) -> None:
+        """Send the open batches, those that may go now."""
+        for line in self.lanes.values():
+            if batch := line.batcher.flush():
+                line.ready.append(batch)
+        self.tick()
+
+    async def drain(self, concerns: Callable[[Batch], bool], deadline: float) -> bool:
         """Send and await the batches that ``concerns`` picks, open ones too, until ``deadline``. True: none is left.
 
-        What a gate holds back is waited for only by the patient, and what is held for a person by nobody.
+        What a gate holds back is not waited for.
         """
         for line in self.lanes.values():
             open_batch = line.batcher.peek()
             if open_batch is not None and concerns(open_batch) and (batch := line.batcher.flush()):
                 line.ready.append(batch)
         self._wake.set()
-        while self._in_work(concerns, deadline, patient):
+        while self._in_work(concerns):
             left = deadline - self._clock.now()
             if left <= 0:
                 return False
@@ -415,16 +422,12 @@ class Delivery:
                 return False
         return True
 
-    def _in_work(self, concerns: Callable[[Batch], bool], deadline: float, patient: bool) -> bool:
+    def _in_work(self, concerns: Callable[[Batch], bool]) -> bool:
         """Whether waiting can still bring an outcome."""
         for line in self.lanes.values():
             if any(map(concerns, line.in_flight)):
                 return True
-            if line.held or line.opens_at() > (deadline if patient else self._clock.now()):
-                continue
-            if any(map(concerns, line.ready)):
-                return True
-            if patient and any(due <= deadline and concerns(batch) for due, _, batch in line.delayed):
+            if not line.held and line.opens_at() <= self._clock.now() and any(map(concerns, line.ready)):
                 return True
         return False
 

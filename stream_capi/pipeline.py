@@ -192,7 +192,8 @@ class Pipeline:
         """Take in what was fetched. A chunk of an assignment that has ended is passed over: its next owner reads it."""
         for chunk in chunks:
             partition = self.partitions.get(TopicPartition(chunk.topic, chunk.partition))
-            if partition is not None and partition.offsets.epoch == chunk.epoch and not partition.stopped:
+            of_this = partition is not None and partition.offsets.epoch == chunk.epoch
+            if partition is not None and of_this and not partition.stopped and not self.stopping:
                 try:
                     self._take(partition, chunk)
                 except Exception:
@@ -534,7 +535,7 @@ class Pipeline:
         leaving = [self.partitions[tp] for tp in partitions if tp in self.partitions]
         self._fence(leaving)
         # After a shutdown's drain only what went out at its end is left to wait for; the rest of the time is the commit's.
-        await self._drain(leaving, self._clock.now() + (seconds / 2 if self.stopping else seconds), patient=False)
+        await self._drain(leaving, self._clock.now() + (seconds / 2 if self.stopping else seconds))
         commits = self._commits(leaving)
         self.lost(partitions)
         return commits
@@ -566,27 +567,30 @@ class Pipeline:
                 self._no_more_doubt(topic)
 
     async def drain(self, seconds: float) -> bool:
-        """Before the end: send and await everything that can still have an outcome. True when nothing was cut off.
+        """Before the end: send the open batches that may go now, and await what is in flight. False where some was cut off.
 
-        Where more was read ahead than can be sent in time, the last third is for what is in flight alone: cut off, it would
-        be answered to nobody and sent again. What was not sent is the next owner's.
+        What was read ahead and what waits for a slot, a backoff or a held pixel is the next owner's: a stop under a lag of
+        millions takes as long as one under none.
         """
         self.stopping = True
         partitions, deadline = list(self.partitions.values()), self._clock.now() + seconds
-        if await self._drain(partitions, deadline - seconds / 3, patient=True):
-            return True
+        self.delivery.send_open()
         self._fence(partitions)
-        await self._drain(partitions, deadline, patient=False)
-        return not any(partition.offsets.unresolved for partition in partitions)
+        return await self._drain(partitions, deadline)
 
-    async def _drain(self, leaving: Sequence[Partition], deadline: float, patient: bool) -> bool:
+    async def _drain(self, leaving: Sequence[Partition], deadline: float) -> bool:
+        """Await requests and dead letters under way. False where a request was not answered in time."""
         owners = {partition.offsets for partition in leaving}
-        whole = await self.delivery.drain(lambda batch: not owners.isdisjoint(batch.assignments), deadline, patient)
+        whole = await self.delivery.drain(lambda batch: not owners.isdisjoint(batch.assignments), deadline)
         letters = [task for partition in leaving for task in partition.letters]
         if letters:
-            _, unwritten = await asyncio.wait(letters, timeout=max(0.0, deadline - self._clock.now()))
-            return whole and not unwritten
+            await asyncio.wait(letters, timeout=max(0.0, deadline - self._clock.now()))
         return whole
+
+    @property
+    def unresolved(self) -> int:
+        """Events that were read and have no outcome yet."""
+        return sum(partition.offsets.unresolved for partition in self.partitions.values())
 
     @property
     def buffered_bytes(self) -> int:

@@ -101,7 +101,7 @@ FIELDS: Mapping[str, Callable[[object], Any]] = {
         ),
         _number,
     ),
-    **dict.fromkeys(("per_second", "seconds", "status", "worker", "workers"), _number),
+    **dict.fromkeys(("left_to_next_owner", "per_second", "seconds", "status", "worker", "workers"), _number),
     "held": _texts,
 }
 
