@@ -70,8 +70,22 @@ def faults_of(settings: Settings, names: Sequence[str] | None, workers: int = 1)
         yield from _lead_value(key, source)
 
 
+def _session(properties: Mapping[str, str | int]) -> Iterator[Fault]:
+    given = {
+        name: str(properties[name]) for name in ("session.timeout.ms", "heartbeat.interval.ms") if name in properties
+    }
+    wrong = [name for name, value in given.items() if not (value.isascii() and value.isdigit() and int(value) > 0)]
+    for name in wrong:
+        yield Fault(key_of(["kafka", "properties", name]), "must be a whole number of milliseconds")
+    if not wrong and len(given) == 2 and int(given["heartbeat.interval.ms"]) >= int(given["session.timeout.ms"]):
+        of = tuple(key_of(["kafka", "properties", name]) for name in given)
+        yield Fault(of[1], "must be below session.timeout.ms, or each session ends before its heartbeat", of)
+
+
 def _kafka(kafka: Kafka, workers: int) -> Iterator[Fault]:
     kip_848 = str(kafka.properties.get("group.protocol", "")).lower() == "consumer"
+    if not kip_848:
+        yield from _session(kafka.properties)
     for name in kafka.properties:
         key = key_of(["kafka", "properties", name])
         if name in OWNED_PROPERTIES:

@@ -129,20 +129,12 @@ def session_properties(properties: Mapping[str, Any]) -> dict[str, Any]:
         return {}
     given = {name: properties[name] for name in (SESSION, HEARTBEAT) if name in properties}
     default = STATIC_SESSION_MS if "group.instance.id" in properties else _SESSION_MS
-    session, heartbeat = _whole(given.get(SESSION)), _whole(given.get(HEARTBEAT))
+    session, heartbeat = int(given.get(SESSION, default)), int(given.get(HEARTBEAT, _HEARTBEAT_MS))
     return {
-        SESSION: min(_LONGEST_MS, max(default, _HEARTBEATS * (heartbeat or 0))),
-        HEARTBEAT: min(_HEARTBEAT_MS, max(1, session // _HEARTBEATS)) if session else _HEARTBEAT_MS,
+        SESSION: min(_LONGEST_MS, max(default, _HEARTBEATS * heartbeat)),
+        HEARTBEAT: min(_HEARTBEAT_MS, max(1, session // _HEARTBEATS)),
         **given,
     }
-
-
-def _whole(value: Any) -> int | None:
-    """A number of milliseconds; None for what the client will refuse."""
-    try:
-        return int(value)
-    except (TypeError, ValueError):
-        return None
 
 
 def producer_properties(kafka: Kafka) -> dict[str, Any]:

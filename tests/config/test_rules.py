@@ -68,6 +68,28 @@ def test_other_properties_pass(read: Read) -> None:
     }
 
 
+@pytest.mark.parametrize("name", ["session.timeout.ms", "heartbeat.interval.ms"])
+@pytest.mark.parametrize("value", ['"soon"', '"9 s"', "0", "-1", "true", "0.5"])
+def test_a_session_is_a_number_of_milliseconds(faults: Faults, name: str, value: str) -> None:
+    (fault,) = told(faults, f'{LEAST}[kafka.properties]\n"{name}" = {value}\n')
+    assert fault == f'kafka.properties."{name}": must be a whole number of milliseconds'
+
+
+@pytest.mark.parametrize(
+    ("session", "heartbeat", "passes"), [(6000, 5999, True), (6000, 6000, False), (2, '"3"', False)]
+)
+def test_a_heartbeat_comes_before_the_session_ends(
+    faults: Faults, read: Read, session: int, heartbeat: object, passes: bool
+) -> None:
+    text = f'{LEAST}[kafka.properties]\n"session.timeout.ms" = {session}\n"heartbeat.interval.ms" = {heartbeat}\n'
+    if passes:
+        read(text)
+    else:
+        assert told(faults, text) == [
+            'kafka.properties."heartbeat.interval.ms": must be below session.timeout.ms, or each session ends before its heartbeat'
+        ]
+
+
 def test_several_workers_need_a_place_for_their_number_in_a_static_members_name(tmp_path: Path) -> None:
     file = tmp_path / "stream-capi.toml"
     fault = 'kafka.properties."group.instance.id": must hold "{worker}" with --workers 2: each worker needs a name of its own'
