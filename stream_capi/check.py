@@ -14,6 +14,7 @@ from stream_capi.errors import ConfigurationError, StreamCapiError
 from stream_capi.events.check import mapping_faults
 from stream_capi.events.rules import rules_from
 from stream_capi.kafka.admin import KafkaAdmin
+from stream_capi.kafka.sessions import session_of
 
 
 class Finding(NamedTuple):
@@ -51,6 +52,9 @@ def _kafka(settings: Settings) -> Iterator[Finding]:
             yield Finding(f"{subject} {topic}", False, "is not there, or may not be described by this user; create it")
         else:
             yield Finding(f"{subject} {topic}", True, f"{count} partitions")
+    session = session_of(admin, settings.kafka)
+    fault = f": {session.fault}" if session.fault else ""
+    yield Finding(f"group {settings.kafka.group_id}", not fault, f"{session.what}{fault}")
 
 
 async def _schemas(settings: Settings) -> AsyncIterator[Finding]:

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
+from stream_capi.config import Kafka
+from stream_capi.errors import CheckFailed
 from stream_capi.kafka.admin import KafkaAdmin, Member
 from stream_capi.kafka.ranges import Log, Moment
+from stream_capi.kafka.sessions import session_of_stopped
 from stream_capi.model import TopicPartition
 
 
@@ -47,25 +50,48 @@ class Change(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """The changes, and the group's members, on account of whom they would be refused."""
+    """The changes, and the group's members, on account of whom they would be refused.
+
+    ``session_seconds`` is how long a static one of them stays in the group after it was stopped, where that is known.
+    """
 
     group: str
     changes: list[Change]
     members: tuple[Member, ...]
+    session_seconds: float | None
+
+    @property
+    def static(self) -> list[Member]:
+        """The static members: whether they run or were stopped, the broker doesn't say."""
+        return [member for member in self.members if member.instance_id]
+
+    @property
+    def waiting(self) -> str:
+        """How long the static members must be waited for; empty where there is none."""
+        if not self.static:
+            return ""
+        length = "its session time-out" if self.session_seconds is None else f"{self.session_seconds:g} s"
+        names = ", ".join(map(str, self.static))
+        return f"Static members stay in the group for {length} after they were stopped: wait for {names}"
 
 
-def plan(admin: KafkaAdmin, group: str, topics: Iterable[str], partitions: Collection[int], to: Moment) -> Plan:
+def plan(admin: KafkaAdmin, kafka: Kafka, topics: Iterable[str], partitions: Collection[int], to: Moment) -> Plan:
     """Find what a reset would change. Raises ConfigurationError for an offset out of bounds, Unavailable, KafkaLost."""
     changes = []
     for topic in topics:
         log = Log(admin, topic, partitions)
-        committed = admin.committed(group, [topic])
+        committed = admin.committed(kafka.group_id, [topic])
         for tp, offset in log.offsets("--to", to).items():
             at = committed[tp].offset if tp in committed else None
             changes.append(Change(tp, *log.bounds[tp], at, offset))
-    return Plan(group, changes, admin.group_members(group).members)
+    group = admin.group_members(kafka.group_id)
+    session = session_of_stopped(admin, kafka, group.protocol) if group.members else None
+    return Plan(kafka.group_id, changes, group.members, session)
 
 
 def execute(admin: KafkaAdmin, planned: Plan) -> None:
     """Do it. Raises CheckFailed while the group has members, Unavailable, KafkaLost."""
-    admin.reset(planned.group, {change.tp: change.to for change in planned.changes})
+    try:
+        admin.reset(planned.group, {change.tp: change.to for change in planned.changes})
+    except CheckFailed as refused:
+        raise CheckFailed(". ".join(filter(None, (str(refused), planned.waiting)))) from None

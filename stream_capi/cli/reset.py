@@ -44,7 +44,7 @@ def command(
     settings = config.load(config_file, keys=False)
     topics = [source_of(settings, topic).topic] if topic else [source.topic for source in settings.sources]
     admin = KafkaAdmin(settings.kafka)
-    planned = reset.plan(admin, settings.kafka.group_id, topics, partition or (), moment("--to", to))
+    planned = reset.plan(admin, settings.kafka, topics, partition or (), moment("--to", to))
     if execute:
         reset.execute(admin, planned)
     if as_json:
@@ -82,6 +82,8 @@ def _print(planned: Plan, to: str, done: bool) -> None:
     if planned.members:
         names = ", ".join(map(str, planned.members))
         out.print(f"The group has members, and is not reset while it has: stop {names} first.", soft_wrap=True)
+        if planned.waiting:
+            out.print(f"{planned.waiting}.", soft_wrap=True)
     out.print("Nothing has been changed: add --execute.")
 
 
@@ -103,5 +105,7 @@ def _as_json(planned: Plan, done: bool) -> dict[str, object]:
             for change in planned.changes
         ],
         "members": [str(member) for member in planned.members],
+        "static_members": [member.instance_id for member in planned.static],
+        "session_seconds": planned.session_seconds,
         "done": done,
     }

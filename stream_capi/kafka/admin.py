@@ -22,7 +22,12 @@ from confluent_kafka import (
 from confluent_kafka import (
     TopicPartition as ClientPartition,
 )
-from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # its own docs say so
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its own docs say so
+    AdminClient,
+    ConfigResource,
+    OffsetSpec,
+    ResourceType,
+)
 
 from stream_capi.config.settings import Kafka
 from stream_capi.errors import CheckFailed, ConfigurationError, KafkaLost, StreamCapiError, Unavailable
@@ -171,6 +176,28 @@ class KafkaAdmin:
             for member in found.members
         )
         return Group(found.state.name.lower(), found.type.name.lower(), members)
+
+    def a_broker(self) -> str:
+        """The id of one of the brokers, empty where none answers."""
+        try:
+            found = self._ask("the brokers", lambda admin: admin.describe_cluster(request_timeout=self._seconds))
+        except StreamCapiError:
+            return ""
+        return found.nodes[0].id_string if found.nodes else ""
+
+    def configuration(self, kind: ResourceType, name: str) -> dict[str, str]:
+        """What a broker or a group is configured with; empty where this user can't have it. Never raises."""
+        if not name:
+            return {}
+        resource = ConfigResource(kind, name)
+        try:
+            found = self._ask(
+                f"{kind.name} {name}",
+                lambda admin: admin.describe_configs([resource], request_timeout=self._seconds)[resource],
+            )
+        except StreamCapiError:
+            return {}
+        return {key: entry.value for key, entry in found.items() if entry.value is not None}
 
     def reset(
         self, group: str, offsets: Mapping[TopicPartition, int], metadata: Mapping[TopicPartition, str] | None = None

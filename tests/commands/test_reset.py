@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -51,6 +52,30 @@ def test_it_is_planned_refused_while_the_group_has_members_by_their_names_and_th
         leads = ids_of(only(events, scene.leads))
         until(lambda: scene.endpoint.answered().total() == 400 + len(leads), 60, "the leads a second time")
         assert scene.endpoint.answered() == Counter(ids_of(events)) + Counter(leads)
+
+
+@pytest.mark.parametrize(
+    "properties", [{"session.timeout.ms": 15_000}, {"group.protocol": "consumer"}], ids=["classic", "consumer"]
+)
+def test_it_says_how_long_a_static_member_that_was_stopped_must_be_waited_for(
+    tmp_path: Path, broker: Broker, registry: Registry, properties: dict[str, Any]
+) -> None:
+    sections = {"kafka": {"properties": {**properties, "group.instance.id": "pod-0"}}}
+    with Scene(tmp_path, broker, registry, partitions=1, sections=sections) as scene:
+        if "group.protocol" in properties:
+            broker.configure_group(scene.group, {"consumer.session.timeout.ms": "15000"})
+        scene.produce(100)
+        member = scene.member()
+        scene.close()
+        assert member.terminate() == 0
+        wait = "Static members stay in the group for 15 s after they were stopped: wait for pod-0 at 127.0.0.1"
+        assert wait in told(scene, "reset", "--to", "earliest", "--execute", code=1).stderr
+        assert wait in told(scene, "reset", "--to", "earliest").stdout
+        plan = told_json(scene, "reset", "--to", "earliest")
+        assert (plan["static_members"], plan["session_seconds"]) == (["pod-0"], 15)
+        admin = KafkaAdmin(Kafka(bootstrap_servers=broker.bootstrap))
+        until(lambda: not admin.group_members(scene.group).members, 30, "the end of the session")
+        assert "Done" in told(scene, "reset", "--to", "earliest", "--execute").stdout
 
 
 def test_by_time_offset_and_latest_and_what_that_sends_again_or_passes_over(

@@ -147,6 +147,43 @@ def test_check_passes_where_everything_is_there(tmp_path: Path, settings: dict[s
 
 
 @pytest.mark.real
+@pytest.mark.parametrize(
+    ("properties", "line"),
+    [
+        ({}, "pass  group {group}: session time-out 9 s, heartbeat 1 s"),
+        ({"group.instance.id": "pod-0"}, "pass  group {group}: session time-out 45 s, heartbeat 1 s (static member)"),
+        (
+            {"session.timeout.ms": 400},
+            "FAIL  group {group}: session time-out 0.4 s, heartbeat 0.1 s: the broker allows 0.5 to 1800 s; "
+            'set kafka.properties."session.timeout.ms"',
+        ),
+        (
+            {"group.protocol": "consumer"},
+            "pass  group {group}: session time-out 5 s, the broker's (group.protocol=consumer)",
+        ),
+    ],
+    ids=["classic", "static", "refused", "consumer"],
+)
+def test_check_tells_how_long_a_killed_member_is_waited_for(
+    tmp_path: Path, settings: dict[str, Any], properties: dict[str, Any], line: str
+) -> None:
+    settings["kafka"]["properties"] |= properties
+    done = command("check", "--config", write(tmp_path, settings))
+    assert line.format(group=settings["kafka"]["group_id"]) in (done.stdout + done.stderr).splitlines()
+
+
+@pytest.mark.real
+def test_check_tells_the_session_that_is_set_for_the_group(
+    tmp_path: Path, settings: dict[str, Any], broker: Broker
+) -> None:
+    settings["kafka"]["properties"] |= {"group.protocol": "consumer"}
+    group = settings["kafka"]["group_id"]
+    broker.configure_group(group, {"consumer.session.timeout.ms": "7000"})
+    done = command("check", "--config", write(tmp_path, settings))
+    assert f"pass  group {group}: session time-out 7 s, the broker's" in done.stdout
+
+
+@pytest.mark.real
 def test_check_says_of_unreachable_neighbours_what_they_are(tmp_path: Path, settings: dict[str, Any]) -> None:
     free = free_ports(2)
     settings["kafka"]["bootstrap_servers"] = f"127.0.0.1:{free[0]}"

@@ -7,7 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its own docs say so
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    ResourceType,
+)
 from confluent_kafka.admin._listoffsets import OffsetSpec
 from confluent_kafka.admin._metadata import ClusterMetadata, PartitionMetadata
 from confluent_kafka.cimpl import NewTopic
@@ -77,6 +83,13 @@ class Kafka:
         """Delete a topic and wait until it is gone."""
         self.admin.delete_topics([topic])[topic].result(SECONDS)
         until(lambda: topic not in self.metadata().topics, SECONDS, f"end of {topic}")
+
+    def configure_group(self, group: str, config: Mapping[str, str]) -> None:
+        """Set what a group is configured with, as ``kafka-configs.sh --entity-type groups`` does."""
+        resource = ConfigResource(ResourceType.GROUP, group)
+        for name, value in config.items():
+            resource.add_incremental_config(ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET))
+        self.admin.incremental_alter_configs([resource])[resource].result(SECONDS)
 
     def delete_records(self, topic: str, partition: int, before: int) -> None:
         """Delete what lies before an offset, as retention does."""
