@@ -1,9 +1,9 @@
-"""Schemas from a Confluent-compatible registry, through confluent-kafka's own client.
+"""Schemas from a Confluent-compatible registry.
 
 Asked once for each schema however many records wait for it, with one attempt and a short timeout: when to ask again is
 for the caller, who knows what waits. Only an answer in which the registry itself says *not found* (its error codes 404xx)
 counts as that. A 404 without such a code comes from something in front of it or from a wrong path, a 401 or 403 from a
-wrong password, and none of them says anything about a schema.
+wrong password, JSON of another shape from another program, and none of them says anything about a schema.
 """
 
 from __future__ import annotations
@@ -11,22 +11,35 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
-
-from confluent_kafka.schema_registry import AsyncSchemaRegistryClient, Schema, SchemaRegistryError
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+from urllib.parse import quote
 
 from stream_capi.avro.framing import SchemaKey
+from stream_capi.avro.registry_client import NotFound, RegistryClient
 from stream_capi.avro.writer import Missing, RefusedSchema, WriterSchema, build, definitions, unknown
 from stream_capi.errors import ConfigurationError, RegistryUnavailable
 from stream_capi.model import Rejection
 
 MAX_REFERENCES = 200
+MAX_TOTAL_BYTES = 4 << 20  # of a schema's text with its references
+MAX_KNOWN = 1_000  # schemas and refusals that are remembered
+_MAX_SUBJECT = 1_000
 _OTHER_TYPES = ("JSON", "PROTOBUF")  # what else a registry may say is no name but a text of somebody's
 
 
-class _NotFound(Exception):
-    """The registry works and doesn't have it."""
+class _Reference(NamedTuple):
+    subject: str
+    version: int | None
+
+
+class _Answer(NamedTuple):
+    """A registry's answer about one schema, its shape checked. ``id`` is None where it states none."""
+
+    text: str
+    type: str
+    references: list[_Reference]
+    id: int | None
 
 
 class RegistrySchemas:
@@ -46,15 +59,7 @@ class RegistrySchemas:
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        conf = {"timeout": timeout, **(properties or {}), "url": url, "max.retries": 0}
-        try:
-            self._client = AsyncSchemaRegistryClient(conf)
-        except (ValueError, TypeError, OSError) as error:
-            # The client's text may quote a password; only the names of unknown properties are safe to repeat.
-            text = str(error)
-            reason = text if text.startswith("Unrecognized properties") else f"{type(error).__name__} from its client"
-            raise ConfigurationError([f"schema_registry: {reason}; check url and properties"]) from error
-        self._timeout = timeout
+        self._client = RegistryClient(url, properties, timeout)
         self._known: dict[SchemaKey, WriterSchema | Rejection] = {}
         self._missing = Missing(clock)
         self._loading: dict[SchemaKey, asyncio.Task[WriterSchema | Rejection]] = {}
@@ -80,11 +85,13 @@ class RegistrySchemas:
         :raises RegistryUnavailable: the registry doesn't answer.
         """
         subject = f"{topic}-value"
+        what = f"subject {subject}"
         try:
-            registered = await self._ask(f"subject {subject}", self._client.get_version(subject, "latest"))
-            key = SchemaKey("id", registered.schema_id)
-            built = await self._build(key, registered.schema)
-        except _NotFound as error:
+            answer = await self._get(what, f"subjects/{quote(subject, safe='')}/versions/latest")
+            if answer.id is None:
+                raise RegistryUnavailable(f"asked for {what}: the answer has no id in it")
+            built = await self._build(SchemaKey("id", answer.id), answer)
+        except NotFound as error:
             raise ConfigurationError([f"the registry has no subject {subject}"]) from error
         if isinstance(built, RefusedSchema):
             raise ConfigurationError([f"the newest schema of {subject} is refused: {built.reason}"])
@@ -104,71 +111,92 @@ class RegistrySchemas:
             done.exception()  # taken note of here, for when every waiter has gone
 
     async def _load(self, key: SchemaKey) -> WriterSchema | Rejection:
+        if key.kind not in ("id", "guid"):
+            return unknown(key, "a schema registry, which knows ids and GUIDs")
         try:
-            if key.kind == "id":
-                schema = await self._ask(str(key), self._client.get_schema(int(key.value)))
-            elif key.kind == "guid":
-                schema = await self._ask(str(key), self._client.get_schema_by_guid(str(key.value)))
-            else:
-                return unknown(key, "a schema registry, which knows ids and GUIDs")
-            built = await self._build(key, schema)
-        except _NotFound as error:
+            built = await self._build(key, await self._get(str(key), f"schemas/{key.kind}s/{key.value}"))
+        except NotFound as error:
             return self._missing.add(key, unknown(key, f"the registry ({error})"))
+        if len(self._known) >= MAX_KNOWN:
+            del self._known[next(iter(self._known))]
         self._known[key] = built.rejection(key) if isinstance(built, RefusedSchema) else built
         return self._known[key]
 
-    async def _build(self, key: SchemaKey, schema: Schema) -> WriterSchema | RefusedSchema:
-        if (schema.schema_type or "AVRO") != "AVRO":
-            named = str(schema.schema_type)
-            return RefusedSchema(f"its type is {named if named in _OTHER_TYPES else 'another one'}, not AVRO")
-        references = await self._references(schema)
-        if references is None:
-            return RefusedSchema(f"more than {MAX_REFERENCES} references, or one that is not Avro")
+    async def _build(self, key: SchemaKey, answer: _Answer) -> WriterSchema | RefusedSchema:
+        if answer.type != "AVRO":
+            return RefusedSchema(
+                f"its type is {answer.type if answer.type in _OTHER_TYPES else 'another one'}, not AVRO"
+            )
+        texts = await self._references(answer)
+        if isinstance(texts, RefusedSchema):
+            return texts
         # A large schema takes a while to read, and heartbeats go on meanwhile.
-        return await asyncio.to_thread(build, key, schema.schema_str or "", references)
+        return await asyncio.to_thread(_built, key, answer.text, texts)
 
-    async def _references(self, schema: Schema) -> dict[str, Any] | None:
-        found: dict[str, Any] = {}
-        seen: set[tuple[str | None, int | None]] = set()
-        waiting = list(schema.references or ())
+    async def _references(self, answer: _Answer) -> list[str] | RefusedSchema:
+        """The texts of all schemas that the answer refers to, directly or through others."""
+        texts: list[str] = []
+        size = len(answer.text)
+        seen: set[_Reference] = set()
+        waiting = list(answer.references)
         while waiting:
             reference = waiting.pop()
-            address = (reference.subject, reference.version)
-            if address in seen:
+            if reference in seen:
                 continue
-            seen.add(address)
+            seen.add(reference)
             if len(seen) > MAX_REFERENCES:
-                return None
-            what = f"its reference {reference.subject} version {reference.version}"
-            asked = self._client.get_version(reference.subject or "", reference.version or "latest", deleted=True)
-            referenced = (await self._ask(what, asked)).schema
-            try:
-                found |= definitions(json.loads(referenced.schema_str or ""))
-            except (ValueError, RecursionError):
-                return None
-            waiting += referenced.references or ()
-        return found
+                return RefusedSchema(f"more than {MAX_REFERENCES} references")
+            version = "latest" if reference.version is None else reference.version
+            referenced = await self._get(
+                f"its reference {reference.subject} version {version}",
+                f"subjects/{quote(reference.subject, safe='')}/versions/{version}",
+                {"deleted": "true"},
+            )
+            size += len(referenced.text)
+            if size > MAX_TOTAL_BYTES:
+                return RefusedSchema(f"with its references it has more than {MAX_TOTAL_BYTES} bytes")
+            texts.append(referenced.text)
+            waiting += referenced.references
+        return texts
 
-    async def _ask(self, what: str, answer: Awaitable[Any]) -> Any:
+    async def _get(self, what: str, path: str, query: Mapping[str, str] | None = None) -> _Answer:
+        """A schema. Raises NotFound, RegistryUnavailable."""
+        answer = _checked(await self._client.get(what, path, query))
+        if answer is None:
+            raise RegistryUnavailable(f"asked for {what}: an answer with no schema in it; check schema_registry.url")
+        return answer
+
+
+def _built(key: SchemaKey, text: str, references: list[str]) -> WriterSchema | RefusedSchema:
+    found: dict[str, Any] = {}
+    for reference in references:
         try:
-            async with asyncio.timeout(self._timeout):
-                return await answer
-        except TimeoutError as error:
-            raise RegistryUnavailable(f"asked for {what}: no answer in {self._timeout:g} s") from error
-        except SchemaRegistryError as error:
-            status, code = error.http_status_code, error.error_code
-            if status == 404 and isinstance(code, int) and 40400 < code < 40500:
-                raise _NotFound(f"{what}: {code}") from None
-            raise RegistryUnavailable(f"asked for {what}: status {status}{_advice(status)}") from None
-        except Exception as error:
-            # The client lets through what its HTTP and JSON libraries raise, and what an odd answer trips over. None of
-            # it says that a schema doesn't exist; texts are left out, as they may quote the url with its password.
-            raise RegistryUnavailable(f"asked for {what}: {type(error).__name__}") from None
+            found |= definitions(json.loads(reference))
+        except (ValueError, RecursionError):
+            return RefusedSchema("a reference is not Avro")
+    return build(key, text, found)
 
 
-def _advice(status: int) -> str:
-    if status in (401, 403):
-        return "; check schema_registry.properties"
-    if status == 404:
-        return " without a registry's error code; check the path in schema_registry.url"
-    return ""
+def _checked(answer: Any) -> _Answer | None:
+    """The parts of an answer that are used, or None where it has another shape than a registry gives."""
+    if not isinstance(answer, dict):
+        return None
+    text, kind, id_ = answer.get("schema"), answer.get("schemaType") or "AVRO", answer.get("id")
+    references = answer.get("references") or []
+    if not isinstance(text, str) or not isinstance(kind, str) or not isinstance(references, list):
+        return None
+    pointed = [_reference(reference) for reference in references]
+    if None in pointed:
+        return None
+    return _Answer(text, kind, [each for each in pointed if each], id_ if type(id_) is int else None)
+
+
+def _reference(given: Any) -> _Reference | None:
+    if not isinstance(given, dict):
+        return None
+    subject, version = given.get("subject"), given.get("version")
+    if not isinstance(subject, str) or not 0 < len(subject) <= _MAX_SUBJECT or subject in (".", ".."):
+        return None
+    if not subject.isprintable() or (version is not None and type(version) is not int):
+        return None
+    return _Reference(subject, version)

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import socket
+import tracemalloc
+import zlib
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
 from aiohttp import web
 
 from stream_capi.avro.framing import SchemaKey
-from stream_capi.avro.registry import MAX_REFERENCES
+from stream_capi.avro.registry import MAX_KNOWN, MAX_REFERENCES, MAX_TOTAL_BYTES
+from stream_capi.avro.registry_client import LOOKUPS, MAX_ANSWER_BYTES
 from stream_capi.avro.schemas import RegistrySchemas, WriterSchema
 from stream_capi.avro.writer import Missing
 from stream_capi.errors import ConfigurationError, RegistryUnavailable
@@ -25,6 +30,7 @@ GUID = "6c1a5ed8-5b1e-4f0e-9f5c-6d3f1a2b3c4d"
 SECRET = "canary-password"
 KEY = SchemaKey("id", 1)
 Answer = Callable[[], Awaitable[web.StreamResponse]]
+_REQUEST: ContextVar[web.Request] = ContextVar("request")
 
 
 class FakeRegistry:
@@ -41,6 +47,7 @@ class FakeRegistry:
         path = request.path.removeprefix(PATH)
         self.asked[path] += 1
         self.authorization.add(request.headers.get("Authorization"))
+        _REQUEST.set(request)
         if self.before is not None:
             return await self.before()
         if path in self.answers:
@@ -147,8 +154,27 @@ async def test_an_id_that_a_healthy_registry_doesnt_know_is_unknown_for_a_minute
         (404, '{"error_code": 404, "message": "HTTP 404 Not Found"}', "check the path"),
         (302, "", "status 302"),
         (200, "<html>", "JSONDecodeError"),
-        (200, "", "AttributeError|TypeError"),
-        (200, "[]", "AttributeError|TypeError"),
+        (200, "", "no schema in it"),
+        (200, "[]", "no schema in it"),
+        (200, "{}", "no schema in it"),
+        (200, '{"status": "ok"}', "no schema in it"),
+        (200, '{"schema": 5}', "no schema in it"),
+        (200, '{"schema": null}', "no schema in it"),
+        (200, '{"schema": {"type": "record"}}', "no schema in it"),
+        (200, '{"schema": "\\"int\\"", "schemaType": 5}', "no schema in it"),
+        (200, '{"schema": "\\"int\\"", "references": 5}', "no schema in it"),
+        (200, '{"schema": "\\"int\\"", "references": [5]}', "no schema in it"),
+        (200, '{"schema": "\\"int\\"", "references": [{}]}', "no schema in it"),
+        (200, '{"schema": "\\"int\\"", "references": [{"subject": "s", "version": [1]}]}', "no schema in it"),
+        (200, '{"schema": "\\"int\\"", "references": [{"subject": "s", "version": true}]}', "no schema in it"),
+        (200, '{"schema": "\\"int\\"", "references": [{"subject": "a\\u0000", "version": 1}]}', "no schema in it"),
+        (200, '{"schema": "\\"int\\"", "references": [{"subject": "\\ud800", "version": 1}]}', "no schema in it"),
+        (200, '{"schema": "\\"int\\"", "references": [{"subject": "..", "version": 1}]}', "no schema in it"),
+        (200, "[" * 100_000, "RecursionError"),
+        (200, '{"schema": ' + "9" * 5000 + "}", "ValueError"),
+        (404, "[" * 100_000, "RecursionError"),
+        (404, "[40403]", "status 404"),
+        (404, '{"error_code": [40403]}', "status 404"),
     ],
 )
 async def test_an_answer_that_says_nothing_about_the_schema_decides_nothing(
@@ -222,6 +248,12 @@ async def test_a_schema_of_another_kind_is_refused_for_good(
     answer = await schemas.load(KEY)
     assert answer == Rejection(Code.DECODE_ERROR, f"schema id 1 is refused: its type is {kind}, not AVRO")
     assert schemas.cached(KEY) is answer
+
+
+async def test_the_name_of_an_unheard_of_type_is_not_repeated(registry: FakeRegistry, schemas: RegistrySchemas) -> None:
+    registry.answers["/schemas/ids/1"] = {"schema": "{}", "schemaType": "\x1b[31m jane@example.com"}
+    answer = await schemas.load(KEY)
+    assert answer == Rejection(Code.DECODE_ERROR, "schema id 1 is refused: its type is another one, not AVRO")
 
 
 async def test_a_recursive_schema_is_refused(registry: FakeRegistry, schemas: RegistrySchemas) -> None:
@@ -316,3 +348,110 @@ async def test_a_key_that_no_registry_knows_of_is_unknown(schemas: RegistrySchem
     answer = await schemas.load(SchemaKey("fingerprint", "00"))
     assert isinstance(answer, Rejection)
     assert answer.code is Code.UNKNOWN_SCHEMA
+
+
+# Bounds
+
+
+def sent(*pieces: bytes, encoding: str = "", forever: bool = False) -> Answer:
+    """An answer of a body in pieces, the last of them again and again where it never ends."""
+
+    async def answer() -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Encoding": encoding} if encoding else {})
+        response.content_type = "application/json"
+        await response.prepare(_REQUEST.get())
+        for piece in pieces:
+            await response.write(piece)
+        while forever:
+            await response.write(pieces[-1])
+            await asyncio.sleep(0)
+        return response
+
+    return answer
+
+
+def bomb(megabytes: int) -> bytes:
+    """Very few bytes of gzip for so many."""
+    packer = zlib.compressobj(9, wbits=31)
+    return b"".join(packer.compress(bytes(1 << 20)) for _ in range(megabytes)) + packer.flush()
+
+
+@pytest.mark.parametrize(
+    ("answer", "text"),
+    [
+        (sent(b" " * 65_536, forever=True), f"more than {MAX_ANSWER_BYTES} bytes"),
+        (sent(b" " * (MAX_ANSWER_BYTES + 1)), f"more than {MAX_ANSWER_BYTES} bytes"),
+        (sent(bomb(200), encoding="gzip"), f"more than {MAX_ANSWER_BYTES} bytes"),
+        (sent(zlib.compress(bytes(200 << 20)), encoding="deflate"), f"more than {MAX_ANSWER_BYTES} bytes"),
+        (
+            sent(gzip.compress(b"{}"), b"\0" * 65_536, encoding="gzip", forever=True),
+            f"more than {MAX_ANSWER_BYTES} bytes",
+        ),
+        (sent(b"no gzip", encoding="gzip"), "not what its Content-Encoding says"),
+        (sent(b"{}", encoding="br"), "Content-Encoding is none of"),
+        (sent(b"{}", encoding="gzip, gzip"), "Content-Encoding is none of"),
+    ],
+    ids=["endless", "large", "gzip", "deflate", "endless behind its end", "no gzip", "brotli", "twice"],
+)
+async def test_an_answer_is_read_within_a_bound_packed_or_not(
+    registry: FakeRegistry, schemas: RegistrySchemas, answer: Answer, text: str
+) -> None:
+    registry.before = answer
+    tracemalloc.start()
+    try:
+        with pytest.raises(RegistryUnavailable, match=text):
+            await schemas.load(KEY)
+        assert tracemalloc.get_traced_memory()[1] < 8 * MAX_ANSWER_BYTES
+    finally:
+        tracemalloc.stop()
+    registry.before = None
+    assert isinstance(await schemas.load(KEY), WriterSchema)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "pack"), [("gzip", gzip.compress), ("deflate", zlib.compress), ("identity", bytes)]
+)
+async def test_a_packed_answer_is_unpacked(
+    registry: FakeRegistry, schemas: RegistrySchemas, encoding: str, pack: Callable[[bytes], bytes]
+) -> None:
+    packed = pack(json.dumps({"schema": json.dumps(LEAD)}).encode())
+    registry.before = sent(packed[:7], packed[7:], encoding=encoding)
+    assert isinstance(await schemas.load(KEY), WriterSchema)
+
+
+async def test_references_that_are_too_large_together_are_refused(
+    registry: FakeRegistry, schemas: RegistrySchemas
+) -> None:
+    many = MAX_TOTAL_BYTES // 1_000_000 + 1
+    references = [{"name": "X", "subject": "x", "version": n} for n in range(1, many + 1)]
+    registry.answers["/schemas/ids/1"] = {"schema": json.dumps(record("X")), "references": references}
+    for n in range(1, many + 1):
+        registry.answers[f"/subjects/x/versions/{n}"] = {"schema": '"int"' + " " * 1_000_000, "id": n + 9}
+    answer = await schemas.load(KEY)
+    assert isinstance(answer, Rejection)
+    assert f"more than {MAX_TOTAL_BYTES} bytes" in answer.detail
+
+
+async def test_only_a_few_schemas_are_asked_for_at_a_time(registry: FakeRegistry, schemas: RegistrySchemas) -> None:
+    at_once = most = 0
+
+    async def answer() -> web.StreamResponse:
+        nonlocal at_once, most
+        at_once += 1
+        most = max(most, at_once)
+        await asyncio.sleep(0.005)
+        at_once -= 1
+        return web.json_response({"error_code": 40403}, status=404)
+
+    registry.before = answer
+    found = await asyncio.gather(*(schemas.load(SchemaKey("id", id_)) for id_ in range(200)))
+    assert most == LOOKUPS
+    assert {one.code for one in found if isinstance(one, Rejection)} == {Code.UNKNOWN_SCHEMA}
+
+
+async def test_of_what_is_known_only_the_latest_is_kept(registry: FakeRegistry, schemas: RegistrySchemas) -> None:
+    registry.before = answers(200, '{"schema": "no JSON"}')
+    for id_ in range(MAX_KNOWN + 5):
+        await schemas.load(SchemaKey("id", id_))
+    kept = [schemas.cached(SchemaKey("id", id_)) is not None for id_ in range(MAX_KNOWN + 5)]
+    assert kept == [False] * 5 + [True] * MAX_KNOWN

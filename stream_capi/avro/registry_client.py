@@ -1,0 +1,122 @@
+"""GET requests to a Confluent-compatible registry, a few at a time, each answer read within a bound.
+
+confluent-kafka's own client makes the requests, as it knows what ``schema_registry.properties`` may ask for: TLS, basic
+authentication, tokens, OAuth, a proxy. But it reads a body to its end and unpacks it whole, however large it is: 1 MB of
+gzip can take 3 GB. So the client gets a session that reads within ``MAX_ANSWER_BYTES``, packed and unpacked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+from confluent_kafka.schema_registry import AsyncSchemaRegistryClient, SchemaRegistryError
+
+from stream_capi.errors import ConfigurationError, RegistryUnavailable
+
+LOOKUPS = 4  # requests at a time
+MAX_ANSWER_BYTES = 2 << 20  # a registry that keeps its schemas in Kafka takes none above 1 MiB by default
+
+_PACKED = ("gzip", "x-gzip", "deflate")
+_ANY_WRAPPER = 47  # zlib's number for "gzip or zlib, as the first bytes say"
+
+
+class NotFound(Exception):
+    """The registry works and doesn't have it."""
+
+
+class RegistryClient:
+    """Asks a registry. To be used within one event loop.
+
+    :param properties: as confluent-kafka's registry client names them.
+    :param timeout: seconds for one request, from its turn to the end of its answer.
+    :raises ConfigurationError: the client refuses the url or the properties.
+    """
+
+    def __init__(self, url: str, properties: Mapping[str, Any] | None, timeout: float) -> None:
+        conf = {"timeout": timeout, **(properties or {}), "url": url, "max.retries": 0}
+        try:
+            self._rest = AsyncSchemaRegistryClient(conf)._rest_client
+        except (ValueError, TypeError, OSError) as error:
+            # The client's text may quote a password; only the names of unknown properties are safe to repeat.
+            text = str(error)
+            reason = text if text.startswith("Unrecognized properties") else f"{type(error).__name__} from its client"
+            raise ConfigurationError([f"schema_registry: {reason}; check url and properties"]) from error
+        self._rest.session = _BoundedSession(self._rest.session)  # type: ignore[assignment]  # has all that is called
+        self._timeout = timeout
+        self._slots = asyncio.Semaphore(LOOKUPS)
+
+    async def get(self, what: str, path: str, query: Mapping[str, str] | None = None) -> Any:
+        """The answer's JSON, of any shape. ``what`` names the wanted thing in errors.
+
+        Raises NotFound where the registry itself says so, RegistryUnavailable for every other answer and for none.
+        """
+        async with self._slots:
+            try:
+                async with asyncio.timeout(self._timeout):
+                    return await self._rest.get(path, dict(query or {}))
+            except TimeoutError as error:
+                raise RegistryUnavailable(f"asked for {what}: no answer in {self._timeout:g} s") from error
+            except SchemaRegistryError as error:
+                status, code = error.http_status_code, error.error_code
+                if status == 404 and isinstance(code, int) and 40400 < code < 40500:
+                    raise NotFound(f"{what}: {code}") from None
+                raise RegistryUnavailable(f"asked for {what}: status {status}{_advice(status)}") from None
+            except _Unreadable as error:
+                raise RegistryUnavailable(f"asked for {what}: {error}") from None
+            except Exception as error:
+                # What the HTTP and JSON libraries raise says nothing about a schema. Texts are left out, as they may
+                # quote the url with its password.
+                raise RegistryUnavailable(f"asked for {what}: {type(error).__name__}") from None
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._rest.session.aclose()
+
+
+class _Unreadable(Exception):
+    """An answer that is not read to its end. The text says why."""
+
+
+class _BoundedSession:
+    """The client's HTTP session, but for the reading of bodies."""
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+        session.headers["Accept-Encoding"] = "gzip"
+
+    async def request(self, method: str, url: str, **options: Any) -> Any:
+        """Send a request; the response has its whole body."""
+        async with self._session.stream(method, url, **options) as response:
+            body = await _body(response)
+            return type(response)(response.status_code, content=body)
+
+    async def aclose(self) -> None:
+        await self._session.aclose()
+
+
+async def _body(response: Any) -> bytes:
+    encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
+    if encoding not in ("identity", "", *_PACKED):
+        raise _Unreadable(f"the answer's Content-Encoding is none of {', '.join(_PACKED)}")
+    unpack = zlib.decompressobj(_ANY_WRAPPER) if encoding in _PACKED else None
+    body, received = bytearray(), 0
+    async for piece in response.aiter_raw():
+        received += len(piece)
+        try:
+            body += unpack.decompress(piece, MAX_ANSWER_BYTES + 1 - len(body)) if unpack else piece
+        except zlib.error:
+            raise _Unreadable("the answer is not what its Content-Encoding says") from None
+        if max(received, len(body)) > MAX_ANSWER_BYTES:
+            raise _Unreadable(f"an answer of more than {MAX_ANSWER_BYTES} bytes")
+    return bytes(body)
+
+
+def _advice(status: int) -> str:
+    if status in (401, 403):
+        return "; check schema_registry.properties"
+    if status == 404:
+        return " without a registry's error code; check the path in schema_registry.url"
+    return ""
