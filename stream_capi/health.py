@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from asyncio import Event, Future
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import NamedTuple, Protocol
 
+from stream_capi.avro.framing import SchemaKey
 from stream_capi.config import KeySource, Settings
 from stream_capi.core.flow import Gate, GateState
 from stream_capi.observe.metrics import Metrics
@@ -19,6 +21,8 @@ from stream_capi.observe.status import (
     what_to_do,
 )
 from stream_capi.pipeline import Pipeline
+
+_NAMED_SCHEMAS = 3
 
 
 class Consumer(Protocol):
@@ -118,10 +122,9 @@ class Health:
                 yield subject, f"the endpoint fails: {gate.reason}", gate.reason
             elif gate.state is GateState.THROTTLED:
                 yield subject, f"throttled: {gate.reason}", gate.reason
-        waiting = {(run.partition.tp.topic, run.run.key): run.partition.source for run in app.pipeline.without_schema}
-        for (topic, key), source in waiting.items():
-            if fault := source.waiting_for.get(key):
-                yield topic, f"records wait for {key}: {fault}", NO_SCHEMA_ANSWER
+        for topic, count in app.pipeline.waiting_schemas.items():
+            if waiting_for := app.pipeline.source(topic).waiting_for:
+                yield topic, _without_schemas(count, waiting_for), NO_SCHEMA_ANSWER
         if app.dead_letters.failing:
             yield app.settings.dead_letter.topic, f"dead letters wait: {app.dead_letters.failing}", LETTERS_UNWRITTEN
         for pixel, source_of_key in app.keys.items():
@@ -158,3 +161,10 @@ class Health:
         """Whether the consumer's thread runs, or hasn't begun yet, or has ended because it was asked to."""
         ended = self._app.consumer.ended
         return ended is None or not ended.done() or self._app.stop_asked.is_set()
+
+
+def _without_schemas(count: int, waiting_for: Mapping[SchemaKey, str]) -> str:
+    """What a topic's records wait for: there may be thousands of schemas, of which a few are named."""
+    named = list(islice(waiting_for, _NAMED_SCHEMAS))
+    more = f" and {count - len(named)} more" if count > len(named) else ""
+    return f"records wait for {', '.join(map(str, named))}{more}: {waiting_for[named[0]]}"

@@ -9,20 +9,20 @@ partition's ``PartitionOffsets``, and no commit passes it.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from operator import add
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from stream_capi.avro.framing import Run, SchemaKey, Unframed
 from stream_capi.core.batcher import ENVELOPE_BYTES, Batch
-from stream_capi.core.flow import Backoff
 from stream_capi.core.offsets import METADATA_LIMIT, PartitionOffsets, log_of, settled_ranges
 from stream_capi.core.outcomes import RatioGuard
 from stream_capi.core.remembered import Remembered, united
 from stream_capi.delivery import Clock, Delivery, DeliveryObserver, DeliveryRules
-from stream_capi.errors import StreamCapiError, Unavailable
+from stream_capi.errors import StreamCapiError
+from stream_capi.lookups import LookupObserver, Lookups
 from stream_capi.model import (
     Answer,
     Code,
@@ -48,6 +48,8 @@ from stream_capi.source import Codec, Source
 # message object, its key and headers, the columns' entries and the tracker's. Measured at 0.9 to 1.1 KiB with the default
 # contract's events.
 _EVENT_OVERHEAD = 1024
+# What a run that waits for its schema keeps beside that: its columns and payloads, and its place among the questions.
+_RUN_OVERHEAD = 1024
 _METADATA_TOO_LARGE = "OFFSET_METADATA_TOO_LARGE"  # the client's name of the broker's answer
 
 
@@ -68,7 +70,7 @@ class DeadLetters(Protocol):
     async def write(self, letter: DeadLetter) -> None: ...
 
 
-class Observer(DeliveryObserver, Protocol):
+class Observer(DeliveryObserver, LookupObserver, Protocol):
     """What the pipeline tells for people and for the metrics, once a chunk or a batch."""
 
     def consumed(self, topic: str, n: int) -> None: ...
@@ -78,7 +80,6 @@ class Observer(DeliveryObserver, Protocol):
     def commit(self, result: str) -> None: ...
     def chunk_failed(self, partition: TopicPartition, first: int, last: int) -> None: ...
     def partition_stopped(self, partition: TopicPartition, reason: str) -> None: ...
-    def registry(self, topic: str, schema: str, reason: str | None) -> None: ...
     def intake_held(self, topic: str, reason: str | None) -> None: ...
     def internal_error(self, partition: TopicPartition, offset: int, detail: str) -> None: ...
 
@@ -105,6 +106,7 @@ class Partition:
         "source",
         "stopped",
         "tp",
+        "waiting_runs",
     )
 
     def __init__(self, tp: TopicPartition, source: Source, offsets: PartitionOffsets, log: str) -> None:
@@ -117,6 +119,7 @@ class Partition:
         self.paused = False
         self.stopped = ""
         self.high = -1
+        self.waiting_runs = 0  # for their schema
         self.letters: dict[asyncio.Task[None], DeadLetter] = {}  # on their way
 
     @property
@@ -127,7 +130,8 @@ class Partition:
     @property
     def buffered_bytes(self) -> int:
         """What its open events keep in memory, in bytes."""
-        return 2 * self.offsets.open_bytes + _EVENT_OVERHEAD * self.offsets.unresolved
+        events = 2 * self.offsets.open_bytes + _EVENT_OVERHEAD * self.offsets.unresolved
+        return events + _RUN_OVERHEAD * self.waiting_runs
 
 
 class Pipeline:
@@ -155,12 +159,12 @@ class Pipeline:
         self._observer = observer
         self._clock = clock
         self.budget = max_buffered_bytes  # for open events
-        self._retry = Backoff(0.2, 10.0)
         self._remembered = Remembered()
         self._guards = {topic: RatioGuard(rules.max_dead_letter_ratio) for topic in sources}
         self._doubtful: dict[str, deque[tuple[Partition, DeadLetter]]] = {topic: deque() for topic in sources}
         self.doubtful_since: dict[str, float] = {}
         self._waiting: dict[tuple[str, SchemaKey], list[Waiting]] = {}
+        self._lookups = Lookups(self._start, self._on_schema, observer, clock.random)
         self._commit_under_way = False
         self._undigested = 0  # chunks taken in while more was ready than can be sent soon
         self._group: asyncio.TaskGroup | None = None
@@ -170,6 +174,10 @@ class Pipeline:
         async with asyncio.TaskGroup() as self._group:
             self._group.create_task(self.delivery.run())
             await asyncio.get_running_loop().create_future()
+
+    def _start(self, what: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        assert self._group is not None  # noqa: S101 -- records come only while the pipeline runs
+        return self._group.create_task(what)
 
     # Kafka's side: assignment and records
 
@@ -346,9 +354,8 @@ class Pipeline:
                 self._write(partition, [DeadLetter(record, Code.REFUSED, detail, batch.attempts)])
 
     def _write(self, partition: Partition, letters: Sequence[DeadLetter]) -> None:
-        assert self._group is not None  # noqa: S101 -- records come only while the pipeline runs
         for letter in letters:
-            task = self._group.create_task(self._write_one(partition, letter))
+            task = self._start(self._write_one(partition, letter))
             partition.letters[task] = letter
             task.add_done_callback(partition.letters.pop)
 
@@ -370,35 +377,16 @@ class Pipeline:
 
     def _wait_for_schema(self, partition: Partition, run: Run, columns: Columns) -> None:
         key = (partition.source.topic, run.key)
-        waiting = self._waiting.get(key)
-        if waiting is not None:
-            waiting.append(Waiting(partition, run, columns))
-            return
-        self._waiting[key] = [Waiting(partition, run, columns)]
-        assert self._group is not None  # noqa: S101 -- records come only while the pipeline runs
-        self._group.create_task(self._load_schema(partition.source, run.key))
+        if key not in self._waiting:
+            self._waiting[key] = []
+            self._lookups.want(partition.source, run.key)
+        self._waiting[key].append(Waiting(partition, run, columns))
+        partition.waiting_runs += 1
 
-    async def _load_schema(self, source: Source, key: SchemaKey) -> None:
-        """Ask until someone answers. Only the runs that need this schema wait; the other ones go on."""
-        attempt = 0
-        while True:
-            try:
-                codec = await source.load(key)
-                break
-            except Unavailable as error:
-                attempt += 1
-                if key not in source.waiting_for:
-                    self._observer.registry(source.topic, str(key), str(error))
-                source.waiting_for[key] = str(error)
-                await asyncio.sleep(self._retry.delay(attempt, 0.5 + self._clock.random() / 2))
-            except (MemoryError, StreamCapiError):
-                raise
-            except Exception as error:  # the schema's fault, as nothing else is under way
-                codec = internal_error(error)
-                break
-        if source.waiting_for.pop(key, None) is not None:
-            self._observer.registry(source.topic, str(key), None)
-        for partition, run, columns in self._waiting.pop((source.topic, key)):
+    def _on_schema(self, source: Source, key: SchemaKey, codec: Codec | Rejection) -> None:
+        """There is an answer: go on with the runs that waited for it."""
+        for partition, run, columns in self._waiting.pop((source.topic, key), ()):
+            partition.waiting_runs -= 1
             if not partition.offsets.fenced:
                 self._transform(partition, codec, run, columns)
                 self._regulate(partition)
@@ -558,12 +546,16 @@ class Pipeline:
 
     def _forget_fenced(self) -> None:
         """While the registry is down, or a topic's dead letters are in doubt, each hand-over would leave its share here."""
-        for key, waiting in self._waiting.items():
-            self._waiting[key] = [one for one in waiting if not one.partition.offsets.fenced]
+        for (topic, key), waiting in list(self._waiting.items()):
+            live = [one for one in waiting if not one.partition.offsets.fenced]
+            self._waiting[topic, key] = live
+            if not live:
+                del self._waiting[topic, key]
+                self._lookups.forget(self._sources[topic], key)
         for topic, doubtful in self._doubtful.items():
-            live = deque((partition, letter) for partition, letter in doubtful if not partition.offsets.fenced)
-            self._doubtful[topic] = live
-            if doubtful and not live:
+            left = deque((partition, letter) for partition, letter in doubtful if not partition.offsets.fenced)
+            self._doubtful[topic] = left
+            if doubtful and not left:
                 self._no_more_doubt(topic)
 
     async def drain(self, seconds: float) -> bool:
@@ -608,6 +600,15 @@ class Pipeline:
     def doubtful(self) -> Iterator[tuple[Partition, DeadLetter]]:
         """The rejected events that wait because there are too many of them."""
         return chain.from_iterable(self._doubtful.values())
+
+    @property
+    def waiting_schemas(self) -> Counter[str]:
+        """How many schemas each topic waits for."""
+        return Counter(topic for topic, _ in self._waiting)
+
+    def source(self, topic: str) -> Source:
+        """The source of a topic."""
+        return self._sources[topic]
 
     @property
     def without_schema(self) -> Iterator[Waiting]:

@@ -77,8 +77,8 @@ class FileSchema:
 class FolderSchemas:
     """The ``.avsc`` files of a folder: by CRC-64-AVRO fingerprint, and by id where a file is called ``<id>.avsc``.
 
-    Named types may be defined in other files of the folder. An unknown key has the folder read again, so that a new
-    writer's schema can be added while the program runs.
+    Named types may be defined in other files of the folder. An unknown key has the folder read again if a file has changed,
+    so that a new writer's schema can be added while the program runs, and a flood of unknown keys reads no file.
 
     :raises ConfigurationError: with every fault of every file.
     """
@@ -86,6 +86,7 @@ class FolderSchemas:
     def __init__(self, folder: Path | str, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.folder = Path(folder)
         self._missing = Missing(clock)
+        self._files: list[tuple[str, int, int, int]] = []
         self._known = self._read()
 
     def cached(self, key: SchemaKey) -> WriterSchema | Rejection | None:
@@ -96,7 +97,7 @@ class FolderSchemas:
         if known is not None:
             return known
         try:
-            self._known = await asyncio.to_thread(self._read)
+            await asyncio.to_thread(self._read_changes)
         except ConfigurationError as error:
             # It could be read at the start: someone is writing a file just now, or has to repair one.
             raise RegistryUnavailable(f"the schema folder can't be read again: {error}") from error
@@ -121,6 +122,20 @@ class FolderSchemas:
 
     async def aclose(self) -> None:
         return
+
+    def _stated(self) -> list[tuple[str, int, int, int]]:
+        """What tells a changed file from the one before it."""
+        found = ((path.name, path.stat()) for path in sorted(self.folder.glob("*.avsc")))
+        return [(name, stated.st_ino, stated.st_size, stated.st_mtime_ns) for name, stated in found]
+
+    def _read_changes(self) -> None:
+        try:
+            files = self._stated()
+        except OSError as error:  # a file that was deleted meanwhile
+            raise ConfigurationError([f"{self.folder}: {error.strerror}"]) from error
+        if files != self._files:
+            self._known = self._read()
+            self._files = files
 
     def _read(self) -> dict[SchemaKey, WriterSchema]:
         files = {path: _text(path) for path in sorted(self.folder.glob("*.avsc"))}

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,18 @@ async def test_a_file_that_is_added_later_is_found_when_the_first_no_has_run_out
     assert source.cached(key) is None
     assert isinstance(await source.load(key), WriterSchema)
     assert isinstance(source.cached(key), WriterSchema)
+
+
+async def test_a_flood_of_unknown_ids_reads_no_file_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = FolderSchemas(write(tmp_path, **{f"s{at}": record("int") for at in range(20)}))
+    reads = Counter[str]()
+    read_text = Path.read_text
+    monkeypatch.setattr(Path, "read_text", lambda path, **how: reads.update([path.name]) or read_text(path, **how))
+    for id_ in range(100):
+        await source.load(SchemaKey("id", id_))
+    assert reads.total() <= 20, "once, as a file may have changed since the start"
+    write(tmp_path, **{"1000": record("int")})
+    assert isinstance(await source.load(SchemaKey("id", 1000)), WriterSchema)
 
 
 async def test_a_file_broken_while_running_decides_nothing_about_events(tmp_path: Path) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
+import time
 import urllib.error
 import urllib.request
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import NamedTuple, Self
 from urllib.parse import urlsplit
@@ -16,27 +18,46 @@ class Said(NamedTuple):
     status: int
     body: bytes = b""
     content_type: str = "text/html"
+    encoding: str = ""
+    endless: bool = False  # the body comes again and again
 
 
 class Front:
-    """Passes requests on to the registry at ``url``, or says what it is told to instead."""
+    """Passes requests on to the registry at ``url``, or says what it is told to instead.
+
+    ``seconds`` is how long each answer takes, ``most_at_once`` how many were under way together.
+    """
 
     def __init__(self, url: str) -> None:
         self.says: Said | None = None
-        self.asked = 0
+        self.asked = self.at_once = self.most_at_once = 0
+        self.seconds = 0.0
+        self._lock = threading.Lock()
         parts = urlsplit(url)
         origin = f"{parts.scheme}://{parts.netloc}"
         front = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                front.asked += 1
+                front._begin()
+                try:
+                    self._answer()
+                finally:
+                    front._end()
+
+            def _answer(self) -> None:
                 said = front.says or _ask(origin + self.path)
                 self.send_response(said.status)
                 self.send_header("Content-Type", said.content_type)
-                self.send_header("Content-Length", str(len(said.body)))
+                if said.encoding:
+                    self.send_header("Content-Encoding", said.encoding)
+                if not said.endless:
+                    self.send_header("Content-Length", str(len(said.body)))
                 self.end_headers()
-                self.wfile.write(said.body)
+                with suppress(ConnectionError):  # whoever asked has heard enough
+                    self.wfile.write(said.body)
+                    while said.endless:
+                        self.wfile.write(said.body)
 
             def log_message(self, *_: object) -> None:
                 """Nothing: it would go to stderr."""
@@ -46,6 +67,17 @@ class Front:
         self._thread = threading.Thread(target=self._server.serve_forever, name="front", daemon=True)
         self.port: int = self._server.server_address[1]
         self.path = parts.path
+
+    def _begin(self) -> None:
+        with self._lock:
+            self.asked += 1
+            self.at_once += 1
+            self.most_at_once = max(self.most_at_once, self.at_once)
+        time.sleep(self.seconds)
+
+    def _end(self) -> None:
+        with self._lock:
+            self.at_once -= 1
 
     def __enter__(self) -> Self:
         self._thread.start()

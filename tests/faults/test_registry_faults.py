@@ -6,6 +6,9 @@ The registry itself is shared and stays up; what stands before it (a connection,
 
 from __future__ import annotations
 
+import gzip
+import struct
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +25,18 @@ from tests.stack import Broker, Proxy, Registry
 from tests.stack.waiting import until
 
 pytestmark = pytest.mark.real
+
+
+_FLOOD = 6_000  # records, each with an unknown schema id of its own
+_ANSWERS = 40 * 2**20  # bytes of memory for the largest answers that are read
+_JSON = "application/json"
+_HOSTILE = [
+    Said(200, b"{}", _JSON),
+    Said(200, b'{"schema": 5}', _JSON),
+    Said(200, b'{"schema": "\\"int\\"", "references": [{"name": "X", "subject": "x", "version": [1]}]}', _JSON),
+    Said(200, gzip.compress(bytes(1 << 28)), _JSON, "gzip"),
+    Said(200, b" " * 65_536, _JSON, endless=True),
+]
 
 
 class _Way(NamedTuple):
@@ -45,6 +60,12 @@ def _grown(number: int) -> dict[str, Any]:
     """The contract's lead, with a field more: another schema, and another id."""
     more = {"name": f"added_{number}", "type": ["null", "string"], "default": None}
     return {**LEAD, "fields": [*LEAD["fields"], more]}
+
+
+def _peak(member: Program) -> int:
+    """The most memory that the process ever had, in bytes."""
+    status = Path(f"/proc/{member.process.pid}/status").read_text()
+    return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))) * 1024
 
 
 def _waits(member: Program, topic: str) -> bool:
@@ -95,19 +116,60 @@ def test_what_a_gateway_says_in_the_registrys_place_is_no_word_on_any_schema(
         Said(404, b'{"error_code": 404, "message": "HTTP 404 Not Found"}', "application/json"),
         Said(401, b'{"error_code": 40101, "message": "Unauthorized"}', "application/json"),
         Said(200, b"<html>log in</html>"),
+        *_HOSTILE,
     ]
     with Scene(tmp_path, broker, registry, registry_url=way.url) as scene:
         member = scene.member()
         scene.produce(300)
         scene.ledger.await_all(60)
+        memory = member.process.memory_info().rss
         for number, said in enumerate(answers):
             way.front.says = said
             _only_the_unknown_wait(scene, member, number)
             way.front.says = None
             await_progress(scene, scene.leads)
             scene.ledger.await_all(60)
+        assert _peak(member) < memory + _ANSWERS
         assert scene.ledger.letters() == []
         scene.close(duplicates=0)
+
+
+def test_a_flood_of_unknown_schemas_is_a_few_questions_one_line_and_no_more_memory_than_the_budget(
+    tmp_path: Path, broker: Broker, registry: Registry, way: _Way
+) -> None:
+    sections: dict[str, dict[str, Any]] = {"dead_letter": {"max_ratio": 1.0}, "log": {"level": "info"}}
+    with Scene(tmp_path, broker, registry, registry_url=way.url, sections=sections) as scene:
+        member = scene.member()
+        scene.produce(300)
+        scene.ledger.await_all(60)
+        memory = member.process.memory_info().rss
+        way.front.says, way.front.seconds = Said(503, b"{}", _JSON), 0.5
+        way.front.most_at_once = 0
+        maker = Maker(scene)
+        leads = [maker.lead(Code.UNKNOWN_SCHEMA) for _ in range(_FLOOD)]
+        maker.put(
+            lead._replace(value=struct.pack(">bI", 0, 2_000_000_000 + at) + (lead.value or b"")[5:])
+            for at, lead in enumerate(leads)
+        )
+        until(lambda: _waits(member, scene.leads), 30, "records that wait for their schema")
+        until(lambda: member.status()["buffered"]["bytes"] > 10_000_000, 30, "the flood to be read")
+        produced = scene.produce(200)
+        until(lambda: scene.ledger.lag(scene.views) == 0, 60, "commits of the page views")
+        for _ in range(20):
+            begun = time.monotonic()
+            assert member.get("/healthz")[0] == 200
+            assert len(member.get("/status")[1]) < 30_000
+            assert time.monotonic() - begun < 2
+            time.sleep(0.2)
+        assert way.front.most_at_once <= 4
+        assert len(member.logged("records wait for their schema")) == 1
+        assert _peak(member) < memory + 64 * 2**20
+        way.front.says, way.front.seconds = Said(404, b'{"error_code": 40403, "message": "not found"}', _JSON), 0.0
+        until(lambda: scene.ledger.lag(scene.leads) <= len(produced), 120, "the end of the flood")
+        way.front.says = None
+        scene.close(duplicates=0)
+        assert len(member.output.splitlines()) < 200
+        assert _peak(member) < memory + 64 * 2**20
 
 
 def test_a_schema_that_a_healthy_registry_does_not_know_is_a_dead_letter_and_is_asked_for_once(

@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 import pytest
 
-from stream_capi.avro.framing import SchemaKey
+from stream_capi.avro.framing import Run, SchemaKey
 from stream_capi.config import KeySource, Settings
 from stream_capi.errors import RegistryUnavailable
 from stream_capi.model import Answer
@@ -218,6 +218,29 @@ async def test_a_pause_that_the_endpoint_asked_for() -> None:
     assert line.oldest()["state"] == "throttled"
     assert line.oldest()["why"].startswith("throttled (429), goes on in 9")
     assert [notice["reason"] for notice in line.status["notices"]] == ["throttled: 429"]
+
+
+@in_jumping_time
+async def test_a_flood_of_schemas_that_nobody_can_give_is_one_short_notice() -> None:
+    line = Watched(always(200))
+    source = line.sources["leads"]
+
+    async def load(key: object) -> str:
+        raise RegistryUnavailable("the registry answers 503")
+
+    def frame(records: Any, values: Any) -> list[Run]:
+        return [Run(SchemaKey("id", record.offset()), at, [values[at]]) for at, record in enumerate(records)]
+
+    source.load, source.frame = load, frame
+    line.produce("leads", 0, *names("a", 1000))
+    line.assign(P0)
+    await line.run_for(30)
+    (notice,) = line.status["notices"]
+    waiting = line.pipeline.waiting_schemas["leads"]
+    assert waiting >= 200
+    told = f"records wait for schema id 0, schema id 1, schema id 2 and {waiting - 3} more: the registry answers 503"
+    assert (notice["subject"], notice["reason"]) == ("leads", told)
+    assert len(orjson.dumps(line.status)) < 20_000
 
 
 @in_jumping_time
