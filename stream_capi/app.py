@@ -22,7 +22,7 @@ from stream_capi.avro.framing import FILE_KEY
 from stream_capi.avro.registry import RegistrySchemas
 from stream_capi.avro.schemas import FileSchema, FolderSchemas, Schemas, SchemasByKind
 from stream_capi.avro.writer import WriterSchema
-from stream_capi.config import KeySource, Settings, resolve_pixel_id
+from stream_capi.config import KeySource, Settings, open_to_others, resolve_pixel_id
 from stream_capi.config import Source as SourceSettings
 from stream_capi.core.batcher import Batch
 from stream_capi.core.flow import Backoff
@@ -127,7 +127,9 @@ class App:
             events_bytes(settings.delivery.max_buffered_bytes),
         )
         self.snapshot = Snapshot(self)
-        self.admin = AdminServer(settings.admin.host, settings.admin.port, self.metrics, self.snapshot.status)
+        self.admin = AdminServer(
+            settings.admin.host, settings.admin.port, self.metrics, self.snapshot, settings.admin.hosts
+        )
         self.metrics.gauges = self.snapshot.gauges
 
     def _consumer(self) -> ConsumerThread:
@@ -187,6 +189,10 @@ class App:
             if self._tracer is not None:
                 stack.push_async_callback(self._tracer.close, _TRACES_SECONDS)
             log.info("started", version=__version__, group=self.settings.kafka.group_id)
+            for key in open_to_others(self.settings):
+                log.warning(
+                    "key file open to others", subject=key, action="Let only this user (and its group) read it."
+                )
             async with asyncio.TaskGroup() as group:
                 tasks = [
                     group.create_task(self.pipeline.run()),

@@ -22,6 +22,8 @@ from stream_capi.model import TopicPartition
 
 _SECONDS = 3.0
 _ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 -- not to listen on, but to ask
+# A member that isn't to be asked under its name tells browsers nothing; this is none.
+_NAMES: tuple[dict[str, str], ...] = ({}, {"Host": "localhost"})
 
 
 class Waiting(NamedTuple):
@@ -102,9 +104,13 @@ def ask_member(address: str, group: str) -> Told:
     """Ask a member for its ``/status``; one of another group is no member."""
     try:
         with closing(http.client.HTTPConnection(address, timeout=_SECONDS)) as connection:
-            connection.request("GET", "/status")
-            answer = connection.getresponse()
-            status = json.loads(answer.read()) if answer.status == HTTPStatus.OK else None
+            for headers in _NAMES:
+                connection.request("GET", "/status", headers=headers)
+                answer = connection.getresponse()
+                text = answer.read()
+                if answer.status != HTTPStatus.MISDIRECTED_REQUEST:
+                    break
+            status = json.loads(text) if answer.status == HTTPStatus.OK else None
     except (OSError, http.client.HTTPException, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
         return Told(address, None, f"no answer ({why})")

@@ -82,14 +82,19 @@ def _summed(model: Metric, several: Iterable[Metric | None]) -> Metric:
     return metric
 
 
-def joined(statuses: Mapping[int, Status | None], uptime: float) -> dict[str, Any]:
-    """One status of the workers' own; None stands for a worker that doesn't answer at present."""
-    said = [status for status in statuses.values() if status is not None]
-    reasons = [
+def not_ready(statuses: Mapping[int, Status | None]) -> list[str]:
+    """Why the workers are not ready, or those of them that aren't."""
+    return [
         f"worker {worker}: {reason}"
         for worker, status in sorted(statuses.items())
         for reason in (["it doesn't answer yet"] if status is None else status["reasons"])
     ]
+
+
+def joined(statuses: Mapping[int, Status | None], uptime: float) -> dict[str, Any]:
+    """One status of the workers' own; None stands for a worker that doesn't answer at present."""
+    said = [status for status in statuses.values() if status is not None]
+    reasons = not_ready(statuses)
     whole: dict[str, Any] = dict(said[0]) if said else {}
     return whole | {
         "uptime_seconds": round(uptime, 1),

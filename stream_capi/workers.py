@@ -40,7 +40,7 @@ from stream_capi.config.rules import WORKER
 from stream_capi.errors import ConfigurationError, WorkersFailed
 from stream_capi.kafka.properties import session_properties, uses_new_protocol
 from stream_capi.observe.admin import AdminServer
-from stream_capi.sums import Sums, joined
+from stream_capi.sums import Sums, joined, not_ready
 
 log = structlog.get_logger("stream_capi")
 
@@ -122,7 +122,16 @@ class Workers:
         self._codes: list[int] = []
         self.registry = CollectorRegistry()
         self.registry.register(self._sums)
-        self.admin = AdminServer(settings.admin.host, settings.admin.port, self, self.status)
+        self.admin = AdminServer(settings.admin.host, settings.admin.port, self, self, settings.admin.hosts)
+
+    @property
+    def alive(self) -> bool:
+        """This process answers; a worker that has ended is started again."""
+        return True
+
+    def not_ready(self) -> list[str]:
+        """What the workers are not ready for."""
+        return not_ready({worker.number: worker.status for worker in self._workers})
 
     def status(self) -> dict[str, Any]:
         """The workers' statuses as one."""

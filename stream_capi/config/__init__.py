@@ -1,6 +1,6 @@
 """The settings (contract, section 3): one TOML file, the environment over it, every fault at once."""
 
-from stream_capi.config.keys import KeySource, Secret, resolve_pixel_id
+from stream_capi.config.keys import KeySource, Secret, open_to_others, resolve_pixel_id
 from stream_capi.config.load import load
 from stream_capi.config.settings import (
     Batch,
@@ -35,5 +35,6 @@ __all__ = [
     "ValueRule",
     "Where",
     "load",
+    "open_to_others",
     "resolve_pixel_id",
 ]

@@ -10,10 +10,11 @@ import stat
 from collections.abc import Iterator, Mapping
 from typing import NoReturn
 
-from stream_capi.config.settings import Pixel
+from stream_capi.config.settings import Pixel, Settings
 from stream_capi.errors import ConfigurationError
 
 _MAX_BYTES = 16_384
+_TLS_KEY = "ssl.key.location"
 
 
 class Secret:
@@ -128,6 +129,22 @@ def unreadable(pixel: Pixel, environ: Mapping[str, str]) -> Iterator[Unreadable]
             read_pixel_id(pixel, environ)
         except Unreadable as error:
             yield error
+
+
+def open_to_others(settings: Settings) -> list[str]:
+    """The settings that name a file with a key which every user of this machine may read."""
+    named = {f"pixels.{pixel.name}.api_key_file": pixel.api_key_file for pixel in settings.pixels}
+    registry = settings.schema_registry.properties if settings.schema_registry else {}
+    for section, properties in (("kafka", settings.kafka.properties), ("schema_registry", registry)):
+        named[f"{section}.properties.{_TLS_KEY}"] = str(properties.get(_TLS_KEY, "")) or None
+    return [key for key, file in named.items() if file is not None and _others_may_read(file)]
+
+
+def _others_may_read(file: str) -> bool:
+    try:
+        return bool(os.stat(file).st_mode & stat.S_IROTH)
+    except OSError:
+        return False
 
 
 def _told(pixel: Pixel, error: Unreadable) -> ConfigurationError:

@@ -15,6 +15,7 @@ from stream_capi.config.values import (
     ClientValue,
     Event,
     FieldRule,
+    HostName,
     Path,
     PixelName,
     Section,
@@ -192,10 +193,11 @@ class Shutdown(Section):
 
 
 class Admin(Section):
-    """``[admin]``."""
+    """``[admin]``. ``hosts`` are the names by which the status may be asked for, besides addresses and localhost."""
 
     host: Text = "127.0.0.1"
     port: int = Field(9464, strict=True, ge=0, le=65_535)
+    hosts: tuple[HostName, ...] = ()
 
 
 class Log(Section):

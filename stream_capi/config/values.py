@@ -48,6 +48,16 @@ def _name(text: str) -> str:
     return text
 
 
+def _host(text: str) -> str:
+    """A host's name as a browser sends it, without scheme, port or wildcard."""
+    labels = text.rstrip(".").split(".")
+    if len(text) > 253 or not all(
+        0 < len(label) <= 63 and all(c.isascii() and (c.isalnum() or c in "-_") for c in label) for label in labels
+    ):
+        raise ValueError("is not the name of a host, without scheme, port or wildcard")
+    return text
+
+
 def _path(text: str) -> str:
     """A dotted path into a record."""
     steps(text)
@@ -76,6 +86,7 @@ def _client_value(given: Any) -> str | int:
 Text = Annotated[str, AfterValidator(_plain)]
 Topic = Annotated[str, AfterValidator(_topic)]
 Path = Annotated[str, AfterValidator(_path)]
+HostName = Annotated[str, AfterValidator(_host)]
 PixelName = Annotated[str, AfterValidator(_name)]
 ClientValue = Annotated[str | int, PlainValidator(_client_value)]
 Value = Annotated[Scalar, PlainValidator(_scalar)]

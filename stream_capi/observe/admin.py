@@ -1,17 +1,23 @@
 """The admin server (contract, section 9): probes, metrics, status, and the status page. It only ever answers questions.
 
+Anybody may ask for the probes and the metrics. The status and its page are for addresses, localhost and the names in
+``admin.hosts`` alone: else a page of somebody else's, whose name was made to lead here after it was loaded (DNS rebinding),
+could read them with the browser of whoever looks at it.
+
 The page is one file without anything from elsewhere. Its policy names the digests of its own script and style, so that the
 browser runs nothing else, whatever a topic or a group may be called.
 """
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import errno
 import hashlib
+import ipaddress
 import re
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Collection, Mapping
 from importlib.resources import files
 from typing import Any, Protocol
 
@@ -23,6 +29,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.aiohttp import make_aiohttp_handler
 
 from stream_capi.errors import ConfigurationError
+from stream_capi.observe.connections import Connections
 
 log = structlog.get_logger("stream_capi")
 
@@ -39,6 +46,10 @@ HEADERS: Mapping[str, str] = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
+_FOR_ANYBODY = ("/healthz", "/readyz", "/metrics")
+_HOST = re.compile(r"(?:\[(?P<v6>[^\[\]]*)\]|(?P<name>[^\[\]:]+))(?::\d*)?")
+_OTHER_NAME = "not told under this name; set admin.hosts to have it told, or ask by address or localhost\n"
+_EVERY_ADDRESS = "It has no login: let only probes and Prometheus get there, or set admin.host to one address."
 
 
 class Scraped(Protocol):
@@ -47,37 +58,92 @@ class Scraped(Protocol):
     registry: CollectorRegistry
 
 
-class AdminServer:
-    """Answers on ``host`` and ``port`` (0: any free one). ``status`` gives what ``/status`` says, as JSON's types."""
+class Told(Protocol):
+    """What is asked for (``Snapshot`` and ``Workers`` have it)."""
 
-    def __init__(self, host: str, port: int, metrics: Scraped, status: Callable[[], dict[str, Any]]) -> None:
+    @property
+    def alive(self) -> bool: ...
+    def not_ready(self) -> list[str]:
+        """Why it is not ready; empty when it is."""
+        ...
+
+    def status(self) -> dict[str, Any]:
+        """Everything, as JSON's types."""
+        ...
+
+
+class AdminServer:
+    """Answers on ``host`` and ``port`` (0: any free one). ``hosts`` are further names to tell the status under."""
+
+    def __init__(self, host: str, port: int, metrics: Scraped, told: Told, hosts: Collection[str] = ()) -> None:
         self.port = port
+        self.connections = Connections(self._protocol)
         self._host = host
-        self._status = status
+        self._told = told
+        self._hosts = {"localhost", *(name.rstrip(".").lower() for name in hosts)}
         self._page = files("stream_capi.observe").joinpath("page.html").read_text(encoding="utf-8")
         self._policy = page_policy(self._page)
-        app = web.Application(middlewares=[_guarded])
+        app = web.Application(middlewares=[self._guarded])
         app.on_response_prepare.append(_set_headers)
         app.router.add_get("/", self._page_asked)
         app.router.add_get("/healthz", self._health_asked)
         app.router.add_get("/readyz", self._readiness_asked)
         app.router.add_get("/status", self._status_asked)
         app.router.add_get("/metrics", make_aiohttp_handler(metrics.registry))
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=_CLOSING_SECONDS)
+        self._runner = web.AppRunner(
+            app, access_log=None, logger=self.connections.library_log, shutdown_timeout=_CLOSING_SECONDS
+        )
+        self._server: asyncio.Server | None = None
 
     async def start(self) -> None:
         """Listen; ``port`` is then the real one. Raises ConfigurationError where that can't be."""
         await self._runner.setup()
         try:
-            await web.TCPSite(self._runner, self._host, self.port).start()
+            self._server = await self.connections.listen(self._host, self.port)
         except OSError as error:
-            await self._runner.cleanup()
-            raise ConfigurationError([_told(error, self._host, self.port)]) from None
-        self.port = self._runner.addresses[0][1]
+            await self.stop()
+            raise ConfigurationError([_fault(error, self._host, self.port)]) from None
+        self.port = self._server.sockets[0].getsockname()[1]
+        if _is_every_address(self._host):
+            log.warning("admin port open on all addresses", host=self._host, port=self.port, action=_EVERY_ADDRESS)
 
     async def stop(self) -> None:
         """Close the server, within a second."""
+        if self._server is not None:
+            self._server.close()
         await self._runner.cleanup()
+        if self._server is not None:
+            self.connections.close()
+            self._server = None
+
+    def _protocol(self) -> asyncio.Protocol:
+        assert self._runner.server is not None  # noqa: S101 -- it listens
+        return self._runner.server()
+
+    @web.middleware
+    async def _guarded(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        self.connections.begun(request)
+        try:
+            if request.path not in _FOR_ANYBODY and not self._is_named(request):
+                return web.Response(status=421, text=_OTHER_NAME)
+            return await handler(request)
+        except web.HTTPException:
+            raise
+        except Exception as error:
+            log.error("an admin request failed", exc_info=error)
+            return web.Response(status=500, text="failed; see the log\n")
+        finally:
+            self.connections.ended(request)
+
+    def _is_named(self, request: web.Request) -> bool:
+        given = request.headers.getall("Host", [])
+        found = _HOST.fullmatch(given[0]) if len(given) == 1 else None
+        if found is None:
+            return False
+        if found["name"] is None:
+            return _is_address(found["v6"], 6)
+        name = found["name"].rstrip(".").lower()
+        return name in self._hosts or _is_address(name, 4)
 
     async def _page_asked(self, request: web.Request) -> web.Response:
         return web.Response(
@@ -86,19 +152,14 @@ class AdminServer:
 
     async def _health_asked(self, request: web.Request) -> web.Response:
         """Whether to start this process anew. That the loop came to answer is most of it."""
-        try:
-            alive = bool(self._status()["alive"])
-        except Exception as error:  # a fault of the picture is none of the work: no reason to be killed
-            log.error("the status can't be told", exc_info=error)
-            alive = True
-        return _probed(alive, "alive", ["the Kafka consumer has ended"])
+        return _probed(self._told.alive, "alive", ["the Kafka consumer has ended"])
 
     async def _readiness_asked(self, request: web.Request) -> web.Response:
-        status = self._status()
-        return _probed(status["ready"], "ready", status["reasons"])
+        reasons = self._told.not_ready()
+        return _probed(not reasons, "ready", reasons)
 
     async def _status_asked(self, request: web.Request) -> web.Response:
-        return web.Response(body=orjson.dumps(self._status()), content_type="application/json")
+        return web.Response(body=orjson.dumps(self._told.status()), content_type="application/json")
 
 
 def page_policy(page: str) -> str:
@@ -118,24 +179,13 @@ def _probed(good: bool, word: str, reasons: list[str]) -> web.Response:
     return web.Response(status=200 if good else 503, text="\n".join([word] if good else reasons) + "\n")
 
 
-@web.middleware
-async def _guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
-    try:
-        return await handler(request)
-    except web.HTTPException:
-        raise
-    except Exception as error:
-        log.error("an admin request failed", exc_info=error)
-        return web.Response(status=500, text="failed; see the log\n")
-
-
 async def _set_headers(request: web.Request, response: web.StreamResponse) -> None:
     for name, value in HEADERS.items():
         if name not in response.headers or name == "Server":
             response.headers[name] = value
 
 
-def _told(error: OSError, host: str, port: int) -> str:
+def _fault(error: OSError, host: str, port: int) -> str:
     if error.errno == errno.EADDRINUSE:
         return f"admin.port: {port} is in use on {host}; choose another one, or 0 for any that is free"
     if error.errno == errno.EACCES:
@@ -143,3 +193,17 @@ def _told(error: OSError, host: str, port: int) -> str:
     if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
         return f"admin.host: {host} is no address of this machine"
     return f"admin.host: can't listen on {host}, port {port}: {error.strerror or type(error).__name__}"
+
+
+def _is_every_address(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_unspecified
+    except ValueError:
+        return False
+
+
+def _is_address(text: str, version: int) -> bool:
+    try:
+        return ipaddress.ip_address(text).version == version
+    except ValueError:
+        return False

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from stream_capi.config import KeySource, Pixel, Secret, resolve_pixel_id
+from stream_capi.config import KeySource, Pixel, Secret, open_to_others, resolve_pixel_id
 from stream_capi.errors import ConfigurationError
 from tests.config.test_load import ENVIRON, LEAST, Faults, Read, faults, read
 
@@ -161,3 +161,29 @@ def test_a_command_that_sends_nothing_needs_no_key(read: Read, faults: Faults) -
     assert len(faults(LEAST, {})) == 1
     assert read(LEAST, {}, keys=False).pixels[0].api_key_env == "AXON_API_KEY"
     assert read(LEAST, ENVIRON).pixels[0].api_key_env == "AXON_API_KEY"
+
+
+def test_key_files_that_everybody_may_read_are_named(read: Read, tmp_path: Path) -> None:
+    files = {name: tmp_path / name for name in ("key", "tls", "registry")}
+    for file in files.values():
+        file.write_text("a-key")
+    settings = read(
+        LEAST.replace('api_key_env = "AXON_API_KEY"', f'api_key_file = "{files["key"]}"').replace(
+            "[schema_registry]", ""
+        )
+        + f"""
+[kafka.properties]
+"ssl.key.location" = "{files["tls"]}"
+[schema_registry.properties]
+"ssl.key.location" = "{files["registry"]}"
+"""
+    )
+    for mode, named in ((0o600, False), (0o640, False), (0o644, True), (0o604, True)):
+        for file in files.values():
+            file.chmod(mode)
+        expected = ["pixels.main.api_key_file", "kafka.properties.ssl.key.location"]
+        assert open_to_others(settings) == (
+            [*expected, "schema_registry.properties.ssl.key.location"] if named else []
+        ), oct(mode)
+    files["key"].unlink()
+    assert len(open_to_others(settings)) == 2

@@ -73,7 +73,7 @@ def test_defaults_are_those_of_the_contract(read: Read) -> None:
         },
         "dead_letter": {"topic": "stream-capi.dead-letters", "max_ratio": 0.5},
         "shutdown": {"drain_seconds": 25},
-        "admin": {"host": "127.0.0.1", "port": 9464},
+        "admin": {"host": "127.0.0.1", "port": 9464, "hosts": ()},
         "log": {"level": "info", "format": "auto"},
     }
 
@@ -318,3 +318,17 @@ def test_nothing_secret_in_a_repr(read: Read) -> None:
     )
     assert "canary" not in repr(settings)
     assert settings.kafka.properties["sasl.password"] == "canary-1"
+
+
+@pytest.mark.parametrize("name", ["capi.example.com", "capi", "a_b.c-d.example", "capi.example.com."])
+def test_names_of_the_admin_server(read: Read, name: str) -> None:
+    assert read(LEAST + f'[admin]\nhosts = ["{name}"]\n').admin.hosts == (name,)
+    assert read(LEAST, {**ENVIRON, "STREAM_CAPI_ADMIN__HOSTS": f'["{name}"]'}).admin.hosts == (name,)
+
+
+@pytest.mark.parametrize(
+    "name", ["", "*", "*.example.com", "a:80", "http://a", "a/b", "a..b", ".", "ä.example", "x" * 64]
+)
+def test_what_is_no_name_of_a_host(faults: Faults, name: str) -> None:
+    (fault,) = faults(LEAST + f'[admin]\nhosts = ["{name}"]\n')
+    assert "admin.hosts[0]: is not the name of a host, without scheme, port or wildcard" in fault

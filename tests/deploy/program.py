@@ -49,7 +49,19 @@ def settings(text: str, folder: Path, environ: Mapping[str, str] | None = None) 
 
 def admin_server(port: int = 0) -> AdminServer:
     """The real admin server of a member that has nothing to tell."""
-    return AdminServer("127.0.0.1", port, Metrics([]), lambda: {"alive": True, "ready": True, "reasons": []})
+    return AdminServer("127.0.0.1", port, Metrics([]), Nothing())
+
+
+class Nothing:
+    """A member that is well."""
+
+    alive = True
+
+    def not_ready(self) -> list[str]:
+        return []
+
+    def status(self) -> dict[str, Any]:
+        return {}
 
 
 def pyproject() -> dict[str, Any]:

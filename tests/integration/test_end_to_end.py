@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from stream_capi.endpoint.script import Action, RequestInfo
+from tests.program import KEY, PIXEL_ID, Program, configuration
 from tests.scene import Scene
 from tests.stack import Broker, Registry
 from tests.stack.waiting import until
@@ -120,4 +121,30 @@ def test_an_unreachable_broker_is_told_and_the_program_is_not_ready(
         assert code == 503
         assert reason
         assert "Traceback" not in member.output
+        assert member.terminate() == 0
+
+
+def test_a_key_that_every_user_may_read_and_an_admin_port_on_all_addresses_are_warnings_at_the_start(
+    tmp_path: Path,
+) -> None:
+    key = tmp_path / "key"
+    key.write_text(KEY)
+    key.chmod(0o644)
+    pixels = [{"name": "main", "pixel_id": PIXEL_ID, "api_key_file": str(key)}]
+    settings = configuration(
+        "127.0.0.1:1",
+        "http://127.0.0.1:1",
+        "http://127.0.0.1:1",
+        "group",
+        [{"topic": "leads", "event": "generate_lead"}],
+        "dead",
+        pixels=pixels,
+        admin={"host": "0.0.0.0"},  # noqa: S104 -- that is the question
+    )
+    with Program(tmp_path, settings) as member:
+        member.start()
+        (exposed,) = member.logged("key file open to others")
+        assert (exposed["level"], exposed["subject"]) == ("warning", "pixels.main.api_key_file")
+        assert len(member.logged("admin port open on all addresses")) == 1
+        assert str(key) not in member.output
         assert member.terminate() == 0

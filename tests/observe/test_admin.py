@@ -6,6 +6,8 @@ import asyncio
 import json
 import logging
 import re
+import socket
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -18,23 +20,32 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from stream_capi.errors import ConfigurationError
 from stream_capi.observe.admin import HEADERS, AdminServer, page_policy
+from stream_capi.observe.connections import MOST_CONNECTIONS
 from stream_capi.observe.metrics import Metrics
+from stream_capi.status import ask_member
 from tests.observe import statuses
 
 ROOT = Path(__file__).parents[2]
 
 
 class Told:
-    """A status that the test decides."""
+    """What the test decides to be told."""
 
     def __init__(self) -> None:
-        self.status: Any = {"alive": True, "ready": True, "reasons": []}
+        self.alive = True
+        self.reasons: Any = []
+        self.document: Any = {}
 
-    def __call__(self) -> dict[str, Any]:
-        if isinstance(self.status, Exception):
-            raise self.status
-        found: dict[str, Any] = self.status
-        return found
+    def not_ready(self) -> list[str]:
+        return self._or_raise(self.reasons)  # type: ignore[no-any-return]
+
+    def status(self) -> dict[str, Any]:
+        return self._or_raise(self.document)  # type: ignore[no-any-return]
+
+    def _or_raise(self, what: Any) -> Any:
+        if isinstance(what, Exception):
+            raise what
+        return what
 
 
 @pytest.fixture
@@ -103,14 +114,14 @@ async def test_a_stop_ends_the_connections_that_are_open(told: Told) -> None:
 async def test_healthz_tells_whether_to_start_the_process_anew(
     http: aiohttp.ClientSession, told: Told, alive: bool, status: int, text: str
 ) -> None:
-    told.status = {"alive": alive, "ready": False, "reasons": ["main is held: 401"]}
+    told.alive, told.reasons = alive, ["main is held: 401"]
     async with http.get("/healthz") as answer:
         assert (answer.status, await answer.text()) == (status, text)
 
 
 @pytest.mark.parametrize("reasons", [[], ["main is held: 401", "leads[0] is held: topic_made_anew"]])
 async def test_readyz_gives_its_reasons(http: aiohttp.ClientSession, told: Told, reasons: list[str]) -> None:
-    told.status = {"alive": True, "ready": not reasons, "reasons": reasons}
+    told.reasons = reasons
     async with http.get("/readyz") as answer:
         assert answer.status == (503 if reasons else 200)
         assert (await answer.text()).splitlines() == (reasons or ["ready"])
@@ -123,22 +134,22 @@ async def test_a_fault_of_the_status_gets_no_process_killed_and_shows_nothing(
     from stream_capi.observe import logs
 
     logs.configure("info", "json")
-    told.status = RuntimeError("canary")
+    told.document = told.reasons = RuntimeError("canary")
     asyncio.get_running_loop().set_debug(True)  # in which aiohttp would answer with the traceback
     for path, status in (("/healthz", 200), ("/readyz", 500), ("/status", 500)):
         async with http.get(path) as answer:
             assert answer.status == status
             assert "canary" not in await answer.text()
     lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
-    assert [line["error"] for line in lines if line["logger"] == "stream_capi"] == ["RuntimeError"] * 3
+    assert [line["error"] for line in lines if line["logger"] == "stream_capi"] == ["RuntimeError"] * 2
     assert "canary" not in str(lines)
 
 
 async def test_status_is_the_programs_own_word(http: aiohttp.ClientSession, told: Told) -> None:
-    told.status = statuses.empty()
+    told.document = statuses.empty()
     async with http.get("/status") as answer:
         assert answer.content_type == "application/json"
-        assert await answer.json() == told.status
+        assert await answer.json() == told.document
 
 
 async def test_metrics_come_in_the_form_that_is_asked_for(http: aiohttp.ClientSession, metrics: Metrics) -> None:
@@ -199,3 +210,206 @@ async def test_no_question_is_logged(http: aiohttp.ClientSession, caplog: pytest
 def test_the_page_is_in_the_wheel() -> None:
     files = {file.distribution_path for file in WheelBuilder(str(ROOT)).recurse_included_files()}
     assert "stream_capi/observe/page.html" in files
+
+
+# Who may ask for what
+
+
+async def answered(port: int, path: str, *headers: str) -> tuple[int, str]:
+    """Status and body of a request with just these headers."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    lines = [f"GET {path} HTTP/1.1", *headers, "Connection: close", "", ""]
+    writer.write("\r\n".join(lines).encode())
+    head, _, body = (await asyncio.wait_for(reader.read(), 10)).partition(b"\r\n\r\n")
+    writer.close()
+    return int(head.split()[1]), body.decode()
+
+
+@pytest.fixture
+async def server(told: Told, metrics: Metrics) -> AsyncIterator[AdminServer]:
+    server = AdminServer("127.0.0.1", 0, metrics, told, ["capi.example.com", "Other.Example"])
+    await server.start()
+    yield server
+    await server.stop()
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("127.0.0.1:9464", "10.1.2.3", "[::1]:9464", "[fe80::1]", "localhost", "LOCALHOST:80", "localhost."),
+        *("capi.example.com", "capi.example.com:9464", "CAPI.example.com.", "other.example"),
+    ],
+)
+async def test_the_status_is_told_to_addresses_localhost_and_the_configured_names(
+    server: AdminServer, host: str
+) -> None:
+    for path in ("/", "/status"):
+        assert (await answered(server.port, path, f"Host: {host}"))[0] == 200
+
+
+@pytest.mark.parametrize(
+    "hosts",
+    [
+        *(("rebound.example",), ("rebound.example:9464",), ("localhost.rebound.example",), ("capi.example.com.evil",)),
+        *(
+            ("xcapi.example.com",),
+            ("127.0.0.1.rebound.example",),
+            ("127.0.0.1@rebound.example",),
+            ("::1",),
+            ("2130706433",),
+        ),
+        *((), ("",), ("localhost:x",), ("localhost", "rebound.example"), ("rebound.example", "localhost"), ("[::1",)),
+    ],
+)
+async def test_a_name_that_was_rebound_to_this_address_is_told_nothing_but_what_to_set(
+    server: AdminServer, told: Told, hosts: tuple[str, ...]
+) -> None:
+    told.document = {"canary": 1}
+    for path in ("/", "/status", "/status?x=1"):
+        status, text = await answered(server.port, path, *(f"Host: {host}" for host in hosts))
+        assert status in (400, 421), "the library refuses some of them by itself"
+        assert "canary" not in text
+        assert status == 400 or "admin.hosts" in text
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics"])
+async def test_probes_and_scrapes_come_under_any_name(server: AdminServer, path: str) -> None:
+    assert (await answered(server.port, path, "Host: pod-1.stream-capi.svc"))[0] == 200
+
+
+async def test_health_does_not_depend_on_the_status_document(server: AdminServer, told: Told) -> None:
+    told.document = RuntimeError("a document of its own")
+    assert await answered(server.port, "/healthz", "Host: x") == (200, "alive\n")
+    assert await answered(server.port, "/readyz", "Host: x") == (200, "ready\n")
+
+
+async def test_the_status_command_is_no_browser_and_may_ask_under_any_name(
+    server: AdminServer, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = socket.getaddrinfo
+    monkeypatch.setattr(socket, "getaddrinfo", lambda host, *rest, **more: real("127.0.0.1", *rest, **more))
+    told.document = {"partitions": [], "group": "g"}
+    found = await asyncio.to_thread(ask_member, f"capi-0.example:{server.port}", "g")
+    assert found.status == told.document
+
+
+@pytest.mark.usefixtures("own_logging")
+@pytest.mark.parametrize(("host", "warned"), [("0.0.0.0", True), ("::", True), ("127.0.0.1", False)])  # noqa: S104
+async def test_listening_on_all_addresses_is_a_warning(
+    host: str, warned: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from stream_capi.observe import logs
+
+    logs.configure("info", "json")
+    server = AdminServer(host, 0, Metrics(()), Told())
+    await server.start()
+    await server.stop()
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [(line["event"], line["level"], line["port"]) for line in lines] == (
+        [("admin port open on all addresses", "warning", server.port)] if warned else []
+    )
+
+
+# Connections
+
+
+async def half_open(server: AdminServer, count: int) -> list[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """Connections that never finish their first line."""
+    made = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(count)]
+    for _, writer in made:
+        writer.write(b"GET /st")
+    return made
+
+
+@pytest.mark.usefixtures("own_logging")
+async def test_half_open_connections_keep_nobody_out_and_cost_few_descriptors_and_one_line(
+    server: AdminServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from stream_capi.observe import logs
+
+    logs.configure("info", "json")
+    made = await half_open(server, 3 * MOST_CONNECTIONS)
+    for _ in range(3):
+        assert await answered(server.port, "/healthz", "Host: x") == (200, "alive\n")
+    await asyncio.sleep(0.1)
+    assert len(server.connections) <= MOST_CONNECTIONS
+    for reader, _ in made[:MOST_CONNECTIONS]:
+        assert await asyncio.wait_for(reader.read(), 10) == b""
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [(line["event"], line["level"]) for line in lines] == [("admin connections cut", "warning")]
+    for _, writer in made:
+        writer.close()
+
+
+async def test_a_head_that_does_not_come_in_time_ends_its_connection(
+    server: AdminServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stream_capi.observe.connections.HEAD_SECONDS", 0.3)
+    ((reader, writer),) = await half_open(server, 1)
+    begun = time.monotonic()
+
+    async def drip() -> None:
+        while not writer.is_closing():
+            writer.write(b"x")
+            await asyncio.sleep(0.05)
+
+    dripping = asyncio.create_task(drip())
+    assert await asyncio.wait_for(reader.read(), 10) == b""
+    assert 0.2 < time.monotonic() - begun < 5
+    writer.close()
+    await dripping
+    assert not server.connections
+
+
+async def test_a_kept_connection_may_be_used_again_and_is_closed_when_it_rests(
+    server: AdminServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stream_capi.observe.connections.HEAD_SECONDS", 0.3)
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    begun = time.monotonic()
+    for _ in range(6):
+        writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert (await reader.readuntil(b"alive\n")).startswith(b"HTTP/1.1 200")
+        await asyncio.sleep(0.1)
+    assert time.monotonic() - begun > 0.5
+    assert await asyncio.wait_for(reader.read(), 10) == b""
+    writer.close()
+
+
+async def test_who_reads_no_answers_is_cut_off(server: AdminServer, told: Told) -> None:
+    told.document = {"long": "x" * 4_000_000}
+    _, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    writer.write(b"GET /status HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    await asyncio.sleep(0.2)
+    made = await half_open(server, MOST_CONNECTIONS + 1)
+    await asyncio.sleep(0.2)
+    assert len(server.connections) <= MOST_CONNECTIONS
+    for one in (writer, *(other for _, other in made)):
+        one.close()
+
+
+@pytest.mark.usefixtures("own_logging")
+async def test_requests_that_are_none_are_one_line_a_minute(
+    server: AdminServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from stream_capi.observe import logs
+
+    logs.configure("info", "json")
+    for _ in range(20):
+        assert (await answered(server.port, "/healthz"))[0] == 400, "HTTP/1.1 wants a Host"
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+@pytest.mark.usefixtures("own_logging")
+async def test_descriptors_that_run_out_are_one_line_a_minute(
+    server: AdminServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from stream_capi.observe import logs
+
+    logs.configure("info", "json")
+    told = {"message": "socket.accept() out of system resource", "exception": OSError(24, "Too many open files")}
+    for _ in range(200):
+        asyncio.get_running_loop().call_exception_handler(told)
+    asyncio.get_running_loop().call_exception_handler({"message": "another fault"})
+    lines = [json.loads(line)["event"] for line in capsys.readouterr().err.splitlines()]
+    assert lines == ["admin connections not accepted", "another fault"]

@@ -52,14 +52,22 @@ class Shown:
     """A server on a thread of its own, showing the status that the test sets; and what the browser complained of."""
 
     def __init__(self) -> None:
-        self.status: dict[str, Any] = statuses.empty()
+        self.document: dict[str, Any] = statuses.empty()
         self.complaints: list[str] = []
         self.asked: set[tuple[str, str]] = set()
         self._loop = asyncio.new_event_loop()
-        self._server = AdminServer("127.0.0.1", 0, Metrics(()), lambda: self.status)
+        self._server = AdminServer("127.0.0.1", 0, Metrics(()), self)
         self._thread = threading.Thread(target=self._loop.run_forever)
         self._thread.start()
         asyncio.run_coroutine_threadsafe(self._server.start(), self._loop).result(30)
+
+    alive = True
+
+    def not_ready(self) -> list[str]:
+        return []
+
+    def status(self) -> dict[str, Any]:
+        return self.document
 
     @property
     def origin(self) -> str:
@@ -116,7 +124,7 @@ def page(browser: Browser, shown: Shown) -> Iterator[Page]:
 
 
 def test_a_member_at_work_shows_its_figures(page: Page, shown: Shown) -> None:
-    shown.status = status = statuses.busy()
+    shown.document = status = statuses.busy()
     page.goto(shown.origin)
     expect(page.locator("#state")).to_have_text("ready")
     expect(page.locator("#facts")).to_contain_text("group stream-capi")
@@ -139,10 +147,10 @@ def test_it_goes_on_without_being_loaded_again(page: Page, shown: Shown) -> None
     expect(page.locator("#state")).to_have_text("not ready")
     expect(page.locator("#held")).to_contain_text("joining group stream-capi")
     page.evaluate("window.same = true")
-    shown.status = statuses.busy()
+    shown.document = statuses.busy()
     expect(page.locator("#state")).to_have_text("ready")
     expect(page.locator("#held")).to_be_empty()
-    shown.status = statuses.held()
+    shown.document = statuses.held()
     expect(page.locator("#state")).to_have_text("held")
     assert page.evaluate("window.same") is True
 
@@ -157,7 +165,7 @@ def test_a_member_without_anything_to_show_says_so(page: Page, shown: Shown) -> 
 
 
 def test_a_hold_is_the_first_thing_seen_with_its_reason_and_what_to_do(page: Page, shown: Shown) -> None:
-    shown.status = statuses.held()
+    shown.document = statuses.held()
     page.goto(shown.origin)
     banner = page.get_by_role("alert")
     expect(banner).to_contain_text("main is held: 401")
@@ -172,20 +180,20 @@ def test_a_hold_is_the_first_thing_seen_with_its_reason_and_what_to_do(page: Pag
 
 
 def test_moments_go_on_without_the_alert_being_read_out_again(page: Page, shown: Shown) -> None:
-    shown.status = statuses.held()
+    shown.document = statuses.held()
     page.goto(shown.origin)
     expect(page.get_by_role("alert")).to_contain_text("tried again in 15 s")
     page.locator("#held section").evaluate("(section) => { section.dataset.same = 'yes'; }")
     later = statuses.held()
     later["held"][0]["next_probe_seconds"] = 3.0
-    shown.status = later
+    shown.document = later
     expect(page.get_by_role("alert")).to_contain_text("tried again in 3 s")
     assert page.locator("#held section").get_attribute("data-same") == "yes"
 
 
 def test_what_mends_itself_is_a_notice(page: Page, shown: Shown) -> None:
-    shown.status = statuses.busy()
-    shown.status["notices"] = [{"subject": "main", "reason": "throttled: 429", "what_to_do": what_to_do("429")}]
+    shown.document = statuses.busy()
+    shown.document["notices"] = [{"subject": "main", "reason": "throttled: 429", "what_to_do": what_to_do("429")}]
     page.goto(shown.origin)
     expect(page.locator("#notices")).to_contain_text("main: throttled: 429")
     expect(page.locator("#state")).to_have_text("ready, with notices")
@@ -193,12 +201,12 @@ def test_what_mends_itself_is_a_notice(page: Page, shown: Shown) -> None:
 
 def test_names_are_text_whatever_they_look_like(page: Page, shown: Shown) -> None:
     evil = "<img src=x onerror=window.run=1><script>window.run=1</script>"
-    shown.status = statuses.held()
-    shown.status["group"] = evil
-    shown.status["held"][0]["subject"] = evil
-    shown.status["partitions"][0]["topic"] = evil
-    shown.status["lanes"][0] |= {"pixel": evil, "mapped": 1}
-    shown.status["dead_letters"] = [{"topic": evil, "code": evil, "count": 1}]
+    shown.document = statuses.held()
+    shown.document["group"] = evil
+    shown.document["held"][0]["subject"] = evil
+    shown.document["partitions"][0]["topic"] = evil
+    shown.document["lanes"][0] |= {"pixel": evil, "mapped": 1}
+    shown.document["dead_letters"] = [{"topic": evil, "code": evil, "count": 1}]
     page.goto(shown.origin)
     expect(page.locator("#partitions")).to_contain_text(evil)
     for place in ("#facts", "#held", "#coverage", "#codes"):
@@ -222,7 +230,7 @@ def test_the_policy_stops_a_script_that_gets_in_all_the_same(page: Page, shown: 
 
 
 def test_a_program_that_answers_no_more_is_told_from_one_that_stands_still(page: Page, shown: Shown) -> None:
-    shown.status = statuses.busy()
+    shown.document = statuses.busy()
     page.goto(shown.origin)
     expect(page.locator("#state")).to_have_text("ready")
     shown.stop()
@@ -235,7 +243,7 @@ def test_a_program_that_answers_no_more_is_told_from_one_that_stands_still(page:
 def test_texts_stand_out_in_light_and_dark(page: Page, shown: Shown, scheme: str) -> None:
     page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
     for status in (statuses.busy(), statuses.held(), statuses.empty()):
-        shown.status = status
+        shown.document = status
         page.goto(shown.origin)
         expect(page.locator("#updated")).to_contain_text("updated at")
         back = page.evaluate("getComputedStyle(document.documentElement).backgroundColor.match(/\\d+/g).map(Number)")
@@ -253,14 +261,14 @@ def test_no_width_makes_it_scroll_sideways(page: Page, shown: Shown, width: int)
         status["lanes"][0] |= {"pixel": name, "mapped": 1}
         status["dead_letters"] = [{"topic": name, "code": "missing_field", "count": 1}]
         status["notices"] = [{"subject": name, "reason": "throttled: 429", "what_to_do": "Nothing."}]
-        shown.status = status
+        shown.document = status
         page.goto(shown.origin)
         expect(page.locator("#updated")).to_contain_text("updated at")
         assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
 
 
 def test_it_can_be_read_without_being_seen(page: Page, shown: Shown) -> None:
-    shown.status = statuses.busy()
+    shown.document = statuses.busy()
     page.goto(shown.origin)
     expect(page.locator("#partitions table")).to_be_visible()
     assert page.locator("html").get_attribute("lang") == "en"

@@ -101,13 +101,19 @@ def endpoint() -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def admin() -> Iterator[Server]:
-    def status() -> dict[str, Any]:
-        return {"alive": True, "ready": False, "reasons": ["no assignment"]}
+    class Told:
+        alive = True
+
+        def not_ready(self) -> list[str]:
+            return ["no assignment"]
+
+        def status(self) -> dict[str, Any]:
+            return {}
 
     made: list[AdminServer] = []
 
     async def start() -> int:
-        made.append(AdminServer("127.0.0.1", 0, Metrics(("email",)), status))
+        made.append(AdminServer("127.0.0.1", 0, Metrics(("email",)), Told()))
         await made[0].start()
         return made[0].port
 
