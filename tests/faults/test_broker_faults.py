@@ -283,7 +283,7 @@ def test_committed_offsets_that_are_deleted_are_committed_again(
 
 def test_one_slow_partition_does_not_stop_the_rest(tmp_path: Path, broker: Broker, registry: Registry) -> None:
     """An event whose answer never comes keeps its partition's offset, and no other's."""
-    with Scene(tmp_path, broker, registry, 3, sections={"batch": {"max_events": 10}}) as scene:
+    with Scene(tmp_path, broker, registry, 3, sections={"batch": {"max_events": 1}}) as scene:
         produced = scene.produce(600)
         victim = produced[0]
 
