@@ -129,7 +129,9 @@ def test_letters_that_a_broker_is_slow_to_take_and_then_does_not_answer_are_each
     tmp_path: Path, guarded: _Guarded, registry: Registry
 ) -> None:
     broker, proxy = guarded
-    with Scene(tmp_path, broker, registry, partitions=2, bootstrap=proxy.address) as scene:
+    # Longer than the silence: a member that loses its partitions leaves their letters to the next owner.
+    patient = {"kafka": {"properties": {"session.timeout.ms": 45_000}}}
+    with Scene(tmp_path, broker, registry, partitions=2, bootstrap=proxy.address, sections=patient) as scene:
         member = scene.member()
         scene.produce(400)
         scene.ledger.await_all(60)
