@@ -19,7 +19,6 @@ from typing import NamedTuple
 from stream_capi.config import Settings
 from stream_capi.core.offsets import (
     METADATA_LIMIT,
-    NO_LEADER_EPOCH,
     PartitionOffsets,
     Resolved,
     log_of,
@@ -29,7 +28,7 @@ from stream_capi.kafka.admin import KafkaAdmin, Position
 from stream_capi.kafka.deadletter import BY_REFERENCE, SOURCE_HEADERS
 from stream_capi.kafka.ranges import Log, Moment
 from stream_capi.kafka.scan import scan
-from stream_capi.model import Code, Record, TopicPartition
+from stream_capi.model import NO_LEADER_EPOCH, Code, Record, TopicPartition, epoch_number
 from stream_capi.record_headers import LOST, headers_of
 
 _CODES = frozenset(Code)
@@ -105,7 +104,7 @@ def letter_of(record: Record) -> Letter | None:
             _number(headers.get("capi-attempts", b"0").decode(), 0, 2**31 - 1),
             headers.get("capi-error-detail", b"")[:_MOST_DETAIL_BYTES].decode(errors="replace"),
             BY_REFERENCE in headers,
-            NO_LEADER_EPOCH if (epoch := record.leader_epoch()) is None else epoch,
+            epoch_number(record.leader_epoch()),
             lost,
         )
     except (KeyError, ValueError):

@@ -14,6 +14,10 @@ from enum import StrEnum
 from itertools import repeat
 from typing import Any, NamedTuple, Protocol
 
+# The broker did not say: such a record is in no commit's metadata, and none is believed of it. The client's own types take
+# this number for none.
+NO_LEADER_EPOCH = -1
+
 
 class TopicPartition(NamedTuple):
     """One partition of one topic."""
@@ -168,7 +172,7 @@ class Commit(NamedTuple):
     epoch: int
     offset: int
     metadata: str = ""
-    leader_epoch: int = -1  # of the last record before the offset, -1 where it isn't known
+    leader_epoch: int = NO_LEADER_EPOCH  # of the last record before the offset
 
 
 class CommitResult(NamedTuple):
@@ -187,7 +191,7 @@ class Committed(NamedTuple):
     offset: int
     metadata: str = ""
     was_committed: bool = True
-    leader_epoch: int = -1  # as it was committed
+    leader_epoch: int = NO_LEADER_EPOCH  # as it was committed
 
 
 class Columns(NamedTuple):
@@ -254,16 +258,16 @@ def _leader_epochs(records: Sequence[Record], offsets: Sequence[int]) -> list[tu
     """
     if not records:
         return []
-    first, last = _epoch_of(records[0]), _epoch_of(records[-1])
+    first, last = epoch_number(records[0].leader_epoch()), epoch_number(records[-1].leader_epoch())
     if first == last:
         return [(offsets[0], first)]
     steps = [(offsets[0], first)]
     for offset, record in zip(offsets, records, strict=True):
-        if (epoch := _epoch_of(record)) != steps[-1][1]:
+        if (epoch := epoch_number(record.leader_epoch())) != steps[-1][1]:
             steps.append((offset, epoch))
     return steps
 
 
-def _epoch_of(record: Record) -> int:
-    epoch = record.leader_epoch()
-    return -1 if epoch is None else epoch
+def epoch_number(epoch: int | None) -> int:
+    """A leader epoch as the client gives it, ``NO_LEADER_EPOCH`` for None."""
+    return NO_LEADER_EPOCH if epoch is None else epoch

@@ -22,10 +22,11 @@ from itertools import repeat
 from typing import NamedTuple
 from zlib import crc32
 
+from stream_capi.model import NO_LEADER_EPOCH
+
 METADATA_LIMIT = 4096  # bytes: Kafka's own default for offset.metadata.max.bytes
 _VERSION = "capi2"
 _VERSIONS = frozenset({"capi1", _VERSION})  # the log's name is at the same place in both
-NO_LEADER_EPOCH = -1  # the broker did not say: a record without one is in no text, and no text is believed of it
 _CHECKSUM = 4  # bytes
 
 

@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from confluent_kafka import Consumer, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as ClientPartition
 
-from stream_capi.core.offsets import NO_LEADER_EPOCH
 from stream_capi.kafka.faults import error_of
 from stream_capi.model import Commit, CommitResult
 
@@ -106,15 +105,11 @@ class Commits:
         return owned, [CommitResult(commit, "fenced") for commit in commits if not self._owns(commit)]
 
     def _offsets(self, commits: Sequence[Commit]) -> list[ClientPartition]:
-        return [_client_partition(commit) for commit in commits]
-
-
-def _client_partition(commit: Commit) -> ClientPartition:
-    """With the leader epoch, by which the next owner has the offset validated (KIP-320)."""
-    place, metadata = (commit.topic, commit.partition, commit.offset), commit.metadata
-    if commit.leader_epoch == NO_LEADER_EPOCH:
-        return ClientPartition(*place, metadata=metadata)
-    return ClientPartition(*place, metadata=metadata, leader_epoch=commit.leader_epoch)
+        """With the leader epoch, by which the next owner has the offset validated (KIP-320)."""
+        return [
+            ClientPartition(c.topic, c.partition, c.offset, metadata=c.metadata, leader_epoch=c.leader_epoch)
+            for c in commits
+        ]
 
 
 def _content(at: ClientPartition) -> tuple[str, int, int, str]:

@@ -31,7 +31,7 @@ from stream_capi.kafka.faults import OUT_OF_RANGE, Events, Faults, error_of, is_
 from stream_capi.kafka.places import Place, find_places
 from stream_capi.kafka.properties import uses_new_protocol
 from stream_capi.kafka.reading import Reading
-from stream_capi.model import Commit, CommitResult, Committed, Records, TopicPartition
+from stream_capi.model import NO_LEADER_EPOCH, Commit, CommitResult, Committed, Records, TopicPartition
 
 # Records of one fetch call. A call costs several hand-overs of the interpreter's lock between the two threads, in a virtual
 # machine 20 µs each: so not too few. And all are mapped in one go, in some 10 ms, so that the loop stays responsive.
@@ -390,7 +390,8 @@ class ConsumerThread:
             self._faults.found(place.tp.topic)
             at = Committed(*place.tp, epoch, place.offset, place.metadata, place.was_committed, place.leader_epoch)
             committed.append(at)
-            self._faults.validated(place.tp.topic, place.was_committed, place.leader_epoch)
+            if place.was_committed and place.leader_epoch == NO_LEADER_EPOCH:
+                self._faults.unvalidated(place.tp.topic)
         logs = self._topic_ids(sorted({place.tp.topic for place in places}))
         self._call(self._assigned, self._epoch, committed, logs)
         self._call(self._sink.watermarks, {place.tp: place.high for place in places})

@@ -8,7 +8,6 @@ from typing import Protocol
 
 from confluent_kafka import KafkaError, KafkaException
 
-from stream_capi.core.offsets import NO_LEADER_EPOCH
 from stream_capi.errors import KafkaLost
 
 MISSING = frozenset(
@@ -77,9 +76,9 @@ class Faults:
         if self._told.pop(("brokers unreachable", None), None) is not None:
             self._events.kafka("brokers answer again")
 
-    def validated(self, topic: str, was_committed: bool, leader_epoch: int) -> None:
+    def unvalidated(self, topic: str) -> None:
         """Report once for each topic that a committed offset has no leader epoch, so that nobody can validate it."""
-        if was_committed and leader_epoch == NO_LEADER_EPOCH and topic not in self._unvalidated:
+        if topic not in self._unvalidated:
             self._unvalidated.add(topic)
             self._events.kafka("committed offset without a leader epoch", topic=topic)
 

@@ -22,9 +22,8 @@ from confluent_kafka import (
     TopicPartition as ClientPartition,
 )
 
-from stream_capi.core.offsets import NO_LEADER_EPOCH
 from stream_capi.kafka.faults import LOG_TRUNCATED, MISSING
-from stream_capi.model import TopicPartition
+from stream_capi.model import NO_LEADER_EPOCH, TopicPartition, epoch_number
 
 
 class Position(NamedTuple):
@@ -35,15 +34,13 @@ class Position(NamedTuple):
 
     def at(self, tp: TopicPartition) -> ClientPartition:
         """As the client's own type."""
-        if self.leader_epoch == NO_LEADER_EPOCH:
-            return ClientPartition(*tp, self.offset)
         return ClientPartition(*tp, self.offset, leader_epoch=self.leader_epoch)
 
 
 class Place(NamedTuple):
     """Where to read from, the log's end, and why the partition must not be read (empty where it may be).
 
-    ``leader_epoch`` was committed with the offset, -1 where none was.
+    ``leader_epoch`` was committed with the offset.
     """
 
     tp: TopicPartition
@@ -93,7 +90,7 @@ def _place(tp: TopicPartition, committed: ClientPartition, low: int, high: int, 
         stopped = "offset_out_of_range"
     elif committed.offset > high:
         stopped = LOG_TRUNCATED
-    epoch = NO_LEADER_EPOCH if committed.leader_epoch is None else committed.leader_epoch
+    epoch = epoch_number(committed.leader_epoch)
     return Place(tp, committed.offset, committed.metadata or "", True, high, stopped, epoch)
 
 

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream_capi.core.offsets import METADATA_LIMIT, NO_LEADER_EPOCH, PartitionOffsets, Resolved, log_of, settled_ranges
+from stream_capi.core.offsets import METADATA_LIMIT, PartitionOffsets, Resolved, log_of, settled_ranges
+from stream_capi.model import NO_LEADER_EPOCH
 
 EPOCH = 5
 
