@@ -6,7 +6,6 @@ event loop. One call at a time.
 
 from __future__ import annotations
 
-import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
@@ -17,10 +16,9 @@ from confluent_kafka import TopicPartition as ClientPartition
 from stream_capi.config.settings import Kafka
 from stream_capi.errors import KafkaLost, Unavailable
 from stream_capi.kafka.faults import DENIED, MISSING, OUT_OF_RANGE, error_of
-from stream_capi.kafka.scan import scan_properties
+from stream_capi.kafka.scan import messages, scan_properties
 from stream_capi.model import Record, TopicPartition
 
-_SILENCE_SECONDS = 15.0
 _CALL_SECONDS = 10.0
 _WAIT_MS = 20  # of a fetch at the log's end: the next stretch's fetch waits behind it on the same connection
 _NEAR = 20  # offsets between two places that are read in one go
@@ -91,23 +89,17 @@ def _read_round(kafka: Kafka, consumer: Consumer, stretches: list[_Stretch], fou
     """Read one stretch of each partition."""
     left = {stretch.tp: stretch for stretch in stretches}
     consumer.assign([ClientPartition(*tp, stretch.offsets[0]) for tp, stretch in left.items()])
-    heard = time.monotonic()
-    while left:
-        messages = consumer.consume(_NEAR, 0.2)
-        if messages:
-            heard = time.monotonic()
-        elif time.monotonic() - heard > _SILENCE_SECONDS:
-            raise Unavailable(f"kafka: {kafka.bootstrap_servers} gave no records within {_SILENCE_SECONDS:g} s")
-        for message in messages:
-            tp, offset = TopicPartition(message.topic() or "", message.partition() or 0), message.offset() or 0
-            stretch = left.get(tp)
-            if stretch is None:
-                continue
-            ended = _is_end(kafka, message)
-            if not ended and offset in stretch.offsets:
-                found[tp, offset] = message
-            if ended or offset >= stretch.offsets[-1]:
-                del left[tp]
+    for tp, offset, message in messages(kafka, consumer, _NEAR):
+        stretch = left.get(tp)
+        if stretch is None:
+            continue
+        ended = _is_end(kafka, message)
+        if not ended and offset in stretch.offsets:
+            found[tp, offset] = message
+        if ended or offset >= stretch.offsets[-1]:
+            del left[tp]
+            if not left:
+                break
     # Not paused: a pause outlives the assignment, and what is resumed is read with a delay of its own.
     consumer.unassign()
 

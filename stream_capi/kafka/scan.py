@@ -33,30 +33,37 @@ def scan(kafka: Kafka, ranges: Mapping[TopicPartition, Range], each: int | None 
         return
     seen = dict.fromkeys(ends, 0)
     consumer = Consumer(scan_properties(kafka))
-    heard = time.monotonic()
     try:
         consumer.assign([ClientPartition(*tp, ranges[tp].start) for tp in ends])
-        while ends:
-            messages = consumer.consume(500, 0.2)
-            if messages:
-                heard = time.monotonic()
-            elif time.monotonic() - heard > _SILENCE_SECONDS:
-                raise Unavailable(f"kafka: {kafka.bootstrap_servers} gave no records within {_SILENCE_SECONDS:g} s")
-            for message in messages:
-                tp, offset = TopicPartition(message.topic() or "", message.partition() or 0), message.offset() or 0
-                if tp not in ends:
-                    continue
-                is_end = _is_end(message)
-                if not is_end and offset < ends[tp]:
-                    seen[tp] += 1
-                    yield message
-                if is_end or offset >= ends[tp] - 1 or seen[tp] == each:
-                    del ends[tp]
-                    consumer.pause([ClientPartition(*tp)])
+        for tp, offset, message in messages(kafka, consumer, 500):
+            if tp not in ends:
+                continue
+            is_end = _is_end(message)
+            if not is_end and offset < ends[tp]:
+                seen[tp] += 1
+                yield message
+            if is_end or offset >= ends[tp] - 1 or seen[tp] == each:
+                del ends[tp]
+                if not ends:
+                    return
+                consumer.pause([ClientPartition(*tp)])
     except KafkaException as error:
         raise KafkaLost(f"kafka: {error_of(error).str()}") from None
     finally:
         consumer.close()
+
+
+def messages(kafka: Kafka, consumer: Consumer, at_once: int) -> Iterator[tuple[TopicPartition, int, Message]]:
+    """What the consumer brings, with its place, until the caller has enough. Raises Unavailable when nothing comes."""
+    heard = time.monotonic()
+    while True:
+        found = consumer.consume(at_once, 0.2)
+        if found:
+            heard = time.monotonic()
+        elif time.monotonic() - heard > _SILENCE_SECONDS:
+            raise Unavailable(f"kafka: {kafka.bootstrap_servers} gave no records within {_SILENCE_SECONDS:g} s")
+        for message in found:
+            yield _place(message), message.offset() or 0, message
 
 
 def spans(kafka: Kafka, ranges: Mapping[TopicPartition, Range]) -> dict[TopicPartition, tuple[int, int]]:
