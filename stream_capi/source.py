@@ -65,6 +65,8 @@ class Source:
         """
         try:
             return frame(self._framing, records, values, schema_file=self._schema_file)
+        except MemoryError:
+            raise
         except Exception:
             return [
                 self._framed_alone(at, record, value)
@@ -74,6 +76,8 @@ class Source:
     def _framed_alone(self, index: int, record: Record, value: bytes) -> Run | Unframed:
         try:
             (found,) = frame(self._framing, [record], [value], schema_file=self._schema_file)
+        except MemoryError:
+            raise
         except Exception as error:
             return Unframed(index, internal_error(error))
         if isinstance(found, Unframed):

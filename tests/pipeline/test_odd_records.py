@@ -37,6 +37,19 @@ def test_a_fault_of_the_framing_is_that_of_its_record_alone(monkeypatch: pytest.
     assert "jane" not in bad.rejection.detail
 
 
+def test_a_lack_of_memory_while_framing_is_no_records_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dead-lettered for it, good records would be lost to a fault of the machine."""
+
+    def short(*_: Any, **__: Any) -> Any:
+        raise MemoryError
+
+    monkeypatch.setattr(source_module, "frame", short)
+    nothing: Any = None
+    source = Source("leads", "raw", nothing, nothing, LEADS, "main", 1.0)
+    with pytest.raises(MemoryError):
+        source.frame([FakeRecord(b"one")], [b"one"])
+
+
 def chunk(line: Line, records: Sequence[FakeRecord]) -> Records:
     return Records(*TP, line.epoch, list(records))
 
