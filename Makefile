@@ -5,8 +5,9 @@ MINUTES ?= 30
 ROWS ?= long or not long
 PARALLEL ?= --numprocesses 2 --dist loadfile --no-loadscope-reorder
 SEED ?= $(shell $(PYTHON) -c "import random; print(random.SystemRandom().randrange(10**6))")
+TIMES ?= 5
 
-.PHONY: demo test lint bench faults prove mutate soak wheel sbom audit lock clean
+.PHONY: demo test lint bench faults stress prove mutate soak wheel sbom audit lock clean
 
 demo: .venv/ready
 	$(BIN)/stream-capi demo
@@ -27,6 +28,10 @@ bench: .venv/ready
 # The whole fault matrix on the real broker, with its scorecard; `make test` runs all but the longest rows.
 faults: .venv/ready
 	$(BIN)/python -m pytest tests/faults -m "$(ROWS)" --timeout 900 $(PARALLEL)
+
+# The tests of the real broker five times in a row, with four busy loops beside them; none may fail, and none is tried again.
+stress: .venv/ready
+	$(BIN)/python -m tests.stress --times $(TIMES)
 
 # The long proofs: models and fuzzing with more examples, the wheel in an empty environment.
 prove: .venv/ready
