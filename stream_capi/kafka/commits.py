@@ -21,6 +21,11 @@ from stream_capi.model import Commit, CommitResult
 ANSWER_SECONDS = 60.0
 _ASK_SECONDS = 0.02
 _RESEND_SECONDS = 0.25
+# Under group.protocol=consumer the client answers these errors of a commit by putting its next heartbeat off by up to
+# retry.backoff.max.ms (1 s), counted anew from each commit. Only the heartbeat tells the member that it is out of the group:
+# with a commit each 0.5 s it would never be sent.
+_NOT_A_MEMBER = frozenset({"UNKNOWN_MEMBER_ID", "STALE_MEMBER_EPOCH"})
+_HEARTBEAT_SECONDS = 2.0
 
 Tell = Callable[[Sequence[CommitResult]], None]
 
@@ -36,10 +41,11 @@ class Commits:
         self._sent_at = 0.0
         self._fenced: list[CommitResult] = []  # of the commit under way, told with its end
         self._next: list[Commit] = []
+        self._send_from = 0.0  # no commit before: a heartbeat is due
 
     def send(self, consumer: Consumer, commits: Sequence[Commit]) -> None:
-        """Commit without waiting. While another commit is under way this one waits for its end."""
-        if self._under_way:
+        """Commit without waiting. While another commit is under way, or a heartbeat is due, this one waits for its end."""
+        if self._under_way or self._now() < self._send_from:
             self._next = list(commits)
             return
         owned, fenced = self._split(commits)
@@ -64,13 +70,20 @@ class Commits:
         self._end(consumer, results)
 
     def expire(self, consumer: Consumer) -> None:
-        """Give up a commit that was never answered, so that the next one can be made."""
-        if self._under_way and self._now() - self._sent_at > ANSWER_SECONDS:
+        """Give up a commit that was never answered, and make the one that waited for a heartbeat."""
+        if not self._under_way:
+            self._send_next(consumer)
+        elif self._now() - self._sent_at > ANSWER_SECONDS:
             self._end(consumer, [CommitResult(commit, "timeout") for commit in self._under_way])
 
     def _end(self, consumer: Consumer, results: Sequence[CommitResult]) -> None:
         self._under_way = []
+        if any(result.error in _NOT_A_MEMBER for result in results):
+            self._send_from = self._now() + _HEARTBEAT_SECONDS
         self._tell([*results, *self._fenced])
+        self._send_next(consumer)
+
+    def _send_next(self, consumer: Consumer) -> None:
         following, self._next = self._next, []
         if following:
             self.send(consumer, following)

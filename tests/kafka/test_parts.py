@@ -236,6 +236,25 @@ def test_an_error_is_told_by_its_name() -> None:
     assert it.results == [[CommitResult(commit(A, 5), "OFFSET_METADATA_TOO_LARGE")]]
 
 
+@pytest.mark.parametrize("code", [KafkaError.UNKNOWN_MEMBER_ID, KafkaError.STALE_MEMBER_EPOCH])
+def test_after_an_answer_for_an_unknown_member_commits_let_a_heartbeat_go_first(code: int) -> None:
+    it = Committing()
+    it.send(commit(A, 5))
+    it.send(commit(A, 6))
+    it.answer(commit(A, 5), error=KafkaError(code))
+    assert len(it.results) == 1
+    for it.time in (0.5, 1.0, 1.5):
+        it.commits.expire(it.client)
+        it.send(commit(A, 7), commit(B, 1))
+    assert len(it.client.called("commit")) == 1, "each commit puts the client's heartbeat off by up to a second"
+    it.time, it.owned = 2.0, {B}
+    it.commits.expire(it.client)
+    assert it.client.called("commit")[1:] == [[("leads", 1, 1, "m")]]
+    it.answer(commit(B, 1))
+    it.send(commit(B, 2))
+    assert len(it.client.called("commit")) == 3
+
+
 def test_waiting_for_a_commit_ends_when_the_broker_has_it_or_at_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     it = Committing()
 
