@@ -131,7 +131,7 @@ class Cluster(Kafka):
             node.remove()
 
     def restore(self, seconds: float = 90) -> None:
-        """Make it whole: proxies healed, frozen nodes thawed, dead ones started, every partition in sync."""
+        """Make it whole: proxies healed, frozen nodes thawed, dead ones started, every partition in sync and led as at first."""
         for node in self.nodes:
             for proxy in node.proxies:
                 proxy.heal()
@@ -143,6 +143,8 @@ class Cluster(Kafka):
         for node in self.nodes:
             node.await_ready()
         until(self.whole, seconds, "every replica in sync")
+        # Else the leaders, and with them the coordinators of groups, would gather on the node that was never stopped.
+        self.admin.elect_leaders(ElectionType.PREFERRED, None).result(SECONDS)
 
     # --- what tests ask of it
 
@@ -163,6 +165,14 @@ class Cluster(Kafka):
             return False
         partitions = [p for topic in self.metadata().topics.values() for p in topic.partitions.values()]
         return all(p.leader >= 0 and set(p.isrs) == set(p.replicas) for p in partitions)
+
+    def coordinator(self, group: str) -> Node:
+        """The node that coordinates a group: the leader of the partition of Kafka's own topic that has its offsets.
+
+        Computed, as brokers do, because the client aborts the process where it asks for a group without a coordinator.
+        """
+        partitions = self.described("__consumer_offsets")
+        return self.node(partitions[_java_hash(group) % len(partitions)].leader)
 
     def described(self, topic: str) -> dict[int, PartitionMetadata]:
         """As of one broker; waits where the node that answers has not heard of the topic yet."""
@@ -191,3 +201,11 @@ class Cluster(Kafka):
             SECONDS,
             f"the leader of {topic}",
         )
+
+
+def _java_hash(text: str) -> int:
+    """The magnitude of Java's ``String.hashCode()``, and 0 for the one number that has none there."""
+    number = 0
+    for unit in memoryview(text.encode("utf-16-le")).cast("H"):
+        number = (31 * number + unit) & 0xFFFF_FFFF
+    return min(number, (1 << 32) - number) & 0x7FFF_FFFF

@@ -129,6 +129,19 @@ def test_a_frozen_node_is_given_up_and_taken_back(cluster: Cluster, names: Names
     until(lambda: cluster.in_sync(topic) == {1, 2, 3}, 30, "the node in sync")
 
 
+def test_the_coordinator_of_a_group_is_the_one_that_the_brokers_name(cluster: Cluster, names: Names) -> None:
+    topic = cluster.create_topic(names.topic())
+    write(cluster.bootstrap, topic, [b"one"])
+    found = []
+    for number in range(8):
+        group = names.group(f"group-{number}")
+        read(cluster.bootstrap, [topic], 1, group)
+        named = cluster.admin.describe_consumer_groups([group])[group].result(10).coordinator
+        assert cluster.coordinator(group).id == named.id
+        found.append(named.id)
+    assert len(set(found)) > 1, "all of these groups have the same coordinator, which would hide a wrong one"
+
+
 def test_a_scene_plays_on_the_cluster(tmp_path: Path, cluster: Cluster, registry: Registry) -> None:
     with Scene(tmp_path, cluster, registry, bootstrap=cluster.bootstrap_via) as scene:
         assert cluster.in_sync(scene.leads) == cluster.in_sync(scene.dead) == {1, 2, 3}
