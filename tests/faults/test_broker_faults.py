@@ -45,8 +45,12 @@ def test_a_broker_killed_in_the_midst_and_started_again(tmp_path: Path, own_brok
         assert "Traceback" not in member.output
 
 
-def test_a_broker_frozen_for_twenty_seconds(tmp_path: Path, own_broker: Broker, registry: Registry) -> None:
-    with Scene(tmp_path, own_broker, registry, 3, steady) as scene:
+def test_a_broker_frozen_for_twenty_seconds_repeats_no_more_than_was_in_flight(
+    tmp_path: Path, own_broker: Broker, registry: Registry
+) -> None:
+    """Longer than the session: the member loses its partitions, and gets them again from the offset committed before."""
+    small = {"batch": {"max_events": 20}, "delivery": {"max_in_flight": 4}}
+    with Scene(tmp_path, own_broker, registry, 3, steady, sections=small) as scene:
         scene.produce(1500, bad=4)
         member = scene.member()
         until(lambda: sum(scene.endpoint.answered().values()) > 200, 30, "deliveries before the freeze")
@@ -57,7 +61,8 @@ def test_a_broker_frozen_for_twenty_seconds(tmp_path: Path, own_broker: Broker, 
         finally:
             own_broker.thaw()
         progress(scene)
-        scene.close(HEALED, duplicates=None)
+        scene.close(HEALED, duplicates=20 * 4)
+        assert member.logged("lost"), "the freeze was too short to show anything"
 
 
 @pytest.mark.parametrize("fault", ["cut", "half_open"])

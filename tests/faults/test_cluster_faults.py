@@ -1,0 +1,73 @@
+"""Faults of one node of three: what the other two keep going, and what a member that lost its partitions does not send again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from stream_capi.endpoint.script import Action, RequestInfo
+from tests.scene import Scene
+from tests.stack import Cluster, Registry
+from tests.stack.cluster import Node
+from tests.stack.waiting import until
+
+pytestmark = [pytest.mark.real, pytest.mark.timeout(240)]
+
+# Small, so that what may be in flight when partitions are lost is little against what is answered meanwhile.
+SMALL = {"batch": {"max_events": 20}, "delivery": {"max_in_flight": 4}}
+IN_FLIGHT = 20 * 4
+
+
+def steady(request: RequestInfo) -> Action:
+    return Action(delay_seconds=0.05)
+
+
+def frozen(node: Node) -> None:
+    """Longer than the session, and than the controller's patience: another node becomes the coordinator."""
+    node.freeze()
+    time.sleep(20)
+    node.thaw()
+
+
+def cut_off(node: Node) -> None:
+    """From the clients alone, for longer than the session: it stays the coordinator, and gives the member up."""
+    node.clients.half_open()
+    time.sleep(20)
+    node.clients.heal()
+
+
+def restarted(node: Node) -> None:
+    node.restart()
+
+
+class Fault(NamedTuple):
+    """A fault of the coordinator's node, a group protocol, and whether the member is sure to lose its partitions by it."""
+
+    happens: Callable[[Node], None]
+    protocol: str
+    loses: bool
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [Fault(frozen, "classic", True), Fault(cut_off, "classic", True), Fault(cut_off, "consumer", True),
+     Fault(restarted, "classic", False)],
+    ids=lambda fault: f"{fault.happens.__name__}, {fault.protocol}",
+)  # fmt: skip
+def test_a_fault_of_the_coordinator_repeats_no_more_than_was_in_flight(
+    fault: Fault, tmp_path: Path, cluster: Cluster, registry: Registry
+) -> None:
+    """What was read before the fault is answered during it, and no commit arrives."""
+    with Scene(tmp_path, cluster, registry, 3, steady, bootstrap=cluster.bootstrap_via, sections=SMALL) as scene:
+        scene.settings["kafka"]["properties"] |= {"group.protocol": fault.protocol}
+        scene.produce(1500, bad=4)
+        member = scene.member()
+        until(lambda: sum(scene.endpoint.answered().values()) > 200, 30, "deliveries before the fault")
+        fault.happens(cluster.coordinator(scene.group))
+        scene.produce(100)
+        scene.close(90, duplicates=IN_FLIGHT)
+        assert member.logged("lost") or not fault.loses, "the fault was too short to show anything"
