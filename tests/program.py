@@ -15,6 +15,7 @@ from typing import Any, Self
 import psutil
 import tomli_w
 
+from stream_capi.model import TopicPartition
 from tests.stack.process import Server, free_ports
 from tests.stack.waiting import until
 
@@ -143,6 +144,10 @@ class Program:
         assert code == 200, f"/status answered {code}"
         found: dict[str, Any] = json.loads(text)
         return found
+
+    def owned(self) -> set[TopicPartition]:
+        """The partitions that it has, as ``/status`` tells."""
+        return {TopicPartition(entry["topic"], entry["partition"]) for entry in self.status()["partitions"]}
 
     def metric(self, name: str, **labels: str) -> float:
         """The sum of a metric's samples that have these labels."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from hashlib import sha256
 from pathlib import Path
@@ -86,16 +86,17 @@ class Scene:
         *,
         module: str = "stream_capi",
         env: Mapping[str, str] | None = None,
+        options: Sequence[str] = (),
         **sections: Mapping[str, Any],
     ) -> Program:
-        """Start a member of the group, with further settings, variables or another module to run where they are given."""
+        """Start a member of the group, with further settings, variables, options or another module where they are given."""
         settings = {**self.settings}
         for section, keys in sections.items():
             settings[section] = {**settings.get(section, {}), **keys}
         program = Program(self.folder, settings, key, f"member-{len(self.members) + 1}", module, env)
         self._stack.enter_context(program)
         self.members.append(program)
-        return program.start(ready=ready)
+        return program.start(*options, ready=ready)
 
     def close(self, seconds: float = 60, duplicates: int | None = 0) -> None:
         """The end of every row: all accounted for, every request valid, nothing personal in any output."""

@@ -9,6 +9,8 @@ from itertools import pairwise
 from stream_capi.model import TopicPartition
 from tests.scene import Scene
 
+REPLACED_SECONDS = 15.0  # from a member's death to its partitions' first commit by another; promised
+STANDSTILL_SECONDS = 5.0  # of the survivors' commits meanwhile
 _EVENTS = 100  # in each round, so that each of a few partitions gets some
 _EVERY_SECONDS = 0.3
 
@@ -45,3 +47,19 @@ class Standstill:
     def resumed(self, partitions: Collection[TopicPartition], since: float) -> bool:
         """Whether each of these has moved again."""
         return all(self._moved[tp][-1] > since for tp in partitions)
+
+
+def assert_replaced(
+    scene: Scene, kill: Callable[[], object], lost: Collection[TopicPartition], kept: Collection[TopicPartition]
+) -> None:
+    """Kill the owner of ``lost``: others commit these soon after, and commit ``kept`` all the while."""
+    commits = Standstill(scene)
+    commits.watch(3)
+    kill()
+    at = time.monotonic()
+    commits.watch(2 * REPLACED_SECONDS, lambda: commits.resumed(lost, at))
+    took, longest = time.monotonic() - at, commits.longest(kept, at)
+    scene.notes.append(f"{took:.1f} s after the kill; {longest:.1f} s without a commit of the survivors")
+    assert commits.resumed(lost, at), "the partitions of the one that was killed are read by nobody"
+    assert took < REPLACED_SECONDS
+    assert longest < STANDSTILL_SECONDS

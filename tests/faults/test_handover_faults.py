@@ -11,12 +11,10 @@ from typing import Any
 import pytest
 
 from stream_capi.endpoint.script import Action, RequestInfo
-from stream_capi.model import TopicPartition
-from tests.program import Program
 from tests.scene import Scene
 from tests.stack import Broker, Registry
 from tests.stack.waiting import until
-from tests.standstill import Standstill
+from tests.standstill import assert_replaced
 
 pytestmark = pytest.mark.real
 
@@ -74,27 +72,14 @@ def test_members_that_join_leave_and_die_at_random_lose_nothing(
         scene.close(120, duplicates=None)
 
 
-def owned_by(member: Program) -> list[TopicPartition]:
-    return [TopicPartition(entry["topic"], entry["partition"]) for entry in member.status()["partitions"]]
-
-
 def test_a_killed_member_is_replaced_within_fifteen_seconds_and_the_others_commit_all_the_while(
     tmp_path: Path, broker: Broker, registry: Registry
 ) -> None:
     """With the program's own time-outs, as they are in production."""
     with Scene(tmp_path, broker, registry, 2) as scene:
         killed, survivor = scene.member(), scene.member()
-        until(lambda: len(owned_by(killed)) == len(owned_by(survivor)) == 2, 60, "an even share")
-        lost, kept = owned_by(killed), owned_by(survivor)
-        commits = Standstill(scene)
-        commits.watch(3)
-        killed.kill()
-        at = time.monotonic()
-        commits.watch(30, lambda: commits.resumed(lost, at))
-        scene.notes.append(f"{time.monotonic() - at:.1f} s after the kill: {owned_by(survivor)}")
-        assert commits.resumed(lost, at), "the killed member's partitions are read by nobody"
-        assert time.monotonic() - at < 15
-        assert commits.longest(kept, at) < 5
+        until(lambda: len(killed.owned()) == len(survivor.owned()) == 2, 60, "an even share")
+        assert_replaced(scene, killed.kill, killed.owned(), survivor.owned())
         scene.close(60, duplicates=None)
 
 

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
-import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 
 from stream_capi.config.settings import Kafka
 from stream_capi.kafka.admin import KafkaAdmin
-from stream_capi.model import TopicPartition
 from tests.program import Program
 from tests.scene import Scene
 from tests.stack import Broker, Registry
 from tests.stack.waiting import until
-from tests.standstill import Standstill
+from tests.standstill import assert_replaced
+from tests.workers.processes import owned_by, words_of, workers_of
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(240)]
 SECONDS = 90.0
@@ -38,19 +34,6 @@ def two(scene: Scene) -> Iterator[Program]:
     with program:
         scene.members.append(program)
         yield program.start("--workers", "2", ready=True)
-
-
-def workers_of(program: Program) -> list[psutil.Process]:
-    return [
-        child for child in program.process.children() if any(word.startswith("--worker=") for word in _words(child))
-    ]
-
-
-def _words(process: psutil.Process) -> list[str]:
-    try:
-        return process.cmdline()
-    except psutil.NoSuchProcess:  # ended, and perhaps not yet waited for
-        return []
 
 
 def owned(program: Program) -> list[int]:
@@ -86,14 +69,6 @@ def test_a_worker_that_ends_is_started_again_and_the_counts_go_on(scene: Scene, 
     assert two.logged("worker ended")[0]["worker"] in (1, 2)
 
 
-def owned_by(worker: psutil.Process) -> set[TopicPartition]:
-    """What a worker's own status has, at the admin port that only its watcher knows."""
-    (port,) = {at.laddr.port for at in worker.net_connections("inet") if at.status == psutil.CONN_LISTEN}
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/status", timeout=5) as answer:
-        entries = json.load(answer)["partitions"]
-    return {TopicPartition(entry["topic"], entry["partition"]) for entry in entries}
-
-
 def test_a_worker_that_crashed_comes_back_as_the_member_it_was_and_the_other_commits_all_the_while(
     scene: Scene, two: Program
 ) -> None:
@@ -103,18 +78,8 @@ def test_a_worker_that_crashed_comes_back_as_the_member_it_was_and_the_other_com
     until(lambda: len(owned_by(killed)) == len(owned_by(survivor)) == 4, SECONDS, "an even share")
     lost, kept = owned_by(killed), owned_by(survivor)
     revocations = len(two.logged("revoked"))
-    commits = Standstill(scene)
-    commits.watch(3)
     (scene.folder / "watcher.toml").write_text("[kafka]\ngroup_id = 'another'\n")
-    killed.kill()
-    at = time.monotonic()
-    commits.watch(30, lambda: commits.resumed(lost, at))
-    scene.notes.append(
-        f"{time.monotonic() - at:.1f} s after the kill; {commits.longest(kept, at):.1f} s without a commit"
-    )
-    assert commits.resumed(lost, at), "the killed worker's partitions are read by nobody"
-    assert time.monotonic() - at < 15
-    assert commits.longest(kept, at) < 5
+    assert_replaced(scene, killed.kill, lost, kept)
     until(lambda: len(workers_of(two)) == 2, SECONDS, "another worker")
     (again,) = (worker for worker in workers_of(two) if worker.pid != survivor.pid)
     until(lambda: owned_by(again) == lost, SECONDS, "the partitions of the worker that crashed")
@@ -141,7 +106,7 @@ def test_workers_leave_the_group_for_good_when_all_of_them_stop(
 def test_a_worker_that_ends_again_and_again_ends_all_with_an_error(scene: Scene, two: Program) -> None:
     for turn in range(5):
         until(lambda: not two.running or len(workers_of(two)) == 2, SECONDS, "the worker's place filled again")
-        found = [w for w in workers_of(two) if "--worker=1" in _words(w)]
+        found = [w for w in workers_of(two) if "--worker=1" in words_of(w)]
         assert found, f"worker 1 in turn {turn}"
         found[0].kill()
         found[0].wait(10)
