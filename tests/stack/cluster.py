@@ -17,6 +17,7 @@ from tests.stack.asking import SECONDS, Kafka
 from tests.stack.kafkaserver import KafkaServer, replicated
 from tests.stack.process import Server, free_ports
 from tests.stack.proxy import Proxy
+from tests.stack.users import Users
 from tests.stack.waiting import until
 
 _SESSION_SECONDS = 5  # after which the controller gives up a node that is silent
@@ -33,8 +34,15 @@ _SETTINGS: Mapping[str, str] = {
 }
 
 
+_USERS = "USERS"
+_LISTENERS = ("DIRECT", "VIA", _USERS, "REPLICATION", "CONTROLLER")
+
+
 class Node(KafkaServer):
-    """One node. ``clients``, ``replication`` and ``controller`` are the proxies before its listeners."""
+    """One node. ``clients``, ``users``, ``replication`` and ``controller`` are the proxies before its listeners.
+
+    Clients come without a password at ``clients``, and as a user over SASL_SSL at ``users``.
+    """
 
     heap_mb = 256
 
@@ -42,11 +50,12 @@ class Node(KafkaServer):
         self.id = number
         self._cluster = cluster
         self._server = Server(f"kafka-{number}")
-        ports = free_ports(4)
+        ports = free_ports(len(_LISTENERS))
         self.bootstrap = f"127.0.0.1:{ports[0]}"
-        self.clients, self.replication, self.controller = (Proxy("127.0.0.1", port) for port in ports[1:])
-        self.proxies = (self.clients, self.replication, self.controller)
-        bound = zip(("DIRECT", "VIA", "REPLICATION", "CONTROLLER"), ports, strict=True)
+        self.proxies = tuple(Proxy("127.0.0.1", port) for port in ports[1:])
+        self.clients, self.users, self.replication, self.controller = self.proxies
+        self._addresses = [self.bootstrap, *(proxy.address for proxy in self.proxies)]
+        bound = zip(_LISTENERS, ports, strict=True)
         self._listeners = ",".join(f"{name}://127.0.0.1:{port}" for name, port in bound)
 
     @property
@@ -79,9 +88,11 @@ class Node(KafkaServer):
             **_SETTINGS,
             "node.id": str(self.id),
             "listeners": self._listeners,
-            "advertised.listeners": f"DIRECT://{self.bootstrap},VIA://{self.clients.address},"
-            f"REPLICATION://{self.replication.address},CONTROLLER://{self.controller.address}",
-            "listener.security.protocol.map": "DIRECT:PLAINTEXT,VIA:PLAINTEXT,REPLICATION:PLAINTEXT,CONTROLLER:PLAINTEXT",
+            "advertised.listeners": ",".join(map("://".join, zip(_LISTENERS, self._addresses, strict=True))),
+            "listener.security.protocol.map": ",".join(
+                f"{name}:{'SASL_SSL' if name == _USERS else 'PLAINTEXT'}" for name in _LISTENERS
+            ),
+            **self._cluster.users.listener(self._own().folder),
             "controller.quorum.voters": self._cluster.voters,
         }
 
@@ -91,7 +102,10 @@ class Node(KafkaServer):
 
 
 class Cluster(Kafka):
-    """Three nodes. ``bootstrap`` goes past the proxies; who bootstraps at ``bootstrap_via`` stays behind them."""
+    """Three nodes. ``bootstrap`` goes past the proxies; who bootstraps at ``bootstrap_via`` stays behind them.
+
+    So does who bootstraps at ``bootstrap_users``, over SASL_SSL with the properties that ``users.add`` returns.
+    """
 
     replication = 3
     admin_properties: Mapping[str, str | int] = {
@@ -100,10 +114,12 @@ class Cluster(Kafka):
     started_in = 0.0  # seconds
 
     def __init__(self) -> None:
+        self.users = Users(_USERS)
         self.nodes = [Node(self, number) for number in (1, 2, 3)]
         self.voters = ",".join(f"{node.id}@{node.controller.address}" for node in self.nodes)
         self.bootstrap = ",".join(node.bootstrap for node in self.nodes)
         self.bootstrap_via = ",".join(node.clients.address for node in self.nodes)
+        self.bootstrap_users = ",".join(node.users.address for node in self.nodes)
 
     # --- its life
 

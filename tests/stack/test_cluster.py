@@ -14,6 +14,7 @@ from tests.scene import Scene
 from tests.stack import Cluster, Registry
 from tests.stack.names import Names
 from tests.stack.records import acknowledged, read, write
+from tests.stack.users import grant, on_topic, take_away
 from tests.stack.waiting import until
 
 pytestmark = pytest.mark.real
@@ -140,6 +141,28 @@ def test_the_coordinator_of_a_group_is_the_one_that_the_brokers_name(cluster: Cl
         assert cluster.coordinator(group).id == named.id
         found.append(named.id)
     assert len(set(found)) > 1, "all of these groups have the same coordinator, which would hide a wrong one"
+
+
+def test_a_user_may_do_what_was_granted_through_the_proxies(cluster: Cluster, names: Names) -> None:
+    topic, user = cluster.create_topic(names.topic(), assignment=[[2, 1, 3]]), names.prefix
+    properties = cluster.users.add(cluster.admin, user, "canary-of-a-user")
+
+    def may_write(seconds: float, **other: str) -> bool:
+        given = {name.replace(".", "_"): value for name, value in properties.items()} | other
+        return acknowledged(cluster.bootstrap_users, topic, seconds, **given)
+
+    assert not may_write(3)
+    write_it = on_topic("WRITE", topic)
+    grant(cluster.admin, user, write_it)
+    assert may_write(15)
+    assert not may_write(3, sasl_password="another")
+    assert not acknowledged(cluster.bootstrap_users, topic, 3)
+    cluster.node(2).users.cut()
+    assert not may_write(3)
+    cluster.node(2).users.heal()
+    assert may_write(15)
+    take_away(cluster.admin, user, write_it)
+    assert not may_write(3)
 
 
 def test_a_scene_plays_on_the_cluster(tmp_path: Path, cluster: Cluster, registry: Registry) -> None:

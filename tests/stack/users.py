@@ -1,0 +1,115 @@
+"""Users of a cluster's SASL_SSL listener: a certificate for its nodes, passwords, and rights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import trustme
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its own docs say so
+    AclBinding,
+    AclBindingFilter,
+    AclOperation,
+    AclPermissionType,
+    AdminClient,
+    ResourcePatternType,
+    ResourceType,
+    ScramCredentialInfo,
+    ScramMechanism,
+    UserScramCredentialAlteration,
+    UserScramCredentialUpsertion,
+)
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+
+from tests.stack.waiting import until
+
+_SECONDS = 15.0
+_MECHANISM = "SCRAM-SHA-256"
+
+
+class Right(NamedTuple):
+    """One operation on one topic or group."""
+
+    operation: AclOperation
+    kind: ResourceType
+    name: str
+
+    def binding(self, user: str) -> AclBinding:
+        return AclBinding(self.kind, self.name, ResourcePatternType.LITERAL, f"User:{user}", "*",
+                          self.operation, AclPermissionType.ALLOW)  # fmt: skip
+
+    def binding_filter(self, user: str) -> AclBindingFilter:
+        return AclBindingFilter(self.kind, self.name, ResourcePatternType.LITERAL, f"User:{user}", "*",
+                                self.operation, AclPermissionType.ALLOW)  # fmt: skip
+
+
+def on_topic(operation: str, name: str) -> Right:
+    return Right(AclOperation[operation], ResourceType.TOPIC, name)
+
+
+def on_group(operation: str, name: str) -> Right:
+    return Right(AclOperation[operation], ResourceType.GROUP, name)
+
+
+class Users:
+    """Who may come to the listener ``name``, and what for. Its nodes share one certificate of an authority of our own."""
+
+    def __init__(self, name: str) -> None:
+        self._prefix = f"listener.name.{name.lower()}"
+        self._authority = trustme.CA()
+        self._certificate = self._authority.issue_cert("127.0.0.1")
+
+    def listener(self, folder: Path) -> dict[str, str]:
+        """The settings of a node's listener; its certificate goes to the folder."""
+        key = load_pem_private_key(self._certificate.private_key_pem.bytes(), None)
+        store = folder / "identity.pem"
+        store.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+        with store.open("ab") as file:
+            file.writelines(blob.bytes() for blob in self._certificate.cert_chain_pems)
+        return {
+            f"{self._prefix}.ssl.keystore.type": "PEM",
+            f"{self._prefix}.ssl.keystore.location": str(store),
+            f"{self._prefix}.sasl.enabled.mechanisms": _MECHANISM,
+            f"{self._prefix}.{_MECHANISM.lower()}.sasl.jaas.config": (
+                "org.apache.kafka.common.security.scram.ScramLoginModule required;"
+            ),
+        }
+
+    def add(self, admin: AdminClient, user: str, password: str) -> Mapping[str, str]:
+        """Make a user without any right; returns the properties of its clients."""
+        credential = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_256, 4096)
+        asked: list[UserScramCredentialAlteration] = [UserScramCredentialUpsertion(user, credential, password.encode())]
+        admin.alter_user_scram_credentials(asked)[user].result(_SECONDS)
+        return {
+            "security.protocol": "SASL_SSL",
+            "ssl.ca.pem": self._authority.cert_pem.bytes().decode(),
+            "sasl.mechanism": _MECHANISM,
+            "sasl.username": user,
+            "sasl.password": password,
+        }
+
+
+def grant(admin: AdminClient, user: str, *rights: Right) -> None:
+    """Allow a user these operations, and wait until a broker has heard of it."""
+    for made in admin.create_acls([right.binding(user) for right in rights]).values():
+        made.result(_SECONDS)
+    for right in rights:
+        until(lambda right=right: bool(_found(admin, user, right)), _SECONDS, f"{right} of {user}")  # type: ignore[misc]
+
+
+def take_away(admin: AdminClient, user: str, right: Right) -> None:
+    """Allow a user an operation no more, and wait until a broker has heard of it."""
+    asked = right.binding_filter(user)
+    admin.delete_acls([asked])[asked].result(_SECONDS)
+    until(lambda: not _found(admin, user, right), _SECONDS, f"the end of {right} of {user}")
+
+
+def _found(admin: AdminClient, user: str, right: Right) -> list[AclBinding]:
+    found: list[AclBinding] = admin.describe_acls(right.binding_filter(user)).result(_SECONDS)
+    return found
