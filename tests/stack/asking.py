@@ -31,6 +31,7 @@ _SETTLING = frozenset(
         KafkaError.NOT_COORDINATOR,
         KafkaError.UNKNOWN_LEADER_EPOCH,
         KafkaError.UNKNOWN_TOPIC_OR_PART,  # asked of a node that has not heard of it yet
+        KafkaError._NOENT,  # the same, where the client asks for the leaders first
         KafkaError._TIMED_OUT,  # asked of a node that is frozen or ends just now
         KafkaError._TRANSPORT,
     }
