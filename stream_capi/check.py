@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from stream_capi.avro.registry import RegistrySchemas
 from stream_capi.avro.schemas import FileSchema, FolderSchemas, WriterSchema
 from stream_capi.config import Settings, Source
 from stream_capi.endpoint.client import EndpointClient
-from stream_capi.errors import ConfigurationError, StreamCapiError
+from stream_capi.errors import ConfigurationError, KafkaLost, StreamCapiError
 from stream_capi.events.check import mapping_faults
 from stream_capi.events.rules import rules_from
 from stream_capi.kafka.admin import KafkaAdmin
@@ -37,24 +37,42 @@ async def findings(settings: Settings) -> AsyncIterator[Finding]:
 
 
 def _kafka(settings: Settings) -> Iterator[Finding]:
-    admin = KafkaAdmin(settings.kafka)
-    wanted = [*(source.topic for source in settings.sources), settings.dead_letter.topic]
+    admin, group = KafkaAdmin(settings.kafka), settings.kafka.group_id
+    needed = {**{source.topic: "READ" for source in settings.sources}, settings.dead_letter.topic: "WRITE"}
     try:
-        partitions = admin.describe(wanted)
+        partitions, lacking = _topics(admin, needed)
+        readable = [topic for topic, right in needed.items() if right == "READ" and partitions.get(topic)]
+        may_read = not readable or admin.may_read(group, readable)
     except StreamCapiError as error:
         yield Finding("brokers", False, str(error))
         return
     yield Finding("brokers", True, settings.kafka.bootstrap_servers)
-    for topic in wanted:
+    for topic in needed:
         subject = "dead-letter topic" if topic == settings.dead_letter.topic else "topic"
         count = partitions.get(topic)
-        if count is None:
+        if topic in lacking:
+            yield Finding(f"{subject} {topic}", False, f"this user lacks {lacking[topic]} on it")
+        elif count is None:
             yield Finding(f"{subject} {topic}", False, "is not there, or may not be described by this user; create it")
         else:
             yield Finding(f"{subject} {topic}", True, f"{count} partitions")
+    if not may_read:
+        yield Finding(f"group {group}", False, "this user lacks READ on it")
+        return
     session = session_of(admin, settings.kafka)
     fault = f": {session.fault}" if session.fault else ""
-    yield Finding(f"group {settings.kafka.group_id}", not fault, f"{session.what}{fault}")
+    yield Finding(f"group {group}", not fault, f"{session.what}{fault}")
+
+
+def _topics(admin: KafkaAdmin, needed: Mapping[str, str]) -> tuple[dict[str, int | None], dict[str, str]]:
+    """How many partitions each topic has, of those that may be described; and the rights that are lacking."""
+    try:
+        return admin.describe(needed), admin.lacking(needed)
+    except KafkaLost:
+        lacking = admin.lacking(needed)
+        if not lacking:
+            raise
+        return admin.describe(topic for topic in needed if topic not in lacking), lacking
 
 
 async def _schemas(settings: Settings) -> AsyncIterator[Finding]:

@@ -177,6 +177,41 @@ class KafkaAdmin:
         )
         return Group(found.state.name.lower(), found.type.name.lower(), members)
 
+    def lacking(self, needed: Mapping[str, str]) -> dict[str, str]:
+        """Of the operations that are needed on topics (READ, WRITE), those that this user may not do.
+
+        What the brokers do not tell counts as allowed. Raises Unavailable, KafkaLost.
+        """
+        asked = TopicCollection(list(needed))
+        futures = self._futures(
+            lambda admin: admin.describe_topics(
+                asked, include_authorized_operations=True, request_timeout=self._seconds
+            )
+        )
+        return {topic: right for topic, right in needed.items() if not self._allowed(futures[topic], right)}
+
+    def may_read(self, group: str, topics: Iterable[str]) -> bool:
+        """Whether this user may be a member of the group; True where the brokers do not tell. Raises Unavailable."""
+        try:
+            self.committed(group, topics)  # first: describing a group without a coordinator aborts the process
+        except KafkaLost:
+            return False
+        futures = self._futures(
+            lambda admin: admin.describe_consumer_groups(
+                [group], include_authorized_operations=True, request_timeout=self._seconds
+            )
+        )
+        return self._allowed(futures[group], "READ")
+
+    def _allowed(self, described: Future[Any], right: str) -> bool:
+        try:
+            found = described.result(self._seconds + 1).authorized_operations
+        except KafkaException as error:
+            return error_of(error).code() not in DENIED
+        except FutureTimeout:
+            return True
+        return not found or any(operation.name == right for operation in found)
+
     def a_broker(self) -> str:
         """The id of one of the brokers, empty where none answers."""
         try:
