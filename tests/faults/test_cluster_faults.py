@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from confluent_kafka.admin import NewPartitions  # type: ignore[attr-defined]  # its own docs say so
 
 from stream_capi.endpoint.script import Action, RequestInfo
 from tests.scene import Scene
@@ -71,3 +72,31 @@ def test_a_fault_of_the_coordinator_repeats_no_more_than_was_in_flight(
         scene.produce(100)
         scene.close(90, duplicates=IN_FLIGHT)
         assert member.logged("lost") or not fault.loses, "the fault was too short to show anything"
+
+
+def test_while_the_quorum_is_lost_events_are_delivered_and_partitions_asked_for_meanwhile_are_read_after_it(
+    tmp_path: Path, cluster: Cluster, registry: Registry
+) -> None:
+    quick = {"kafka": {"properties": {"topic.metadata.refresh.interval.ms": 1000}}}
+    with Scene(tmp_path, cluster, registry, 2, steady, bootstrap=cluster.bootstrap_via, sections=quick) as scene:
+        scene.produce(200)
+        member = scene.member()
+        scene.ledger.await_all(60)
+        for node in cluster.nodes:
+            node.controller.cut()
+        time.sleep(6)  # longer than the controller's patience with a node that is silent
+        asked = cluster.admin.create_partitions([NewPartitions(scene.leads, 4)], request_timeout=60)[scene.leads]
+        scene.produce(400, bad=4)
+        scene.ledger.await_all(60)
+        assert member.is_ready()
+        assert not asked.done(), "somebody made the partitions without a quorum"
+        scene.ledger.freeze()
+        for node in cluster.nodes:
+            node.controller.heal()
+        asked.result(60)
+        until(lambda: len(cluster.end_offsets(scene.leads)) == 4, 30, "the new partitions")
+        produced = scene.produce(600)
+        assert {event.partition for event in produced if event.topic == scene.leads} == {0, 1, 2, 3}
+        wanted = {event.event_id for event in produced}
+        until(lambda: wanted <= set(scene.endpoint.answered()), 60, "deliveries from the new partitions")
+        assert {place.partition for place in member.owned() if place.topic == scene.leads} == {0, 1, 2, 3}
