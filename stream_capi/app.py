@@ -13,11 +13,12 @@ import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Any, Protocol
 
 import structlog
 
-from stream_capi import __version__
+from stream_capi import __version__, last_resort
 from stream_capi.avro.framing import FILE_KEY
 from stream_capi.avro.registry import RegistrySchemas
 from stream_capi.avro.schemas import FileSchema, FolderSchemas, Schemas, SchemasByKind
@@ -96,6 +97,7 @@ class App:
         self.metrics = Metrics(IDENTIFIER_FIELDS)
         self.telemetry = Telemetry(self.metrics)
         self.stop_asked = asyncio.Event()
+        self.on_end: Callable[[], None] = lambda: None  # called as the end begins, on every way out and from any thread
         self.keys = {pixel.name: KeySource(pixel, environ) for pixel in settings.pixels}
         self._pixel_ids = {pixel.name: resolve_pixel_id(pixel, environ) for pixel in settings.pixels}
         self._transforms: list[Transform] = []
@@ -114,6 +116,7 @@ class App:
             settings.kafka, settings.dead_letter.topic, self.telemetry.letters_unwritten
         )
         self.consumer = self._consumer()
+        self.consumer.on_leave = lambda: self.on_end()
         sources = {source.topic: self._source(source) for source in settings.sources}
         self.pipeline = Pipeline(
             job.sources(sources) if job else sources,
@@ -178,40 +181,48 @@ class App:
 
     async def _run(self) -> int:
         async with AsyncExitStack() as stack:
-            if self._job is None:  # the live member has the port
-                await self.admin.start()
-                stack.push_async_callback(self.admin.stop)
-            await self.client.start()
-            stack.push_async_callback(self.client.close)
-            self.dead_letters.start()
-            stack.push_async_callback(self.dead_letters.close, 1.0)
-            stack.push_async_callback(self._schemas.aclose)
-            if self._tracer is not None:
-                stack.push_async_callback(self._tracer.close, _TRACES_SECONDS)
-            log.info("started", version=__version__, group=self.settings.kafka.group_id)
-            for key in open_to_others(self.settings):
-                log.warning(
-                    "key file open to others", subject=key, action="Let only this user (and its group) read it."
-                )
-            async with asyncio.TaskGroup() as group:
-                tasks = [
-                    group.create_task(self.pipeline.run()),
-                    group.create_task(self._keep()),
-                    group.create_task(self._watch_keys()),
-                    group.create_task(self._watch_topics()),
-                    group.create_task(self._summarise()),
-                    *([group.create_task(self._job.watch(self))] if self._job else []),
-                ]
-                ended = self.consumer.start(self.pipeline)
-                stopping = group.create_task(self.stop_asked.wait())
-                waited: list[asyncio.Future[Any]] = [ended, stopping, *tasks]
-                await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
-                code = await self._stop() if self.stop_asked.is_set() else 0
-                for task in [*tasks, stopping]:
-                    task.cancel()
-            if ended.done():
-                ended.result()
-            return code
+            try:
+                await self._start(stack)
+                return await self._work()
+            finally:
+                self.on_end()
+
+    async def _start(self, stack: AsyncExitStack) -> None:
+        if self._job is None:  # the live member has the port
+            await self.admin.start()
+            stack.push_async_callback(self.admin.stop)
+        await self.client.start()
+        stack.push_async_callback(self.client.close)
+        self.dead_letters.start()
+        stack.push_async_callback(self.dead_letters.close, 1.0)
+        stack.push_async_callback(self._schemas.aclose)
+        if self._tracer is not None:
+            stack.push_async_callback(self._tracer.close, _TRACES_SECONDS)
+        log.info("started", version=__version__, group=self.settings.kafka.group_id)
+        for key in open_to_others(self.settings):
+            log.warning("key file open to others", subject=key, action="Let only this user (and its group) read it.")
+
+    async def _work(self) -> int:
+        async with asyncio.TaskGroup() as group:
+            tasks = [
+                group.create_task(self.pipeline.run()),
+                group.create_task(self._keep()),
+                group.create_task(self._watch_keys()),
+                group.create_task(self._watch_topics()),
+                group.create_task(self._summarise()),
+                *([group.create_task(self._job.watch(self))] if self._job else []),
+            ]
+            ended = self.consumer.start(self.pipeline)
+            stopping = group.create_task(self.stop_asked.wait())
+            waited: list[asyncio.Future[Any]] = [ended, stopping, *tasks]
+            await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+            self.on_end()
+            code = await self._stop() if self.stop_asked.is_set() else 0
+            for task in [*tasks, stopping]:
+                task.cancel()
+        if ended.done():
+            ended.result()
+        return code
 
     async def _stop(self) -> int:
         seconds = self.settings.shutdown.drain_seconds
@@ -338,14 +349,13 @@ def delivery_rules(settings: Settings) -> DeliveryRules:
 def stop_on_signals(app: App, signals: Sequence[signal.Signals] = (signal.SIGTERM, signal.SIGINT)) -> None:
     """Stop in order at SIGTERM or SIGINT; a second one doesn't hurry it, the deadline does.
 
-    The last resort is the system's own alarm, a little behind the deadline: where the Kafka client holds the interpreter's
-    lock while it closes, no deadline that is written in Python can pass.
+    From here on the app is what the process is for: whatever ends it ends the process, a little behind the deadline.
     """
-    seconds = app.settings.shutdown.drain_seconds + _ALARM_SECONDS
+    last_resort.prepare()
+    app.on_end = partial(last_resort.arm, app.settings.shutdown.drain_seconds + _ALARM_SECONDS)
 
     def stop() -> None:
-        if not app.stop_asked.is_set():
-            signal.setitimer(signal.ITIMER_REAL, seconds)
+        app.on_end()
         app.stop_asked.set()
 
     loop = asyncio.get_running_loop()

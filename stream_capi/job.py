@@ -7,11 +7,11 @@ of the same work apart: whoever is killed is given up by Kafka within its sessio
 from __future__ import annotations
 
 import asyncio
-import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from stream_capi import last_resort
 from stream_capi.app import App, stop_on_signals
 from stream_capi.config import Settings
 from stream_capi.errors import CheckFailed, StreamCapiError
@@ -146,10 +146,8 @@ async def run(job: RangeJob, settings: Settings, environ: Mapping[str, str]) -> 
     """
     app = App(settings, environ, job)
     stop_on_signals(app)
-    try:
-        code = await app.run()
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)  # the last resort of a stop; what comes now has deadlines of its own
+    code = await app.run()
+    last_resort.disarm()  # what comes now has deadlines of its own
     if job.fault is not None:
         raise job.fault
     return code, job.tally(app)

@@ -82,6 +82,9 @@ class ConsumerThread:
         self._stopping = threading.Event()
         self._stop_by: float | None = None
         self.leave_for_good = False  # set before ``stop``: a static member leaves the group, too
+        self.on_leave: Callable[[], None] = lambda: (
+            None
+        )  # called on the thread before calls that may hold the lock for good
         self._resting = False
         self._failure: BaseException | None = None
         self._known_epoch = 0  # the last one that the sink was told of; on the loop
@@ -185,6 +188,7 @@ class ConsumerThread:
                 self._turn()
         except BaseException as error:
             self._failure = self._failure or error
+        self.on_leave()
         if self._failure is not None:  # told before the close, which a frozen broker can hold
             self._call(self._end, self._failure)
         try:
