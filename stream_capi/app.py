@@ -37,7 +37,7 @@ from stream_capi.kafka.consumer import ConsumerThread
 from stream_capi.kafka.deadletter import DeadLetterWriter
 from stream_capi.kafka.faults import Events
 from stream_capi.kafka.properties import consumer_properties, events_bytes
-from stream_capi.model import Answer, EventName, Lane
+from stream_capi.model import Answer, EventName, Lane, TopicPartition
 from stream_capi.observe import tracing
 from stream_capi.observe.admin import AdminServer
 from stream_capi.observe.metrics import Metrics
@@ -54,6 +54,7 @@ _TOPICS_SECONDS = 5.0
 _SUMMARY_SECONDS = 60.0
 _TRACES_SECONDS = 1.0  # for the last spans at the end: they must not cost the deadline
 _ALARM_SECONDS = 3.0  # behind shutdown.drain_seconds
+_MOST_NAMED = 20  # partitions in a log line
 _LEAVE_SHARE = 0.3  # of drain_seconds: kept for the last commit and for leaving the group
 
 
@@ -169,7 +170,7 @@ class App:
         return await self.client.post(self._pixel_ids[pixel], self.keys[pixel].read().reveal(), batch.body())
 
     async def run(self) -> int:
-        """Run until asked to stop. Returns the exit code: 0, or 4 when work was cut off at the deadline.
+        """Run until asked to stop. Returns the exit code: 0; 4 where requests were cut off, 3 where the last commit failed.
 
         Raises KafkaLost when the client can't go on, ConfigurationError where something that is configured can't be had.
         Any other exception is a bug.
@@ -233,11 +234,28 @@ class App:
         unsent = self.pipeline.unresolved
         self.consumer.leave_for_good = self._leave_for_good
         left = await self.consumer.stop(seconds - (time.monotonic() - begun))
-        if whole and left:
-            log.info("stopped", seconds=round(time.monotonic() - begun, 3), left_to_next_owner=unsent)
-            return 0
-        log.error("stopped at the deadline with work in flight; what has no outcome stays uncommitted", seconds=seconds)
-        return 4
+        return self._exit_code(whole, left, unsent, round(time.monotonic() - begun, 3))
+
+    def _exit_code(self, whole: bool, left: bool, unsent: int, seconds: float) -> int:
+        """What a stop comes to. What was answered and not committed is sent again, which no deadline of ours decided."""
+        if not whole:
+            log.error(
+                "stopped at the deadline with work in flight; what has no outcome stays uncommitted", seconds=seconds
+            )
+            return 4
+        if owed := self.pipeline.unconfirmed:
+            log.error(
+                "stopped without the last commit: the brokers did not confirm it",
+                seconds=seconds,
+                uncommitted=[f"{TopicPartition(*commit[:2])} up to {commit.offset}" for commit in owed[:_MOST_NAMED]],
+                count=len(owed),
+                action="The next owner sends again what was answered since the commit before.",
+            )
+            return 3
+        if not left:
+            log.warning("stopped; the brokers did not confirm that this member has left the group", seconds=seconds)
+        log.info("stopped", seconds=seconds, left_to_next_owner=unsent)
+        return 0
 
     # What goes on beside the line
 

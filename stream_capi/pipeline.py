@@ -155,6 +155,7 @@ class Pipeline:
         self.delivery = Delivery(rules, lanes, post, self._on_delivered, self._on_refused, observer, clock)
         self.partitions: dict[TopicPartition, Partition] = {}
         self.stopping = False
+        self._last_commits: dict[TopicPartition, Commit] = {}  # of a stop, until the broker has confirmed them
         self._sources = sources
         self._rules = rules
         self._intake = intake
@@ -507,6 +508,8 @@ class Pipeline:
         self._commit_under_way = False
         for commit, error in results:
             self._observer.commit("ok" if error is None else error)
+            if error in (None, "fenced"):  # a fenced one is the business of another owner
+                self._last_commits.pop(TopicPartition(commit.topic, commit.partition), None)
             partition = self.partitions.get(TopicPartition(commit.topic, commit.partition))
             if error is None and partition is not None and partition.offsets.epoch == commit.epoch:
                 partition.committed = (commit.offset, commit.metadata)
@@ -533,6 +536,8 @@ class Pipeline:
     def lost(self, partitions: Sequence[TopicPartition]) -> None:
         """The partitions may have another owner already: fence them, commit nothing."""
         leaving = [partition for tp in partitions if (partition := self.partitions.pop(tp, None))]
+        if self.stopping:
+            self._last_commits |= {TopicPartition(*commit[:2]): commit for commit in self._commits(leaving)}
         for partition in leaving:
             if not partition.stopped:
                 self._remembered.keep(partition.offsets, partition.log, partition.acknowledged)
@@ -580,6 +585,11 @@ class Pipeline:
         if letters:
             await asyncio.wait(letters, timeout=max(0.0, deadline - self._clock.now()))
         return whole
+
+    @property
+    def unconfirmed(self) -> list[Commit]:
+        """The commits that a stop still owes: the broker has not confirmed them, or they could not be sent."""
+        return [*self._last_commits.values(), *self._commits(self.partitions.values())]
 
     @property
     def unresolved(self) -> int:

@@ -103,6 +103,7 @@ FIELDS: Mapping[str, Callable[[object], Any]] = {
     ),
     **dict.fromkeys(("left_to_next_owner", "per_second", "seconds", "status", "worker", "workers"), _number),
     "held": _texts,
+    "uncommitted": _texts,
 }
 
 

@@ -47,9 +47,12 @@ async def test_a_member_that_a_rebalance_overtakes_as_it_leaves_ends_well(
     client, nobody, told = Overtaken(error), Any, Told()
     monkeypatch.setattr("stream_capi.kafka.consumer.Consumer", lambda properties: client)
     thread = ConsumerThread({}, ["leads"], "earliest", lambda topics: {}, told, 1.0)
+    before: list[bool] = []
+    thread.on_leave = lambda: before.append(not client.left)
     ended = thread.start(nobody)  # type: ignore[arg-type]  # gets nothing
     assert await thread.stop(10)
     async with asyncio.timeout(10):
         await ended
+    assert before == [True], "the alarm is armed before the first call that may hold the interpreter's lock"
     assert client.closed, "the group would wait for it"
     assert told.count("the client could not take back its assignment") == 1

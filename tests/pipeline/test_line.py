@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from stream_capi.errors import RegistryUnavailable
-from stream_capi.model import Answer, EventName, Lane, TopicPartition
+from stream_capi.model import Answer, CommitResult, EventName, Lane, TopicPartition
 from tests.simulation import LEADS, Answering, Line, always, simulate
 
 P0, P1, V0 = TopicPartition("leads", 0), TopicPartition("leads", 1), TopicPartition("views", 0)
@@ -894,5 +894,30 @@ def test_a_letter_that_can_not_be_written_as_it_came_is_written_by_reference() -
         assert (line.letter_codes, line.lag) == ({"missing_field": 1, "internal_error": 1}, 0)
         assert line.by_reference == ["bad1"]
         assert [one for one in line.told if one.startswith("internal_error SystemError at ")]
+
+    simulate(run())
+
+
+@pytest.mark.parametrize("handed_over", [True, False], ids=["revoked", "lost"])
+def test_a_stop_owes_the_last_commit_until_the_broker_has_confirmed_it(handed_over: bool) -> None:
+    async def run() -> None:
+        line = Line(always(200, 2.0))
+        line.produce("leads", 0, "a0")
+        line.assign(P0)
+        assert await drained(line, after=1, seconds=20)
+        line.pipeline.partitions[P0].committed = (
+            0,
+            "",
+        )  # as it was before the answer: no commit has come through since
+        commits = line.pipeline.unconfirmed
+        assert [commit.offset for commit in commits] == [1], "it is owed while the partition is still held"
+        if handed_over:
+            assert await line.pipeline.revoke([P0], 1) == commits
+        else:
+            line.pipeline.lost([P0])
+        line.pipeline.committed([CommitResult(commit, "timeout") for commit in commits])
+        assert line.pipeline.unconfirmed == commits
+        line.pipeline.committed([CommitResult(commit, None) for commit in commits])
+        assert line.pipeline.unconfirmed == []
 
     simulate(run())
