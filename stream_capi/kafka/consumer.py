@@ -82,9 +82,8 @@ class ConsumerThread:
         self._stopping = threading.Event()
         self._stop_by: float | None = None
         self.leave_for_good = False  # set before ``stop``: a static member leaves the group, too
-        self.on_leave: Callable[[], None] = lambda: (
-            None
-        )  # called on the thread before calls that may hold the lock for good
+        # Called on the thread before calls that may hold the interpreter's lock for good.
+        self.on_leave: Callable[[], None] = lambda: None
         self._resting = False
         self._failure: BaseException | None = None
         self._known_epoch = 0  # the last one that the sink was told of; on the loop
