@@ -19,9 +19,12 @@ import fastavro.schema
 
 from stream_capi.avro.framing import FILE_KEY, SchemaKey
 from stream_capi.avro.registry import RegistrySchemas
-from stream_capi.avro.writer import Missing, RefusedSchema, WriterSchema, build, definitions, unknown
+from stream_capi.avro.writer import MAX_CHARACTERS, Missing, RefusedSchema, WriterSchema, build, definitions, unknown
+from stream_capi.config.files import content
 from stream_capi.errors import ConfigurationError, RegistryUnavailable
 from stream_capi.model import Rejection
+
+MAX_BYTES = 4 * MAX_CHARACTERS  # of a file; none with more can be a schema that is read with
 
 __all__ = [
     "FileSchema",
@@ -185,7 +188,7 @@ class SchemasByKind:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return content(path, MAX_BYTES).decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(
             [f"{path}: can't be read: {getattr(error, 'strerror', None) or 'not UTF-8'}"]

@@ -26,6 +26,7 @@ from stream_capi.cli.options import Config, Json
 from stream_capi.cli.sources import source_of
 from stream_capi.cli.text import plain, print_json
 from stream_capi.config import Settings, Source
+from stream_capi.config.files import content
 from stream_capi.errors import ConfigurationError
 from stream_capi.events.explain import Explanation, explain
 from stream_capi.events.lines import Line, Verdict
@@ -173,7 +174,7 @@ def _of_row(
 
 def _content(file: Path) -> bytes:
     try:
-        return file.read_bytes()
+        return content(file)
     except OSError as error:
         raise ConfigurationError([f"--file: {file} can't be read: {error.strerror}"]) from None
 

@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from stream_capi.config.environment import DOTTED, INLINE_KEYS, overlay
+from stream_capi.config.files import content
 from stream_capi.config.keys import unreadable
 from stream_capi.config.rules import faults_of
 from stream_capi.config.settings import TARGETS, Settings
@@ -58,7 +59,7 @@ def load(path: Path, environ: Mapping[str, str] | None = None, *, keys: bool = T
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_bytes().decode("utf-8-sig"))
+        return tomllib.loads(content(path).decode("utf-8-sig"))
     except FileNotFoundError:
         why = "there is no such file; name the configuration with --config"
     except IsADirectoryError:

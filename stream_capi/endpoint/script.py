@@ -51,6 +51,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
+from stream_capi.config.files import content
 from stream_capi.config.shape import meant
 from stream_capi.errors import ConfigurationError
 
@@ -204,7 +205,7 @@ class Script:
     def load(cls, path: Path) -> Script:
         """The script of a file. Raises ConfigurationError with every fault, each with its rule's number and key."""
         try:
-            text = path.read_text(encoding="utf-8")
+            text = content(path).decode("utf-8")
             data = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
         except OSError as error:
             raise ConfigurationError([f"{path}: can't be read: {error.strerror}"]) from None

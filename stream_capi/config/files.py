@@ -1,0 +1,43 @@
+"""Files that somebody names: read within a bound and without waiting forever, whatever kind of file it is.
+
+A pipe may be given (``--config <(envsubst < template)``). One whose writer stays silent, a device that never ends and a
+file of a size that no settings have would otherwise block the program, or take its memory.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+from pathlib import Path
+
+MAX_BYTES = 32 << 20
+_SILENCE_SECONDS = 10.0
+_PIECE = 1 << 20
+
+
+def content(path: Path | str, most: int = MAX_BYTES, silence: float = _SILENCE_SECONDS) -> bytes:
+    """The bytes of a file. Raises OSError, always with a ``strerror``, where it can't be read or has more than ``most``."""
+    try:
+        opened = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except ValueError as error:  # a NUL, or a surrogate that no file name has
+        raise OSError(errno.EINVAL, "its name can't be a file's") from error
+    try:
+        found = bytearray()
+        while piece := _piece(opened, silence):
+            found += piece
+            if len(found) > most:
+                raise OSError(errno.EFBIG, f"has more than {most} bytes")
+        return bytes(found)
+    finally:
+        os.close(opened)
+
+
+def _piece(opened: int, silence: float) -> bytes:
+    """The next bytes; none at the end."""
+    while True:
+        try:
+            return os.read(opened, _PIECE)
+        except BlockingIOError:
+            if not select.select([opened], [], [], silence)[0]:
+                raise OSError(errno.ETIMEDOUT, f"gives nothing within {silence:g} s") from None
