@@ -8,6 +8,7 @@ have to remember every second offset, and a commit's metadata holds 4,096 bytes.
 from __future__ import annotations
 
 import re
+import sys
 import threading
 from bisect import bisect_left
 from collections import defaultdict
@@ -150,7 +151,7 @@ def in_order(letters: Iterable[Letter]) -> Iterator[Letter]:
 
 def first(letters: Iterable[Letter], limit: int | None) -> list[Letter]:
     """The oldest letters, as many as ``limit``."""
-    return list(islice(in_order(letters), limit))
+    return list(islice(in_order(letters), None if limit is None else min(limit, sys.maxsize)))
 
 
 class Redriven:

@@ -19,6 +19,7 @@ from confluent_kafka.schema_registry.avro import AvroSerializer
 from confluent_kafka.serialization import MessageField, SerializationContext
 
 from stream_capi import documents
+from stream_capi.avro.registry_client import made
 from stream_capi.avro.schemas import FolderSchemas
 from stream_capi.config import Settings, Source
 from stream_capi.errors import ConfigurationError, KafkaLost, RegistryUnavailable
@@ -71,7 +72,7 @@ def _encoder(source: Source, event: EventName, settings: Settings) -> Encode:
 def _registered(topic: str, text: str, url: str, properties: Mapping[str, Any]) -> Encode:
     """As a customer does it: Confluent's own serializer, which registers the schema."""
     serialize = AvroSerializer(
-        SchemaRegistryClient({"timeout": 5, **properties, "url": url, "max.retries": 0}),
+        made(SchemaRegistryClient, url, properties, 5),
         text,
         conf={"subject.name.strategy": topic_subject_name_strategy},  # the default asks the registry twice for nothing
     )

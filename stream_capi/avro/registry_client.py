@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
 
 from confluent_kafka.schema_registry import AsyncSchemaRegistryClient, SchemaRegistryError
 
@@ -19,8 +20,27 @@ from stream_capi.errors import ConfigurationError, RegistryUnavailable
 LOOKUPS = 4  # requests at a time
 MAX_ANSWER_BYTES = 2 << 20  # a registry that keeps its schemas in Kafka takes none above 1 MiB by default
 
+Client = TypeVar("Client")
+
 _PACKED = ("gzip", "x-gzip", "deflate")
 _ANY_WRAPPER = 47  # zlib's number for "gzip or zlib, as the first bytes say"
+
+
+def made(client: Callable[[dict[str, Any]], Client], url: str, properties: Any, timeout: float) -> Client:
+    """A registry client of this url. Raises ConfigurationError where it refuses the url or the properties."""
+    try:
+        conf = {"timeout": timeout, **(properties or {}), "url": url, "max.retries": 0}
+        pipes = [name for name, value in conf.items() if name.endswith(".location") and Path(str(value)).is_fifo()]
+        if pipes:  # the client would wait for a writer
+            raise ConfigurationError([f"schema_registry.properties.{pipes[0]}: names a pipe, not a file"])
+        return client(conf)
+    except ConfigurationError:
+        raise
+    except Exception as error:  # an AttributeError of a number where it wants a text, too
+        # The client's text may quote a password; only the names of unknown properties are safe to repeat.
+        text = str(error)
+        reason = text if text.startswith("Unrecognized properties") else f"{type(error).__name__} from its client"
+        raise ConfigurationError([f"schema_registry: {reason}; check url and properties"]) from error
 
 
 class NotFound(Exception):
@@ -36,14 +56,7 @@ class RegistryClient:
     """
 
     def __init__(self, url: str, properties: Mapping[str, Any] | None, timeout: float) -> None:
-        conf = {"timeout": timeout, **(properties or {}), "url": url, "max.retries": 0}
-        try:
-            self._rest = AsyncSchemaRegistryClient(conf)._rest_client
-        except (ValueError, TypeError, OSError) as error:
-            # The client's text may quote a password; only the names of unknown properties are safe to repeat.
-            text = str(error)
-            reason = text if text.startswith("Unrecognized properties") else f"{type(error).__name__} from its client"
-            raise ConfigurationError([f"schema_registry: {reason}; check url and properties"]) from error
+        self._rest = made(AsyncSchemaRegistryClient, url, properties, timeout)._rest_client
         self._rest.session = _BoundedSession(self._rest.session)  # type: ignore[assignment]  # has all that is called
         self._timeout = timeout
         self._slots = asyncio.Semaphore(LOOKUPS)

@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import typer
 
 from stream_capi.avro.registry import RegistrySchemas
 from stream_capi.avro.writer import WriterSchema
 from stream_capi.config.environment import overlay
+from stream_capi.config.values import is_topic
 from stream_capi.errors import ConfigurationError
 from stream_capi.events.fields import IDENTIFIER_FIELDS
 from stream_capi.events.guess import Guess, event_of, guesses
@@ -47,14 +49,14 @@ def command(
     output: Annotated[Path | None, typer.Option(help="The file to write; standard output otherwise.")] = None,
 ) -> None:
     """Ask the registry for a topic's schema and write a commented configuration with the best guess of its mapping."""
-    parts = urlsplit(registry)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise typer.BadParameter("--registry must be an absolute http or https URL")
+    parts = _parts(registry)
+    if not is_topic(topic):
+        raise typer.BadParameter("--topic must be 1 to 249 letters, digits, dots, underscores and hyphens")
     if parts.username is not None:
         raise typer.BadParameter(
             f"--registry must hold no user or password; set {_PROPERTIES}__BASIC__AUTH__USER__INFO"
         )
-    if output is not None and output.exists():
+    if output is not None and os.path.lexists(output):
         raise ConfigurationError([f"--output: {output} is there already; name another file, or take it away"])
     schema = asyncio.run(_newest(registry, topic, _properties(os.environ)))
     chosen = event or event_of(schema.name, topic)
@@ -67,6 +69,14 @@ def command(
     except OSError as error:
         raise ConfigurationError([f"--output: {output} can't be written: {error.strerror}"]) from None
     print(f"{output} is written. Correct it, then: stream-capi check --config {output}")
+
+
+def _parts(url: str) -> SplitResult:
+    with suppress(ValueError):  # brackets that hold no address
+        parts = urlsplit(url)
+        if parts.scheme in ("http", "https") and parts.hostname and url.isprintable():
+            return parts
+    raise typer.BadParameter("--registry must be an absolute http or https URL")
 
 
 def _properties(environ: Mapping[str, str]) -> dict[str, Any]:

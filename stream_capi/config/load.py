@@ -28,6 +28,7 @@ _INLINE_KEY = "a key doesn't belong in a file of settings; use api_key_env or ap
 _REQUIRED = {"pixels": "name", "sources": "topic"}  # what an entry can't do without
 _LISTS = tuple(_REQUIRED)
 _FREE = (*DOTTED, "events")  # tables whose entries are wrong one by one
+_DEEPEST = 64  # dots in a free key; what is nested deeper is none
 _HARMLESS = re.compile(r"[\w .-]{0,40}")
 
 
@@ -90,7 +91,7 @@ def _normalise(data: dict[str, Any]) -> None:
 def _flat(table: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in table.items():
         rule = before + key in TARGETS or (isinstance(value, dict) and not {"path", "const", "unit"}.isdisjoint(value))
-        if isinstance(value, dict) and value and not rule:
+        if isinstance(value, dict) and value and not rule and before.count(".") < _DEEPEST:
             yield from _flat(value, f"{before}{key}.")
         else:
             yield before + key, value

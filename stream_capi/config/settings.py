@@ -176,7 +176,7 @@ class Delivery(Section):
     backoff_max_ms: int = Field(60_000, strict=True, ge=1, le=3_600_000)
     max_split_requests: int = Field(64, strict=True, ge=1, le=10_000)
     probe_seconds: float = Field(30, strict=True, gt=0, le=3600)
-    max_buffered_bytes: int = Field(67_108_864, strict=True, ge=1_048_576)
+    max_buffered_bytes: int = Field(67_108_864, strict=True, ge=1_048_576, le=1 << 44)
 
 
 class DeadLetter(Section):

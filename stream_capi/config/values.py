@@ -30,13 +30,18 @@ def _plain(text: str) -> str:
     return text
 
 
-def _topic(text: str) -> str:
-    """A topic's name. One that begins with ``^`` would subscribe to all topics that match it."""
-    if not (
+def is_topic(text: str) -> bool:
+    """Whether Kafka takes a text for a topic's name."""
+    return (
         0 < len(text) <= 249
         and text not in (".", "..")
         and all(c.isascii() and (c.isalnum() or c in "._-") for c in text)
-    ):
+    )
+
+
+def _topic(text: str) -> str:
+    """A topic's name. One that begins with ``^`` would subscribe to all topics that match it."""
+    if not is_topic(text):
         raise ValueError("is not the name of a topic: 1 to 249 letters, digits, dots, underscores and hyphens")
     return text
 

@@ -132,9 +132,10 @@ class MockEndpoint:
         await self._runner.setup()
         try:
             await web.TCPSite(self._runner, self.host, self.port, ssl_context=self._tls).start()
-        except OSError as error:
+        except (OSError, ValueError) as error:  # the latter of a host's name that has no form for the DNS
             await self.stop()
-            why = "is in use; choose another" if error.errno == errno.EADDRINUSE else f"can't be had: {error.strerror}"
+            number, text = (error.errno, error.strerror) if isinstance(error, OSError) else (0, "is no host's name")
+            why = "is in use; choose another" if number == errno.EADDRINUSE else f"can't be had: {text}"
             raise ConfigurationError([f"port {self.port} on {self.host} {why}"]) from None
         self.port = self._runner.addresses[0][1]
         self._started = asyncio.get_running_loop().time()

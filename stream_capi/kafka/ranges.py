@@ -15,6 +15,7 @@ from stream_capi.kafka.admin import KafkaAdmin
 from stream_capi.model import TopicPartition
 
 Kind = Literal["earliest", "latest", "offset", "time"]
+_MOST_DIGITS = 19  # of an offset
 _EXAMPLE = "2026-11-17, 2026-11-17T08:30 (UTC) or 2026-11-17T08:30+01:00"
 
 
@@ -50,7 +51,7 @@ def moment(option: str, text: str) -> Moment:
     text = text.strip()
     if text == "earliest" or text == "latest":
         return Moment("earliest" if text == "earliest" else "latest")
-    if text.isascii() and text.isdigit():
+    if text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS:
         return Moment("offset", int(text))
     return Moment("time", time_of(option, text))
 

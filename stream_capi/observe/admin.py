@@ -100,7 +100,7 @@ class AdminServer:
         await self._runner.setup()
         try:
             self._server = await self.connections.listen(self._host, self.port)
-        except OSError as error:
+        except (OSError, ValueError) as error:  # the latter of a host's name that has no form for the DNS
             await self.stop()
             raise ConfigurationError([_fault(error, self._host, self.port)]) from None
         self.port = self._server.sockets[0].getsockname()[1]
@@ -185,7 +185,9 @@ async def _set_headers(request: web.Request, response: web.StreamResponse) -> No
             response.headers[name] = value
 
 
-def _fault(error: OSError, host: str, port: int) -> str:
+def _fault(error: OSError | ValueError, host: str, port: int) -> str:
+    if isinstance(error, ValueError):
+        return f"admin.host: {host} is no host's name"
     if error.errno == errno.EADDRINUSE:
         return f"admin.port: {port} is in use on {host}; choose another one, or 0 for any that is free"
     if error.errno == errno.EACCES:

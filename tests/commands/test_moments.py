@@ -6,6 +6,7 @@ import pytest
 
 from stream_capi.errors import ConfigurationError
 from stream_capi.kafka.ranges import Moment, moment, shown_time, time_of
+from stream_capi.letters import first
 
 TUESDAY = 1_794_873_600_000  # 2026-11-17T00:00:00Z
 
@@ -49,3 +50,7 @@ def test_times_are_shown_in_utc() -> None:
     assert shown_time(TUESDAY + 7) == "2026-11-17T00:00:00.007Z"
     assert shown_time(-1) == "no time"
     assert str(moment("--to", "2026-11-17T01:00+01:00")) == "2026-11-17T00:00:00Z"
+
+
+def test_a_limit_beyond_all_counts_is_none() -> None:
+    assert first([], 10**30) == []

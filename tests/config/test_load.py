@@ -291,6 +291,18 @@ def test_toml_beyond_measure_is_one_line(faults: Faults, text: str) -> None:
     assert faults(text) == ["stream-capi.toml: is not TOML that can be read"]
 
 
+@pytest.mark.parametrize("section", ["sources.fields", "kafka.properties", "schema_registry.properties"])
+def test_a_key_of_thousands_of_dots_is_one_line(faults: Faults, section: str) -> None:
+    (fault,) = faults(f"{LEAST}[{section}]\n{'.'.join('a' * 3000)} = 1\n")
+    assert fault.startswith(f"stream-capi.toml: {section}".replace("sources.", "sources[0]."))
+
+
+def test_a_budget_beyond_floats_is_refused(faults: Faults) -> None:
+    assert faults(f"{LEAST}[delivery]\nmax_buffered_bytes = 1{'0' * 400}\n") == [
+        "stream-capi.toml: delivery.max_buffered_bytes: must be at most 1.75922e+13"
+    ]
+
+
 def test_a_file_that_can_not_be_read_is_one_line(tmp_path: Path) -> None:
     binary = tmp_path / "binary.toml"
     binary.write_bytes(b"\xff\xfe")

@@ -1,0 +1,145 @@
+"""Values that somebody may give to an option: each ends the command in words for a person, whatever it is.
+
+Run within the test's process: what is neither an end in words nor a usage error comes out as it was raised.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+import typer
+from typer.main import get_command
+
+from stream_capi.cli import app
+from stream_capi.errors import StreamCapiError
+
+REGISTRY = ("init", "--registry", "http://127.0.0.1:1", "--topic", "leads")
+PROPERTIES = "STREAM_CAPI_SCHEMA_REGISTRY__PROPERTIES"
+LONG_LABEL = "a" * 70 + ".com"
+SETTINGS = f"""
+[kafka]
+bootstrap_servers = "127.0.0.1:1"
+[schema_registry]
+url = "http://127.0.0.1:1"
+[[pixels]]
+name = "main"
+pixel_id = "p"
+api_key_env = "CAPI_TEST_KEY"
+[[sources]]
+topic = "leads"
+event = "generate_lead"
+pixel = "main"
+[admin]
+host = "{LONG_LABEL}"
+port = 0
+"""
+PROPERTY_NAMES = (
+    "basic.auth.user.info",
+    "basic.auth.credentials.source",
+    "bearer.auth.credentials.source",
+    "bearer.auth.token",
+    "ssl.ca.location",
+    "ssl.key.location",
+    "ssl.certificate.location",
+    "timeout",
+    "cache.capacity",
+    "max.retries",
+    "proxy",
+    "sasl.mechanism",
+)
+PROPERTY_VALUES = (5, True, "", "x", -1, 1.5, 10**30, "/dev/zero", "/tmp", "USER_INFO", "OAUTHBEARER", "SASL_INHERIT")
+NAMES_OF_NO_HOST = ("", "[", "a\nb", "a\udc80", LONG_LABEL, "..", "-", "999.999.1.1", "\0", "a" * 300)
+
+
+def told(*words: str) -> str:
+    """Run a command; how it ended, which it must in words."""
+    try:
+        get_command(app)(list(words), standalone_mode=False)
+    except StreamCapiError as error:
+        return str(error)
+    except typer.BadParameter as error:
+        return f"usage: {error.message}"
+    except SystemExit as error:
+        return f"exit {error.code}"
+    raise AssertionError("it ended in no fault")
+
+
+def assert_told(*words: str) -> None:
+    ended = told(*words)
+    assert ended
+    assert "\n" not in ended
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> str:
+    path = tmp_path / "stream-capi.toml"
+    path.write_text(SETTINGS)
+    return str(path)
+
+
+@pytest.mark.parametrize("host", NAMES_OF_NO_HOST)
+def test_a_registry_that_can_not_be_one(host: str) -> None:
+    assert_told("init", "--registry", f"http://{host}", "--topic", "leads")
+    assert_told("init", "--registry", f"http://[{host}", "--topic", "leads")
+
+
+@pytest.mark.parametrize("port", ["0", "-1", "99999", "x", "9" * 5000, "٣"])
+def test_a_registrys_port_that_can_not_be_one(port: str) -> None:
+    assert_told("init", "--registry", f"http://127.0.0.1:{port}", "--topic", "leads")
+
+
+@pytest.mark.parametrize("topic", ["", ".", "a\nb", "a\udc80", "a b", "a/b", "é", "a" * 250, "[/x]"])
+def test_a_topic_that_kafka_does_not_take(topic: str) -> None:
+    assert told("init", "--registry", "http://127.0.0.1:1", "--topic", topic).startswith("usage: ")
+
+
+@pytest.mark.parametrize("given", ["5", "[1]", '"x"', "null", "true", "{", '{"a":{}}'])
+def test_registry_properties_of_another_shape(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(PROPERTIES, given)
+    assert_told(*REGISTRY)
+
+
+# With a time-out that is none the library leaves its socket to the collector.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("name", PROPERTY_NAMES)
+@pytest.mark.parametrize("value", PROPERTY_VALUES)
+def test_an_odd_registry_property_ends_every_client_of_it(
+    name: str, value: object, monkeypatch: pytest.MonkeyPatch, file: str
+) -> None:
+    monkeypatch.setenv(PROPERTIES, json.dumps({name: value}))
+    assert_told(*REGISTRY)
+    assert_told("produce-samples", "--config", file, "--count", "1")
+
+
+@pytest.mark.parametrize("name", ["ssl.ca.location", "ssl.certificate.location", "ssl.key.location"])
+def test_a_pipe_is_no_certificate(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    monkeypatch.setenv(PROPERTIES, json.dumps({name: str(fifo)}))
+    assert told(*REGISTRY) == f"schema_registry.properties.{name}: names a pipe, not a file"
+
+
+@pytest.mark.parametrize("output", ["a" * 300, "a/" * 5000, "/proc/1/mem", "/dev/full/x"])
+def test_an_output_that_can_not_be_written(output: str) -> None:
+    assert_told(*REGISTRY, "--output", output)
+
+
+@pytest.mark.parametrize("host", [*NAMES_OF_NO_HOST[1:], "203.0.113.1"])
+def test_a_host_that_the_stand_in_can_not_listen_on(host: str) -> None:
+    ended = told("mock-endpoint", "--port", "0", "--host", host)
+    assert "can't be had" in ended
+
+
+@pytest.mark.parametrize("option", ["--from", "--to"])
+@pytest.mark.parametrize(
+    "place", ["9" * 20, "9" * 5000, "-1", "0x10", "1e3", "nan", "\udc80", "9999999-01-01", "2026-W60"]
+)
+def test_a_place_in_a_topic_that_is_none(option: str, place: str, file: str) -> None:
+    words = {"--from": "0"} | {option: place}
+    given = [word for pair in words.items() for word in pair]
+    assert told("replay", "--config", file, "--topic", "leads", *given).startswith(f"{option}: ")
+    if option == "--to":
+        assert told("reset", "--config", file, "--to", place).startswith("--to: ")
