@@ -6,6 +6,7 @@ the committed offset is.
 
 from __future__ import annotations
 
+import errno
 import http.client
 import json
 import time
@@ -21,6 +22,8 @@ from stream_capi.kafka.scan import scan
 from stream_capi.model import TopicPartition
 
 _SECONDS = 3.0
+_MOST_BYTES = 64 << 20
+_TEXTS = ("subject", "reason", "what_to_do")  # of what is held, and of a notice
 _ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 -- not to listen on, but to ask
 # A member that isn't to be asked under its name tells browsers nothing; this is none.
 _NAMES: tuple[dict[str, str], ...] = ({}, {"Host": "localhost"})
@@ -107,18 +110,56 @@ def ask_member(address: str, group: str) -> Told:
             for headers in _NAMES:
                 connection.request("GET", "/status", headers=headers)
                 answer = connection.getresponse()
-                text = answer.read()
+                text = _body(answer)
                 if answer.status != HTTPStatus.MISDIRECTED_REQUEST:
                     break
-            status = json.loads(text) if answer.status == HTTPStatus.OK else None
-    except (OSError, http.client.HTTPException, ValueError) as error:
+            status: Any = json.loads(text) if answer.status == HTTPStatus.OK else None
+    except (OSError, http.client.HTTPException, ValueError, RecursionError) as error:
         why = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
         return Told(address, None, f"no answer ({why})")
-    if not isinstance(status, dict) or "partitions" not in status:
+    if not _is_status(status):
         return Told(address, None, "what answers there is no stream-capi")
     if status["group"] != group:
         return Told(address, None, f"answers for group {status['group']}")
     return Told(address, status)
+
+
+def _body(answer: http.client.HTTPResponse) -> bytes:
+    """Anything may listen at the address: within a bound of bytes and time."""
+    text, until = bytearray(), time.monotonic() + _SECONDS
+    while piece := answer.read1(65_536):
+        text += piece
+        if len(text) > _MOST_BYTES:
+            raise OSError(errno.EFBIG, f"more than {_MOST_BYTES} bytes")
+        if time.monotonic() > until:
+            raise TimeoutError
+    answer.close()  # the connection may have a second question
+    return bytes(text)
+
+
+def _is_status(found: Any) -> bool:
+    """Whether an answer's JSON has the shape of all that is used of it."""
+    try:
+        entries = [*found.get("held", []), *found.get("notices", [])]
+        return (
+            isinstance(found["group"], str)
+            and all(isinstance(one[key], str) for one in entries for key in _TEXTS)
+            and all(map(_is_partition, [*found["partitions"]]))
+        )
+    except (KeyError, TypeError, AttributeError):
+        return False
+
+
+def _is_partition(found: Any) -> bool:
+    oldest: Any = found.get("oldest") or {"offset": 0, "seconds": 0, "why": ""}
+    return (
+        isinstance(found["topic"], str)
+        and isinstance(found["partition"], int)
+        and isinstance(found.get("stopped"), str | None)
+        and isinstance(oldest["offset"], int)
+        and isinstance(oldest["seconds"], int | float | None)
+        and isinstance(oldest["why"], str)
+    )
 
 
 def _addresses(settings: Settings, members: Sequence[str]) -> list[str]:
@@ -156,5 +197,7 @@ def _letters(settings: Settings, admin: KafkaAdmin) -> int | None:
 
 
 def _each_once(told: Sequence[Told], what: str) -> list[Mapping[str, Any]]:
-    found = {(one["subject"], one["reason"]): one for of in told if of.status is not None for one in of.status[what]}
+    found = {
+        (one["subject"], one["reason"]): one for of in told if of.status is not None for one in of.status.get(what, ())
+    }
     return list(found.values())

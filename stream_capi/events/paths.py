@@ -115,7 +115,9 @@ class Schema:
         here = [self.root]
         code, names, before, sure = "row", count(), "", True  # sure: a value is there in every record
         for at, step in enumerate(path, 1):
-            branches = [branch for node, space in here for branch in self.branches(node, space)]
+            # Each type once: else unions of the same records, inside each other, multiply with every step.
+            met = [branch for node, space in here for branch in self.branches(node, space)]
+            branches = list({id(branch[0]): branch for branch in met}.values())
             ways = [way for node, space in branches if (way := _way(node, space, step)) is not None]
             if not ways:
                 return Missing(before, str(step), tuple(_names_in(branches)))

@@ -33,14 +33,22 @@ def row_from_json(schema_raw: Any, text: str) -> dict[str, Any]:
         raise NotOfSchema("a text in it has a lone surrogate, which UTF-8 doesn't") from None
     except (ValueError, RecursionError):
         raise NotOfSchema("it is not JSON") from None
-    schema = Schema(schema_raw)
+    schema = _Tried(schema_raw)
     row = _value(schema, schema.root, given, "")
     if not isinstance(row, dict):
         raise NotOfSchema("it is not one record")
     return row
 
 
-def _value(schema: Schema, at: tuple[Any, str], given: Any, path: str) -> Any:
+class _Tried(Schema):
+    """A schema, and which of its records a part of the JSON was found not to be: unions of unions ask again and again."""
+
+    def __init__(self, raw: Any) -> None:
+        super().__init__(raw)
+        self.refused: dict[tuple[int, int], NotOfSchema] = {}  # by the identities of both, which live as long as this
+
+
+def _value(schema: _Tried, at: tuple[Any, str], given: Any, path: str) -> Any:
     branches = list(schema.branches(*at))
     if given is None:
         if takes_null(at[0]):
@@ -71,11 +79,18 @@ def _names(branch: tuple[Any, str]) -> set[str]:
     return {name, f"{node.get('namespace', space)}.{name}".removeprefix(".")}
 
 
-def _of(schema: Schema, branch: tuple[Any, str], given: Any, path: str) -> Any:
+def _of(schema: _Tried, branch: tuple[Any, str], given: Any, path: str) -> Any:
     node, space = branch
     kind = node["type"]
     if kind in ("record", "error"):
-        return _record(schema, node, space, given, path)
+        pair = id(node), id(given)
+        if (known := schema.refused.get(pair)) is not None:
+            raise NotOfSchema(*known.args)
+        try:
+            return _record(schema, node, space, given, path)
+        except NotOfSchema as fault:
+            schema.refused[pair] = fault
+            raise
     if kind == "array" and isinstance(given, list):
         return [_value(schema, (node["items"], space), item, f"{path}[{at}]") for at, item in enumerate(given)]
     if kind == "map" and isinstance(given, dict):
@@ -86,7 +101,7 @@ def _of(schema: Schema, branch: tuple[Any, str], given: Any, path: str) -> Any:
     return found
 
 
-def _record(schema: Schema, node: Mapping[str, Any], space: str, given: Any, path: str) -> dict[str, Any]:
+def _record(schema: _Tried, node: Mapping[str, Any], space: str, given: Any, path: str) -> dict[str, Any]:
     if not isinstance(given, dict):
         raise NotOfSchema(f"{path or 'it'} is no record")
     fields = {field["name"]: field for field in node["fields"]}

@@ -48,6 +48,16 @@ def fixeds(count: int) -> list[Any]:
     return ["null", *(named("fixed", f"F{k}") for k in range(count - 1))]
 
 
+def forks(levels: str, each: int, at: int = 0) -> list[Any]:
+    """A union of records, each with a field of a union of the same records one level down: each ** levels ways."""
+    names = [f"{levels[at].upper()}{k}" for k in range(each)]
+    below = forks(levels, each, at + 1) if at + 1 < len(levels) else ["int"]
+    again = [one if isinstance(one, str) else one["name"] for one in below]
+    return [
+        named(name=name, fields=[{"name": levels[at], "type": again if k else below}]) for k, name in enumerate(names)
+    ]
+
+
 WIDE = ["null", "string", "long", "double", "boolean", "bytes", "int", "float"]
 WORDS = [
     *keyword.kwlist,
@@ -127,6 +137,8 @@ def schemas() -> list[Hostile]:
         ("an attribute 900 deep", record("int") | {"items": deep(900)}, None),
         ("two nulls in a record of two in …", nested(40, lambda inner, level: named(name=f"L{level}", fields=[
             {"name": "a", "type": inner}, {"name": "b", "type": inner if isinstance(inner, str) else inner["name"]}])), "too much memory"),
+        *((f"{each} records, each of the same {each}, {len(levels)} deep", record(forks(levels, each)), None)
+          for levels, each in (("xy", 60), ("xyz", 48), ("xyzabcd", 30))),
         ("recursive", record(named(fields=[{"name": "x", "type": ["null", "Inner"]}])), "recursive"),
         ("recursive through its namespace", record(named(namespace="n", fields=[{"name": "x", "type": ["null", "Inner"]}])), "recursive"),
         ("recursive by its full name", record(named(name="n.Inner", fields=[{"name": "x", "type": ["null", "n.Inner"]}])), "recursive"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import time
 from typing import Any
 
 import fastavro
@@ -12,7 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stream_capi.events.plain_json import NotOfSchema, row_from_json
+from tests.avro.hostile_schemas import forks
 from tests.avro.records import decoder
+from tests.avro.records import record as numbered
 from tests.events.making import nullable, record
 from tests.events.wild import plain, schemas, values
 
@@ -158,3 +161,13 @@ def test_what_is_no_record_at_all_is_told(text: str, fault: str) -> None:
 def test_a_schema_of_something_else_than_records_is_told() -> None:
     with pytest.raises(NotOfSchema, match="it is not one record"):
         row_from_json("string", '"x"')
+
+
+def test_unions_of_the_same_records_are_asked_each_once() -> None:
+    inner: Any = "x"
+    for name in reversed("abcdefgh"):
+        inner = {name: inner}
+    begun = time.perf_counter()
+    with pytest.raises(NotOfSchema, match="f0 fits none of the types"):
+        row_from_json(numbered(forks("abcdefgh", 10)), json.dumps({"f0": inner}))
+    assert time.perf_counter() - begun < 2
