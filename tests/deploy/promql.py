@@ -170,9 +170,12 @@ def _only(labels: Labels, names: Iterable[str]) -> Labels:
 
 def _binary(node: promql.BinaryExpr, left: Vector | float, right: Vector | float) -> Vector | float:
     op = str(node.op)
-    if op in ("and", "unless"):
+    if op in ("and", "unless", "or"):
         assert isinstance(left, dict)
         assert isinstance(right, dict)
+        if op == "or":
+            ours = {_key(node, labels) for labels in left}
+            return left | {labels: value for labels, value in right.items() if _key(node, labels) not in ours}
         theirs = {_key(node, labels) for labels in right}
         return {labels: value for labels, value in left.items() if (_key(node, labels) in theirs) is (op == "and")}
     if isinstance(left, float) and isinstance(right, float):
