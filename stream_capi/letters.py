@@ -11,8 +11,8 @@ import re
 import sys
 import threading
 from bisect import bisect_left
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from heapq import merge
 from itertools import islice
 from typing import NamedTuple
@@ -36,6 +36,7 @@ _CODES = frozenset(Code)
 _is_topic = re.compile(r"[A-Za-z0-9._-]{1,249}").fullmatch  # what Kafka takes for a topic's name
 _is_number = re.compile(r"-?[0-9]{1,19}").fullmatch
 _is_count = re.compile(r"all|[0-9]{1,19}").fullmatch
+MOST_OTHERS = 100  # kinds that are told apart, of topics that no source has
 _MOST_DETAIL_BYTES = 4000
 
 
@@ -154,8 +155,18 @@ def first(letters: Iterable[Letter], limit: int | None) -> list[Letter]:
     return list(islice(in_order(letters), None if limit is None else min(limit, sys.maxsize)))
 
 
+def _told_apart(letters: Iterable[Letter], topics: Set[str]) -> frozenset[Kind]:
+    """The kinds of the sources' topics, and of the others those with the most letters.
+
+    Whoever may write to the dead-letter topic may name thousands of topics, and each kind is a question to the broker.
+    """
+    counts = Counter(letter.kind for letter in letters)
+    others = Counter({kind: count for kind, count in counts.items() if kind.topic not in topics})
+    return frozenset(counts.keys() - others.keys()) | {kind for kind, _ in others.most_common(MOST_OTHERS)}
+
+
 class Redriven:
-    """Which letters were redriven, by the commits of the groups that remember it."""
+    """Which letters were redriven, by the commits of the groups that remember it. Of kinds not ``asked`` for: none."""
 
     def __init__(self, settings: Settings, admin: KafkaAdmin, letters: Letters) -> None:
         """Ask for the commits. Raises Unavailable, KafkaLost."""
@@ -172,7 +183,8 @@ class Redriven:
         self._done = {key: bytearray(len(offsets)) for key, offsets in self._offsets.items()}
         self._changed: set[Kind] = set()
         self._lock = threading.Lock()  # a commit that was given up goes on in its thread
-        for kind in {letter.kind for letter in letters.found}:
+        self.asked = _told_apart(letters.found, {source.topic for source in settings.sources})
+        for kind in self.asked:
             for tp, position in admin.committed(self._group_of(kind), [self._topic]).items():
                 self._mark_known(kind, tp, position)
 

@@ -26,7 +26,7 @@ from stream_capi.kafka.bounded import Adapt, RangeConsumer
 from stream_capi.kafka.faults import Events
 from stream_capi.kafka.originals import Originals, Place
 from stream_capi.kafka.ranges import Range
-from stream_capi.letters import Letter, Letters, Picked, Redriven, first
+from stream_capi.letters import MOST_OTHERS, Letter, Letters, Picked, Redriven, first
 from stream_capi.lettersource import Event, LetterSource
 from stream_capi.model import Commit, CommitResult, DeadLetter, Record, TopicPartition
 from stream_capi.pipeline import DeadLetters
@@ -58,7 +58,10 @@ def plan(settings: Settings, known: Letters, redriven: Redriven, picked: Picked,
     left = [letter for letter in known.found if picked(letter) and letter not in redriven]
     strange = Counter(letter.kind.topic for letter in left if letter.kind.topic not in topics)
     wanted = first((letter for letter in left if letter.kind.topic in topics), limit)
-    return Plan(group_of(settings), redriven, wanted, strange)
+    told = dict(strange.most_common(MOST_OTHERS))
+    if rest := strange.total() - sum(told.values()):
+        told["other-topics"] = rest
+    return Plan(group_of(settings), redriven, wanted, told)
 
 
 class _Intake(RangeConsumer):

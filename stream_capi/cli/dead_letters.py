@@ -27,7 +27,7 @@ from stream_capi.kafka.admin import KafkaAdmin
 from stream_capi.kafka.originals import Originals
 from stream_capi.kafka.peek import record_at
 from stream_capi.kafka.ranges import shown_time, time_of
-from stream_capi.letters import Kind, Letter, Picked, Redriven, in_order, letter_of, read_letters
+from stream_capi.letters import MOST_OTHERS, Letter, Picked, Redriven, in_order, letter_of, read_letters
 from stream_capi.model import Code, Record
 from stream_capi.observe import logs
 from stream_capi.redrive import Ledger, Plan
@@ -38,6 +38,8 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+
+_OTHER = ("other", "any")  # the row of what is not told apart
 
 CodeOption = Annotated[Code | None, typer.Option("--code", help="Only letters of this code.")]
 TopicOption = Annotated[str | None, typer.Option("--topic", help="Only letters of events of this topic.")]
@@ -60,22 +62,23 @@ def list_letters(
     picked = _picked(code, topic, since)
     admin = KafkaAdmin(settings.kafka)
     letters = read_letters(settings, admin, picked.since)
-    redriven = Redriven(settings, admin, letters)
     found = list(in_order(letter for letter in letters.found if picked(letter)))[-limit if limit else 0 :]
-    kinds: dict[Kind, list[Letter]] = defaultdict(list)
+    redriven = Redriven(settings, admin, letters._replace(found=found))
+    kinds: dict[tuple[str, str], list[Letter]] = defaultdict(list)
     for letter in found:
-        kinds[letter.kind].append(letter)
+        kind = letter.kind
+        kinds[(topic_shown(kind.topic), kind.code.value) if kind in redriven.asked else _OTHER].append(letter)
     rows = [
         {
-            "topic": topic_shown(kind.topic),
-            "code": kind.code.value,
+            "topic": topic,
+            "code": code,
             "letters": len(of_kind),
             "redriven": sum(letter in redriven for letter in of_kind),
             "by_reference": sum(letter.by_reference for letter in of_kind),
             "first": shown_time(min(letter.written for letter in of_kind)),
             "last": shown_time(max(letter.written for letter in of_kind)),
         }
-        for kind, of_kind in sorted(kinds.items())
+        for (topic, code), of_kind in sorted(kinds.items(), key=lambda kind: (kind[0] == _OTHER, kind[0]))
     ]
     if as_json:
         told = {"topic": settings.dead_letter.topic, "kinds": rows, "letters": len(found), "foreign": letters.foreign}
@@ -85,6 +88,8 @@ def list_letters(
     out.print(f"dead letters in {settings.dead_letter.topic}")
     if rows:
         out.print(_table(rows))
+    if _OTHER in kinds:
+        out.print(f"Of other topics {MOST_OTHERS} kinds are told apart; whether the rest was redriven was not asked.")
     out.print(f"{len(found):,} letters, {sum(letter in redriven for letter in found):,} of them redriven")
     if letters.foreign:
         out.print(f"{letters.foreign:,} records there are no letters of this program; they are left alone")

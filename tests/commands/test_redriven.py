@@ -14,8 +14,9 @@ from stream_capi.config import Settings
 from stream_capi.core.offsets import METADATA_LIMIT
 from stream_capi.errors import Unavailable
 from stream_capi.kafka.admin import Position
-from stream_capi.letters import Kind, Letter, Letters, Redriven, first, in_order
+from stream_capi.letters import MOST_OTHERS, Kind, Letter, Letters, Picked, Redriven, first, in_order
 from stream_capi.model import Code, TopicPartition
+from stream_capi.redrive import plan
 
 TOPIC = Settings().dead_letter.topic
 KINDS = [Kind(topic, code) for topic in ("leads", "views") for code in (Code.TOO_OLD, Code.REFUSED)]
@@ -57,6 +58,32 @@ def letters(found: Sequence[Letter]) -> Letters:
 def redriven(commits: Commits, found: Sequence[Letter]) -> Redriven:
     admin: Any = commits
     return Redriven(Settings(), admin, letters(found))
+
+
+def test_thousands_of_forged_topics_ask_the_broker_a_bounded_number_of_questions() -> None:
+    asked: list[str] = []
+
+    class Counting(Commits):
+        def committed(self, group: str, topics: Iterable[str]) -> dict[TopicPartition, Position]:
+            asked.append(group)
+            return super().committed(group, topics)
+
+    source: Any = {"topic": "leads", "event": "generate_lead", "pixel": "main"}
+    settings = Settings(sources=(source,))
+    forged = [letter(at, Kind(f"forged-{at}", Code.REFUSED)) for at in range(5_000)]
+    common = [letter(5_000 + at, Kind("gone", Code.TOO_OLD)) for at in range(5)]
+    ours = [letter(6_000 + at, Kind("leads", code)) for at, code in enumerate(Code)]
+    admin: Any = Counting()
+    admin.reset(f"{settings.kafka.group_id}.redrive.too_old.gone", {forged[0].at: 5_003}, {forged[0].at: ""})
+    found = letters([*forged, *common, *ours])
+    books = Redriven(settings, admin, found)
+    assert len(asked) == len(set(asked)) == MOST_OTHERS + len(Code)
+    assert {one.kind for one in (*common, *ours)} <= books.asked
+    assert [one for one in found.found if one in books] == common[:3]
+    planned = plan(settings, found, books, Picked(), None)
+    assert planned.wanted == ours
+    assert len(planned.without_source) == MOST_OTHERS + 1
+    assert sum(planned.without_source.values()) == len(forged) + 2
 
 
 @st.composite

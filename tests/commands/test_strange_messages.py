@@ -197,3 +197,30 @@ def test_letters_by_reference_are_read_beside_the_consumer_and_each_is_delivered
         assert scene.endpoint.answered() == Counter(record.event_id for record in made)
         assert time.monotonic() - begun < 30
         assert told_json(scene, "dead-letters", "redrive")["letters"] == 0
+
+
+@pytest.mark.real
+def test_letters_of_thousands_of_forged_topics_are_listed_within_seconds(
+    tmp_path: Path, broker: Broker, registry: Registry
+) -> None:
+    with Scene(tmp_path, broker, registry, partitions=1) as scene:
+        topics = [scene.leads.encode(), *(b"forged-%d" % number for number in range(3_000))]
+        produce_raw(broker.bootstrap, scene.dead, *(forged(capi_source_topic=topic) for topic in topics))
+        begun = time.monotonic()
+        listed = told_json(scene, "dead-letters", "list")
+        assert time.monotonic() - begun < 20
+        assert listed["letters"] == len(topics)
+        assert len(listed["kinds"]) == 1 + 100 + 1
+        assert listed["kinds"][-1] | {"first": "", "last": ""} == {
+            "topic": "other",
+            "code": "any",
+            "letters": 2_900,
+            "redriven": 0,
+            "by_reference": 0,
+            "first": "",
+            "last": "",
+        }
+        assert "2,900" in told(scene, "dead-letters", "list").stdout
+        planned = told_json(scene, "dead-letters", "redrive")
+        assert planned["letters"] == 1
+        assert len(planned["without_source"]) == 101
