@@ -23,6 +23,8 @@ from stream_capi.avro.registry_client import made
 from stream_capi.avro.schemas import FolderSchemas
 from stream_capi.config import Settings, Source
 from stream_capi.errors import ConfigurationError, KafkaLost, RegistryUnavailable
+from stream_capi.kafka.faults import error_of
+from stream_capi.kafka.faults import made as make_client
 from stream_capi.kafka.properties import producer_properties
 from stream_capi.model import EventName
 from stream_capi.samples import Samples
@@ -122,7 +124,7 @@ class SampleProducer:
         self.acknowledged: Counter[str] = Counter()
         self._topics = topics
         self._samples = Samples(seed, bad_share)
-        self._producer = Producer(producer_properties(settings.kafka))
+        self._producer = make_client(Producer, producer_properties(settings.kafka))
         self._failure: KafkaError | None = None
 
     def produce(self, count: int) -> Iterator[int]:
@@ -146,6 +148,8 @@ class SampleProducer:
                 break
             except BufferError:
                 self._producer.poll(0.1)
+            except KafkaException as error:
+                raise KafkaLost(f"kafka: a sample was not taken: {error_of(error).str()}") from None
         self._producer.poll(0)
         self._raise_failure()
 

@@ -15,6 +15,8 @@ from stream_capi.cli.options import Config, Json
 from stream_capi.cli.text import print_json
 from stream_capi.produce import SampleProducer, sample_topics
 
+_LONGEST_SECONDS = 86_400.0  # a rest that the operating system takes
+
 
 def command(
     config_file: Config,
@@ -47,4 +49,4 @@ def _paced(steps: Iterable[int], rate: float) -> Iterator[int]:
         yield done
         ahead = begun + done / rate - time.monotonic() if rate else 0
         if ahead > 0:
-            time.sleep(ahead)
+            time.sleep(min(ahead, _LONGEST_SECONDS))

@@ -31,7 +31,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its own doc
 
 from stream_capi.config.settings import Kafka
 from stream_capi.errors import CheckFailed, ConfigurationError, KafkaLost, StreamCapiError, Unavailable
-from stream_capi.kafka.faults import DENIED, MISSING, UNREACHABLE, error_of
+from stream_capi.kafka.faults import DENIED, MISSING, UNREACHABLE, error_of, made
 from stream_capi.kafka.properties import admin_properties
 from stream_capi.model import TopicPartition
 
@@ -292,11 +292,7 @@ class KafkaAdmin:
     def _client(self) -> AdminClient:
         with self._lock:
             if self._made is None:
-                try:
-                    properties: dict[str, Any] = {**self._properties, "error_cb": self._on_error}
-                    self._made = AdminClient(properties)
-                except KafkaException as error:
-                    raise ConfigurationError([f"kafka.properties: {error_of(error).str()}"]) from None
+                self._made = made(AdminClient, {**self._properties, "error_cb": self._on_error})
             return self._made
 
     def _on_error(self, error: KafkaError) -> None:

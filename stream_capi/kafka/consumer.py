@@ -25,9 +25,8 @@ from typing import Any, Protocol
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message
 from confluent_kafka import TopicPartition as ClientPartition
 
-from stream_capi.errors import ConfigurationError
 from stream_capi.kafka.commits import Commits
-from stream_capi.kafka.faults import OUT_OF_RANGE, Events, Faults, error_of, is_fatal, lost, why_out_of_range
+from stream_capi.kafka.faults import OUT_OF_RANGE, Events, Faults, error_of, is_fatal, lost, made, why_out_of_range
 from stream_capi.kafka.places import Place, find_places
 from stream_capi.kafka.properties import uses_new_protocol
 from stream_capi.kafka.reading import Reading
@@ -120,10 +119,7 @@ class ConsumerThread:
         """
         self._sink = sink
         self._loop = asyncio.get_running_loop()
-        try:
-            self._consumer = Consumer(self._properties)
-        except KafkaException as error:
-            raise ConfigurationError([f"kafka.properties: {error_of(error).str()}"]) from None
+        self._consumer = made(Consumer, self._properties)
         self.ended = self._loop.create_future()
         self._thread.start()
         return self.ended

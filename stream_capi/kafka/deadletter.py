@@ -22,7 +22,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from stream_capi import __version__
 from stream_capi.config.settings import Kafka
 from stream_capi.errors import ConfigurationError
-from stream_capi.kafka.faults import error_of, is_fatal
+from stream_capi.kafka.faults import error_of, is_fatal, made
 from stream_capi.kafka.properties import producer_properties
 from stream_capi.model import DeadLetter, Record
 from stream_capi.record_headers import LOST, headers_of, lost_headers
@@ -168,10 +168,7 @@ class DeadLetterWriter:
             spent.flush(_POLL_SECONDS)
 
     def _made(self) -> Producer:
-        try:
-            return Producer({**self._properties, "error_cb": self._on_error})
-        except KafkaException as error:
-            raise ConfigurationError([f"kafka.properties: {error_of(error).str()}"]) from None
+        return made(Producer, {**self._properties, "error_cb": self._on_error})
 
     def _on_error(self, error: KafkaError) -> None:
         if is_fatal(error):

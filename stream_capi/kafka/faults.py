@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, TypeVar
 
 from confluent_kafka import KafkaError, KafkaException
 
-from stream_capi.errors import KafkaLost
+from stream_capi.errors import ConfigurationError, KafkaLost
 
 MISSING = frozenset(
     {
@@ -106,6 +106,19 @@ def lost(error: KafkaError) -> KafkaLost:
             f"another member has taken this group.instance.id ({error.str()}): give each member an id of its own"
         )
     return KafkaLost(f"the Kafka client can't go on: {error.str()}")
+
+
+Client = TypeVar("Client")
+
+
+def made(client: Callable[[dict[str, Any]], Client], properties: Mapping[str, Any]) -> Client:
+    """A client of Kafka with these properties. Raises ConfigurationError where it refuses one."""
+    try:
+        return client(dict(properties))
+    except KafkaException as error:
+        raise ConfigurationError([f"kafka.properties: {error_of(error).str()}"]) from None
+    except (ImportError, TypeError, ValueError) as error:  # of what the Python client reads by itself
+        raise ConfigurationError([f"kafka.properties: {type(error).__name__} from the client"]) from None
 
 
 def error_of(exception: KafkaException) -> KafkaError:

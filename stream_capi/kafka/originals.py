@@ -15,7 +15,7 @@ from confluent_kafka import TopicPartition as ClientPartition
 
 from stream_capi.config.settings import Kafka
 from stream_capi.errors import KafkaLost, Unavailable
-from stream_capi.kafka.faults import DENIED, MISSING, OUT_OF_RANGE, error_of
+from stream_capi.kafka.faults import DENIED, MISSING, OUT_OF_RANGE, error_of, made
 from stream_capi.kafka.scan import messages, scan_properties
 from stream_capi.model import Record, TopicPartition
 
@@ -47,7 +47,7 @@ class Originals:
             wanted[tp].append(offset)
         try:
             if self._consumer is None:
-                self._consumer = Consumer({**scan_properties(self._kafka), "fetch.wait.max.ms": _WAIT_MS})
+                self._consumer = made(Consumer, {**scan_properties(self._kafka), "fetch.wait.max.ms": _WAIT_MS})
             there = {tp: self._within_bounds(self._consumer, tp, offsets) for tp, offsets in wanted.items()}
             return self._read_all(self._consumer, there)
         except KafkaException as error:

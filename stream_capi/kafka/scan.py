@@ -12,7 +12,7 @@ from confluent_kafka import TopicPartition as ClientPartition
 
 from stream_capi.config.settings import Kafka
 from stream_capi.errors import KafkaLost, Unavailable
-from stream_capi.kafka.faults import error_of
+from stream_capi.kafka.faults import error_of, made
 from stream_capi.kafka.properties import consumer_properties
 from stream_capi.kafka.ranges import Range
 from stream_capi.model import TopicPartition
@@ -32,7 +32,7 @@ def scan(kafka: Kafka, ranges: Mapping[TopicPartition, Range], each: int | None 
     if not ends:
         return
     seen = dict.fromkeys(ends, 0)
-    consumer = Consumer(scan_properties(kafka))
+    consumer = made(Consumer, scan_properties(kafka))
     try:
         consumer.assign([ClientPartition(*tp, ranges[tp].start) for tp in ends])
         for tp, offset, message in messages(kafka, consumer, 500):

@@ -5,16 +5,19 @@ Run within the test's process: what is neither an end in words nor a usage error
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import time
 from pathlib import Path
 
 import pytest
 import typer
 from typer.main import get_command
 
-from stream_capi.cli import app
+from stream_capi.cli import app, produce_samples
 from stream_capi.errors import StreamCapiError
+from stream_capi.kafka.embedded import EmbeddedBroker
 
 REGISTRY = ("init", "--registry", "http://127.0.0.1:1", "--topic", "leads")
 PROPERTIES = "STREAM_CAPI_SCHEMA_REGISTRY__PROPERTIES"
@@ -143,3 +146,40 @@ def test_a_place_in_a_topic_that_is_none(option: str, place: str, file: str) -> 
     assert told("replay", "--config", file, "--topic", "leads", *given).startswith(f"{option}: ")
     if option == "--to":
         assert told("reset", "--config", file, "--to", place).startswith("--to: ")
+
+
+ODD_CLIENT_PROPERTIES: tuple[tuple[str, str | int], ...] = (
+    ("socket.timeout.ms", -5),
+    ("socket.timeout.ms", "x"),
+    ("message.max.bytes", "1" + "0" * 30),
+    ("message.max.bytes", 1_000),
+    ("compression.type", "nope"),
+    ("debug", "all,x"),
+    ("nope", "1"),
+    ("fetch.wait.max.ms", "x"),
+    ("isolation.level", "x"),
+    ("sasl.oauthbearer.metadata.authentication.type", "aws_iam"),
+)
+
+
+@pytest.mark.parametrize(("name", "value"), ODD_CLIENT_PROPERTIES)
+def test_an_odd_client_property_ends_each_client_of_kafka_or_does_no_harm(
+    name: str, value: str | int, tmp_path: Path
+) -> None:
+    schema = Path(__file__).parents[2] / "schemas" / "lead.avsc"
+    with EmbeddedBroker() as broker:
+        path = tmp_path / "stream-capi.toml"
+        text = SETTINGS.replace("127.0.0.1:1", broker.bootstrap, 1).replace(
+            'topic = "leads"', f'topic = "leads"\nframing = "raw"\nschema_file = "{schema}"'
+        )
+        path.write_text(f"{text}[kafka.properties]\n{json.dumps(name)} = {json.dumps(value)}\n")
+        for words in (["produce-samples", "--count", "1"], ["explain", "--topic", "leads", "--latest", "1"]):
+            with contextlib.suppress(StreamCapiError):
+                get_command(app)([*words, "--config", str(path)], standalone_mode=False)
+
+
+def test_a_rate_near_nothing_rests_and_raises_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    rests: list[float] = []
+    monkeypatch.setattr(time, "sleep", rests.append)
+    assert list(produce_samples._paced([1], 1e-320)) == [1]
+    assert rests == [86_400.0]
