@@ -39,7 +39,7 @@ SESSION, HEARTBEAT = "session.timeout.ms", "heartbeat.interval.ms"
 
 _COMMON = {
     "client.id": "stream-capi",
-    # The defaults notice a dead connection after 60 s, and then try again every 10 s only.
+    # The defaults give up a silent connection after 60 s, and then try again every 10 s only.
     "socket.timeout.ms": 10_000,
     "socket.keepalive.enable": "true",
     "reconnect.backoff.max.ms": 2000,
@@ -54,6 +54,13 @@ _INTAKE_SHARE = 3 * _PREFETCH_SHARE
 # What the client keeps of a queued record beside its bytes, which its own byte limit does not count.
 _RECORD_OVERHEAD = 512
 _MOST_QUEUED, _MOST_QUEUED_KIB = 10_000_000, 2_097_151  # the client refuses more
+# Of all partitions in an answer. Not less: answers are filled in the same order after each time the queue was full, so that
+# a smaller one would hold the partitions at the end of that order up behind the backlog of the others.
+_LARGEST_ANSWER = 8 * 1_048_576
+_LEAST_ANSWER = 1_000_000  # the client's default of message.max.bytes, which an answer must not be smaller than
+# Within which an answer must have arrived, or it is asked for again from its beginning: by 280 kB/s. Longer, and a connection
+# that has gone silent would be kept for as long.
+_FETCH_TIMEOUT_MS = 30_000
 _LARGEST_BATCH = 524_288  # bytes, compressed: half of a broker's default bound, many times a producer's default
 # A member that was killed is replaced within 15 s: the session, and a rebalance that the others learn of by a heartbeat.
 _SESSION_MS, _HEARTBEAT_MS = 9000, 1000
@@ -95,6 +102,7 @@ def consumer_properties(kafka: Kafka, max_buffered_bytes: int) -> dict[str, Any]
     prefetch = prefetch_bytes(max_buffered_bytes)
     properties: dict[str, Any] = {
         **_COMMON,
+        "socket.timeout.ms": _FETCH_TIMEOUT_MS,
         "group.id": kafka.group_id,
         "isolation.level": "read_committed",
         # Partitions that were added are seen this late; the default is five minutes.
@@ -106,6 +114,9 @@ def consumer_properties(kafka: Kafka, max_buffered_bytes: int) -> dict[str, Any]
         # Yet not less than producers put into one batch. A batch that is larger is given only to the partition that is
         # asked for first, and the backlog of one topic is then read to its end before another topic's is begun.
         "fetch.message.max.bytes": max(16 * 1024, min(_LARGEST_BATCH, prefetch // 4)),
+        "fetch.max.bytes": max(
+            min(_LARGEST_ANSWER, prefetch), _LEAST_ANSWER, int(kafka.properties.get("message.max.bytes", 0))
+        ),
         "fetch.queue.backoff.ms": 20,
         "logger": ClientLog(),
     }

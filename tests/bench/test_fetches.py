@@ -24,10 +24,14 @@ def test_the_client_takes_the_sizes_whatever_the_budget_and_the_largest_message(
     Consumer(properties | {"log_level": 0}).close()
 
 
-def test_an_answer_has_room_for_a_large_batch_of_each_partition_and_not_for_much_more() -> None:
-    properties = consumer_properties(Kafka(), BUDGET)
-    assert 400_000 < properties["fetch.message.max.bytes"] < 600_000
-    assert "fetch.max.bytes" not in properties, "a bound on the whole answer starves the partitions at its end"
+@pytest.mark.parametrize("budget", [1024 * 1024, BUDGET, 1024 * BUDGET])
+def test_an_answer_has_room_for_large_batches_of_many_partitions_and_fits_a_thin_line(budget: int) -> None:
+    properties = consumer_properties(Kafka(), budget)
+    if budget >= BUDGET:
+        assert 400_000 < properties["fetch.message.max.bytes"] < 600_000
+        assert properties["fetch.max.bytes"] >= 16 * properties["fetch.message.max.bytes"]
+    seconds = properties["fetch.max.bytes"] / 400_000
+    assert seconds * 1000 < properties["socket.timeout.ms"] * 0.8
 
 
 def test_open_events_are_given_what_the_client_and_the_chunks_under_way_leave() -> None:

@@ -1,4 +1,4 @@
-"""A TCP proxy that does to a connection what networks do: cut it, go silent, be slow."""
+"""A TCP proxy that does to a connection what networks do: cut it, go silent, be slow or thin, forget it."""
 
 from __future__ import annotations
 
@@ -14,6 +14,22 @@ _CHUNK = 65_536
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER on, 0 seconds: close() sends RST instead of FIN
 
 
+class _Line:
+    """What all connections share: so many bytes a second, in both directions together."""
+
+    def __init__(self, bytes_per_second: float) -> None:
+        self._rate = bytes_per_second
+        self._free_at = time.monotonic()
+        self._lock = threading.Lock()
+
+    def carry(self, count: int) -> None:
+        """Wait as long as the line needs for these bytes, behind those that came before."""
+        with self._lock:
+            self._free_at = max(self._free_at, time.monotonic()) + count / self._rate
+            until = self._free_at
+        time.sleep(max(0.0, until - time.monotonic()))
+
+
 class _Pair:
     """One connection through the proxy, a thread for each direction."""
 
@@ -21,6 +37,7 @@ class _Pair:
         self._proxy = proxy
         self._sockets = (client, target)
         self.swallowed = False
+        self._used_at = time.monotonic()
         for source, sink in ((client, target), (target, client)):
             threading.Thread(target=self._pump, args=(source, sink), daemon=True).start()
 
@@ -31,13 +48,20 @@ class _Pair:
             while count := source.recv_into(buffer):
                 if self._proxy.latency:
                     time.sleep(self._proxy.latency)
-                if self._proxy.silent:
+                if self._proxy.silent or self._forgotten():
                     self.swallowed = True
+                if self._proxy.line is not None:
+                    self._proxy.line.carry(count)
                 if not self.swallowed:
                     sink.sendall(buffer[:count])
         # In silence an end is swallowed like everything else: the other side must not learn of it.
         if not (self._proxy.silent or self.swallowed):
             self.reset()
+
+    def _forgotten(self) -> bool:
+        """Whether this connection was idle for so long that the proxy knows it no more."""
+        idle, self._used_at = time.monotonic() - self._used_at, time.monotonic()
+        return self._proxy.forgets_after is not None and idle > self._proxy.forgets_after
 
     def reset(self) -> None:
         self._proxy.forget(self)
@@ -58,6 +82,8 @@ class Proxy:
         self._listening = False
         self.silent = False
         self.latency = 0.0
+        self.line: _Line | None = None
+        self.forgets_after: float | None = None
         self._socket = self._bind(0)
         self.port: int = self._socket.getsockname()[1]
 
@@ -101,6 +127,7 @@ class Proxy:
         """Forward again. Connections that lost bytes meanwhile are reset: their streams can't be mended."""
         self.silent = False
         self.latency = 0.0
+        self.line = self.forgets_after = None
         with self._lock:
             torn = [pair for pair in self._pairs if pair.swallowed]
         for pair in torn:
@@ -110,6 +137,14 @@ class Proxy:
     def slow(self, latency: float) -> None:
         """Hold back every piece of data for ``latency`` seconds, in each direction."""
         self.latency = latency
+
+    def throttle(self, bytes_per_second: float) -> None:
+        """Let no more than so many bytes a second through, all connections and both directions together."""
+        self.line = _Line(bytes_per_second)
+
+    def forget_idle(self, seconds: float) -> None:
+        """Let no byte through on connections that were idle for longer, and tell neither side, as a NAT does."""
+        self.forgets_after = seconds
 
     def stop(self) -> None:
         """Reset everything and give up the port."""
