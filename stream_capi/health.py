@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from asyncio import Event, Future
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import NamedTuple, Protocol
 
 from stream_capi.avro.framing import SchemaKey
 from stream_capi.config import KeySource, Settings
 from stream_capi.core.flow import Gate, GateState
+from stream_capi.model import TopicPartition
 from stream_capi.observe.metrics import Metrics
 from stream_capi.observe.status import (
     BROKERS_SILENT,
@@ -25,6 +26,19 @@ from stream_capi.pipeline import Pipeline
 _NAMED_SCHEMAS = 3
 
 
+class Trouble(Protocol):
+    """Something that waits for a broker: its reason's code, the broker or topic, and words for people."""
+
+    @property
+    def kind(self) -> str: ...
+    @property
+    def subject(self) -> str: ...
+    @property
+    def text(self) -> str: ...
+    @property
+    def partitions(self) -> Sequence[TopicPartition]: ...
+
+
 class Consumer(Protocol):
     """The consumer's thread."""
 
@@ -32,6 +46,10 @@ class Consumer(Protocol):
 
     @property
     def missing_topics(self) -> frozenset[str]: ...
+    @property
+    def troubles(self) -> Sequence[Trouble]: ...
+    @property
+    def timeouts(self) -> Mapping[str, int]: ...
 
 
 class Letters(Protocol):
@@ -134,6 +152,8 @@ class Health:
             yield topic, "the topic is missing", TOPIC_MISSING
         if app.telemetry.cut_off:
             yield app.settings.kafka.group_id, "the brokers don't answer", BROKERS_SILENT
+        for trouble in app.consumer.troubles:
+            yield trouble.subject, trouble.text, trouble.kind
         if app.telemetry.commits_fail:
             yield app.settings.kafka.group_id, f"commits fail: {app.telemetry.commits_fail}", COMMITS_FAIL
 

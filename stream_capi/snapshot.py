@@ -13,7 +13,7 @@ from stream_capi.health import Health, Held, Parts
 from stream_capi.model import Lane, TopicPartition
 from stream_capi.observe.histogram import Rolling
 from stream_capi.observe.metrics import FRESH_SECONDS, RECENT_SECONDS, SERIES_SECONDS, Gauges
-from stream_capi.observe.status import what_to_do
+from stream_capi.observe.status import NOT_READ, OUT_OF_REACH, what_to_do
 from stream_capi.pipeline import Partition
 from stream_capi.whereabouts import Oldest, oldest_events
 
@@ -31,6 +31,7 @@ class Snapshot(Health):
         """The present values for a scrape."""
         pipeline = self._app.pipeline
         oldest = self._oldest()
+        troubles = self._app.consumer.troubles
         labels = {tp: (tp.topic, str(tp.partition)) for tp in pipeline.partitions}
         return Gauges(
             in_flight=pipeline.delivery.in_flight,
@@ -41,6 +42,14 @@ class Snapshot(Health):
                 label: (oldest[tp].seconds or 0.0) if tp in oldest else 0.0 for tp, label in labels.items()
             },
             held={(held.pixel, held.reason): 1 for held in self._held()},
+            out_of_reach={(trouble.subject,): 1 for trouble in troubles if trouble.kind == OUT_OF_REACH},
+            unread={
+                (tp.topic, str(tp.partition)): 1
+                for trouble in troubles
+                if trouble.kind == NOT_READ
+                for tp in trouble.partitions
+            },
+            timeouts={(broker,): count for broker, count in list(self._app.consumer.timeouts.items())},
         )
 
     def _oldest(self) -> dict[TopicPartition, Oldest]:

@@ -16,7 +16,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
 _OF_A_PROCESS = ("process_", "python_")
-_GREATEST = ("stream_capi_oldest_unresolved_seconds", "stream_capi_held", "stream_capi_build_info")
+_GREATEST = (
+    *("stream_capi_oldest_unresolved_seconds", "stream_capi_held", "stream_capi_build_info"),
+    "stream_capi_broker_out_of_reach",
+)
 _ADDING = ("counter", "histogram")
 
 Status = Mapping[str, Any]

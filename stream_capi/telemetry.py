@@ -11,9 +11,25 @@ import structlog
 from stream_capi.core.flow import Gate, GateState
 from stream_capi.model import Code, TopicPartition
 from stream_capi.observe.metrics import Metrics
-from stream_capi.observe.status import COMMITS_FAIL, LETTERS_UNWRITTEN, NO_SCHEMA_ANSWER, what_to_do
+from stream_capi.observe.status import (
+    COMMITS_FAIL,
+    LETTERS_UNWRITTEN,
+    NO_SCHEMA_ANSWER,
+    NOT_READ,
+    OUT_OF_REACH,
+    REQUESTS_TIME_OUT,
+    what_to_do,
+)
 
 log = structlog.get_logger("stream_capi")
+
+_WATCHED = frozenset({OUT_OF_REACH, REQUESTS_TIME_OUT, NOT_READ})
+_GOOD_NEWS = frozenset(
+    {
+        *("assigned", "revoked", "brokers answer again"),
+        *("broker in reach again", "requests are answered in time", "read again"),
+    }
+)
 
 
 class Telemetry:
@@ -122,7 +138,9 @@ class Telemetry:
             self.joined = event == "assigned"
         if event in ("brokers unreachable", "brokers answer again"):
             self.cut_off = event == "brokers unreachable"
-        (log.info if event in ("assigned", "revoked", "brokers answer again") else log.warning)(event, **details)
+        if details.get("reason") in _WATCHED:
+            details["action"] = what_to_do(str(details["reason"]))
+        (log.info if event in _GOOD_NEWS else log.warning)(event, **details)
 
 
 def summary(metrics: Metrics, delivered_before: int, seconds: float, held: Sequence[str]) -> int:

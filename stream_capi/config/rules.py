@@ -27,6 +27,7 @@ OWNED_PROPERTIES: Mapping[str, str] = {
     "enable.partition.eof": "the end of a partition is no event",
     "queued.max.messages.kbytes": _MEMORY,
     "queued.min.messages": _MEMORY,
+    "statistics.interval.ms": "a broker that falls silent is noticed by them within 15 s",
     "allow.auto.create.topics": "a topic that is missing is a fault to be told, not a topic to be made",
     "transactional.id": "dead letters are written idempotently, without transactions",
     "enable.idempotence": _ACKNOWLEDGED,

@@ -30,6 +30,7 @@ from stream_capi.kafka.faults import OUT_OF_RANGE, Events, Faults, error_of, is_
 from stream_capi.kafka.places import Place, find_places
 from stream_capi.kafka.properties import uses_new_protocol
 from stream_capi.kafka.reading import Reading
+from stream_capi.kafka.watch import STATISTICS_MS, Trouble, Watch
 from stream_capi.model import NO_LEADER_EPOCH, Commit, CommitResult, Committed, Records, TopicPartition
 
 # Records of one fetch call. A call costs several hand-overs of the interpreter's lock between the two threads, in a virtual
@@ -93,6 +94,8 @@ class ConsumerThread:
         self._place_at = self._told_at = self._asked_at = 0.0
         self._look_at = time.monotonic() + _LOOK_SECONDS / 3
         self._faults = Faults(events)
+        self.watch = Watch(self._faults)
+        self._ends: dict[TopicPartition, int] = {}
         self._commits = Commits(self._owns, lambda results: self._call(self._sink.committed, results))
         self._properties = {
             **properties,
@@ -102,6 +105,8 @@ class ConsumerThread:
             "auto.offset.reset": "error",
             "on_commit": self._guarded(self._on_commit),
             "error_cb": self._guarded(self._on_error),
+            "statistics.interval.ms": STATISTICS_MS,
+            "stats_cb": self._guarded(self._on_statistics),
         }
         strategy = str(properties.get("partition.assignment.strategy", ""))
         # Under the newer protocol a static member leaves for a while on every path.
@@ -152,6 +157,16 @@ class ConsumerThread:
     def missing_topics(self) -> frozenset[str]:
         """The topics that the broker doesn't know."""
         return self._faults.missing
+
+    @property
+    def troubles(self) -> tuple[Trouble, ...]:
+        """What waits for a broker without an error of the client."""
+        return self.watch.troubles
+
+    @property
+    def timeouts(self) -> Mapping[str, int]:
+        """Requests that timed out, by broker."""
+        return self.watch.timeouts
 
     def rest(self) -> None:
         """Read nothing more, but stay a member: the first step of a shutdown."""
@@ -286,11 +301,14 @@ class ConsumerThread:
         if now - self._told_at < _REASSURE_SECONDS or not self._reading.owned:
             return
         self._told_at = now
-        ask = now - self._asked_at >= _ASK_SECONDS
+        # A question that times out behind a long answer would cost the connection, and with it the answer.
+        ask = now - self._asked_at >= _ASK_SECONDS and not self.watch.busy
         if ask:
             self._asked_at = now
         try:
-            self._call(self._sink.watermarks, self._reading.high(self._consumer, _REASSURE_SECONDS if ask else None))
+            high = self._reading.high(self._consumer, _REASSURE_SECONDS if ask else None)
+            self._ends.update(high)
+            self._call(self._sink.watermarks, high)
         except KafkaException as error:
             self._faults.tell(error_of(error))
 
@@ -345,6 +363,11 @@ class ConsumerThread:
         else:
             self._faults.tell(error)
 
+    def _on_statistics(self, statistics: str) -> None:
+        reading = self._reading
+        if not self._left:
+            self.watch.judge(statistics, {**reading.owned, **reading.unplaced}, reading.paused, self._ends)
+
     def _on_commit(self, error: KafkaError | None, partitions: Sequence[ClientPartition]) -> None:
         if error is None:
             self._faults.answered()
@@ -393,7 +416,9 @@ class ConsumerThread:
                 self._faults.unvalidated(place.tp.topic)
         logs = self._topic_ids(sorted({place.tp.topic for place in places}))
         self._call(self._assigned, self._epoch, committed, logs)
-        self._call(self._sink.watermarks, {place.tp: place.high for place in places})
+        high = {place.tp: place.high for place in places}
+        self._ends.update(high)
+        self._call(self._sink.watermarks, high)
         self._pause([place.tp for place in places if place.stopped or self._resting])
         self._resume([place.tp for place in places if not place.stopped])
         for place in places:

@@ -71,6 +71,10 @@ class Faults:
             where = {"topic": topic, "partition": partition} if topic is not None else {}
             self._events.kafka(event, reason=error.name(), detail=error.str(), **where)
 
+    def report(self, event: str, **details: str) -> None:
+        """Report a change of state; the caller sees to it that there are few."""
+        self._events.kafka(event, **details)
+
     def answered(self) -> None:
         """The brokers answer: what was told of them counts no more."""
         if self._told.pop(("brokers unreachable", None), None) is not None:

@@ -46,6 +46,9 @@ class Gauges(NamedTuple):
     lag: Labelled = _NONE
     oldest_unresolved_seconds: Labelled = _NONE
     held: Labelled = _NONE
+    out_of_reach: Labelled = _NONE
+    unread: Labelled = _NONE
+    timeouts: Labelled = _NONE
 
 
 class Metrics(Collector):
@@ -201,9 +204,14 @@ class Metrics(Collector):
         oldest = "Age of the oldest event without an outcome, in seconds by its Kafka timestamp."
         yield _gauge("oldest_unresolved_seconds", oldest, partition, gauges.oldest_unresolved_seconds)
         yield _gauge("held", "1 while something waits for a person.", ["pixel", "reason"], gauges.held)
+        out_of_reach = "1 while a broker that this member needs doesn't answer."
+        yield _gauge("broker_out_of_reach", out_of_reach, ["broker"], gauges.out_of_reach)
+        yield _gauge("unread", "1 while a partition has records that don't arrive.", partition, gauges.unread)
+        timeouts = "Requests of the consumer that a broker did not answer in time."
+        yield _counter("broker_timeouts", timeouts, ["broker"], gauges.timeouts)
 
 
-def _counter(name: str, text: str, labels: Sequence[str], counts: Counts) -> Metric:
+def _counter(name: str, text: str, labels: Sequence[str], counts: Labelled) -> Metric:
     family = CounterMetricFamily(f"stream_capi_{name}", text, labels=labels)
     for values, count in counts.items():
         family.add_metric(values, count)

@@ -14,6 +14,9 @@ KEY_UNREADABLE = "key_file_unreadable"
 COMMITS_FAIL = "commits_fail"
 TOPIC_MISSING = "topic_missing"
 BROKERS_SILENT = "brokers_silent"
+OUT_OF_REACH = "broker_out_of_reach"
+REQUESTS_TIME_OUT = "requests_time_out"
+NOT_READ = "not_read"
 
 WHAT_TO_DO: Mapping[str, str] = MappingProxyType(
     {
@@ -58,6 +61,12 @@ WHAT_TO_DO: Mapping[str, str] = MappingProxyType(
         KEY_UNREADABLE: "The key file can't be read, and the last key that could is used: check the file and its rights.",
         TOPIC_MISSING: "The topic isn't there, or this user may not see it: create it, or correct the source's topic.",
         BROKERS_SILENT: "The brokers don't answer: check them, the network, and kafka.bootstrap_servers.",
+        OUT_OF_REACH: "This broker doesn't answer while others may: check it, its advertised address and the network; "
+        "its partitions wait, and commits where it coordinates the group.",
+        REQUESTS_TIME_OUT: "A broker's answers don't arrive in time: check the broker and the line's speed; on a thin line "
+        "make answers smaller or give them more time in kafka.properties.",
+        NOT_READ: "These partitions have records that don't arrive: check that they have a leader and that it answers, then "
+        "the line's speed and open transactions.",
         "internal_error": "A record or schema met a fault of this program and is dead-lettered: report the detail, which "
         "names the place; run `stream-capi dead-letters redrive --code internal_error` with a version that has it mended.",
         COMMITS_FAIL: "Offsets can't be committed; they are tried again: check the brokers and this user's rights.",

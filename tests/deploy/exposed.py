@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import NamedTuple
 
@@ -39,7 +39,9 @@ def fed() -> Metrics:
     metrics.identifiers("main", "generate_lead", "email", 1)
     metrics.dropped("phone", "not_a_phone_number", 1)
     metrics.suspect("client_ip_address", "private", 1)
-    metrics.gauges = lambda: Gauges(1, 16, 1, {("leads", "0"): 1}, {("leads", "0"): 1}, {("main", "401"): 1})
+    partition: Mapping[tuple[str, ...], float] = {("leads", "0"): 1}
+    broker: Mapping[tuple[str, ...], float] = {("kafka-1:9092/1",): 1}
+    metrics.gauges = lambda: Gauges(1, 16, 1, partition, partition, {("main", "401"): 1}, broker, partition, broker)
     return metrics
 
 

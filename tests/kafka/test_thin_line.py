@@ -34,6 +34,26 @@ async def test_a_backlog_behind_a_thin_line_is_read(
         own_proxy.heal()
 
 
+async def test_a_line_too_thin_to_read_is_named(own_broker: Broker, own_proxy: Proxy, names: Names) -> None:
+    topic = own_broker.create_topic(names.topic(), 12)
+    _fill(own_broker, topic, 12, 500)
+    properties = {**PROTOCOLS["cooperative-sticky"], "session.timeout.ms": 30_000, "socket.timeout.ms": 3000}
+    own_proxy.throttle(LINE)
+    try:
+        async with Member(own_proxy.address, names.group(), [topic], properties) as member:
+            for event in ("requests to a broker time out", "behind, and nothing is read"):
+                await eventually(lambda event=event: member.told.count(event) == 1, 20, event)  # type: ignore[misc]
+                details = str([details for said, details in member.told.lines if said == event])
+                assert own_proxy.address in details
+                assert f"{topic}[0, 1, 2, 3, 4 and 7 more]" in details
+            assert member.read == 0
+            own_proxy.heal()
+            await eventually(lambda: member.told.count("read again") == 1, 30, "the word of its end")
+            await eventually(lambda: member.read == 12 * 500, 30, "all records")
+    finally:
+        own_proxy.heal()
+
+
 def _fill(broker: Broker, topic: str, partitions: int, each: int) -> None:
     """Records that don't compress, in batches of the size that producers have by default."""
     noise = random.Random(1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -32,6 +34,9 @@ CONTRACT = {
     "stream_capi_lag": ("gauge", {"topic", "partition"}),
     "stream_capi_oldest_unresolved_seconds": ("gauge", {"topic", "partition"}),
     "stream_capi_held": ("gauge", {"pixel", "reason"}),
+    "stream_capi_broker_out_of_reach": ("gauge", {"broker"}),
+    "stream_capi_unread": ("gauge", {"topic", "partition"}),
+    "stream_capi_broker_timeouts_total": ("counter", {"broker"}),
     "stream_capi_identifier_present_total": ("counter", {"pixel", "event", "field"}),
     "stream_capi_fields_dropped_total": ("counter", {"field", "reason"}),
     "stream_capi_suspect_total": ("counter", {"field", "reason"}),
@@ -66,7 +71,11 @@ def fed() -> Metrics:
     metrics.identifiers("main", "generate_lead", "email", 90)
     metrics.dropped("phone", "not_a_phone_number", 4)
     metrics.suspect("client_ip_address", "private", 5)
-    metrics.gauges = lambda: Gauges(3, 16, 4096, {("leads", "0"): 12}, {("leads", "0"): 1.5}, {("main", "401"): 1})
+    broker: Mapping[tuple[str, ...], float] = {("kafka-1:9092/1",): 1}
+    partition: Mapping[tuple[str, ...], float] = {("leads", "1"): 1}
+    metrics.gauges = lambda: Gauges(
+        3, 16, 4096, {("leads", "0"): 12}, {("leads", "0"): 1.5}, {("main", "401"): 1}, broker, partition, broker
+    )
     return metrics
 
 

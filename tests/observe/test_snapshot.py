@@ -14,6 +14,7 @@ import pytest
 from stream_capi.avro.framing import Run, SchemaKey
 from stream_capi.config import KeySource, Settings
 from stream_capi.errors import RegistryUnavailable
+from stream_capi.kafka.watch import NOT_READ, OUT_OF_REACH, Trouble
 from stream_capi.model import Answer
 from stream_capi.observe.status import what_to_do
 from stream_capi.whereabouts import oldest_events
@@ -411,6 +412,26 @@ async def test_silent_brokers_and_missing_topics_are_noticed() -> None:
     line.telemetry.kafka("brokers answer again")
     line.app.consumer.missing_topics = frozenset()
     assert line.status["notices"] == []
+
+
+@in_jumping_time
+async def test_what_waits_for_a_broker_is_noticed_and_measured() -> None:
+    line = Watched(always(200))
+    line.app.consumer.troubles = (
+        Trouble(OUT_OF_REACH, "kafka-1:9092/1", "no answer for 9 s: leads[0] wait", (P0,)),
+        Trouble(NOT_READ, "leads at kafka-2:9092/2", "behind, and nothing is read", (P1,)),
+    )
+    line.app.consumer.timeouts = {"kafka-1:9092/1": 3}
+    notices = line.status["notices"]
+    assert [(notice["subject"], notice["reason"]) for notice in notices] == [
+        ("kafka-1:9092/1", "no answer for 9 s: leads[0] wait"),
+        ("leads at kafka-2:9092/2", "behind, and nothing is read"),
+    ]
+    assert [notice["what_to_do"] for notice in notices] == [what_to_do(OUT_OF_REACH), what_to_do(NOT_READ)]
+    gauges = line.snapshot.gauges()
+    assert gauges.out_of_reach == {("kafka-1:9092/1",): 1}
+    assert gauges.unread == {("leads", "1"): 1}
+    assert gauges.timeouts == {("kafka-1:9092/1",): 3}
 
 
 def test_a_key_file_that_cannot_be_read_is_noticed_and_named_by_its_pixel_alone(tmp_path: Path) -> None:

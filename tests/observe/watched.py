@@ -42,7 +42,7 @@ class Watched(Line):
             pipeline=self.pipeline,
             keys={"main": KeySource(SETTINGS.pixels[0], {"KEY": "k"})},
             stop_asked=asyncio.Event(),
-            consumer=SimpleNamespace(ended=None, missing_topics=frozenset()),
+            consumer=SimpleNamespace(ended=None, missing_topics=frozenset(), troubles=(), timeouts={}),
             dead_letters=SimpleNamespace(failing=""),
         )
         self.snapshot = Snapshot(self.app)

@@ -1,0 +1,126 @@
+"""Brokers that a member can't reach, one or all, the group's coordinator among them: each is named within 15 s."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+
+from stream_capi.kafka.watch import STATISTICS_MS
+from tests.kafka.sink import PROTOCOLS, Member, eventually, numbered, produce
+from tests.stack import Cluster
+from tests.stack.names import Names
+from tests.stack.records import read
+
+pytestmark = pytest.mark.real
+PROPERTIES = {**PROTOCOLS["cooperative-sticky"], "session.timeout.ms": 9000, "heartbeat.interval.ms": 1000}
+PROMISED = 15.0
+
+
+def _group(cluster: Cluster, names: Names, topic: str, coordinator: int) -> str:
+    """A group that this node coordinates."""
+    read(cluster.bootstrap, [topic], 1, names.group())  # makes the topic of offsets
+    leaders = {number: at.leader for number, at in cluster.described("__consumer_offsets").items()}
+    groups = (f"{names.group()}-{number}" for number in range(1000))
+    return next(group for group in groups if leaders[_java_hash(group) % len(leaders)] == coordinator)
+
+
+def _java_hash(text: str) -> int:
+    """The absolute value of the brokers' own hash of a text."""
+    value = 0
+    for sign in text:
+        value = (31 * value + ord(sign)) & 0xFFFFFFFF
+    value = value - (1 << 32) if value >= 1 << 31 else value
+    return 0 if value == -(1 << 31) else abs(value)
+
+
+def _details(member: Member, event: str) -> str:
+    return "; ".join(f"{details}" for said, details in member.told.lines if said == event)
+
+
+async def _said(member: Member, event: str, *words: str) -> float:
+    """Seconds until a line of this event has all of the words."""
+    begun = time.monotonic()
+    try:
+        await eventually(
+            lambda: all(word in _details(member, event) for word in words), PROMISED + 5, f"{event}: {', '.join(words)}"
+        )
+    except AssertionError as error:
+        error.add_note(f"what was reported: {member.told.lines}")
+        raise
+    return time.monotonic() - begun
+
+
+def _cut(cluster: Cluster, number: int, fault: str) -> str:
+    """Part the members from a node; its address with its id."""
+    clients = cluster.node(number).clients
+    {"cut": clients.cut, "half_open": clients.half_open}[fault]()
+    return f"{clients.address}/{number}"
+
+
+async def _read_on(cluster: Cluster, member: Member, topic: str, partitions: int) -> None:
+    """Every partition is read again, and commits are taken."""
+    before = member.read
+    for number in range(partitions):
+        produce(cluster.bootstrap, topic, number, numbered(5))
+    await eventually(lambda: member.read >= before + 5 * partitions, 60, "new records of all partitions")
+
+
+@pytest.mark.parametrize("fault", ["cut", "half_open"])
+async def test_a_leader_out_of_reach_is_named_with_its_partitions(cluster: Cluster, names: Names, fault: str) -> None:
+    topic = cluster.create_topic(names.topic(), assignment=[[1, 2], [2, 3], [3, 1], [2, 1]])
+    for number in range(4):
+        produce(cluster.bootstrap, topic, number, numbered(5))
+    async with Member(cluster.bootstrap_via, _group(cluster, names, topic, 1), [topic], PROPERTIES) as member:
+        await eventually(lambda: member.read == 20, 60, "all records")
+        address = _cut(cluster, 2, fault)
+        assert await _said(member, "broker out of reach", address, f"{topic}[1, 3] wait") <= PROMISED
+        assert [trouble.subject for trouble in member.thread.troubles] == [address]
+        produce(cluster.bootstrap, topic, 0, numbered(5))
+        await eventually(lambda: member.read == 25, 20, "what the others lead")
+        await asyncio.sleep(7)
+        assert member.told.count("broker out of reach") == 1
+        cluster.node(2).clients.heal()
+        await eventually(lambda: member.told.count("broker in reach again") == 1, 60, "the word of its end")
+        await _read_on(cluster, member, topic, 4)
+        assert member.thread.troubles == ()
+
+
+@pytest.mark.parametrize("fault", ["cut", "half_open"])
+async def test_a_coordinator_out_of_reach_is_named_with_what_waits(cluster: Cluster, names: Names, fault: str) -> None:
+    topic = cluster.create_topic(names.topic(), assignment=[[1, 2], [1, 2]])
+    for number in range(2):
+        produce(cluster.bootstrap, topic, number, numbered(5))
+    async with Member(cluster.bootstrap_via, _group(cluster, names, topic, 3), [topic], PROPERTIES) as member:
+        await eventually(lambda: member.read == 10, 60, "all records")
+        member.commit()
+        await eventually(lambda: len(member.results) == 2, 20, "the commits")
+        address = _cut(cluster, 3, fault)
+        assert await _said(member, "broker out of reach", address, "commits and assignments wait") <= PROMISED
+        cluster.node(3).clients.heal()
+        await eventually(lambda: member.told.count("broker in reach again") == 1, 60, "the word of its end")
+        await _read_on(cluster, member, topic, 2)
+
+
+@pytest.mark.parametrize("fault", ["cut", "half_open"])
+async def test_a_whole_cluster_out_of_reach_is_named(cluster: Cluster, names: Names, fault: str) -> None:
+    topic = cluster.create_topic(names.topic(), assignment=[[1, 2], [2, 3], [3, 1]])
+    for number in range(3):
+        produce(cluster.bootstrap, topic, number, numbered(5))
+    async with Member(cluster.bootstrap_via, _group(cluster, names, topic, 1), [topic], PROPERTIES) as member:
+        await eventually(lambda: member.read == 15, 60, "all records")
+        await asyncio.sleep(STATISTICS_MS / 1000 + 1)  # until the brokers are known
+        addresses = [_cut(cluster, number, fault) for number in (1, 2, 3)]
+        assert await _said(member, "broker out of reach", *addresses, "commits and assignments wait") <= PROMISED
+        assert member.told.count("broker out of reach") <= 2
+        for node in cluster.nodes:
+            node.clients.heal()
+        await _read_on(cluster, member, topic, 3)
+
+
+async def test_a_cluster_that_is_silent_from_the_start_is_named(cluster: Cluster, names: Names) -> None:
+    for number in (1, 2, 3):
+        _cut(cluster, number, "half_open")
+    async with Member(cluster.bootstrap_via, names.group(), [names.topic()], PROPERTIES) as member:
+        assert await _said(member, "broker out of reach", cluster.node(1).clients.address) <= PROMISED

@@ -1,0 +1,259 @@
+"""What is made of the client's statistics, in time that jumps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+
+from stream_capi.kafka.faults import Faults
+from stream_capi.kafka.watch import NOT_READ, OUT_OF_REACH, REQUESTS_TIME_OUT, Watch, named
+from stream_capi.model import TopicPartition
+from tests.kafka.sink import Told
+
+LEADS = [TopicPartition("leads", number) for number in range(4)]
+STEP = 3
+
+
+class Client:
+    """A client's statistics: two brokers, four partitions in turn, a group that the first broker coordinates."""
+
+    def __init__(self) -> None:
+        self.told = Told()
+        self.watch = Watch(Faults(self.told))
+        self.now = 1000.0
+        self.brokers: dict[str, dict[str, Any]] = {
+            "kafka-1:9092/1": self.broker(1),
+            "kafka-2:9092/2": self.broker(2),
+            "GroupCoordinator": {**self.broker(1), "name": "GroupCoordinator", "nodeid": -1, "source": "logical"},
+        }
+        self.partitions = [self.partition(1 + number % 2) for number in range(4)]
+        self.group = {"state": "up", "join_state": "steady"}
+        self.assigned, self.paused = list(LEADS), set[TopicPartition]()
+        self.ends: dict[TopicPartition, int] = {}
+
+    def broker(self, number: int) -> dict[str, Any]:
+        return {
+            "name": f"kafka-{number}:9092/{number}",
+            "nodeid": number,
+            "nodename": f"kafka-{number}:9092",
+            "source": "learned",
+            "state": "UP",
+            "waitresp_cnt": 1,
+            "outbuf_cnt": 0,
+            "req_timeouts": 0,
+            "rxidle": 300_000,
+            "txidle": 300_000,
+        }
+
+    def partition(self, leader: int) -> dict[str, Any]:
+        return {
+            "leader": leader,
+            "fetch_state": "active",
+            "next_offset": 0,
+            "app_offset": 0,
+            "ls_offset": 0,
+            "eof_offset": -1001,
+        }
+
+    def pass_by(self, seconds: float) -> None:
+        for _ in range(round(seconds / STEP)):
+            self.now += STEP
+            for broker in self.brokers.values():
+                if broker.get("silent"):
+                    broker["rxidle"] += STEP * 1_000_000
+            told = {
+                "ts": self.now * 1e6,
+                "brokers": self.brokers,
+                "cgrp": self.group,
+                "topics": {"leads": {"partitions": {str(i): at for i, at in enumerate(self.partitions)}}},
+            }
+            self.watch.judge(orjson.dumps(told).decode(), self.assigned, self.paused, self.ends)
+
+    @property
+    def troubles(self) -> list[tuple[str, str]]:
+        return [(trouble.kind, trouble.subject) for trouble in self.watch.troubles]
+
+    @property
+    def events(self) -> list[str]:
+        return [event for event, _ in self.told.lines]
+
+
+@pytest.fixture
+def client() -> Client:
+    made = Client()
+    made.pass_by(30)
+    assert made.troubles == []
+    assert made.events == []
+    return made
+
+
+@pytest.mark.parametrize("state", ["DOWN", "TRY_CONNECT", "CONNECT", "APIVERSION_QUERY", "INIT"])
+def test_a_leader_without_a_connection_is_named_within_fifteen_seconds_and_once(client: Client, state: str) -> None:
+    client.brokers["kafka-2:9092/2"]["state"] = state
+    client.pass_by(6)
+    assert client.troubles == []
+    client.pass_by(6)
+    assert client.troubles == [(OUT_OF_REACH, "kafka-2:9092/2")]
+    assert client.watch.troubles[0].partitions == (LEADS[1], LEADS[3])
+    client.pass_by(300)
+    assert client.events == ["broker out of reach"]
+    assert "leads[1, 3] wait" in str(client.told.lines[0][1]["detail"])
+    client.brokers["kafka-2:9092/2"]["state"] = "UP"
+    client.pass_by(3)
+    assert client.troubles == []
+    assert client.events == ["broker out of reach", "broker in reach again"]
+
+
+def test_a_leader_that_says_nothing_is_named(client: Client) -> None:
+    client.brokers["kafka-1:9092/1"]["silent"] = True
+    client.pass_by(12)
+    assert client.troubles == [(OUT_OF_REACH, "kafka-1:9092/1")]
+
+
+def test_a_broker_that_was_idle_and_is_asked_something_is_not_silent(client: Client) -> None:
+    broker = client.brokers["kafka-1:9092/1"]
+    client.paused = {LEADS[0], LEADS[2]}
+    broker |= {"waitresp_cnt": 0, "silent": True}
+    client.pass_by(60)
+    broker["waitresp_cnt"] = 1
+    client.pass_by(3)
+    assert client.troubles == []
+
+
+def test_a_broker_that_nothing_is_wanted_of_may_be_away(client: Client) -> None:
+    client.assigned = [LEADS[0], LEADS[2]]
+    client.brokers["kafka-2:9092/2"]["state"] = "DOWN"
+    client.pass_by(30)
+    assert client.troubles == []
+
+
+def test_an_idle_connection_to_the_leader_of_paused_partitions_may_be_closed(client: Client) -> None:
+    client.paused = {LEADS[1], LEADS[3]}
+    client.brokers["kafka-2:9092/2"]["state"] = "INIT"
+    client.pass_by(30)
+    assert client.troubles == []
+
+
+def test_a_coordinator_is_named_by_its_address_and_with_its_partitions_in_one_trouble(client: Client) -> None:
+    client.brokers["GroupCoordinator"]["silent"] = True
+    client.brokers["kafka-1:9092/1"]["silent"] = True
+    client.pass_by(12)
+    assert client.troubles == [(OUT_OF_REACH, "kafka-1:9092/1")]
+    assert "commits and assignments wait" in client.watch.troubles[0].text
+    assert "leads[0, 2] wait" in client.watch.troubles[0].text
+
+
+def test_a_coordinator_that_the_client_gave_up_is_still_named(client: Client) -> None:
+    client.brokers["GroupCoordinator"] |= {"nodename": "", "state": "INIT"}
+    client.group |= {"state": "query-coord", "join_state": "init"}
+    client.pass_by(12)
+    assert client.troubles == [(OUT_OF_REACH, "kafka-1:9092/1")]
+    client.assigned = []
+    client.brokers["kafka-2:9092/2"]["state"] = "DOWN"
+    client.pass_by(30)
+    assert client.troubles == [(OUT_OF_REACH, "kafka-2:9092/2"), (OUT_OF_REACH, "kafka-1:9092/1")]
+
+
+def test_a_coordinator_that_waits_for_the_other_members_is_well(client: Client) -> None:
+    client.brokers["GroupCoordinator"]["silent"] = True
+    client.group["join_state"] = "wait-join"
+    client.pass_by(60)
+    assert client.troubles == []
+
+
+def test_brokers_that_the_client_forgot_are_named_by_what_was_known(client: Client) -> None:
+    configured = {**client.broker(1), "name": "kafka:9092/bootstrap", "nodeid": -1, "source": "configured"}
+    client.brokers = {
+        "kafka:9092/bootstrap": configured | {"state": "INIT"},
+        "GroupCoordinator": client.brokers["GroupCoordinator"] | {"nodename": "", "state": "INIT"},
+    }
+    client.group["state"] = "query-coord"
+    client.pass_by(12)
+    assert {subject for _, subject in client.troubles} == {"kafka-1:9092/1", "kafka-2:9092/2"}
+    assert client.events == ["broker out of reach"], "one line for all"
+
+
+def test_brokers_that_never_answered_are_named_by_the_settings() -> None:
+    client = Client()
+    configured = {**client.broker(1), "name": "kafka:9092/bootstrap", "nodeid": -1, "source": "configured"}
+    client.brokers = {"kafka:9092/bootstrap": configured | {"state": "CONNECT", "waitresp_cnt": 0}}
+    client.group["state"] = "init"
+    client.assigned = []
+    client.pass_by(15)
+    assert client.troubles == [(OUT_OF_REACH, "kafka:9092/bootstrap")]
+
+
+def test_requests_that_time_out_are_counted_and_told_for_a_minute(client: Client) -> None:
+    for _ in range(10):
+        client.brokers["kafka-1:9092/1"]["req_timeouts"] += 1
+        client.pass_by(12)
+    assert client.troubles == [(REQUESTS_TIME_OUT, "kafka-1:9092/1")]
+    assert client.watch.timeouts == {"kafka-1:9092/1": 10}
+    client.pass_by(60)
+    assert client.troubles == []
+    assert client.events == ["requests to a broker time out", "requests are answered in time"]
+
+
+def test_partitions_that_are_behind_and_stand_still_are_named(client: Client) -> None:
+    client.ends = dict.fromkeys(LEADS, 100)
+    client.pass_by(12)
+    assert client.troubles == [(NOT_READ, "leads at kafka-1:9092/1"), (NOT_READ, "leads at kafka-2:9092/2")]
+    assert client.events == ["behind, and nothing is read"]
+    client.pass_by(300)
+    assert len(client.events) == 1
+    for at in client.partitions:
+        at["next_offset"] = 50
+    client.pass_by(3)
+    assert client.troubles == []
+    assert client.events[1:] == ["read again"]
+
+
+@pytest.mark.parametrize("where", ["paused", "at its end", "handed over from the queue"])
+def test_partitions_that_need_not_be_read_are_not_named(client: Client, where: str) -> None:
+    client.ends = dict.fromkeys(LEADS, 100)
+    if where == "paused":
+        client.paused = set(LEADS)
+    for _ in range(20):
+        for at in client.partitions:
+            at["next_offset"] = 100 if where == "at its end" else 50
+            at["app_offset"] += 1 if where.startswith("handed") else 0
+        client.pass_by(3)
+    assert client.troubles == []
+
+
+def test_a_partition_behind_the_backlog_of_others_waits_for_its_turn(client: Client) -> None:
+    client.ends = dict.fromkeys(LEADS, 100)
+    for _ in range(20):
+        client.partitions[0]["next_offset"] += 1
+        client.partitions[1]["next_offset"] += 1
+        client.pass_by(3)
+    assert client.troubles == []
+
+
+@pytest.mark.parametrize("stuck", [{"leader": -1}, {"fetch_state": "validate-epoch-wait"}])
+def test_a_partition_that_is_not_even_asked_for_is_named_though_others_move(
+    client: Client, stuck: dict[str, Any]
+) -> None:
+    client.ends = dict.fromkeys(LEADS, 100)
+    client.partitions[2] |= stuck
+    for _ in range(5):
+        client.partitions[0]["next_offset"] += 1
+        client.partitions[1]["next_offset"] += 1
+        client.pass_by(3)
+    assert [trouble.partitions for trouble in client.watch.troubles] == [(LEADS[2],)]
+
+
+def test_what_comes_and_goes_is_told_at_most_once_a_minute(client: Client) -> None:
+    for _ in range(50):
+        client.brokers["kafka-2:9092/2"]["state"] = "DOWN"
+        client.pass_by(9)
+        client.brokers["kafka-2:9092/2"]["state"] = "UP"
+        client.pass_by(3)
+    assert 8 <= client.events.count("broker out of reach") <= 11
+    assert len(client.events) <= 22
+
+
+def test_many_partitions_are_named_by_the_first() -> None:
+    assert named([TopicPartition("leads", n) for n in range(128)]) == "leads[0, 1, 2, 3, 4 and 123 more]"
