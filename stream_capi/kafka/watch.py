@@ -239,15 +239,14 @@ class Watch:
                 self._reported.add((kind, subject))
             self._reported -= {(kind, subject) for subject in ended}
             if begun:
-                detail = "; ".join(present[subject] for subject in begun[:_MOST_NAMED])
-                self._faults.report(begins, subject=_first(begun), reason=kind, detail=detail)
+                self._faults.report(begins, reason=kind, detail=_first([f"{at}: {present[at]}" for at in begun], "; "))
             if ended:
-                self._faults.report(ends, subject=_first(ended))
+                self._faults.report(ends, detail=_first(ended))
 
 
-def _first(names: Sequence[str]) -> str:
+def _first(names: Sequence[str], between: str = ", ") -> str:
     more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
-    return ", ".join(names[:_MOST_NAMED]) + more
+    return between.join(names[:_MOST_NAMED]) + more
 
 
 def _broker(told: Mapping[str, Any]) -> _Broker:

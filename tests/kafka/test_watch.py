@@ -10,6 +10,7 @@ import pytest
 from stream_capi.kafka.faults import Faults
 from stream_capi.kafka.watch import NOT_READ, OUT_OF_REACH, REQUESTS_TIME_OUT, Watch, named
 from stream_capi.model import TopicPartition
+from stream_capi.observe.masking import mask
 from tests.kafka.sink import Told
 
 LEADS = [TopicPartition("leads", number) for number in range(4)]
@@ -170,9 +171,14 @@ def test_brokers_that_the_client_forgot_are_named_by_what_was_known(client: Clie
         "GroupCoordinator": client.brokers["GroupCoordinator"] | {"nodename": "", "state": "INIT"},
     }
     client.group["state"] = "query-coord"
+    client.partitions = [at | {"leader": -1} for at in client.partitions]
     client.pass_by(12)
     assert {subject for _, subject in client.troubles} == {"kafka-1:9092/1", "kafka-2:9092/2"}
     assert client.events == ["broker out of reach"], "one line for all"
+    shown = mask(None, "warning", {"event": "broker out of reach", **client.told.lines[0][1]})
+    assert "kafka-1:9092/1: no answer" in shown["detail"]
+    assert "kafka-2:9092/2: no answer" in shown["detail"]
+    assert "withheld" not in shown
 
 
 def test_brokers_that_never_answered_are_named_by_the_settings() -> None:
@@ -194,6 +200,12 @@ def test_requests_that_time_out_are_counted_and_told_for_a_minute(client: Client
     client.pass_by(60)
     assert client.troubles == []
     assert client.events == ["requests to a broker time out", "requests are answered in time"]
+
+
+def test_a_broker_out_of_reach_is_not_told_of_its_requests_besides(client: Client) -> None:
+    client.brokers["kafka-1:9092/1"] |= {"state": "CONNECT", "req_timeouts": 1}
+    client.pass_by(12)
+    assert client.troubles == [(OUT_OF_REACH, "kafka-1:9092/1")]
 
 
 def test_partitions_that_are_behind_and_stand_still_are_named(client: Client) -> None:
