@@ -37,6 +37,10 @@ PRODUCER_ONLY = frozenset({
 
 SESSION, HEARTBEAT = "session.timeout.ms", "heartbeat.interval.ms"
 
+# After which an unused connection is closed. NATs and load balancers forget one without telling either end, the first known
+# ones after 4 min; the system's keep-alive, which begins after two hours, comes too late for all of them.
+_IDLE_MS = 180_000
+
 _COMMON = {
     "client.id": "stream-capi",
     # The defaults give up a silent connection after 60 s, and then try again every 10 s only.
@@ -174,4 +178,9 @@ def admin_properties(kafka: Kafka) -> dict[str, Any]:
 
 def _with_users(properties: dict[str, Any], kafka: Kafka, others: frozenset[str]) -> dict[str, Any]:
     given = {name: value for name, value in kafka.properties.items() if name not in others}
-    return {"bootstrap.servers": kafka.bootstrap_servers, **properties, **given}
+    return {
+        "bootstrap.servers": kafka.bootstrap_servers,
+        "connections.max.idle.ms": _IDLE_MS,
+        **properties,
+        **given,
+    }

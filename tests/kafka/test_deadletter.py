@@ -17,7 +17,7 @@ from stream_capi.kafka.deadletter import DeadLetterWriter
 from stream_capi.model import Code, DeadLetter
 from tests.kafka.letters import FakeRecord, headers_of, letter, read_back
 from tests.kafka.sink import eventually
-from tests.stack import Broker
+from tests.stack import Broker, Proxy
 from tests.stack.names import Names
 
 
@@ -172,6 +172,26 @@ async def test_a_frozen_broker_is_told_and_waited_for_without_doubling(
         assert w.told == ["no_acknowledgement", None]
     offsets = [int(headers_of(message)["capi-source-offset"]) for message in read_back(own_broker.bootstrap, topic, 4)]
     assert offsets == [0, 1, 2, 3]
+
+
+@pytest.mark.real
+async def test_a_letter_after_a_silence_that_a_nat_did_not_outlast_is_written_at_once(
+    own_broker: Broker, own_proxy: Proxy, names: Names, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A connection is closed before what lies between forgets it; minutes, made seconds here."""
+    monkeypatch.setattr("stream_capi.kafka.properties._IDLE_MS", 1500)
+    topic = own_broker.create_topic(names.topic())
+    own_proxy.forget_idle(4)
+    try:
+        async with writing(own_proxy.address, topic) as w:
+            await w.writer.write(letter(0))
+            await asyncio.sleep(6)
+            begun = asyncio.get_running_loop().time()
+            await w.writer.write(letter(1))
+            assert asyncio.get_running_loop().time() - begun < 4
+            assert w.told == []
+    finally:
+        own_proxy.heal()
 
 
 @pytest.mark.real
