@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import time
+from pathlib import Path
 
 import pytest
 
 from stream_capi.kafka.watch import STATISTICS_MS
 from tests.kafka.sink import PROTOCOLS, Member, eventually, numbered, produce
-from tests.stack import Cluster
+from tests.scene import Scene
+from tests.stack import Cluster, Registry
 from tests.stack.names import Names
 from tests.stack.records import read
+from tests.stack.waiting import until
 
 pytestmark = pytest.mark.real
 PROPERTIES = {**PROTOCOLS["cooperative-sticky"], "session.timeout.ms": 9000, "heartbeat.interval.ms": 1000}
@@ -124,3 +127,25 @@ async def test_a_cluster_that_is_silent_from_the_start_is_named(cluster: Cluster
         _cut(cluster, number, "half_open")
     async with Member(cluster.bootstrap_via, names.group(), [names.topic()], PROPERTIES) as member:
         assert await _said(member, "broker out of reach", cluster.node(1).clients.address) <= PROMISED
+
+
+def test_the_program_says_it_in_the_log_at_status_and_in_a_metric(
+    tmp_path: Path, cluster: Cluster, registry: Registry
+) -> None:
+    with Scene(tmp_path, cluster, registry, partitions=6, bootstrap=cluster.bootstrap_via) as scene:
+        scene.produce(300)
+        member = scene.member()
+        scene.ledger.await_all(60)
+        address = _cut(cluster, 2, "half_open")
+        until(
+            lambda: address in [notice["subject"] for notice in member.status()["notices"]],
+            PROMISED,
+            "the notice at /status",
+        )
+        assert address in str(member.logged("broker out of reach"))
+        assert member.metric("stream_capi_broker_out_of_reach", broker=address) == 1
+        cluster.node(2).clients.heal()
+        until(lambda: member.status()["notices"] == [], 60, "the end of the notice")
+        assert member.logged("broker in reach again")
+        scene.produce(300)
+        scene.close(60, duplicates=None)
