@@ -79,7 +79,7 @@ class Reading:
 
     def seek_unsought(self, consumer: Consumer) -> None:
         """Read what waits for its seek, which the client refuses while the partition's fetcher has not started."""
-        for tp in list(self._unsought):
+        for tp in sorted(self._unsought):
             with contextlib.suppress(KafkaException):
                 consumer.seek(self._positions[tp].at(tp))
                 consumer.resume(client_partitions([tp]))
