@@ -96,6 +96,7 @@ class ConsumerThread:
         self._faults = Faults(events)
         self.watch = Watch(self._faults)
         self._ends: dict[TopicPartition, int] = {}
+        self._hushed: set[TopicPartition] = set()  # not read, so that a question gets through
         self._commits = Commits(self._owns, lambda results: self._call(self._sink.committed, results))
         self._properties = {
             **properties,
@@ -132,7 +133,7 @@ class ConsumerThread:
     def pause(self, partitions: Sequence[TopicPartition]) -> None:
         """Read no more from these partitions; what was prefetched of them is thrown away, not lost."""
         known = self._known_epoch
-        self._commands.put(lambda: self._pause(self._meant(partitions, known)))
+        self._commands.put(lambda: self._hold(self._meant(partitions, known)))
 
     def resume(self, partitions: Sequence[TopicPartition]) -> None:
         """Read from these partitions again, from where they were paused."""
@@ -336,6 +337,10 @@ class ConsumerThread:
         """Those that the sink can have meant: an assignment that it had not heard of begins without its pauses."""
         return [tp for tp in partitions if self._reading.owned.get(tp, known + 1) <= known]
 
+    def _hold(self, partitions: Sequence[TopicPartition]) -> None:
+        self._hushed.difference_update(partitions)
+        self._pause(partitions)
+
     def _pause(self, partitions: Sequence[TopicPartition]) -> None:
         self._reading.pause(self._consumer, partitions)
 
@@ -400,6 +405,20 @@ class ConsumerThread:
         if self._reading.unplaced and time.monotonic() >= self._place_at:
             places = self._find(list(self._reading.unplaced))
             self._take_up(places)
+            self._hush(places)
+
+    def _hush(self, places: Sequence[Place]) -> None:
+        """Read nothing until the places are found, where the question was lost behind a long answer on a thin line.
+
+        The client closes the connection with a question that times out, and the answer under way is lost with it.
+        """
+        if not places and self.watch.busy:
+            reading = [tp for tp in self._reading.owned if tp not in self._reading.paused]
+            self._hushed.update(reading)
+            self._pause(reading)
+        elif self._hushed:
+            hushed, self._hushed = self._hushed, set()
+            self._resume([tp for tp in hushed if tp in self._reading.owned])
 
     def _take_up(self, places: Sequence[Place]) -> None:
         """Own these partitions and tell the sink, before the first of their records can come."""

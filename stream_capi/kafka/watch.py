@@ -21,6 +21,7 @@ _PATIENCE_SECONDS = 8.0  # with up to two statistics and a poll, it is reported 
 _LATE_SECONDS = 60.0  # for which requests that timed out are worth a notice
 _REPEAT_SECONDS = 60.0
 _MOST_NAMED = 5
+_FLOWING_MICROSECONDS = 1_500_000
 _JOINING = frozenset({"wait-join", "wait-sync"})  # the coordinator answers when all members have come
 
 OUT_OF_REACH, REQUESTS_TIME_OUT, NOT_READ = "broker_out_of_reach", "requests_time_out", "not_read"
@@ -63,8 +64,9 @@ class Watch:
     def __init__(self, faults: Faults) -> None:
         self.troubles: tuple[Trouble, ...] = ()
         self.timeouts: Counter[str] = Counter()
-        self.busy = False  # an answer is under way for so long that a question behind it would time out
+        self.busy = False  # an answer is under way since the statistics before: a question behind it would time out
         self._faults = faults
+        self._answers: dict[str, int] = {}  # received from each broker that owes one
         self._at = 0.0
         self._coordinator = ""
         self._names: dict[int, str] = {}
@@ -97,7 +99,7 @@ class Watch:
             for tp in assigned
             if str(tp.partition) in told["topics"].get(tp.topic, {}).get("partitions", {})
         }
-        self.busy = any(b["waitresp_cnt"] and b["txidle"] > 1_500_000 for b in told["brokers"].values())
+        self._notice_long_answers(told["brokers"].values())
         read = [tp for tp in partitions if tp not in paused]
         led: dict[int, list[TopicPartition]] = defaultdict(list)
         for tp, partition in partitions.items():
@@ -116,6 +118,13 @@ class Watch:
         self._report((*silent, *late, *unread))
 
     # Brokers
+
+    def _notice_long_answers(self, brokers: Collection[Mapping[str, Any]]) -> None:
+        """Bytes come from a broker, and yet no answer has ended since the statistics before."""
+        answers = {broker["name"]: broker["rx"] for broker in brokers if broker["waitresp_cnt"]}
+        flowing = {broker["name"] for broker in brokers if 0 <= broker["rxidle"] < _FLOWING_MICROSECONDS}
+        self.busy = any(self._answers.get(name) == answers[name] for name in answers.keys() & flowing)
+        self._answers = answers
 
     def _silent(self, brokers: Mapping[int, _Broker], coordinator: str, seconds: float) -> list[Trouble]:
         """Those that lead partitions of this member, and the group's coordinator, which was silent for so long."""

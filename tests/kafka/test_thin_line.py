@@ -6,6 +6,7 @@ import random
 
 import pytest
 from confluent_kafka import Producer
+from confluent_kafka.cimpl import NewPartitions
 
 from tests.kafka.sink import PROTOCOLS, Member, eventually
 from tests.stack import Broker, Proxy
@@ -50,6 +51,27 @@ async def test_a_line_too_thin_to_read_is_named(own_broker: Broker, own_proxy: P
             own_proxy.heal()
             await eventually(lambda: member.told.count("read again") == 1, 30, "the word of its end")
             await eventually(lambda: member.read == 12 * 500, 30, "all records")
+    finally:
+        own_proxy.heal()
+
+
+@pytest.mark.long
+async def test_partitions_that_come_while_a_long_answer_is_under_way_are_read_too(
+    own_broker: Broker, own_proxy: Proxy, names: Names
+) -> None:
+    """Where to begin is asked behind the answer, and a question that times out ends the connection with the answer."""
+    topic = own_broker.create_topic(names.topic(), 12)
+    _fill(own_broker, topic, 12, 1500)
+    properties = {**PROTOCOLS["cooperative-sticky"], "session.timeout.ms": 30_000}
+    own_proxy.throttle(LINE)
+    try:
+        async with Member(own_proxy.address, names.group(), [topic], properties) as member:
+            await eventually(lambda: member.read > 0, 28, "the first records")
+            own_broker.admin.create_partitions([NewPartitions(topic, 14)])[topic].result(15)
+            _fill(own_broker, topic, 14, 10)
+            # The answer under way, two questions lost, and an answer in which they come last: three times 13 s, and 12.
+            await eventually(lambda: len(member.offsets) == 14, 75, "the new partitions")
+            await eventually(lambda: member.read == 12 * 1510 + 20, 60, "all records")
     finally:
         own_proxy.heal()
 

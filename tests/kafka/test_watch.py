@@ -45,7 +45,7 @@ class Client:
             "outbuf_cnt": 0,
             "req_timeouts": 0,
             "rxidle": 300_000,
-            "txidle": 300_000,
+            "rx": 0,
         }
 
     def partition(self, leader: int) -> dict[str, Any]:
@@ -62,6 +62,7 @@ class Client:
         for _ in range(round(seconds / STEP)):
             self.now += STEP
             for broker in self.brokers.values():
+                broker["rx"] += not (broker.get("silent") or broker.get("long"))
                 if broker.get("silent"):
                     broker["rxidle"] += STEP * 1_000_000
             told = {
@@ -265,6 +266,18 @@ def test_what_comes_and_goes_is_told_at_most_once_a_minute(client: Client) -> No
         client.pass_by(3)
     assert 8 <= client.events.count("broker out of reach") <= 11
     assert len(client.events) <= 22
+
+
+def test_a_broker_whose_answer_is_long_is_busy_and_one_that_says_nothing_is_not(client: Client) -> None:
+    assert [client.watch.busy] == [False]
+    client.brokers["kafka-1:9092/1"]["long"] = True
+    client.pass_by(3)
+    assert [client.watch.busy] == [True]
+    client.pass_by(60)
+    assert client.troubles == []
+    client.brokers["kafka-1:9092/1"]["silent"] = True
+    client.pass_by(3)
+    assert [client.watch.busy] == [False]
 
 
 def test_many_partitions_are_named_by_the_first() -> None:
