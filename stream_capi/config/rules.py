@@ -71,13 +71,25 @@ def faults_of(settings: Settings, names: Sequence[str] | None, workers: int = 1)
         yield from _lead_value(key, source)
 
 
+_MOST_DIGITS = 19  # of a number that the client could take
+
+
+def _is_number(value: str | int) -> bool:
+    text = str(value)
+    return text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS and int(text) > 0
+
+
+def _numbers(properties: Mapping[str, str | int], unit: str, *names: str) -> Iterator[Fault]:
+    for name in names:
+        if name in properties and not _is_number(properties[name]):
+            yield Fault(key_of(["kafka", "properties", name]), f"must be a whole number of {unit}")
+
+
 def _session(properties: Mapping[str, str | int]) -> Iterator[Fault]:
-    given = {
-        name: str(properties[name]) for name in ("session.timeout.ms", "heartbeat.interval.ms") if name in properties
-    }
-    wrong = [name for name, value in given.items() if not (value.isascii() and value.isdigit() and int(value) > 0)]
-    for name in wrong:
-        yield Fault(key_of(["kafka", "properties", name]), "must be a whole number of milliseconds")
+    names = ("session.timeout.ms", "heartbeat.interval.ms")
+    wrong = list(_numbers(properties, "milliseconds", *names))
+    yield from wrong
+    given = {name: str(properties[name]) for name in names if name in properties}
     if not wrong and len(given) == 2 and int(given["heartbeat.interval.ms"]) >= int(given["session.timeout.ms"]):
         of = tuple(key_of(["kafka", "properties", name]) for name in given)
         yield Fault(of[1], "must be below session.timeout.ms, or each session ends before its heartbeat", of)
@@ -87,6 +99,7 @@ def _kafka(kafka: Kafka, workers: int) -> Iterator[Fault]:
     kip_848 = str(kafka.properties.get("group.protocol", "")).lower() == "consumer"
     if not kip_848:
         yield from _session(kafka.properties)
+    yield from _numbers(kafka.properties, "bytes", "message.max.bytes")
     for name in kafka.properties:
         key = key_of(["kafka", "properties", name])
         if name in OWNED_PROPERTIES:

@@ -68,6 +68,12 @@ def test_other_properties_pass(read: Read) -> None:
     }
 
 
+@pytest.mark.parametrize("value", ["'abc'", "0", "-1", "'1.5'", "'" + "9" * 5000 + "'"], ids=lambda value: value[:6])
+def test_a_size_that_the_program_reckons_with_is_a_number(faults: Faults, read: Read, value: str) -> None:
+    text = f'{LEAST}[kafka.properties]\n"message.max.bytes" = {value}\n'
+    assert told(faults, text) == ['kafka.properties."message.max.bytes": must be a whole number of bytes']
+
+
 @pytest.mark.parametrize("name", ["session.timeout.ms", "heartbeat.interval.ms"])
 @pytest.mark.parametrize("value", ['"soon"', '"9 s"', "0", "-1", "true", "0.5"])
 def test_a_session_is_a_number_of_milliseconds(faults: Faults, name: str, value: str) -> None:
