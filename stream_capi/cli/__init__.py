@@ -25,7 +25,7 @@ from stream_capi.cli import (
     streams,
 )
 from stream_capi.errors import StreamCapiError
-from stream_capi.observe import logs
+from stream_capi.observe import log_writer, logs
 
 app = typer.Typer(
     name="stream-capi",
@@ -74,3 +74,5 @@ def main() -> None:
         raise SystemExit(ended.code or code) from None
     except StreamCapiError as error:
         sys.exit(exits.tell(error))
+    finally:
+        log_writer.finish()

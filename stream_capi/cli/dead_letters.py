@@ -163,6 +163,7 @@ def redrive_letters(
     watch = Watch("redriving", quiet=as_json)
     if execute:
         logs.configure("error", "console")
+        logs.write_behind()
         await_alone(admin, redrive.group_of(settings), watch.tell)
     letters = read_letters(settings, admin)
     planned = redrive.plan(settings, letters, Redriven(settings, admin, letters), _picked(code, topic, since), limit)

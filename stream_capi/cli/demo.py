@@ -31,6 +31,7 @@ def command(
     as_json: Json = False,
 ) -> None:
     """Broker, generator, endpoint and pipeline on this machine; ends with a ledger of every event."""
+    logs.write_behind()
     view = View(events, keep_running, quiet=as_json)
     with suppress(KeyboardInterrupt):
         asyncio.run(_watch(Demo(events, view.show, admin_port), view, keep_running))

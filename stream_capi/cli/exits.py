@@ -7,6 +7,7 @@ import sys
 from typing import NoReturn
 
 from stream_capi.errors import CheckFailed, ConfigurationError, OutputLost, StreamCapiError
+from stream_capi.observe import log_writer
 
 DONE = 0
 FAILED = 1  # a check or the closing ledger did not hold, or standard output could not be written
@@ -30,6 +31,7 @@ def at_once(code: int) -> NoReturn:
     """
     code = code or flushed()
     sys.stderr.flush()
+    log_writer.finish()
     os._exit(code)
 
 

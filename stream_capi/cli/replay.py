@@ -67,6 +67,7 @@ def command(
         return
     watch = Watch(f"replaying {topic}", quiet=as_json)
     logs.configure("error", "console")
+    logs.write_behind()
     await_alone(admin, planned.group, watch.tell)
     if not planned.begun:
         replay.begin(admin, planned)

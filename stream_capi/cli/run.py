@@ -29,6 +29,7 @@ def command(
     ] = 0,
 ) -> None:
     """Deliver events until SIGTERM or SIGINT."""
+    logs.write_behind()
     start = received() if worker else Start(config.load(config_file, workers=workers), leave_for_good=False)
     logs.configure(start.settings.log.level, start.settings.log.format)
     if workers > 1:

@@ -19,6 +19,7 @@ from typing import Any, TextIO
 import orjson
 import structlog
 
+from stream_capi.observe import log_writer
 from stream_capi.observe.masking import HIDDEN, mask, place_of, scrub, scrub_library_text
 
 WITHHELD = "log line withheld"
@@ -134,6 +135,15 @@ def install_hooks(loop: asyncio.AbstractEventLoop | None = None) -> None:
         loop.set_exception_handler(_in_loop)
 
 
+def write_behind() -> None:
+    """Let nobody wait for standard error from now on: for commands with an event loop, which must go on."""
+
+    def notice(count: int) -> str:
+        return _line(_Output(), "warning", {"event": "log lines were dropped", "count": count}) + "\n"
+
+    log_writer.write_behind(notice)
+
+
 def _tell(level: str, event: str, error: object = None) -> None:
     """Past structlog, which before ``configure`` would print the frames' variables."""
     out = _Output()
@@ -141,6 +151,7 @@ def _tell(level: str, event: str, error: object = None) -> None:
 
 
 def _uncaught(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+    log_writer.finish()  # what comes now is written directly: no thread is to be relied on any more
     if isinstance(error, KeyboardInterrupt):
         _tell("info", "interrupted")
     else:

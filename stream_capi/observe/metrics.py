@@ -18,6 +18,7 @@ from prometheus_client.registry import Collector
 
 from stream_capi import __version__
 from stream_capi.model import Lane
+from stream_capi.observe import log_writer
 from stream_capi.observe.histogram import Histogram, PerSecond, Rolling
 
 FRESH_SECONDS = 300  # within which the API merges an event with the pixel's own of the same dedupe_id
@@ -182,6 +183,8 @@ class Metrics(Collector):
         yield _counter("fields_dropped", "Optional fields left out.", ["field", "reason"], self._dropped)
         yield _counter("suspect", "Fields delivered that look wrong.", ["field", "reason"], self._suspect)
         yield _counter("commits", "Commits of a partition, by how they ended.", ["result"], self._commits)
+        lines = "Log lines that nobody read in time, or that could not be written."
+        yield _counter("log_lines_dropped", lines, [], Counter({(): log_writer.dropped()}))
 
     def _histograms(self) -> Iterator[Metric]:
         end_to_end = "From an event's Kafka timestamp to its 200, in seconds."

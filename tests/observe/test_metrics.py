@@ -42,6 +42,7 @@ CONTRACT = {
     "stream_capi_suspect_total": ("counter", {"field", "reason"}),
     "stream_capi_buffered_bytes": ("gauge", set()),
     "stream_capi_commits_total": ("counter", {"result"}),
+    "stream_capi_log_lines_dropped_total": ("counter", set()),
     "stream_capi_build_info": ("gauge", {"version"}),
 }
 
