@@ -15,6 +15,7 @@ from stream_capi.events.check import mapping_faults
 from stream_capi.events.rules import rules_from
 from stream_capi.kafka.admin import KafkaAdmin
 from stream_capi.kafka.sessions import session_of
+from stream_capi.observe.limits import descriptors
 
 
 class Finding(NamedTuple):
@@ -29,6 +30,10 @@ async def findings(settings: Settings) -> AsyncIterator[Finding]:
     """Look at everything, one thing after the other; nothing that is wrong keeps the rest from being looked at."""
     for source in settings.sources:
         yield Finding("configuration", True, f"source {source.topic}: {source.event or 'event by field'}")
+    files = descriptors(settings)
+    yield Finding(
+        "open files", not files.fault, files.fault or f"{files.needed} needed at most, {files.allowed} allowed"
+    )
     for finding in await asyncio.to_thread(lambda: list(_kafka(settings))):
         yield finding
     async for finding in _schemas(settings):

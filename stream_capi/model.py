@@ -138,8 +138,9 @@ Transformed = bytes | Routed | Rejection | Skipped
 class Answer(NamedTuple):
     """What came back for one request: a status, or the fault that prevented one.
 
-    ``fault`` is one of ``timeout``, ``reset``, ``disconnected``, ``connect``, ``dns``, ``tls``, ``protocol`` and None where
-    there is a status. ``retry_after`` is the header as it came, unread. The answer's body is never kept.
+    ``fault`` is one of ``timeout``, ``reset``, ``disconnected``, ``connect``, ``dns``, ``tls``, ``protocol``,
+    ``descriptors`` (this process has none free) and None where there is a status. ``retry_after`` is the header as it came,
+    unread. The answer's body is never kept.
     """
 
     status: int | None = None

@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 from typing import Annotated
 
+import structlog
 import typer
 
 from stream_capi import config
@@ -15,8 +16,10 @@ from stream_capi.app import App, stop_on_signals
 from stream_capi.cli import exits
 from stream_capi.cli.options import Config
 from stream_capi.errors import StreamCapiError
-from stream_capi.observe import logs
+from stream_capi.observe import limits, logs
 from stream_capi.workers import Start, Workers, numbered, received, stop_when_deserted
+
+log = structlog.get_logger("stream_capi")
 
 _GARBAGE = 50_000  # objects made and not freed between two searches for cycles; the default is 700
 
@@ -40,6 +43,9 @@ def command(
 
 async def _run(start: Start, is_worker: bool) -> None:
     logs.install_hooks(asyncio.get_running_loop())
+    files = limits.raise_descriptors(start.settings)
+    if files.fault:
+        log.warning("limit of open files is low", limit=files.allowed, reason=files.fault)
     try:
         # Without workers this is the first and only one.
         app = App(numbered(start.settings, 1), os.environ, leave_for_good=start.leave_for_good)

@@ -14,7 +14,9 @@ What must hold here, because a library's defaults would break it:
 from __future__ import annotations
 
 import asyncio
+import errno
 import io
+import resource
 import socket
 import ssl
 import time
@@ -39,6 +41,7 @@ _DRAIN_SECONDS = 1.0  # for an answer's body: a new connection costs less than a
 _KEEPALIVE_SECONDS = 4.0  # below the 5 s after which the hastiest common servers drop an idle connection
 _DNS_SECONDS = 10  # how long a name's addresses are believed: a failing-over endpoint is found soon
 _AT_ONCE_BYTES = 262_144  # a longer body goes out as it is taken, instead of into the connection's buffer as a whole
+_KEPT_DESCRIPTORS = 16
 _NETWORK = (
     aiohttp.ClientError,
     HttpProcessingError,
@@ -157,6 +160,10 @@ class EndpointClient:
         """
         family, kind, protocol, _, _ = address
         made = socket.socket(family, kind, protocol)
+        # The last descriptors are for the probes, the brokers and files: the lowest free number is the one that is given.
+        if made.fileno() >= resource.getrlimit(resource.RLIMIT_NOFILE)[0] - _KEPT_DESCRIPTORS >= 0:
+            made.close()
+            raise OSError(errno.EMFILE, "too few free file descriptors")
         if hasattr(socket, "TCP_USER_TIMEOUT"):
             made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, max(1, int(self._seconds * 1000)))
         return made
@@ -177,6 +184,8 @@ class EndpointClient:
 
 def fault_of(error: BaseException) -> str:
     """The word of ``model.Answer`` for what went wrong on the way. The order matters: the library's errors overlap."""
+    if _no_descriptor(error):
+        return "descriptors"
     if isinstance(error, TimeoutError) or (isinstance(error, OSError) and isinstance(_cause(error), TimeoutError)):
         return "timeout"
     if isinstance(error, aiohttp.ClientConnectorDNSError | socket.gaierror | UnicodeError):
@@ -190,6 +199,10 @@ def fault_of(error: BaseException) -> str:
     if isinstance(error, aiohttp.ClientConnectionError | OSError):
         return "disconnected"
     return "protocol"
+
+
+def _no_descriptor(error: BaseException) -> bool:
+    return any(isinstance(one, OSError) and one.errno in (errno.EMFILE, errno.ENFILE) for one in (error, _cause(error)))
 
 
 def _cause(error: BaseException) -> BaseException | None:

@@ -11,6 +11,7 @@ import contextlib
 import logging
 import sys
 import threading
+import time
 import warnings
 from collections.abc import Mapping
 from types import TracebackType
@@ -19,11 +20,13 @@ from typing import Any, TextIO
 import orjson
 import structlog
 
-from stream_capi.observe import log_writer
+from stream_capi.observe import limits, log_writer
 from stream_capi.observe.masking import HIDDEN, mask, place_of, scrub, scrub_library_text
 
 WITHHELD = "log line withheld"
 _OWN = "stream_capi"
+_REPEAT_SECONDS = 60.0
+_MOST_KINDS = 1_000
 _LEVELS = {name: getattr(logging, name.upper()) for name in ("debug", "info", "warning", "error", "critical")}
 
 
@@ -66,21 +69,58 @@ class _Line:
 _line = _Line()
 
 
+class Repeats:
+    """Lets a few lines of a kind pass in a minute, and counts the others: a fault that comes back at once is no news.
+
+    Safe in any thread: a race costs a line too many or a count too low.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._kinds: dict[object, tuple[float, int]] = {}  # since when, and how many came since
+
+    def before(self, kind: object) -> int | None:
+        """How many were left out before this one; None where this one is left out."""
+        now = time.monotonic()
+        since, count = self._kinds.get(kind, (now, 0))
+        if now - since >= _REPEAT_SECONDS:
+            self._kinds[kind] = now, 1
+            return max(0, count - self._most)
+        if len(self._kinds) >= _MOST_KINDS:
+            self._kinds.clear()
+        self._kinds[kind] = since, count + 1
+        return 0 if count < self._most else None
+
+
 class _Libraries(logging.Handler):
-    """Takes the records of the standard library's logging."""
+    """Takes the records of the standard library's logging; of another library's warnings one a second on average."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._repeats = Repeats(60)
 
     def emit(self, record: logging.LogRecord) -> None:
+        is_free = record.levelno < logging.WARNING or _is_own(record)
+        repeated = 0 if is_free else self._repeats.before(record.name)
+        if repeated is None:
+            return
         try:
             event: dict[str, Any] = {"event": message_of(record), "exc_info": record.exc_info}
+            if repeated:
+                event["repeated"] = repeated
         except Exception:
             event = {"event": WITHHELD}
         out = _Output(record.name)
         out.line(_line(out, record.levelname.lower(), event))
 
 
+def _is_own(record: logging.LogRecord) -> bool:
+    return record.name == _OWN or record.name.startswith(f"{_OWN}.")
+
+
 def message_of(record: logging.LogRecord) -> str:
     """What a record says: numbers are put into its template, and texts only where this program wrote the template."""
-    own = record.name == _OWN or record.name.startswith(f"{_OWN}.")
+    own = _is_own(record)
 
     def shown(value: object) -> object:
         if isinstance(value, (bool, int, float)):
@@ -125,6 +165,9 @@ def _on_terminal() -> bool:
     return sys.stderr is not None and sys.stderr.isatty()
 
 
+_uncaught_repeats = Repeats(1)
+
+
 def install_hooks(loop: asyncio.AbstractEventLoop | None = None) -> None:
     """Have everything that nobody caught told by one masked line: in a thread, a destructor, the loop, or at the end."""
     sys.excepthook = _uncaught
@@ -144,10 +187,26 @@ def write_behind() -> None:
     log_writer.write_behind(notice)
 
 
-def _tell(level: str, event: str, error: object = None) -> None:
-    """Past structlog, which before ``configure`` would print the frames' variables."""
+def _tell(level: str, event: str, error: BaseException | None = None, every_time: bool = False) -> None:
+    """Past structlog, which before ``configure`` would print the frames' variables. A line a minute for each kind."""
+    kind = (event, type(error), limits.short_of(error), _place_of(error)) if error is not None else event
+    repeated = 0 if every_time else _uncaught_repeats.before(kind)
+    if repeated is None:
+        return
+    told: dict[str, object] = {"event": event, "exc_info": error}
+    if repeated:
+        told["repeated"] = repeated
+    if error is not None and (short := limits.short_of(error)):
+        told["reason"] = short
     out = _Output()
-    out.line(_line(out, level, {"event": event, "exc_info": error}))
+    out.line(_line(out, level, told))
+
+
+def _place_of(error: BaseException) -> object:
+    traceback = error.__traceback__
+    while traceback is not None and traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    return traceback and (traceback.tb_frame.f_code.co_filename, traceback.tb_lineno)
 
 
 def _uncaught(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
@@ -155,7 +214,7 @@ def _uncaught(kind: type[BaseException], error: BaseException, traceback: Traceb
     if isinstance(error, KeyboardInterrupt):
         _tell("info", "interrupted")
     else:
-        _tell("critical", "a bug ended the program; what was under way stays uncommitted", error)
+        _tell("critical", "a bug ended the program; what was under way stays uncommitted", error, every_time=True)
 
 
 def _in_thread(args: threading.ExceptHookArgs) -> None:

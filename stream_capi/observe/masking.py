@@ -98,6 +98,7 @@ FIELDS: Mapping[str, Callable[[object], Any]] = {
             "partition",
             "pid",
             "port",
+            "repeated",
         ),
         _number,
     ),

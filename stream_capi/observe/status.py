@@ -34,6 +34,8 @@ WHAT_TO_DO: Mapping[str, str] = MappingProxyType(
         "429": "The API asks for a pause and gets it; where this lasts, lower delivery.max_in_flight.",
         "503": "The API asks for a pause and gets it; nothing to do while it is short.",
         "timeout": "The API doesn't answer within endpoint.timeout_seconds: check the network, then the vendor's status.",
+        "descriptors": "This process has no free file descriptor: raise its limit of open files (ulimit -n, LimitNOFILE), or "
+        "lower delivery.max_in_flight.",
         "connect": "No connection to the API: check the network and endpoint.url.",
         "reset": "Connections to the API are cut: check proxies and firewalls on the way there.",
         "disconnected": "The API closes connections without an answer: check proxies on the way, then the vendor's status.",

@@ -218,3 +218,46 @@ send("{canaries.EMAIL}")
     line = json.loads(ended.stderr)
     assert (line["level"], line["error"]) == ("critical", "RuntimeError")
     assert line["traceback"][-1].endswith(" in send")
+
+
+async def test_the_same_exception_on_the_loop_is_a_line_a_minute_with_the_count_of_the_others(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [1000.0]
+    monkeypatch.setattr("stream_capi.observe.logs.time.monotonic", lambda: now[0])
+
+    def out_of_files() -> None:
+        raise OSError(24, "Too many open files")
+
+    def other() -> None:
+        raise ValueError(canaries.EMAIL)
+
+    loop = asyncio.get_running_loop()
+    logs.install_hooks(loop)
+    for _ in range(1_000):
+        loop.call_soon(out_of_files)
+    loop.call_soon(other)
+    await asyncio.sleep(0)
+    first, second = lines(capsys)
+    assert (first["error"], second["error"]) == ("OSError", "ValueError")
+    assert "limit of open files" in first["reason"]
+    now[0] += 60
+    loop.call_soon(out_of_files)
+    await asyncio.sleep(0)
+    (again,) = lines(capsys)
+    assert again["repeated"] == 999
+
+
+def test_a_librarys_flood_is_a_line_a_second_on_average(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [1000.0]
+    logs.configure("info", "json")
+    monkeypatch.setattr("stream_capi.observe.logs.time.monotonic", lambda: now[0])
+    for number in range(600):
+        now[0] = 1000.0 + number / 5
+        logging.getLogger("aiohttp.client").warning("Unclosed %d", number)
+        logging.getLogger("stream_capi").warning("of its own")
+    told = [line["logger"] for line in lines(capsys)]
+    assert told.count("aiohttp.client") <= 121
+    assert told.count("stream_capi") == 600

@@ -1,0 +1,74 @@
+"""What the system lets this process have (open files, threads, memory): compared with the need, named when it runs out."""
+
+from __future__ import annotations
+
+import errno
+import resource
+from typing import NamedTuple
+
+from stream_capi.config import Settings
+
+_ADMIN_CONNECTIONS = 64
+_OWN = 120  # libraries, the event loop, three Kafka clients with their queues, and brokers
+_SPARE_SHARE = (
+    2  # for each request: a connection that is given up keeps its descriptor until the other side takes the rest
+)
+_THREADS = "can't start new thread"  # the interpreter's words
+
+
+class Descriptors(NamedTuple):
+    """How many open files are needed and allowed."""
+
+    needed: int
+    allowed: int
+
+    @property
+    def fault(self) -> str:
+        """What is wrong, in a sentence; empty where there are enough."""
+        if self.needed <= self.allowed:
+            return ""
+        return (
+            f"the limit of open files is {self.allowed}, and delivery.max_in_flight, the admin port and the brokers may need "
+            f"{self.needed}: raise it (ulimit -n, LimitNOFILE), or lower delivery.max_in_flight"
+        )
+
+
+def descriptors(settings: Settings) -> Descriptors:
+    """The open files that a member may need, and how many it can have: the hard limit, for it raises the soft one itself."""
+    needed = _SPARE_SHARE * settings.delivery.max_in_flight + _ADMIN_CONNECTIONS + _OWN
+    return Descriptors(needed, _finite(resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+
+
+def raise_descriptors(settings: Settings) -> Descriptors:
+    """Raise the soft limit of open files to what is needed, as far as the hard one allows."""
+    wanted = descriptors(settings)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if _finite(soft) < wanted.needed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(wanted.needed, wanted.allowed), hard))
+    return wanted
+
+
+def short_of(error: BaseException) -> str:
+    """The limit that an error comes from, in a sentence for people; empty where it comes from none."""
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+        return f"out of memory or address space ({_shown(resource.RLIMIT_AS, 'ulimit -v')}): raise the limit of memory"
+    if (isinstance(error, RuntimeError) and _THREADS in str(error)) or (
+        isinstance(error, BlockingIOError) and error.errno == errno.EAGAIN
+    ):
+        limit = _shown(resource.RLIMIT_NPROC, "ulimit -u")
+        return (
+            f"no more threads can be started ({limit}; {_shown(resource.RLIMIT_AS, 'ulimit -v')}): raise the limit of "
+            "processes and threads (in a container pids.max) or of address space"
+        )
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+        return f"no more files can be opened ({_shown(resource.RLIMIT_NOFILE, 'ulimit -n')}): raise the limit of open files"
+    return ""
+
+
+def _finite(limit: int) -> int:
+    return 2**31 if limit == resource.RLIM_INFINITY else limit
+
+
+def _shown(kind: int, command: str) -> str:
+    soft = resource.getrlimit(kind)[0]
+    return f"{command} is {'unlimited' if soft == resource.RLIM_INFINITY else soft}"
