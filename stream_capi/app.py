@@ -364,8 +364,14 @@ def delivery_rules(settings: Settings) -> DeliveryRules:
     )
 
 
-def stop_on_signals(app: App, signals: Sequence[signal.Signals] = (signal.SIGTERM, signal.SIGINT)) -> None:
-    """Stop in order at SIGTERM or SIGINT; a second one doesn't hurry it, the deadline does.
+def stop_signals() -> list[signal.Signals]:
+    """The signals that stop the program in order; not SIGHUP where it is ignored, as under nohup."""
+    all_of_them = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    return [number for number in all_of_them if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN]
+
+
+def stop_on_signals(app: App) -> None:
+    """Stop in order at SIGTERM, SIGINT or SIGHUP; a second one doesn't hurry it, the deadline does.
 
     From here on the app is what the process is for: whatever ends it ends the process, a little behind the deadline.
     """
@@ -377,5 +383,5 @@ def stop_on_signals(app: App, signals: Sequence[signal.Signals] = (signal.SIGTER
         app.stop_asked.set()
 
     loop = asyncio.get_running_loop()
-    for number in signals:
+    for number in stop_signals():
         loop.add_signal_handler(number, stop)

@@ -35,6 +35,7 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from stream_capi import __version__
+from stream_capi.app import stop_signals
 from stream_capi.config import Settings
 from stream_capi.config.rules import WORKER
 from stream_capi.errors import ConfigurationError, WorkersFailed
@@ -160,8 +161,8 @@ class Workers:
             return max(self._codes, default=0)
 
     def stop_on_signals(self) -> None:
-        """Stop in order at SIGTERM or SIGINT."""
-        for number in (signal.SIGTERM, signal.SIGINT):
+        """Stop in order at SIGTERM, SIGINT or SIGHUP."""
+        for number in stop_signals():
             asyncio.get_running_loop().add_signal_handler(number, self.stop_asked.set)
 
     async def _keep(self, worker: Worker) -> None:

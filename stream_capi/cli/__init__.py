@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from typing import Annotated
 
@@ -61,11 +62,23 @@ def _options(
 ) -> None: ...
 
 
+def _heed_signals() -> None:
+    """Take SIGINT back from ``__main__`` as the exception that commands expect; SIGUSR1 and SIGUSR2 mean nothing here.
+
+    What was ignored when the program was started stays ignored.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGUSR1, signal.SIGUSR2):  # their default would end the process without a drain
+        signal.signal(number, signal.SIG_IGN)
+
+
 def main() -> None:
     """The console script. An error that is meant for a person ends in its text and its code, without a traceback."""
     streams.prepare()
     logs.configure("error", "console")  # until a command's settings say otherwise
     logs.install_hooks()
+    _heed_signals()
     try:
         # Called itself, the app would put a hook of its own over ours, which prints an error's text and its cause's.
         get_command(app)()
@@ -74,5 +87,7 @@ def main() -> None:
         raise SystemExit(ended.code or code) from None
     except StreamCapiError as error:
         sys.exit(exits.tell(error))
+    except KeyboardInterrupt:
+        sys.exit(exits.INTERRUPTED)
     finally:
         log_writer.finish()

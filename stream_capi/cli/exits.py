@@ -13,6 +13,7 @@ DONE = 0
 FAILED = 1  # a check or the closing ledger did not hold, or standard output could not be written
 USAGE = 2  # usage or configuration
 LOST = 3  # lost Kafka, or a fatal client error
+INTERRUPTED = 130  # by SIGINT before there was anything to stop in order
 CUT_OFF = 4  # stopped at the shutdown deadline with work in flight
 
 

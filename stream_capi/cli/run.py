@@ -31,7 +31,7 @@ def command(
         int, typer.Option(hidden=True, help="The number of a worker; set by the one that watches it.")
     ] = 0,
 ) -> None:
-    """Deliver events until SIGTERM or SIGINT."""
+    """Deliver events until SIGTERM, SIGINT or SIGHUP."""
     logs.write_behind()
     start = received() if worker else Start(config.load(config_file, workers=workers), leave_for_good=False)
     logs.configure(start.settings.log.level, start.settings.log.format)

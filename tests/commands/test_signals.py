@@ -1,0 +1,84 @@
+"""What signals do to the program, from its first moment on."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from tests.commands.test_streams import configuration
+from tests.program import KEY
+from tests.stack.waiting import until
+
+_STARTED_SECONDS = 0.08  # of the interpreter itself, in which nothing of the program can be had
+
+
+@contextmanager
+def running(folder: Path, *before: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """The program without a broker, and its admin port."""
+    file = configuration(folder)
+    port = int(Path(file).read_text().rsplit("port = ", 1)[1].split()[0])
+    started = subprocess.Popen(
+        [*before, sys.executable, "-m", "stream_capi", "run", "--config", file],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={"PATH": os.defpath, "CAPI_TEST_KEY": KEY, "PYTHONPATH": str(Path(__file__).parents[2])},
+        start_new_session=True,
+    )
+    try:
+        yield started, port
+    finally:
+        started.kill()
+        started.communicate()
+
+
+def is_alive(port: int) -> bool:
+    with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=5) as answer:
+        return bool(answer.status == 200)
+    return False
+
+
+@pytest.mark.parametrize("after", [0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.6])
+def test_an_interrupt_in_the_first_second_ends_it_without_a_traceback(tmp_path: Path, after: float) -> None:
+    with running(tmp_path) as (program, _):
+        time.sleep(_STARTED_SECONDS + after)
+        program.send_signal(signal.SIGINT)
+        output, _ = program.communicate(timeout=60)
+    assert "Traceback" not in output
+    assert program.returncode in (0, 130, -signal.SIGINT)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_these_signals_stop_it_in_order(tmp_path: Path, number: signal.Signals) -> None:
+    with running(tmp_path) as (program, port):
+        until(lambda: is_alive(port), 30, "an answer")
+        program.send_signal(number)
+        output, _ = program.communicate(timeout=60)
+    assert '"event":"stopped"' in output
+    assert program.returncode == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGUSR2])
+def test_these_signals_do_nothing(tmp_path: Path, number: signal.Signals) -> None:
+    with running(tmp_path) as (program, port):
+        until(lambda: is_alive(port), 30, "an answer")
+        program.send_signal(number)
+        time.sleep(0.3)
+        assert is_alive(port)
+
+
+def test_a_hang_up_that_was_ignored_at_the_start_stays_ignored(tmp_path: Path) -> None:
+    with running(tmp_path, "nohup") as (program, port):
+        until(lambda: is_alive(port), 30, "an answer")
+        program.send_signal(signal.SIGHUP)
+        time.sleep(0.3)
+        assert is_alive(port)
