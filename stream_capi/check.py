@@ -15,7 +15,7 @@ from stream_capi.events.check import mapping_faults
 from stream_capi.events.rules import rules_from
 from stream_capi.kafka.admin import KafkaAdmin
 from stream_capi.kafka.sessions import session_of
-from stream_capi.observe.limits import descriptors
+from stream_capi.limits import descriptors
 
 
 class Finding(NamedTuple):
@@ -30,7 +30,7 @@ async def findings(settings: Settings) -> AsyncIterator[Finding]:
     """Look at everything, one thing after the other; nothing that is wrong keeps the rest from being looked at."""
     for source in settings.sources:
         yield Finding("configuration", True, f"source {source.topic}: {source.event or 'event by field'}")
-    files = descriptors(settings)
+    files = descriptors(settings.delivery.max_in_flight)
     yield Finding(
         "open files", not files.fault, files.fault or f"{files.needed} needed at most, {files.allowed} allowed"
     )

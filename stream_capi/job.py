@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from stream_capi import last_resort
+from stream_capi import last_resort, limits
 from stream_capi.app import App, stop_on_signals
 from stream_capi.config import Settings
 from stream_capi.errors import CheckFailed, StreamCapiError
@@ -144,6 +144,7 @@ async def run(job: RangeJob, settings: Settings, environ: Mapping[str, str]) -> 
 
     Raises KafkaLost, ConfigurationError, and StreamCapiError where a partition waits for a person.
     """
+    limits.probe()
     app = App(settings, environ, job)
     stop_on_signals(app)
     code = await app.run()

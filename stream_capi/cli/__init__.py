@@ -87,6 +87,8 @@ def main() -> None:
         raise SystemExit(ended.code or code) from None
     except StreamCapiError as error:
         sys.exit(exits.tell(error))
+    except (MemoryError, OSError, RuntimeError) as error:
+        sys.exit(exits.out_of_resources(error, started=False))
     except KeyboardInterrupt:
         sys.exit(exits.INTERRUPTED)
     finally:

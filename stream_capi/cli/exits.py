@@ -6,6 +6,7 @@ import os
 import sys
 from typing import NoReturn
 
+from stream_capi import limits
 from stream_capi.errors import CheckFailed, ConfigurationError, OutputLost, StreamCapiError
 from stream_capi.observe import log_writer
 
@@ -24,6 +25,15 @@ def tell(error: StreamCapiError) -> int:
     if isinstance(error, ConfigurationError):
         return USAGE
     return FAILED if isinstance(error, CheckFailed | OutputLost) else LOST
+
+
+def out_of_resources(error: Exception, started: bool) -> int:
+    """Say which limit of the system an error comes from; the exit code. Any other error is raised again."""
+    short = limits.short_of(error)
+    if not short:
+        raise error
+    print(f"stream-capi: {short}", file=sys.stderr)
+    return LOST if started else USAGE
 
 
 def at_once(code: int) -> NoReturn:

@@ -11,12 +11,12 @@ from typing import Annotated
 import structlog
 import typer
 
-from stream_capi import config
+from stream_capi import config, limits
 from stream_capi.app import App, stop_on_signals
 from stream_capi.cli import exits
 from stream_capi.cli.options import Config
 from stream_capi.errors import StreamCapiError
-from stream_capi.observe import limits, logs
+from stream_capi.observe import logs
 from stream_capi.workers import Start, Workers, numbered, received, stop_when_deserted
 
 log = structlog.get_logger("stream_capi")
@@ -43,10 +43,12 @@ def command(
 
 async def _run(start: Start, is_worker: bool) -> None:
     logs.install_hooks(asyncio.get_running_loop())
-    files = limits.raise_descriptors(start.settings)
+    files = limits.raise_descriptors(start.settings.delivery.max_in_flight)
     if files.fault:
         log.warning("limit of open files is low", limit=files.allowed, reason=files.fault)
+    app: App | None = None
     try:
+        limits.probe()
         # Without workers this is the first and only one.
         app = App(numbered(start.settings, 1), os.environ, leave_for_good=start.leave_for_good)
         stop_on_signals(app)
@@ -56,6 +58,8 @@ async def _run(start: Start, is_worker: bool) -> None:
         code = await app.run()
     except StreamCapiError as error:
         code = exits.tell(error)
+    except (MemoryError, OSError, RuntimeError) as error:
+        code = exits.out_of_resources(error, started=app is not None and app.consumer.ended is not None)
     exits.at_once(code)
 
 
@@ -67,6 +71,8 @@ async def _watch(settings: config.Settings, config_file: Path, count: int) -> No
         code = await workers.run()
     except StreamCapiError as error:
         code = exits.tell(error)
+    except (MemoryError, OSError, RuntimeError) as error:
+        code = exits.out_of_resources(error, started=True)
     exits.at_once(code)
 
 

@@ -9,6 +9,7 @@ from typing import Any, Protocol, TypeVar
 from confluent_kafka import KafkaError, KafkaException
 
 from stream_capi.errors import ConfigurationError, KafkaLost
+from stream_capi.limits import no_threads
 
 MISSING = frozenset(
     {
@@ -120,7 +121,7 @@ def made(client: Callable[[dict[str, Any]], Client], properties: Mapping[str, An
     try:
         return client(dict(properties))
     except KafkaException as error:
-        raise ConfigurationError([f"kafka.properties: {error_of(error).str()}"]) from None
+        raise not_made(error_of(error)) from None
     except (ImportError, TypeError, ValueError) as error:  # of what the Python client reads by itself
         raise ConfigurationError([f"kafka.properties: {type(error).__name__} from the client"]) from None
 
@@ -141,3 +142,10 @@ def _event(error: KafkaError) -> str:
     if error.code() == KafkaError._MAX_POLL_EXCEEDED:
         return "polled too late; the group has gone on without this member, which joins again"
     return "kafka error"
+
+
+def not_made(error: KafkaError) -> ConfigurationError:
+    """Why the client could not be made: a property that it refuses, or threads that the system has not left."""
+    if error.code() == KafkaError._CRIT_SYS_RESOURCE:
+        return ConfigurationError([f"the Kafka client can't be started: {no_threads()}"])
+    return ConfigurationError([f"kafka.properties: {error.str()}"])

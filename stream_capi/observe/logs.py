@@ -20,7 +20,8 @@ from typing import Any, TextIO
 import orjson
 import structlog
 
-from stream_capi.observe import limits, log_writer
+from stream_capi import limits
+from stream_capi.observe import log_writer
 from stream_capi.observe.masking import HIDDEN, mask, place_of, scrub, scrub_library_text
 
 WITHHELD = "log line withheld"

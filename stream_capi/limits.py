@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import errno
+import mmap
 import resource
+import threading
 from typing import NamedTuple
-
-from stream_capi.config import Settings
 
 _ADMIN_CONNECTIONS = 64
 _OWN = 120  # libraries, the event loop, three Kafka clients with their queues, and brokers
 _SPARE_SHARE = (
     2  # for each request: a connection that is given up keeps its descriptor until the other side takes the rest
 )
+_THREADS_NEEDED = 24
+_ADDRESSES_NEEDED = 512 * 1024**2  # heaps of the C library, one for each thread, and the first schemas and batches
 _THREADS = "can't start new thread"  # the interpreter's words
 
 
@@ -33,36 +35,58 @@ class Descriptors(NamedTuple):
         )
 
 
-def descriptors(settings: Settings) -> Descriptors:
+def descriptors(max_in_flight: int) -> Descriptors:
     """The open files that a member may need, and how many it can have: the hard limit, for it raises the soft one itself."""
-    needed = _SPARE_SHARE * settings.delivery.max_in_flight + _ADMIN_CONNECTIONS + _OWN
+    needed = _SPARE_SHARE * max_in_flight + _ADMIN_CONNECTIONS + _OWN
     return Descriptors(needed, _finite(resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
 
 
-def raise_descriptors(settings: Settings) -> Descriptors:
+def raise_descriptors(max_in_flight: int) -> Descriptors:
     """Raise the soft limit of open files to what is needed, as far as the hard one allows."""
-    wanted = descriptors(settings)
+    wanted = descriptors(max_in_flight)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if _finite(soft) < wanted.needed:
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(wanted.needed, wanted.allowed), hard))
     return wanted
 
 
+def probe() -> None:
+    """Start as many threads as a member needs, reserve as much address space as it needs beside, and let both go again.
+
+    Raises RuntimeError or OSError, which ``short_of`` names. The Kafka client must not meet these limits first: without
+    a thread left its constructor waits without end and holds the interpreter's lock, so that no signal is heard.
+    """
+    over = threading.Event()
+    threads = [threading.Thread(target=over.wait, name="probe", daemon=True) for _ in range(_THREADS_NEEDED)]
+    try:
+        for thread in threads:
+            thread.start()
+        mmap.mmap(-1, _ADDRESSES_NEEDED).close()
+    finally:
+        over.set()
+    for thread in threads:
+        thread.join()
+
+
 def short_of(error: BaseException) -> str:
     """The limit that an error comes from, in a sentence for people; empty where it comes from none."""
     if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
         return f"out of memory or address space ({_shown(resource.RLIMIT_AS, 'ulimit -v')}): raise the limit of memory"
-    if (isinstance(error, RuntimeError) and _THREADS in str(error)) or (
-        isinstance(error, BlockingIOError) and error.errno == errno.EAGAIN
-    ):
-        limit = _shown(resource.RLIMIT_NPROC, "ulimit -u")
-        return (
-            f"no more threads can be started ({limit}; {_shown(resource.RLIMIT_AS, 'ulimit -v')}): raise the limit of "
-            "processes and threads (in a container pids.max) or of address space"
-        )
+    of_the_interpreter = isinstance(error, RuntimeError) and _THREADS in str(error)
+    if of_the_interpreter or (isinstance(error, BlockingIOError) and error.errno == errno.EAGAIN):
+        return no_threads()
     if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
         return f"no more files can be opened ({_shown(resource.RLIMIT_NOFILE, 'ulimit -n')}): raise the limit of open files"
     return ""
+
+
+def no_threads() -> str:
+    """The limits by which no thread can be started, in a sentence for people."""
+    return (
+        f"no more threads can be started ({_shown(resource.RLIMIT_NPROC, 'ulimit -u')}; "
+        f"{_shown(resource.RLIMIT_AS, 'ulimit -v')}): raise the limit of processes and threads (in a container pids.max) "
+        "or of address space"
+    )
 
 
 def _finite(limit: int) -> int:
@@ -71,4 +95,6 @@ def _finite(limit: int) -> int:
 
 def _shown(kind: int, command: str) -> str:
     soft = resource.getrlimit(kind)[0]
-    return f"{command} is {'unlimited' if soft == resource.RLIM_INFINITY else soft}"
+    if soft == resource.RLIM_INFINITY:
+        return f"{command} is unlimited"
+    return f"{command} is {soft // 1024**2} MiB" if kind == resource.RLIMIT_AS else f"{command} is {soft}"

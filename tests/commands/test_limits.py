@@ -1,0 +1,78 @@
+"""Threads, memory and address space that run out: one line that names the limit, and an exit code."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from confluent_kafka import KafkaError
+
+from stream_capi import limits
+from stream_capi.cli import exits
+from stream_capi.errors import ConfigurationError
+from stream_capi.kafka.faults import not_made
+from tests.commands.test_streams import configuration
+from tests.program import KEY
+
+_ENV = {"PATH": os.defpath, "CAPI_TEST_KEY": KEY, "PYTHONPATH": str(Path(__file__).parents[2])}
+
+
+@pytest.mark.parametrize("threads", [0, 1, 10, 24, 25])
+def test_a_system_without_a_thread_left_is_named_and_ends_the_program(tmp_path: Path, threads: int) -> None:
+    command = [sys.executable, "-m", "tests.faults.doubles.threads", "run", "--config", configuration(tmp_path)]
+    env = _ENV | {"CAPI_TEST_THREADS": str(threads)}
+    ended = subprocess.run(command, env=env, capture_output=True, text=True, timeout=30, check=False)
+    assert ended.returncode in ((2,) if threads < 25 else (2, 3))
+    assert "no more threads can be started" in ended.stderr
+    assert "ulimit -u" in ended.stderr
+    assert "a bug" not in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize("mebibytes", [300, 350, 400, 450])
+def test_a_short_address_space_is_named_or_enough(tmp_path: Path, mebibytes: int) -> None:
+    def short() -> None:
+        resource.setrlimit(resource.RLIMIT_AS, (mebibytes * 1024**2,) * 2)
+
+    started = subprocess.Popen(
+        [sys.executable, "-m", "stream_capi", "run", "--config", configuration(tmp_path)],
+        env=_ENV,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=short,
+    )
+    try:
+        _, output = started.communicate(timeout=4)
+    except subprocess.TimeoutExpired:  # it was enough for the start
+        started.terminate()
+        _, output = started.communicate(timeout=40)
+    assert started.returncode in (0, 2, 3)
+    assert "a bug" not in output
+    assert (started.returncode == 0) or "ulimit -v" in output
+
+
+def test_errors_of_the_system_are_told_from_bugs() -> None:
+    assert "ulimit -v" in limits.short_of(MemoryError())
+    assert "ulimit -u" in limits.short_of(RuntimeError("can't start new thread"))
+    assert "ulimit -u" in limits.short_of(BlockingIOError(11, "Resource temporarily unavailable"))
+    assert "ulimit -n" in limits.short_of(OSError(24, "Too many open files"))
+    assert limits.short_of(RuntimeError("another")) == ""
+    assert limits.short_of(FileNotFoundError(2, "no")) == ""
+    with pytest.raises(RuntimeError, match="another"):
+        exits.out_of_resources(RuntimeError("another"), started=True)
+
+
+def test_exit_codes_tell_the_start_from_later(capsys: pytest.CaptureFixture[str]) -> None:
+    assert exits.out_of_resources(MemoryError(), started=False) == 2
+    assert exits.out_of_resources(MemoryError(), started=True) == 3
+    assert capsys.readouterr().err.count("\n") == 2
+
+
+def test_a_kafka_client_without_threads_names_the_limit() -> None:
+    error = KafkaError(KafkaError._CRIT_SYS_RESOURCE, "Failed to create thread")
+    assert "no more threads can be started" in str(not_made(error))
+    assert isinstance(not_made(error), ConfigurationError)
