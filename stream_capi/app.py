@@ -112,6 +112,7 @@ class App:
             ca_file=settings.endpoint.ca_file,
             max_connections=settings.delivery.max_in_flight,
         )
+        self.telemetry.detail_of = lambda reason: self.client.tls_reason if reason == "tls" else ""
         self.kafka_admin = KafkaAdmin(settings.kafka)
         self.dead_letters = DeadLetterWriter(
             settings.kafka, settings.dead_letter.topic, self.telemetry.letters_unwritten
@@ -275,9 +276,15 @@ class App:
         while True:
             await asyncio.sleep(_KEYS_SECONDS)
             for pixel, key in self.keys.items():
+                before = key.fault
                 if key.changed():
                     log.info("key changed", pixel=pixel)
                     self.pipeline.delivery.probe_at_once(pixel)
+                self.telemetry.file_fault("key file", pixel, before, key.fault)
+            before = self.client.trust.fault
+            if await asyncio.to_thread(self.client.trust.changed):
+                log.info("certificates changed", subject="endpoint.ca_file")
+            self.telemetry.file_fault("certificates", "endpoint.ca_file", before, self.client.trust.fault)
 
     async def _watch_topics(self) -> None:
         """A topic that was made anew has another id: its offsets are not the ones that were committed."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from asyncio import Event, Future
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import NamedTuple, Protocol
 
@@ -14,6 +14,7 @@ from stream_capi.model import TopicPartition
 from stream_capi.observe.metrics import Metrics
 from stream_capi.observe.status import (
     BROKERS_SILENT,
+    CERTIFICATES_UNREADABLE,
     COMMITS_FAIL,
     KEY_UNREADABLE,
     LETTERS_UNWRITTEN,
@@ -59,12 +60,26 @@ class Letters(Protocol):
     def failing(self) -> str: ...
 
 
+class Trust(Protocol):
+    """The certificates that are trusted."""
+
+    fault: str
+
+
+class Client(Protocol):
+    """The endpoint's client."""
+
+    @property
+    def trust(self) -> Trust: ...
+
+
 class Told(Protocol):
     """What the telemetry remembers (``Telemetry`` is one)."""
 
     joined: bool
     commits_fail: str
     cut_off: bool
+    detail_of: Callable[[str], str]
 
 
 class Parts(Protocol):
@@ -83,6 +98,8 @@ class Parts(Protocol):
     def consumer(self) -> Consumer: ...
     @property
     def dead_letters(self) -> Letters: ...
+    @property
+    def client(self) -> Client: ...
 
 
 class Held(NamedTuple):
@@ -137,7 +154,8 @@ class Health:
         gates = [*delivery.pixel_gates.items(), *((str(lane), line.gate) for lane, line in delivery.lanes.items())]
         for subject, gate in gates:
             if gate.state is GateState.BROKEN:
-                yield subject, f"the endpoint fails: {gate.reason}", gate.reason
+                detail = app.telemetry.detail_of(gate.reason)
+                yield subject, f"the endpoint fails: {gate.reason}{f' ({detail})' if detail else ''}", gate.reason
             elif gate.state is GateState.THROTTLED:
                 yield subject, f"throttled: {gate.reason}", gate.reason
         for topic, count in app.pipeline.waiting_schemas.items():
@@ -148,6 +166,8 @@ class Health:
         for pixel, source_of_key in app.keys.items():
             if source_of_key.fault:
                 yield pixel, f"the key file {source_of_key.fault}", KEY_UNREADABLE
+        if app.client.trust.fault:
+            yield "endpoint.ca_file", f"the file {app.client.trust.fault}", CERTIFICATES_UNREADABLE
         for topic in sorted(app.consumer.missing_topics):
             yield topic, "the topic is missing", TOPIC_MISSING
         if app.telemetry.cut_off:

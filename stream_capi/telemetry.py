@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import structlog
 
@@ -12,7 +12,9 @@ from stream_capi.core.flow import Gate, GateState
 from stream_capi.model import Code, TopicPartition
 from stream_capi.observe.metrics import Metrics
 from stream_capi.observe.status import (
+    CERTIFICATES_UNREADABLE,
     COMMITS_FAIL,
+    KEY_UNREADABLE,
     LETTERS_UNWRITTEN,
     NO_SCHEMA_ANSWER,
     NOT_READ,
@@ -50,6 +52,7 @@ class Telemetry:
         self.joined = False
         self.commits_fail = ""
         self.cut_off = False
+        self.detail_of: Callable[[str], str] = lambda reason: ""  # more on why the endpoint fails
         self._internal_at: dict[str, float] = {}  # when the last internal error of a topic was logged
 
     def commit(self, result: str) -> None:
@@ -69,11 +72,21 @@ class Telemetry:
         if gate.state is GateState.HELD:
             log.error("held", subject=subject, reason=gate.reason, action=what_to_do(gate.reason))
         elif gate.state is GateState.BROKEN:
-            log.warning("endpoint fails", subject=subject, reason=gate.reason, action=what_to_do(gate.reason))
+            detail = self.detail_of(gate.reason)
+            more = {"detail": detail} if detail else {}
+            log.warning("endpoint fails", subject=subject, reason=gate.reason, **more, action=what_to_do(gate.reason))
         elif gate.state is GateState.THROTTLED:
             log.info("endpoint asks for a pause", subject=subject, reason=gate.reason)
         else:
             log.info("sending", subject=subject)
+
+    def file_fault(self, what: str, subject: str, before: str, now: str) -> None:
+        """A file that is read again could (``now`` is empty) or couldn't be, which is news where it was otherwise before."""
+        if now and now != before:
+            action = what_to_do(KEY_UNREADABLE if what == "key file" else CERTIFICATES_UNREADABLE)
+            log.error(f"{what} unreadable", subject=subject, reason=now, action=action)
+        elif before and not now:
+            log.info(f"{what} readable again", subject=subject)
 
     def chunk_failed(self, partition: TopicPartition, first: int, last: int) -> None:
         """A bug ends the process while these records are taken in: the same may happen after the restart."""

@@ -29,7 +29,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
 
 from stream_capi import __version__
-from stream_capi.errors import ConfigurationError
+from stream_capi.endpoint.tls import Trust, reason_of
 from stream_capi.model import Answer
 
 MAX_BODY_BYTES = 65_536  # of an answer: more than any error text, and little enough to be read to keep a connection
@@ -75,7 +75,8 @@ class EndpointClient:
         self._prefix = "Bearer " if authorization == "bearer" else ""
         self._seconds = timeout_seconds
         self._proxy = URL(proxy) if proxy else None
-        self._tls = _tls(ca_file)
+        self.trust = Trust(ca_file)
+        self.tls_reason = ""  # of the last handshake that failed: what ``probe`` would say of it
         self._max_connections = max_connections
         self._connector: aiohttp.TCPConnector | None = None
         self._session: aiohttp.ClientSession | None = None
@@ -83,7 +84,6 @@ class EndpointClient:
     async def start(self) -> None:
         """Make the pool. Nothing is connected yet."""
         self._connector = aiohttp.TCPConnector(
-            ssl=self._tls,
             limit=self._max_connections,
             keepalive_timeout=_KEEPALIVE_SECONDS,
             ttl_dns_cache=_DNS_SECONDS,
@@ -118,7 +118,10 @@ class EndpointClient:
             async with asyncio.timeout(self._seconds):
                 response = await self._send(pixel_id, key, body)
         except _NETWORK as error:
-            return Answer(fault=fault_of(error), seconds=time.monotonic() - begun)
+            fault = fault_of(error)
+            if fault == "tls":
+                self.tls_reason = _tls_reason(error)
+            return Answer(fault=fault, seconds=time.monotonic() - begun)
         seconds = time.monotonic() - begun
         retry_after = response.headers.get("Retry-After")
         await _drain(response, min(_DRAIN_SECONDS, self._seconds - seconds))
@@ -133,7 +136,7 @@ class EndpointClient:
         """
         assert self._connector is not None  # noqa: S101 -- only between start and close
         loop = asyncio.get_running_loop()
-        request = aiohttp.ClientRequest("POST", self._url, loop=loop, proxy=self._proxy)
+        request = aiohttp.ClientRequest("POST", self._url, loop=loop, proxy=self._proxy, ssl=self.trust.context)
         try:
             async with asyncio.timeout(self._seconds):
                 connection = await self._connector.connect(request, [], aiohttp.ClientTimeout(total=None))
@@ -150,6 +153,7 @@ class EndpointClient:
             headers={"Authorization": self._prefix + key},
             allow_redirects=False,
             proxy=self._proxy,
+            ssl=self.trust.context,
         )
 
     def _socket(self, address: aiohttp.AddrInfoType) -> socket.socket:
@@ -230,28 +234,13 @@ async def _drain(response: aiohttp.ClientResponse, seconds: float) -> None:
         response.close()  # of no effect where the end was reached: the connection is back in the pool then
 
 
-def _tls(ca_file: str) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    context.set_alpn_protocols(["http/1.1"])
-    if ca_file:
-        try:
-            context.load_verify_locations(cafile=ca_file)
-        except OSError as error:  # ssl.SSLError is one
-            why = error.strerror if error.errno and not isinstance(error, ssl.SSLError) else "holds no PEM certificate"
-            raise ConfigurationError([f"endpoint.ca_file: {ca_file}: {why}"]) from None
-    return context
-
-
 def _looked_up(error: BaseException) -> str | None:
     return error.host if isinstance(error, aiohttp.ClientConnectorDNSError) else None
 
 
 def _tls_reason(error: BaseException) -> str:
     cause = error.certificate_error if isinstance(error, aiohttp.ClientConnectorCertificateError) else _cause(error)
-    if isinstance(cause, ssl.SSLCertVerificationError):
-        return cause.verify_message
-    reason = cause.reason if isinstance(cause, ssl.SSLError) else None
-    return (reason or "the handshake was broken off").replace("_", " ").lower()
+    return reason_of(cause)
 
 
 def _reason(error: BaseException) -> str:

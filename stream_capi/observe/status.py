@@ -11,6 +11,7 @@ from types import MappingProxyType
 NO_SCHEMA_ANSWER = "registry_unavailable"
 LETTERS_UNWRITTEN = "dead_letters_unwritten"
 KEY_UNREADABLE = "key_file_unreadable"
+CERTIFICATES_UNREADABLE = "certificates_unreadable"
 COMMITS_FAIL = "commits_fail"
 TOPIC_MISSING = "topic_missing"
 BROKERS_SILENT = "brokers_silent"
@@ -61,6 +62,8 @@ WHAT_TO_DO: Mapping[str, str] = MappingProxyType(
         LETTERS_UNWRITTEN: "Dead letters can't be written: check that the topic dead_letter.topic exists and that this user "
         "may write to it; their partitions wait.",
         KEY_UNREADABLE: "The key file can't be read, and the last key that could is used: check the file and its rights.",
+        CERTIFICATES_UNREADABLE: "The file of endpoint.ca_file can't be read or holds no certificate, and the last ones are "
+        "used: check it and its rights.",
         TOPIC_MISSING: "The topic isn't there, or this user may not see it: create it, or correct the source's topic.",
         BROKERS_SILENT: "The brokers don't answer: check them, the network, and kafka.bootstrap_servers.",
         OUT_OF_REACH: "This broker doesn't answer while others may: check it, its advertised address and the network; "

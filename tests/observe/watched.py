@@ -44,6 +44,7 @@ class Watched(Line):
             stop_asked=asyncio.Event(),
             consumer=SimpleNamespace(ended=None, missing_topics=frozenset(), troubles=(), timeouts={}),
             dead_letters=SimpleNamespace(failing=""),
+            client=SimpleNamespace(trust=SimpleNamespace(fault="")),
         )
         self.snapshot = Snapshot(self.app)
         self.metrics.gauges = self.snapshot.gauges
