@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from hashlib import sha256
@@ -11,6 +12,7 @@ from typing import Any, Self
 
 from stream_capi.samples import Samples
 from tests.ledger import Ledger, assert_private
+from tests.log_volume import loud_subjects
 from tests.outside import Answering, Endpoint
 from tests.program import KEY, Program, configuration
 from tests.stack import Kafka, Produced, Registry, produce_events
@@ -35,6 +37,7 @@ class Scene:
         registry_url: str | None = None,
         **endpoint: Any,
     ) -> None:
+        self._begun = time.monotonic()
         names = Names()
         self.folder, self.broker, self.registry = folder, broker, registry
         self.leads = broker.create_topic(names.topic("leads"), partitions)
@@ -70,7 +73,11 @@ class Scene:
                 error.add_note(note)
             for member in self.members:
                 error.add_note(f"--- output of {member.name} ---\n{member.output[-6000:]}")
+        seconds = time.monotonic() - self._begun
+        loud = {member.name: loud_subjects(member.output, seconds) for member in self.members}
         self._stack.close()
+        if error is None:
+            assert not any(loud.values()), f"more than a line a second in {seconds:.0f} s: {loud}"
 
     def produce(self, count: int, bad: int = 0, **options: Any) -> list[Produced]:
         """Produce events of both names and enter them in the books. Each call makes other events."""
