@@ -85,6 +85,7 @@ class Program:
         self._file = folder / f"{name}.toml"
         self._file.write_text(tomli_w.dumps(_merged(settings, {"admin": {"port": self.port}})))
         self._module = module
+        self._kept: str | None = None
         self._env = {"CAPI_TEST_KEY": key, "PYTHONUNBUFFERED": "1", "TZ": "UTC", **(env or {})}
 
     def start(self, *options: str, ready: bool = False) -> Self:
@@ -100,6 +101,7 @@ class Program:
 
     def __exit__(self, *_: object) -> None:
         self._server.kill()
+        self._kept = self.output
         self._server.remove()
 
     @property
@@ -113,7 +115,9 @@ class Program:
 
     @property
     def output(self) -> str:
-        """All that it printed so far."""
+        """All that it printed so far; of one whose context has ended, all that it ever did."""
+        if self._kept is not None:
+            return self._kept
         return self._server.log.read_text(errors="replace")
 
     def logged(self, event: str) -> list[dict[str, Any]]:
