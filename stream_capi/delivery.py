@@ -22,7 +22,7 @@ from itertools import chain, count
 from typing import NamedTuple, Protocol
 
 from stream_capi.core.batcher import Batch, Batcher, merged
-from stream_capi.core.flow import Backoff, Gate, GateState, Limiter
+from stream_capi.core.flow import Announced, Backoff, Gate, GateState, Limiter
 from stream_capi.core.offsets import PartitionOffsets
 from stream_capi.core.outcomes import (
     Delivered,
@@ -167,6 +167,8 @@ class Delivery:
         for lane in lanes:
             gate = self.pixel_gates.setdefault(lane.pixel, Gate(rules.backoff, rules.probe_seconds))
             self.lanes[lane] = LaneLine(lane, gate, rules)
+        self._announced = {pixel: Announced(gate) for pixel, gate in self.pixel_gates.items()}
+        self._announced |= {str(lane): Announced(line.gate) for lane, line in self.lanes.items()}
         # Some slots stay free for the other lanes, or one slow lane would stop the others for as long as its time-outs.
         spare = min(len(self.lanes) - 1, rules.max_in_flight // 2)
         self._lane_cap = max(1, rules.max_in_flight - spare)
@@ -210,6 +212,7 @@ class Delivery:
             while line.delayed and line.delayed[0][0] <= now:
                 line.ready.appendleft(heapq.heappop(line.delayed)[2])
         self._dispatch(now)
+        self._tell_gates(now)
         return min(self._moments(now), default=None)
 
     def _moments(self, now: float) -> Iterator[float]:
@@ -222,6 +225,9 @@ class Delivery:
                 yield line.delayed[0][0]
             if line.ready and line.opens_at() > now:
                 yield line.opens_at()
+        for announced in self._announced.values():
+            if (again := announced.again()) < float("inf"):
+                yield again
 
     # Going out
 
@@ -238,12 +244,10 @@ class Delivery:
         batch = line.next()
         live = batch.without_fenced()
         if not live or (live.split is not None and live.split.spent):
-            before = (line.gate.state, line.pixel_gate.state)
             if live and live.split is not None:
                 self._gather(line, live, live.split.parked, now)
             else:
                 self._drop_piece(line, batch, now)
-            self._tell_gates(line, before)
             return bool(line.ready)
         if live.split is not None:
             live.split.budget -= 1
@@ -268,7 +272,6 @@ class Delivery:
 
     def _conclude(self, line: LaneLine, batch: Batch, outcome: Outcome, sent_at: float) -> None:
         now = self._clock.now()
-        before = (line.gate.state, line.pixel_gate.state)
         if isinstance(outcome, Delivered):
             line.limiter.succeeded()
             line.gate.succeeded(now)
@@ -281,7 +284,7 @@ class Delivery:
             self._split(line, batch, outcome, now)
         else:
             self._again(line, batch, outcome, sent_at, now)
-        self._tell_gates(line, before)
+        self._tell_gates(now)
 
     def _again(
         self, line: LaneLine, batch: Batch, outcome: SetUpFault | Throttled | Transient, sent_at: float, now: float
@@ -302,7 +305,7 @@ class Delivery:
             line.pixel_gate.hold(outcome.reason, now)
         else:
             line.limiter.failed(sent_at, now)
-            line.pixel_gate.throttle(outcome.reason, outcome.after, now, self._clock.random())
+            line.pixel_gate.throttle(outcome.reason, outcome.after, now, self._clock.random(), sent_at)
         if line.gate.state is not GateState.OPEN:
             line.gate.unsent(now)
         line.ready.appendleft(batch)
@@ -369,11 +372,10 @@ class Delivery:
         line.ready.appendleft(remainder)
         line.gate.hold(reason, now)
 
-    def _tell_gates(self, line: LaneLine, before: tuple[GateState, GateState]) -> None:
-        if line.gate.state is not before[0]:
-            self._observer.gate_changed(str(line.lane), line.gate)
-        if line.pixel_gate.state is not before[1]:
-            self._observer.gate_changed(line.lane.pixel, line.pixel_gate)
+    def _tell_gates(self, now: float) -> None:
+        for subject, announced in self._announced.items():
+            if announced.due(now):
+                self._observer.gate_changed(subject, announced.gate)
 
     # For the owner: holds, drains and hand-overs
 
@@ -426,7 +428,6 @@ class Delivery:
         for line in self.lanes.values():
             if (batch := line.batcher.flush()) and (live := batch.without_fenced()):
                 line.ready.append(live)
-            before = (line.gate.state, line.pixel_gate.state)
             # Emptied first: dropping the last piece of a split may put what is left of it in front.
             ready, line.ready = line.ready, deque()
             for batch in ready:
@@ -435,7 +436,7 @@ class Delivery:
             for due, turn, batch in delayed:
                 line.delayed += [(due, turn, live) for live in self._live(line, batch, now)]
             heapq.heapify(line.delayed)
-            self._tell_gates(line, before)
+        self._tell_gates(now)
         self._wake.set()
         self._tell_change()
 

@@ -139,14 +139,15 @@ class Answer(NamedTuple):
     """What came back for one request: a status, or the fault that prevented one.
 
     ``fault`` is one of ``timeout``, ``reset``, ``disconnected``, ``connect``, ``dns``, ``tls``, ``protocol``,
-    ``descriptors`` (this process has none free) and None where there is a status. ``retry_after`` is the header as it came,
-    unread. The answer's body is never kept.
+    ``descriptors`` (this process has none free) and None where there is a status. ``retry_after`` and ``date`` are the
+    headers as they came, unread. The answer's body is never kept.
     """
 
     status: int | None = None
     fault: str | None = None
     retry_after: str | None = None
     seconds: float = 0.0
+    date: str | None = None
 
 
 @dataclass(slots=True, repr=False)

@@ -74,6 +74,8 @@ class Gate:
         self.since = 0.0
         self.opens_at = float("-inf")
         self.failures = 0
+        self._pauses = 0  # asked for since the last success, one for each wave of requests
+        self._paused_at = float("-inf")
         self._probing = False
         self._pause_ends = float("-inf")  # of the last pause that the API asked for, whatever the state is by then
         self._pause_reason = ""
@@ -107,7 +109,7 @@ class Gate:
         A pause that was asked for goes on: of one wave of requests some are answered well and others with a 429, in any
         order, and the last word must not undo it.
         """
-        self.failures = 0
+        self.failures = self._pauses = 0
         if now < self._pause_ends:
             self._close(GateState.THROTTLED, self._pause_reason, self._pause_ends)
             return False
@@ -123,11 +125,15 @@ class Gate:
         self._close(GateState.HELD, reason, max(now + self._probe_seconds, self._pause_ends))
         return news
 
-    def throttle(self, reason: str, after: float | None, now: float, rnd: float) -> None:
-        """Close for ``after`` seconds, or for the backoff's delay where that is None; the longest of several counts."""
-        self.failures += 1
-        if after is None:
-            after = self._backoff.delay(self.failures, rnd)
+    def throttle(self, reason: str, after: float | None, now: float, rnd: float, sent_at: float = float("inf")) -> None:
+        """Close for ``after`` seconds, and never for less than the backoff's delay; the longest of several counts.
+
+        The backoff grows once for each wave: what was sent before the last pause tells of the same congestion.
+        """
+        if sent_at >= self._paused_at:
+            self._pauses += 1
+            self._paused_at = now
+        after = max(after or 0.0, self._backoff.delay(max(1, self._pauses), rnd))
         self._pause_ends, self._pause_reason = max(self._pause_ends, now + after), reason
         if self.state is GateState.HELD:
             self._close(GateState.HELD, self.reason, max(now + self._probe_seconds, self._pause_ends))
@@ -155,3 +161,34 @@ class Gate:
 
     def _open(self) -> None:
         self._close(GateState.OPEN, "", float("-inf"))
+
+
+class Announced:
+    """When a change of a gate is news for people: a second after the last news, and an opening only once it has lasted.
+
+    A gate that closes again within a second has not been open, as far as people are concerned.
+    """
+
+    SECONDS = 1.0
+
+    def __init__(self, gate: Gate) -> None:
+        self.gate = gate
+        self._told = self._seen = gate.state
+        self._told_at = self._seen_at = float("-inf")
+
+    def due(self, now: float) -> bool:
+        """Whether to announce the gate's state now. To be asked after each change and at ``again``."""
+        if self.gate.state is not self._seen:
+            self._seen, self._seen_at = self.gate.state, now
+        if now < self.again():
+            return False
+        if news := self._seen is not self._told:
+            self._told, self._told_at = self._seen, now
+        return news
+
+    def again(self) -> float:
+        """From when on there may be something to announce."""
+        if self._seen is self._told:
+            return float("inf")
+        lasted = self._seen_at + self.SECONDS if self._seen is GateState.OPEN else float("-inf")
+        return max(lasted, self._told_at + self.SECONDS)

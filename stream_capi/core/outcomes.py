@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, NamedTuple
 
+from stream_capi.core.clock import clock_date, http_date
 from stream_capi.model import Answer
 
 if TYPE_CHECKING:
@@ -52,7 +51,7 @@ Outcome = Delivered | Refused | SetUpFault | Throttled | Transient
 
 
 def classify(answer: Answer, now: float) -> Outcome:
-    """The class of an answer. ``now`` is in epoch seconds, for a Retry-After that is a date."""
+    """The class of an answer. ``now`` is in epoch seconds, for a Retry-After that is a date in an answer without its own."""
     status = answer.status
     if status is None:
         return Transient(answer.fault or "no answer")
@@ -62,29 +61,27 @@ def classify(answer: Answer, now: float) -> Outcome:
     if status in _REFUSED:
         return Refused(reason)
     if status in _THROTTLED:
-        return Throttled(reason, retry_after_seconds(answer.retry_after, now))
+        return Throttled(reason, retry_after_seconds(answer.retry_after, now, answer.date))
     if 300 <= status < 500 and status not in _TRANSIENT:
         return SetUpFault(reason)
     return Transient(reason)
 
 
-def retry_after_seconds(text: str | None, now: float) -> float | None:
-    """A Retry-After header, seconds or a date (RFC 9110, 10.2.3), as seconds from ``now``, between 0 and the cap.
+def retry_after_seconds(text: str | None, now: float, date: str | None = None) -> float | None:
+    """A Retry-After header, seconds or a date (RFC 9110, 10.2.3), in seconds, between 0 and the cap.
 
-    None where there is none or it can't be read: the caller then takes its own backoff.
+    A date is measured by the clock that wrote it: the answer's ``date``, or ``now`` where that can't be read. None where
+    there is none or it can't be read: the caller then takes its own backoff, which no pause is shorter than.
     """
     if text is None:
         return None
     text = text.strip()
     if text.isascii() and text.isdigit():
         return min(float(text), MAX_RETRY_AFTER_SECONDS)
-    try:
-        moment = parsedate_to_datetime(text)
-    except (ValueError, TypeError, IndexError, OverflowError):
+    moment, written = http_date(text), clock_date(date)
+    if moment is None:
         return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return min(max((moment - datetime.fromtimestamp(now, UTC)).total_seconds(), 0.0), MAX_RETRY_AFTER_SECONDS)
+    return min(max(moment - (now if written is None else written), 0.0), MAX_RETRY_AFTER_SECONDS)
 
 
 @dataclass(slots=True)

@@ -36,7 +36,7 @@ MAX_BODY_BYTES = 65_536  # of an answer: more than any error text, and little en
 # Of an answer's head, a line and their number: gateways add long headers and many of them, and the status is the answer.
 # By the library's bounds (8,190 bytes, 128 headers) a 200 would be a fault, and its batch sent again without end.
 MAX_LINE_BYTES, MAX_HEADERS = 65_536, 1_000
-MAX_RETRY_AFTER_CHARS = 64  # a date has 29
+MAX_RETRY_AFTER_CHARS = 64  # a date has 29; of Date, too
 _DRAIN_SECONDS = 1.0  # for an answer's body: a new connection costs less than a request's slot
 _KEEPALIVE_SECONDS = 4.0  # below the 5 s after which the hastiest common servers drop an idle connection
 _DNS_SECONDS = 10  # how long a name's addresses are believed: a failing-over endpoint is found soon
@@ -124,10 +124,11 @@ class EndpointClient:
             return Answer(fault=fault, seconds=time.monotonic() - begun)
         seconds = time.monotonic() - begun
         retry_after = response.headers.get("Retry-After")
+        date = response.headers.get("Date", "")[:MAX_RETRY_AFTER_CHARS]
         await _drain(response, min(_DRAIN_SECONDS, self._seconds - seconds))
         if retry_after is not None:
             retry_after = retry_after[:MAX_RETRY_AFTER_CHARS]
-        return Answer(response.status, None, retry_after, seconds)
+        return Answer(response.status, None, retry_after, seconds, date or None)
 
     async def probe(self) -> str | None:
         """Connect as a post would, name and handshake and proxy, and send nothing to the endpoint.

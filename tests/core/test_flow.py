@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_capi.core.flow import Backoff, Gate, GateState, Limiter
+from stream_capi.core.flow import Announced, Backoff, Gate, GateState, Limiter
 
 BACKOFF = Backoff(0.5, 60.0)
 
@@ -236,3 +236,48 @@ def test_a_pause_has_ended_at_its_end() -> None:
     assert throttled.succeeded(9.9) is False
     assert throttled.succeeded(10.0) is True
     assert (throttled.state, throttled.reason) == (GateState.OPEN, "")
+
+
+def test_a_pause_is_never_shorter_than_the_own_backoff_and_grows_once_a_wave() -> None:
+    throttled = gate()
+    throttled.throttle("429", 0.0, 0.0, 0.5, sent_at=0.0)
+    for _ in range(15):
+        throttled.throttle("429", 0.0, 0.0, 0.5, sent_at=-0.1)
+    assert throttled.opens_at == pytest.approx(0.25), "sixteen answers of one wave"
+    throttled.throttle("429", 0.0, 1.0, 0.5, sent_at=0.9)
+    assert throttled.opens_at == pytest.approx(1.5)
+    throttled.throttle("429", 40.0, 2.0, 0.5, sent_at=1.9)
+    assert throttled.opens_at == 42.0
+    throttled.sent(50.0)
+    throttled.succeeded(50.0)
+    throttled.throttle("429", 0.0, 60.0, 0.5, sent_at=59.0)
+    assert throttled.opens_at == pytest.approx(60.25), "a success ends the growth"
+
+
+def test_pauses_break_nothing() -> None:
+    throttled = gate()
+    for at in range(10):
+        throttled.throttle("429", 0.0, float(at), 0.0)
+    throttled.fail("timeout", 100.0, 0.5)
+    assert throttled.state is GateState.THROTTLED
+
+
+def test_an_opening_is_news_once_it_has_lasted_a_second() -> None:
+    one = gate()
+    news = Announced(one)
+    assert not news.due(0.0)
+    one.throttle("429", 0.0, 1.0, 0.5)
+    assert news.due(1.0)
+    one.sent(2.0)
+    assert not news.due(2.0)
+    assert news.again() == 3.0
+    one.throttle("429", 0.0, 2.5, 0.5)
+    assert not news.due(2.5)
+    assert news.again() == float("inf"), "it is as it was told"
+    one.sent(10.0)
+    assert not news.due(10.0)
+    assert news.due(11.0)
+    one.hold("401", 11.5)
+    assert not news.due(11.5)
+    assert news.again() == 12.0, "at most a line a second"
+    assert news.due(12.0)

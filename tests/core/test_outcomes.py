@@ -121,3 +121,13 @@ def test_old_events_fade() -> None:
     guard = RatioGuard(0.5, window=1000)
     guard.passed(1_000_000)
     assert not all(guard.admits(100) for _ in range(20))
+
+
+def test_a_date_is_measured_by_the_answers_own() -> None:
+    def date(seconds: float) -> str:
+        return format_datetime(datetime.fromtimestamp(NOW, UTC) + timedelta(seconds=seconds), usegmt=True)
+
+    assert retry_after_seconds(date(3630), NOW, date(3600)) == 30.0
+    assert retry_after_seconds(date(90), NOW, "soon") == 90.0
+    assert retry_after_seconds(date(90), NOW, "Thu, 01 Jan 1970 00:00:00 GMT") == 90.0
+    assert classify(Answer(429, retry_after=date(-3595), date=date(-3600)), NOW) == Throttled("429", 5.0)

@@ -165,6 +165,16 @@ async def test_retry_after_is_handed_on_unread(client: MakeClient, text: str) ->
         assert (await made.post("pixel", KEY, BODY)).retry_after == text
 
 
+async def test_the_date_of_an_answer_is_handed_on_unread_and_cut(client: MakeClient) -> None:
+    for text, handed_on in (("Fri, 15 Jan 2027 08:00:00 GMT",) * 2, ("9" * 99, "9" * MAX_RETRY_AFTER_CHARS)):
+        async with RawServer(answering(answer("200 OK", f"Date: {text}"))) as server:
+            made = await client(server.url)
+            assert (await made.post("pixel", KEY, BODY)).date == handed_on
+    async with RawServer(answering(answer("200 OK"))) as server:
+        made = await client(server.url)
+        assert (await made.post("pixel", KEY, BODY)).date is None
+
+
 async def test_a_retry_after_beyond_measure_is_cut(client: MakeClient) -> None:
     async with RawServer(answering(answer("503 No", "Retry-After: " + "9" * 5000))) as server:
         made = await client(server.url)
