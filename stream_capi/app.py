@@ -164,6 +164,7 @@ class App:
             pixel,
             (source.window_ms or self.settings.batch.window_ms) / 1000,
             schema_file=source.schema_file is not None,
+            max_ratio=source.max_ratio,
         )
 
     async def _post(self, batch: Batch) -> Answer:
@@ -349,12 +350,23 @@ class Registry:
 
 def lanes_of(settings: Settings) -> list[Lane]:
     """Every lane that the sources can fill."""
-    lanes: dict[Lane, None] = {}
+    return list(dict.fromkeys(lane for source in settings.sources for lane in _lanes_of_source(source, settings)))
+
+
+def _lanes_of_source(source: SourceSettings, settings: Settings) -> list[Lane]:
+    pixels = [source.pixel] if source.pixel else [pixel.name for pixel in settings.pixels]
+    events = [EventName(source.event)] if source.event else list(EventName)
+    return [Lane(pixel, event) for pixel in pixels for event in events]
+
+
+def _lane_ratios(settings: Settings) -> dict[Lane, float]:
+    """The share of events that the API may refuse in a lane: the least that a source allows which feeds it."""
+    ratios: dict[Lane, float] = {}
     for source in settings.sources:
-        pixels = [source.pixel] if source.pixel else [pixel.name for pixel in settings.pixels]
-        events = [EventName(source.event)] if source.event else list(EventName)
-        lanes |= dict.fromkeys(Lane(pixel, event) for pixel in pixels for event in events)
-    return list(lanes)
+        ratio = settings.dead_letter.max_ratio if source.max_ratio is None else source.max_ratio
+        for lane in _lanes_of_source(source, settings):
+            ratios[lane] = min(ratio, ratios.get(lane, ratio))
+    return ratios
 
 
 def delivery_rules(settings: Settings) -> DeliveryRules:
@@ -368,6 +380,7 @@ def delivery_rules(settings: Settings) -> DeliveryRules:
         max_split_requests=delivery.max_split_requests,
         probe_seconds=delivery.probe_seconds,
         max_dead_letter_ratio=settings.dead_letter.max_ratio,
+        lane_ratios=_lane_ratios(settings),
     )
 
 

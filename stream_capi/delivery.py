@@ -16,8 +16,8 @@ from __future__ import annotations
 import asyncio
 import heapq
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import chain, count
 from typing import NamedTuple, Protocol
 
@@ -65,6 +65,7 @@ class DeliveryRules:
     max_split_requests: int
     probe_seconds: float
     max_dead_letter_ratio: float
+    lane_ratios: Mapping[Lane, float] = field(default_factory=dict)  # where it is another for all that feed the lane
 
 
 class Held(NamedTuple):
@@ -84,7 +85,7 @@ class LaneLine:
         self.pixel_gate = pixel_gate
         self.gate = Gate(rules.backoff, rules.probe_seconds)
         self.limiter = Limiter(rules.max_in_flight)
-        self.guard = RatioGuard(rules.max_dead_letter_ratio)
+        self.guard = RatioGuard(rules.lane_ratios.get(lane, rules.max_dead_letter_ratio))
         self.batcher = Batcher(lane, rules.max_events, rules.max_bytes)
         self.ready: deque[Batch] = deque()
         self.delayed: list[tuple[float, int, Batch]] = []

@@ -85,6 +85,7 @@ class LetterSource(Source):
     ) -> None:
         # What else a source is made of (framing, schemas, mapping) is left to those that it stands for.
         self.topic, self.lane, self.pixel, self.window = topic, None, None, window
+        self.max_ratio = None
         self.waiting_for = {}
         self._sources = sources
         self._letters = letters

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple, Protocol
 from stream_capi.avro.framing import Run, SchemaKey, Unframed
 from stream_capi.core.batcher import ENVELOPE_BYTES, Batch
 from stream_capi.core.offsets import METADATA_LIMIT, PartitionOffsets, log_of, settled_ranges
-from stream_capi.core.outcomes import RatioGuard
+from stream_capi.core.outcomes import SourceGuard
 from stream_capi.core.remembered import Remembered, united
 from stream_capi.delivery import Clock, Delivery, DeliveryObserver, DeliveryRules
 from stream_capi.errors import StreamCapiError
@@ -53,6 +53,8 @@ from stream_capi.source import Codec, Source
 _EVENT_OVERHEAD = 1024
 # What a run that waits for its schema keeps beside that: its columns and payloads, and its place among the questions.
 _RUN_OVERHEAD = 1024
+# How long a source is held at least: at the very bound it would be held and released many times a second.
+_HOLD_SECONDS = 2.0
 _METADATA_TOO_LARGE = "OFFSET_METADATA_TOO_LARGE"  # the client's name of the broker's answer
 
 
@@ -84,6 +86,7 @@ class Observer(DeliveryObserver, LookupObserver, Protocol):
     def chunk_failed(self, partition: TopicPartition, first: int, last: int) -> None: ...
     def partition_stopped(self, partition: TopicPartition, reason: str) -> None: ...
     def intake_held(self, topic: str, reason: str | None) -> None: ...
+    def hold_left(self, topic: str) -> None: ...
     def internal_error(self, partition: TopicPartition, offset: int, detail: str) -> None: ...
 
 
@@ -164,7 +167,7 @@ class Pipeline:
         self._clock = clock
         self.budget = max_buffered_bytes  # for open events
         self._remembered = Remembered()
-        self._guards = {topic: RatioGuard(rules.max_dead_letter_ratio) for topic in sources}
+        self._guards = {topic: self._guard_of(source) for topic, source in sources.items()}
         self._doubtful: dict[str, deque[tuple[Partition, DeadLetter]]] = {topic: deque() for topic in sources}
         self.doubtful_since: dict[str, float] = {}
         self._waiting: dict[tuple[str, SchemaKey], list[Waiting]] = {}
@@ -172,6 +175,9 @@ class Pipeline:
         self._commit_under_way = False
         self._undigested = 0  # chunks taken in while more was ready than can be sent soon
         self._group: asyncio.TaskGroup | None = None
+
+    def _guard_of(self, source: Source) -> SourceGuard:
+        return SourceGuard(self._rules.max_dead_letter_ratio if source.max_ratio is None else source.max_ratio)
 
     async def run(self) -> None:
         """Run until cancelled. An exception out of here is a bug: nothing under way is committed."""
@@ -275,7 +281,6 @@ class Pipeline:
             if max(map(len, payloads)) + ENVELOPE_BYTES + 1 <= self._rules.max_bytes:
                 self._guards[source.topic].passed(len(payloads))
                 self.delivery.add(source.lane, payloads, columns, partition.offsets, source.window)
-                self._release_doubtful(source.topic)
                 return
         rejected: list[tuple[Record, Rejection]] = []
         lanes: dict[Lane, tuple[list[bytes], list[int]]] = {}
@@ -302,7 +307,6 @@ class Pipeline:
             self._report_internal(partition, rejected)
             letters = [DeadLetter(record, rejection.code, rejection.detail) for record, rejection in rejected]
             self._doubt(partition, letters)
-        self._release_doubtful(source.topic)
 
     def _report_internal(self, partition: Partition, rejected: Iterable[tuple[Record, Rejection]]) -> None:
         """Report the first of the faults that nobody foresaw; each has its dead letter."""
@@ -314,28 +318,31 @@ class Pipeline:
     def _doubt(self, partition: Partition, letters: list[DeadLetter]) -> None:
         """Dead-letter the events, unless so many are rejected that it can't be their fault; then they wait, uncommitted."""
         topic = partition.tp.topic
-        waiting = self._doubtful[topic]
-        if not waiting and self._guards[topic].admits(len(letters)):
+        if self._guards[topic].admits(len(letters)):
             self._write(partition, letters)
             return
-        if not waiting:
+        if topic not in self.doubtful_since:
             self.doubtful_since[topic] = self._clock.now()
             self._observer.intake_held(topic, "dead_letter_ratio")
-        waiting.extend((partition, letter) for letter in letters)
+        self._doubtful[topic].extend((partition, letter) for letter in letters)
 
-    def _release_doubtful(self, topic: str) -> None:
+    def _release_doubtful(self) -> None:
         """Good events have come since: when the share of bad ones is back in bounds, they were poison after all."""
-        waiting = self._doubtful[topic]
-        if not waiting or not self._guards[topic].admits(len(waiting)):
-            return
-        self._no_more_doubt(topic)
-        for partition, letter in waiting:
-            self._write(partition, [letter])
+        now = self._clock.now()
+        over = [topic for topic, since in self.doubtful_since.items() if now - since >= _HOLD_SECONDS]
+        for topic in over:
+            if self._guards[topic].over():
+                waiting = self._end_hold(topic)
+                self._observer.intake_held(topic, None)
+                for partition, letter in waiting:
+                    self._write(partition, [letter])
 
-    def _no_more_doubt(self, topic: str) -> None:
-        self._doubtful[topic] = deque()
-        self.doubtful_since.pop(topic, None)
-        self._observer.intake_held(topic, None)
+    def _end_hold(self, topic: str) -> deque[tuple[Partition, DeadLetter]]:
+        """Begin anew with the topic's guard; returns what waited."""
+        waiting, self._doubtful[topic] = self._doubtful[topic], deque()
+        del self.doubtful_since[topic]
+        self._guards[topic] = self._guard_of(self._sources[topic])
+        return waiting
 
     def _on_delivered(self, batch: Batch) -> None:
         self._observer.delivered(batch.lane, batch.timestamps, int(self._clock.epoch() * 1000))
@@ -398,6 +405,7 @@ class Pipeline:
 
     def regulate(self) -> None:
         """Pause and resume every partition as its memory and its lane ask for. To be called a few times a second."""
+        self._release_doubtful()
         in_use = self.buffered_bytes  # once for all: for each of a thousand partitions it would be a million additions
         for partition in self.partitions.values():
             self._regulate(partition, in_use)
@@ -563,7 +571,8 @@ class Pipeline:
             left = deque((partition, letter) for partition, letter in doubtful if not partition.offsets.fenced)
             self._doubtful[topic] = left
             if doubtful and not left:
-                self._no_more_doubt(topic)
+                self._end_hold(topic)
+                self._observer.hold_left(topic)
 
     async def drain(self, seconds: float) -> bool:
         """Before the end: send the open batches that may go now, and await what is in flight. False where some was cut off.

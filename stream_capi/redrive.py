@@ -236,6 +236,7 @@ def _settings_for(settings: Settings, planned: Plan) -> Settings:
         update={
             "kafka": own.kafka.model_copy(update={"commit_interval_ms": commit_ms}),
             "dead_letter": own.dead_letter.model_copy(update={"max_ratio": 1.0}),
+            "sources": tuple(source.model_copy(update={"max_ratio": None}) for source in own.sources),
             "delivery": own.delivery.model_copy(update={"max_split_requests": splits}),
         }
     )

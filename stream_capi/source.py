@@ -46,11 +46,13 @@ class Source:
         pixel: str | None,
         window: float,
         schema_file: bool = False,
+        max_ratio: float | None = None,
     ) -> None:
         self.topic = topic
         self.lane = lane
         self.pixel = pixel
         self.window = window
+        self.max_ratio = max_ratio  # of events that may become dead letters, where it is not the one for all sources
         self.waiting_for: dict[SchemaKey, str] = {}  # schemas that the registry couldn't be asked for, and why
         self._framing = framing
         self._schema_file = schema_file

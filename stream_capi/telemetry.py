@@ -124,6 +124,10 @@ class Telemetry:
         else:
             log.error("held", topic=topic, reason=reason, action=what_to_do(reason))
 
+    def hold_left(self, topic: str) -> None:
+        """All partitions whose rejected events waited are given back: nothing was written of them."""
+        log.info("held events are left to the next owner", topic=topic)
+
     def internal_error(self, partition: TopicPartition, offset: int, detail: str) -> None:
         """A record raised what nobody foresaw, and is dead-lettered: at most one line a second for each topic."""
         now = time.monotonic()

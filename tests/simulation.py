@@ -107,6 +107,7 @@ class PlainSource:
 
     def __init__(self, topic: str, lane: Lane, window: float = 1.0) -> None:
         self.topic, self.lane, self.pixel, self.window = topic, lane, lane.pixel, window
+        self.max_ratio: float | None = None
         self.waiting_for: dict[SchemaKey, str] = {}
         self.load: Callable[[SchemaKey], Awaitable[Any]] | None = None
 
@@ -300,7 +301,7 @@ class Line:
     def __getattr__(self, name: str) -> Any:
         if name in ("consumed", "delivered", "dead_lettered", "skipped", "request", "batch", "registry"):
             return lambda *args: self.told.update([name])
-        if name in ("partition_stopped", "intake_held", "chunk_failed", "internal_error"):
+        if name in ("partition_stopped", "intake_held", "chunk_failed", "internal_error", "hold_left"):
             return lambda *args: self.told.update([f"{name} {args[-1]}"])
         raise AttributeError(name)
 

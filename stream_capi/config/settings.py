@@ -122,7 +122,10 @@ class ValueRule(Section):
 
 
 class Source(Section):
-    """One of ``[[sources]]``. ``schema_file`` is a file or a folder; the latter may be written as ``schema_folder``."""
+    """One of ``[[sources]]``. ``schema_file`` is a file or a folder; the latter may be written as ``schema_folder``.
+
+    ``max_ratio`` overrides ``dead_letter.max_ratio``.
+    """
 
     topic: Topic
     event: Event | None = None
@@ -134,6 +137,7 @@ class Source(Section):
     schema_file: Text | None = None
     schema_folder: Text | None = None
     window_ms: int | None = Field(None, strict=True, ge=1, le=600_000)
+    max_ratio: float | None = Field(None, strict=True, ge=0, le=1)
     where: Annotated[tuple[Where, ...], BeforeValidator(_entries)] = ()
     consent_field: Path | None = None
     consent_purposes: tuple[Text, ...] = ()

@@ -142,3 +142,30 @@ class RatioGuard:
         if total > self._window:
             self._good *= self._window / total
             self._bad *= self._window / total
+
+
+class SourceGuard(RatioGuard):
+    """The guard of a source: once it has said no, it goes on saying no until the share among what came since is in bounds.
+
+    How many events wait is of no account: what waits would else keep out what waits, for ever.
+    """
+
+    def __init__(self, max_ratio: float, at_least: int = 100, window: int = 200) -> None:
+        super().__init__(max_ratio, at_least, window)
+        self.held = False
+
+    def admits(self, count: int) -> bool:
+        """Whether ``count`` events more may be dead-lettered; where not, the source is held from now on."""
+        if self.held:
+            self._bad += count
+            self._forget()
+            return False
+        if super().admits(count):
+            return True
+        self.held, self._good, self._bad = True, 0.0, 0.0
+        return False
+
+    def over(self) -> bool:
+        """Whether enough events have come since, and few enough of them bad ones."""
+        total = self._good + self._bad
+        return total >= self._at_least and self._bad / total <= self._max_ratio

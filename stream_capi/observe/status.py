@@ -47,7 +47,7 @@ WHAT_TO_DO: Mapping[str, str] = MappingProxyType(
         "split_budget": "The API refuses so many events of one batch that it can't be theirs: compare a recent change of "
         "the mapping or the events with the API document; sending goes on by itself once a probe is accepted.",
         "dead_letter_ratio": "More events are rejected than dead_letter.max_ratio allows: look for a recent change of schema "
-        "or mapping; if the events are bad indeed, raise dead_letter.max_ratio and restart.",
+        "or mapping; if the events are bad indeed, set max_ratio = 1.0 for their source (or for all) and restart.",
         # Partitions that can't go on
         "offset_out_of_range": "The committed offset is no longer in the topic, so events are gone: decide where to go on, "
         "then run `stream-capi reset` and restart.",

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from stream_capi.app import delivery_rules
 from stream_capi.config import FieldRule, Settings, load
 from stream_capi.errors import ConfigurationError
 
@@ -84,6 +85,27 @@ def test_defaults_of_pixels_and_sources(read: Read) -> None:
     source = settings.sources[0]
     assert (source.framing, source.window_ms, source.fields, source.where) == ("confluent", None, {}, ())
     assert (source.consent_field, source.consent_purposes, source.without_consent) == (None, (), "skip")
+
+
+def test_a_source_may_have_a_ratio_of_its_own(read: Read) -> None:
+    settings = read(LEAST + "max_ratio = 1.0\n")
+    assert (settings.sources[0].max_ratio, settings.dead_letter.max_ratio) == (1.0, 0.5)
+    assert read(LEAST).sources[0].max_ratio is None
+    for wrong, words in (("max_ratio = 1.5", "sources[0].max_ratio"), ("max_ration = 1.0", "max_ratio")):
+        with pytest.raises(ConfigurationError) as raised:
+            read(LEAST + wrong + "\n")
+        assert words in str(raised.value)
+
+
+def test_the_least_ratio_of_the_sources_that_feed_a_lane_is_the_lanes(read: Read) -> None:
+    second = '[[sources]]\ntopic = "other"\nevent = "{event}"\npixel = "main"\nmax_ratio = {ratio}\n'
+    settings = read(LEAST + "max_ratio = 1.0\n" + second.format(event="page_view", ratio=0.25))
+    assert {lane.event.value: ratio for lane, ratio in delivery_rules(settings).lane_ratios.items()} == {
+        "generate_lead": 1.0,
+        "page_view": 0.25,
+    }
+    shared = delivery_rules(read(LEAST + "max_ratio = 1.0\n" + second.format(event="generate_lead", ratio=0.75)))
+    assert list(shared.lane_ratios.values()) == [0.75]
 
 
 def test_without_a_registry_there_is_none(read: Read, tmp_path: Path) -> None:

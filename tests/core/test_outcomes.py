@@ -15,6 +15,7 @@ from stream_capi.core.outcomes import (
     RatioGuard,
     Refused,
     SetUpFault,
+    SourceGuard,
     Split,
     Throttled,
     Transient,
@@ -131,3 +132,21 @@ def test_a_date_is_measured_by_the_answers_own() -> None:
     assert retry_after_seconds(date(90), NOW, "soon") == 90.0
     assert retry_after_seconds(date(90), NOW, "Thu, 01 Jan 1970 00:00:00 GMT") == 90.0
     assert classify(Answer(429, retry_after=date(-3595), date=date(-3600)), NOW) == Throttled("429", 5.0)
+
+
+def test_a_held_source_is_judged_by_what_came_since_however_many_wait() -> None:
+    guard = SourceGuard(0.5)
+    assert guard.admits(99)
+    assert not guard.admits(1000)
+    assert not guard.over()
+    assert not guard.admits(1), "held: not even one"
+    guard.passed(98)
+    assert not guard.over(), "below a hundred there is no share to speak of"
+    guard.passed(1)
+    assert guard.over()
+    assert not guard.admits(101)
+    assert not guard.over(), "what came since counts, good and bad, the last two hundred of it"
+    guard.passed(1)
+    assert not guard.over()
+    guard.passed(20)
+    assert guard.over()

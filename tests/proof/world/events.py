@@ -119,6 +119,7 @@ class ModelSource:
 
     def __init__(self, topic: str, lane: Lane, registry: Registry, sleep: Any, window: float = 1.0) -> None:
         self.topic, self.lane, self.pixel, self.window = topic, lane, lane.pixel, window
+        self.max_ratio: float | None = None
         self.waiting_for: dict[SchemaKey, str] = {}
         self._registry = registry
         self._sleep = sleep
