@@ -131,6 +131,7 @@ class App:
             Clock(time.monotonic, time.time, random.random),
             events_bytes(settings.delivery.max_buffered_bytes),
         )
+        self.dead_letters.on_stamped = self.pipeline.clocks.brokers_wrote
         self.snapshot = Snapshot(self)
         self.admin = AdminServer(
             settings.admin.host, settings.admin.port, self.metrics, self.snapshot, settings.admin.hosts

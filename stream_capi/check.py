@@ -9,6 +9,7 @@ from typing import NamedTuple
 from stream_capi.avro.registry import RegistrySchemas
 from stream_capi.avro.schemas import FileSchema, FolderSchemas, WriterSchema
 from stream_capi.config import Settings, Source
+from stream_capi.core.clock import Clocks
 from stream_capi.endpoint.client import EndpointClient
 from stream_capi.errors import ConfigurationError, KafkaLost, StreamCapiError
 from stream_capi.events.check import mapping_faults
@@ -16,6 +17,7 @@ from stream_capi.events.rules import rules_from
 from stream_capi.kafka.admin import KafkaAdmin
 from stream_capi.kafka.sessions import session_of
 from stream_capi.limits import descriptors
+from stream_capi.observe.status import CLOCK_DIFFERS, difference, what_to_do
 
 
 class Finding(NamedTuple):
@@ -38,7 +40,8 @@ async def findings(settings: Settings) -> AsyncIterator[Finding]:
         yield finding
     async for finding in _schemas(settings):
         yield finding
-    yield await _endpoint(settings)
+    async for finding in _endpoint(settings):
+        yield finding
 
 
 def _kafka(settings: Settings) -> Iterator[Finding]:
@@ -123,7 +126,7 @@ async def _newest(source: Source, registry: RegistrySchemas | None) -> Sequence[
     return [await registry.newest(source.topic)]
 
 
-async def _endpoint(settings: Settings) -> Finding:
+async def _endpoint(settings: Settings) -> AsyncIterator[Finding]:
     endpoint = settings.endpoint
     client = EndpointClient(
         url=endpoint.url,
@@ -136,6 +139,17 @@ async def _endpoint(settings: Settings) -> Finding:
     await client.start()
     try:
         fault = await client.probe()
+        yield Finding(f"endpoint {endpoint.url}", fault is None, fault or "reached; nothing was sent")
+        if fault is None:
+            yield _clock(await client.clock_offset())
     finally:
         await client.close()
-    return Finding(f"endpoint {endpoint.url}", fault is None, fault or "reached; nothing was sent")
+
+
+def _clock(offset: float | None) -> Finding:
+    """The local clock against the endpoint's. That of the brokers can't be asked for."""
+    if offset is None:
+        return Finding("clock", True, "the endpoint's answers bear no date to compare the local clock with")
+    if abs(offset) > Clocks.NEWS_SECONDS:
+        return Finding("clock", False, f"{difference('endpoint', offset)}; {what_to_do(CLOCK_DIFFERS)}")
+    return Finding("clock", True, "agrees with the endpoint's within a minute")

@@ -22,6 +22,7 @@ from itertools import chain, count
 from typing import NamedTuple, Protocol
 
 from stream_capi.core.batcher import Batch, Batcher, merged
+from stream_capi.core.clock import Clocks
 from stream_capi.core.flow import Announced, Backoff, Gate, GateState, Limiter
 from stream_capi.core.offsets import PartitionOffsets
 from stream_capi.core.outcomes import (
@@ -162,6 +163,7 @@ class Delivery:
         self._refused = refused
         self._observer = observer
         self._clock = clock
+        self.clocks = Clocks(clock.now, clock.epoch)
         self._sequence = count()
         self.pixel_gates: dict[str, Gate] = {}
         self.lanes: dict[Lane, LaneLine] = {}
@@ -263,6 +265,7 @@ class Delivery:
 
     async def _exchange(self, line: LaneLine, batch: Batch, sent_at: float) -> None:
         answer = await self._post(batch)
+        self.clocks.answered(answer.date, sent_at)
         line.in_flight.remove(batch)
         self.in_flight -= 1
         self._observer.request(line.lane.pixel, str(answer.status or answer.fault), answer.seconds)

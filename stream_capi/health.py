@@ -15,11 +15,13 @@ from stream_capi.observe.metrics import Metrics
 from stream_capi.observe.status import (
     BROKERS_SILENT,
     CERTIFICATES_UNREADABLE,
+    CLOCK_DIFFERS,
     COMMITS_FAIL,
     KEY_UNREADABLE,
-    LETTERS_UNWRITTEN,
     NO_SCHEMA_ANSWER,
     TOPIC_MISSING,
+    difference,
+    letters_reason,
     what_to_do,
 )
 from stream_capi.pipeline import Pipeline
@@ -162,7 +164,11 @@ class Health:
             if waiting_for := app.pipeline.source(topic).waiting_for:
                 yield topic, _without_schemas(count, waiting_for), NO_SCHEMA_ANSWER
         if app.dead_letters.failing:
-            yield app.settings.dead_letter.topic, f"dead letters wait: {app.dead_letters.failing}", LETTERS_UNWRITTEN
+            yield (
+                app.settings.dead_letter.topic,
+                f"dead letters wait: {app.dead_letters.failing}",
+                letters_reason(app.dead_letters.failing),
+            )
         for pixel, source_of_key in app.keys.items():
             if source_of_key.fault:
                 yield pixel, f"the key file {source_of_key.fault}", KEY_UNREADABLE
@@ -170,6 +176,9 @@ class Health:
             yield "endpoint.ca_file", f"the file {app.client.trust.fault}", CERTIFICATES_UNREADABLE
         for topic in sorted(app.consumer.missing_topics):
             yield topic, "the topic is missing", TOPIC_MISSING
+        for of in sorted(app.pipeline.clocks.differing):
+            if (offset := app.pipeline.clocks.offset(of)) is not None:
+                yield "clock", difference(of, offset), CLOCK_DIFFERS
         if app.telemetry.cut_off:
             yield app.settings.kafka.group_id, "the brokers don't answer", BROKERS_SILENT
         for trouble in app.consumer.troubles:

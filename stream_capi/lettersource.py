@@ -161,7 +161,8 @@ class LetterSource(Source):
         codec = source.codec(framed.key) or await source.load(framed.key)
         if isinstance(codec, Rejection):
             return codec
-        now_ms, place = int(time.time() * 1000), (letter.at.partition, [letter.offset])
+        # No answer of the endpoint is at hand here: a local clock that is behind makes no event one of the future.
+        now_ms, place = max(int(time.time() * 1000), letter.source_written), (letter.at.partition, [letter.offset])
         (made,) = source.transform(self._placed(source, codec), framed.payloads, *place, now_ms)
         return made
 

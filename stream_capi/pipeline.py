@@ -55,6 +55,9 @@ _EVENT_OVERHEAD = 1024
 _RUN_OVERHEAD = 1024
 # How long a source is held at least: at the very bound it would be held and released many times a second.
 _HOLD_SECONDS = 2.0
+_BY_CLOCK = (Code.IN_FUTURE, Code.TOO_OLD)
+_JUDGE_SECONDS = 60.0  # after which events that wait are judged anew by a clock that hasn't changed: it goes on
+_LOG_APPEND_TIME = 2  # the type of a timestamp that the broker gave
 _METADATA_TOO_LARGE = "OFFSET_METADATA_TOO_LARGE"  # the client's name of the broker's answer
 
 
@@ -86,7 +89,8 @@ class Observer(DeliveryObserver, LookupObserver, Protocol):
     def chunk_failed(self, partition: TopicPartition, first: int, last: int) -> None: ...
     def partition_stopped(self, partition: TopicPartition, reason: str) -> None: ...
     def intake_held(self, topic: str, reason: str | None) -> None: ...
-    def hold_left(self, topic: str) -> None: ...
+    def hold_over(self, topic: str, why: str) -> None: ...
+    def clock_differs(self, of: str, seconds: float | None) -> None: ...
     def internal_error(self, partition: TopicPartition, offset: int, detail: str) -> None: ...
 
 
@@ -156,6 +160,7 @@ class Pipeline:
         max_buffered_bytes: int,
     ) -> None:
         self.delivery = Delivery(rules, lanes, post, self._on_delivered, self._on_refused, observer, clock)
+        self.clocks = self.delivery.clocks
         self.partitions: dict[TopicPartition, Partition] = {}
         self.stopping = False
         self._last_commits: dict[TopicPartition, Commit] = {}  # of a stop, until the broker has confirmed them
@@ -170,6 +175,7 @@ class Pipeline:
         self._guards = {topic: self._guard_of(source) for topic, source in sources.items()}
         self._doubtful: dict[str, deque[tuple[Partition, DeadLetter]]] = {topic: deque() for topic in sources}
         self.doubtful_since: dict[str, float] = {}
+        self._judged = (*self.clocks.judge(), clock.now())  # by which clock, and when last
         self._waiting: dict[tuple[str, SchemaKey], list[Waiting]] = {}
         self._lookups = Lookups(self._start, self._on_schema, observer, clock.random)
         self._commit_under_way = False
@@ -225,6 +231,9 @@ class Pipeline:
         topic, offsets = partition.tp.topic, partition.offsets
         columns, values = chunk.columns, chunk.values
         self._observer.consumed(topic, len(values))
+        kind, stamped = columns.records[-1].timestamp()
+        if kind == _LOG_APPEND_TIME:
+            self.clocks.brokers_stamped(stamped)
         end = columns.offsets[-1] + 1
         if offsets.settled:
             settled = map(offsets.is_settled, columns.offsets, chunk.each_leader_epoch())
@@ -268,9 +277,22 @@ class Pipeline:
         if isinstance(codec, Rejection):
             self._settle_all(partition, columns, [codec] * len(columns.records))
             return
-        now_ms = int(self._clock.epoch() * 1000)
+        now_ms, known = self.clocks.event_now()
         mapped = partition.source.transform(codec, run.payloads, partition.tp.partition, columns.offsets, now_ms)
+        if not known:
+            self._by_their_own_time(partition, codec, run, columns, mapped, now_ms)
         self._settle_all(partition, columns, mapped)
+
+    def _by_their_own_time(
+        self, partition: Partition, codec: Codec, run: Run, columns: Columns, mapped: list[Transformed], now_ms: int
+    ) -> None:
+        """The endpoint has told no time yet: in the future is what is ahead of the local clock and of its record's time."""
+        for at, result in enumerate(mapped):
+            written = columns.timestamps[at]
+            if isinstance(result, Rejection) and result.code is Code.IN_FUTURE and written > now_ms:
+                (mapped[at],) = partition.source.transform(
+                    codec, [run.payloads[at]], partition.tp.partition, [columns.offsets[at]], written
+                )
 
     # From what was mapped to lanes, dead letters and skips
 
@@ -326,14 +348,40 @@ class Pipeline:
             self._observer.intake_held(topic, "dead_letter_ratio")
         self._doubtful[topic].extend((partition, letter) for letter in letters)
 
+    def _judge_anew(self) -> None:
+        """Event times that wait as wrong are measured again when another clock measures them, and each minute."""
+        (known, base), now = self.clocks.judge(), self._clock.now()
+        known_before, base_before, at = self._judged
+        if known == known_before and abs(base - base_before) <= 1.0 and now - at < _JUDGE_SECONDS:
+            return
+        self._judged = (known, base, now)
+        for topic in self.doubtful_since:
+            by_clock: dict[Partition, list[Record]] = {}
+            others: deque[tuple[Partition, DeadLetter]] = deque()
+            for partition, letter in self._doubtful[topic]:
+                if letter.code in _BY_CLOCK:
+                    by_clock.setdefault(partition, []).append(letter.record)
+                else:
+                    others.append((partition, letter))
+            self._doubtful[topic] = others
+            self._guards[topic].pause(True)
+            for partition, records in by_clock.items():
+                self._map(partition, Columns.of(records), [record.value() or b"" for record in records])
+            self._guards[topic].pause(False)
+
     def _release_doubtful(self) -> None:
         """Good events have come since: when the share of bad ones is back in bounds, they were poison after all."""
         now = self._clock.now()
         over = [topic for topic, since in self.doubtful_since.items() if now - since >= _HOLD_SECONDS]
         for topic in over:
-            if self._guards[topic].over():
+            if self._guards[topic].over() or not self._doubtful[topic]:
                 waiting = self._end_hold(topic)
-                self._observer.intake_held(topic, None)
+                if waiting:
+                    self._observer.intake_held(topic, None)
+                else:
+                    self._observer.hold_over(
+                        topic, "events that waited were judged anew, and none is rejected any more"
+                    )
                 for partition, letter in waiting:
                     self._write(partition, [letter])
 
@@ -405,6 +453,9 @@ class Pipeline:
 
     def regulate(self) -> None:
         """Pause and resume every partition as its memory and its lane ask for. To be called a few times a second."""
+        for of, offset in self.clocks.news():
+            self._observer.clock_differs(of, offset)
+        self._judge_anew()
         self._release_doubtful()
         in_use = self.buffered_bytes  # once for all: for each of a thousand partitions it would be a million additions
         for partition in self.partitions.values():
@@ -572,7 +623,7 @@ class Pipeline:
             self._doubtful[topic] = left
             if doubtful and not left:
                 self._end_hold(topic)
-                self._observer.hold_left(topic)
+                self._observer.hold_over(topic, "events that waited are left to the next owner")
 
     async def drain(self, seconds: float) -> bool:
         """Before the end: send the open batches that may go now, and await what is in flight. False where some was cut off.

@@ -50,6 +50,9 @@ class Snapshot(Health):
                 for tp in trouble.partitions
             },
             timeouts={(broker,): count for broker, count in list(self._app.consumer.timeouts.items())},
+            clock_offset_seconds={
+                (of,): offset for of in ("endpoint", "brokers") if (offset := pipeline.clocks.offset(of)) is not None
+            },
         )
 
     def _oldest(self) -> dict[TopicPartition, Oldest]:

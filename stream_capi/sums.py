@@ -19,6 +19,7 @@ _OF_A_PROCESS = ("process_", "python_")
 _GREATEST = (
     *("stream_capi_oldest_unresolved_seconds", "stream_capi_held", "stream_capi_build_info"),
     "stream_capi_broker_out_of_reach",
+    "stream_capi_clock_offset_seconds",  # of one machine: about the same for each worker
 )
 _ADDING = ("counter", "histogram")
 

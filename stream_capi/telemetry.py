@@ -13,13 +13,15 @@ from stream_capi.model import Code, TopicPartition
 from stream_capi.observe.metrics import Metrics
 from stream_capi.observe.status import (
     CERTIFICATES_UNREADABLE,
+    CLOCK_DIFFERS,
     COMMITS_FAIL,
     KEY_UNREADABLE,
-    LETTERS_UNWRITTEN,
     NO_SCHEMA_ANSWER,
     NOT_READ,
     OUT_OF_REACH,
     REQUESTS_TIME_OUT,
+    difference,
+    letters_reason,
     what_to_do,
 )
 
@@ -124,9 +126,16 @@ class Telemetry:
         else:
             log.error("held", topic=topic, reason=reason, action=what_to_do(reason))
 
-    def hold_left(self, topic: str) -> None:
-        """All partitions whose rejected events waited are given back: nothing was written of them."""
-        log.info("held events are left to the next owner", topic=topic)
+    def hold_over(self, topic: str, why: str) -> None:
+        """A topic is held no more, and none of the events that waited is written."""
+        log.info("no longer held", topic=topic, reason=why)
+
+    def clock_differs(self, of: str, seconds: float | None) -> None:
+        """The local clock is ahead of another one by so many seconds (below 0: behind), or no more as far as known (None)."""
+        if seconds is None:
+            log.info("clock agrees again, or is not known any more", subject=of)
+        else:
+            log.warning("clock differs", subject=of, reason=difference(of, seconds), action=what_to_do(CLOCK_DIFFERS))
 
     def internal_error(self, partition: TopicPartition, offset: int, detail: str) -> None:
         """A record raised what nobody foresaw, and is dead-lettered: at most one line a second for each topic."""
@@ -147,7 +156,7 @@ class Telemetry:
         if reason is None:
             log.info("dead letters can be written again")
         else:
-            log.error("dead letters can't be written", reason=reason, action=what_to_do(LETTERS_UNWRITTEN))
+            log.error("dead letters can't be written", reason=reason, action=what_to_do(letters_reason(reason)))
 
     def kafka(self, event: str, **details: object) -> None:
         """Something happened on the consumer's thread."""

@@ -72,8 +72,15 @@ class FakeRecord:
     """What the client would hand over."""
 
     def __init__(
-        self, topic: str, partition: int, offset: int, value: bytes | None, leader_epoch: int | None = 0
+        self,
+        topic: str,
+        partition: int,
+        offset: int,
+        value: bytes | None,
+        leader_epoch: int | None = 0,
+        timestamp: tuple[int, int] = (1, int(EPOCH * 1000)),
     ) -> None:
+        self._timestamp = timestamp
         self._topic, self._partition, self._offset, self._value = topic, partition, offset, value
         self._leader_epoch = leader_epoch
 
@@ -96,7 +103,7 @@ class FakeRecord:
         return None
 
     def timestamp(self) -> tuple[int, int]:
-        return 1, int(EPOCH * 1000)
+        return self._timestamp
 
     def leader_epoch(self) -> int | None:
         return self._leader_epoch
@@ -149,6 +156,7 @@ class Line:
         self.told: Counter[str] = Counter()
         self.settings = {"max_buffered_bytes": 2**20} | rules
         self.random = random.Random(7)
+        self.ahead = 0.0  # of the local wall clock, seconds
         self.write_seconds = 0.0
         self.unwritable: str | None = None  # the event whose letter can't be written as it came
         self.by_reference: list[str] = []
@@ -175,7 +183,7 @@ class Line:
             }
             | settings
         )
-        clock = Clock(loop.time, lambda: EPOCH + loop.time(), self.random.random)
+        clock = Clock(loop.time, lambda: EPOCH + loop.time() + self.ahead, self.random.random)
         lanes = [source.lane for source in self.sources.values()]
         self.pipeline = Pipeline(self.sources, lanes, rules, self.post, self, self, self, clock, budget)
         self.paused: set[TopicPartition] = set()
@@ -246,6 +254,10 @@ class Line:
             value = None if event is None else (event if event.startswith("bad") else json.dumps(event)).encode()
             self.logs[TopicPartition(topic, partition)].append(value)
 
+    def written(self, value: bytes | None) -> tuple[int, int]:
+        """The record's timestamp: its type (1: the producer's, 2: the broker's) and milliseconds."""
+        return 1, int(EPOCH * 1000)
+
     def assign(self, *partitions: TopicPartition) -> None:
         self.epoch += 1
         places = []
@@ -278,7 +290,8 @@ class Line:
                     self.room -= 1
                     rest = 0.1
                     records: list[Any] = [
-                        FakeRecord(*tp, position + i, value, self.leader_epoch) for i, value in enumerate(values)
+                        FakeRecord(*tp, position + i, value, self.leader_epoch, self.written(value))
+                        for i, value in enumerate(values)
                     ]
                     del self.positions[tp]  # behind the others, which come first the next time
                     self.positions[tp] = position + len(values)
@@ -301,7 +314,7 @@ class Line:
     def __getattr__(self, name: str) -> Any:
         if name in ("consumed", "delivered", "dead_lettered", "skipped", "request", "batch", "registry"):
             return lambda *args: self.told.update([name])
-        if name in ("partition_stopped", "intake_held", "chunk_failed", "internal_error", "hold_left"):
+        if name in ("partition_stopped", "intake_held", "chunk_failed", "internal_error", "hold_over", "clock_differs"):
             return lambda *args: self.told.update([f"{name} {args[-1]}"])
         raise AttributeError(name)
 

@@ -153,11 +153,21 @@ class SourceGuard(RatioGuard):
     def __init__(self, max_ratio: float, at_least: int = 100, window: int = 200) -> None:
         super().__init__(max_ratio, at_least, window)
         self.held = False
+        self._paused = False
+
+    def pause(self, paused: bool) -> None:
+        """Whether to count nothing: events that wait are mapped anew, and have been counted."""
+        self._paused = paused
+
+    def passed(self, count: int) -> None:
+        """Count events that were good."""
+        if not self._paused:
+            super().passed(count)
 
     def admits(self, count: int) -> bool:
         """Whether ``count`` events more may be dead-lettered; where not, the source is held from now on."""
         if self.held:
-            self._bad += count
+            self._bad += 0 if self._paused else count
             self._forget()
             return False
         if super().admits(count):

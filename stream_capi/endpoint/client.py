@@ -29,6 +29,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
 
 from stream_capi import __version__
+from stream_capi.core.clock import RemoteClock
 from stream_capi.endpoint.tls import Trust, reason_of
 from stream_capi.model import Answer
 
@@ -145,6 +146,23 @@ class EndpointClient:
             return self._told(error)
         connection.close()
         return None
+
+    async def clock_offset(self) -> float | None:
+        """By how many seconds the local clock is ahead of the endpoint's, where its answers bear a date.
+
+        Asked with a HEAD request: no key, no pixel, no event.
+        """
+        assert self._session is not None  # noqa: S101 -- only between start and close
+        clock, begun = RemoteClock(), time.monotonic()
+        try:
+            async with asyncio.timeout(self._seconds):
+                response = await self._session.head(self._url, allow_redirects=False, proxy=self._proxy)
+        except _NETWORK:
+            return None
+        now, epoch = time.monotonic(), time.time()
+        response.close()
+        clock.answered(response.headers.get("Date"), begun, now, epoch)
+        return clock.offset(now, epoch)
 
     async def _send(self, pixel_id: str, key: str, body: bytes) -> aiohttp.ClientResponse:
         assert self._session is not None  # noqa: S101 -- only between start and close

@@ -13,11 +13,12 @@ import asyncio
 import contextlib
 import random
 import threading
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from typing import NamedTuple
 
-from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, KafkaError, KafkaException, Message, Producer
 
 from stream_capi import __version__
 from stream_capi.config.settings import Kafka
@@ -69,6 +70,9 @@ class DeadLetterWriter:
         self._topic = topic
         self._properties = producer_properties(kafka)
         self._on_state = on_state
+        self.on_stamped: Callable[[int, float], None] | None = (
+            None  # milliseconds by the broker's clock, and how long it took
+        )
         self._failing: dict[int, str] = {}  # by letter
         self._room = _Room(_AT_ONCE_BYTES)
         self._closing = threading.Event()
@@ -124,8 +128,14 @@ class DeadLetterWriter:
         async with self._room.taken(self._room.capacity if alone else size):
             answer: asyncio.Future[KafkaError | None] = self._loop.create_future()
 
-            def told(error: KafkaError | None, _: Message) -> None:
+            sent_at = time.monotonic()
+
+            def told(error: KafkaError | None, message: Message) -> None:
                 with contextlib.suppress(RuntimeError):  # the loop has closed, and nobody waits any more
+                    if error is None and self.on_stamped is not None:
+                        kind, milliseconds = message.timestamp()
+                        if kind == TIMESTAMP_LOG_APPEND_TIME:
+                            self._loop.call_soon_threadsafe(self.on_stamped, milliseconds, time.monotonic() - sent_at)
                     self._loop.call_soon_threadsafe(_settle, answer, error)
 
             try:

@@ -50,6 +50,7 @@ class Gauges(NamedTuple):
     out_of_reach: Labelled = _NONE
     unread: Labelled = _NONE
     timeouts: Labelled = _NONE
+    clock_offset_seconds: Labelled = _NONE
 
 
 class Metrics(Collector):
@@ -212,6 +213,8 @@ class Metrics(Collector):
         yield _gauge("unread", "1 while a partition has records that don't arrive.", partition, gauges.unread)
         timeouts = "Requests of the consumer that a broker did not answer in time."
         yield _counter("broker_timeouts", timeouts, ["broker"], gauges.timeouts)
+        clock = "Seconds that the local clock is ahead of another one, where that is known."
+        yield _gauge("clock_offset_seconds", clock, ["of"], gauges.clock_offset_seconds)
 
 
 def _counter(name: str, text: str, labels: Sequence[str], counts: Labelled) -> Metric:

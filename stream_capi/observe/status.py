@@ -18,6 +18,8 @@ BROKERS_SILENT = "brokers_silent"
 OUT_OF_REACH = "broker_out_of_reach"
 REQUESTS_TIME_OUT = "requests_time_out"
 NOT_READ = "not_read"
+CLOCK_DIFFERS = "clock_differs"
+INVALID_TIMESTAMP = "INVALID_TIMESTAMP"  # the brokers' own word
 
 WHAT_TO_DO: Mapping[str, str] = MappingProxyType(
     {
@@ -61,6 +63,10 @@ WHAT_TO_DO: Mapping[str, str] = MappingProxyType(
         NO_SCHEMA_ANSWER: "The schema registry gives no answer: check it and [schema_registry]; the records wait.",
         LETTERS_UNWRITTEN: "Dead letters can't be written: check that the topic dead_letter.topic exists and that this user "
         "may write to it; their partitions wait.",
+        INVALID_TIMESTAMP: "The brokers refuse the time of the dead letters: the clock of this machine, or theirs, is wrong; "
+        "check both, then the bounds on timestamps of the topic dead_letter.topic.",
+        CLOCK_DIFFERS: "The clock of this machine or of the other side is wrong: check NTP here first; what is in the future "
+        "is measured against the endpoint's clock meanwhile.",
         KEY_UNREADABLE: "The key file can't be read, and the last key that could is used: check the file and its rights.",
         CERTIFICATES_UNREADABLE: "The file of endpoint.ca_file can't be read or holds no certificate, and the last ones are "
         "used: check it and its rights.",
@@ -91,3 +97,15 @@ def what_to_do(reason: str) -> str:
     if len(reason) == 3 and reason.isascii() and reason.isdigit():
         return {"3": _REDIRECT, "4": _REFUSED}.get(reason[0], _SERVER)
     return _UNKNOWN
+
+
+def letters_reason(failing: str) -> str:
+    """The reason to look up for dead letters that can't be written: most faults of theirs have the same remedy."""
+    return INVALID_TIMESTAMP if INVALID_TIMESTAMP in failing else LETTERS_UNWRITTEN
+
+
+def difference(of: str, seconds: float) -> str:
+    """A clock's difference in words."""
+    return f"the local clock is {abs(seconds):.0f} s {'ahead of' if seconds > 0 else 'behind'} the {of}'s".replace(
+        "s's", "s'"
+    )

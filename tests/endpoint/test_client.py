@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import gzip
 import random
+import time
 import tracemalloc
+from email.utils import formatdate
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
@@ -173,6 +175,20 @@ async def test_the_date_of_an_answer_is_handed_on_unread_and_cut(client: MakeCli
     async with RawServer(answering(answer("200 OK"))) as server:
         made = await client(server.url)
         assert (await made.post("pixel", KEY, BODY)).date is None
+
+
+async def test_the_clock_is_asked_for_without_key_pixel_or_event(client: MakeClient) -> None:
+    for behind in (0, 3600):
+        date = formatdate(time.time() - behind, usegmt=True)
+        async with RawServer(answering(answer("405 No", f"Date: {date}"))) as server:
+            made = await client(server.url)
+            assert await made.clock_offset() == pytest.approx(behind, abs=2)
+        (request,) = server.requests
+        assert (request.target, request.header("Authorization"), request.body) == ("/v1/event", [], b"")
+    async with RawServer(answering(answer("405 No"))) as server:
+        made = await client(server.url)
+        assert await made.clock_offset() is None
+    assert await made.clock_offset() is None, "nobody answers"
 
 
 async def test_a_retry_after_beyond_measure_is_cut(client: MakeClient) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -11,6 +12,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 from stream_capi import __version__
 from stream_capi.config.settings import Kafka
+from stream_capi.core.clock import Clocks
 from stream_capi.errors import ConfigurationError
 from stream_capi.kafka import deadletter
 from stream_capi.kafka.deadletter import DeadLetterWriter
@@ -61,6 +63,20 @@ async def test_a_letter_is_the_record_as_it_was_and_why(broker: Broker, names: N
         "capi-attempts": b"7",
         "capi-version": __version__.encode(),
     }
+
+
+@pytest.mark.real
+async def test_a_broker_that_stamps_letters_tells_its_clock(broker: Broker, names: Names) -> None:
+    for kind in ("LogAppendTime", "CreateTime"):
+        topic = broker.create_topic(names.topic(kind), config={"message.timestamp.type": kind})
+        clocks = Clocks(time.monotonic, time.time)
+        async with writing(broker.bootstrap, topic) as w:
+            w.writer.on_stamped = clocks.brokers_wrote
+            await w.writer.write(letter())
+        offset = clocks.offset("brokers")
+        assert offset == (pytest.approx(0, abs=5) if kind == "LogAppendTime" else None), (
+            "only a broker's own stamp tells"
+        )
 
 
 @pytest.mark.real

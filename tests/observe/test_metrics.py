@@ -37,6 +37,7 @@ CONTRACT = {
     "stream_capi_broker_out_of_reach": ("gauge", {"broker"}),
     "stream_capi_unread": ("gauge", {"topic", "partition"}),
     "stream_capi_broker_timeouts_total": ("counter", {"broker"}),
+    "stream_capi_clock_offset_seconds": ("gauge", {"of"}),
     "stream_capi_identifier_present_total": ("counter", {"pixel", "event", "field"}),
     "stream_capi_fields_dropped_total": ("counter", {"field", "reason"}),
     "stream_capi_suspect_total": ("counter", {"field", "reason"}),
@@ -75,7 +76,16 @@ def fed() -> Metrics:
     broker: Mapping[tuple[str, ...], float] = {("kafka-1:9092/1",): 1}
     partition: Mapping[tuple[str, ...], float] = {("leads", "1"): 1}
     metrics.gauges = lambda: Gauges(
-        3, 16, 4096, {("leads", "0"): 12}, {("leads", "0"): 1.5}, {("main", "401"): 1}, broker, partition, broker
+        3,
+        16,
+        4096,
+        {("leads", "0"): 12},
+        {("leads", "0"): 1.5},
+        {("main", "401"): 1},
+        broker,
+        partition,
+        broker,
+        {("endpoint",): -2.0},
     )
     return metrics
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
+from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
+import structlog
 
 from stream_capi.avro.framing import Run, SchemaKey
 from stream_capi.config import KeySource, Settings
@@ -19,7 +21,7 @@ from stream_capi.model import Answer
 from stream_capi.observe.status import what_to_do
 from stream_capi.whereabouts import oldest_events
 from tests.observe.watched import P0, P1, V0, Watched
-from tests.simulation import always, simulate
+from tests.simulation import EPOCH, always, simulate
 
 
 def in_jumping_time(main: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], None]:
@@ -208,6 +210,42 @@ async def test_an_endpoint_that_fails_for_all() -> None:
     assert notice["reason"] == "the endpoint fails: timeout"
     assert notice["what_to_do"] == what_to_do("timeout")
     assert line.status["ready"], "what mends itself takes no member out of service"
+
+
+@in_jumping_time
+async def test_a_local_clock_that_is_wrong_by_more_than_a_minute() -> None:
+    def answering(pixel: str, ids: Sequence[str], now: float) -> tuple[float, Answer]:
+        return 0.05, Answer(200, date=formatdate(EPOCH + now, usegmt=True))
+
+    line = Watched(answering)
+    line.ahead = -3600.0
+    line.produce("leads", 0, *names("a", 10))
+    line.assign(P0)
+    with structlog.testing.capture_logs() as logs:
+        await line.run_for(15)
+        (notice,) = line.status["notices"]
+        assert (notice["subject"], notice["reason"]) == ("clock", "the local clock is 3600 s behind the endpoint's")
+        assert "NTP" in notice["what_to_do"]
+        assert line.metrics.registry.get_sample_value(
+            "stream_capi_clock_offset_seconds", {"of": "endpoint"}
+        ) == pytest.approx(-3600, abs=1)
+        line.ahead = 0.0
+        await line.run_for(15)
+        assert line.status["notices"] == []
+    told = [entry["event"] for entry in logs if "clock" in entry["event"]]
+    assert told == ["clock differs", "clock agrees again, or is not known any more"]
+
+
+@in_jumping_time
+async def test_dead_letters_whose_time_the_brokers_refuse_name_the_clock() -> None:
+    line = Watched(always(200))
+    line.app.dead_letters.failing = "INVALID_TIMESTAMP"
+    (notice,) = line.status["notices"]
+    assert "clock" in notice["what_to_do"]
+    with structlog.testing.capture_logs() as logs:
+        line.telemetry.letters_unwritten("INVALID_TIMESTAMP")
+        line.telemetry.letters_unwritten("TOPIC_AUTHORIZATION_FAILED")
+    assert ["clock" in entry["action"] for entry in logs] == [True, False]
 
 
 @in_jumping_time

@@ -365,7 +365,7 @@ class _Watcher:
         self._member.world.told[f"{gate.state.value} {gate.reason}".strip()] += 1
 
 
-_TOLD = ("partition_stopped", "intake_held", "hold_left", "commit")
+_TOLD = ("partition_stopped", "intake_held", "hold_over", "commit")
 
 
 def _numbers(ranges: Ranges) -> set[int]:
