@@ -23,7 +23,7 @@ from typing import NamedTuple, Protocol
 
 from stream_capi.core.batcher import Batch, Batcher, merged
 from stream_capi.core.clock import Clocks
-from stream_capi.core.flow import Announced, Backoff, Gate, GateState, Limiter
+from stream_capi.core.flow import Announced, Backoff, Gate, GateState, Limiter, SizeLimit
 from stream_capi.core.offsets import PartitionOffsets
 from stream_capi.core.outcomes import (
     Delivered,
@@ -37,6 +37,8 @@ from stream_capi.core.outcomes import (
     classify,
 )
 from stream_capi.model import Answer, Columns, Lane
+
+_REQUEST_TIMEOUT = 408  # somebody on the way gave up waiting for the request
 
 
 class DeliveryObserver(Protocol):
@@ -86,6 +88,7 @@ class LaneLine:
         self.pixel_gate = pixel_gate
         self.gate = Gate(rules.backoff, rules.probe_seconds)
         self.limiter = Limiter(rules.max_in_flight)
+        self.size_limit = SizeLimit(rules.max_events)
         self.guard = RatioGuard(rules.lane_ratios.get(lane, rules.max_dead_letter_ratio))
         self.batcher = Batcher(lane, rules.max_events, rules.max_bytes)
         self.ready: deque[Batch] = deque()
@@ -252,6 +255,8 @@ class Delivery:
             else:
                 self._drop_piece(line, batch, now)
             return bool(line.ready)
+        if len(live) > line.size_limit.limit:
+            live = self._cut(line, live)
         if live.split is not None:
             live.split.budget -= 1
         line.gate.sent(now)
@@ -263,6 +268,15 @@ class Delivery:
         self._group.create_task(self._exchange(line, live, now))
         return True
 
+    def _cut(self, line: LaneLine, batch: Batch) -> Batch:
+        """As many events of a batch as the line carries in time; the rest stays in front, under the same ids."""
+        limit = line.size_limit.limit
+        line.ready.appendleft(batch.part(range(limit, len(batch))))
+        if batch.split is not None:
+            batch.split.pending += 1
+            batch.split.budget += 1  # cut for the line's sake, not to find out more
+        return batch.part(range(limit))
+
     async def _exchange(self, line: LaneLine, batch: Batch, sent_at: float) -> None:
         answer = await self._post(batch)
         self.clocks.answered(answer.date, sent_at)
@@ -270,9 +284,17 @@ class Delivery:
         self.in_flight -= 1
         self._observer.request(line.lane.pixel, str(answer.status or answer.fault), answer.seconds)
         self._observer.batch(len(batch))
+        self._learn_size(line, batch, answer, sent_at)
         self._conclude(line, batch, classify(answer, self._clock.epoch()), sent_at)
         self._wake.set()
         self._tell_change()
+
+    def _learn_size(self, line: LaneLine, batch: Batch, answer: Answer, sent_at: float) -> None:
+        """What an answer says of the size that the line carries. A refusal is one, a fault or another status isn't."""
+        if answer.fault == "timeout" or answer.status == _REQUEST_TIMEOUT:
+            line.size_limit.timed_out(len(batch), answer.seconds, sent_at, self._clock.now())
+        elif isinstance(classify(answer, self._clock.epoch()), Delivered | Refused):
+            line.size_limit.succeeded(len(batch), answer.seconds)
 
     def _conclude(self, line: LaneLine, batch: Batch, outcome: Outcome, sent_at: float) -> None:
         now = self._clock.now()

@@ -49,6 +49,55 @@ class Limiter:
             self._cut_at = now
 
 
+class SizeLimit:
+    """How many events a request may carry: less when requests time out again and again, down to one.
+
+    Three time-outs in a row halve it, and then each further one, until a request of the smallest size that timed out is
+    answered: an answer to a smaller one says nothing of it. Time-outs of requests that were sent before the last one that
+    counted don't count again. A success lets twice as many go the next time where it took less than a third of the time
+    that a request has, one more where that one should arrive in time too, and else one more after ten of them. What turns out
+    to be too much then is taken back at once to what arrived last.
+    """
+
+    _IN_A_ROW = 3
+    _PATIENCE = 10
+
+    def __init__(self, maximum: int) -> None:
+        self.maximum = maximum
+        self.limit = maximum
+        self._timeouts = 0
+        self._timed_out = maximum  # events of the smallest request that did
+        self._counted_at = float("-inf")
+        self._seconds = 0.0  # that a request is given
+        self._arrived = 0  # events of the last request at the limit that was answered
+        self._answered = 0
+
+    def timed_out(self, events: int, seconds: float, sent_at: float, now: float) -> None:
+        """A request with so many events, sent at ``sent_at``, had no answer after so many seconds."""
+        if sent_at < self._counted_at:
+            return
+        self._timed_out = min(self._timed_out, events) if self._timeouts else events
+        self._timeouts += 1
+        self._counted_at, self._seconds = now, seconds
+        if 0 < self._arrived < events:
+            self.limit, self._arrived = min(self.limit, self._arrived), 0
+        elif self._timeouts >= self._IN_A_ROW:
+            self.limit = max(1, min(self.limit, events // 2))
+
+    def succeeded(self, events: int, seconds: float) -> None:
+        """A request with so many events was answered after so many seconds."""
+        if events >= self._timed_out:
+            self._timeouts = 0
+        if events < self.limit:
+            return
+        self._arrived = events if events < self.maximum else 0
+        self._answered += 1
+        if seconds < self._seconds / 3:
+            self.limit = min(self.maximum, self.limit * 2)
+        elif seconds * (events + 1) / events < self._seconds or self._answered % self._PATIENCE == 0:
+            self.limit = min(self.maximum, self.limit + 1)
+
+
 class GateState(StrEnum):
     """What a gate lets through."""
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_capi.core.flow import Announced, Backoff, Gate, GateState, Limiter
+from stream_capi.core.flow import Announced, Backoff, Gate, GateState, Limiter, SizeLimit
 
 BACKOFF = Backoff(0.5, 60.0)
 
@@ -281,3 +281,49 @@ def test_an_opening_is_news_once_it_has_lasted_a_second() -> None:
     assert not news.due(11.5)
     assert news.again() == 12.0, "at most a line a second"
     assert news.due(12.0)
+
+
+def test_three_time_outs_in_a_row_halve_what_a_request_carries_and_each_further_one_again() -> None:
+    size = SizeLimit(100)
+    for at in (0.0, 10.0):
+        for _ in range(16):
+            size.timed_out(100, 10.0, at, at + 10.0)
+    assert size.limit == 100, "two waves, whatever they have of requests"
+    size.succeeded(99, 1.0)
+    size.timed_out(100, 10.0, 20.0, 30.0)
+    assert size.limit == 50, "a smaller one that arrived says nothing"
+    for at, limit in ((30.0, 25), (40.0, 12), (50.0, 6), (60.0, 3), (70.0, 1), (80.0, 1)):
+        size.timed_out(size.limit, 10.0, at, at + 10.0)
+        assert size.limit == limit
+
+
+def test_a_time_out_after_a_success_of_its_size_begins_a_new_row() -> None:
+    size = SizeLimit(100)
+    for at in range(0, 1000, 10):
+        size.timed_out(40, 10.0, at, at + 10.0)
+        if at % 20:
+            size.succeeded(40, 9.0)
+    assert size.limit == 100
+
+
+def test_the_size_grows_as_the_time_of_its_successes_allows() -> None:
+    size = SizeLimit(100)
+    for at in (0.0, 10.0, 20.0, 30.0):
+        size.timed_out(size.limit, 10.0, at, at + 10.0)
+    assert size.limit == 25
+    size.succeeded(10, 0.1)
+    assert size.limit == 25, "it was no full one"
+    size.succeeded(25, 3.2)
+    assert size.limit == 50
+    size.succeeded(50, 5.0)
+    assert size.limit == 51
+    size.timed_out(51, 10.0, 50.0, 60.0)
+    assert size.limit == 50, "back to what arrived"
+    for _ in range(7):
+        size.succeeded(50, 9.9)
+        assert size.limit == 50, "one more would not arrive in time"
+    size.succeeded(50, 9.9)
+    assert size.limit == 51, "tried all the same, now and then: the time may be another's"
+    for _ in range(3):
+        size.succeeded(size.limit, 0.1)
+    assert size.limit == 100
