@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import select
 import socket
 import ssl
 import struct
@@ -38,6 +39,12 @@ MAX_VIOLATIONS = 1000  # kept; all are counted
 _REFUSED = (400, 413, 422)
 _CHUNK = bytes(65_536)
 _DRIP_SECONDS = 0.2
+# An early answer can be told from others only while part of the body is under way. So the kernel takes little of it, and a
+# body that it might take whole gets none.
+_EARLY_WINDOW = 4096
+_EARLY_BODY_BYTES = 65_536
+_STRAY_SECONDS = 0.1
+_EARLY_SECONDS = 1.0  # for which the connection stays open: a reset could overtake the answer
 
 
 class Accepted(NamedTuple):
@@ -113,6 +120,8 @@ class MockEndpoint:
         self.requests: list[Record] = []
         self.violations: list[str] = []
         self.counts = Counts()
+        self.strays = 0  # answers written that nobody asked for
+        self._pending: dict[asyncio.Transport, asyncio.TimerHandle] = {}
         self._tls = ssl_context
         self._keep = keep
         self._started = 0.0
@@ -131,7 +140,7 @@ class MockEndpoint:
         self._runner = web.ServerRunner(server, shutdown_timeout=0.1)
         await self._runner.setup()
         try:
-            await web.TCPSite(self._runner, self.host, self.port, ssl_context=self._tls).start()
+            await self._site(self._runner).start()
         except (OSError, ValueError) as error:  # the latter of a host's name that has no form for the DNS
             await self.stop()
             number, text = (error.errno, error.strerror) if isinstance(error, OSError) else (0, "is no host's name")
@@ -140,8 +149,18 @@ class MockEndpoint:
         self.port = self._runner.addresses[0][1]
         self._started = asyncio.get_running_loop().time()
 
+    def _site(self, runner: web.ServerRunner) -> web.BaseSite:
+        if not self.script.has_early:
+            return web.TCPSite(runner, self.host, self.port, ssl_context=self._tls)
+        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
+        listening = socket.create_server((self.host, self.port), family=family)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _EARLY_WINDOW)  # its connections inherit it
+        return web.SockSite(runner, listening, ssl_context=self._tls)
+
     async def stop(self) -> None:
         """Stop listening and close every connection; what hangs is left without an answer."""
+        while self._pending:
+            self._pending.popitem()[1].cancel()
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
@@ -169,12 +188,19 @@ class MockEndpoint:
     # One request
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        if request.transport in self._pending:
+            self._pending.pop(request.transport).cancel()
         self.counts.requests += 1
         number, seconds = self.counts.requests, asyncio.get_running_loop().time() - self._started
         pixel_id = request.query.get("pixel_id", "")
-        if self.script.before_body(RequestInfo(number, seconds, pixel_id)):
-            self._record(RequestInfo(number, seconds, pixel_id), _Verdict(0), Action(reset="before_body"))
-            return _reset(request)
+        head = RequestInfo(number, seconds, pixel_id)
+        before = self.script.before_body(head)
+        if before is not None and (before.reset or (request.content_length or 0) > _EARLY_BODY_BYTES):
+            record = self._record(head, _Verdict(0), before)
+            if before.reset:
+                return _reset(request)
+            record.answered = True
+            return await _answer_early(request, before)
         verdict = self._judge(request, await _read(request))
         info = RequestInfo(number, seconds, pixel_id, verdict.events)
         action = (self.answer and self.answer(info)) or self.script.action(info) or Action()
@@ -187,7 +213,18 @@ class MockEndpoint:
         if action.hang:
             await asyncio.Event().wait()  # until the client goes or the stand-in stops: either cancels it
         record.answered = True
+        if action.stray is not None and request.transport is not None:
+            later = asyncio.get_running_loop().call_later(_STRAY_SECONDS, self._stray, request.transport, action.stray)
+            self._pending[request.transport] = later
         return await _reply(request, verdict, action)
+
+    def _stray(self, transport: asyncio.Transport, status: int) -> None:
+        """Write an answer that nobody asked for, unless the next request is there already: it would be taken for its own."""
+        self._pending.pop(transport, None)
+        if transport.is_closing() or _is_readable(transport):
+            return
+        transport.write(f"HTTP/1.1 {status} Stray\r\nContent-Length: 0\r\n\r\n".encode())
+        self.strays += 1
 
     def _judge(self, request: web.BaseRequest, body: bytes | None) -> _Verdict:
         if request.path != PATH:
@@ -261,6 +298,24 @@ def _reset(request: web.BaseRequest) -> web.Response:
         )
         request.transport.abort()
     return web.Response()
+
+
+def _is_readable(transport: asyncio.Transport) -> bool:
+    poll = select.poll()
+    poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
+    return bool(poll.poll(0))
+
+
+async def _answer_early(request: web.BaseRequest, action: Action) -> web.Response:
+    """Answer, and take nothing more from the connection. What is returned goes nowhere."""
+    if request.transport is not None:
+        request.transport.pause_reading()
+    response = web.Response(status=action.status or 200, headers=dict(action.headers))
+    response.force_close()
+    await response.prepare(request)
+    await response.write_eof()
+    await asyncio.sleep(_EARLY_SECONDS)
+    return _reset(request)
 
 
 async def _reply(request: web.BaseRequest, verdict: _Verdict, action: Action) -> web.StreamResponse:

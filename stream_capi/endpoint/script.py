@@ -24,6 +24,10 @@ followed; a request that no rule fits is judged as ever. ::
     hang = true
     processed = true
 
+    [[rules]]                       # now and then an answer comes that nobody asked for
+    every = 50
+    stray = 408
+
     [[rules]]                       # everything else takes its time
     delay_ms = [20, 300]
 
@@ -33,8 +37,11 @@ requests that these fit: ``first`` (N), ``after`` (the first N are left alone), 
 
 Actions: ``status``; ``headers``; ``delay_ms`` (a number, or [least, most]) before whatever is answered; ``body`` ("endless",
 "drip" or "gzip_bomb" in place of the answer's); ``redirect`` (a URL; status 307 unless another is given); ``hang`` (no
-answer); ``reset`` ("before_body" or "after_body"). ``processed`` says that the events count as accepted all the same, where
-hang, reset or a status keeps that from the client.
+answer); ``reset`` ("before_body" or "after_body"); ``early`` (a 200, or the status that is given, before the body is read;
+then the connection is left unread and closed; a body of up to 64 KiB is answered as ever, because the kernel takes it whole
+and no client can tell); ``stray`` (a status: a second answer, which nobody asked for, when the connection has been
+idle for 100 ms after the first).
+``processed`` says that the events count as accepted all the same, where hang, reset or a status keeps that from the client.
 """
 
 from __future__ import annotations
@@ -92,6 +99,8 @@ class Action:
     hang: bool = False
     reset: Reset | None = None
     processed: bool = False
+    early: bool = False
+    stray: int | None = None
     until: asyncio.Event | None = None
 
 
@@ -110,6 +119,7 @@ def _texts(value: Any) -> Any:
     return {name: str(text) if type(text) in (int, float) else text for name, text in value.items()}
 
 
+_NOT_EARLY = ("hang", "reset", "body", "delay_ms", "stray")
 Count = Annotated[int, Field(ge=1)]
 Milliseconds = Annotated[int, Field(ge=0, le=3_600_000)]
 HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")]
@@ -138,21 +148,33 @@ class Rule(BaseModel):
     hang: bool = False
     reset: Reset | None = None
     processed: bool = False
+    early: bool = False
+    stray: int | None = Field(None, ge=200, le=599)
 
     @model_validator(mode="after")
     def _holds_together(self) -> Self:
-        answers = [name for name in ("status", "headers", "body", "redirect") if getattr(self, name)]
+        answers = [name for name in ("status", "headers", "body", "redirect", "stray") if getattr(self, name)]
         silent = "hang" if self.hang else "reset"
-        if not (answers or self.delay_ms or self.hang or self.reset):
-            raise ValueError("does nothing: give it a status, a delay_ms, a body, a redirect, a hang or a reset")
+        if not (answers or self.delay_ms or self.hang or self.reset or self.early):
+            raise ValueError(
+                "does nothing: give it a status, a delay_ms, a body, a redirect, a hang, a reset, early or stray"
+            )
         if self.hang and self.reset:
             raise ValueError("can't both hang and reset")
         if (self.hang or self.reset) and answers:
             raise ValueError(f"{answers[0]} is of no use where {silent} gives no answer")
-        if self.processed and not (self.hang or self.reset == "after_body" or self.status not in (None, 200)):
+        if self.processed and not (
+            self.hang or self.reset == "after_body" or (self.status not in (None, 200) and not self.early)
+        ):
             raise ValueError('processed needs hang, reset = "after_body" or a status that is not 200')
         if self.reset == "before_body" and (self.event or self.dedupe_ids):
             raise ValueError("a reset before the body can't depend on the events in it")
+        if self.early and (others := [name for name in _NOT_EARLY if getattr(self, name)]):
+            raise ValueError(f"early can't be together with {others[0]}")
+        if self.early and (self.event or self.dedupe_ids):
+            raise ValueError("an answer before the body can't depend on the events in it")
+        if self.stray and self.body:
+            raise ValueError(f"stray can't come behind body {self.body}")
         if self.redirect and self.status is not None and not 300 <= self.status < 400:
             raise ValueError("redirect needs a status from 300 to 399, or none")
         for name in ("seconds", "delay_ms"):
@@ -182,8 +204,11 @@ class Rule(BaseModel):
         headers, status = self.headers, self.status
         if self.redirect:
             headers, status = headers | {"Location": self.redirect}, status or 307
+        if self.early:
+            status = status or 200
         delay = chance.uniform(*self.delay_ms) / 1000 if self.delay_ms else 0.0
-        return Action(status, headers, delay, self.body, self.hang, self.reset, self.processed)
+        known = (self.body, self.hang, self.reset, self.processed)
+        return Action(status, headers, delay, *known, early=self.early, stray=self.stray)
 
 
 class _File(BaseModel):
@@ -226,9 +251,14 @@ class Script:
             raise ConfigurationError([f"{origin}: {_told(each)}" for each in error.errors()]) from None
         return cls(file.rules, file.seed)
 
-    def before_body(self, request: RequestInfo) -> bool:
-        """Whether the connection is to be reset now that only the request's head is known."""
-        return self._follow(request, early=True) is not None
+    @property
+    def has_early(self) -> bool:
+        """Whether any rule answers before the body is read."""
+        return any(rule.early for rule in self._rules)
+
+    def before_body(self, request: RequestInfo) -> Action | None:
+        """What to do while only the request's head is known: a reset or an early answer; None: read on."""
+        return self._follow(request, early=True)
 
     def action(self, request: RequestInfo) -> Action | None:
         """What to do with a request that was read; None: as ever."""
@@ -236,7 +266,7 @@ class Script:
 
     def _follow(self, request: RequestInfo, *, early: bool) -> Action | None:
         for at, rule in enumerate(self._rules):
-            if (rule.reset == "before_body") is not early or not rule.fits(request):
+            if (rule.early or rule.reset == "before_body") is not early or not rule.fits(request):
                 continue
             if rule.share is not None and self._chance.random() >= rule.share:
                 continue

@@ -156,7 +156,7 @@ def test_a_faulty_script_and_a_missing_key_are_told_and_exit_2(tmp_path: Path) -
     assert done.returncode == 2
     assert done.stderr.splitlines() == [
         f"stream-capi: {script}: rule 1: status: must be greater than or equal to 200",
-        f"stream-capi: {script}: rule 2: does nothing: give it a status, a delay_ms, a body, a redirect, a hang or a reset",
+        f"stream-capi: {script}: rule 2: does nothing: give it a status, a delay_ms, a body, a redirect, a hang, a reset, early or stray",
     ]
     done = ended("--key-env", "CANARY_UNSET")
     assert done.returncode == 2

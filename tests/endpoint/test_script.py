@@ -117,6 +117,25 @@ def test_only_a_reset_before_the_body_is_looked_for_before_the_body() -> None:
     assert statuses(script, request()) == [500]
 
 
+def test_an_early_answer_is_looked_for_before_the_body_and_is_a_200_unless_another_status_is_given() -> None:
+    script = rules({"first": 1, "early": True}, {"first": 1, "early": True, "status": 413}, {"status": 500})
+    head = RequestInfo(1, 0.0, "pixel")
+    assert script.before_body(head) == Action(200, early=True)
+    assert script.before_body(head) == Action(413, early=True)
+    assert script.before_body(head) is None
+    assert statuses(script, request()) == [500]
+
+
+def test_a_stray_answer_comes_behind_the_one_that_was_asked_for() -> None:
+    assert rules({"stray": 408}).action(request()) == Action(stray=408)
+    assert rules({"stray": 200, "status": 500}).action(request()) == Action(500, stray=200)
+
+
+def test_a_script_with_early_answers_says_so() -> None:
+    assert rules({"early": True}).has_early
+    assert not rules({"status": 500}).has_early
+
+
 def test_a_request_shows_nothing_of_its_events() -> None:
     assert repr(request(3, lead("canary"))) == "RequestInfo(3, 1 events)"
 
@@ -146,6 +165,15 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
     "processed 200": ({"processed": True, "status": 200}, "rule 1: processed needs hang"),
     "processed before": ({"processed": True, "reset": "before_body"}, "rule 1: processed needs hang"),
     "events before": ({"event": "page_view", "reset": "before_body"}, "rule 1: a reset before the body can't depend"),
+    "early and hang": ({"early": True, "hang": True}, "rule 1: early can't be together with hang"),
+    "early and stray": ({"early": True, "stray": 200}, "rule 1: early can't be together with stray"),
+    "early and delay": ({"early": True, "delay_ms": 5}, "rule 1: early can't be together with delay_ms"),
+    "early and body": ({"early": True, "body": "drip"}, "rule 1: early can't be together with body"),
+    "early and event": ({"early": True, "event": "page_view"}, "rule 1: an answer before the body can't depend"),
+    "early and processed": ({"early": True, "status": 500, "processed": True}, "rule 1: processed needs hang"),
+    "stray and reset": ({"stray": 200, "reset": "after_body"}, "rule 1: stray is of no use where reset gives no answer"),
+    "stray and body": ({"stray": 200, "body": "drip"}, "rule 1: stray can't come behind body drip"),
+    "stray beyond": ({"stray": 100}, "rule 1: stray: must be greater than or equal to 200"),
     "redirect with 200": ({"redirect": "http://a/", "status": 200}, "rule 1: redirect needs a status from 300"),
 }  # fmt: skip
 
