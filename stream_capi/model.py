@@ -139,8 +139,9 @@ class Answer(NamedTuple):
     """What came back for one request: a status, or the fault that prevented one.
 
     ``fault`` is one of ``timeout``, ``reset``, ``disconnected``, ``connect``, ``dns``, ``tls``, ``protocol``,
-    ``descriptors`` (this process has none free) and None where there is a status. ``retry_after`` and ``date`` are the
-    headers as they came, unread. The answer's body is never kept.
+    ``descriptors`` (this process has none free), ``early_answer`` (a success, or an answer nobody asked for, that came before
+    the request was sent) and None where there is a status. ``retry_after`` and ``date`` are the headers as they came, unread.
+    The answer's body is never kept.
     """
 
     status: int | None = None

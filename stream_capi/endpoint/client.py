@@ -9,13 +9,13 @@ What must hold here, because a library's defaults would break it:
 - The key goes into one header of one request. The library's errors print it, and their texts hold the URL with its query:
   no error leaves this module, only a word for it.
 - A connection that the server dropped while it was idle is a fault on the way and never a refusal.
+- An answer that comes before its request was sent is no success (``connections``).
 """
 
 from __future__ import annotations
 
 import asyncio
 import errno
-import io
 import resource
 import socket
 import ssl
@@ -30,18 +30,15 @@ from yarl import URL
 
 from stream_capi import __version__
 from stream_capi.core.clock import RemoteClock
+from stream_capi.endpoint.connections import MAX_HEADERS, MAX_LINE_BYTES, Body, Connector, EarlyAnswer
 from stream_capi.endpoint.tls import Trust, reason_of
 from stream_capi.model import Answer
 
 MAX_BODY_BYTES = 65_536  # of an answer: more than any error text, and little enough to be read to keep a connection
-# Of an answer's head, a line and their number: gateways add long headers and many of them, and the status is the answer.
-# By the library's bounds (8,190 bytes, 128 headers) a 200 would be a fault, and its batch sent again without end.
-MAX_LINE_BYTES, MAX_HEADERS = 65_536, 1_000
 MAX_RETRY_AFTER_CHARS = 64  # a date has 29; of Date, too
 _DRAIN_SECONDS = 1.0  # for an answer's body: a new connection costs less than a request's slot
 _KEEPALIVE_SECONDS = 4.0  # below the 5 s after which the hastiest common servers drop an idle connection
 _DNS_SECONDS = 10  # how long a name's addresses are believed: a failing-over endpoint is found soon
-_AT_ONCE_BYTES = 262_144  # a longer body goes out as it is taken, instead of into the connection's buffer as a whole
 _KEPT_DESCRIPTORS = 16
 _NETWORK = (
     aiohttp.ClientError,
@@ -79,12 +76,12 @@ class EndpointClient:
         self.trust = Trust(ca_file)
         self.tls_reason = ""  # of the last handshake that failed: what ``probe`` would say of it
         self._max_connections = max_connections
-        self._connector: aiohttp.TCPConnector | None = None
+        self._connector: Connector | None = None
         self._session: aiohttp.ClientSession | None = None
 
     async def start(self) -> None:
         """Make the pool. Nothing is connected yet."""
-        self._connector = aiohttp.TCPConnector(
+        self._connector = Connector(
             limit=self._max_connections,
             keepalive_timeout=_KEEPALIVE_SECONDS,
             ttl_dns_cache=_DNS_SECONDS,
@@ -168,7 +165,7 @@ class EndpointClient:
         assert self._session is not None  # noqa: S101 -- only between start and close
         return await self._session.post(
             self._target_of(pixel_id),
-            data=body if len(body) <= _AT_ONCE_BYTES else io.BytesIO(body),
+            data=Body(body),
             headers={"Authorization": self._prefix + key},
             allow_redirects=False,
             proxy=self._proxy,
@@ -207,6 +204,8 @@ class EndpointClient:
 
 def fault_of(error: BaseException) -> str:
     """The word of ``model.Answer`` for what went wrong on the way. The order matters: the library's errors overlap."""
+    if isinstance(error, EarlyAnswer):
+        return "early_answer"
     if _no_descriptor(error):
         return "descriptors"
     if isinstance(error, TimeoutError) or (isinstance(error, OSError) and isinstance(_cause(error), TimeoutError)):

@@ -45,6 +45,8 @@ WHAT_TO_DO: Mapping[str, str] = MappingProxyType(
         "dns": "The API's name can't be resolved: check DNS here and endpoint.url.",
         "tls": "The API's certificate isn't trusted: check the clock, endpoint.ca_file and what intercepts TLS on the way.",
         "protocol": "What answers doesn't speak proper HTTP: check endpoint.url and proxies on the way there.",
+        "early_answer": "Something answers before the events were sent, so it is not believed: check what answers in "
+        "the API's place (a gateway, a login page) and endpoint.url.",
         # Events that can't be the ones at fault
         "split_budget": "The API refuses so many events of one batch that it can't be theirs: compare a recent change of "
         "the mapping or the events with the API document; sending goes on by itself once a probe is accepted.",

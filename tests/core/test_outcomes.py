@@ -41,7 +41,9 @@ def test_each_status_has_its_class(statuses: list[int], kind: type) -> None:
     assert {type(classify(Answer(status), NOW)) for status in statuses} == {kind}
 
 
-@pytest.mark.parametrize("fault", ["timeout", "reset", "disconnected", "connect", "dns", "tls", "protocol"])
+@pytest.mark.parametrize(
+    "fault", ["timeout", "reset", "disconnected", "connect", "dns", "tls", "protocol", "early_answer"]
+)
 def test_no_answer_is_transient(fault: str) -> None:
     assert classify(Answer(fault=fault), NOW) == Transient(fault)
 

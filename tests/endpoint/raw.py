@@ -89,13 +89,18 @@ class RawServer:
 
     behaviour: Behaviour
     tls: ssl.SSLContext | None = None
+    window: int | None = None  # bytes of the kernel's receive buffer of each connection
     requests: list[Request] = field(default_factory=list)
     connections: int = 0
     ended: int = 0
 
     async def __aenter__(self) -> Self:
         self._tasks: set[asyncio.Task[None]] = set()
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, ssl=self.tls)
+        sock = socket.socket(proto=socket.IPPROTO_TCP)  # else asyncio leaves out TCP_NODELAY
+        if self.window is not None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self.window)
+        sock.bind(("127.0.0.1", 0))
+        self._server = await asyncio.start_server(self._accept, sock=sock, ssl=self.tls)
         self.port: int = self._server.sockets[0].getsockname()[1]
         return self
 
@@ -125,6 +130,24 @@ class RawServer:
             self.ended += 1
             self._tasks.discard(task)
             writer.close()
+
+
+async def tunnel(connection: Connection) -> None:
+    """A proxy: does as CONNECT asks, and takes no more from one side than the other side takes from it."""
+    host, port = (await connection.head()).target.split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    await connection.send(b"HTTP/1.1 200 Established\r\n\r\n")
+
+    async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        while data := await source.read(65_536):
+            sink.write(data)
+            await sink.drain()
+        sink.close()
+
+    try:
+        await asyncio.gather(pump(connection.reader, writer), pump(reader, connection.writer))
+    finally:
+        writer.transport.abort()  # what the other side never took would keep it open
 
 
 def answering(*answers: bytes) -> Behaviour:

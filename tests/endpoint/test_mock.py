@@ -322,6 +322,57 @@ async def test_a_reset_before_the_body_leaves_it_unread(client: MakeClient) -> N
     assert mock.times_accepted() == {"lead-1": 1}
 
 
+@pytest.mark.parametrize(("rule", "status"), [({}, None), ({"status": 413}, 413)])
+async def test_an_early_answer_leaves_the_body_unread_and_accepts_nothing(
+    client: MakeClient, rule: dict[str, Any], status: int | None
+) -> None:
+    script = Script.parse({"rules": [{"first": 2, "early": True} | rule]})
+    body = batch(*(lead(f"lead-{number}", client_user_agent="agent" * 200) for number in range(100)))
+    async with MockEndpoint(script=script) as mock:
+        made = await client(mock.url)
+        answers = [await made.post("AXON-1", KEY, body) for _ in range(3)]
+    assert [got.status for got in answers] == [status, status, 200]
+    assert [got.fault for got in answers] == [None if status else "early_answer"] * 2 + [None]
+    assert [(record.status, record.n_events, record.accepted) for record in mock.requests] == [
+        (status or 200, 0, False),
+        (status or 200, 0, False),
+        (200, 100, True),
+    ]
+    assert mock.violations == []
+
+
+async def test_a_body_that_the_kernel_takes_whole_gets_no_early_answer(client: MakeClient) -> None:
+    mock, answers = await scripted(client, {"early": True})
+    assert answers[0].status == 200
+    assert mock.times_answered() == {"lead-0": 1}
+
+
+@pytest.mark.parametrize("stray", [200, 401, 408])
+async def test_a_stray_answer_is_nobodys(client: MakeClient, stray: int) -> None:
+    mock = MockEndpoint(script=Script.parse({"rules": [{"first": 1, "stray": stray}, {"status": 500}]}))
+    async with mock:
+        made = await client(mock.url)
+        assert (await made.post("AXON-1", KEY, batch(lead("a")))).status == 200
+        await eventually(lambda: mock.strays == 1, "the stray answer")
+        assert (await made.post("AXON-1", KEY, batch(lead("b")))).status == 500
+    assert mock.times_answered() == {"a": 1}
+
+
+async def test_a_stray_answer_is_written_on_a_connection_that_is_idle() -> None:
+    async with MockEndpoint(script=Script.parse({"rules": [{"stray": 408}]})) as mock:
+        reader, writer = await asyncio.open_connection("127.0.0.1", mock.port)
+        body = batch(lead())
+        head = f"POST /v1/event?pixel_id=p HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer k\r\nContent-Length: {len(body)}\r\n"
+        request = head.encode() + b"Content-Type: application/json\r\n\r\n" + body
+        answers = []
+        for count in (1, 1, 2):  # the second request comes before the first one's stray answer is due
+            writer.write(request)
+            answers += [(await reader.readuntil(b"\r\n\r\n")).split(b" ")[1] for _ in range(count)]
+        writer.close()
+    assert answers == [b"200", b"200", b"200", b"408"]
+    assert mock.strays == 1
+
+
 async def test_a_redirect_goes_to_another_origin_which_sees_nothing(client: MakeClient) -> None:
     async with RawServer(answering(OK)) as other:
         mock, (got,) = await scripted(client, {"redirect": other.url})

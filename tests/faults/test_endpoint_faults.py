@@ -422,6 +422,68 @@ def _peak_rss(pid: int) -> int:
     return int(status.split("VmHWM:")[1].split()[0]) * 1024
 
 
+# Answers that belong to no request, and answers with strange heads
+
+
+def test_a_success_that_comes_before_the_events_were_sent_delivers_none_of_them(
+    tmp_path: Path, broker: Broker, registry: Registry
+) -> None:
+    script = Script.parse({"rules": [{"every": 3, "early": True}]})
+    with Scene(tmp_path, broker, registry, script=script) as scene:
+        maker = Maker(scene)
+        # A batch of them doesn't fit into what the kernels on the way take unread.
+        maker.put(maker.lead(client_user_agent="agent " * 800) for _ in range(2000))
+        member = scene.member()
+        scene.close(duplicates=0)
+        early = [record for record in scene.endpoint.mock.requests if record.status == 200 and not record.accepted]
+        assert len(early) >= 5
+        assert member.metric("stream_capi_requests_total", status="early_answer") == len(early)
+        assert scene.ledger.letters() == []
+
+
+def test_an_answer_that_nobody_asked_for_answers_no_batch(tmp_path: Path, broker: Broker, registry: Registry) -> None:
+    fail = False
+
+    def answer(request: RequestInfo) -> Action | None:
+        return Action(status=500) if fail else None
+
+    script = Script.parse({"rules": [{"stray": 200}]})
+    with Scene(tmp_path, broker, registry, answer=answer, script=script) as scene:
+        member = scene.member()
+        for round_ in range(1, 11):
+            fail = False
+            scene.produce(100)
+            scene.ledger.await_all(60)
+            until(lambda least=round_: scene.endpoint.mock.strays >= least, 10, "a stray answer")  # type: ignore[misc]
+            # What goes next on that connection fails: were the stray answer taken for its own, it would be lost.
+            fail = True
+            failed = scene.endpoint.mock.counts.statuses["500"]
+            scene.produce(100)
+            until(lambda failed=failed: scene.endpoint.mock.counts.statuses["500"] > failed, 30, "a failure")  # type: ignore[misc]
+        fail = False
+        scene.close(duplicates=0)
+        assert member.metric("stream_capi_requests_total", status="early_answer") == 0
+        assert scene.ledger.letters() == []
+
+
+def test_the_status_is_the_answer_however_long_the_head_is(tmp_path: Path, broker: Broker, registry: Registry) -> None:
+    heads = [
+        {"X-Long": "x" * 9_000},
+        {f"X-{number}": "x" for number in range(150)},
+        {"X-Long": "x" * 100_000},
+        {f"X-{number}": "x" * 1_000 for number in range(400)},
+    ]
+    with Scene(tmp_path, broker, registry) as scene:
+        member = scene.member()
+        for headers in heads:
+            scene.endpoint.answer(always(headers=headers))
+            scene.produce(300)
+            scene.ledger.await_all(60)
+        scene.close(duplicates=0)
+        assert set(scene.endpoint.mock.counts.statuses) == {"200"}
+        assert member.metric("stream_capi_requests_total", status="protocol") == 0
+
+
 # Lanes: one slow or held, the others not
 
 

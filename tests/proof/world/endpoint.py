@@ -28,6 +28,8 @@ MODES = (
     "503 later",
     "500",
     "202",
+    "408",
+    "early_answer",
     "timeout",
     "lost",
     "reset",
@@ -98,7 +100,7 @@ class Endpoint:
                 return Answer(rng.choice((400, 400, 413, 422)))
             self.ledger.took(events)
             return Answer(200) if mode == "fine" else Answer(fault=rng.choice(("timeout", "reset", "disconnected")))
-        if mode in ("timeout", "reset"):
+        if mode in ("timeout", "reset", "early_answer"):
             return Answer(fault=mode)
         if mode in ("429", "503 later"):
             return Answer(int(mode[:3]), retry_after=str(rng.randint(1, 90)))
