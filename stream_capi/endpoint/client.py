@@ -10,6 +10,7 @@ What must hold here, because a library's defaults would break it:
   no error leaves this module, only a word for it.
 - A connection that the server dropped while it was idle is a fault on the way and never a refusal.
 - An answer that comes before its request was sent is no success (``connections``).
+- What has arrived when the time is over is the answer, however late the program comes to read it (``deadline``).
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from yarl import URL
 from stream_capi import __version__
 from stream_capi.core.clock import RemoteClock
 from stream_capi.endpoint.connections import MAX_HEADERS, MAX_LINE_BYTES, Body, Connector, EarlyAnswer
+from stream_capi.endpoint.deadline import deadline
 from stream_capi.endpoint.tls import Trust, reason_of
 from stream_capi.model import Answer
 
@@ -113,7 +115,7 @@ class EndpointClient:
         """Send one batch for one pixel. A fault of the network is an answer too; only cancellation comes out."""
         begun = time.monotonic()
         try:
-            async with asyncio.timeout(self._seconds):
+            async with deadline(self._seconds):
                 response = await self._send(pixel_id, key, body)
         except _NETWORK as error:
             fault = fault_of(error)
@@ -137,7 +139,7 @@ class EndpointClient:
         loop = asyncio.get_running_loop()
         request = aiohttp.ClientRequest("POST", self._url, loop=loop, proxy=self._proxy, ssl=self.trust.context)
         try:
-            async with asyncio.timeout(self._seconds):
+            async with deadline(self._seconds):
                 connection = await self._connector.connect(request, [], aiohttp.ClientTimeout(total=None))
         except _NETWORK as error:
             return self._told(error)
@@ -152,7 +154,7 @@ class EndpointClient:
         assert self._session is not None  # noqa: S101 -- only between start and close
         clock, begun = RemoteClock(), time.monotonic()
         try:
-            async with asyncio.timeout(self._seconds):
+            async with deadline(self._seconds):
                 response = await self._session.head(self._url, allow_redirects=False, proxy=self._proxy)
         except _NETWORK:
             return None
