@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import signal
 import ssl
 import time
 from email.utils import formatdate
@@ -482,6 +483,30 @@ def test_the_status_is_the_answer_however_long_the_head_is(tmp_path: Path, broke
         scene.close(duplicates=0)
         assert set(scene.endpoint.mock.counts.statuses) == {"200"}
         assert member.metric("stream_capi_requests_total", status="protocol") == 0
+
+
+def test_a_member_that_stood_still_for_longer_than_the_time_out_reads_what_was_answered_meanwhile(
+    tmp_path: Path, broker: Broker, registry: Registry
+) -> None:
+    sections: dict[str, Any] = {
+        "kafka": {"properties": {"session.timeout.ms": 45_000}},
+        "endpoint": {"timeout_seconds": 3},
+    }
+    with Scene(tmp_path, broker, registry, sections=sections) as scene:
+        member = scene.member()
+        for round_ in range(1, 4):
+            scene.endpoint.answer(always(delay_seconds=1.5))
+            asked = scene.endpoint.mock.counts.requests
+            scene.produce(1600)
+            until(lambda asked=asked: scene.endpoint.mock.counts.requests >= asked + 8, 30, "requests under way")  # type: ignore[misc]
+            member.signal(signal.SIGSTOP)
+            time.sleep(6)
+            scene.endpoint.answer(None)
+            member.signal(signal.SIGCONT)
+            scene.ledger.await_all(60)
+            scene.notes.append(f"after stop {round_}: {scene.endpoint.mock.counts.statuses}")
+        scene.close(duplicates=0)
+        assert member.metric("stream_capi_requests_total", status="timeout") == 0
 
 
 # Lanes: one slow or held, the others not
