@@ -43,6 +43,7 @@ _REASSURE_SECONDS = 1.0  # how often the high watermarks are told
 _ASK_SECONDS = 5.0  # how often those of paused partitions are asked for, which no fetch brings
 _LOOK_SECONDS = 10.0  # how often a topic of which nothing is assigned is looked for
 _UNASSIGN_SECONDS = 1.0  # until the client has taken back the assignment after the last commit
+_JOIN_SECONDS = 2.0  # of a stop's time: until a join has ended that is under way
 _LEAVE_SHARE = 0.2  # of a stop's time: kept for leaving the group
 
 
@@ -91,6 +92,7 @@ class ConsumerThread:
         # On the thread
         self._epoch = 0
         self._left = False
+        self._joined = False  # an assignment came, and was not lost since
         self._place_at = self._told_at = self._asked_at = 0.0
         self._look_at = time.monotonic() + _LOOK_SECONDS / 3
         self._faults = Faults(events)
@@ -110,9 +112,10 @@ class ConsumerThread:
             "stats_cb": self._guarded(self._on_statistics),
         }
         strategy = str(properties.get("partition.assignment.strategy", ""))
+        self._classic = not uses_new_protocol(properties)
         # Under the newer protocol a static member leaves for a while on every path.
-        self._stays = bool(properties.get("group.instance.id")) and not uses_new_protocol(properties)
-        incremental = uses_new_protocol(properties) or strategy.strip().lower().startswith("cooperative")
+        self._stays = self._classic and bool(properties.get("group.instance.id"))
+        incremental = not self._classic or strategy.strip().lower().startswith("cooperative")
         self._reading = Reading(incremental, self._on_message_error)
         self._thread = threading.Thread(target=self._run, name="kafka-consumer", daemon=True)
 
@@ -230,11 +233,22 @@ class ConsumerThread:
         if self._stays and not self.leave_for_good:
             self._consumer.consume(CHUNK, _IDLE_SECONDS)
             return
+        join_by = min(time.monotonic() + _JOIN_SECONDS, self._stop_by or 0.0)
+        # Before the first assignment the client does not know that it is a member, and would not tell the group of its end.
+        while not self._joined and time.monotonic() < join_by:
+            self._consumer.consume(CHUNK, 0.01)
         self._consumer.unsubscribe()
-        deadline = time.monotonic() + _UNASSIGN_SECONDS
-        while self._consumer.consume(CHUNK, 0.01) or self._consumer.assignment():
+        deadline = max(join_by, time.monotonic() + _UNASSIGN_SECONDS)
+        while self._consumer.consume(CHUNK, 0.01) or self._consumer.assignment() or self._is_member():
             if time.monotonic() > deadline:  # a join under way holds it up: the close goes on with it
                 return
+
+    def _is_member(self) -> bool:
+        """Whether the client has yet to send LeaveGroup: it puts that off while it joins, and forgets it in its close.
+
+        By the newer protocol the client makes its member id itself, and leaves in its close as well.
+        """
+        return self._classic and bool(self._consumer.memberid())
 
     def _end(self, error: BaseException | None) -> None:
         assert self.ended is not None  # noqa: S101 -- the thread runs after start
@@ -380,6 +394,7 @@ class ConsumerThread:
 
     def _on_assign(self, consumer: Consumer, partitions: Sequence[ClientPartition]) -> None:
         self._epoch += 1
+        self._joined = True
         assigned = [TopicPartition(p.topic, p.partition) for p in partitions]
         # When leaving has begun, nothing is read any more, but the answer is owed in full: after a shorter one the group's
         # list and the client's own differ, the client refuses to give up the group's, and its close never ends.
@@ -495,6 +510,7 @@ class ConsumerThread:
 
     def _on_lost(self, consumer: Consumer, partitions: Sequence[ClientPartition]) -> None:
         leaving = [TopicPartition(p.topic, p.partition) for p in partitions]
+        self._joined = False
         self._reading.disown(leaving)
         self._call(self._sink.lost, leaving)
         self._events.kafka("lost", count=len(leaving), epoch=self._epoch)

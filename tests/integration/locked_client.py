@@ -48,6 +48,9 @@ class LockedClient:
     def assignment(self) -> list[Any]:
         return []
 
+    def memberid(self) -> str:
+        return ""
+
     def consume(self, count: int, seconds: float) -> list[Any]:
         if self._error is not None and time.monotonic() - self._begun > 1:
             error, self._error = self._error, None
