@@ -44,6 +44,7 @@ _SENSITIVE = re.compile(
 _VALUES = re.compile(
     r"(?<!\w)'[^']*'(?!\w)|\"[^\"]*\"|(?<![\w+/=-])(?=[\w+/=-]*\d)(?=[\w+/=-]*[a-z])[\w+/=-]{20,}", re.IGNORECASE
 )
+_OFFSET = re.compile(r"(.+)(\[\d+\] up to \d+)", re.ASCII)
 _NAME = re.compile(r"[\w.:/\[\] -]{0,255}")
 
 
@@ -81,6 +82,12 @@ def _texts(value: object) -> Any:
     return [_text(item) for item in value[:_MAX_ITEMS]] if isinstance(value, (list, tuple)) else HIDDEN
 
 
+def _offsets(value: object) -> Any:
+    """Partitions with an offset: a topic is a name, whose digits are no telephone number."""
+    found = [_OFFSET.fullmatch(str(item)) for item in value[:_MAX_ITEMS]] if isinstance(value, (list, tuple)) else []
+    return [f"{_name(at[1])}{at[2]}" if at else HIDDEN for at in found]
+
+
 FIELDS: Mapping[str, Callable[[object], Any]] = {
     **dict.fromkeys(("code", "group", "host", "pixel", "schema", "state", "subject", "topic", "version"), _name),
     **dict.fromkeys(("action", "detail", "reason"), _text),
@@ -104,7 +111,7 @@ FIELDS: Mapping[str, Callable[[object], Any]] = {
     ),
     **dict.fromkeys(("left_to_next_owner", "per_second", "seconds", "status", "worker", "workers"), _number),
     "held": _texts,
-    "uncommitted": _texts,
+    "uncommitted": _offsets,
 }
 
 

@@ -182,3 +182,19 @@ def test_every_field_that_the_program_logs_may_be_shown() -> None:
         if keyword.arg is not None and keyword.arg not in {*FIELDS, "exc_info"}
     }
     assert not unknown
+
+
+def test_a_topic_with_many_digits_is_named_among_the_offsets_that_were_not_committed() -> None:
+    offsets = [
+        "t8b1611488f.leads[0] up to 118",
+        "leads[1] up to 16505551212",
+        "jane@example.com[0] up to 3",
+        "16505551212",
+    ]
+    shown = mask(None, "error", {"event": "stopped", "uncommitted": offsets})
+    assert shown["uncommitted"] == [
+        "t8b1611488f.leads[0] up to 118",
+        "leads[1] up to 16505551212",
+        f"{HIDDEN}[0] up to 3",
+        HIDDEN,
+    ]
