@@ -162,7 +162,8 @@ class Connector(aiohttp.TCPConnector):
             assert isinstance(protocol, Protocol)  # noqa: S101 -- the factory's
             if protocol.take():
                 # A request without a body has left once its head has: whatever comes now may be its answer.
-                protocol.begun = protocol.written = req.method == "HEAD"
+                if req.method == "HEAD":
+                    protocol.begun = protocol.written = True
                 return connection
             connection.close()
 
