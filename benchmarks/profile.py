@@ -55,7 +55,11 @@ PARTS = (
         ("stream_capi/kafka/",),
     ),
     Part("frame", "the prefix with the schema's id, off each value", ("avro/framing.py",)),
-    Part("take in", "offsets, sizes, guards: what is done with each chunk as a whole", ("stream_capi/pipeline.py",)),
+    Part(
+        "take in",
+        "offsets, sizes, guards: what is done with each chunk as a whole",
+        ("stream_capi/pipeline.py", "stream_capi/partition.py", "stream_capi/quarantine.py"),
+    ),
     Part("offsets", "opening and resolving each offset, the watermark, the outcomes beyond it", ("core/offsets.py",)),
     Part("batch", "filling batches and joining their bodies", ("core/batcher.py",)),
     Part(

@@ -41,7 +41,8 @@ from stream_capi.model import Answer, EventName, Lane, TopicPartition
 from stream_capi.observe import tracing
 from stream_capi.observe.admin import AdminServer
 from stream_capi.observe.metrics import Metrics
-from stream_capi.pipeline import DeadLetters, Pipeline
+from stream_capi.pipeline import Pipeline
+from stream_capi.ports import DeadLetters
 from stream_capi.snapshot import Snapshot
 from stream_capi.source import Source
 from stream_capi.telemetry import Telemetry, summary

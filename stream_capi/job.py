@@ -21,7 +21,7 @@ from stream_capi.kafka.faults import Events
 from stream_capi.kafka.ranges import Range
 from stream_capi.model import TopicPartition
 from stream_capi.observe.status import what_to_do
-from stream_capi.pipeline import DeadLetters
+from stream_capi.ports import DeadLetters
 from stream_capi.source import Source
 
 _LOOK_SECONDS = 0.1

@@ -1,31 +1,30 @@
 """The one loop between Kafka and the endpoint: what is read, what is decided, what may be committed.
 
-It owns the protocols of its edges. Kafka's side calls ``assigned``, ``fetched``, ``revoke``, ``lost`` and ``committed``, all
+Its edges are in ``ports``. Kafka's side calls ``assigned``, ``fetched``, ``revoke``, ``lost`` and ``committed``, all
 on the event loop's thread; the pipeline answers through ``Intake``. Every event takes one of three ways to its terminal
 outcome: delivered, written to the dead letters, or skipped on purpose and counted. Whatever has none stays open in its
 partition's ``PartitionOffsets``, and no commit passes it.
 
-Over 400 lines: taking in, pausing, dead letters and hand-overs all read and change the same partitions. The protocols of
-the edges, the partition and the rules for pausing can become modules of their own without a change of behaviour.
+Over 400 lines: taking in, pausing, writing dead letters and hand-overs all read and change the same partitions, and call one
+another. What has a state of its own is beside it: ``partition``, ``quarantine``, ``lookups``, ``delivery``.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from operator import add
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 from stream_capi.avro.framing import Run, SchemaKey, Unframed
 from stream_capi.core.batcher import ENVELOPE_BYTES, Batch
-from stream_capi.core.offsets import METADATA_LIMIT, PartitionOffsets, log_of, settled_ranges
-from stream_capi.core.outcomes import SourceGuard
+from stream_capi.core.offsets import PartitionOffsets, log_of, settled_ranges
 from stream_capi.core.remembered import Remembered, united
-from stream_capi.delivery import Clock, Delivery, DeliveryObserver, DeliveryRules
+from stream_capi.delivery import Clock, Delivery, DeliveryRules
 from stream_capi.errors import StreamCapiError
-from stream_capi.lookups import LookupObserver, Lookups
+from stream_capi.lookups import Lookups
 from stream_capi.model import (
     Answer,
     Code,
@@ -44,104 +43,14 @@ from stream_capi.model import (
     Transformed,
     internal_error,
 )
+from stream_capi.partition import Partition, Waiting
+from stream_capi.ports import DeadLetters, Intake, Observer
+from stream_capi.quarantine import Quarantine
 from stream_capi.record_headers import header_bytes
 from stream_capi.source import Codec, Source
 
-# What an open event keeps in memory beside its bytes, which are there twice, as a record and as a payload: the client's
-# message object, its key and headers, the columns' entries and the tracker's. Measured at 0.9 to 1.1 KiB with the default
-# contract's events.
-_EVENT_OVERHEAD = 1024
-# What a run that waits for its schema keeps beside that: its columns and payloads, and its place among the questions.
-_RUN_OVERHEAD = 1024
-# How long a source is held at least: at the very bound it would be held and released many times a second.
-_HOLD_SECONDS = 2.0
-_BY_CLOCK = (Code.IN_FUTURE, Code.TOO_OLD)
-_JUDGE_SECONDS = 60.0  # after which events that wait are judged anew by a clock that hasn't changed: it goes on
 _LOG_APPEND_TIME = 2  # the type of a timestamp that the broker gave
 _METADATA_TOO_LARGE = "OFFSET_METADATA_TOO_LARGE"  # the client's name of the broker's answer
-
-
-class Intake(Protocol):
-    """Kafka's side, as the pipeline sees it. None of these waits."""
-
-    def pause(self, partitions: Sequence[TopicPartition]) -> None: ...
-    def resume(self, partitions: Sequence[TopicPartition]) -> None: ...
-    def commit(self, commits: Sequence[Commit]) -> None: ...
-    def digested(self, most: int | None) -> None:
-        """A chunk handed over by ``fetched`` has been taken in; the next may come, of at most so many records."""
-        ...
-
-
-class DeadLetters(Protocol):
-    """Where events go that can't be delivered. ``write`` returns when the broker has acknowledged, however long it takes."""
-
-    async def write(self, letter: DeadLetter) -> None: ...
-
-
-class Observer(DeliveryObserver, LookupObserver, Protocol):
-    """What the pipeline tells for people and for the metrics, once a chunk or a batch."""
-
-    def consumed(self, topic: str, n: int) -> None: ...
-    def delivered(self, lane: Lane, timestamps_ms: Sequence[int], now_ms: int) -> None: ...
-    def dead_lettered(self, topic: str, code: str, n: int = 1) -> None: ...
-    def skipped(self, topic: str, reason: str, n: int) -> None: ...
-    def commit(self, result: str) -> None: ...
-    def chunk_failed(self, partition: TopicPartition, first: int, last: int) -> None: ...
-    def partition_stopped(self, partition: TopicPartition, reason: str) -> None: ...
-    def intake_held(self, topic: str, reason: str | None) -> None: ...
-    def hold_over(self, topic: str, why: str) -> None: ...
-    def clock_differs(self, of: str, seconds: float | None) -> None: ...
-    def internal_error(self, partition: TopicPartition, offset: int, detail: str) -> None: ...
-
-
-class Waiting(NamedTuple):
-    """A run whose schema isn't known yet."""
-
-    partition: Partition
-    run: Run
-    columns: Columns
-
-
-class Partition:
-    """An assigned partition: its offsets, what was last committed, and why it is paused or stopped."""
-
-    __slots__ = (
-        "committed",
-        "high",
-        "letters",
-        "log",
-        "metadata_limit",
-        "offsets",
-        "paused",
-        "source",
-        "stopped",
-        "tp",
-        "waiting_runs",
-    )
-
-    def __init__(self, tp: TopicPartition, source: Source, offsets: PartitionOffsets, log: str) -> None:
-        self.tp = tp
-        self.source = source
-        self.offsets = offsets
-        self.log = log
-        self.committed: tuple[int, str] | None = None
-        self.metadata_limit = METADATA_LIMIT
-        self.paused = False
-        self.stopped = ""
-        self.high = -1
-        self.waiting_runs = 0  # for their schema
-        self.letters: dict[asyncio.Task[None], DeadLetter] = {}  # on their way
-
-    @property
-    def acknowledged(self) -> int | None:
-        """The last committed offset that this process saw, its own or the one that it began at."""
-        return self.committed[0] if self.committed is not None else None
-
-    @property
-    def buffered_bytes(self) -> int:
-        """What its open events keep in memory, in bytes."""
-        events = 2 * self.offsets.open_bytes + _EVENT_OVERHEAD * self.offsets.unresolved
-        return events + _RUN_OVERHEAD * self.waiting_runs
 
 
 class Pipeline:
@@ -172,18 +81,14 @@ class Pipeline:
         self._clock = clock
         self.budget = max_buffered_bytes  # for open events
         self._remembered = Remembered()
-        self._guards = {topic: self._guard_of(source) for topic, source in sources.items()}
-        self._doubtful: dict[str, deque[tuple[Partition, DeadLetter]]] = {topic: deque() for topic in sources}
-        self.doubtful_since: dict[str, float] = {}
-        self._judged = (*self.clocks.judge(), clock.now())  # by which clock, and when last
+        self.quarantine = Quarantine(
+            sources, rules.max_dead_letter_ratio, self.clocks, clock.now, observer, self._write, self._map_again
+        )
         self._waiting: dict[tuple[str, SchemaKey], list[Waiting]] = {}
         self._lookups = Lookups(self._start, self._on_schema, observer, clock.random)
         self._commit_under_way = False
         self._undigested = 0  # chunks taken in while more was ready than can be sent soon
         self._group: asyncio.TaskGroup | None = None
-
-    def _guard_of(self, source: Source) -> SourceGuard:
-        return SourceGuard(self._rules.max_dead_letter_ratio if source.max_ratio is None else source.max_ratio)
 
     async def run(self) -> None:
         """Run until cancelled. An exception out of here is a bug: nothing under way is committed."""
@@ -273,6 +178,9 @@ class Pipeline:
             else:
                 self._transform(partition, codec, run, of_run)
 
+    def _map_again(self, partition: Partition, records: list[Record]) -> None:
+        self._map(partition, Columns.of(records), [record.value() or b"" for record in records])
+
     def _transform(self, partition: Partition, codec: Codec | Rejection, run: Run, columns: Columns) -> None:
         if isinstance(codec, Rejection):
             self._settle_all(partition, columns, [codec] * len(columns.records))
@@ -301,7 +209,7 @@ class Pipeline:
         if source.lane is not None and set(map(type, mapped)) == {bytes}:
             payloads: Sequence[bytes] = mapped  # type: ignore[assignment]  # just shown by the line above
             if max(map(len, payloads)) + ENVELOPE_BYTES + 1 <= self._rules.max_bytes:
-                self._guards[source.topic].passed(len(payloads))
+                self.quarantine.passed(source.topic, len(payloads))
                 self.delivery.add(source.lane, payloads, columns, partition.offsets, source.window)
                 return
         rejected: list[tuple[Record, Rejection]] = []
@@ -323,12 +231,12 @@ class Pipeline:
             of_lane.append(payload)
             places.append(at)
         for lane, (of_lane, places) in lanes.items():
-            self._guards[source.topic].passed(len(of_lane))
+            self.quarantine.passed(source.topic, len(of_lane))
             self.delivery.add(lane, of_lane, columns.pick(places), partition.offsets, source.window)
         if rejected:
             self._report_internal(partition, rejected)
             letters = [DeadLetter(record, rejection.code, rejection.detail) for record, rejection in rejected]
-            self._doubt(partition, letters)
+            self.quarantine.reject(partition, letters)
 
     def _report_internal(self, partition: Partition, rejected: Iterable[tuple[Record, Rejection]]) -> None:
         """Report the first of the faults that nobody foresaw; each has its dead letter."""
@@ -336,61 +244,6 @@ class Pipeline:
             if rejection.code is Code.INTERNAL_ERROR:
                 self._observer.internal_error(partition.tp, record.offset() or 0, rejection.detail)
                 return
-
-    def _doubt(self, partition: Partition, letters: list[DeadLetter]) -> None:
-        """Dead-letter the events, unless so many are rejected that it can't be their fault; then they wait, uncommitted."""
-        topic = partition.tp.topic
-        if self._guards[topic].admits(len(letters)):
-            self._write(partition, letters)
-            return
-        if topic not in self.doubtful_since:
-            self.doubtful_since[topic] = self._clock.now()
-            self._observer.intake_held(topic, "dead_letter_ratio")
-        self._doubtful[topic].extend((partition, letter) for letter in letters)
-
-    def _judge_anew(self) -> None:
-        """Event times that wait as wrong are measured again when another clock measures them, and each minute."""
-        (known, base), now = self.clocks.judge(), self._clock.now()
-        known_before, base_before, at = self._judged
-        if known == known_before and abs(base - base_before) <= 1.0 and now - at < _JUDGE_SECONDS:
-            return
-        self._judged = (known, base, now)
-        for topic in self.doubtful_since:
-            by_clock: dict[Partition, list[Record]] = {}
-            others: deque[tuple[Partition, DeadLetter]] = deque()
-            for partition, letter in self._doubtful[topic]:
-                if letter.code in _BY_CLOCK:
-                    by_clock.setdefault(partition, []).append(letter.record)
-                else:
-                    others.append((partition, letter))
-            self._doubtful[topic] = others
-            self._guards[topic].pause(True)
-            for partition, records in by_clock.items():
-                self._map(partition, Columns.of(records), [record.value() or b"" for record in records])
-            self._guards[topic].pause(False)
-
-    def _release_doubtful(self) -> None:
-        """Good events have come since: when the share of bad ones is back in bounds, they were poison after all."""
-        now = self._clock.now()
-        over = [topic for topic, since in self.doubtful_since.items() if now - since >= _HOLD_SECONDS]
-        for topic in over:
-            if self._guards[topic].over() or not self._doubtful[topic]:
-                waiting = self._end_hold(topic)
-                if waiting:
-                    self._observer.intake_held(topic, None)
-                else:
-                    self._observer.hold_over(
-                        topic, "events that waited were judged anew, and none is rejected any more"
-                    )
-                for partition, letter in waiting:
-                    self._write(partition, [letter])
-
-    def _end_hold(self, topic: str) -> deque[tuple[Partition, DeadLetter]]:
-        """Begin anew with the topic's guard; returns what waited."""
-        waiting, self._doubtful[topic] = self._doubtful[topic], deque()
-        del self.doubtful_since[topic]
-        self._guards[topic] = self._guard_of(self._sources[topic])
-        return waiting
 
     def _on_delivered(self, batch: Batch) -> None:
         self._observer.delivered(batch.lane, batch.timestamps, int(self._clock.epoch() * 1000))
@@ -455,8 +308,7 @@ class Pipeline:
         """Pause and resume every partition as its memory and its lane ask for. To be called a few times a second."""
         for of, offset in self.clocks.news():
             self._observer.clock_differs(of, offset)
-        self._judge_anew()
-        self._release_doubtful()
+        self.quarantine.review()
         in_use = self.buffered_bytes  # once for all: for each of a thousand partitions it would be a million additions
         for partition in self.partitions.values():
             self._regulate(partition, in_use)
@@ -618,12 +470,7 @@ class Pipeline:
             else:
                 del self._waiting[topic, key]
                 self._lookups.forget(self._sources[topic], key)
-        for topic, doubtful in self._doubtful.items():
-            left = deque((partition, letter) for partition, letter in doubtful if not partition.offsets.fenced)
-            self._doubtful[topic] = left
-            if doubtful and not left:
-                self._end_hold(topic)
-                self._observer.hold_over(topic, "events that waited are left to the next owner")
+        self.quarantine.forget_fenced()
 
     async def drain(self, seconds: float) -> bool:
         """Before the end: send the open batches that may go now, and await what is in flight. False where some was cut off.
@@ -671,7 +518,12 @@ class Pipeline:
     @property
     def doubtful(self) -> Iterator[tuple[Partition, DeadLetter]]:
         """The rejected events that wait because there are too many of them."""
-        return chain.from_iterable(self._doubtful.values())
+        return iter(self.quarantine)
+
+    @property
+    def doubtful_since(self) -> Mapping[str, float]:
+        """When each source's hold for too many rejected events began."""
+        return self.quarantine.since
 
     @property
     def waiting_schemas(self) -> Counter[str]:

@@ -29,7 +29,7 @@ from stream_capi.kafka.ranges import Range
 from stream_capi.letters import MOST_OTHERS, Letter, Letters, Picked, Redriven, first
 from stream_capi.lettersource import Event, LetterSource
 from stream_capi.model import Commit, CommitResult, DeadLetter, Record, TopicPartition
-from stream_capi.pipeline import DeadLetters
+from stream_capi.ports import DeadLetters
 from stream_capi.source import Source
 
 log = structlog.get_logger("stream_capi")

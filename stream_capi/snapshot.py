@@ -14,7 +14,7 @@ from stream_capi.model import Lane, TopicPartition
 from stream_capi.observe.histogram import Rolling
 from stream_capi.observe.metrics import FRESH_SECONDS, RECENT_SECONDS, SERIES_SECONDS, Gauges
 from stream_capi.observe.status import NOT_READ, OUT_OF_REACH, what_to_do
-from stream_capi.pipeline import Partition
+from stream_capi.partition import Partition
 from stream_capi.whereabouts import Oldest, oldest_events
 
 _RATE_SECONDS = 10

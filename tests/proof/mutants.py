@@ -18,7 +18,8 @@ from stream_capi.core.outcomes import Refused
 from stream_capi.delivery import Delivery, LaneLine
 from stream_capi.kafka.commits import Commits
 from stream_capi.model import Commit, CommitResult, DeadLetter
-from stream_capi.pipeline import Partition, Pipeline
+from stream_capi.partition import Partition
+from stream_capi.pipeline import Pipeline
 
 
 def _nothing_beyond(self: PartitionOffsets, limit: int = 0, log: str = "") -> str:

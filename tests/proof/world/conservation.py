@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from stream_capi.core.batcher import Batch
 from stream_capi.core.offsets import PartitionOffsets
 from stream_capi.core.outcomes import Split
-from stream_capi.pipeline import Partition
+from stream_capi.partition import Partition
 from tests.proof.world.endpoint import MAX_EVENTS
 from tests.proof.world.member import BUDGET, CHUNK, MAX_IN_FLIGHT, Member
 
