@@ -17,7 +17,6 @@ from confluent_kafka import Message
 from benchmarks.backlog import Templates, names_of, varint_of
 from benchmarks.contenders.bare import loaded, mapping_of
 from benchmarks.contenders.setup import SCHEMAS, SetUp
-from stream_capi.app import delivery_rules, lanes_of
 from stream_capi.avro.framing import SchemaKey
 from stream_capi.avro.schemas import Schemas
 from stream_capi.avro.writer import RefusedSchema, WriterSchema, build
@@ -25,6 +24,7 @@ from stream_capi.core.batcher import Batch
 from stream_capi.delivery import Clock
 from stream_capi.events.rules import SourceRules, rules_from
 from stream_capi.events.transform import IDENTIFIER_FIELDS, Transform, compile_source
+from stream_capi.lanes import delivery_rules, lanes_of
 from stream_capi.model import (
     Answer,
     Commit,

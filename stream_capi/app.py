@@ -26,8 +26,7 @@ from stream_capi.avro.writer import WriterSchema
 from stream_capi.config import KeySource, Settings, open_to_others, resolve_pixel_id
 from stream_capi.config import Source as SourceSettings
 from stream_capi.core.batcher import Batch
-from stream_capi.core.flow import Backoff
-from stream_capi.delivery import Clock, DeliveryRules
+from stream_capi.delivery import Clock
 from stream_capi.endpoint.client import EndpointClient
 from stream_capi.errors import ConfigurationError
 from stream_capi.events.rules import rules_from
@@ -37,6 +36,7 @@ from stream_capi.kafka.consumer import ConsumerThread
 from stream_capi.kafka.deadletter import DeadLetterWriter
 from stream_capi.kafka.faults import Events
 from stream_capi.kafka.properties import consumer_properties, events_bytes
+from stream_capi.lanes import delivery_rules, lanes_of
 from stream_capi.model import Answer, EventName, Lane, TopicPartition
 from stream_capi.observe import tracing
 from stream_capi.observe.admin import AdminServer
@@ -348,42 +348,6 @@ class Registry:
         """Close the registry's client."""
         if self.registry is not None:
             await self.registry.aclose()
-
-
-def lanes_of(settings: Settings) -> list[Lane]:
-    """Every lane that the sources can fill."""
-    return list(dict.fromkeys(lane for source in settings.sources for lane in _lanes_of_source(source, settings)))
-
-
-def _lanes_of_source(source: SourceSettings, settings: Settings) -> list[Lane]:
-    pixels = [source.pixel] if source.pixel else [pixel.name for pixel in settings.pixels]
-    events = [EventName(source.event)] if source.event else list(EventName)
-    return [Lane(pixel, event) for pixel in pixels for event in events]
-
-
-def _lane_ratios(settings: Settings) -> dict[Lane, float]:
-    """The share of events that the API may refuse in a lane: the least that a source allows which feeds it."""
-    ratios: dict[Lane, float] = {}
-    for source in settings.sources:
-        ratio = settings.dead_letter.max_ratio if source.max_ratio is None else source.max_ratio
-        for lane in _lanes_of_source(source, settings):
-            ratios[lane] = min(ratio, ratios.get(lane, ratio))
-    return ratios
-
-
-def delivery_rules(settings: Settings) -> DeliveryRules:
-    """The delivery's rules out of the settings, milliseconds made seconds."""
-    delivery = settings.delivery
-    return DeliveryRules(
-        max_events=settings.batch.max_events,
-        max_bytes=settings.batch.max_bytes,
-        max_in_flight=delivery.max_in_flight,
-        backoff=Backoff(delivery.backoff_initial_ms / 1000, delivery.backoff_max_ms / 1000),
-        max_split_requests=delivery.max_split_requests,
-        probe_seconds=delivery.probe_seconds,
-        max_dead_letter_ratio=settings.dead_letter.max_ratio,
-        lane_ratios=_lane_ratios(settings),
-    )
 
 
 def stop_signals() -> list[signal.Signals]:
