@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 from stream_capi.avro.framing import SchemaKey
 from stream_capi.config import KeySource, Settings
 from stream_capi.core.flow import Gate, GateState
-from stream_capi.model import TopicPartition
+from stream_capi.model import Trouble
 from stream_capi.observe.metrics import Metrics
 from stream_capi.observe.status import (
     BROKERS_SILENT,
@@ -27,19 +27,6 @@ from stream_capi.observe.status import (
 from stream_capi.pipeline import Pipeline
 
 _NAMED_SCHEMAS = 3
-
-
-class Trouble(Protocol):
-    """Something that waits for a broker: its reason's code, the broker or topic, and words for people."""
-
-    @property
-    def kind(self) -> str: ...
-    @property
-    def subject(self) -> str: ...
-    @property
-    def text(self) -> str: ...
-    @property
-    def partitions(self) -> Sequence[TopicPartition]: ...
 
 
 class Consumer(Protocol):

@@ -274,3 +274,18 @@ def _leader_epochs(records: Sequence[Record], offsets: Sequence[int]) -> list[tu
 def epoch_number(epoch: int | None) -> int:
     """A leader epoch as the client gives it, ``NO_LEADER_EPOCH`` for None."""
     return NO_LEADER_EPOCH if epoch is None else epoch
+
+
+# What waits for brokers without an error of their client: the kinds of ``Trouble``.
+OUT_OF_REACH = "broker_out_of_reach"
+REQUESTS_TIME_OUT = "requests_time_out"
+NOT_READ = "not_read"
+
+
+class Trouble(NamedTuple):
+    """Something that waits without an error: ``kind`` is the reason's code, ``subject`` the broker or topic."""
+
+    kind: str
+    subject: str
+    text: str
+    partitions: tuple[TopicPartition, ...] = ()

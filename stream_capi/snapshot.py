@@ -10,10 +10,10 @@ from typing import Any
 
 from stream_capi import __version__
 from stream_capi.health import Health, Held, Parts
-from stream_capi.model import Lane, TopicPartition
+from stream_capi.model import NOT_READ, OUT_OF_REACH, Lane, TopicPartition
 from stream_capi.observe.histogram import Rolling
 from stream_capi.observe.metrics import FRESH_SECONDS, RECENT_SECONDS, SERIES_SECONDS, Gauges
-from stream_capi.observe.status import NOT_READ, OUT_OF_REACH, what_to_do
+from stream_capi.observe.status import what_to_do
 from stream_capi.partition import Partition
 from stream_capi.whereabouts import Oldest, oldest_events
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import structlog
 
 from stream_capi.core.flow import Gate, GateState
-from stream_capi.model import Code, TopicPartition
+from stream_capi.model import NOT_READ, OUT_OF_REACH, REQUESTS_TIME_OUT, Code, TopicPartition
 from stream_capi.observe.metrics import Metrics
 from stream_capi.observe.status import (
     CERTIFICATES_UNREADABLE,
@@ -17,9 +17,6 @@ from stream_capi.observe.status import (
     COMMITS_FAIL,
     KEY_UNREADABLE,
     NO_SCHEMA_ANSWER,
-    NOT_READ,
-    OUT_OF_REACH,
-    REQUESTS_TIME_OUT,
     difference,
     letters_reason,
     what_to_do,

@@ -30,8 +30,8 @@ from stream_capi.kafka.faults import OUT_OF_RANGE, Events, Faults, error_of, is_
 from stream_capi.kafka.places import Place, find_places
 from stream_capi.kafka.properties import uses_new_protocol
 from stream_capi.kafka.reading import Reading
-from stream_capi.kafka.watch import STATISTICS_MS, Trouble, Watch
-from stream_capi.model import NO_LEADER_EPOCH, Commit, CommitResult, Committed, Records, TopicPartition
+from stream_capi.kafka.watch import STATISTICS_MS, Watch
+from stream_capi.model import NO_LEADER_EPOCH, Commit, CommitResult, Committed, Records, TopicPartition, Trouble
 
 # Records of one fetch call. A call costs several hand-overs of the interpreter's lock between the two threads, in a virtual
 # machine 20 µs each: so not too few. And all are mapped in one go, in some 10 ms, so that the loop stays responsive.

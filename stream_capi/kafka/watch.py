@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from stream_capi.kafka.faults import Faults
-from stream_capi.model import TopicPartition
+from stream_capi.model import NOT_READ, OUT_OF_REACH, REQUESTS_TIME_OUT, TopicPartition, Trouble
 
 STATISTICS_MS = 3000
 _PATIENCE_SECONDS = 8.0  # with up to two statistics and a poll, it is reported within 15 s
@@ -24,21 +24,11 @@ _MOST_NAMED = 5
 _FLOWING_MICROSECONDS = 1_500_000
 _JOINING = frozenset({"wait-join", "wait-sync"})  # the coordinator answers when all members have come
 
-OUT_OF_REACH, REQUESTS_TIME_OUT, NOT_READ = "broker_out_of_reach", "requests_time_out", "not_read"
 _EVENTS = {
     OUT_OF_REACH: ("broker out of reach", "broker in reach again"),
     REQUESTS_TIME_OUT: ("requests to a broker time out", "requests are answered in time"),
     NOT_READ: ("behind, and nothing is read", "read again"),
 }
-
-
-class Trouble(NamedTuple):
-    """Something that waits without an error: ``kind`` is the reason's code, ``subject`` the broker or topic."""
-
-    kind: str
-    subject: str
-    text: str
-    partitions: tuple[TopicPartition, ...] = ()
 
 
 class _Broker(NamedTuple):
@@ -75,9 +65,8 @@ class Watch:
         self._heard: dict[str, float] = {}  # when each broker was last heard
         self._counted: dict[str, int] = {}  # requests that had timed out
         self._late: dict[str, float] = {}  # when requests of a broker last timed out
-        self._still: dict[
-            TopicPartition, tuple[tuple[int, int], float]
-        ] = {}  # where a partition stands, and since when
+        # Where each partition stands, and since when.
+        self._still: dict[TopicPartition, tuple[tuple[int, int], float]] = {}
         self._moved: dict[int, float] = {}  # when a partition of each leader last moved
         self._reported: set[tuple[str, str]] = set()  # begun and not ended, by kind and subject
         self._reported_at: dict[tuple[str, str], float] = {}

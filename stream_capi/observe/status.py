@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from stream_capi.model import NOT_READ, OUT_OF_REACH, REQUESTS_TIME_OUT
+
 NO_SCHEMA_ANSWER = "registry_unavailable"
 LETTERS_UNWRITTEN = "dead_letters_unwritten"
 KEY_UNREADABLE = "key_file_unreadable"
@@ -15,9 +17,6 @@ CERTIFICATES_UNREADABLE = "certificates_unreadable"
 COMMITS_FAIL = "commits_fail"
 TOPIC_MISSING = "topic_missing"
 BROKERS_SILENT = "brokers_silent"
-OUT_OF_REACH = "broker_out_of_reach"
-REQUESTS_TIME_OUT = "requests_time_out"
-NOT_READ = "not_read"
 CLOCK_DIFFERS = "clock_differs"
 INVALID_TIMESTAMP = "INVALID_TIMESTAMP"  # the brokers' own word
 

@@ -8,8 +8,8 @@ import orjson
 import pytest
 
 from stream_capi.kafka.faults import Faults
-from stream_capi.kafka.watch import NOT_READ, OUT_OF_REACH, REQUESTS_TIME_OUT, Watch, named
-from stream_capi.model import TopicPartition
+from stream_capi.kafka.watch import Watch, named
+from stream_capi.model import NOT_READ, OUT_OF_REACH, REQUESTS_TIME_OUT, TopicPartition
 from stream_capi.observe.masking import mask
 from tests.kafka.sink import Told
 
