@@ -284,16 +284,17 @@ class Delivery:
         self.in_flight -= 1
         self._observer.request(line.lane.pixel, str(answer.status or answer.fault), answer.seconds)
         self._observer.batch(len(batch))
-        self._learn_size(line, batch, answer, sent_at)
-        self._conclude(line, batch, classify(answer, self._clock.epoch()), sent_at)
+        outcome = classify(answer, self._clock.epoch())
+        self._learn_size(line, batch, answer, outcome, sent_at)
+        self._conclude(line, batch, outcome, sent_at)
         self._wake.set()
         self._tell_change()
 
-    def _learn_size(self, line: LaneLine, batch: Batch, answer: Answer, sent_at: float) -> None:
+    def _learn_size(self, line: LaneLine, batch: Batch, answer: Answer, outcome: Outcome, sent_at: float) -> None:
         """What an answer says of the size that the line carries. A refusal is one, a fault or another status isn't."""
         if answer.fault == "timeout" or answer.status == _REQUEST_TIMEOUT:
             line.size_limit.timed_out(len(batch), answer.seconds, sent_at, self._clock.now())
-        elif isinstance(classify(answer, self._clock.epoch()), Delivered | Refused):
+        elif isinstance(outcome, Delivered | Refused):
             line.size_limit.succeeded(len(batch), answer.seconds)
 
     def _conclude(self, line: LaneLine, batch: Batch, outcome: Outcome, sent_at: float) -> None:
