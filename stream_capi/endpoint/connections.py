@@ -18,6 +18,7 @@ new version drops them.
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import re
 import select
@@ -92,7 +93,8 @@ class Protocol(ResponseHandler):
     def take(self) -> bool:
         """Make ready for a request. False if bytes, or the end of the stream, arrived that no request has asked for."""
         new, self._new = self._new, False
-        if not new and (self.should_close or self._has_unread()):
+        assert self.transport is not None  # noqa: S101 -- the pool hands out what is connected
+        if not new and (self.should_close or is_readable(self.transport)):
             return False
         self.begun = self.written = self._answered = False
         self._head, self._head_bytes = bytearray(), 0
@@ -134,13 +136,6 @@ class Protocol(ResponseHandler):
         else:
             super().set_exception(exc, *cause)
 
-    def _has_unread(self) -> bool:
-        """Whether the kernel holds bytes or an end that the event loop hasn't come to."""
-        assert self.transport is not None  # noqa: S101 -- the pool hands out what is connected
-        poll = select.poll()  # select.select() fails for descriptors above 1,023
-        poll.register(self.transport.get_extra_info("socket"), select.POLLIN)
-        return bool(poll.poll(0))
-
 
 class Connector(aiohttp.TCPConnector):
     """A pool that never hands out a connection with something unread on it."""
@@ -166,6 +161,13 @@ class Connector(aiohttp.TCPConnector):
                     protocol.begun = protocol.written = True
                 return connection
             connection.close()
+
+
+def is_readable(transport: asyncio.BaseTransport) -> bool:
+    """Whether the kernel holds bytes or an end that the event loop hasn't come to."""
+    poll = select.poll()  # select.select() fails for descriptors above 1,023
+    poll.register(transport.get_extra_info("socket"), select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _bare(status: int) -> RawResponseMessage:

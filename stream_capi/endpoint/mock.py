@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import select
 import socket
 import ssl
 import struct
@@ -28,6 +27,7 @@ from typing import Any, Literal, NamedTuple, Self
 import orjson
 from aiohttp import web
 
+from stream_capi.endpoint.connections import is_readable
 from stream_capi.endpoint.document import prepare, read_batch
 from stream_capi.endpoint.script import Action, RequestInfo, Script
 from stream_capi.errors import ConfigurationError
@@ -221,7 +221,7 @@ class MockEndpoint:
     def _stray(self, transport: asyncio.Transport, status: int) -> None:
         """Write an answer that nobody asked for, unless the next request is there already: it would be taken for its own."""
         self._pending.pop(transport, None)
-        if transport.is_closing() or _is_readable(transport):
+        if transport.is_closing() or is_readable(transport):
             return
         transport.write(f"HTTP/1.1 {status} Stray\r\nContent-Length: 0\r\n\r\n".encode())
         self.strays += 1
@@ -298,12 +298,6 @@ def _reset(request: web.BaseRequest) -> web.Response:
         )
         request.transport.abort()
     return web.Response()
-
-
-def _is_readable(transport: asyncio.Transport) -> bool:
-    poll = select.poll()
-    poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
-    return bool(poll.poll(0))
 
 
 async def _answer_early(request: web.BaseRequest, action: Action) -> web.Response:
