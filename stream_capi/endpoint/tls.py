@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import ssl
-from pathlib import Path
 
+from stream_capi.config.files import content
 from stream_capi.errors import ConfigurationError
 
 _MOST_BYTES = 16 * 1024 * 1024  # the system's whole bundle has a quarter of a megabyte
@@ -51,8 +51,7 @@ def reason_of(cause: BaseException | None) -> str:
 
 
 def _content(file: str) -> bytes:
-    with Path(file).open("rb") as opened:
-        text = opened.read(_MOST_BYTES)
+    text = content(file, _MOST_BYTES)
     if not text.strip():
         raise ValueError("empty")
     return text

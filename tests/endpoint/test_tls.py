@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import trustme
 from structlog.testing import capture_logs
 
 from stream_capi.core.flow import Backoff, Gate
+from stream_capi.endpoint.tls import Trust
+from stream_capi.errors import ConfigurationError
 from stream_capi.events.transform import IDENTIFIER_FIELDS
 from stream_capi.observe.metrics import Metrics
 from stream_capi.telemetry import Telemetry
@@ -91,3 +94,11 @@ def test_a_file_that_can_not_be_read_any_more_is_a_line_when_it_begins_and_when_
         ("key file unreadable", "error"),
         ("key file readable again", "info"),
     ]
+
+
+@pytest.mark.timeout(20)
+def test_a_pipe_without_a_writer_is_a_fault_of_the_settings_and_not_waited_for(tmp_path: Path) -> None:
+    pipe = tmp_path / "ca.pem"
+    os.mkfifo(pipe)
+    with pytest.raises(ConfigurationError, match="holds no PEM certificate"):
+        Trust(str(pipe))
