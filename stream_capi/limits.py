@@ -10,9 +10,8 @@ from typing import NamedTuple
 
 _ADMIN_CONNECTIONS = 64
 _OWN = 120  # libraries, the event loop, three Kafka clients with their queues, and brokers
-_SPARE_SHARE = (
-    2  # for each request: a connection that is given up keeps its descriptor until the other side takes the rest
-)
+# For each request: a connection that is given up keeps its descriptor until the other side takes the rest.
+_PER_REQUEST = 2
 _THREADS_NEEDED = 24
 _ADDRESSES_NEEDED = 512 * 1024**2  # heaps of the C library, one for each thread, and the first schemas and batches
 _THREADS = "can't start new thread"  # the interpreter's words
@@ -37,7 +36,7 @@ class Descriptors(NamedTuple):
 
 def descriptors(max_in_flight: int) -> Descriptors:
     """The open files that a member may need, and how many it can have: the hard limit, for it raises the soft one itself."""
-    needed = _SPARE_SHARE * max_in_flight + _ADMIN_CONNECTIONS + _OWN
+    needed = _PER_REQUEST * max_in_flight + _ADMIN_CONNECTIONS + _OWN
     return Descriptors(needed, _finite(resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
 
 

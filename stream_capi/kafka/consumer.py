@@ -321,9 +321,7 @@ class ConsumerThread:
         if ask:
             self._asked_at = now
         try:
-            high = self._reading.high(self._consumer, _REASSURE_SECONDS if ask else None)
-            self._ends.update(high)
-            self._call(self._sink.watermarks, high)
+            self._tell_ends(self._reading.high(self._consumer, _REASSURE_SECONDS if ask else None))
         except KafkaException as error:
             self._faults.tell(error_of(error))
 
@@ -346,6 +344,10 @@ class ConsumerThread:
                     self._faults.tell(found.error, topic)
 
     # Reading and not reading
+
+    def _tell_ends(self, high: Mapping[TopicPartition, int]) -> None:
+        self._ends.update(high)
+        self._call(self._sink.watermarks, high)
 
     def _meant(self, partitions: Sequence[TopicPartition], known: int) -> list[TopicPartition]:
         """Those that the sink can have meant: an assignment that it had not heard of begins without its pauses."""
@@ -450,9 +452,7 @@ class ConsumerThread:
                 self._faults.unvalidated(place.tp.topic)
         logs = self._topic_ids(sorted({place.tp.topic for place in places}))
         self._call(self._assigned, self._epoch, committed, logs)
-        high = {place.tp: place.high for place in places}
-        self._ends.update(high)
-        self._call(self._sink.watermarks, high)
+        self._tell_ends({place.tp: place.high for place in places})
         self._pause([place.tp for place in places if place.stopped or self._resting])
         self._resume([place.tp for place in places if not place.stopped])
         for place in places:

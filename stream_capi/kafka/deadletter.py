@@ -70,9 +70,8 @@ class DeadLetterWriter:
         self._topic = topic
         self._properties = producer_properties(kafka)
         self._on_state = on_state
-        self.on_stamped: Callable[[int, float], None] | None = (
-            None  # milliseconds by the broker's clock, and how long it took
-        )
+        # Called with milliseconds by the broker's clock, and with the seconds that the letter took.
+        self.on_stamped: Callable[[int, float], None] | None = None
         self._failing: dict[int, str] = {}  # by letter
         self._room = _Room(_AT_ONCE_BYTES)
         self._closing = threading.Event()

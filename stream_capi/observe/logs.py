@@ -190,14 +190,15 @@ def write_behind() -> None:
 
 def _tell(level: str, event: str, error: BaseException | None = None, every_time: bool = False) -> None:
     """Past structlog, which before ``configure`` would print the frames' variables. A line a minute for each kind."""
-    kind = (event, type(error), limits.short_of(error), _place_of(error)) if error is not None else event
+    short = limits.short_of(error) if error is not None else ""
+    kind = (event, type(error), short, _place_of(error)) if error is not None else event
     repeated = 0 if every_time else _uncaught_repeats.before(kind)
     if repeated is None:
         return
     told: dict[str, object] = {"event": event, "exc_info": error}
     if repeated:
         told["repeated"] = repeated
-    if error is not None and (short := limits.short_of(error)):
+    if short:
         told["reason"] = short
     out = _Output()
     out.line(_line(out, level, told))

@@ -107,6 +107,5 @@ def letters_reason(failing: str) -> str:
 
 def difference(of: str, seconds: float) -> str:
     """A clock's difference in words."""
-    return f"the local clock is {abs(seconds):.0f} s {'ahead of' if seconds > 0 else 'behind'} the {of}'s".replace(
-        "s's", "s'"
-    )
+    owner = f"{of}'" if of.endswith("s") else f"{of}'s"
+    return f"the local clock is {abs(seconds):.0f} s {'ahead of' if seconds > 0 else 'behind'} the {owner}"
