@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import errno
 import mmap
 import resource
@@ -13,7 +14,9 @@ _OWN = 120  # libraries, the event loop, three Kafka clients with their queues, 
 # For each request: a connection that is given up keeps its descriptor until the other side takes the rest.
 _PER_REQUEST = 2
 _THREADS_NEEDED = 24
+_STACK = 8 * 1024**2  # reserved for each thread, where the system is not told otherwise
 _ADDRESSES_NEEDED = 512 * 1024**2  # heaps of the C library, one for each thread, and the first schemas and batches
+_BEGIN_SECONDS = 5.0  # a thread that has not begun by then died for want of memory
 _THREADS = "can't start new thread"  # the interpreter's words
 
 
@@ -54,17 +57,27 @@ def probe() -> None:
 
     Raises RuntimeError or OSError, which ``short_of`` names. The Kafka client must not meet these limits first: without
     a thread left its constructor waits without end and holds the interpreter's lock, so that no signal is heard.
+    Nor must threads: one that finds no memory to begin with dies unseen or crashes, and ``threading.Thread.start()``
+    waits for it without end. So the space of all is asked for first, and each is given a time to begin.
     """
-    over = threading.Event()
-    threads = [threading.Thread(target=over.wait, name="probe", daemon=True) for _ in range(_THREADS_NEEDED)]
+    mmap.mmap(-1, _THREADS_NEEDED * _STACK + _ADDRESSES_NEEDED).close()
+    begun, over, ended = threading.Semaphore(0), threading.Event(), threading.Semaphore(0)
+
+    def thread() -> None:
+        begun.release()
+        over.wait()
+        ended.release()
+
     try:
-        for thread in threads:
-            thread.start()
+        for _ in range(_THREADS_NEEDED):
+            _thread.start_new_thread(thread, ())
+            if not begun.acquire(timeout=_BEGIN_SECONDS):
+                raise RuntimeError(_THREADS)
         mmap.mmap(-1, _ADDRESSES_NEEDED).close()
     finally:
         over.set()
-    for thread in threads:
-        thread.join()
+    for _ in range(_THREADS_NEEDED):
+        ended.acquire(timeout=_BEGIN_SECONDS)
 
 
 def short_of(error: BaseException) -> str:

@@ -33,7 +33,7 @@ def test_a_system_without_a_thread_left_is_named_and_ends_the_program(tmp_path: 
     assert "Traceback" not in ended.stderr
 
 
-@pytest.mark.parametrize("mebibytes", [300, 350, 400, 450])
+@pytest.mark.parametrize("mebibytes", [300, 350, 400, 450, 800, 1000, 1200])
 def test_a_short_address_space_is_named_or_enough(tmp_path: Path, mebibytes: int) -> None:
     def short() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (mebibytes * 1024**2,) * 2)

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import _thread
 import os
 import threading
+from collections.abc import Callable
 from typing import Any
 
 from stream_capi.cli import main
 
 _left = int(os.environ["CAPI_TEST_THREADS"])
-_start = threading.Thread.start
 
 
-def _start_if_any_is_left(self: threading.Thread) -> Any:
-    global _left
-    if not _left:
-        raise RuntimeError("can't start new thread")
-    _left -= 1
-    return _start(self)
+def _if_any_is_left(start: Callable[..., Any]) -> Callable[..., Any]:
+    def start_if_any_is_left(*given: Any) -> Any:
+        global _left
+        if not _left:
+            raise RuntimeError("can't start new thread")
+        _left -= 1
+        return start(*given)
+
+    return start_if_any_is_left
 
 
 if __name__ == "__main__":
-    threading.Thread.start = _start_if_any_is_left  # type: ignore[method-assign]
+    _thread.start_new_thread = _if_any_is_left(_thread.start_new_thread)
+    threading.Thread.start = _if_any_is_left(threading.Thread.start)  # type: ignore[method-assign]
     main()
