@@ -133,8 +133,9 @@ class Server:
         self._reap()
 
     def freeze(self) -> None:
-        """SIGSTOP: connections stay up and nobody answers."""
+        """SIGSTOP: connections stay up and nobody answers. Returns once every thread stands still."""
         self._signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def thaw(self) -> None:
         """SIGCONT."""

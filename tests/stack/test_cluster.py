@@ -106,7 +106,9 @@ def test_a_leader_that_no_follower_reaches_is_left_alone_in_sync(cluster: Cluste
     topic = cluster.create_topic(names.topic(), assignment=[[3, 1]], config={"min.insync.replicas": "1"})
     cluster.node(3).replication.cut()
     assert acknowledged(cluster.bootstrap, topic, 20)
-    assert cluster.in_sync(topic) == {3}
+    until(
+        lambda: cluster.in_sync(topic) == {3}, 20, "word of it with the node that is asked, which may hear of it later"
+    )
 
 
 def test_a_lost_quorum_leaves_the_data_alive(cluster: Cluster, names: Names) -> None:
