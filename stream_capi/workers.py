@@ -169,11 +169,13 @@ class Workers:
         """Keep one place filled until the stop."""
         while not self.stop_asked.is_set():
             process = await worker.start(self._config_file)
+            if self.stop_asked.is_set():  # meanwhile, when there was no process to tell
+                worker.signal(signal.SIGTERM)
             code = await process.wait()
             worker.status = None
             self._sums.ended(worker.number)
             if self.stop_asked.is_set():
-                self._codes.append(code if code >= 0 else _CUT_OFF)
+                self._codes.append(stopped_with(code))
                 return
             delay = worker.deaths.died(time.monotonic())
             if delay is None:
@@ -221,6 +223,13 @@ class Workers:
             worker.status = status
             if text:
                 self._sums.heard(worker.number, text)
+
+
+def stopped_with(code: int) -> int:
+    """What a worker's end in a stop comes to. SIGTERM ends only one that has not begun: later it is a request to stop."""
+    if code == -signal.SIGTERM:
+        return 0
+    return code if code >= 0 else _CUT_OFF
 
 
 def _free_port() -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from stream_capi import config
 from stream_capi.config import Settings
 from stream_capi.kafka.properties import consumer_properties
-from stream_capi.workers import DEATHS, WITHIN_SECONDS, Deaths, numbered, of_worker
+from stream_capi.workers import DEATHS, WITHIN_SECONDS, Deaths, numbered, of_worker, stopped_with
 
 SCHEMA = Path(__file__).parents[2] / "schemas" / "lead.avsc"
 CONFIGURATION = """
@@ -45,6 +46,14 @@ def test_each_start_again_waits_longer_until_there_is_none() -> None:
 def test_a_worker_that_ends_once_in_a_while_is_always_started_again() -> None:
     deaths = Deaths()
     assert all(deaths.died(turn * WITHIN_SECONDS) == 0.5 for turn in range(100))
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [(0, 0), (3, 3), (4, 4), (-signal.SIGTERM, 0), (-signal.SIGKILL, 4), (-signal.SIGALRM, 4)],
+)
+def test_a_worker_that_was_asked_to_stop_before_it_began_has_cut_nothing_off(code: int, told: int) -> None:
+    assert stopped_with(code) == told
 
 
 Read = Callable[[str], Settings]
