@@ -120,6 +120,39 @@ def test_sigterm_with_a_frozen_broker_ends_within_the_deadline(
         scene.close(HEALED, duplicates=None)
 
 
+def test_sigterm_with_a_killed_broker_tells_that_the_last_commit_is_lacking(
+    tmp_path: Path, own_broker: Broker, registry: Registry
+) -> None:
+    """The client closes at once where nothing listens, so that the end looks like a good one."""
+    sections: dict[str, dict[str, Any]] = {
+        "shutdown": {"drain_seconds": 5},
+        "kafka": {"properties": {"session.timeout.ms": 6000, "heartbeat.interval.ms": 1000}},
+    }
+    delays = [0.05]
+    with Scene(
+        tmp_path, own_broker, registry, 2, lambda request: Action(delay_seconds=delays[0]), sections=sections
+    ) as scene:
+        scene.produce(400)
+        member = scene.member()
+        until(lambda: sum(scene.endpoint.answered().values()) > 50, 30, "deliveries before the broker's end")
+        delays[0] = 1.0
+        scene.produce(400)
+        until(lambda: member.metric("stream_capi_in_flight_requests") > 0, 30, "requests in flight")
+        own_broker.kill()
+        try:
+            begun = time.monotonic()
+            assert member.terminate(25) == 3, member.output[-2000:]
+            assert time.monotonic() - begun < 15, "the deadline is 5 s, and the rest is the machine's"
+            (owed,) = member.logged("stopped without the last commit: the brokers did not confirm it")
+            assert owed["count"] > 0
+            assert not member.logged("stopped")
+        finally:
+            own_broker.start()
+            delays[0] = 0.05
+        scene.member()
+        scene.close(HEALED, duplicates=None)
+
+
 def test_a_member_killed_many_times_loses_nothing(tmp_path: Path, broker: Broker, registry: Registry) -> None:
     sections = {"kafka": {"properties": {"session.timeout.ms": 1500, "heartbeat.interval.ms": 300}}}
     with Scene(tmp_path, broker, registry, 4, steady, sections=sections) as scene:
