@@ -190,3 +190,33 @@ async def test_no_member_that_stops_while_it_joins_stays_in_the_group(
             await eventually(lambda: members_of(broker, group) == 2, 30, "the end of the ghost's session")
     print(f"{protocol}, {kind}: {ghosts} of 40, slowest stop {slowest:.1f} s")  # noqa: T201 -- for docs/reliability.md
     assert ghosts == 0
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+async def test_a_static_member_that_restarts_again_and_again_while_it_joins_costs_the_others_nothing(
+    broker: Broker, names: Names, protocol: str
+) -> None:
+    """Forty stops at moments at random within the first two seconds, each followed by a start under the same name."""
+    topic, group, properties = broker.create_topic(names.topic(), 6), names.group(), PROTOCOLS[protocol]
+    chance, took = random.Random(7), []
+    async with AsyncExitStack() as stack:
+        others = [
+            await stack.enter_async_context(Draining(broker.bootstrap, group, [topic], named(properties, name)))
+            for name in ("two", "three")
+        ]
+        await eventually(lambda: [len(member.assignments) for member in others] == [3, 3], 60, "a share for each")
+        revoked = [0, 0]
+        for turn in range(41):
+            async with Member(broker.bootstrap, group, [topic], named(properties, "one")) as member:
+                if turn == 0:
+                    await eventually(lambda m=member: len(m.assignments) == 2, 60, "its share")  # type: ignore[misc]
+                    revoked = [other.told.count("revoked") for other in others]
+                await asyncio.sleep(chance.uniform(0, 2.0))
+                begun = asyncio.get_running_loop().time()
+                assert await member.thread.stop(25), "it hangs in the client"
+                took.append(asyncio.get_running_loop().time() - begun)
+                await member.ended
+        assert [other.told.count("revoked") for other in others] == revoked
+    print(f"{protocol}: slowest of {len(took)} stops {max(took):.1f} s")  # noqa: T201 -- for docs/reliability.md
