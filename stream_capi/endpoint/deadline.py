@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 # A timer may fire in a pass of the loop that looked at the sockets before the program was stopped. The next pass reads them,
 # and the one after it wakes the task that awaits the answer.
 _PASSES = 2
+_STOOD_STILL_SECONDS = 0.1  # a timer that is so late tells that the loop did not run
 
 
 @asynccontextmanager
@@ -16,21 +17,31 @@ async def deadline(seconds: float) -> AsyncIterator[None]:
     """As ``asyncio.timeout``, but the loop reads the sockets once more before the time counts as over.
 
     A loop that stood still for longer than the time-out (a stopped process, a paused machine) finds the answer and the
-    timer at once, and ``asyncio.timeout`` lets the timer win.
+    timer at once, and ``asyncio.timeout`` lets the timer win. A request of which a part was still to be sent can't have
+    an answer by then: it is given as many seconds more as the timer came too late, at most ``seconds`` in all.
     """
     loop = asyncio.get_running_loop()
-
     timer: asyncio.Handle
+    spare = seconds
 
-    def due(passes: int) -> None:
-        nonlocal timer
-        if passes:
-            timer = loop.call_soon(due, passes - 1)
+    def due(at: float, passes: int) -> None:
+        nonlocal timer, spare
+        late = min(loop.time() - at, spare)
+        if late > _STOOD_STILL_SECONDS:
+            spare -= late
+            begin(late)
+        elif passes:
+            timer = loop.call_soon(due, loop.time(), passes - 1)
         else:
             scope.reschedule(loop.time())
 
+    def begin(after: float) -> None:
+        nonlocal timer
+        at = loop.time() + after
+        timer = loop.call_at(at, due, at, _PASSES)
+
     async with asyncio.timeout(None) as scope:
-        timer = loop.call_later(seconds, due, _PASSES)
+        begin(seconds)
         try:
             yield
         finally:
