@@ -21,6 +21,11 @@ from tests.stack.waiting import until
 _STARTED_SECONDS = 0.08  # of the interpreter itself, in which nothing of the program can be had
 
 
+def _heed_hang_ups() -> None:
+    """The tests may run under nohup themselves, whose children ignore it."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 @contextmanager
 def running(folder: Path, *before: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
     """The program without a broker, and its admin port."""
@@ -33,6 +38,7 @@ def running(folder: Path, *before: str) -> Iterator[tuple[subprocess.Popen[str],
         text=True,
         env={"PATH": os.defpath, "CAPI_TEST_KEY": KEY, "PYTHONPATH": str(Path(__file__).parents[2])},
         start_new_session=True,
+        preexec_fn=_heed_hang_ups,
     )
     try:
         yield started, port
