@@ -21,7 +21,7 @@ from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from benchmarks.contenders.setup import SCHEMAS
 from benchmarks.stack import Stack
 from stream_capi.model import EventName
-from stream_capi.samples import Samples
+from stream_capi.sandbox.samples import Samples
 
 PARTITIONS = 4
 LEAD_SHARE = 0.3

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from stream_capi.config.settings import Delivery
-from stream_capi.endpoint.script import Action
 from stream_capi.kafka.consumer import CHUNK
 from stream_capi.kafka.properties import events_bytes
+from stream_capi.sandbox.fault_script import Action
 from tests.scene import Scene
 from tests.simulation import Line, always, simulate
 from tests.stack import Broker, Registry

@@ -19,12 +19,10 @@ from benchmarks.contenders.bare import loaded, mapping_of
 from benchmarks.contenders.setup import SCHEMAS, SetUp
 from stream_capi.avro.framing import SchemaKey
 from stream_capi.avro.schemas import Schemas
-from stream_capi.avro.writer import RefusedSchema, WriterSchema, build
-from stream_capi.core.batcher import Batch
-from stream_capi.delivery import Clock
+from stream_capi.avro.writer_schema import RefusedSchema, WriterSchema, build
+from stream_capi.core.batch import Batch
 from stream_capi.events.rules import SourceRules, rules_from
 from stream_capi.events.transform import IDENTIFIER_FIELDS, Transform, compile_source
-from stream_capi.lanes import delivery_rules, lanes_of
 from stream_capi.model import (
     Answer,
     Commit,
@@ -38,9 +36,11 @@ from stream_capi.model import (
     TopicPartition,
 )
 from stream_capi.observe.metrics import Metrics
-from stream_capi.pipeline import Pipeline
-from stream_capi.source import Source
-from stream_capi.telemetry import Telemetry
+from stream_capi.observe.telemetry import Telemetry
+from stream_capi.pipeline.delivery import Clock
+from stream_capi.pipeline.lanes import delivery_rules, lanes_of
+from stream_capi.pipeline.pipeline import Pipeline
+from stream_capi.pipeline.source import Source
 
 SETUP = SetUp("127.0.0.1:1", "http://127.0.0.1:1", "g", "leads", "views", "http://127.0.0.1:1/v1/event", "p", "k")
 _IDS = {EventName.GENERATE_LEAD: 1, EventName.PAGE_VIEW: 2}

@@ -58,20 +58,22 @@ PARTS = (
     Part(
         "take in",
         "offsets, sizes, guards: what is done with each chunk as a whole",
-        ("stream_capi/pipeline.py", "stream_capi/partition.py", "stream_capi/quarantine.py"),
+        ("stream_capi/pipeline/pipeline.py", "stream_capi/pipeline/partition.py", "stream_capi/pipeline/rejected.py"),
     ),
     Part("offsets", "opening and resolving each offset, the watermark, the outcomes beyond it", ("core/offsets.py",)),
     Part("batch", "filling batches and joining their bodies", ("core/batcher.py",)),
     Part(
         "deliver",
         "lanes, gates, slots and outcomes, for each request",
-        ("stream_capi/delivery.py", "core/flow.py", "core/outcomes.py"),
+        ("stream_capi/pipeline/delivery.py", "core/flow.py", "core/outcomes.py"),
     ),
-    Part("count", "the metrics: ages, requests, counters", ("stream_capi/observe/", "stream_capi/telemetry.py")),
+    Part(
+        "count", "the metrics: ages, requests, counters", ("stream_capi/observe/", "stream_capi/observe/telemetry.py")
+    ),
     Part(
         "keep",
         "commits, pauses and gauges, a few times a second",
-        ("stream_capi/app.py", "stream_capi/snapshot.py", "stream_capi/whereabouts.py"),
+        ("stream_capi/app.py", "stream_capi/observe/snapshot.py", "stream_capi/observe/oldest_unresolved.py"),
     ),
     Part("loop", "the event loop's own turns", ("asyncio/",)),
 )

@@ -19,7 +19,7 @@ from benchmarks.contenders.setup import SCHEMAS, SetUp
 from benchmarks.stack import KEY, PIXEL_ID, Stack
 from stream_capi.avro.decode import Decoder
 from stream_capi.avro.framing import FILE_KEY, frame
-from stream_capi.avro.writer import WriterSchema, build
+from stream_capi.avro.writer_schema import WriterSchema, build
 from stream_capi.endpoint.client import EndpointClient
 from stream_capi.events.rules import rules_from
 from stream_capi.events.transform import compile_source

@@ -22,30 +22,30 @@ from stream_capi import __version__, last_resort
 from stream_capi.avro.framing import FILE_KEY
 from stream_capi.avro.registry import RegistrySchemas
 from stream_capi.avro.schemas import FileSchema, FolderSchemas, Schemas, SchemasByKind
-from stream_capi.avro.writer import WriterSchema
+from stream_capi.avro.writer_schema import WriterSchema
 from stream_capi.config import KeySource, Settings, open_to_others, resolve_pixel_id
 from stream_capi.config import Source as SourceSettings
-from stream_capi.core.batcher import Batch
-from stream_capi.delivery import Clock
+from stream_capi.core.batch import Batch
 from stream_capi.endpoint.client import EndpointClient
 from stream_capi.errors import ConfigurationError
 from stream_capi.events.rules import rules_from
 from stream_capi.events.transform import IDENTIFIER_FIELDS, Transform, compile_source
 from stream_capi.kafka.admin import KafkaAdmin
+from stream_capi.kafka.client_errors import Events
 from stream_capi.kafka.consumer import ConsumerThread
-from stream_capi.kafka.deadletter import DeadLetterWriter
-from stream_capi.kafka.faults import Events
+from stream_capi.kafka.dead_letter_writer import DeadLetterWriter
 from stream_capi.kafka.properties import consumer_properties, events_bytes
-from stream_capi.lanes import delivery_rules, lanes_of
 from stream_capi.model import Answer, EventName, Lane, TopicPartition
 from stream_capi.observe import tracing
 from stream_capi.observe.admin import AdminServer
 from stream_capi.observe.metrics import Metrics
-from stream_capi.pipeline import Pipeline
-from stream_capi.ports import DeadLetters
-from stream_capi.snapshot import Snapshot
-from stream_capi.source import Source
-from stream_capi.telemetry import Telemetry, summary
+from stream_capi.observe.snapshot import Snapshot
+from stream_capi.observe.telemetry import Telemetry, summary
+from stream_capi.pipeline.delivery import Clock
+from stream_capi.pipeline.lanes import delivery_rules, lanes_of
+from stream_capi.pipeline.pipeline import Pipeline
+from stream_capi.pipeline.ports import DeadLetters
+from stream_capi.pipeline.source import Source
 
 log = structlog.get_logger("stream_capi")
 

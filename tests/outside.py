@@ -8,8 +8,8 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, Self
 
-from stream_capi.endpoint.mock import MockEndpoint, Record
-from stream_capi.endpoint.script import Action, RequestInfo
+from stream_capi.sandbox.fault_script import Action, RequestInfo
+from stream_capi.sandbox.mock_api import MockEndpoint, Record
 from tests.program import KEY, PIXEL_ID
 
 Answering = Callable[[RequestInfo], Action | None]

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from stream_capi.samples import Samples
+from stream_capi.sandbox.samples import Samples
 from tests.ledger import Ledger, assert_private
 from tests.log_volume import loud_subjects
 from tests.outside import Answering, Endpoint

@@ -15,9 +15,8 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
 from stream_capi.avro.framing import FILE_KEY, Run, SchemaKey
-from stream_capi.core.batcher import Batch
+from stream_capi.core.batch import Batch
 from stream_capi.core.flow import Backoff, Gate
-from stream_capi.delivery import Clock, DeliveryRules
 from stream_capi.model import (
     Answer,
     Code,
@@ -31,7 +30,8 @@ from stream_capi.model import (
     Rejection,
     TopicPartition,
 )
-from stream_capi.pipeline import Pipeline
+from stream_capi.pipeline.delivery import Clock, DeliveryRules
+from stream_capi.pipeline.pipeline import Pipeline
 
 T = TypeVar("T")
 LEADS = Lane("main", EventName.GENERATE_LEAD)

@@ -21,7 +21,7 @@ from benchmarks.settings import settings_of
 from stream_capi import config
 from stream_capi.avro.decode import Decoder
 from stream_capi.avro.framing import FILE_KEY
-from stream_capi.avro.writer import RefusedSchema, build
+from stream_capi.avro.writer_schema import RefusedSchema, build
 from stream_capi.config import Settings
 from stream_capi.events.rules import rules_from
 from stream_capi.events.transform import compile_source

@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from stream_capi.avro.hardening import Node
-from stream_capi.avro.writer import WriterSchema
+from stream_capi.avro.writer_schema import WriterSchema
 from stream_capi.model import Code, Rejection, internal_error
 
 Decoded = dict[str, Any] | Rejection

@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 from stream_capi.avro.framing import SchemaKey
 from stream_capi.avro.registry_client import NotFound, RegistryClient
-from stream_capi.avro.writer import Missing, RefusedSchema, WriterSchema, build, definitions, unknown
+from stream_capi.avro.writer_schema import Missing, RefusedSchema, WriterSchema, build, definitions, unknown
 from stream_capi.errors import ConfigurationError, RegistryUnavailable
 from stream_capi.model import Rejection
 

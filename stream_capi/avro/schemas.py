@@ -19,7 +19,15 @@ import fastavro.schema
 
 from stream_capi.avro.framing import FILE_KEY, SchemaKey
 from stream_capi.avro.registry import RegistrySchemas
-from stream_capi.avro.writer import MAX_CHARACTERS, Missing, RefusedSchema, WriterSchema, build, definitions, unknown
+from stream_capi.avro.writer_schema import (
+    MAX_CHARACTERS,
+    Missing,
+    RefusedSchema,
+    WriterSchema,
+    build,
+    definitions,
+    unknown,
+)
 from stream_capi.config.files import content
 from stream_capi.errors import ConfigurationError, RegistryUnavailable
 from stream_capi.model import Rejection

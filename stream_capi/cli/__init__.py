@@ -14,10 +14,10 @@ from stream_capi.cli import (
     check,
     dead_letters,
     demo,
-    exits,
     explain,
     init,
     mock_endpoint,
+    process,
     produce_samples,
     replay,
     reset,
@@ -83,13 +83,13 @@ def main() -> None:
         # Called itself, the app would put a hook of its own over ours, which prints an error's text and its cause's.
         get_command(app)()
     except SystemExit as ended:
-        code = exits.flushed()
+        code = process.flushed()
         raise SystemExit(ended.code or code) from None
     except StreamCapiError as error:
-        sys.exit(exits.tell(error))
+        sys.exit(process.tell(error))
     except (MemoryError, OSError, RuntimeError) as error:
-        sys.exit(exits.out_of_resources(error, started=False))
+        sys.exit(process.out_of_resources(error, started=False))
     except KeyboardInterrupt:
-        sys.exit(exits.INTERRUPTED)
+        sys.exit(process.INTERRUPTED)
     finally:
         log_writer.finish()

@@ -12,25 +12,26 @@ import typer
 from rich import box
 from rich.table import Table
 
-from stream_capi import config, redrive
-from stream_capi.cli import exits
-from stream_capi.cli.letter import print_letter, shown_letters, topic_shown
+from stream_capi import config
+from stream_capi.cli import process
+from stream_capi.cli.dead_letter_view import print_letter, shown_letters, topic_shown
 from stream_capi.cli.options import Config, Json
+from stream_capi.cli.progress import Watch, console
 from stream_capi.cli.run import spare_the_collector
 from stream_capi.cli.sources import source_of
 from stream_capi.cli.text import print_json
-from stream_capi.cli.watching import Watch, console
 from stream_capi.config import Settings
 from stream_capi.errors import ConfigurationError, StreamCapiError
-from stream_capi.job import await_alone
 from stream_capi.kafka.admin import KafkaAdmin
 from stream_capi.kafka.originals import Originals
 from stream_capi.kafka.peek import record_at
 from stream_capi.kafka.ranges import shown_time, time_of
-from stream_capi.letters import MOST_OTHERS, Letter, Picked, Redriven, in_order, letter_of, read_letters
 from stream_capi.model import Code, Record
 from stream_capi.observe import logs
-from stream_capi.redrive import Ledger, Plan
+from stream_capi.operations import redrive
+from stream_capi.operations.dead_letters import MOST_OTHERS, Letter, Picked, Redriven, in_order, letter_of, read_letters
+from stream_capi.operations.range_job import await_alone
+from stream_capi.operations.redrive import Ledger, Plan
 
 app = typer.Typer(
     name="dead-letters",
@@ -184,10 +185,10 @@ async def _execute(
         with watch:
             code, ledger = await redrive.run(settings, os.environ, admin, planned, rate, watch.show)
         _print_ledger(ledger, as_json)
-        code = code or (exits.DONE if ledger.holds else exits.FAILED)
+        code = code or (process.DONE if ledger.holds else process.FAILED)
     except StreamCapiError as error:
-        code = exits.tell(error)
-    exits.at_once(code)
+        code = process.tell(error)
+    process.at_once(code)
 
 
 def _picked(code: Code | None, topic: str | None, since: str | None) -> Picked:

@@ -13,11 +13,11 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from stream_capi.cli import exits
+from stream_capi.cli import process
 from stream_capi.cli.options import Json
 from stream_capi.cli.text import print_json
-from stream_capi.demo import Demo, Ledger, Progress
 from stream_capi.observe import logs
+from stream_capi.sandbox.demo import Demo, Ledger, Progress
 
 _LINE_SECONDS = 2.0  # between two lines where there is no terminal
 
@@ -37,10 +37,10 @@ def command(
         asyncio.run(_watch(Demo(events, view.show, admin_port), view, keep_running))
     if view.ledger is None:
         print("stopped before the end: there is no ledger")
-        raise typer.Exit(exits.FAILED)
+        raise typer.Exit(process.FAILED)
     if as_json:
         print_json({**view.ledger._asdict(), "holds": view.ledger.holds})
-    raise typer.Exit(exits.DONE if view.ledger.holds else exits.FAILED)
+    raise typer.Exit(process.DONE if view.ledger.holds else process.FAILED)
 
 
 async def _watch(demo: Demo, view: View, keep_running: bool) -> None:

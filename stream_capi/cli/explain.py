@@ -21,7 +21,7 @@ from stream_capi.app import Registry
 from stream_capi.avro.decode import Decoder
 from stream_capi.avro.framing import Unframed, frame
 from stream_capi.avro.schemas import FileSchema, FolderSchemas
-from stream_capi.avro.writer import WriterSchema
+from stream_capi.avro.writer_schema import WriterSchema
 from stream_capi.cli.options import Config, Json
 from stream_capi.cli.sources import source_of
 from stream_capi.cli.text import plain, print_json
@@ -30,9 +30,9 @@ from stream_capi.config.files import content
 from stream_capi.errors import ConfigurationError
 from stream_capi.events.explain import Explanation, explain
 from stream_capi.events.lines import Line, Verdict
-from stream_capi.events.masking import raw_shown, result_shown
 from stream_capi.events.plain_json import NotOfSchema, row_from_json
 from stream_capi.events.rules import rules_from
+from stream_capi.events.value_masking import raw_shown, result_shown
 from stream_capi.kafka.peek import latest_records, record_at
 from stream_capi.model import Record, Rejection, Routed, Skipped, Transformed
 

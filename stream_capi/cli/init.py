@@ -13,7 +13,7 @@ from urllib.parse import SplitResult, urlsplit
 import typer
 
 from stream_capi.avro.registry import RegistrySchemas
-from stream_capi.avro.writer import WriterSchema
+from stream_capi.avro.writer_schema import WriterSchema
 from stream_capi.config.environment import overlay
 from stream_capi.config.values import is_topic
 from stream_capi.errors import ConfigurationError

@@ -15,9 +15,9 @@ from rich.table import Table
 
 from stream_capi.cli.options import Json
 from stream_capi.cli.text import print_json
-from stream_capi.endpoint.mock import ANY_PIXEL, MockEndpoint
-from stream_capi.endpoint.script import Script
 from stream_capi.errors import ConfigurationError
+from stream_capi.sandbox.fault_script import Script
+from stream_capi.sandbox.mock_api import ANY_PIXEL, MockEndpoint
 
 _REFRESH_SECONDS = 0.5
 _LINE_SECONDS = 10.0  # between two lines where there is no terminal

@@ -13,7 +13,7 @@ from rich.progress import track
 from stream_capi import config
 from stream_capi.cli.options import Config, Json
 from stream_capi.cli.text import print_json
-from stream_capi.produce import SampleProducer, sample_topics
+from stream_capi.sandbox.sample_producer import SampleProducer, sample_topics
 
 _LONGEST_SECONDS = 86_400.0  # a rest that the operating system takes
 

@@ -10,21 +10,22 @@ import typer
 from rich import box
 from rich.table import Table
 
-from stream_capi import config, replay
-from stream_capi.cli import exits
+from stream_capi import config
+from stream_capi.cli import process
 from stream_capi.cli.options import Config, Json
+from stream_capi.cli.progress import Watch, console
 from stream_capi.cli.run import spare_the_collector
 from stream_capi.cli.sources import source_of
 from stream_capi.cli.text import print_json
-from stream_capi.cli.watching import Watch, console
 from stream_capi.config import Settings
 from stream_capi.errors import StreamCapiError
-from stream_capi.job import await_alone
 from stream_capi.kafka.admin import KafkaAdmin
 from stream_capi.kafka.ranges import moment, shown_time, total
 from stream_capi.kafka.scan import spans
 from stream_capi.observe import logs
-from stream_capi.replay import Ledger, Plan
+from stream_capi.operations import range_replay
+from stream_capi.operations.range_job import await_alone
+from stream_capi.operations.range_replay import Ledger, Plan
 
 _DEDUPE = (
     "Each event carries the dedupe_id that it had the first time, by which the API drops what it has already. How long it "
@@ -61,7 +62,9 @@ def command(
     settings = config.load(config_file, keys=execute)
     source_of(settings, topic)
     admin = KafkaAdmin(settings.kafka)
-    planned = replay.plan(settings, admin, topic, partition or (), moment("--from", start), moment("--to", end), afresh)
+    planned = range_replay.plan(
+        settings, admin, topic, partition or (), moment("--from", start), moment("--to", end), afresh
+    )
     if not execute:
         _print_plan(settings, planned, as_json)
         return
@@ -70,9 +73,11 @@ def command(
     logs.write_behind()
     await_alone(admin, planned.group, watch.tell)
     if not planned.begun:
-        replay.begin(admin, planned)
+        range_replay.begin(admin, planned)
     if not planned.left:
-        _print_ledger(planned, Ledger(total(planned.ranges), total(planned.ranges), replay.NOTHING, 0, 0), as_json)
+        _print_ledger(
+            planned, Ledger(total(planned.ranges), total(planned.ranges), range_replay.NOTHING, 0, 0), as_json
+        )
         return
     asyncio.run(_execute(settings, admin, planned, rate, watch, as_json))
 
@@ -84,13 +89,13 @@ async def _execute(
     spare_the_collector()
     try:
         with watch:
-            code, tally = await replay.run(settings, os.environ, planned, rate, watch.show)
-        ledger = await asyncio.to_thread(replay.ledger, admin, planned, tally)
+            code, tally = await range_replay.run(settings, os.environ, planned, rate, watch.show)
+        ledger = await asyncio.to_thread(range_replay.ledger, admin, planned, tally)
         _print_ledger(planned, ledger, as_json)
-        code = code or (exits.DONE if ledger.holds else exits.FAILED)
+        code = code or (process.DONE if ledger.holds else process.FAILED)
     except StreamCapiError as error:
-        code = exits.tell(error)
-    exits.at_once(code)
+        code = process.tell(error)
+    process.at_once(code)
 
 
 def _print_plan(settings: Settings, planned: Plan, as_json: bool) -> None:

@@ -8,14 +8,15 @@ import typer
 from rich import box
 from rich.table import Table
 
-from stream_capi import config, reset
+from stream_capi import config
 from stream_capi.cli.options import Config, Json
+from stream_capi.cli.progress import console
 from stream_capi.cli.sources import source_of
 from stream_capi.cli.text import print_json
-from stream_capi.cli.watching import console
 from stream_capi.kafka.admin import KafkaAdmin
 from stream_capi.kafka.ranges import moment
-from stream_capi.reset import Change, Plan
+from stream_capi.operations import offset_reset
+from stream_capi.operations.offset_reset import Change, Plan
 
 _FORGOTTEN = (
     "What is known of events delivered beyond the old offsets is forgotten: from the new ones on each event is sent, with "
@@ -44,9 +45,9 @@ def command(
     settings = config.load(config_file, keys=False)
     topics = [source_of(settings, topic).topic] if topic else [source.topic for source in settings.sources]
     admin = KafkaAdmin(settings.kafka)
-    planned = reset.plan(admin, settings.kafka, topics, partition or (), moment("--to", to))
+    planned = offset_reset.plan(admin, settings.kafka, topics, partition or (), moment("--to", to))
     if execute:
-        reset.execute(admin, planned)
+        offset_reset.execute(admin, planned)
     if as_json:
         print_json(_as_json(planned, execute), indent=2)
     else:

@@ -13,11 +13,11 @@ import typer
 
 from stream_capi import config, limits
 from stream_capi.app import App, stop_on_signals
-from stream_capi.cli import exits
+from stream_capi.cli import process
 from stream_capi.cli.options import Config
 from stream_capi.errors import StreamCapiError
 from stream_capi.observe import logs
-from stream_capi.workers import Start, Workers, numbered, received, stop_when_deserted
+from stream_capi.workers.supervisor import Start, Workers, numbered, received, stop_when_deserted
 
 log = structlog.get_logger("stream_capi")
 
@@ -57,10 +57,10 @@ async def _run(start: Start, is_worker: bool) -> None:
         spare_the_collector()
         code = await app.run()
     except StreamCapiError as error:
-        code = exits.tell(error)
+        code = process.tell(error)
     except (MemoryError, OSError, RuntimeError) as error:
-        code = exits.out_of_resources(error, started=app is not None and app.consumer.ended is not None)
-    exits.at_once(code)
+        code = process.out_of_resources(error, started=app is not None and app.consumer.ended is not None)
+    process.at_once(code)
 
 
 async def _watch(settings: config.Settings, config_file: Path, count: int) -> None:
@@ -70,10 +70,10 @@ async def _watch(settings: config.Settings, config_file: Path, count: int) -> No
         workers.stop_on_signals()
         code = await workers.run()
     except StreamCapiError as error:
-        code = exits.tell(error)
+        code = process.tell(error)
     except (MemoryError, OSError, RuntimeError) as error:
-        code = exits.out_of_resources(error, started=True)
-    exits.at_once(code)
+        code = process.out_of_resources(error, started=True)
+    process.at_once(code)
 
 
 def spare_the_collector() -> None:

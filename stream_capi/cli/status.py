@@ -15,13 +15,14 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from stream_capi import config, status
+from stream_capi import config
 from stream_capi.cli.options import Config, Json
+from stream_capi.cli.progress import console
 from stream_capi.cli.text import print_json
-from stream_capi.cli.watching import console
 from stream_capi.config import Settings
 from stream_capi.kafka.admin import KafkaAdmin
-from stream_capi.status import Status
+from stream_capi.operations import group_status
+from stream_capi.operations.group_status import Status
 
 _EVERY_SECONDS = 2.0
 
@@ -42,7 +43,7 @@ def command(
     settings = config.load(config_file, keys=False)
     admin = KafkaAdmin(settings.kafka)
     if not watch:
-        _print(settings, status.look(settings, admin, member or ()), as_json)
+        _print(settings, group_status.look(settings, admin, member or ()), as_json)
         return
     _watch(settings, admin, member or [], as_json, _interrupted())
 
@@ -69,12 +70,12 @@ def _watch(
     out = console()
     if as_json or not out.is_terminal:
         while not interrupted.is_set():
-            _print(settings, status.look(settings, admin, members), as_json, indent=None)
+            _print(settings, group_status.look(settings, admin, members), as_json, indent=None)
             interrupted.wait(_EVERY_SECONDS)
         return
-    with Live(_view(settings, status.look(settings, admin, members)), console=out, auto_refresh=False) as live:
+    with Live(_view(settings, group_status.look(settings, admin, members)), console=out, auto_refresh=False) as live:
         while not interrupted.wait(_EVERY_SECONDS):
-            live.update(_view(settings, status.look(settings, admin, members)), refresh=True)
+            live.update(_view(settings, group_status.look(settings, admin, members)), refresh=True)
 
 
 def _print(settings: Settings, seen: Status, as_json: bool, indent: int | None = 2) -> None:

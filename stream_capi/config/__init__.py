@@ -1,7 +1,7 @@
 """The settings (contract, section 3): one TOML file, the environment over it, every fault at once."""
 
-from stream_capi.config.keys import KeySource, Secret, open_to_others, resolve_pixel_id
 from stream_capi.config.load import load
+from stream_capi.config.secrets import KeySource, Secret, open_to_others, resolve_pixel_id
 from stream_capi.config.settings import (
     Batch,
     DeadLetter,

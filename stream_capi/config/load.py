@@ -11,10 +11,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from stream_capi.config.consistency import faults_of
 from stream_capi.config.environment import DOTTED, INLINE_KEYS, overlay
 from stream_capi.config.files import content
-from stream_capi.config.keys import unreadable
-from stream_capi.config.rules import faults_of
+from stream_capi.config.secrets import unreadable
 from stream_capi.config.settings import TARGETS, Settings
 from stream_capi.config.shape import Fault, Step, key_of, keys_of, meant, nearest, section_at, within
 from stream_capi.errors import ConfigurationError

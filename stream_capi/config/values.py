@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator
 
-from stream_capi.config.paths import steps
+from stream_capi.config.dotted_paths import steps
 
 Scalar = str | int | float | bool
 

@@ -9,7 +9,7 @@ from stream_capi.core.clock import clock_date, http_date
 from stream_capi.model import Answer
 
 if TYPE_CHECKING:
-    from stream_capi.core.batcher import Batch
+    from stream_capi.core.batch import Batch
 
 MAX_RETRY_AFTER_SECONDS = 300.0
 _REFUSED = frozenset({400, 413, 422})

@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from stream_capi.config.paths import steps
+from stream_capi.config.dotted_paths import steps
 from stream_capi.events import fields, kinds, network
 from stream_capi.events.counts import Counts
 from stream_capi.events.fields import IDENTIFIER_FIELDS, RESTRICTED_IDENTIFIERS, UNFIT, WRONG

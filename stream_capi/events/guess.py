@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from stream_capi.config.settings import TARGETS
-from stream_capi.events.check import unfit
 from stream_capi.events.kinds import Kind
+from stream_capi.events.mapping_check import unfit
 from stream_capi.events.paths import Found, Schema
 from stream_capi.model import EventName
 

@@ -12,7 +12,7 @@ from difflib import get_close_matches
 from itertools import count
 from typing import Any, NamedTuple
 
-from stream_capi.config.paths import Step, steps
+from stream_capi.config.dotted_paths import Step, steps
 from stream_capi.events.kinds import Kind
 
 _NAMED = ("record", "error", "enum", "fixed")

@@ -31,7 +31,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its own doc
 
 from stream_capi.config.settings import Kafka
 from stream_capi.errors import CheckFailed, ConfigurationError, KafkaLost, StreamCapiError, Unavailable
-from stream_capi.kafka.faults import DENIED, MISSING, UNREACHABLE, error_of, made
+from stream_capi.kafka.client_errors import DENIED, MISSING, UNREACHABLE, error_of, made
 from stream_capi.kafka.properties import admin_properties
 from stream_capi.model import TopicPartition
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from confluent_kafka import Consumer, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as ClientPartition
 
-from stream_capi.kafka.faults import error_of
+from stream_capi.kafka.client_errors import error_of
 from stream_capi.model import Commit, CommitResult
 
 # The client itself keeps a commit for session.timeout.ms (45 s for a static member) while it has no coordinator, and then

@@ -25,11 +25,20 @@ from typing import Any, Protocol
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message
 from confluent_kafka import TopicPartition as ClientPartition
 
+from stream_capi.kafka.assignment import Reading
+from stream_capi.kafka.client_errors import (
+    OUT_OF_RANGE,
+    Events,
+    Faults,
+    error_of,
+    is_fatal,
+    lost,
+    made,
+    why_out_of_range,
+)
 from stream_capi.kafka.commits import Commits
-from stream_capi.kafka.faults import OUT_OF_RANGE, Events, Faults, error_of, is_fatal, lost, made, why_out_of_range
-from stream_capi.kafka.places import Place, find_places
 from stream_capi.kafka.properties import uses_new_protocol
-from stream_capi.kafka.reading import Reading
+from stream_capi.kafka.start_offsets import Place, find_places
 from stream_capi.kafka.watch import STATISTICS_MS, Watch
 from stream_capi.model import NO_LEADER_EPOCH, Commit, CommitResult, Committed, Records, TopicPartition, Trouble
 

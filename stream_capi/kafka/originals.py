@@ -15,7 +15,7 @@ from confluent_kafka import TopicPartition as ClientPartition
 
 from stream_capi.config.settings import Kafka
 from stream_capi.errors import KafkaLost, Unavailable
-from stream_capi.kafka.faults import DENIED, MISSING, OUT_OF_RANGE, error_of, made
+from stream_capi.kafka.client_errors import DENIED, MISSING, OUT_OF_RANGE, error_of, made
 from stream_capi.kafka.scan import messages, scan_properties
 from stream_capi.model import Record, TopicPartition
 

@@ -12,7 +12,7 @@ from confluent_kafka import TopicPartition as ClientPartition
 
 from stream_capi.config.settings import Kafka
 from stream_capi.errors import KafkaLost, Unavailable
-from stream_capi.kafka.faults import error_of, made
+from stream_capi.kafka.client_errors import error_of, made
 from stream_capi.kafka.properties import consumer_properties
 from stream_capi.kafka.ranges import Range
 from stream_capi.model import TopicPartition

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from stream_capi.kafka.faults import Faults
+from stream_capi.kafka.client_errors import Faults
 from stream_capi.model import NOT_READ, OUT_OF_REACH, REQUESTS_TIME_OUT, TopicPartition, Trouble
 
 STATISTICS_MS = 3000

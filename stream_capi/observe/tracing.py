@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from stream_capi.core.batcher import Batch
+from stream_capi.core.batch import Batch
 from stream_capi.model import Answer, Record
 from stream_capi.record_headers import headers_of
 

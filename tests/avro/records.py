@@ -13,7 +13,7 @@ import fastavro
 
 from stream_capi.avro.decode import Decoder
 from stream_capi.avro.framing import FILE_KEY, Framed, frame
-from stream_capi.avro.writer import WriterSchema, build
+from stream_capi.avro.writer_schema import WriterSchema, build
 from stream_capi.model import Record
 
 SCHEMAS = Path(__file__).resolve().parents[2] / "schemas"

@@ -273,7 +273,7 @@ HOSTILE = """
 import resource, sys, time
 resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
 from stream_capi.avro.framing import FILE_KEY
-from stream_capi.avro.writer import RefusedSchema, build
+from stream_capi.avro.writer_schema import RefusedSchema, build
 from stream_capi.avro.decode import Decoder
 from stream_capi.model import Rejection
 from tests.avro.records import decoder, record

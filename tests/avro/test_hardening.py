@@ -7,7 +7,7 @@ import pytest
 
 from stream_capi.avro.framing import FILE_KEY
 from stream_capi.avro.hardening import MAX_FIELDS, MAX_PAYLOAD, parse
-from stream_capi.avro.writer import RefusedSchema, WriterSchema, build
+from stream_capi.avro.writer_schema import RefusedSchema, WriterSchema, build
 from stream_capi.model import Code
 from tests.avro.records import LEAD, record, schema
 
@@ -120,7 +120,7 @@ def test_references_are_put_in_where_they_are_first_used() -> None:
         {"name": "work", "type": "geo.Address"},
         {"name": "plain", "type": {"type": "array", "items": "Plain"}},
     ]}  # fmt: skip
-    from stream_capi.avro.writer import definitions
+    from stream_capi.avro.writer_schema import definitions
 
     built = build(FILE_KEY, json.dumps(main), definitions(address) | definitions(plain))
     assert isinstance(built, WriterSchema), built

@@ -8,9 +8,9 @@ import json
 import pytest
 
 from stream_capi.avro.framing import FILE_KEY
-from stream_capi.avro.writer import RefusedSchema, WriterSchema, build, definitions
-from stream_capi.events.check import mapping_faults
+from stream_capi.avro.writer_schema import RefusedSchema, WriterSchema, build, definitions
 from stream_capi.events.guess import guesses
+from stream_capi.events.mapping_check import mapping_faults
 from stream_capi.model import Code, EventName, Rejection
 from tests.avro.hostile_schemas import Hostile, named, schemas
 from tests.avro.records import LEAD, record

@@ -20,7 +20,7 @@ from stream_capi.avro.framing import SchemaKey
 from stream_capi.avro.registry import MAX_KNOWN, MAX_REFERENCES, MAX_TOTAL_BYTES
 from stream_capi.avro.registry_client import LOOKUPS, MAX_ANSWER_BYTES
 from stream_capi.avro.schemas import RegistrySchemas, WriterSchema
-from stream_capi.avro.writer import Missing
+from stream_capi.avro.writer_schema import Missing
 from stream_capi.errors import ConfigurationError, RegistryUnavailable
 from stream_capi.model import Code, Rejection
 from tests.avro.records import LEAD, record

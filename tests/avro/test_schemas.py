@@ -10,7 +10,7 @@ import pytest
 
 from stream_capi.avro.framing import FILE_KEY, Run, SchemaKey
 from stream_capi.avro.schemas import FileSchema, FolderSchemas, SchemasByKind, WriterSchema
-from stream_capi.avro.writer import Missing, unknown
+from stream_capi.avro.writer_schema import Missing, unknown
 from stream_capi.errors import ConfigurationError, RegistryUnavailable
 from stream_capi.model import Code, Rejection
 from tests.avro.records import LEAD, SCHEMAS, FakeRecord, encode, lead, parts, record

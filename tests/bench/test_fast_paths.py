@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from stream_capi.avro.decode import Decoder
 from stream_capi.avro.framing import FILE_KEY
-from stream_capi.avro.writer import WriterSchema, build
+from stream_capi.avro.writer_schema import WriterSchema, build
 from stream_capi.core.offsets import PartitionOffsets
 
 SCHEMA = {"type": "record", "name": "Times", "fields": [{"name": "at", "type": "long"}, {"name": "of", "type": "long"}]}

@@ -7,7 +7,7 @@ import pytest
 from benchmarks.profile import REST, shares
 
 LOOP = "Handle._run (asyncio/events.py:80)"
-TAKE = "Pipeline._take (stream_capi/pipeline.py:198)"
+TAKE = "Pipeline._take (stream_capi/pipeline/pipeline.py:198)"
 
 
 def test_the_innermost_frame_that_belongs_to_a_part_decides() -> None:

@@ -13,9 +13,9 @@ import pytest
 from confluent_kafka import Producer
 
 from stream_capi.config.settings import Kafka
-from stream_capi.endpoint.script import Action, RequestInfo
 from stream_capi.kafka.admin import KafkaAdmin
 from stream_capi.model import Code, TopicPartition
+from stream_capi.sandbox.fault_script import Action, RequestInfo
 from tests.commands.running import Started, ids_of, only, told, told_json
 from tests.ledger import Letter
 from tests.scene import Scene

@@ -12,9 +12,9 @@ import pytest
 from confluent_kafka import KafkaError
 
 from stream_capi import limits
-from stream_capi.cli import exits
+from stream_capi.cli import process
 from stream_capi.errors import ConfigurationError
-from stream_capi.kafka.faults import not_made
+from stream_capi.kafka.client_errors import not_made
 from tests.commands.test_streams import configuration
 from tests.program import KEY
 
@@ -63,12 +63,12 @@ def test_errors_of_the_system_are_told_from_bugs() -> None:
     assert limits.short_of(RuntimeError("another")) == ""
     assert limits.short_of(FileNotFoundError(2, "no")) == ""
     with pytest.raises(RuntimeError, match="another"):
-        exits.out_of_resources(RuntimeError("another"), started=True)
+        process.out_of_resources(RuntimeError("another"), started=True)
 
 
 def test_exit_codes_tell_the_start_from_later(capsys: pytest.CaptureFixture[str]) -> None:
-    assert exits.out_of_resources(MemoryError(), started=False) == 2
-    assert exits.out_of_resources(MemoryError(), started=True) == 3
+    assert process.out_of_resources(MemoryError(), started=False) == 2
+    assert process.out_of_resources(MemoryError(), started=True) == 3
     assert capsys.readouterr().err.count("\n") == 2
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from stream_capi.errors import ConfigurationError
 from stream_capi.kafka.ranges import Moment, moment, shown_time, time_of
-from stream_capi.letters import first
+from stream_capi.operations.dead_letters import first
 
 TUESDAY = 1_794_873_600_000  # 2026-11-17T00:00:00Z
 

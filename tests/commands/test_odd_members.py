@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from stream_capi.status import ask_member
+from stream_capi.operations.group_status import ask_member
 
 WAITS = {"offset": 1, "seconds": 0.5, "why": "held"}
 PARTITION = {"topic": "t", "partition": 0, "stopped": None, "oldest": WAITS}

@@ -17,7 +17,7 @@ from typer.main import get_command
 
 from stream_capi.cli import app, produce_samples
 from stream_capi.errors import StreamCapiError
-from stream_capi.kafka.embedded import EmbeddedBroker
+from stream_capi.sandbox.embedded_broker import EmbeddedBroker
 
 REGISTRY = ("init", "--registry", "http://127.0.0.1:1", "--topic", "leads")
 PROPERTIES = "STREAM_CAPI_SCHEMA_REGISTRY__PROPERTIES"

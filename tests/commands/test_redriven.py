@@ -14,9 +14,9 @@ from stream_capi.config import Settings
 from stream_capi.core.offsets import METADATA_LIMIT
 from stream_capi.errors import Unavailable
 from stream_capi.kafka.admin import Position
-from stream_capi.letters import MOST_OTHERS, Kind, Letter, Letters, Picked, Redriven, first, in_order
 from stream_capi.model import Code, TopicPartition
-from stream_capi.redrive import plan
+from stream_capi.operations.dead_letters import MOST_OTHERS, Kind, Letter, Letters, Picked, Redriven, first, in_order
+from stream_capi.operations.redrive import plan
 
 TOPIC = Settings().dead_letter.topic
 KINDS = [Kind(topic, code) for topic in ("leads", "views") for code in (Code.TOO_OLD, Code.REFUSED)]

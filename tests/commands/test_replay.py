@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from confluent_kafka import Producer
 
-from stream_capi.endpoint.script import Action
+from stream_capi.sandbox.fault_script import Action
 from tests.commands.running import Started, ids_of, on_a_terminal, only, told, told_json
 from tests.scene import Scene
 from tests.stack import Broker, Kafka, Registry

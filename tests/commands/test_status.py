@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from stream_capi.endpoint.script import Action
+from stream_capi.sandbox.fault_script import Action
 from tests.commands.running import Started, told, told_json
 from tests.program import Program
 from tests.scene import Scene

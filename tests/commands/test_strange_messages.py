@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from stream_capi.letters import letter_of
+from stream_capi.operations.dead_letters import letter_of
 from tests.commands.running import told, told_json
 from tests.faults.making import Maker
 from tests.kafka.letters import FakeRecord

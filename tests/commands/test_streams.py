@@ -14,9 +14,9 @@ import pytest
 import tomli_w
 from confluent_kafka import Producer
 
-from stream_capi.kafka.embedded import EmbeddedBroker
 from stream_capi.model import EventName
-from stream_capi.samples import Samples
+from stream_capi.sandbox.embedded_broker import EmbeddedBroker
+from stream_capi.sandbox.samples import Samples
 from tests.faults.making import LEAD, encoded
 from tests.program import KEY
 from tests.stack.process import free_ports

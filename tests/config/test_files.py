@@ -15,8 +15,8 @@ from stream_capi.avro.schemas import FileSchema, FolderSchemas
 from stream_capi.cli import explain
 from stream_capi.config import Settings, load
 from stream_capi.config.files import content
-from stream_capi.endpoint.script import Script
 from stream_capi.errors import ConfigurationError
+from stream_capi.sandbox.fault_script import Script
 
 SECONDS = 5
 

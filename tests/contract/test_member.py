@@ -11,8 +11,8 @@ import pytest
 from stream_capi.config.settings import Kafka
 from stream_capi.kafka.admin import KafkaAdmin
 from stream_capi.kafka.consumer import ConsumerThread
-from stream_capi.kafka.embedded import EmbeddedBroker
 from stream_capi.model import CommitResult, TopicPartition
+from stream_capi.sandbox.embedded_broker import EmbeddedBroker
 from tests.kafka.sink import PROTOCOLS, Member, eventually, numbered, produce
 from tests.stack.names import Names
 

@@ -11,12 +11,12 @@ import pytest
 import typer
 import yaml
 
-from stream_capi.cli import app, exits
+from stream_capi.cli import app, process
 from stream_capi.config.settings import Settings
 from stream_capi.config.shape import keys_of, section_at
-from stream_capi.endpoint.script import Script
 from stream_capi.model import Code
-from stream_capi.observe.status import WHAT_TO_DO
+from stream_capi.observe.what_to_do import WHAT_TO_DO
+from stream_capi.sandbox.fault_script import Script
 from tests.deploy.alerts import alerts
 from tests.deploy.pages import (
     anchor,
@@ -98,7 +98,7 @@ def test_each_code_of_a_dead_letter_is_explained() -> None:
 
 def test_each_exit_code_is_explained() -> None:
     told = {int(code) for code in re.findall(r"^\| (\d+) \|", section(TEXT, "Stop, and exit codes"), re.MULTILINE)}
-    assert told == {value for name, value in vars(exits).items() if name.isupper() and isinstance(value, int)}
+    assert told == {value for name, value in vars(process).items() if name.isupper() and isinstance(value, int)}
 
 
 # What is named

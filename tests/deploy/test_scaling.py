@@ -9,7 +9,7 @@ from typing import NamedTuple
 import pytest
 
 from stream_capi.config.settings import Batch, Delivery
-from stream_capi.core.batcher import Batcher
+from stream_capi.core.batch import Batcher
 from stream_capi.core.offsets import PartitionOffsets
 from stream_capi.kafka.properties import events_bytes
 from stream_capi.model import Columns, EventName, Lane

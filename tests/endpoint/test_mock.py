@@ -12,16 +12,16 @@ import aiohttp
 import pytest
 import trustme
 
-from stream_capi.endpoint.mock import ANY_PIXEL, MAX_BODY_BYTES, MAX_VIOLATIONS, MockEndpoint
-from stream_capi.endpoint.script import Action, RequestInfo, Script
 from stream_capi.errors import ConfigurationError
 from stream_capi.model import Answer
+from stream_capi.sandbox.fault_script import Action, RequestInfo, Script
+from stream_capi.sandbox.mock_api import ANY_PIXEL, MAX_BODY_BYTES, MAX_VIOLATIONS, MockEndpoint
 from tests.endpoint.conftest import MakeClient
 from tests.endpoint.events import batch, lead, view
 from tests.endpoint.raw import OK, RawServer, answering
 from tests.endpoint.test_client_faults import tls
-from tests.endpoint.test_document import VIOLATIONS
 from tests.endpoint.waiting import eventually
+from tests.sandbox.test_api_document import VIOLATIONS
 
 KEY = "canary-key"
 KEYS = {"AXON-1": KEY, "AXON-2": "canary-other"}

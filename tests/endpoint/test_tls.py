@@ -15,7 +15,7 @@ from stream_capi.endpoint.tls import Trust
 from stream_capi.errors import ConfigurationError
 from stream_capi.events.transform import IDENTIFIER_FIELDS
 from stream_capi.observe.metrics import Metrics
-from stream_capi.telemetry import Telemetry
+from stream_capi.observe.telemetry import Telemetry
 from tests.endpoint.conftest import MakeClient
 from tests.endpoint.raw import OK, RawServer, answering
 from tests.endpoint.test_client_faults import BODY, KEY, PIXEL, tls

@@ -13,12 +13,12 @@ import fastavro
 
 from stream_capi.avro.decode import Decoder
 from stream_capi.avro.framing import FILE_KEY, Run, SchemaKey
-from stream_capi.avro.writer import RefusedSchema, WriterSchema, build
+from stream_capi.avro.writer_schema import RefusedSchema, WriterSchema, build
 from stream_capi.events.explain import explain
 from stream_capi.events.rules import SourceRules
 from stream_capi.events.transform import Transform, compile_source
 from stream_capi.model import Rejection, Routed, Transformed
-from stream_capi.source import Codec, Source
+from stream_capi.pipeline.source import Codec, Source
 from tests.avro.records import FakeRecord
 from tests.events.making import NOW, TOPIC, rules
 from tests.events.wild import plain

@@ -10,8 +10,8 @@ import fastavro
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from stream_capi.events.check import mapping_faults
 from stream_capi.events.explain import explain
+from stream_capi.events.mapping_check import mapping_faults
 from stream_capi.events.transform import compile_source
 from stream_capi.model import Code, Rejection, Skipped, Transformed
 from tests.avro.records import decoder

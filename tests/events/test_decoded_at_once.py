@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from stream_capi import source
 from stream_capi.model import Code, Rejection
+from stream_capi.pipeline import source
 from tests.events.line import Line, encoded, line_of, memory
 from tests.events.making import LEAD, lead
 

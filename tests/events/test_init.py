@@ -15,8 +15,8 @@ from stream_capi.cli import init
 from stream_capi.cli.init import command
 from stream_capi.config.settings import TARGETS
 from stream_capi.errors import ConfigurationError, RegistryUnavailable
-from stream_capi.events.check import mapping_faults
 from stream_capi.events.guess import Guess, event_of, guesses
+from stream_capi.events.mapping_check import mapping_faults
 from stream_capi.events.rules import rules_from
 from stream_capi.model import EventName
 from tests.avro.records import schema as ready

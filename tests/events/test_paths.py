@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from stream_capi.config.paths import steps
+from stream_capi.config.dotted_paths import steps
 from stream_capi.events.kinds import Kind
 from stream_capi.events.paths import Found, Missing, Schema, follow, read
 from tests.avro.hostile_schemas import forks

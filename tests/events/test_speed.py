@@ -12,7 +12,7 @@ import fastavro
 
 from stream_capi.events.transform import compile_source
 from stream_capi.model import EventName, Routed
-from stream_capi.samples import Samples
+from stream_capi.sandbox.samples import Samples
 from tests.avro.records import decoder
 from tests.events.making import LEAD, nullable, rules
 

@@ -14,12 +14,12 @@ import typer
 from typer.testing import CliRunner
 
 from stream_capi import config
-from stream_capi.avro.writer import inline
+from stream_capi.avro.writer_schema import inline
 from stream_capi.cli.explain import command as explain_command
 from stream_capi.cli.init import command as init_command
 from stream_capi.config import Settings
-from stream_capi.events.check import mapping_faults
 from stream_capi.events.explain import explain
+from stream_capi.events.mapping_check import mapping_faults
 from stream_capi.events.plain_json import row_from_json
 from stream_capi.events.rules import rules_from
 from stream_capi.events.transform import compile_source

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from stream_capi.endpoint.mock import Record
-from stream_capi.endpoint.script import Action, RequestInfo
 from stream_capi.model import Code
+from stream_capi.sandbox.fault_script import Action, RequestInfo
+from stream_capi.sandbox.mock_api import Record
 from tests.outside import Answering
 from tests.program import KEY, PIXEL_ID, Program
 from tests.scene import Scene

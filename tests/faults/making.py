@@ -15,7 +15,7 @@ from confluent_kafka import KafkaError, Message, Producer
 from confluent_kafka.schema_registry import Schema
 
 from stream_capi.model import Code, EventName
-from stream_capi.samples import Samples
+from stream_capi.sandbox.samples import Samples
 from tests.scene import Scene
 from tests.stack import Produced
 

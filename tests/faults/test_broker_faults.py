@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from confluent_kafka import ConsumerGroupTopicPartitions, Producer, TopicPartition
 
-from stream_capi.endpoint.script import Action, RequestInfo
+from stream_capi.sandbox.fault_script import Action, RequestInfo
 from tests.faults.answers import always
 from tests.scene import Scene
 from tests.stack import Broker, Proxy, Registry

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import pytest
 from confluent_kafka.admin import NewPartitions  # type: ignore[attr-defined]  # its own docs say so
 
-from stream_capi.endpoint.script import Action, RequestInfo
+from stream_capi.sandbox.fault_script import Action, RequestInfo
 from tests.scene import Scene
 from tests.stack import Cluster, Registry
 from tests.stack.cluster import Node

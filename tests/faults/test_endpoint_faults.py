@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 import trustme
 
-from stream_capi.endpoint.script import Action, RequestInfo, Script
 from stream_capi.model import Code
+from stream_capi.sandbox.fault_script import Action, RequestInfo, Script
 from tests.faults.answers import (
     OTHER_KEY,
     OTHER_PIXEL_ID,

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from stream_capi.endpoint.script import Action, RequestInfo
+from stream_capi.sandbox.fault_script import Action, RequestInfo
 from tests.scene import Scene
 from tests.stack import Broker, Registry
 from tests.stack.waiting import until

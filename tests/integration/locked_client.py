@@ -15,12 +15,13 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException
 
-from stream_capi import config, job
+from stream_capi import config
 from stream_capi.app import App
-from stream_capi.cli import exits, main
+from stream_capi.cli import main, process
 from stream_capi.endpoint.client import EndpointClient
 from stream_capi.kafka import consumer
 from stream_capi.observe import logs
+from stream_capi.operations import range_job
 
 WAY = "LOCKED_WAY"
 
@@ -65,18 +66,20 @@ class LockedClient:
         hold_the_lock()
 
 
-class NothingLeft(job.RangeJob):
+class NothingLeft(range_job.RangeJob):
     """A job that is at its end as it begins."""
 
-    def progress(self, app: App) -> job.Progress:
-        return job.Progress(0, 0, 0, 0, (), False)
+    def progress(self, app: App) -> range_job.Progress:
+        return range_job.Progress(0, 0, 0, 0, (), False)
 
 
 async def run_job(environ: Mapping[str, str]) -> None:
     """The end of ``replay`` and ``redrive``."""
     logs.configure("info", "json")
-    code, _ = await job.run(NothingLeft({}, 0, lambda _: None), config.load(Path(environ["LOCKED_CONFIG"])), environ)
-    exits.at_once(code)
+    code, _ = await range_job.run(
+        NothingLeft({}, 0, lambda _: None), config.load(Path(environ["LOCKED_CONFIG"])), environ
+    )
+    process.at_once(code)
 
 
 async def _fail(_: App) -> None:

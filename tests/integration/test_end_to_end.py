@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from stream_capi.endpoint.script import Action, RequestInfo
+from stream_capi.sandbox.fault_script import Action, RequestInfo
 from tests.program import KEY, PIXEL_ID, Program, configuration
 from tests.scene import Scene
 from tests.stack import Broker, Registry

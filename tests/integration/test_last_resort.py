@@ -17,7 +17,7 @@ import pytest
 import tomli_w
 
 from stream_capi import config
-from stream_capi.workers import of_worker
+from stream_capi.workers.supervisor import of_worker
 from tests.integration import locked_client
 from tests.program import KEY, configuration
 from tests.stack.process import free_ports

@@ -9,8 +9,8 @@ from confluent_kafka import Producer
 from stream_capi.config.settings import Kafka
 from stream_capi.errors import CheckFailed, ConfigurationError, KafkaLost, Unavailable
 from stream_capi.kafka.admin import KafkaAdmin, Position
-from stream_capi.kafka.embedded import EmbeddedBroker
 from stream_capi.model import TopicPartition
+from stream_capi.sandbox.embedded_broker import EmbeddedBroker
 from tests.kafka.sink import PROTOCOLS, Member, eventually, produce
 from tests.stack import Broker
 from tests.stack.names import Names

@@ -18,7 +18,7 @@ from confluent_kafka.cimpl import NewPartitions
 from stream_capi.config.settings import Kafka
 from stream_capi.errors import ConfigurationError, KafkaLost
 from stream_capi.kafka.admin import KafkaAdmin
-from stream_capi.kafka.places import find_places
+from stream_capi.kafka.start_offsets import find_places
 from stream_capi.model import TopicPartition
 from tests.kafka.sink import PROTOCOLS, Member, eventually, numbered, produce
 from tests.stack import Broker

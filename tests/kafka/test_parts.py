@@ -9,10 +9,10 @@ from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as ClientPartition
 
 from stream_capi.kafka import commits as module
+from stream_capi.kafka.assignment import Reading
+from stream_capi.kafka.client_errors import Faults, is_fatal
 from stream_capi.kafka.commits import Commits
-from stream_capi.kafka.faults import Faults, is_fatal
-from stream_capi.kafka.places import find_places
-from stream_capi.kafka.reading import Reading
+from stream_capi.kafka.start_offsets import find_places
 from stream_capi.model import Commit, CommitResult, TopicPartition
 from tests.kafka.sink import Told
 

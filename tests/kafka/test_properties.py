@@ -10,7 +10,7 @@ import pytest
 from confluent_kafka import Consumer, Producer
 from confluent_kafka.admin import AdminClient
 
-from stream_capi.config.rules import OWNED_PROPERTIES
+from stream_capi.config.consistency import OWNED_PROPERTIES
 from stream_capi.config.settings import Kafka
 from stream_capi.kafka.properties import (
     CONSUMER_ONLY,

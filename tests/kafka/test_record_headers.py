@@ -12,8 +12,8 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, Message
 from confluent_kafka import TopicPartition as ClientPartition
 
 import stream_capi
-from stream_capi.kafka.embedded import EmbeddedBroker
 from stream_capi.record_headers import all_headers, headers_of, lost_headers
+from stream_capi.sandbox.embedded_broker import EmbeddedBroker
 from tests.kafka.letters import FakeRecord
 from tests.stack.raw_producer import Raw, produce_raw
 from tests.stack.waiting import until

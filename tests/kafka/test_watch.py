@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
-from stream_capi.kafka.faults import Faults
+from stream_capi.kafka.client_errors import Faults
 from stream_capi.kafka.watch import Watch, named
 from stream_capi.model import NOT_READ, OUT_OF_REACH, REQUESTS_TIME_OUT, TopicPartition
 from stream_capi.observe.masking import mask

@@ -22,7 +22,7 @@ from stream_capi.errors import ConfigurationError
 from stream_capi.observe.admin import HEADERS, AdminServer, page_policy
 from stream_capi.observe.connections import MOST_CONNECTIONS
 from stream_capi.observe.metrics import Metrics
-from stream_capi.status import ask_member
+from stream_capi.operations.group_status import ask_member
 from tests.observe import statuses
 
 ROOT = Path(__file__).parents[2]

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 from structlog.testing import capture_logs
 
-from stream_capi import telemetry
 from stream_capi.events.transform import IDENTIFIER_FIELDS
 from stream_capi.model import TopicPartition
+from stream_capi.observe import telemetry
 from stream_capi.observe.masking import mask
 from stream_capi.observe.metrics import Metrics
-from stream_capi.observe.status import WHAT_TO_DO
+from stream_capi.observe.what_to_do import WHAT_TO_DO
 
 LEADS, VIEWS = TopicPartition("leads", 3), TopicPartition("views", 0)
 
@@ -18,7 +18,7 @@ LEADS, VIEWS = TopicPartition("leads", 3), TopicPartition("views", 0)
 def test_it_is_an_error_with_its_place_once_a_second_for_each_topic(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
     telling = telemetry.Telemetry(Metrics(IDENTIFIER_FIELDS))
-    monkeypatch.setattr("stream_capi.telemetry.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("stream_capi.observe.telemetry.time.monotonic", lambda: now[0])
     with capture_logs() as lines:
         for offset in range(1_000):
             telling.internal_error(LEADS, offset, "OverflowError at events/kinds.py:115")

@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_play
 
 from stream_capi.observe.admin import AdminServer
 from stream_capi.observe.metrics import Metrics
-from stream_capi.observe.status import what_to_do
+from stream_capi.observe.what_to_do import what_to_do
 from tests.observe import statuses
 
 pytestmark = pytest.mark.browser

@@ -17,8 +17,8 @@ from stream_capi.avro.framing import Run, SchemaKey
 from stream_capi.config import KeySource, Settings
 from stream_capi.errors import RegistryUnavailable
 from stream_capi.model import NOT_READ, OUT_OF_REACH, Answer, Trouble
-from stream_capi.observe.status import what_to_do
-from stream_capi.whereabouts import oldest_events
+from stream_capi.observe.oldest_unresolved import oldest_events
+from stream_capi.observe.what_to_do import what_to_do
 from tests.observe.watched import P0, P1, V0, Watched
 from tests.simulation import EPOCH, always, simulate
 

@@ -17,7 +17,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
-from stream_capi.core.batcher import Batch
+from stream_capi.core.batch import Batch
 from stream_capi.core.offsets import PartitionOffsets
 from stream_capi.model import Answer, Columns
 from stream_capi.observe.tracing import MAX_LINKS, Tracer, from_environment

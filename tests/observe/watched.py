@@ -11,8 +11,8 @@ from stream_capi.config import KeySource, Settings
 from stream_capi.core.flow import Gate
 from stream_capi.model import TopicPartition
 from stream_capi.observe.metrics import Metrics
-from stream_capi.snapshot import Snapshot
-from stream_capi.telemetry import Telemetry
+from stream_capi.observe.snapshot import Snapshot
+from stream_capi.observe.telemetry import Telemetry
 from tests.simulation import Answering, Line
 
 P0, P1, V0 = TopicPartition("leads", 0), TopicPartition("leads", 1), TopicPartition("views", 0)

@@ -12,8 +12,8 @@ import pytest
 
 from stream_capi.avro.framing import Run, SchemaKey
 from stream_capi.errors import RegistryUnavailable
-from stream_capi.lookups import LIMIT
 from stream_capi.model import Code, Rejection, TopicPartition
+from stream_capi.pipeline.lookups import LIMIT
 from tests.simulation import LEADS, Line, PlainSource, always, simulate
 
 P0, P1, V0 = TopicPartition("leads", 0), TopicPartition("leads", 1), TopicPartition("views", 0)

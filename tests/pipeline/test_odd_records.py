@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from stream_capi import source as source_module
 from stream_capi.avro.framing import FILE_KEY, Run, Unframed, frame
 from stream_capi.model import Code, Record, Records, TopicPartition
-from stream_capi.source import Source
-from stream_capi.telemetry import Telemetry
+from stream_capi.observe.telemetry import Telemetry
+from stream_capi.pipeline import source as source_module
+from stream_capi.pipeline.source import Source
 from tests.kafka.letters import FakeRecord
 from tests.simulation import LEADS, Line, always, simulate
 

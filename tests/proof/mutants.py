@@ -11,15 +11,15 @@ from typing import Any
 
 import pytest
 
-from stream_capi.core.batcher import Batch
+from stream_capi.core.batch import Batch
 from stream_capi.core.flow import Gate
 from stream_capi.core.offsets import PartitionOffsets
 from stream_capi.core.outcomes import Refused
-from stream_capi.delivery import Delivery, LaneLine
 from stream_capi.kafka.commits import Commits
 from stream_capi.model import Commit, CommitResult, DeadLetter
-from stream_capi.partition import Partition
-from stream_capi.pipeline import Pipeline
+from stream_capi.pipeline.delivery import Delivery, LaneLine
+from stream_capi.pipeline.partition import Partition
+from stream_capi.pipeline.pipeline import Pipeline
 
 
 def _nothing_beyond(self: PartitionOffsets, limit: int = 0, log: str = "") -> str:

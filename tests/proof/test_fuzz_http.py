@@ -21,9 +21,9 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from schemathesis import GenerationMode
 
-from stream_capi.endpoint.mock import MockEndpoint
 from stream_capi.observe.admin import HEADERS, AdminServer
 from stream_capi.observe.metrics import Metrics
+from stream_capi.sandbox.mock_api import MockEndpoint
 from tests.proof.profile import tries
 
 DOCUMENT = Path(__file__).parents[2] / "schemas" / "applovin-conversion-api-lead-gen.yaml"

@@ -18,15 +18,15 @@ from hypothesis import strategies as st
 
 from stream_capi import config
 from stream_capi.app import App
+from stream_capi.cli.dead_letter_view import Shown
 from stream_capi.cli.explain import explained
-from stream_capi.cli.letter import Shown
 from stream_capi.config import Settings
-from stream_capi.kafka.embedded import EmbeddedBroker
-from stream_capi.letters import letter_of
 from stream_capi.model import EventName
 from stream_capi.observe import logs
+from stream_capi.operations.dead_letters import letter_of
 from stream_capi.record_headers import lost_headers
-from stream_capi.samples import Samples
+from stream_capi.sandbox.embedded_broker import EmbeddedBroker
+from stream_capi.sandbox.samples import Samples
 from tests.faults.making import LEAD, encoded
 from tests.kafka.letters import FakeRecord
 from tests.outside import Endpoint

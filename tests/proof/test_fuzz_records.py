@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from stream_capi.avro.framing import Run, frame
 from stream_capi.avro.schemas import FileSchema
-from stream_capi.avro.writer import WriterSchema
+from stream_capi.avro.writer_schema import WriterSchema
 from stream_capi.events.transform import compile_source
 from stream_capi.model import EventName, Lane, Rejection
-from stream_capi.source import Source
+from stream_capi.pipeline.source import Source
 from tests.events.making import LEAD, NOW, SCHEMAS, TOPIC, is_outcome, lead, rules
 from tests.proof.corpus import keeping, kept
 from tests.proof.profile import tries

@@ -34,14 +34,14 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 import stream_capi
 from stream_capi import config
 from stream_capi.app import App
-from stream_capi.core.batcher import Batch
+from stream_capi.core.batch import Batch
 from stream_capi.core.offsets import PartitionOffsets
-from stream_capi.endpoint.mock import MockEndpoint
-from stream_capi.endpoint.script import Action, RequestInfo
 from stream_capi.events import fields
-from stream_capi.kafka.embedded import EmbeddedBroker
 from stream_capi.model import Code, Columns, DeadLetter, EventName, Lane, Records
 from stream_capi.observe import logs
+from stream_capi.sandbox.embedded_broker import EmbeddedBroker
+from stream_capi.sandbox.fault_script import Action, RequestInfo
+from stream_capi.sandbox.mock_api import MockEndpoint
 from tests.events.making import LEAD
 
 EMAIL = "Canary.Person+tag@canary-mail.example"
@@ -377,7 +377,7 @@ def _payload(hint: str) -> Any:
 
 
 # Those that hold something of any type which is not of an event.
-_HARMLESS = {"stream_capi.status.Told": "what a member's own status page says"}
+_HARMLESS = {"stream_capi.operations.group_status.Told": "what a member's own status page says"}
 
 
 @pytest.mark.parametrize("kind", list(carriers()), ids=lambda kind: f"{kind.__module__}.{kind.__qualname__}")

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from stream_capi.endpoint.script import Action, RequestInfo
+from stream_capi.sandbox.fault_script import Action, RequestInfo
 from tests.program import Program
 from tests.scene import Scene
 from tests.stack import Broker

@@ -14,7 +14,7 @@ from confluent_kafka.schema_registry.avro import AvroSerializer
 from confluent_kafka.serialization import MessageField, SerializationContext
 
 from stream_capi.model import Code, EventName
-from stream_capi.samples import Samples
+from stream_capi.sandbox.samples import Samples
 from tests.stack.asking import Kafka
 from tests.stack.registry import SUBJECTS, Registry
 

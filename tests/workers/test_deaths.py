@@ -12,7 +12,7 @@ import pytest
 from stream_capi import config
 from stream_capi.config import Settings
 from stream_capi.kafka.properties import consumer_properties
-from stream_capi.workers import DEATHS, WITHIN_SECONDS, Deaths, numbered, of_worker, stopped_with
+from stream_capi.workers.supervisor import DEATHS, WITHIN_SECONDS, Deaths, numbered, of_worker, stopped_with
 
 SCHEMA = Path(__file__).parents[2] / "schemas" / "lead.avsc"
 CONFIGURATION = """

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from stream_capi import config, workers
-from stream_capi.endpoint.script import Action
+from stream_capi import config
+from stream_capi.sandbox.fault_script import Action
+from stream_capi.workers import supervisor
 from tests.program import Program
 from tests.scene import Scene
 from tests.stack import Broker, Registry
@@ -48,7 +49,7 @@ async def test_a_stop_that_is_asked_for_while_a_worker_starts_reaches_it(
     file = tmp_path / "settings.toml"
     (port,), schema = free_ports(1), Path(__file__).parents[2] / "schemas" / "lead.avsc"
     file.write_text(NOWHERE.format(schema=schema, port=port))
-    watcher = workers.Workers(config.load(file, workers=2), file, 2)
+    watcher = supervisor.Workers(config.load(file, workers=2), file, 2)
     make, started = asyncio.create_subprocess_exec, count(1)
 
     async def slow(*command: Any, **options: Any) -> Process:

@@ -9,7 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from stream_capi.model import EventName, Lane
 from stream_capi.observe.metrics import Gauges, Metrics
-from stream_capi.sums import Sums, joined
+from stream_capi.workers.aggregate import Sums, joined
 
 LANE = Lane("main", EventName.GENERATE_LEAD)
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from stream_capi.cli import main
-from stream_capi.core.batcher import Batch
-from stream_capi.delivery import Delivery, LaneLine
+from stream_capi.core.batch import Batch
+from stream_capi.pipeline.delivery import Delivery, LaneLine
 
 _exchange = Delivery._exchange
 

@@ -11,7 +11,7 @@ from typing import Any
 from stream_capi.cli import main
 from stream_capi.kafka.consumer import ConsumerThread
 from stream_capi.model import Commit
-from stream_capi.pipeline import Pipeline
+from stream_capi.pipeline.pipeline import Pipeline
 
 
 def _keep(self: Pipeline, partitions: Sequence[Any]) -> None:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from stream_capi.avro.framing import Framed, Run, SchemaKey, Unframed
 from stream_capi.errors import RegistryUnavailable
 from stream_capi.model import Code, Lane, Rejection, Skipped, Transformed
-from stream_capi.source import Codec
+from stream_capi.pipeline.source import Codec
 
 MAX_BYTES = 2_000  # of a request's body; ten ordinary events fit, a few long ones don't
 _BIG = MAX_BYTES

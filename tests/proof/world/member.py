@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 from confluent_kafka import KafkaError
 from confluent_kafka import TopicPartition as ClientPartition
 
-from stream_capi.core.batcher import Batch
+from stream_capi.core.batch import Batch
 from stream_capi.core.flow import Backoff, Gate
 from stream_capi.core.offsets import Ranges, settled_ranges
-from stream_capi.delivery import Clock, DeliveryRules
 from stream_capi.kafka.commits import Commits
 from stream_capi.model import Answer, Code, Commit, CommitResult, Committed, DeadLetter, Records, TopicPartition
-from stream_capi.pipeline import Pipeline
+from stream_capi.pipeline.delivery import Clock, DeliveryRules
+from stream_capi.pipeline.pipeline import Pipeline
 from tests.proof.world.endpoint import MAX_EVENTS
 from tests.proof.world.events import MAX_BYTES, Event, ModelSource
 

@@ -11,7 +11,7 @@ from typing import Any
 from confluent_kafka import KafkaError
 
 from stream_capi.model import EventName, Lane, TopicPartition
-from stream_capi.partition import Partition
+from stream_capi.pipeline.partition import Partition
 from tests.proof.world import conservation
 from tests.proof.world.broker import Broker
 from tests.proof.world.endpoint import Endpoint

@@ -1,0 +1,121 @@
+"""One dead letter as a person may see it: masked, and explained by the settings of now."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from stream_capi.cli.explain import Told, explained, print_told, shown_as_json
+from stream_capi.cli.progress import console
+from stream_capi.cli.text import plain
+from stream_capi.config import Settings
+from stream_capi.events.value_masking import masked
+from stream_capi.kafka.dead_letter_writer import OWN_HEADERS
+from stream_capi.kafka.originals import Originals
+from stream_capi.kafka.ranges import shown_time
+from stream_capi.model import Record
+from stream_capi.observe.masking import FIELDS, scrub
+from stream_capi.operations.dead_letters import Letter
+from stream_capi.operations.redrive_source import Event
+from stream_capi.record_headers import headers_of, lost_headers
+
+_SCHEMA_ID = re.compile(r"(\bschema id [0-9]{1,10}\b)")
+_DETAIL_CHARACTERS = 1000
+_NAME_CHARACTERS = 100
+_MOST_HEADERS = 50  # that are shown
+_GONE = "written by reference, and its event is no longer in its topic"
+
+
+def _masked_detail(detail: str) -> str:
+    """The detail as whoever wrote the letter gave it, masked; a schema's id looks like a phone number and stays."""
+    parts = _SCHEMA_ID.split(detail[:_DETAIL_CHARACTERS])
+    return "".join(part if at % 2 else plain(scrub(part)) for at, part in enumerate(parts))
+
+
+def topic_shown(topic: str) -> str:
+    """A source's topic as whoever wrote the letter gave it: a number or a hash is no topic's name."""
+    return str(FIELDS["topic"](topic))
+
+
+class Shown(NamedTuple):
+    """A letter and its explanation; where there is none, ``why_not`` says why."""
+
+    letter: Letter
+    record: Record
+    explanation: Told | None
+    why_not: str
+
+    def facts(self) -> list[tuple[str, Any]]:
+        """What is known of it, in the order in which one asks."""
+        letter, record = self.letter, self.record
+        headers = headers_of(record)
+        version = next((value for name, value in headers if name == "capi-version" and value), b"")
+        others = [(name, value) for name, value in headers if name not in OWN_HEADERS]
+        shown = {plain(scrub(name[:_NAME_CHARACTERS])): masked(value) for name, value in others[:_MOST_HEADERS]}
+        if len(others) > _MOST_HEADERS:
+            shown["…"] = f"and {len(others) - _MOST_HEADERS:,} more"
+        return [
+            ("letter", f"{letter.at}@{letter.offset}"),
+            ("written", shown_time(letter.written)),
+            ("code", letter.kind.code.value),
+            ("detail", _masked_detail(letter.detail)),
+            ("source", f"{topic_shown(letter.source.topic)}[{letter.source.partition}]@{letter.source_offset}"),
+            ("produced", shown_time(letter.source_written)),
+            ("attempts", letter.attempts),
+            ("version", plain(scrub(version[:_NAME_CHARACTERS].decode(errors="replace")))),
+            ("key", masked(record.key())),
+            ("value", "by reference" if letter.by_reference else masked(record.value())),
+            ("headers", shown),
+            ("headers_lost", letter.headers_lost or lost_headers(record) or None),
+        ]
+
+    def as_json(self) -> dict[str, Any]:
+        """All of it in JSON's types."""
+        explanation = shown_as_json(self.explanation, personal=False) if self.explanation else None
+        return {**dict(self.facts()), "mapping": explanation, "no_mapping": self.why_not or None}
+
+
+async def shown_letters(settings: Settings, letters: Sequence[tuple[Letter, Record]]) -> list[Shown]:
+    """Explain each of them as an event of its source. Raises Unavailable, KafkaLost."""
+    originals = Originals(settings.kafka)
+    try:
+        return [await _shown(settings, originals, letter, record) for letter, record in letters]
+    finally:
+        await asyncio.to_thread(originals.close)
+
+
+async def _shown(settings: Settings, originals: Originals, letter: Letter, record: Record) -> Shown:
+    source = next((source for source in settings.sources if source.topic == letter.kind.topic), None)
+    if source is None:
+        return Shown(letter, record, None, f"{topic_shown(letter.kind.topic)} is not the topic of one of the sources")
+    found: Record | None = record
+    if letter.by_reference:
+        place = (letter.source, letter.source_offset)
+        found = (await asyncio.to_thread(originals.read, [place])).get(place)
+    if found is None or (letter.by_reference and not letter.is_of(found)):
+        return Shown(letter, record, None, _GONE)
+    (told,) = await explained(settings, source, [Event(found, found.value(), letter, at_source=True)])
+    return Shown(letter, record, told, "")
+
+
+def print_letter(shown: Shown) -> None:
+    """Print a letter: its facts, then its fields."""
+    out = console()
+    table = Table(box=box.SIMPLE, show_header=False, pad_edge=False)
+    table.add_column(style="dim")
+    table.add_column(overflow="fold")
+    for name, fact in shown.facts():
+        text = ", ".join(f"{key} {value}" for key, value in fact.items()) if isinstance(fact, dict) else str(fact)
+        table.add_row(name.replace("_", " "), Text(text if fact not in (None, {}, "") else "none"))
+    out.print(table)
+    if shown.explanation is None:
+        out.print(Text(shown.why_not))
+    else:
+        out.print("By the settings of now:")
+        print_told(shown.explanation, personal=False)

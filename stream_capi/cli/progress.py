@@ -1,0 +1,88 @@
+"""What a person sees of a job while it runs: a bar with an estimate on a terminal, a line now and then elsewhere."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+from rich.text import Text
+
+from stream_capi.operations.range_job import Progress
+
+_LINE_SECONDS = 5.0  # between two lines where there is no terminal
+_WIDTH = 150  # where the output is no terminal
+
+
+def console(stderr: bool = False) -> Console:
+    """A console that takes no text for colours, be it a member's name, nor wraps tables that go into a file."""
+    made = Console(highlight=False, markup=False, stderr=stderr)
+    if made.is_terminal:
+        return made
+    return Console(highlight=False, markup=False, stderr=stderr, width=max(made.width, _WIDTH))
+
+
+class Watch:
+    """Shows on standard error; standard output is for what a job comes to."""
+
+    def __init__(self, what: str, quiet: bool) -> None:
+        self._what = what
+        self._console = console(stderr=True)
+        self._quiet = quiet
+        self._told_at = time.monotonic()
+        self._told_waits: tuple[str, ...] = ()
+        self._bar = Bar(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.percentage:>3.0f}%"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[counts]}"),
+            console=self._console,
+            transient=True,
+        )
+        self._task: TaskID | None = None
+
+    def __enter__(self) -> Self:
+        if self._console.is_terminal and not self._quiet:
+            self._bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._bar.stop()
+
+    def show(self, progress: Progress) -> None:
+        """Bring it up to date; what keeps the job is told once when it begins, also where all else is quiet."""
+        if progress.waits != self._told_waits:
+            for wait in progress.waits:
+                if wait not in self._told_waits:
+                    self.tell(wait)
+            self._told_waits = progress.waits
+        if self._quiet:
+            return
+        if self._console.is_terminal:
+            self._show_bar(progress)
+        elif time.monotonic() - self._told_at >= _LINE_SECONDS:
+            self._told_at = time.monotonic()
+            self.tell(f"{progress.done:,} of {progress.total:,}: {_counts(progress)}")
+
+    def _show_bar(self, progress: Progress) -> None:
+        what = "stopping, waits for what is in flight" if progress.stopping else self._what
+        counts = _counts(progress)
+        if self._task is None:
+            # Here, so that the estimate doesn't take a former run's work for this one's.
+            self._task = self._bar.add_task(what, total=max(1, progress.total), completed=progress.done, counts=counts)
+        self._bar.update(self._task, description=what, completed=progress.done, counts=counts)
+
+    def tell(self, line: str) -> None:
+        """Print a line, above the bar where there is one."""
+        self._console.print(Text(line))
+
+
+def _counts(progress: Progress) -> str:
+    return f"delivered {progress.delivered:,}, dead-lettered {progress.dead_lettered:,}"

@@ -1,0 +1,154 @@
+"""The partitions of a member and where it reads in them; used on the consumer's thread only.
+
+The client keeps a partition's pause and its read position over a revocation. Messages that it hands out together with a
+revocation move that position after it was reset, and a pause in the next assignment would then go on from there, past
+events. So the positions are kept here, and said to the client whenever reading begins again.
+
+A position is an offset with the leader epoch of the record before it. Only ``seek`` with an epoch makes the client ask the
+leader whether its log still has that record (KIP-320); ``assign`` with one validates nothing. So a partition is assigned
+paused and read only after such a seek was taken, at the start and after each pause. Where the log was cut, the client then
+reports the divergence instead of reading on past records that nobody has seen.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaException, Message
+from confluent_kafka import TopicPartition as ClientPartition
+
+from stream_capi.kafka.start_offsets import Place, Position
+from stream_capi.model import Record, Records, TopicPartition
+
+
+class Reading:
+    """What this member owns (partition → epoch), and what of it is paused.
+
+    ``unplaced`` was assigned too, but the broker has not told yet where to read from.
+    """
+
+    def __init__(self, incremental: bool, on_error: Callable[[Message], None]) -> None:
+        self.owned: dict[TopicPartition, int] = {}
+        self.unplaced: dict[TopicPartition, int] = {}
+        self.paused: set[TopicPartition] = set()
+        self._positions: dict[TopicPartition, Position] = {}
+        self._unsought: set[TopicPartition] = set()  # to be read once the client takes their position
+        self._fresh: set[TopicPartition] = set()  # assigned within the fetch call that is under way
+        # The client doesn't tell the protocol it negotiated, and the wrong call of the two is an error.
+        self._incremental = incremental
+        self._on_error = on_error
+
+    def assign(
+        self, consumer: Consumer, partitions: Sequence[TopicPartition], places: Sequence[Place], epoch: int
+    ) -> None:
+        """Take the assignment, paused. What has a place is read with the next ``resume``, all else when it has one."""
+        positions = {place.tp: place.position for place in places}
+        beginning = Position(OFFSET_BEGINNING)
+        at = [positions.get(tp, beginning).at(tp) for tp in partitions]
+        (consumer.incremental_assign if self._incremental else consumer.assign)(at)
+        self._fresh.update(partitions)
+        self.unplaced.update(dict.fromkeys(partitions, epoch))
+        consumer.pause(client_partitions(partitions))
+
+    def own(self, place: Place) -> int:
+        """Own a partition from its place on; returns the epoch in which it was assigned."""
+        epoch = self.owned[place.tp] = self.unplaced.pop(place.tp)
+        self._positions[place.tp] = place.position
+        return epoch
+
+    def disown(self, partitions: Iterable[TopicPartition]) -> None:
+        """The assignment has ended."""
+        for tp in partitions:
+            for of_tp in (self.owned, self.unplaced, self._positions):
+                of_tp.pop(tp, None)
+            self.paused.discard(tp)
+            self._unsought.discard(tp)
+
+    def pause(self, consumer: Consumer, partitions: Sequence[TopicPartition]) -> None:
+        """Read no more from these, until ``resume``."""
+        self.paused.update(partitions)
+        self._unsought.difference_update(partitions)
+        consumer.pause(client_partitions(partitions))
+
+    def resume(self, consumer: Consumer, partitions: Sequence[TopicPartition]) -> None:
+        """Read again, from where the last record was handed over, once the leader has validated that place."""
+        self.paused.difference_update(partitions)
+        self._unsought.update(partitions)
+        self.seek_unsought(consumer)
+
+    def seek_unsought(self, consumer: Consumer) -> None:
+        """Read what waits for its seek, which the client refuses while the partition's fetcher has not started."""
+        for tp in sorted(self._unsought):
+            with contextlib.suppress(KafkaException):
+                consumer.seek(self._positions[tp].at(tp))
+                consumer.resume(client_partitions([tp]))
+                self._unsought.discard(tp)
+
+    def fetch(self, consumer: Consumer, count: int, seconds: float) -> list[Records]:
+        """Fetch and sort by partition; callbacks that are due are served meanwhile.
+
+        A chunk of a partition that is not owned has epoch -1.
+        """
+        chunks: list[Records] = []
+        skipped: set[TopicPartition] = set()
+        self._fresh.clear()
+        for tp, records in _runs(self._whole(consumer.consume(count, seconds))):
+            if tp in self._fresh:
+                skipped.add(tp)
+                continue
+            epoch = self.owned.get(tp, -1)
+            chunk = Records(tp.topic, tp.partition, epoch, records)
+            chunks.append(chunk)
+            if epoch >= 0:
+                self._positions[tp] = Position(chunk.columns.offsets[-1] + 1, chunk.leader_epochs[-1][1])
+        # Fetched in the same call as the assignment, a record may be of the former one, whose offsets lie further on.
+        self._unsought.update(tp for tp in skipped if tp in self.owned and tp not in self.paused)
+        self.seek_unsought(consumer)
+        return chunks
+
+    def _whole(self, messages: list[Message]) -> list[Message]:
+        """The messages that are records; what is an error is told."""
+        errors = [message for message in messages if message.error() is not None]
+        if not errors:
+            return messages
+        for message in errors:
+            self._on_error(message)
+        return [message for message in messages if message.error() is None]
+
+    def high(self, consumer: Consumer, seconds: float | None) -> dict[TopicPartition, int]:
+        """The ends of the logs as the last fetches told them; those of paused partitions are asked for in ``seconds``.
+
+        Raises KafkaException.
+        """
+        high: dict[TopicPartition, int] = {}
+        for tp in self.owned:
+            offsets = consumer.get_watermark_offsets(ClientPartition(*tp), cached=True)
+            if offsets and offsets[1] >= 0:
+                high[tp] = offsets[1]
+        if self.paused and seconds is not None:
+            asked = [ClientPartition(*tp, OFFSET_END) for tp in self.paused]
+            for at in consumer.offsets_for_times(asked, timeout=seconds):
+                if at.error is None and at.offset >= 0:
+                    high[TopicPartition(at.topic, at.partition)] = at.offset
+        return high
+
+
+def _runs(messages: list[Message]) -> Iterator[tuple[TopicPartition, list[Record]]]:
+    """Consecutive records of one partition. A fetch brings long runs, so that most calls find a single one."""
+    topics = [message.topic() for message in messages]
+    numbers = [message.partition() for message in messages]
+    start = 0
+    while start < len(messages):
+        topic, number = topics[start], numbers[start]
+        end = len(messages)
+        if topics.count(topic) < end or numbers.count(number) < end:
+            end = next((i for i in range(start, end) if numbers[i] != number or topics[i] != topic), end)
+        records: list[Record] = messages[start:end]  # type: ignore[assignment]  # a message is a record
+        yield TopicPartition(str(topic), int(number or 0)), records
+        start = end
+
+
+def client_partitions(partitions: Iterable[TopicPartition]) -> list[ClientPartition]:
+    """The partitions as the client's own type."""
+    return [ClientPartition(*tp) for tp in partitions]

@@ -1,0 +1,206 @@
+"""Whether this member can do its work, and what keeps it from it: what is held, what fails, whether it is ready and alive."""
+
+from __future__ import annotations
+
+from asyncio import Event, Future
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import NamedTuple, Protocol
+
+from stream_capi.avro.framing import SchemaKey
+from stream_capi.config import KeySource, Settings
+from stream_capi.core.flow import Gate, GateState
+from stream_capi.model import Trouble
+from stream_capi.observe.metrics import Metrics
+from stream_capi.observe.what_to_do import (
+    BROKERS_SILENT,
+    CERTIFICATES_UNREADABLE,
+    CLOCK_DIFFERS,
+    COMMITS_FAIL,
+    KEY_UNREADABLE,
+    NO_SCHEMA_ANSWER,
+    TOPIC_MISSING,
+    difference,
+    letters_reason,
+    what_to_do,
+)
+from stream_capi.pipeline.pipeline import Pipeline
+
+_NAMED_SCHEMAS = 3
+
+
+class Consumer(Protocol):
+    """The consumer's thread."""
+
+    ended: Future[None] | None
+
+    @property
+    def missing_topics(self) -> frozenset[str]: ...
+    @property
+    def troubles(self) -> Sequence[Trouble]: ...
+    @property
+    def timeouts(self) -> Mapping[str, int]: ...
+
+
+class Letters(Protocol):
+    """The dead letters' writer."""
+
+    @property
+    def failing(self) -> str: ...
+
+
+class Trust(Protocol):
+    """The certificates that are trusted."""
+
+    fault: str
+
+
+class Client(Protocol):
+    """The endpoint's client."""
+
+    @property
+    def trust(self) -> Trust: ...
+
+
+class Told(Protocol):
+    """What the telemetry remembers (``Telemetry`` is one)."""
+
+    joined: bool
+    commits_fail: str
+    cut_off: bool
+    detail_of: Callable[[str], str]
+
+
+class Parts(Protocol):
+    """What a snapshot looks at (``App`` is one)."""
+
+    settings: Settings
+    metrics: Metrics
+    pipeline: Pipeline
+    stop_asked: Event
+
+    @property
+    def keys(self) -> Mapping[str, KeySource]: ...
+    @property
+    def telemetry(self) -> Told: ...
+    @property
+    def consumer(self) -> Consumer: ...
+    @property
+    def dead_letters(self) -> Letters: ...
+    @property
+    def client(self) -> Client: ...
+
+
+class Held(NamedTuple):
+    """Something that waits for a person: a pixel, a lane, a topic or a partition.
+
+    ``pixel`` is empty for a topic whose records name their pixels. ``since`` is how many seconds it has lasted, where that
+    is known, and ``next_probe`` in how many it is tried again, None where it isn't tried by itself.
+    """
+
+    pixel: str
+    subject: str
+    reason: str
+    since: float | None
+    next_probe: float | None
+
+
+class Health:
+    """Looks at the parts of an app. All of it is called on the event loop."""
+
+    def __init__(self, app: Parts) -> None:
+        self._app = app
+
+    def held(self) -> list[Held]:
+        """Everything that waits for a person."""
+        return list(self._held())
+
+    def _held(self) -> Iterator[Held]:
+        pipeline = self._app.pipeline
+        now = pipeline.clock.now()
+        delivery = pipeline.delivery
+        gates: list[tuple[str, str, Gate]] = [(pixel, pixel, gate) for pixel, gate in delivery.pixel_gates.items()]
+        gates += [(lane.pixel, str(lane), line.gate) for lane, line in delivery.lanes.items()]
+        for pixel, subject, gate in gates:
+            if gate.held:
+                yield Held(pixel, subject, gate.reason, now - gate.since, max(0.0, gate.opens_at - now))
+        for topic, since in pipeline.doubtful_since.items():
+            pixels = {p.source.pixel or "" for p in pipeline.partitions.values() if p.tp.topic == topic}
+            yield Held(next(iter(pixels), ""), topic, "dead_letter_ratio", now - since, None)
+        for partition in pipeline.partitions.values():
+            if partition.stopped:
+                yield Held(partition.source.pixel or "", str(partition.tp), partition.stopped, None, None)
+
+    def notices(self) -> list[dict[str, str]]:
+        """What goes wrong without anything being held: it mends itself, or somebody should look soon."""
+        return [
+            {"subject": subject, "reason": reason, "what_to_do": what_to_do(key)}
+            for subject, reason, key in self._notices()
+        ]
+
+    def _notices(self) -> Iterator[tuple[str, str, str]]:
+        app, delivery = self._app, self._app.pipeline.delivery
+        gates = [*delivery.pixel_gates.items(), *((str(lane), line.gate) for lane, line in delivery.lanes.items())]
+        for subject, gate in gates:
+            if gate.state is GateState.BROKEN:
+                detail = app.telemetry.detail_of(gate.reason)
+                yield subject, f"the endpoint fails: {gate.reason}{f' ({detail})' if detail else ''}", gate.reason
+            elif gate.state is GateState.THROTTLED:
+                yield subject, f"throttled: {gate.reason}", gate.reason
+        for topic, count in app.pipeline.waiting_schemas.items():
+            if waiting_for := app.pipeline.source(topic).waiting_for:
+                yield topic, _without_schemas(count, waiting_for), NO_SCHEMA_ANSWER
+        if app.dead_letters.failing:
+            yield (
+                app.settings.dead_letter.topic,
+                f"dead letters wait: {app.dead_letters.failing}",
+                letters_reason(app.dead_letters.failing),
+            )
+        for pixel, source_of_key in app.keys.items():
+            if source_of_key.fault:
+                yield pixel, f"the key file {source_of_key.fault}", KEY_UNREADABLE
+        if app.client.trust.fault:
+            yield "endpoint.ca_file", f"the file {app.client.trust.fault}", CERTIFICATES_UNREADABLE
+        for topic in sorted(app.consumer.missing_topics):
+            yield topic, "the topic is missing", TOPIC_MISSING
+        for of in sorted(app.pipeline.clocks.differing):
+            if (offset := app.pipeline.clocks.offset(of)) is not None:
+                yield "clock", difference(of, offset), CLOCK_DIFFERS
+        if app.telemetry.cut_off:
+            yield app.settings.kafka.group_id, "the brokers don't answer", BROKERS_SILENT
+        for trouble in app.consumer.troubles:
+            yield trouble.subject, trouble.text, trouble.kind
+        if app.telemetry.commits_fail:
+            yield app.settings.kafka.group_id, f"commits fail: {app.telemetry.commits_fail}", COMMITS_FAIL
+
+    def not_ready(self) -> list[str]:
+        """Why this member isn't ready; empty when it is."""
+        app = self._app
+        reasons = []
+        if app.stop_asked.is_set() or app.pipeline.stopping:
+            reasons.append("stopping")
+        if not self.alive:
+            reasons.append("the Kafka consumer has ended")
+        elif not app.pipeline.partitions:
+            group = app.settings.kafka.group_id
+            reasons += [f"the topic {topic} is missing" for topic in sorted(app.consumer.missing_topics)]
+            reasons.append(
+                f"idle: group {group} has no partition for this member; it has as many members as partitions, or more"
+                if app.telemetry.joined
+                else f"joining group {group}: no partitions assigned yet"
+            )
+        reasons += [f"{held.subject} is held: {held.reason}" for held in self._held()]
+        return reasons
+
+    @property
+    def alive(self) -> bool:
+        """Whether the consumer's thread runs, or hasn't begun yet, or has ended because it was asked to."""
+        ended = self._app.consumer.ended
+        return ended is None or not ended.done() or self._app.stop_asked.is_set()
+
+
+def _without_schemas(count: int, waiting_for: Mapping[SchemaKey, str]) -> str:
+    """What a topic's records wait for: there may be thousands of schemas, of which a few are named."""
+    named = list(islice(waiting_for, _NAMED_SCHEMAS))
+    more = f" and {count - len(named)} more" if count > len(named) else ""
+    return f"records wait for {', '.join(map(str, named))}{more}: {waiting_for[named[0]]}"

@@ -1,0 +1,192 @@
+"""What the program looks like at this moment: for ``/status``, for the readiness probe, and for the gauges.
+
+No payload, key or identifier is in it: names out of the settings, numbers, and reasons.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from stream_capi import __version__
+from stream_capi.model import NOT_READ, OUT_OF_REACH, Lane, TopicPartition
+from stream_capi.observe.health import Health, Held, Parts
+from stream_capi.observe.histogram import Rolling
+from stream_capi.observe.metrics import FRESH_SECONDS, RECENT_SECONDS, SERIES_SECONDS, Gauges
+from stream_capi.observe.oldest_unresolved import Oldest, oldest_events
+from stream_capi.observe.what_to_do import what_to_do
+from stream_capi.pipeline.partition import Partition
+
+_RATE_SECONDS = 10
+
+
+class Snapshot(Health):
+    """All that is known of an app at this moment. To be called on the event loop."""
+
+    def __init__(self, app: Parts) -> None:
+        super().__init__(app)
+        self._begun = app.pipeline.clock.now()
+
+    def gauges(self) -> Gauges:
+        """The present values for a scrape."""
+        pipeline = self._app.pipeline
+        oldest = self._oldest()
+        troubles = self._app.consumer.troubles
+        labels = {tp: (tp.topic, str(tp.partition)) for tp in pipeline.partitions}
+        return Gauges(
+            in_flight=pipeline.delivery.in_flight,
+            in_flight_limit=pipeline.delivery.in_flight_limit,
+            buffered_bytes=pipeline.buffered_bytes,
+            lag={labels[tp]: lag for tp, p in pipeline.partitions.items() if (lag := _lag(p)) is not None},
+            oldest_unresolved_seconds={
+                label: (oldest[tp].seconds or 0.0) if tp in oldest else 0.0 for tp, label in labels.items()
+            },
+            held={(held.pixel, held.reason): 1 for held in self._held()},
+            out_of_reach={(trouble.subject,): 1 for trouble in troubles if trouble.kind == OUT_OF_REACH},
+            unread={
+                (tp.topic, str(tp.partition)): 1
+                for trouble in troubles
+                if trouble.kind == NOT_READ
+                for tp in trouble.partitions
+            },
+            timeouts={(broker,): count for broker, count in list(self._app.consumer.timeouts.items())},
+            clock_offset_seconds={
+                (of,): offset for of in ("endpoint", "brokers") if (offset := pipeline.clocks.offset(of)) is not None
+            },
+        )
+
+    def _oldest(self) -> dict[TopicPartition, Oldest]:
+        return oldest_events(self._app.pipeline, self._app.dead_letters.failing)
+
+    def status(self) -> dict[str, Any]:
+        """Everything at once, as JSON's types. Seconds and bytes."""
+        app, pipeline, metrics = self._app, self._app.pipeline, self._app.metrics
+        reasons = self.not_ready()
+        series = metrics.series
+        return {
+            "version": __version__,
+            "group": app.settings.kafka.group_id,
+            "uptime_seconds": round(pipeline.clock.now() - self._begun, 1),
+            "tasks": len(asyncio.all_tasks()),
+            "alive": self.alive,
+            "ready": not reasons,
+            "reasons": reasons,
+            "held": [_held_entry(held) for held in self._held()],
+            "notices": self.notices(),
+            "totals": {
+                "consumed": metrics.consumed_counts.total(),
+                "delivered": metrics.delivered_counts.total(),
+                "dead_lettered": metrics.dead_letter_counts.total(),
+                "skipped": metrics.skipped_counts.total(),
+            },
+            "throughput": {
+                "per_second": round(sum(series[-_RATE_SECONDS:]) / _RATE_SECONDS, 1),
+                "seconds": SERIES_SECONDS,
+                "series": series,
+            },
+            "latency": {
+                "recent_seconds": RECENT_SECONDS,
+                "end_to_end_seconds": self._quantiles(metrics.end_to_end),
+                "request_seconds": self._quantiles(metrics.request_seconds),
+            },
+            "freshness": self._freshness(),
+            "requests": {"in_flight": pipeline.delivery.in_flight, "limit": pipeline.delivery.in_flight_limit},
+            "buffered": {"bytes": pipeline.buffered_bytes, "budget": app.settings.delivery.max_buffered_bytes},
+            "partitions": self._partitions(),
+            "dead_letters": [
+                {"topic": topic, "code": code, "count": count}
+                for (topic, code), count in metrics.dead_letter_counts.most_common()
+            ],
+            "pixels": self._pixels(),
+            "lanes": [self._lane(lane) for lane in pipeline.delivery.lanes],
+        }
+
+    def _quantiles(self, rolling: Rolling) -> dict[str, float | int | None]:
+        counts = self._app.metrics.recent(rolling)
+        quantiles = {name: rolling.histogram.quantile(q, counts) for name, q in (("p50", 0.5), ("p99", 0.99))}
+        return {name: None if v is None else round(v, 4) for name, v in quantiles.items()} | {"count": sum(counts)}
+
+    def _freshness(self) -> dict[str, Any]:
+        """The share that was delivered in time to be merged with the pixel's own event. Recent: of the last minute."""
+        metrics = self._app.metrics
+        counts = metrics.recent(metrics.end_to_end)
+        within = metrics.end_to_end.histogram.bounds.index(FRESH_SECONDS * 1000) + 1
+        return {
+            "within_seconds": FRESH_SECONDS,
+            "share": _share(metrics.fresh_counts.total(), metrics.timed_counts.total()),
+            "recent_share": _share(sum(counts[:within]), sum(counts)),
+        }
+
+    def _partitions(self) -> list[dict[str, Any]]:
+        oldest = self._oldest()
+        return [
+            {
+                "topic": tp.topic,
+                "partition": tp.partition,
+                "lag": _lag(partition),
+                "committed": partition.committed[0] if partition.committed else None,
+                "position": partition.offsets.position,
+                "open_events": partition.offsets.unresolved,
+                "paused": partition.paused,
+                "stopped": partition.stopped or None,
+                "oldest": _oldest_entry(oldest.get(tp)),
+            }
+            for tp, partition in sorted(self._app.pipeline.partitions.items())
+        ]
+
+    def _pixels(self) -> list[dict[str, Any]]:
+        gates = self._app.pipeline.delivery.pixel_gates
+        return [
+            {
+                "pixel": pixel.name,
+                "state": gates[pixel.name].state.value if pixel.name in gates else "unused",
+                "key": "file" if pixel.api_key_file else "environment",
+                "key_fault": self._app.keys[pixel.name].fault or None,
+            }
+            for pixel in self._app.settings.pixels
+        ]
+
+    def _lane(self, lane: Lane) -> dict[str, Any]:
+        """How much of each identifier the mapped events have, and how fresh the delivered ones were."""
+        metrics, key = self._app.metrics, (lane.pixel, lane.event.value)
+        mapped = metrics.mapped_counts[key]
+        return {
+            "pixel": lane.pixel,
+            "event": lane.event.value,
+            "delivered": metrics.delivered_counts[key],
+            "fresh_share": _share(metrics.fresh_counts[key], metrics.timed_counts[key]),
+            "mapped": mapped,
+            "coverage": {
+                field: _share(metrics.identifier_counts[*key, field], mapped) for field in metrics.identifier_fields
+            },
+        }
+
+
+def _lag(partition: Partition) -> int | None:
+    """Records that are there and not committed yet; None before the broker has told the end."""
+    if partition.high < 0:
+        return None
+    committed = partition.committed[0] if partition.committed else partition.offsets.start
+    return max(0, partition.high - committed)
+
+
+def _share(part: int, whole: int) -> float | None:
+    return round(part / whole, 4) if whole else None
+
+
+def _held_entry(held: Held) -> dict[str, Any]:
+    return {
+        "pixel": held.pixel,
+        "subject": held.subject,
+        "reason": held.reason,
+        "since_seconds": None if held.since is None else round(held.since, 1),
+        "next_probe_seconds": None if held.next_probe is None else round(held.next_probe, 1),
+        "what_to_do": what_to_do(held.reason),
+    }
+
+
+def _oldest_entry(oldest: Oldest | None) -> dict[str, Any] | None:
+    if oldest is None:
+        return None
+    seconds = None if oldest.seconds is None else round(oldest.seconds, 1)
+    return {"offset": oldest.offset, "seconds": seconds, "state": oldest.wait.state, "why": oldest.wait.text}

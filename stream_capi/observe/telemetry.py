@@ -1,0 +1,179 @@
+"""What the pipeline tells: each state change as one log line, each chunk or batch as counters. Never one line per event."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+
+import structlog
+
+from stream_capi.core.flow import Gate, GateState
+from stream_capi.model import NOT_READ, OUT_OF_REACH, REQUESTS_TIME_OUT, Code, TopicPartition
+from stream_capi.observe.metrics import Metrics
+from stream_capi.observe.what_to_do import (
+    CERTIFICATES_UNREADABLE,
+    CLOCK_DIFFERS,
+    COMMITS_FAIL,
+    KEY_UNREADABLE,
+    NO_SCHEMA_ANSWER,
+    difference,
+    letters_reason,
+    what_to_do,
+)
+
+log = structlog.get_logger("stream_capi")
+
+_WATCHED = frozenset({OUT_OF_REACH, REQUESTS_TIME_OUT, NOT_READ})
+_GOOD_NEWS = frozenset(
+    {
+        *("assigned", "revoked", "brokers answer again"),
+        *("broker in reach again", "requests are answered in time", "read again"),
+    }
+)
+
+
+class Telemetry:
+    """The pipeline's and the consumer's observer. Only ``kafka`` is called off the event loop.
+
+    ``joined`` says whether the group has given this member its share yet, be it an empty one; ``commits_fail`` why commits
+    fail at present, or is empty; ``cut_off`` whether the brokers don't answer at present.
+    """
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self.consumed = metrics.consumed
+        self.delivered = metrics.delivered
+        self.dead_lettered = metrics.dead_lettered
+        self.skipped = metrics.skipped
+        self.request = metrics.request
+        self.batch = metrics.batch
+        self.joined = False
+        self.commits_fail = ""
+        self.cut_off = False
+        self.detail_of: Callable[[str], str] = lambda reason: ""  # more on why the endpoint fails
+        self._internal_at: dict[str, float] = {}  # when the last internal error of a topic was logged
+
+    def commit(self, result: str) -> None:
+        """A commit of one partition ended; told when failures begin and end. A fenced one says nothing of the broker."""
+        self._metrics.commit(result)
+        if result == "fenced":
+            return
+        failed = "" if result == "ok" else result
+        if failed and not self.commits_fail:
+            log.warning("commits fail", reason=result, action=what_to_do(COMMITS_FAIL))
+        elif self.commits_fail and not failed:
+            log.info("commits succeed again")
+        self.commits_fail = failed
+
+    def gate_changed(self, subject: str, gate: Gate) -> None:
+        """A pixel's or lane's gate opened or closed."""
+        if gate.state is GateState.HELD:
+            log.error("held", subject=subject, reason=gate.reason, action=what_to_do(gate.reason))
+        elif gate.state is GateState.BROKEN:
+            detail = self.detail_of(gate.reason)
+            more = {"detail": detail} if detail else {}
+            log.warning("endpoint fails", subject=subject, reason=gate.reason, **more, action=what_to_do(gate.reason))
+        elif gate.state is GateState.THROTTLED:
+            log.info("endpoint asks for a pause", subject=subject, reason=gate.reason)
+        else:
+            log.info("sending", subject=subject)
+
+    def file_fault(self, what: str, subject: str, before: str, now: str) -> None:
+        """A file that is read again could (``now`` is empty) or couldn't be, which is news where it was otherwise before."""
+        if now and now != before:
+            action = what_to_do(KEY_UNREADABLE if what == "key file" else CERTIFICATES_UNREADABLE)
+            log.error(f"{what} unreadable", subject=subject, reason=now, action=action)
+        elif before and not now:
+            log.info(f"{what} readable again", subject=subject)
+
+    def chunk_failed(self, partition: TopicPartition, first: int, last: int) -> None:
+        """A bug ends the process while these records are taken in: the same may happen after the restart."""
+        log.critical(
+            "a bug while records were taken in",
+            topic=partition.topic,
+            partition=partition.partition,
+            offset=first,
+            last_offset=last,
+            action="the restart reads them again; look at them with stream-capi explain, and report the traceback",
+        )
+
+    def partition_stopped(self, partition: TopicPartition, reason: str) -> None:
+        """A partition can't go on without a person."""
+        log.error(
+            "partition stopped",
+            topic=partition.topic,
+            partition=partition.partition,
+            reason=reason,
+            action=what_to_do(reason),
+        )
+
+    def registry(self, topic: str, schema: str, reason: str | None) -> None:
+        """Records wait for a schema (``reason``), or wait no more (None)."""
+        if reason is None:
+            log.info("schema known", topic=topic, schema=schema)
+        else:
+            action = what_to_do(NO_SCHEMA_ANSWER)
+            log.warning("records wait for their schema", topic=topic, schema=schema, reason=reason, action=action)
+
+    def intake_held(self, topic: str, reason: str | None) -> None:
+        """Too many events of a topic are rejected for it to be theirs (``reason``), or no longer (None)."""
+        if reason is None:
+            log.info("dead letters are written again", topic=topic)
+        else:
+            log.error("held", topic=topic, reason=reason, action=what_to_do(reason))
+
+    def hold_over(self, topic: str, why: str) -> None:
+        """A topic is held no more, and none of the events that waited is written."""
+        log.info("no longer held", topic=topic, reason=why)
+
+    def clock_differs(self, of: str, seconds: float | None) -> None:
+        """The local clock is ahead of another one by so many seconds (below 0: behind), or no more as far as known (None)."""
+        if seconds is None:
+            log.info("clock agrees again, or is not known any more", subject=of)
+        else:
+            log.warning("clock differs", subject=of, reason=difference(of, seconds), action=what_to_do(CLOCK_DIFFERS))
+
+    def internal_error(self, partition: TopicPartition, offset: int, detail: str) -> None:
+        """A record raised what nobody foresaw, and is dead-lettered: at most one line a second for each topic."""
+        now = time.monotonic()
+        if now - self._internal_at.get(partition.topic, -math.inf) >= 1.0:
+            self._internal_at[partition.topic] = now
+            log.error(
+                "internal error",
+                topic=partition.topic,
+                partition=partition.partition,
+                offset=offset,
+                detail=detail,
+                action=what_to_do(Code.INTERNAL_ERROR.value),
+            )
+
+    def letters_unwritten(self, reason: str | None) -> None:
+        """Dead letters can't be written (``reason``), or all of them can be again (None)."""
+        if reason is None:
+            log.info("dead letters can be written again")
+        else:
+            log.error("dead letters can't be written", reason=reason, action=what_to_do(letters_reason(reason)))
+
+    def kafka(self, event: str, **details: object) -> None:
+        """Something happened on the consumer's thread."""
+        if event in ("assigned", "lost"):
+            self.joined = event == "assigned"
+        if event in ("brokers unreachable", "brokers answer again"):
+            self.cut_off = event == "brokers unreachable"
+        if details.get("reason") in _WATCHED:
+            details["action"] = what_to_do(str(details["reason"]))
+        (log.info if event in _GOOD_NEWS else log.warning)(event, **details)
+
+
+def summary(metrics: Metrics, delivered_before: int, seconds: float, held: Sequence[str]) -> int:
+    """One line on the last while; returns the count of delivered events so far, to be given the next time."""
+    delivered = sum(metrics.delivered_counts.values())
+    log.info(
+        "summary",
+        delivered=delivered,
+        per_second=round((delivered - delivered_before) / seconds, 1),
+        dead_lettered=sum(metrics.dead_letter_counts.values()),
+        held=list(held),
+    )
+    return delivered

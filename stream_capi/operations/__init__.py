@@ -1,0 +1,1 @@
+"""What an operator does: look, replay, reset, redrive. The commands print what these return."""

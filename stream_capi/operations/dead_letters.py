@@ -1,0 +1,251 @@
+"""Dead letters as they lie in their topic: read, picked by code, topic and time, and which of them were redriven.
+
+What was redriven is kept in the commits of consumer groups, one for each code and source topic. So a redrive of one code
+leaves the others' alone, and each group's outcomes are a few long runs however the codes alternate: one group for all would
+have to remember every second offset, and a commit's metadata holds 4,096 bytes.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import threading
+from bisect import bisect_left
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from heapq import merge
+from itertools import islice
+from typing import NamedTuple
+
+from stream_capi.config import Settings
+from stream_capi.core.offsets import (
+    METADATA_LIMIT,
+    PartitionOffsets,
+    Resolved,
+    log_of,
+    settled_ranges,
+)
+from stream_capi.kafka.admin import KafkaAdmin, Position
+from stream_capi.kafka.dead_letter_writer import BY_REFERENCE, SOURCE_HEADERS
+from stream_capi.kafka.ranges import Log, Moment
+from stream_capi.kafka.scan import scan
+from stream_capi.model import NO_LEADER_EPOCH, Code, Record, TopicPartition, epoch_number
+from stream_capi.record_headers import LOST, headers_of
+
+_CODES = frozenset(Code)
+_is_topic = re.compile(r"[A-Za-z0-9._-]{1,249}").fullmatch  # what Kafka takes for a topic's name
+_is_number = re.compile(r"-?[0-9]{1,19}").fullmatch
+_is_count = re.compile(r"all|[0-9]{1,19}").fullmatch
+MOST_OTHERS = 100  # kinds that are told apart, of topics that no source has
+_MOST_DETAIL_BYTES = 4000
+
+
+class Kind(NamedTuple):
+    """What letters are told apart by."""
+
+    topic: str
+    code: Code
+
+
+class Letter(NamedTuple):
+    """A letter's place in the dead-letter topic, when it was written, and what it is a letter of. Epoch milliseconds."""
+
+    at: TopicPartition
+    offset: int
+    written: int
+    kind: Kind
+    source: TopicPartition
+    source_offset: int
+    source_written: int
+    attempts: int
+    detail: str
+    by_reference: bool
+    leader_epoch: int = NO_LEADER_EPOCH  # of the letter's own record
+    headers_lost: str = ""  # how many headers of the event its first dead letter had to leave out
+
+    def is_of(self, record: Record) -> bool:
+        """Whether this is a letter of the record at its source: in a topic that was made anew another event may be there."""
+        return self.source_written <= 0 or record.timestamp()[1] == self.source_written
+
+
+class Picked(NamedTuple):
+    """Which letters are meant. ``since`` is epoch milliseconds, of when a letter was written; None is any."""
+
+    code: Code | None = None
+    topic: str | None = None
+    since: int | None = None
+
+    def __call__(self, letter: Letter) -> bool:
+        return (
+            (self.code is None or letter.kind.code is self.code)
+            and (self.topic is None or letter.kind.topic == self.topic)
+            and (self.since is None or letter.written >= self.since)
+        )
+
+
+def letter_of(record: Record) -> Letter | None:
+    """Read a record's headers; None for one that is no letter of this program's.
+
+    Whoever may write to the topic may write any headers: what no letter can hold is no letter.
+    """
+    headers = {name: value or b"" for name, value in headers_of(record) if name.startswith("capi-")}
+    try:
+        code = headers["capi-error-code"].decode()
+        topic, partition, offset, written = (headers[name].decode() for name in SOURCE_HEADERS)
+        lost = headers.get(LOST, b"").decode()
+        if code not in _CODES or not _is_topic(topic) or not (lost == "" or _is_count(lost)):
+            return None
+        return Letter(
+            TopicPartition(record.topic() or "", record.partition() or 0),
+            record.offset() or 0,
+            record.timestamp()[1],
+            Kind(topic, Code(code)),
+            TopicPartition(topic, _number(partition, 0, 2**31 - 1)),
+            _number(offset, 0, 2**63 - 2),
+            _number(written, -(2**63), 2**63 - 1),
+            _number(headers.get("capi-attempts", b"0").decode(), 0, 2**31 - 1),
+            headers.get("capi-error-detail", b"")[:_MOST_DETAIL_BYTES].decode(errors="replace"),
+            BY_REFERENCE in headers,
+            epoch_number(record.leader_epoch()),
+            lost,
+        )
+    except (KeyError, ValueError):
+        return None
+
+
+def _number(text: str, least: int, most: int) -> int:
+    """The number, where it is one and within its bounds; else ValueError."""
+    if not _is_number(text) or not least <= int(text) <= most:
+        raise ValueError("not within the bounds")
+    return int(text)
+
+
+class Letters(NamedTuple):
+    """All letters of the dead-letter topic, up to ``ends``; ``foreign`` counts the records that are none."""
+
+    found: Sequence[Letter]
+    foreign: int
+    ends: Mapping[TopicPartition, int]
+
+
+def read_letters(settings: Settings, admin: KafkaAdmin, since: int | None = None) -> Letters:
+    """Read the dead-letter topic, from what was written at ``since`` on. Raises Unavailable, KafkaLost."""
+    log = Log(admin, settings.dead_letter.topic)
+    ranges = log.ranges(Moment("earliest") if since is None else Moment("time", since), Moment("latest"))
+    found, foreign = [], 0
+    for record in scan(settings.kafka, ranges):
+        letter = letter_of(record)
+        if letter is None:
+            foreign += 1
+        else:
+            found.append(letter)
+    return Letters(found, foreign, {tp: of_one.end for tp, of_one in ranges.items()})
+
+
+def in_order(letters: Iterable[Letter]) -> Iterator[Letter]:
+    """By the time of writing, but never against the order within a partition: the first few are its first few, too."""
+    partitions: dict[TopicPartition, list[Letter]] = defaultdict(list)
+    for letter in letters:
+        partitions[letter.at].append(letter)
+    return merge(*partitions.values(), key=lambda letter: letter.written)
+
+
+def first(letters: Iterable[Letter], limit: int | None) -> list[Letter]:
+    """The oldest letters, as many as ``limit``."""
+    return list(islice(in_order(letters), None if limit is None else min(limit, sys.maxsize)))
+
+
+def _told_apart(letters: Iterable[Letter], topics: Set[str]) -> frozenset[Kind]:
+    """The kinds of the sources' topics, and of the others those with the most letters.
+
+    Whoever may write to the dead-letter topic may name thousands of topics, and each kind is a question to the broker.
+    """
+    counts = Counter(letter.kind for letter in letters)
+    others = Counter({kind: count for kind, count in counts.items() if kind.topic not in topics})
+    return frozenset(counts.keys() - others.keys()) | {kind for kind, _ in others.most_common(MOST_OTHERS)}
+
+
+class Redriven:
+    """Which letters were redriven, by the commits of the groups that remember it. Of kinds not ``asked`` for: none."""
+
+    def __init__(self, settings: Settings, admin: KafkaAdmin, letters: Letters) -> None:
+        """Ask for the commits. Raises Unavailable, KafkaLost."""
+        self._admin = admin
+        self._topic = settings.dead_letter.topic
+        self._group = settings.kafka.group_id
+        self._log = admin.topic_ids([self._topic]).get(self._topic, "")
+        self._ends = letters.ends
+        self._offsets: dict[tuple[Kind, TopicPartition], list[int]] = defaultdict(list)
+        self._epochs: dict[tuple[Kind, TopicPartition], list[int]] = defaultdict(list)
+        for letter in letters.found:
+            self._offsets[letter.kind, letter.at].append(letter.offset)
+            self._epochs[letter.kind, letter.at].append(letter.leader_epoch)
+        self._done = {key: bytearray(len(offsets)) for key, offsets in self._offsets.items()}
+        self._changed: set[Kind] = set()
+        self._lock = threading.Lock()  # a commit that was given up goes on in its thread
+        self.asked = _told_apart(letters.found, {source.topic for source in settings.sources})
+        for kind in self.asked:
+            for tp, position in admin.committed(self._group_of(kind), [self._topic]).items():
+                self._mark_known(kind, tp, position)
+
+    def _group_of(self, kind: Kind) -> str:
+        return f"{self._group}.redrive.{kind.code.value}.{kind.topic}"
+
+    def _mark_known(self, kind: Kind, tp: TopicPartition, position: Position) -> None:
+        log = log_of(position.metadata)
+        if log and self._log and log != self._log:
+            return  # of a dead-letter topic that was made anew since: its offsets are other letters
+        offsets, epochs = self._offsets[kind, tp], self._epochs[kind, tp]
+        done = self._done.setdefault((kind, tp), bytearray())
+        passed = bisect_left(offsets, position.offset)
+        done[:passed] = b"\1" * passed
+        for start, end, leader_epoch in settled_ranges(position.metadata, position.offset, log):
+            for at in range(bisect_left(offsets, start), bisect_left(offsets, end)):
+                done[at] |= epochs[at] == leader_epoch
+
+    def __contains__(self, letter: Letter) -> bool:
+        key = (letter.kind, letter.at)
+        return bool(self._done[key][bisect_left(self._offsets[key], letter.offset)])
+
+    def add(self, letter: Letter) -> None:
+        """This one was redriven. Remembered with the next ``keep``."""
+        key = (letter.kind, letter.at)
+        with self._lock:
+            self._done[key][bisect_left(self._offsets[key], letter.offset)] = 1
+            self._changed.add(letter.kind)
+
+    def keep(self) -> None:
+        """Commit what has changed since. Raises Unavailable, KafkaLost; what was not kept is kept with the next call."""
+        with self._lock:
+            for kind in sorted(self._changed):
+                at = {tp: self._position(kind, tp, end) for tp, end in self._ends.items()}
+                offsets = {tp: position.offset for tp, position in at.items()}
+                self._admin.reset(self._group_of(kind), offsets, {tp: position.metadata for tp, position in at.items()})
+                self._changed.discard(kind)
+
+    def _position(self, kind: Kind, tp: TopicPartition, end: int) -> Position:
+        key = (kind, tp)
+        runs = list(_runs(self._offsets.get(key, []), self._epochs.get(key, []), self._done.get(key, b""), end))
+        start = runs.pop(0)[1] if runs and runs[0][0] == 0 else 0
+        tracker = PartitionOffsets(*tp, 0, start, tuple(runs))
+        return Position(start, tracker.outcomes_beyond(METADATA_LIMIT, self._log))
+
+
+def _runs(offsets: Sequence[int], leader_epochs: Sequence[int], done: Sequence[int], end: int) -> Iterator[Resolved]:
+    """The ranges in which every letter of a kind is done, up to the next one that is not, or is of another leader epoch.
+
+    What lies between is others'.
+    """
+    start: int | None = 0
+    former = leader_epochs[0] if leader_epochs else NO_LEADER_EPOCH
+    for offset, epoch, is_done in zip(offsets, leader_epochs, done, strict=True):
+        if start is not None and offset > start and not (is_done and epoch == former):
+            yield Resolved(start, offset, former)
+            start = offset
+        if not is_done:
+            start = None
+        elif start is None:
+            start = offset
+        former = epoch
+    if start is not None and end > start:
+        yield Resolved(start, end, former)

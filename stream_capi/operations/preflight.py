@@ -1,0 +1,155 @@
+"""Preflight: is everything there that the settings name? Sends no event and commits nothing (contract, section 2)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from stream_capi.avro.registry import RegistrySchemas
+from stream_capi.avro.schemas import FileSchema, FolderSchemas, WriterSchema
+from stream_capi.config import Settings, Source
+from stream_capi.core.clock import Clocks
+from stream_capi.endpoint.client import EndpointClient
+from stream_capi.errors import ConfigurationError, KafkaLost, StreamCapiError
+from stream_capi.events.mapping_check import mapping_faults
+from stream_capi.events.rules import rules_from
+from stream_capi.kafka.admin import KafkaAdmin
+from stream_capi.kafka.sessions import session_of
+from stream_capi.limits import descriptors
+from stream_capi.observe.what_to_do import CLOCK_DIFFERS, difference, what_to_do
+
+
+class Finding(NamedTuple):
+    """One line: what was looked at, whether it is good, and what was found."""
+
+    subject: str
+    passed: bool
+    detail: str
+
+
+async def findings(settings: Settings) -> AsyncIterator[Finding]:
+    """Look at everything, one thing after the other; nothing that is wrong keeps the rest from being looked at."""
+    for source in settings.sources:
+        yield Finding("configuration", True, f"source {source.topic}: {source.event or 'event by field'}")
+    files = descriptors(settings.delivery.max_in_flight)
+    yield Finding(
+        "open files", not files.fault, files.fault or f"{files.needed} needed at most, {files.allowed} allowed"
+    )
+    for finding in await asyncio.to_thread(lambda: list(_kafka(settings))):
+        yield finding
+    async for finding in _schemas(settings):
+        yield finding
+    async for finding in _endpoint(settings):
+        yield finding
+
+
+def _kafka(settings: Settings) -> Iterator[Finding]:
+    admin, group = KafkaAdmin(settings.kafka), settings.kafka.group_id
+    needed = {**{source.topic: "READ" for source in settings.sources}, settings.dead_letter.topic: "WRITE"}
+    try:
+        partitions, lacking = _topics(admin, needed)
+        readable = [topic for topic, right in needed.items() if right == "READ" and partitions.get(topic)]
+        may_read = not readable or admin.may_read(group, readable)
+    except StreamCapiError as error:
+        yield Finding("brokers", False, str(error))
+        return
+    yield Finding("brokers", True, settings.kafka.bootstrap_servers)
+    for topic in needed:
+        subject = "dead-letter topic" if topic == settings.dead_letter.topic else "topic"
+        count = partitions.get(topic)
+        if topic in lacking:
+            yield Finding(f"{subject} {topic}", False, f"this user lacks {lacking[topic]} on it")
+        elif count is None:
+            yield Finding(f"{subject} {topic}", False, "is not there, or may not be described by this user; create it")
+        else:
+            yield Finding(f"{subject} {topic}", True, f"{count} partitions")
+    if not may_read:
+        yield Finding(f"group {group}", False, "this user lacks READ on it")
+        return
+    session = session_of(admin, settings.kafka)
+    fault = f": {session.fault}" if session.fault else ""
+    yield Finding(f"group {group}", not fault, f"{session.what}{fault}")
+
+
+def _topics(admin: KafkaAdmin, needed: Mapping[str, str]) -> tuple[dict[str, int | None], dict[str, str]]:
+    """How many partitions each topic has, of those that may be described; and the rights that are lacking."""
+    try:
+        return admin.describe(needed), admin.lacking(needed)
+    except KafkaLost:
+        lacking = admin.lacking(needed)
+        if not lacking:
+            raise
+        return admin.describe(topic for topic in needed if topic not in lacking), lacking
+
+
+async def _schemas(settings: Settings) -> AsyncIterator[Finding]:
+    stated = settings.schema_registry
+    registry = RegistrySchemas(stated.url, stated.properties) if stated else None
+    try:
+        for source in settings.sources:
+            async for finding in _schema(source, settings, registry):
+                yield finding
+    finally:
+        if registry is not None:
+            await registry.aclose()
+
+
+async def _schema(source: Source, settings: Settings, registry: RegistrySchemas | None) -> AsyncIterator[Finding]:
+    subject = f"mapping of {source.topic}"
+    try:
+        schemas = await _newest(source, registry)
+    except ConfigurationError as error:
+        for fault in error.faults:
+            yield Finding(subject, False, fault)
+        return
+    except StreamCapiError as error:
+        yield Finding(subject, False, f"{error}; check schema_registry.url and that the registry runs")
+        return
+    for schema in schemas:
+        faults = mapping_faults(rules_from(source, settings), schema.raw)
+        for fault in faults:
+            yield Finding(subject, False, f"{schema.name}: {fault}")
+        if not faults:
+            yield Finding(subject, True, f"fits {schema.name}")
+
+
+async def _newest(source: Source, registry: RegistrySchemas | None) -> Sequence[WriterSchema]:
+    if source.schema_file is not None:
+        return (
+            FolderSchemas(source.schema_file).schemas()
+            if source.has_folder
+            else [FileSchema(source.schema_file).schema]
+        )
+    if registry is None:
+        raise ConfigurationError(["there is no [schema_registry] and no schema_file"])
+    return [await registry.newest(source.topic)]
+
+
+async def _endpoint(settings: Settings) -> AsyncIterator[Finding]:
+    endpoint = settings.endpoint
+    client = EndpointClient(
+        url=endpoint.url,
+        authorization=endpoint.authorization,
+        timeout_seconds=endpoint.timeout_seconds,
+        proxy=endpoint.proxy or None,
+        ca_file=endpoint.ca_file,
+        max_connections=1,
+    )
+    await client.start()
+    try:
+        fault = await client.probe()
+        yield Finding(f"endpoint {endpoint.url}", fault is None, fault or "reached; nothing was sent")
+        if fault is None:
+            yield _clock(await client.clock_offset())
+    finally:
+        await client.close()
+
+
+def _clock(offset: float | None) -> Finding:
+    """The local clock against the endpoint's. That of the brokers can't be asked for."""
+    if offset is None:
+        return Finding("clock", True, "the endpoint's answers bear no date to compare the local clock with")
+    if abs(offset) > Clocks.NEWS_SECONDS:
+        return Finding("clock", False, f"{difference('endpoint', offset)}; {what_to_do(CLOCK_DIFFERS)}")
+    return Finding("clock", True, "agrees with the endpoint's within a minute")

@@ -1,0 +1,242 @@
+"""Dead letters delivered after all: through the same pipeline, as the events that they were (contract, section 2).
+
+A letter is read at its place in the dead-letter topic, where the pipeline tracks it; but for the mapping, for an id that is
+derived from a place, and for a letter that has to be written anew, it is the event of its source. Whatever that comes to is
+the letter's outcome: delivered, skipped by a rule of its source, or a new letter behind all those that were read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+import structlog
+
+from stream_capi.app import App
+from stream_capi.config import Settings
+from stream_capi.core.offsets import PartitionOffsets
+from stream_capi.errors import StreamCapiError
+from stream_capi.kafka.admin import KafkaAdmin
+from stream_capi.kafka.client_errors import Events
+from stream_capi.kafka.originals import Originals, Place
+from stream_capi.kafka.range_consumer import Adapt, RangeConsumer
+from stream_capi.kafka.ranges import Range
+from stream_capi.model import Commit, CommitResult, DeadLetter, Record, TopicPartition
+from stream_capi.operations import range_job
+from stream_capi.operations.dead_letters import MOST_OTHERS, Letter, Letters, Picked, Redriven, first
+from stream_capi.operations.range_job import Progress, RangeJob, Tally
+from stream_capi.operations.redrive_source import Event, LetterSource
+from stream_capi.pipeline.ports import DeadLetters
+from stream_capi.pipeline.source import Source
+
+log = structlog.get_logger("stream_capi")
+
+NOTHING = Tally(0, 0, {}, {})  # where no letter was left
+_COMMIT_MS = 200  # what was not kept before a kill is sent again, so little of it
+
+
+class Plan(NamedTuple):
+    """Which letters are to be redriven. ``without_source`` counts those that no source is there for, by topic."""
+
+    group: str
+    redriven: Redriven
+    wanted: Sequence[Letter]
+    without_source: Mapping[str, int]
+
+
+def group_of(settings: Settings) -> str:
+    """The group that a redrive runs in. What it comes to is kept in others, named after this one."""
+    return f"{settings.kafka.group_id}.redrive"
+
+
+def plan(settings: Settings, known: Letters, redriven: Redriven, picked: Picked, limit: int | None) -> Plan:
+    """Pick the letters that were not redriven yet, the oldest first."""
+    topics = {source.topic for source in settings.sources}
+    left = [letter for letter in known.found if picked(letter) and letter not in redriven]
+    strange = Counter(letter.kind.topic for letter in left if letter.kind.topic not in topics)
+    wanted = first((letter for letter in left if letter.kind.topic in topics), limit)
+    told = dict(strange.most_common(MOST_OTHERS))
+    if rest := strange.total() - sum(told.values()):
+        told["other-topics"] = rest
+    return Plan(group_of(settings), redriven, wanted, told)
+
+
+class _Intake(RangeConsumer):
+    """Its commits are kept elsewhere: of each letter, not of how far the dead-letter topic was read."""
+
+    asked: Sequence[Commit] = ()
+
+    def commit(self, commits: Sequence[Commit]) -> None:
+        self.asked = commits
+
+    def answer(self, error: str | None) -> None:
+        """Tell how the commit ended that was asked for last."""
+        asked, self.asked = self.asked, ()
+        self._sink.committed([CommitResult(commit, error) for commit in asked])
+
+
+class _Letters:
+    """Writes the letters of events that failed again: with their own places, and the attempts of all times."""
+
+    def __init__(self, writer: DeadLetters) -> None:
+        self._writer = writer
+
+    async def write(self, letter: DeadLetter) -> None:
+        event = letter.record
+        assert isinstance(event, Event)  # noqa: S101 -- nothing else comes from this intake
+        attempts = event.letter.attempts + max(1, letter.attempts)
+        by_reference = event.letter.by_reference
+        await self._writer.write(DeadLetter(event.original, letter.code, letter.detail, attempts, by_reference))
+
+
+class Redrive(RangeJob):
+    """The letters of a plan on their way."""
+
+    def __init__(self, settings: Settings, planned: Plan, rate: float, show: Callable[[Progress], None]) -> None:
+        self._settings = settings
+        self._redriven = planned.redriven
+        self._wanted = {(letter.at, letter.offset): letter for letter in planned.wanted}
+        self._open: dict[TopicPartition, list[Letter]] = defaultdict(list)
+        for letter in sorted(planned.wanted, key=lambda one: (one.at, one.offset)):
+            self._open[letter.at].append(letter)
+        self._originals = Originals(settings.kafka)
+        self._reading = asyncio.Lock()
+        self._trackers: dict[TopicPartition, PartitionOffsets] = {}
+        ranges = {tp: Range(of_one[0].offset, of_one[-1].offset + 1) for tp, of_one in self._open.items()}
+        super().__init__(ranges, rate, show)
+
+    @property
+    def starts(self) -> dict[TopicPartition, int]:
+        """Where reading begins."""
+        return {tp: of_one.start for tp, of_one in self._ranges.items()}
+
+    @property
+    def left(self) -> int:
+        """How many letters have no outcome yet, or none that is kept."""
+        return sum(map(len, self._open.values()))
+
+    # For the app
+
+    def consumer(
+        self,
+        properties: Mapping[str, Any],
+        topic_ids: Callable[[Sequence[str]], Mapping[str, str]],
+        events: Events,
+        revoke_seconds: float,
+    ) -> RangeConsumer:
+        adapt: Adapt = self._event_of
+        self.intake = self._intake = _Intake(
+            properties, self._ranges, topic_ids, events, revoke_seconds, self._rate, adapt
+        )
+        return self.intake
+
+    def sources(self, sources: Mapping[str, Source]) -> Mapping[str, Source]:
+        topic = self._settings.dead_letter.topic
+        letters = {(tp.partition, offset): letter for (tp, offset), letter in self._wanted.items()}
+        return {topic: LetterSource(topic, sources, letters, self._settings.batch.window_ms / 1000, self._read)}
+
+    def dead_letters(self, writer: DeadLetters) -> DeadLetters:
+        return _Letters(writer)
+
+    def _event_of(self, record: Record) -> Record | None:
+        """On the consumer's thread: letters that are not wanted are passed over."""
+        letter = self._wanted.get((TopicPartition(record.topic() or "", record.partition() or 0), record.offset() or 0))
+        if letter is None:
+            return None
+        return Event(record, b"" if letter.by_reference else record.value(), letter)
+
+    async def _read(self, places: Sequence[Place]) -> Mapping[Place, Record]:
+        async with self._reading:
+            return await asyncio.to_thread(self._originals.read, places)
+
+    async def close(self) -> None:
+        """End the client that has read the events of letters by reference."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(1.0):
+                await asyncio.to_thread(self._originals.close)
+
+    async def look(self, app: App) -> None:
+        await super().look(app)
+        self._trackers |= {tp: partition.offsets for tp, partition in app.pipeline.partitions.items()}
+        if self._intake.asked:
+            self._intake.answer(await self.keep())
+
+    async def keep(self) -> str | None:
+        """Commit the outcomes that there are. Returns why that failed, or None."""
+        for tp, tracker in self._trackers.items():
+            settled = [one for one in self._open[tp] if _is_settled(tracker, one.offset)]
+            if settled:
+                for letter in settled:
+                    self._redriven.add(letter)
+                self._open[tp] = [one for one in self._open[tp] if not _is_settled(tracker, one.offset)]
+        try:
+            await asyncio.to_thread(self._redriven.keep)
+        except StreamCapiError as error:
+            log.warning("what was redriven can't be kept; it is tried again", reason=str(error))
+            return "not_kept"
+        return None
+
+    def progress(self, app: App) -> Progress:
+        """Where it is now, in letters."""
+        tally = self.tally(app)
+        dead, total = sum(tally.dead_lettered.values()), len(self._wanted)
+        done = min(total, tally.delivered + dead + sum(tally.skipped.values()))
+        return Progress(total, done, tally.delivered, dead, range_job.waits(app), app.stop_asked.is_set())
+
+
+def _is_settled(tracker: PartitionOffsets, offset: int) -> bool:
+    return tracker.start <= offset < tracker.position and not tracker.is_open(offset)
+
+
+class Ledger(NamedTuple):
+    """What became of the letters that were wanted."""
+
+    letters: int
+    tally: Tally
+    left: int
+
+    @property
+    def holds(self) -> bool:
+        """Whether each of them has an outcome, and all of those are kept."""
+        return self.left == 0 and self.tally.holds and self.tally.read == self.letters
+
+
+async def run(
+    settings: Settings,
+    environ: Mapping[str, str],
+    admin: KafkaAdmin,
+    planned: Plan,
+    rate: float,
+    show: Callable[[Progress], None],
+) -> tuple[int, Ledger]:
+    """Redrive the letters of a plan, of which there must be some. Returns the app's exit code and the closed books.
+
+    Raises CheckFailed while another run is at it, Unavailable, KafkaLost, ConfigurationError.
+    """
+    work = Redrive(settings, planned, rate, show)
+    admin.reset(planned.group, work.starts)
+    try:
+        code, tally = await range_job.run(work, _settings_for(settings, planned), environ)
+    finally:
+        await work.close()
+    if error := await work.keep():  # the last outcomes came in while it stopped
+        log.error("what was redriven last is not kept, and will be redriven again", reason=error)
+    return code, Ledger(len(planned.wanted), tally, work.left)
+
+
+def _settings_for(settings: Settings, planned: Plan) -> Settings:
+    """Letters that fail again are dead already: nothing is gained by holding them, however many they are."""
+    own = range_job.settings_for(settings, planned.group, sorted({letter.kind.topic for letter in planned.wanted}))
+    splits = max(settings.delivery.max_split_requests, 2 * settings.batch.max_events)
+    commit_ms = min(settings.kafka.commit_interval_ms, _COMMIT_MS)
+    return own.model_copy(
+        update={
+            "kafka": own.kafka.model_copy(update={"commit_interval_ms": commit_ms}),
+            "dead_letter": own.dead_letter.model_copy(update={"max_ratio": 1.0}),
+            "sources": tuple(source.model_copy(update={"max_ratio": None}) for source in own.sources),
+            "delivery": own.delivery.model_copy(update={"max_split_requests": splits}),
+        }
+    )

@@ -1,0 +1,222 @@
+"""The dead-letter topic as a source of events: each letter is framed, decoded and mapped as its own source says."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+from stream_capi.avro.framing import Run, SchemaKey, Unframed
+from stream_capi.kafka.originals import Place
+from stream_capi.model import Record, Rejection, Routed, Skipped, Transformed
+from stream_capi.operations.dead_letters import Letter
+from stream_capi.pipeline.source import Codec, Source, Transform
+from stream_capi.record_headers import all_headers, marked
+
+_REFERENCE = "reference"
+_AT_ONCE = 16  # events of letters by reference that are in memory together
+
+Reader = Callable[[Sequence[Place]], Awaitable[Mapping[Place, Record]]]
+
+
+class Event:
+    """A letter as the event that it was, at the letter's place; ``original`` is the same at the place it came from."""
+
+    __slots__ = ("_at", "_record", "_value", "letter")
+
+    def __init__(self, record: Record, value: bytes | None, letter: Letter, at_source: bool = False) -> None:
+        self.letter = letter
+        self._record = record
+        self._value = value
+        self._at = (*letter.source, letter.source_offset) if at_source else (*letter.at, letter.offset)
+
+    def __repr__(self) -> str:
+        topic, partition, offset = self._at
+        return f"Event({topic}[{partition}]@{offset})"
+
+    @property
+    def original(self) -> Event:
+        return Event(self._record, self._value, self.letter, at_source=True)
+
+    def topic(self) -> str:
+        return self._at[0]
+
+    def partition(self) -> int:
+        return self._at[1]
+
+    def offset(self) -> int:
+        return self._at[2]
+
+    def key(self) -> bytes | None:
+        return self._record.key()
+
+    def value(self) -> bytes | None:
+        return self._value
+
+    def headers(self) -> Any:
+        """As they were, with the mark of those that an earlier dead letter had lost."""
+        return marked(all_headers([self._record])[0], self.letter.headers_lost)
+
+    def timestamp(self) -> tuple[int, int]:
+        """When the event itself was produced."""
+        return (1, self.letter.source_written) if self.letter.source_written > 0 else (0, -1)
+
+    def leader_epoch(self) -> int | None:
+        """That of the letter's own record: offsets of the dead-letter topic are what is committed."""
+        return self._record.leader_epoch()
+
+
+class LetterSource(Source):
+    """A source of ``Event`` records, which go to the lanes of their own ``sources``. ``window`` in seconds.
+
+    ``letters`` gives the letter at a partition and offset of the dead-letter topic, ``read`` the records at places of the
+    sources' topics. The events of letters by reference are read as schemas are: on the side, while the others go on; a few
+    at a time, since each is larger than the topic of the letters takes, and what is kept of them is their payload.
+    """
+
+    def __init__(
+        self,
+        topic: str,
+        sources: Mapping[str, Source],
+        letters: Mapping[tuple[int, int], Letter],
+        window: float,
+        read: Reader,
+    ) -> None:
+        # What else a source is made of (framing, schemas, mapping) is left to those that it stands for.
+        self.topic, self.lane, self.pixel, self.window = topic, None, None, window
+        self.max_ratio = None
+        self.waiting_for = {}
+        self._sources = sources
+        self._letters = letters
+        self._read = read
+        self._references: dict[SchemaKey, Sequence[Letter]] = {}
+
+    def frame(self, records: Sequence[Record], values: Sequence[bytes]) -> list[Run | Unframed]:
+        """Split a chunk into runs of one source and schema."""
+        framed: list[Run | Unframed] = []
+        start = 0
+        for (topic, by_reference), group in groupby(records, key=self._kind_of):
+            of_one = list(group)
+            if by_reference:
+                framed += self._to_be_read(topic, start, of_one)
+                start += len(of_one)
+                continue
+            for found in self._sources[topic].frame(of_one, values[start : start + len(of_one)]):
+                if isinstance(found, Unframed):
+                    framed.append(Unframed(start + found.index, found.rejection))
+                else:
+                    framed.append(Run(_of_source(topic, found.key), start + found.start, found.payloads))
+            start += len(of_one)
+        return framed
+
+    def _letter_of(self, record: Record) -> Letter:
+        return self._letters[record.partition() or 0, record.offset() or 0]
+
+    def _kind_of(self, record: Record) -> tuple[str, bool]:
+        letter = self._letter_of(record)
+        return letter.source.topic, letter.by_reference
+
+    def _to_be_read(self, topic: str, start: int, records: Sequence[Record]) -> Iterator[Run]:
+        """Runs of letters by reference, each with a key of its own: what is asked for is the events, not a schema."""
+        for at in range(0, len(records), _AT_ONCE):
+            letters = [self._letter_of(record) for record in records[at : at + _AT_ONCE]]
+            first, last = letters[0], letters[-1]
+            key = SchemaKey(f"{topic}:{_REFERENCE}", f"{first.at.partition}@{first.offset}-{last.offset}")
+            self._references[key] = letters
+            yield Run(key, start + at, [b""] * len(letters))
+
+    def codec(self, key: SchemaKey) -> Codec | Rejection | None:
+        """The codec of the letter's own source."""
+        source, own = self._own(key)
+        if own.kind == _REFERENCE:
+            return None
+        codec = source.codec(own)
+        return self._placed(source, codec) if isinstance(codec, Codec) else codec
+
+    async def load(self, key: SchemaKey) -> Codec | Rejection:
+        """Ask for the schema, or for events and their schemas. Raises Unavailable where nobody can answer now, KafkaLost."""
+        source, own = self._own(key)
+        if own.kind == _REFERENCE:
+            made = await self._made_of(source, self._references[key])
+            del self._references[key]
+            return Codec(_Undecoded(), _Given(made))  # type: ignore[arg-type]  # nothing is left to be decoded
+        codec = await source.load(own)
+        return self._placed(source, codec) if isinstance(codec, Codec) else codec
+
+    async def _made_of(self, source: Source, letters: Sequence[Letter]) -> list[Transformed]:
+        """Read the events of letters by reference, and map each as its source says."""
+        found = await self._read([(letter.source, letter.source_offset) for letter in letters])
+        return [
+            await self._mapped(source, letter, found.get((letter.source, letter.source_offset))) for letter in letters
+        ]
+
+    async def _mapped(self, source: Source, letter: Letter, record: Record | None) -> Transformed:
+        value = None if record is None else record.value()
+        if record is None or value is None or not letter.is_of(record):
+            return Skipped("gone")
+        (framed,) = source.frame([record], [value])
+        if isinstance(framed, Unframed):
+            return framed.rejection
+        codec = source.codec(framed.key) or await source.load(framed.key)
+        if isinstance(codec, Rejection):
+            return codec
+        # No answer of the endpoint is at hand here: a local clock that is behind makes no event one of the future.
+        now_ms, place = max(int(time.time() * 1000), letter.source_written), (letter.at.partition, [letter.offset])
+        (made,) = source.transform(self._placed(source, codec), framed.payloads, *place, now_ms)
+        return made
+
+    def _own(self, key: SchemaKey) -> tuple[Source, SchemaKey]:
+        topic, _, kind = key.kind.rpartition(":")
+        return self._sources[topic], SchemaKey(kind, key.value)
+
+    def _placed(self, source: Source, codec: Codec) -> Codec:
+        return Codec(codec.decoder, _AtSource(source, codec.transform, self._letters))
+
+
+def _of_source(topic: str, key: SchemaKey) -> SchemaKey:
+    """The schema of one source, since another may map it in another way. No topic's name has a colon."""
+    return SchemaKey(f"{topic}:{key.kind}", key.value)
+
+
+class _Undecoded:
+    """In the place of a decoder, where all is mapped already."""
+
+    overhead = amplification = 0.0  # nothing is decoded
+
+    def decode(self, payloads: Sequence[bytes]) -> list[dict[str, Any]]:
+        return [{} for _ in payloads]
+
+
+class _Given:
+    """In the place of a transform, where all is mapped already."""
+
+    def __init__(self, made: Sequence[Transformed]) -> None:
+        self._made = made
+
+    def apply(self, rows: Sequence[dict[str, Any]], *_: Any) -> list[Transformed]:
+        assert len(rows) == len(self._made)  # noqa: S101 -- a run has its own key
+        return list(self._made)
+
+
+class _AtSource:
+    """A source's transform, told for each letter the place where its event came from."""
+
+    def __init__(self, source: Source, transform: Transform, letters: Mapping[tuple[int, int], Letter]) -> None:
+        self._lane = source.lane
+        self._transform = transform
+        self._letters = letters
+
+    def apply(
+        self, rows: Sequence[dict[str, Any]], topic: str, partition: int, offsets: Sequence[int], now_ms: int
+    ) -> list[Transformed]:
+        letters = [self._letters[partition, offset] for offset in offsets]
+        mapped: list[Transformed] = []
+        for source, group in groupby(zip(rows, letters, strict=True), key=lambda pair: pair[1].source):
+            of_one = list(group)
+            places = [letter.source_offset for _, letter in of_one]
+            of_rows = [row for row, _ in of_one]
+            mapped += self._transform.apply(of_rows, source.topic, source.partition, places, now_ms)
+        if self._lane is None:
+            return mapped
+        return [Routed(self._lane, made) if isinstance(made, bytes) else made for made in mapped]

@@ -1,0 +1,1 @@
+"""From records to outcomes, and to what may be committed."""

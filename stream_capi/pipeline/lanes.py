@@ -1,0 +1,44 @@
+"""What the settings say of lanes: which there are, and the rules of delivery for them."""
+
+from __future__ import annotations
+
+from stream_capi.config import Settings, Source
+from stream_capi.core.flow import Backoff
+from stream_capi.model import EventName, Lane
+from stream_capi.pipeline.delivery import DeliveryRules
+
+
+def lanes_of(settings: Settings) -> list[Lane]:
+    """Every lane that the sources can fill."""
+    return list(dict.fromkeys(lane for source in settings.sources for lane in _lanes_of_source(source, settings)))
+
+
+def _lanes_of_source(source: Source, settings: Settings) -> list[Lane]:
+    pixels = [source.pixel] if source.pixel else [pixel.name for pixel in settings.pixels]
+    events = [EventName(source.event)] if source.event else list(EventName)
+    return [Lane(pixel, event) for pixel in pixels for event in events]
+
+
+def _lane_ratios(settings: Settings) -> dict[Lane, float]:
+    """The share of events that the API may refuse in a lane: the least that a source allows which feeds it."""
+    ratios: dict[Lane, float] = {}
+    for source in settings.sources:
+        ratio = settings.dead_letter.max_ratio if source.max_ratio is None else source.max_ratio
+        for lane in _lanes_of_source(source, settings):
+            ratios[lane] = min(ratio, ratios.get(lane, ratio))
+    return ratios
+
+
+def delivery_rules(settings: Settings) -> DeliveryRules:
+    """The delivery's rules out of the settings, milliseconds made seconds."""
+    delivery = settings.delivery
+    return DeliveryRules(
+        max_events=settings.batch.max_events,
+        max_bytes=settings.batch.max_bytes,
+        max_in_flight=delivery.max_in_flight,
+        backoff=Backoff(delivery.backoff_initial_ms / 1000, delivery.backoff_max_ms / 1000),
+        max_split_requests=delivery.max_split_requests,
+        probe_seconds=delivery.probe_seconds,
+        max_dead_letter_ratio=settings.dead_letter.max_ratio,
+        lane_ratios=_lane_ratios(settings),
+    )

@@ -1,0 +1,113 @@
+"""Questions for schemas that aren't known yet: a few at a time, however many records wait, until someone answers.
+
+Damaged or hostile records can name any of four billion schemas. Were each asked for at once, and again and again while
+the registry is down, the questions would take more memory and time than all events. So ``LIMIT`` askers take turns: a new
+schema, then one that failed before. An asker that gets no answer rests, longer after each failure in a row.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol
+
+from stream_capi.avro.framing import SchemaKey
+from stream_capi.core.flow import Backoff
+from stream_capi.errors import StreamCapiError, Unavailable
+from stream_capi.model import Rejection, internal_error
+from stream_capi.pipeline.source import Codec, Source
+
+LIMIT = 4  # schemas that are asked for at a time
+_REST = Backoff(0.2, 10.0)
+_Key = tuple[str, SchemaKey]
+
+
+class LookupObserver(Protocol):
+    """What is reported of the questions: when the first of a topic's schemas can't be asked for, and when the last can."""
+
+    def registry(self, topic: str, schema: str, reason: str | None) -> None: ...
+
+
+class Lookups:
+    """Asks for schemas. ``start`` runs an asker; ``answered`` gets each answer, of a schema that is still wanted or not."""
+
+    def __init__(
+        self,
+        start: Callable[[Coroutine[Any, Any, None]], object],
+        answered: Callable[[Source, SchemaKey, Codec | Rejection], None],
+        observer: LookupObserver,
+        random: Callable[[], float],
+    ) -> None:
+        self._start = start
+        self._answered = answered
+        self._observer = observer
+        self._random = random
+        self._wanted: set[_Key] = set()
+        self._new: OrderedDict[_Key, Source] = OrderedDict()
+        self._failed: OrderedDict[_Key, Source] = OrderedDict()
+        self._failed_next = False
+        self._askers = 0
+
+    def want(self, source: Source, key: SchemaKey) -> None:
+        """Ask for this schema until there is an answer."""
+        self._wanted.add((source.topic, key))
+        self._new[source.topic, key] = source
+        if self._askers < LIMIT:
+            self._askers += 1
+            self._start(self._ask())
+
+    def forget(self, source: Source, key: SchemaKey) -> None:
+        """Nothing waits for this schema any more. An answer that is under way still comes."""
+        self._wanted.discard((source.topic, key))
+        self._new.pop((source.topic, key), None)
+        self._failed.pop((source.topic, key), None)
+        source.waiting_for.pop(key, None)
+
+    async def _ask(self) -> None:
+        failures = 0
+        try:
+            while (found := self._next()) is not None:
+                source, key = found
+                reason = await self._ask_for(source, key)
+                if reason is None:
+                    failures = 0
+                    continue
+                failures += 1
+                self._fails(source, key, reason)
+                await asyncio.sleep(_REST.delay(failures, 0.5 + self._random() / 2))
+                if (source.topic, key) in self._wanted and (source.topic, key) not in self._new:
+                    self._failed[source.topic, key] = source
+        finally:
+            self._askers -= 1
+
+    def _next(self) -> tuple[Source, SchemaKey] | None:
+        self._failed_next = not self._failed_next
+        first, second = (self._failed, self._new) if self._failed_next else (self._new, self._failed)
+        queue = first or second
+        if not queue:
+            return None
+        (_, key), source = queue.popitem(last=False)
+        return source, key
+
+    async def _ask_for(self, source: Source, key: SchemaKey) -> str | None:
+        """Ask once; why there was no answer, or None."""
+        try:
+            codec = await source.load(key)
+        except Unavailable as error:
+            return str(error)
+        except (MemoryError, StreamCapiError):
+            raise
+        except Exception as error:  # the schema's fault, as nothing else is under way
+            codec = internal_error(error)
+        self._wanted.discard((source.topic, key))
+        if source.waiting_for.pop(key, None) is not None and not source.waiting_for:
+            self._observer.registry(source.topic, str(key), None)
+        self._answered(source, key, codec)
+        return None
+
+    def _fails(self, source: Source, key: SchemaKey, reason: str) -> None:
+        if (source.topic, key) in self._wanted:
+            if not source.waiting_for:
+                self._observer.registry(source.topic, str(key), reason)
+            source.waiting_for[key] = reason

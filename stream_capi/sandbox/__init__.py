@@ -1,0 +1,1 @@
+"""For trying things out: samples, a stand-in for the API, an embedded broker. Only commands import it."""

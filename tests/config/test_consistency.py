@@ -1,0 +1,328 @@
+"""What the settings must be together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+import pytest
+
+from stream_capi.config import load
+from stream_capi.config.consistency import OWNED_PROPERTIES
+from stream_capi.errors import ConfigurationError
+from tests.config.test_load import LEAST, PIXEL, SOURCE, Faults, Read, faults, read
+
+__all__ = ["faults", "read"]
+
+
+def told(faults: Faults, text: str) -> list[str]:
+    return [fault.removeprefix("stream-capi.toml: ") for fault in faults(text)]
+
+
+def test_each_property_of_the_programs_own_is_refused_with_its_reason(faults: Faults) -> None:
+    lines = "".join(f'"{name}" = "x"\n' for name in OWNED_PROPERTIES)
+    assert told(faults, f"{LEAST}[kafka.properties]\n{lines}") == [
+        f'kafka.properties.{name if name.isalnum() else f""""{name}""" + chr(34)}: is the program\'s own: {reason}'
+        for name, reason in OWNED_PROPERTIES.items()
+    ]
+
+
+def test_the_owned_properties_are_these() -> None:
+    assert {
+        "enable.auto.commit",
+        "enable.auto.offset.store",
+        "auto.offset.reset",
+        "bootstrap.servers",
+        "group.id",
+        "enable.partition.eof",
+        "queued.max.messages.kbytes",
+        "queued.min.messages",
+        "allow.auto.create.topics",
+        "transactional.id",
+    } <= set(OWNED_PROPERTIES)
+
+
+def test_callbacks_are_refused(faults: Faults) -> None:
+    lines = '[kafka.properties]\n"stats_cb" = "x"\n"on_commit" = "x"\n'
+    assert [fault.partition(":")[0] for fault in told(faults, LEAST + lines)] == [
+        "kafka.properties.stats_cb",
+        "kafka.properties.on_commit",
+    ]
+
+
+def test_other_properties_pass(read: Read) -> None:
+    lines = """[kafka.properties]
+"isolation.level" = "read_uncommitted"
+"session.timeout.ms" = 6000
+"partition.assignment.strategy" = "roundrobin"
+"group.instance.id" = "worker-1"
+"enable.ssl.certificate.verification" = false
+"""
+    assert read(LEAST + lines).kafka.properties == {
+        "isolation.level": "read_uncommitted",
+        "session.timeout.ms": 6000,
+        "partition.assignment.strategy": "roundrobin",
+        "group.instance.id": "worker-1",
+        "enable.ssl.certificate.verification": "false",
+    }
+
+
+@pytest.mark.parametrize("value", ["'abc'", "0", "-1", "'1.5'", "'" + "9" * 5000 + "'"], ids=lambda value: value[:6])
+def test_a_size_that_the_program_reckons_with_is_a_number(faults: Faults, read: Read, value: str) -> None:
+    text = f'{LEAST}[kafka.properties]\n"message.max.bytes" = {value}\n'
+    assert told(faults, text) == ['kafka.properties."message.max.bytes": must be a whole number of bytes']
+
+
+@pytest.mark.parametrize("name", ["session.timeout.ms", "heartbeat.interval.ms"])
+@pytest.mark.parametrize("value", ['"soon"', '"9 s"', "0", "-1", "true", "0.5"])
+def test_a_session_is_a_number_of_milliseconds(faults: Faults, name: str, value: str) -> None:
+    (fault,) = told(faults, f'{LEAST}[kafka.properties]\n"{name}" = {value}\n')
+    assert fault == f'kafka.properties."{name}": must be a whole number of milliseconds'
+
+
+@pytest.mark.parametrize(
+    ("session", "heartbeat", "passes"), [(6000, 5999, True), (6000, 6000, False), (2, '"3"', False)]
+)
+def test_a_heartbeat_comes_before_the_session_ends(
+    faults: Faults, read: Read, session: int, heartbeat: object, passes: bool
+) -> None:
+    text = f'{LEAST}[kafka.properties]\n"session.timeout.ms" = {session}\n"heartbeat.interval.ms" = {heartbeat}\n'
+    if passes:
+        read(text)
+    else:
+        assert told(faults, text) == [
+            'kafka.properties."heartbeat.interval.ms": must be below session.timeout.ms, or each session ends before its heartbeat'
+        ]
+
+
+def test_several_workers_need_a_place_for_their_number_in_a_static_members_name(tmp_path: Path) -> None:
+    file = tmp_path / "stream-capi.toml"
+    fault = 'kafka.properties."group.instance.id": must hold "{worker}" with --workers 2: each worker needs a name of its own'
+
+    def told_for(name: str, workers: int, environ: Mapping[str, str] = MappingProxyType({})) -> list[str]:
+        file.write_text(f'{LEAST}[kafka.properties]\n"group.instance.id" = "{name}"\n')
+        try:
+            load(file, {"CAPI_KEY": "k", **environ}, keys=False, workers=workers)
+        except ConfigurationError as error:
+            return list(error.faults)
+        return []
+
+    assert told_for("pod-0", 2) == [f"{file}: {fault}"]
+    assert told_for("pod-0", 1) == told_for("pod-0-{worker}", 2) == told_for("pod-0-{worker}", 1) == []
+    variable = "STREAM_CAPI_KAFKA__PROPERTIES__GROUP__INSTANCE__ID"
+    assert told_for("pod-0-{worker}", 2, {variable: "pod-0"}) == [f"{variable}: {fault}"]
+    assert told_for("pod-0", 2, {variable: "pod-0-{worker}"}) == []
+
+
+@pytest.mark.parametrize("protocol", ["consumer", "CONSUMER"])
+@pytest.mark.parametrize("name", ["partition.assignment.strategy", "session.timeout.ms", "heartbeat.interval.ms"])
+def test_what_the_broker_decides_is_refused_with_its_protocol(faults: Faults, protocol: str, name: str) -> None:
+    lines = f'[kafka.properties]\n"group.protocol" = "{protocol}"\n"{name}" = "1"\n'
+    (fault,) = told(faults, LEAST + lines)
+    assert fault.startswith(f'kafka.properties."{name}": is refused with group.protocol')
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://b.applovin.com/v1/event",
+        "http://localhost:8080/v1/event",
+        "http://127.8.0.1/v1/event",
+        "http://[::1]:8080/v1/event",
+        "http://mock-endpoint:8080/v1/event",
+        "http://mock.capi.svc.cluster.local/v1/event",
+        "http://mock.capi.svc/v1/event",
+        "http://mock.internal/v1/event",
+    ],
+)
+def test_urls_of_the_endpoint(read: Read, url: str) -> None:
+    assert read(f'{LEAST}[endpoint]\nurl = "{url}"\n').endpoint.url == url
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("http://b.applovin.com/v1/event", "plain http"),
+        ("http://192.0.2.1/v1/event", "plain http"),
+        ("http://10.1.2.3/v1/event", "plain http"),
+        ("http://127.0.0.1.example.com/", "plain http"),
+        ("ftp://localhost/", "absolute"),
+        ("b.applovin.com/v1/event", "absolute"),
+        ("https:///v1/event", "absolute"),
+        ("https://a:99999/", "absolute"),
+        ("https://[::1/", "absolute"),
+        ("https://user:canary@b.applovin.com/", "no user"),
+        ("https://b.applovin.com/v1/event?pixel_id=canary", "query"),
+    ],
+)
+def test_urls_of_the_endpoint_that_are_refused(faults: Faults, url: str, why: str) -> None:
+    (fault,) = told(faults, f'{LEAST}[endpoint]\nurl = "{url}"\n')
+    assert fault.startswith("endpoint.url: ")
+    assert why in fault
+    assert "canary" not in fault
+
+
+def test_other_places_of_the_network(faults: Faults) -> None:
+    text = LEAST.replace(
+        "[schema_registry]", '[schema_registry]\nurl = "http://a:1,https://user:canary@b"\nproperties = { url = "x" }'
+    )
+    assert told(faults, f'{text}[endpoint]\nproxy = "proxy:3128"\nca_file = "none.pem"\n') == [
+        "endpoint.proxy: must be an absolute http or https URL",
+        "endpoint.ca_file: names a file that is not there",
+        'schema_registry.url: must hold no user or password; set properties."basic.auth.user.info"',
+        "schema_registry.properties.url: set schema_registry.url",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("pixel", "wanted"),
+    [
+        ("", ["pixel_id, pixel_id_env and pixel_id_file; it has none", "api_key_env and api_key_file; it has none"]),
+        (
+            'pixel_id = "1"\npixel_id_env = "AXON_API_KEY"\napi_key_env = "AXON_API_KEY"\napi_key_file = "/dev/null"\n',
+            [
+                "pixel_id, pixel_id_env and pixel_id_file; it has pixel_id and pixel_id_env",
+                "api_key_env and api_key_file; it has api_key_env and api_key_file",
+            ],
+        ),
+    ],
+)
+def test_a_pixel_has_one_id_and_one_key(faults: Faults, pixel: str, wanted: list[str]) -> None:
+    text = f'[schema_registry]\n[[pixels]]\nname = "main"\n{pixel}{SOURCE}'
+    assert told(faults, text) == [f"pixels[0]: must have exactly one of {choice}" for choice in wanted]
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        (LEAST + PIXEL, 'pixels[1].name: "main" is there already, as pixels[0]'),
+        (LEAST + SOURCE, 'sources[1].topic: "leads" is there already, as sources[0]'),
+        (
+            LEAST + 'pixel_field = "p"\n',
+            "sources[0]: must have exactly one of pixel and pixel_field; it has pixel and pixel_field",
+        ),
+        (
+            LEAST.replace('pixel = "main"', ""),
+            "sources[0]: must have exactly one of pixel and pixel_field; it has none",
+        ),
+        (
+            LEAST.replace('event = "generate_lead"', ""),
+            "sources[0]: must have exactly one of event and event_field; it has none",
+        ),
+        (
+            LEAST + 'event_field = "e"\nevents = { a = "skip" }\n',
+            "sources[0]: must have exactly one of event and event_field; it has event and event_field",
+        ),
+        (
+            LEAST.replace("event =", "event_field ="),
+            "sources[0].events: is missing: a table from the field's values to generate_lead, page_view or skip",
+        ),
+        (LEAST + 'events = { a = "skip" }\n', "sources[0].events: is of use only with event_field"),
+        (LEAST + 'without_consent = "strip"\n', "sources[0].without_consent: is of use only with consent_field"),
+        (LEAST + 'consent_purposes = ["a"]\n', "sources[0].consent_purposes: is of use only with consent_field"),
+        (
+            LEAST.replace("leads", "stream-capi.dead-letters"),
+            "sources[0].topic: is the dead-letter topic: each dead letter would come round again",
+        ),
+        (
+            PIXEL + SOURCE,
+            'sources[0].framing: "confluent" needs [schema_registry], or a folder of schemas as schema_file',
+        ),
+        (
+            PIXEL + SOURCE + 'framing = "auto"\n',
+            'sources[0].framing: "auto" needs [schema_registry], or a folder of schemas as schema_file',
+        ),
+        (
+            LEAST + 'framing = "raw"\n',
+            "sources[0].schema_file: is missing: a raw record doesn't say which schema wrote it",
+        ),
+        (
+            LEAST + 'framing = "raw"\nschema_file = "."\n',
+            "sources[0].schema_file: is a folder; a raw source needs the one file that its records are written with",
+        ),
+        (
+            LEAST + 'framing = "single_object"\n',
+            "sources[0].schema_file: is missing: the folder of .avsc files with the writers' schemas",
+        ),
+        (
+            LEAST + 'framing = "single_object"\nschema_file = "stream-capi.toml"\n',
+            "sources[0].schema_file: is a file; a single_object source needs the folder that the .avsc files are in",
+        ),
+        (
+            PIXEL + SOURCE + 'schema_file = "stream-capi.toml"\n',
+            "sources[0].schema_file: is a file, which no id can be looked up in; give [schema_registry] or a folder",
+        ),
+        (
+            LEAST + 'schema_file = "stream-capi.toml"\nschema_folder = "."\n',
+            "sources[0]: must have only one of schema_file and schema_folder; it has both",
+        ),
+        (LEAST + 'default_currency = "euro"\n', "sources[0].default_currency: must be a currency's three letters"),
+        (
+            LEAST.replace("generate_lead", "page_view") + 'default_currency = "EUR"\n',
+            "sources[0].default_currency: is of no use: a page view has no value",
+        ),
+        (LEAST + "values = { field = 'a', table = {} }\n", "sources[0].values.table: is empty"),
+        (
+            LEAST + "[delivery]\nbackoff_initial_ms = 90000\n",
+            "delivery.backoff_initial_ms: is larger than delivery.backoff_max_ms",
+        ),
+        (
+            LEAST + "[delivery]\nmax_buffered_bytes = 1048576\n",
+            "delivery.max_buffered_bytes: must be at least twice batch.max_bytes, or no batch could fill",
+        ),
+    ],
+)
+def test_cross_checks(faults: Faults, text: str, wanted: str) -> None:
+    assert told(faults, text) == [wanted]
+
+
+def test_paths_that_are_not_there(faults: Faults, tmp_path: Path) -> None:
+    two = SOURCE.replace("leads", "others")
+    text = f'{LEAST}schema_file = "a.avsc"\n{two}schema_folder = "stream-capi.toml"\n'
+    assert told(faults, text) == [
+        "sources[0].schema_file: a.avsc is not there",
+        "sources[1].schema_folder: stream-capi.toml is not a folder",
+    ]
+
+
+def test_a_folder_of_schemas_stands_in_for_the_registry(read: Read, tmp_path: Path) -> None:
+    source = read(PIXEL + SOURCE + 'framing = "single_object"\nschema_folder = "."\n').sources[0]
+    assert source.schema_file == source.schema_folder == str(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("field", "wanted"),
+    [
+        ('"email" = "a"', 'fields.email: is not a field of an event; did you mean "user_data.email"?'),
+        ('"user_data.ip" = "a"', 'fields."user_data.ip": is not a field of an event'),
+        ('"dedupe_id" = { path = "a", unit = "s" }', "fields.dedupe_id: has a unit, which only event_time takes"),
+        ('"event_time" = { path = "a", unit = "h" }', "fields.event_time: has a unit that is not one of s, ms, us"),
+        ('"event_time" = "a..b"', "fields.event_time: is not a path"),
+        ('"event_time" = []', "fields.event_time: must be"),
+        ('"event_time" = 5', "fields.event_time: must be"),
+        ('"user_data.sid" = { const = [1] }', 'fields."user_data.sid": must be a text, a number or true or false'),
+        ('"event_time" = { const = 1 }', "fields.event_time: can't be a constant"),
+        ('"dedupe_id" = { const = "1" }', "fields.dedupe_id: can't be a constant"),
+        ('"data.value" = { const = -1 }', 'fields."data.value": must be a number of 0 or more'),
+        ('"data.currency" = { const = "$" }', 'fields."data.currency": must be a currency\'s three letters'),
+        ('"user_data.esi" = { const = "tv" }', 'fields."user_data.esi": must be web or app'),
+    ],
+)
+def test_fields(faults: Faults, field: str, wanted: str) -> None:
+    (fault,) = told(faults, f"{LEAST}[sources.fields]\n{field}\n")
+    assert fault.startswith(f"sources[0].{wanted}")
+
+
+def test_a_wrong_value_hides_no_other_fault_of_its_table(faults: Faults) -> None:
+    text = (
+        '[schema_registry]\n[[pixels]]\nname = "main"\nprofile = "full"\n[[sources]]\ntopic = "leads"\nwindow_ms = 0\n'
+    )
+    assert told(faults, text) == [
+        'pixels[0].profile: "full" is not one of lead_gen, restricted',
+        "sources[0].window_ms: must be at least 1",
+        "pixels[0]: must have exactly one of pixel_id, pixel_id_env and pixel_id_file; it has none",
+        "pixels[0]: must have exactly one of api_key_env and api_key_file; it has none",
+        "sources[0]: must have exactly one of pixel and pixel_field; it has none",
+        "sources[0]: must have exactly one of event and event_field; it has none",
+    ]
