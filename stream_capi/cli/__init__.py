@@ -1,51 +1,122 @@
-"""The commands. Each has a file of its own: it parses, calls and prints; what it does is done elsewhere."""
+"""The commands. Each has a file of its own: it parses, calls and prints; what it does is done elsewhere.
+
+A command's module is imported when the command is asked for: the clients, codecs and tables behind it take a second to
+import, and most of them serve one command alone.
+"""
 
 from __future__ import annotations
 
 import signal
 import sys
-from typing import Annotated
+from importlib import import_module
+from typing import Annotated, Any, NamedTuple
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
 from stream_capi import __version__
-from stream_capi.cli import (
-    check,
-    dead_letters,
-    demo,
-    explain,
-    init,
-    mock_endpoint,
-    process,
-    produce_samples,
-    replay,
-    reset,
-    run,
-    status,
-    streams,
-)
+from stream_capi.cli import process, streams
 from stream_capi.errors import StreamCapiError
 from stream_capi.observe import log_writer, logs
 
+
+class Command(NamedTuple):
+    """A command before it is imported: its module here, and the line that ``--help`` prints for it."""
+
+    module: str
+    summary: str
+
+
+COMMANDS = {
+    "demo": Command(
+        "demo", "Broker, generator, endpoint and pipeline on this machine; ends with a ledger of every event."
+    ),
+    "run": Command("run", "Deliver events until SIGTERM or SIGINT."),
+    "check": Command(
+        "check",
+        "Look at configuration, brokers, topics, registry, mappings and endpoint, without sending an event.",
+    ),
+    "explain": Command(
+        "explain",
+        "Show how an event becomes a ServerEvent: source path, rule, result or why it fails, field by field.",
+    ),
+    "init": Command(
+        "init",
+        "Ask the registry for a topic's schema and write a commented configuration with the best guess of its mapping.",
+    ),
+    "replay": Command(
+        "replay",
+        "Deliver a range again in a group of its own: the live group's offsets stay where they are.",
+    ),
+    "reset": Command(
+        "reset", "Set where the live group goes on. Refused while the group has members: stop them first."
+    ),
+    "dead-letters": Command(
+        "dead_letters",
+        "What could not be delivered: by code, one in detail, and delivering it after all.",
+    ),
+    "status": Command(
+        "status",
+        "Show the group's lag and members, and by its members what is held and why the oldest events wait.",
+    ),
+    "mock-endpoint": Command(
+        "mock_endpoint",
+        "Stand in for the API: judge every request by its document, and play the faults of a script.",
+    ),
+    "produce-samples": Command("produce_samples", "Produce sample lead and page-view events of the shipped contract."),
+}
+
+
+class Commands(TyperGroup):
+    """The group of all commands. Its help prints their summaries without importing them.
+
+    ``Any`` stands for classes that typer keeps private.
+    """
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """All names, in the order of the help."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Import a command."""
+        return load(cmd_name) if cmd_name in COMMANDS else None
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Print the help of commands that have no more than their summaries."""
+        _Summaries(**_options_of(self)).format_help(ctx, formatter)
+
+
+class _Summaries(TyperGroup):
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        return TyperCommand(cmd_name, help=COMMANDS[cmd_name].summary)
+
+
+def _options_of(group: TyperGroup) -> dict[str, Any]:
+    return {"name": group.name, "help": group.help, "params": group.params, "rich_markup_mode": group.rich_markup_mode}
+
+
+def load(name: str) -> Any:
+    """Import the module of a command and build the command of it."""
+    module = import_module(f"stream_capi.cli.{COMMANDS[name].module}")
+    group = getattr(module, "app", None)
+    if group is None:
+        group = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+        group.command(name)(module.command)
+    return get_command(group)
+
+
 app = typer.Typer(
     name="stream-capi",
+    cls=Commands,
     help="Bring lead and page-view events from Kafka to the AppLovin (Axon) Conversion API, with nothing lost.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,  # it would print the frames' locals, and with them personal data
 )
-app.command("demo")(demo.command)
-app.command("run")(run.command)
-app.command("check")(check.command)
-app.command("explain")(explain.command)
-app.command("init")(init.command)
-app.command("replay")(replay.command)
-app.command("reset")(reset.command)
-app.add_typer(dead_letters.app)
-app.command("status")(status.command)
-app.command("mock-endpoint")(mock_endpoint.command)
-app.command("produce-samples")(produce_samples.command)
 
 
 def _print_version(asked: bool) -> None:

@@ -11,8 +11,8 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from stream_capi.cli.console import console
 from stream_capi.cli.explain import Told, explained, print_told, shown_as_json
-from stream_capi.cli.progress import console
 from stream_capi.cli.text import plain
 from stream_capi.config import Settings
 from stream_capi.events.value_masking import masked

@@ -14,9 +14,10 @@ from rich.table import Table
 
 from stream_capi import config
 from stream_capi.cli import process
+from stream_capi.cli.console import console
 from stream_capi.cli.dead_letter_view import print_letter, shown_letters, topic_shown
 from stream_capi.cli.options import Config, Json
-from stream_capi.cli.progress import Watch, console
+from stream_capi.cli.progress import Watch
 from stream_capi.cli.run import spare_the_collector
 from stream_capi.cli.sources import source_of
 from stream_capi.cli.text import print_json

@@ -6,23 +6,14 @@ import time
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 from rich.text import Text
 
+from stream_capi.cli.console import console
 from stream_capi.operations.range_job import Progress
 
 _LINE_SECONDS = 5.0  # between two lines where there is no terminal
-_WIDTH = 150  # where the output is no terminal
-
-
-def console(stderr: bool = False) -> Console:
-    """A console that takes no text for colours, be it a member's name, nor wraps tables that go into a file."""
-    made = Console(highlight=False, markup=False, stderr=stderr)
-    if made.is_terminal:
-        return made
-    return Console(highlight=False, markup=False, stderr=stderr, width=max(made.width, _WIDTH))
 
 
 class Watch:

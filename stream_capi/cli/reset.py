@@ -9,8 +9,8 @@ from rich import box
 from rich.table import Table
 
 from stream_capi import config
+from stream_capi.cli.console import console
 from stream_capi.cli.options import Config, Json
-from stream_capi.cli.progress import console
 from stream_capi.cli.sources import source_of
 from stream_capi.cli.text import print_json
 from stream_capi.kafka.admin import KafkaAdmin

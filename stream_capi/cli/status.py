@@ -16,8 +16,8 @@ from rich.table import Table
 from rich.text import Text
 
 from stream_capi import config
+from stream_capi.cli.console import console
 from stream_capi.cli.options import Config, Json
-from stream_capi.cli.progress import console
 from stream_capi.cli.text import print_json
 from stream_capi.config import Settings
 from stream_capi.kafka.admin import KafkaAdmin

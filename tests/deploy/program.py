@@ -7,11 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import typer
 import yaml
 
 from stream_capi import config
-from stream_capi.cli import app
+from stream_capi.cli import COMMANDS, load
 from stream_capi.observe.admin import AdminServer
 from stream_capi.observe.metrics import Metrics
 
@@ -21,7 +20,7 @@ CONSOLE_SCRIPT = "stream-capi"
 
 def commands() -> frozenset[str]:
     """The names of the commands that there are."""
-    return frozenset(_group().commands)
+    return frozenset(COMMANDS)
 
 
 def parse(arguments: Sequence[str]) -> tuple[str, dict[str, Any]]:
@@ -29,15 +28,12 @@ def parse(arguments: Sequence[str]) -> tuple[str, dict[str, Any]]:
 
     Raises KeyError for an unknown command, and the parser's own error for what a command would refuse.
     """
-    command, names, rest = _group(), [], list(arguments)
+    names, rest = list(arguments[:1]), list(arguments[1:])
+    command: Any = load(arguments[0])
     while rest and hasattr(command, "commands"):
         command = command.commands[rest[0]]
         names.append(rest.pop(0))
     return " ".join(names), dict(command.make_context(" ".join(names), rest).params)
-
-
-def _group() -> Any:
-    return typer.main.get_command(app)
 
 
 def settings(text: str, folder: Path, environ: Mapping[str, str] | None = None) -> config.Settings:

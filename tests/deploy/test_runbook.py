@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 import yaml
 
-from stream_capi.cli import app, process
+from stream_capi.cli import load, process
 from stream_capi.config.settings import Settings
 from stream_capi.config.shape import keys_of, section_at
 from stream_capi.model import Code
@@ -162,11 +161,13 @@ kubectl scale deployment/stream-capi --replicas 2
 
 @pytest.mark.parametrize("words", MENTIONS, ids=" ".join)
 def test_a_command_in_the_prose_exists_with_the_options_that_are_named(words: tuple[str, ...]) -> None:
-    command: Any = typer.main.get_command(app)
+    command: Any = None
     for word in words:
         if word in TO_COME:
             return
-        if hasattr(command, "commands") and not word.startswith("-"):
+        if command is None:
+            command = load(word)
+        elif hasattr(command, "commands") and not word.startswith("-"):
             command = command.commands[word]
         elif word.startswith("--"):
             options = {

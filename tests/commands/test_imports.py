@@ -1,0 +1,56 @@
+"""What a command doesn't need isn't imported: counted in modules, which no busy machine changes."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+
+import pytest
+
+from stream_capi.cli import COMMANDS, load
+
+HEAVY = frozenset({"aiohttp", "confluent_kafka", "fastavro", "prometheus_client", "pycountry", "rich.progress"})
+_HELP = """
+import sys
+sys.argv = ["stream-capi", "--help"]
+from stream_capi.cli import main
+try:
+    main()
+finally:
+    print(*sys.modules, file=sys.stderr)
+"""
+_LOAD = """
+import sys
+from stream_capi.cli import load
+load(sys.argv[1])
+print(*sys.modules, file=sys.stderr)
+"""
+
+
+def modules_after(script: str, *words: str) -> set[str]:
+    """The names of all modules that a new interpreter has imported when the script ends."""
+    done = subprocess.run([sys.executable, "-c", script, *words], check=True, capture_output=True, text=True)
+    return set(done.stderr.split())
+
+
+def test_the_help_of_all_commands_imports_none_of_the_libraries_behind_them() -> None:
+    modules = modules_after(_HELP)
+    assert "stream_capi.cli" in modules
+    assert not modules & HEAVY
+    assert len(modules) < 500  # 409 when this was written, 1,103 while every command was imported
+
+
+@pytest.mark.parametrize(
+    ("name", "needed"),
+    [("status", {"confluent_kafka"}), ("check", {"aiohttp", "confluent_kafka", "fastavro", "pycountry"})],
+)
+def test_a_command_imports_what_it_needs(name: str, needed: set[str]) -> None:
+    assert modules_after(_LOAD, name) & HEAVY == needed
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_summary_of_a_command_is_the_first_line_of_its_own_help(name: str) -> None:
+    own = load(name).help
+    assert own is not None
+    assert inspect.cleandoc(own).splitlines()[0] == COMMANDS[name].summary
