@@ -62,7 +62,7 @@ class EventName(StrEnum):
 
 
 class Code(StrEnum):
-    """Why an event was dead-lettered (SPEC section 8)."""
+    """Why an event was dead-lettered (contract, section 8)."""
 
     DECODE_ERROR = "decode_error"
     UNKNOWN_SCHEMA = "unknown_schema"

@@ -55,11 +55,13 @@ def anchor(heading: str) -> str:
 def section(text: str, heading: str) -> str:
     """What stands under a heading, up to the next of its level or above."""
     level = next(level for level, title in headings(text) if title == heading)
+    # A comment in a fenced block is no heading: blocks are blanked, at their length, while the end is looked for.
+    bare = _FENCE.sub(lambda block: re.sub(r"[^\n]", " ", block[0]), text)
     found = re.search(
-        rf"^{'#' * level} {re.escape(heading)}$(.*?)(?=^#{{1,{level}}} |\Z)", text, re.MULTILINE | re.DOTALL
+        rf"^{'#' * level} {re.escape(heading)}$(.*?)(?=^#{{1,{level}}} |\Z)", bare, re.MULTILINE | re.DOTALL
     )
     assert found is not None
-    return found[1]
+    return text[found.start(1) : found.end(1)]
 
 
 def links(text: str) -> list[str]:

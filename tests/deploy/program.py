@@ -23,6 +23,18 @@ def commands() -> frozenset[str]:
     return frozenset(COMMANDS)
 
 
+def options_by_command() -> dict[str, frozenset[str]]:
+    """The long options of each command that does something, by its name; those of subcommands under both names."""
+    found: dict[str, frozenset[str]] = {}
+    for name in COMMANDS:
+        command: Any = load(name)
+        inner = {f"{name} {sub}": one for sub, one in getattr(command, "commands", {}).items()} or {name: command}
+        for full, one in inner.items():
+            shown = [parameter for parameter in one.params if not parameter.hidden]
+            found[full] = frozenset(opt for parameter in shown for opt in parameter.opts if opt.startswith("--"))
+    return found
+
+
 def parse(arguments: Sequence[str]) -> tuple[str, dict[str, Any]]:
     """The command that a command line asks for, and its parameters, parsed by the program itself but not run.
 
