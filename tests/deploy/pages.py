@@ -17,7 +17,10 @@ _ENDS = frozenset({"|", "||", "&&", ";", ">", ">>", "2>", "&", "<"})
 
 def pages() -> list[Path]:
     """Every document for people that says something of the program."""
-    return [ROOT / "README.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").glob("*.md"))]
+    return [
+        *(ROOT / f"{name}.md" for name in ("README", "SECURITY", "CONTRIBUTING")),
+        *sorted((ROOT / "docs").glob("*.md")),
+    ]
 
 
 class Block(NamedTuple):
