@@ -32,7 +32,7 @@ COMMANDS = {
     "demo": Command(
         "demo", "Broker, generator, endpoint and pipeline on this machine; ends with a ledger of every event."
     ),
-    "run": Command("run", "Deliver events until SIGTERM or SIGINT."),
+    "run": Command("run", "Deliver events until SIGTERM, SIGINT or SIGHUP."),
     "check": Command(
         "check",
         "Look at configuration, brokers, topics, registry, mappings and endpoint, without sending an event.",

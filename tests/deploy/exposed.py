@@ -41,7 +41,9 @@ def fed() -> Metrics:
     metrics.suspect("client_ip_address", "private", 1)
     partition: Mapping[tuple[str, ...], float] = {("leads", "0"): 1}
     broker: Mapping[tuple[str, ...], float] = {("kafka-1:9092/1",): 1}
-    metrics.gauges = lambda: Gauges(1, 16, 1, partition, partition, {("main", "401"): 1}, broker, partition, broker)
+    held: Mapping[tuple[str, ...], float] = {("main", "401"): 1}
+    clock: Mapping[tuple[str, ...], float] = {("endpoint",): 1}
+    metrics.gauges = lambda: Gauges(1, 16, 1, partition, partition, held, broker, partition, broker, clock)
     return metrics
 
 
