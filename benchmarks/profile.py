@@ -61,11 +61,11 @@ PARTS = (
         ("stream_capi/pipeline/pipeline.py", "stream_capi/pipeline/partition.py", "stream_capi/pipeline/rejected.py"),
     ),
     Part("offsets", "opening and resolving each offset, the watermark, the outcomes beyond it", ("core/offsets.py",)),
-    Part("batch", "filling batches and joining their bodies", ("core/batcher.py",)),
+    Part("batch", "filling batches and joining their bodies", ("core/batch.py",)),
     Part(
         "deliver",
         "lanes, gates, slots and outcomes, for each request",
-        ("stream_capi/pipeline/delivery.py", "core/flow.py", "core/outcomes.py"),
+        ("stream_capi/pipeline/delivery.py", "core/flow.py", "core/outcomes.py", "core/ratio_guard.py"),
     ),
     Part(
         "count", "the metrics: ages, requests, counters", ("stream_capi/observe/", "stream_capi/observe/telemetry.py")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from stream_capi.core.offsets import PartitionOffsets
-from stream_capi.core.outcomes import Split
 from stream_capi.model import Columns, Lane, Record
 
 _HEAD = b'{"events":['
@@ -99,6 +99,30 @@ class Batch:
         """The two halves of a refused batch."""
         middle = len(self) // 2
         return self.part(range(middle)), self.part(range(middle, len(self)))
+
+
+@dataclass(slots=True)
+class Split:
+    """One refused batch on its way to the events that caused it.
+
+    The refused events are gathered here and judged together at the end: when each was dead-lettered as it was found, a
+    fault of all events would have emptied half the line before anyone could tell.
+    """
+
+    budget: int  # requests left
+    refused: list[Batch]  # single events that were refused alone
+    parked: list[Batch]  # pieces found undecided after the budget was spent
+    pending: int = 0  # pieces that are not decided yet
+
+    @classmethod
+    def of(cls, budget: int) -> Split:
+        """A split that has just begun."""
+        return cls(budget, [], [])
+
+    @property
+    def spent(self) -> bool:
+        """Whether no request is left to find out more."""
+        return self.budget <= 0
 
 
 def merged(lane: Lane, pieces: Iterable[Batch]) -> Batch:

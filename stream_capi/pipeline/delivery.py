@@ -21,21 +21,20 @@ from dataclasses import dataclass, field
 from itertools import chain, count
 from typing import NamedTuple, Protocol
 
-from stream_capi.core.batch import Batch, Batcher, merged
+from stream_capi.core.batch import Batch, Batcher, Split, merged
 from stream_capi.core.clock import Clocks
 from stream_capi.core.flow import Announced, Backoff, Gate, GateState, Limiter, SizeLimit
 from stream_capi.core.offsets import PartitionOffsets
 from stream_capi.core.outcomes import (
     Delivered,
     Outcome,
-    RatioGuard,
     Refused,
     SetUpFault,
-    Split,
     Throttled,
     Transient,
     classify,
 )
+from stream_capi.core.ratio_guard import RatioGuard
 from stream_capi.model import Answer, Columns, Lane
 
 _REQUEST_TIMEOUT = 408  # somebody on the way gave up waiting for the request

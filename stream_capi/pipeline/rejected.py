@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
 
 from stream_capi.core.clock import Clocks
-from stream_capi.core.outcomes import SourceGuard
+from stream_capi.core.ratio_guard import SourceGuard
 from stream_capi.model import Code, DeadLetter, Record
 from stream_capi.pipeline.partition import Partition
 from stream_capi.pipeline.ports import Observer

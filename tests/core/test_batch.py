@@ -9,9 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_capi.core.batch import ENVELOPE_BYTES, Batch, Batcher, merged
+from stream_capi.core.batch import ENVELOPE_BYTES, Batch, Batcher, Split, merged
 from stream_capi.core.offsets import PartitionOffsets
-from stream_capi.core.outcomes import Split
 from stream_capi.model import Columns, EventName, Lane
 
 LANE = Lane("main", EventName.GENERATE_LEAD)
@@ -195,3 +194,10 @@ def test_sizes_are_the_bodys(count: int) -> None:
     batch = Batch(LANE)
     batch.extend([b"{}"] * count, columns(*range(count)), [OWNER] * count)
     assert batch.size - len(batch.body()) == 1  # the last comma is counted though it isn't there
+
+
+def test_a_split_begins_with_nothing_decided_and_is_spent_with_its_last_request() -> None:
+    split = Split.of(1)
+    assert (split.budget, split.pending, split.refused, split.parked, split.spent) == (1, 0, [], [], False)
+    split.budget -= 1
+    assert split.spent

@@ -21,26 +21,29 @@ _TESTS = {
     "stream_capi/core/offsets.py": ["tests/core/test_offsets.py", "tests/proof/test_offsets_model.py"],
     "stream_capi/core/outcomes.py": ["tests/core/test_outcomes.py", "tests/pipeline/test_line.py"],
     "stream_capi/core/batch.py": ["tests/core/test_batch.py", "tests/pipeline/test_line.py"],
+    "stream_capi/core/ratio_guard.py": ["tests/core/test_ratio_guard.py", "tests/pipeline/test_line.py"],
+    "stream_capi/core/clock.py": ["tests/core/test_clock.py", "tests/pipeline/test_clocks.py"],
+    "stream_capi/core/remembered.py": ["tests/pipeline/test_remembered.py"],
     "stream_capi/core/flow.py": ["tests/core/test_flow.py", "tests/pipeline/test_line.py"],
 }
 
 # The tests of an events' module that are nearest to it: most of its mutants end there, and only the rest meets all others.
 _NEAR = {
-    "check": ("check", "init"),
+    "mapping_check": ("mapping_check", "init"),
     "compiler": ("required_fields", "absent_paths", "user_data", "routing", "times", "profiles", "paths"),
     "counts": ("user_data",),
-    "explain": ("explain", "masking", "absent_paths", "profiles", "routing", "required_fields"),
+    "explain": ("explain", "value_masking", "absent_paths", "profiles", "routing", "required_fields"),
     "fields": ("user_data", "required_fields", "times", "profiles"),
     "guess": ("init",),
-    "kinds": ("times", "required_fields", "user_data", "check", "paths"),
-    "lines": ("masking", "explain"),
-    "masking": ("masking", "explain"),
+    "kinds": ("times", "required_fields", "user_data", "mapping_check", "paths"),
+    "lines": ("value_masking", "explain"),
+    "value_masking": ("value_masking", "explain"),
     "network": ("required_fields", "user_data", "profiles"),
-    "paths": ("paths", "check"),
+    "paths": ("paths", "mapping_check"),
     "picking": ("routing",),
     "plain_json": ("plain_json",),
     "routing": ("routing", "explain"),
-    "rules": ("routing", "check", "required_fields", "profiles", "times"),
+    "rules": ("routing", "mapping_check", "required_fields", "profiles", "times"),
     "transform": ("routing", "times", "profiles", "user_data"),
 }
 _SLOW = ("test_any_record", "test_plain_json", "test_worked_cases")

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from stream_capi.core.batch import Batch
+from stream_capi.core.batch import Batch, Split
 from stream_capi.core.offsets import PartitionOffsets
-from stream_capi.core.outcomes import Split
 from stream_capi.pipeline.partition import Partition
 from tests.proof.world.endpoint import MAX_EVENTS
 from tests.proof.world.member import BUDGET, CHUNK, MAX_IN_FLIGHT, Member
