@@ -60,7 +60,11 @@ PARTS = (
         "offsets, sizes, guards: what is done with each chunk as a whole",
         ("stream_capi/pipeline/pipeline.py", "stream_capi/pipeline/partition.py", "stream_capi/pipeline/rejected.py"),
     ),
-    Part("offsets", "opening and resolving each offset, the watermark, the outcomes beyond it", ("core/offsets.py",)),
+    Part(
+        "offsets",
+        "opening and resolving each offset, the watermark, the outcomes beyond it",
+        ("core/offsets.py", "core/offset_metadata.py"),
+    ),
     Part("batch", "filling batches and joining their bodies", ("core/batch.py",)),
     Part(
         "deliver",

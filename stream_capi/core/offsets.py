@@ -15,30 +15,13 @@ Invariants, each of which has a test that breaks it:
 
 from __future__ import annotations
 
-from base64 import b85decode, b85encode
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import repeat
-from typing import NamedTuple
-from zlib import crc32
 
+from stream_capi.core.offset_metadata import METADATA_LIMIT, Ranges, Resolved, encode_outcomes
 from stream_capi.model import NO_LEADER_EPOCH
 
-METADATA_LIMIT = 4096  # bytes: Kafka's own default for offset.metadata.max.bytes
-_VERSION = "capi2"
-_VERSIONS = frozenset({"capi1", _VERSION})  # the log's name is at the same place in both
-_CHECKSUM = 4  # bytes
-
-
-class Resolved(NamedTuple):
-    """Offsets from ``first`` to before ``last`` have an outcome, where their records are of this leader epoch."""
-
-    first: int
-    last: int
-    leader_epoch: int
-
-
-Ranges = tuple[Resolved, ...]
 Steps = Sequence[tuple[int, int]]  # (offset, leader epoch): from each offset on, records are of this leader epoch
 
 
@@ -150,18 +133,9 @@ class PartitionOffsets:
         passed = self._of_epochs(offset, self.watermark) if offset < self.watermark else iter(())
         return tuple(of for of in (*passed, *self._resolved_ranges()) if of.leader_epoch != NO_LEADER_EPOCH)
 
-    def outcomes_beyond(self, limit: int = METADATA_LIMIT, log: str = "") -> str:
-        """Text for the commit's metadata: what is resolved beyond the watermark, in at most ``limit`` bytes.
-
-        ``log`` names the log that the offsets belong to (the topic's id). Where not all fits, the far end is left out:
-        those events are then sent again after a crash, which is safe.
-        """
-        head = f"{_VERSION}:{log}:{self.watermark}:"
-        if len(head) > limit:
-            return ""
-        room = (limit - len(head)) * 4 // 5  # base 85 makes five characters of four bytes
-        runs = _encode_runs(self.watermark, self._resolved_ranges(), room - _CHECKSUM)
-        return head + b85encode(_checksum(runs) + runs).decode("ascii") if runs else head
+    def outcomes_beyond(self, limit: int = METADATA_LIMIT, topic_id: str = "") -> str:
+        """The commit's metadata: the topic's id and what is resolved beyond the watermark, in at most ``limit`` bytes."""
+        return encode_outcomes(self.watermark, self._resolved_ranges(), limit, topic_id)
 
     def _resolved_ranges(self) -> Iterator[Resolved]:
         """The resolved ranges beyond the watermark, in order: what was read and is not open, then what was settled."""
@@ -183,106 +157,3 @@ class PartitionOffsets:
             if first < min(end, last):
                 yield Resolved(first, min(end, last), leader_epoch)
                 first = end
-
-
-def log_of(metadata: str) -> str:
-    """The log's name that a commit's metadata carries, or the empty text where it carries none."""
-    parts = metadata.split(":", 3)
-    return parts[1] if len(parts) == 4 and parts[0] in _VERSIONS else ""
-
-
-def settled_ranges(metadata: str, committed: int, log: str = "") -> Ranges:
-    """Read what ``outcomes_beyond`` wrote.
-
-    Anything else gives no ranges: another version (capi1 had no leader epochs), another log, an offset that was reset
-    since, a text cut short or altered. To ignore it costs duplicates; to believe it would lose events. The checksum is
-    there because a cut text of base 85 still decodes, with a last byte that may be one too high: the run would reach over
-    an open event.
-    """
-    parts = metadata.split(":", 3)
-    if len(parts) != 4 or parts[0] != _VERSION or parts[1] != log or parts[2] != str(committed):
-        return ()
-    try:
-        body = b85decode(parts[3])
-        runs = body[_CHECKSUM:]
-        numbers = list(_decode_varints(runs))
-    except ValueError:
-        return ()
-    if len(numbers) % 2 or body[:_CHECKSUM] != _checksum(runs):
-        return ()
-    return _ranges_of(numbers, committed)
-
-
-def _ranges_of(numbers: Sequence[int], at: int) -> Ranges:
-    """The ranges that pairs of numbers from ``at`` on say, or none where they are not as ``_encode_runs`` writes them."""
-    ranges: list[Resolved] = []
-    leader_epoch = former = NO_LEADER_EPOCH
-    for skip, length in zip(numbers[::2], numbers[1::2], strict=True):
-        if length == 0:
-            leader_epoch = skip
-            continue
-        if leader_epoch == NO_LEADER_EPOCH or (skip == 0 and ranges and leader_epoch == former):
-            return ()
-        ranges.append(Resolved(at + skip, at + skip + length, leader_epoch))
-        at, former = at + skip + length, leader_epoch
-    return tuple(ranges)
-
-
-def _checksum(runs: bytes) -> bytes:
-    return crc32(runs).to_bytes(_CHECKSUM, "big")
-
-
-def _encode_runs(base: int, ranges: Iterable[Resolved], room: int) -> bytes:
-    """Ranges as pairs of varints (open run, resolved run) from ``base`` on; stops before ``room`` bytes are passed.
-
-    A pair (leader epoch, 0) stands before the first range and wherever the leader epoch changes.
-    """
-    out = bytearray()
-    at, leader_epoch = base, NO_LEADER_EPOCH
-    for first, last, epoch in _joined(ranges):
-        pairs = b"" if epoch == leader_epoch else _varint(epoch) + _varint(0)
-        pairs += _varint(first - at) + _varint(last - first)
-        if len(out) + len(pairs) > room:
-            break
-        out += pairs
-        at, leader_epoch = last, epoch
-    return bytes(out)
-
-
-def _joined(ranges: Iterable[Resolved]) -> Iterator[Resolved]:
-    """The ranges, those that touch made one. What has no leader epoch is left out."""
-    pending: Resolved | None = None
-    for of in ranges:
-        if of.leader_epoch == NO_LEADER_EPOCH:
-            continue
-        if pending is not None and pending.last == of.first and pending.leader_epoch == of.leader_epoch:
-            pending = pending._replace(last=of.last)
-            continue
-        if pending is not None:
-            yield pending
-        pending = of
-    if pending is not None:
-        yield pending
-
-
-def _varint(number: int) -> bytes:
-    out = bytearray()
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
-
-
-def _decode_varints(data: bytes) -> Iterator[int]:
-    number = shift = 0
-    for byte in data:
-        number |= (byte & 0x7F) << shift
-        shift += 7
-        if shift > 63:
-            raise ValueError("varint too long")
-        if byte < 0x80:
-            yield number
-            number = shift = 0
-    if shift:
-        raise ValueError("varint cut short")

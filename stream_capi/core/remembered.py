@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from stream_capi.core.offsets import PartitionOffsets, Ranges, Resolved
+from stream_capi.core.offset_metadata import Ranges, Resolved
+from stream_capi.core.offsets import PartitionOffsets
 
 LIMIT_BYTES = 16 * 1_048_576
 _OPEN_BYTES = 100  # of an open offset in a tracker, about

@@ -18,13 +18,8 @@ from itertools import islice
 from typing import NamedTuple
 
 from stream_capi.config import Settings
-from stream_capi.core.offsets import (
-    METADATA_LIMIT,
-    PartitionOffsets,
-    Resolved,
-    log_of,
-    settled_ranges,
-)
+from stream_capi.core.offset_metadata import METADATA_LIMIT, Resolved, decode_outcomes, topic_id_of
+from stream_capi.core.offsets import PartitionOffsets
 from stream_capi.kafka.admin import KafkaAdmin, Position
 from stream_capi.kafka.dead_letter_writer import BY_REFERENCE, SOURCE_HEADERS
 from stream_capi.kafka.ranges import Log, Moment
@@ -192,14 +187,14 @@ class Redriven:
         return f"{self._group}.redrive.{kind.code.value}.{kind.topic}"
 
     def _mark_known(self, kind: Kind, tp: TopicPartition, position: Position) -> None:
-        log = log_of(position.metadata)
+        log = topic_id_of(position.metadata)
         if log and self._log and log != self._log:
             return  # of a dead-letter topic that was made anew since: its offsets are other letters
         offsets, epochs = self._offsets[kind, tp], self._epochs[kind, tp]
         done = self._done.setdefault((kind, tp), bytearray())
         passed = bisect_left(offsets, position.offset)
         done[:passed] = b"\1" * passed
-        for start, end, leader_epoch in settled_ranges(position.metadata, position.offset, log):
+        for start, end, leader_epoch in decode_outcomes(position.metadata, position.offset, log):
             for at in range(bisect_left(offsets, start), bisect_left(offsets, end)):
                 done[at] |= epochs[at] == leader_epoch
 

@@ -6,7 +6,8 @@ import asyncio
 from typing import NamedTuple
 
 from stream_capi.avro.framing import Run
-from stream_capi.core.offsets import METADATA_LIMIT, PartitionOffsets
+from stream_capi.core.offset_metadata import METADATA_LIMIT
+from stream_capi.core.offsets import PartitionOffsets
 from stream_capi.model import Columns, DeadLetter, TopicPartition
 from stream_capi.pipeline.source import Source
 

@@ -20,7 +20,8 @@ from typing import Any
 
 from stream_capi.avro.framing import Run, SchemaKey, Unframed
 from stream_capi.core.batch import ENVELOPE_BYTES, Batch
-from stream_capi.core.offsets import PartitionOffsets, log_of, settled_ranges
+from stream_capi.core.offset_metadata import decode_outcomes, topic_id_of
+from stream_capi.core.offsets import PartitionOffsets
 from stream_capi.core.remembered import Remembered, united
 from stream_capi.errors import StreamCapiError
 from stream_capi.model import (
@@ -107,13 +108,13 @@ class Pipeline:
         for at in committed:
             tp = TopicPartition(at.topic, at.partition)
             log = logs.get(at.topic, "")
-            settled = settled_ranges(at.metadata, at.offset, log)
-            if log and log_of(at.metadata) == log:  # else the offset is not one that a member has committed
+            settled = decode_outcomes(at.metadata, at.offset, log)
+            if log and topic_id_of(at.metadata) == log:  # else the offset is not one that a member has committed
                 settled = united(settled, self._remembered.recall(*tp, log, at.offset))
             self._remembered.forget(*tp)
             offsets = PartitionOffsets(at.topic, at.partition, at.epoch, at.offset, settled, at.leader_epoch)
             self.partitions[tp] = partition = Partition(tp, self._sources[at.topic], offsets, log)
-            if at.metadata and log_of(at.metadata) not in ("", log) and log:
+            if at.metadata and topic_id_of(at.metadata) not in ("", log) and log:
                 self.stop_partition(tp, "topic_made_anew")
             partition.committed = (at.offset, at.metadata) if at.was_committed else None
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream_capi.config import Settings
-from stream_capi.core.offsets import METADATA_LIMIT
+from stream_capi.core.offset_metadata import METADATA_LIMIT
 from stream_capi.errors import Unavailable
 from stream_capi.kafka.admin import Position
 from stream_capi.model import Code, TopicPartition

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from stream_capi.core.offsets import PartitionOffsets, Resolved
+from stream_capi.core.offset_metadata import Resolved
+from stream_capi.core.offsets import PartitionOffsets
 from stream_capi.core.remembered import Remembered, united
 from stream_capi.model import Answer, TopicPartition
 from tests.simulation import Line, simulate

@@ -22,8 +22,8 @@ from stream_capi.pipeline.partition import Partition
 from stream_capi.pipeline.pipeline import Pipeline
 
 
-def _nothing_beyond(self: PartitionOffsets, limit: int = 0, log: str = "") -> str:
-    return f"capi2:{log}:{self.watermark}:"
+def _nothing_beyond(self: PartitionOffsets, limit: int = 0, topic_id: str = "") -> str:
+    return f"capi2:{topic_id}:{self.watermark}:"
 
 
 Patch = Callable[[pytest.MonkeyPatch], None]

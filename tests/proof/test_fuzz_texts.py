@@ -8,7 +8,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_capi.core.offsets import PartitionOffsets, log_of, settled_ranges
+from stream_capi.core.offset_metadata import decode_outcomes, topic_id_of
+from stream_capi.core.offsets import PartitionOffsets
 from stream_capi.core.outcomes import MAX_RETRY_AFTER_SECONDS, Delivered, classify, retry_after_seconds
 from stream_capi.events.plain_json import NotOfSchema, row_from_json
 from stream_capi.events.transform import compile_source
@@ -54,10 +55,10 @@ def test_metadata_with_one_character_altered_says_the_same_or_nothing(
     opened: list[bool], at: int, char: str, insert: bool
 ) -> None:
     """The same where only bits were altered that no byte is made of."""
-    text = tracker(opened).outcomes_beyond(log="kQ3Z")
-    said = settled_ranges(text, 100, "kQ3Z")
+    text = tracker(opened).outcomes_beyond(topic_id="kQ3Z")
+    said = decode_outcomes(text, 100, "kQ3Z")
     altered = text[:at] + char + text[at + (not insert) :]
-    assert settled_ranges(altered, 100, "kQ3Z") in ((), said)
+    assert decode_outcomes(altered, 100, "kQ3Z") in ((), said)
 
 
 def test_metadata_that_was_found_before() -> None:
@@ -67,10 +68,10 @@ def test_metadata_that_was_found_before() -> None:
 
 def in_order(text: str, committed: int, log: str) -> None:
     at = committed
-    for first, last, _ in settled_ranges(text, committed, log):
+    for first, last, _ in decode_outcomes(text, committed, log):
         assert at <= first < last
         at = last
-    assert isinstance(log_of(text), str)
+    assert isinstance(topic_id_of(text), str)
 
 
 @tries(400)

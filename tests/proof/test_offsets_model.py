@@ -14,7 +14,8 @@ from hypothesis import assume
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from stream_capi.core.offsets import METADATA_LIMIT, PartitionOffsets, Ranges, log_of, settled_ranges
+from stream_capi.core.offset_metadata import METADATA_LIMIT, Ranges, decode_outcomes, topic_id_of
+from stream_capi.core.offsets import PartitionOffsets
 from tests.proof.profile import tries
 
 FOREIGN = st.one_of(
@@ -97,21 +98,21 @@ class OffsetsModel(RuleBasedStateMachine):
             text = data.draw(FOREIGN)
             assume(not text.startswith(f"capi2:{self.log}:{watermark}:"))
         log = {"log": "another", "no log": ""}.get(how, self.log)
-        told = numbers(settled_ranges(text, watermark + 1 if how == "reset" else watermark, log))
+        told = numbers(decode_outcomes(text, watermark + 1 if how == "reset" else watermark, log))
         known = {offset for offset in self.done | self.settled if offset >= watermark}
         if how == "whole":
             assert told == known
-            assert log_of(text) == self.log
+            assert topic_id_of(text) == self.log
         elif how == "limited":
             assert told == {offset for offset in known if offset <= max(told, default=-1)}, "the far end is left out"
         else:
             assert told == set(), "not for this owner, or not whole: nothing of it is believed"
-            assert how not in ("version", "cut") or log_of(text) in ("", self.log)
+            assert how not in ("version", "cut") or topic_id_of(text) in ("", self.log)
         self._next_owner(watermark, text if told else "")
 
     def _next_owner(self, watermark: int, text: str) -> None:
         self.former.append(self.offsets)
-        ranges = settled_ranges(text, watermark, self.log)
+        ranges = decode_outcomes(text, watermark, self.log)
         self.settled = numbers(ranges)
         # What the text didn't tell is handed over again, but for the gaps; that is safe, so the model only forgets it.
         self.done = {offset for offset in self.done if offset < watermark}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from confluent_kafka import KafkaError
 from confluent_kafka import TopicPartition as ClientPartition
 
-from stream_capi.core.offsets import METADATA_LIMIT, Ranges, log_of, settled_ranges
+from stream_capi.core.offset_metadata import METADATA_LIMIT, Ranges, decode_outcomes, topic_id_of
 from stream_capi.model import TopicPartition
 from tests.proof.world.events import NOTHING_TO_DO, Event, ModelRecord
 
@@ -95,7 +95,7 @@ class Broker:
         owner = self.owners.get(tp)
         assert owner is member, f"{tp}: {member} commits {offset}, but it belongs to {owner}"
         assert len(metadata.encode()) <= METADATA_LIMIT, f"{tp}: {len(metadata)} bytes of metadata"
-        if log_of(metadata) != log.topic_id:
+        if topic_id_of(metadata) != log.topic_id:
             # The member doesn't know yet that the topic is another one. The broker takes it all the same; what must
             # hold is that nobody goes on from here without a person (``tainted``).
             self.tainted.add(tp)
@@ -104,7 +104,7 @@ class Broker:
         assert tp not in self.tainted, f"{tp}: {member} goes on from the offset of another log"
         before = self.store.get(tp, (self.begun.get(tp, 0), ""))[0]
         assert offset >= before, f"{tp}: {member} goes back from {before} to {offset}"
-        settled = settled_ranges(metadata, offset, log.topic_id)
+        settled = decode_outcomes(metadata, offset, log.topic_id)
         self._nothing_is_passed(tp, log, before, offset, settled)
         self.store[tp] = (offset, metadata)
 

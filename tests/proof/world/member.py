@@ -17,7 +17,7 @@ from confluent_kafka import TopicPartition as ClientPartition
 
 from stream_capi.core.batch import Batch
 from stream_capi.core.flow import Backoff, Gate
-from stream_capi.core.offsets import Ranges, settled_ranges
+from stream_capi.core.offset_metadata import Ranges, decode_outcomes
 from stream_capi.kafka.commits import Commits
 from stream_capi.model import Answer, Code, Commit, CommitResult, Committed, DeadLetter, Records, TopicPartition
 from stream_capi.pipeline.delivery import Clock, DeliveryRules
@@ -271,7 +271,7 @@ class Member:
             offset, metadata = self.world.broker.place(tp)
             committed.append(Committed(*tp, self._epoch, offset, metadata, tp in self.world.broker.store))
             logs[tp.topic] = log.topic_id
-            self.settled[tp] = _numbers(settled_ranges(metadata, offset, log.topic_id))
+            self.settled[tp] = _numbers(decode_outcomes(metadata, offset, log.topic_id))
             self.owned[tp], self.positions[tp] = self._epoch, offset
             self.paused.discard(tp)
             self.most_share.pop(tp, None)

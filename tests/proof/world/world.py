@@ -135,7 +135,7 @@ class World:
         for partition in partitions:
             if partition.tp not in self.broker.tainted and self.broker.ids[partition.tp.topic] == partition.log:
                 offsets = partition.offsets
-                told = (offsets.watermark, offsets.outcomes_beyond(log=partition.log))
+                told = (offsets.watermark, offsets.outcomes_beyond(topic_id=partition.log))
                 assert self.broker.store.get(partition.tp) == told, f"{partition.tp}: not all of {told} was committed"
 
     def evict(self, which: int, seconds: float) -> None:

@@ -1,0 +1,147 @@
+"""The text in a commit's metadata: which offsets beyond the committed one have an outcome (contract, section 7).
+
+``capi2:TOPIC_ID:COMMITTED:RUNS``. RUNS is base 85 of a checksum and varints: pairs (open run, resolved run) from the
+committed offset on, and a pair (leader epoch, 0) before the first run and wherever the leader epoch changes.
+"""
+
+from __future__ import annotations
+
+from base64 import b85decode, b85encode
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+from zlib import crc32
+
+from stream_capi.model import NO_LEADER_EPOCH
+
+METADATA_LIMIT = 4096  # bytes: Kafka's own default for offset.metadata.max.bytes
+_VERSION = "capi2"
+_VERSIONS = frozenset({"capi1", _VERSION})  # the topic's id is at the same place in both
+_CHECKSUM = 4  # bytes
+
+
+class Resolved(NamedTuple):
+    """Offsets from ``first`` to before ``last`` have an outcome, where their records are of this leader epoch."""
+
+    first: int
+    last: int
+    leader_epoch: int
+
+
+Ranges = tuple[Resolved, ...]
+
+
+def encode_outcomes(watermark: int, ranges: Iterable[Resolved], limit: int, topic_id: str) -> str:
+    """The metadata for a commit of ``watermark``, in at most ``limit`` bytes, out of the resolved ranges beyond it.
+
+    ``topic_id`` names the log that the offsets belong to. If not all ranges fit, the far end is left out: those events are
+    sent again after a crash, which is safe.
+    """
+    head = f"{_VERSION}:{topic_id}:{watermark}:"
+    if len(head) > limit:
+        return ""
+    room = (limit - len(head)) * 4 // 5  # base 85 makes five characters of four bytes
+    runs = _encode_runs(watermark, ranges, room - _CHECKSUM)
+    return head + b85encode(_checksum(runs) + runs).decode("ascii") if runs else head
+
+
+def topic_id_of(metadata: str) -> str:
+    """The topic's id that a commit's metadata carries, or the empty text if it carries none."""
+    parts = metadata.split(":", 3)
+    return parts[1] if len(parts) == 4 and parts[0] in _VERSIONS else ""
+
+
+def decode_outcomes(metadata: str, committed: int, topic_id: str = "") -> Ranges:
+    """The ranges that ``encode_outcomes`` wrote.
+
+    Anything else gives no ranges: another version (capi1 had no leader epochs), another topic, an offset that was reset
+    since, a text cut short or altered. To ignore it costs duplicates; to believe it would lose events. The checksum is
+    needed because a cut text of base 85 still decodes, with a last byte that may be one too high: the run would reach over
+    an open event.
+    """
+    parts = metadata.split(":", 3)
+    if len(parts) != 4 or parts[0] != _VERSION or parts[1] != topic_id or parts[2] != str(committed):
+        return ()
+    try:
+        body = b85decode(parts[3])
+        runs = body[_CHECKSUM:]
+        numbers = list(_decode_varints(runs))
+    except ValueError:
+        return ()
+    if len(numbers) % 2 or body[:_CHECKSUM] != _checksum(runs):
+        return ()
+    return _ranges_of(numbers, committed)
+
+
+def _ranges_of(numbers: Sequence[int], at: int) -> Ranges:
+    """The ranges that pairs of numbers from ``at`` on say, or none where they are not as ``_encode_runs`` writes them."""
+    ranges: list[Resolved] = []
+    leader_epoch = former = NO_LEADER_EPOCH
+    for skip, length in zip(numbers[::2], numbers[1::2], strict=True):
+        if length == 0:
+            leader_epoch = skip
+            continue
+        if leader_epoch == NO_LEADER_EPOCH or (skip == 0 and ranges and leader_epoch == former):
+            return ()
+        ranges.append(Resolved(at + skip, at + skip + length, leader_epoch))
+        at, former = at + skip + length, leader_epoch
+    return tuple(ranges)
+
+
+def _checksum(runs: bytes) -> bytes:
+    return crc32(runs).to_bytes(_CHECKSUM, "big")
+
+
+def _encode_runs(base: int, ranges: Iterable[Resolved], room: int) -> bytes:
+    """Ranges as pairs of varints (open run, resolved run) from ``base`` on; stops before ``room`` bytes are passed.
+
+    A pair (leader epoch, 0) stands before the first range and wherever the leader epoch changes.
+    """
+    out = bytearray()
+    at, leader_epoch = base, NO_LEADER_EPOCH
+    for first, last, epoch in _joined(ranges):
+        pairs = b"" if epoch == leader_epoch else _varint(epoch) + _varint(0)
+        pairs += _varint(first - at) + _varint(last - first)
+        if len(out) + len(pairs) > room:
+            break
+        out += pairs
+        at, leader_epoch = last, epoch
+    return bytes(out)
+
+
+def _joined(ranges: Iterable[Resolved]) -> Iterator[Resolved]:
+    """The ranges, those that touch made one. What has no leader epoch is left out."""
+    pending: Resolved | None = None
+    for of in ranges:
+        if of.leader_epoch == NO_LEADER_EPOCH:
+            continue
+        if pending is not None and pending.last == of.first and pending.leader_epoch == of.leader_epoch:
+            pending = pending._replace(last=of.last)
+            continue
+        if pending is not None:
+            yield pending
+        pending = of
+    if pending is not None:
+        yield pending
+
+
+def _varint(number: int) -> bytes:
+    out = bytearray()
+    while number > 0x7F:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    out.append(number)
+    return bytes(out)
+
+
+def _decode_varints(data: bytes) -> Iterator[int]:
+    number = shift = 0
+    for byte in data:
+        number |= (byte & 0x7F) << shift
+        shift += 7
+        if shift > 63:
+            raise ValueError("varint too long")
+        if byte < 0x80:
+            yield number
+            number = shift = 0
+    if shift:
+        raise ValueError("varint cut short")

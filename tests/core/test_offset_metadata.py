@@ -1,0 +1,132 @@
+"""The text in a commit's metadata: its form, its limit, and what is not believed."""
+
+from __future__ import annotations
+
+from base64 import b85encode
+from zlib import crc32
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stream_capi.core.offset_metadata import METADATA_LIMIT, decode_outcomes, topic_id_of
+from tests.core.trackers import told, track, tracker
+
+
+def test_the_text_keeps_its_form() -> None:
+    """A change of its form needs another version: members of two releases share a group while one replaces the other."""
+    offsets = tracker(100)
+    track(offsets, *range(100, 400))
+    for offset in [*range(110, 150), 399]:
+        offsets.resolve(offset)
+    text = "capi2:abc:100:G;1ay1po>t`2hg"
+    assert offsets.outcomes_beyond(topic_id="abc") == text
+    assert told(text, 100, "abc") == ((110, 150), (399, 400))
+    around_a_byte = ((1, 128), (130, 258))  # 127 is the largest number of one byte
+    text = "capi2::0:j%XDS1ponm0)PP"
+    assert tracker(0, around_a_byte).outcomes_beyond() == text
+    assert told(text, 0) == around_a_byte
+
+
+def test_the_text_of_release_0_1_names_its_log_and_no_outcome() -> None:
+    """It has no leader epochs, so that after a cut of the log its outcomes could be those of other records."""
+    text = "capi1:abc:100:JslzC3Mlyj0R"
+    assert topic_id_of(text) == "abc"
+    assert decode_outcomes(text, 100, "abc") == ()
+
+
+def test_what_has_just_room_is_told_and_nothing_beyond_the_limit() -> None:
+    for settled in (((3, 4),), ((3, 4), (10, 300)), ((3, 400), (900, 901), (1000, 9000))):
+        offsets = tracker(0, settled)
+        whole = offsets.outcomes_beyond()
+        assert told(offsets.outcomes_beyond(len(whole)), 0) == settled
+        assert told(offsets.outcomes_beyond(len(whole) - 1), 0) == settled[:-1]
+        assert all(len(offsets.outcomes_beyond(limit)) <= limit for limit in range(len(whole)))
+
+
+@pytest.mark.parametrize(
+    ("committed", "log", "why"),
+    [(101, "abc", "the offset was reset since"), (100, "other", "the topic was made anew"), (100, "", "no id known")],
+)
+def test_metadata_that_does_not_fit_is_ignored(committed: int, log: str, why: str) -> None:
+    text = tracker(100, ((110, 150),)).outcomes_beyond(topic_id="abc")
+    assert told(text, 100, "abc")
+    assert told(text, committed, log) == (), why
+
+
+@pytest.mark.parametrize(
+    "text", ["", "x", "capi3::100:", "capi2::100:~~~~~", "capi2::100:00", "capi2::x:", "a:b:c:d", "capi2::100:\x00"]
+)
+def test_metadata_of_others_is_ignored(text: str) -> None:
+    assert told(text, 100) == ()
+
+
+@pytest.mark.parametrize("skip", range(240, 256))
+def test_a_text_that_lost_its_end_is_not_believed(skip: int) -> None:
+    """Base 85 without its last four characters still decodes here, to a run of two for the run of one: offset 2 is open."""
+    offsets = tracker()
+    track(offsets, *range(skip + 4))
+    offsets.resolve(1)
+    offsets.resolve(2 + skip)
+    text = offsets.outcomes_beyond()
+    assert told(text, 0) == ((1, 2), (2 + skip, 3 + skip))
+    assert [told(text[:-cut], 0) for cut in range(1, 12)] == [()] * 11
+
+
+@pytest.mark.parametrize(
+    ("runs", "why"),
+    [
+        (b"\x05\x00\x01", "an open run without a resolved one"),
+        (b"\x05\x00\x01\x01\x05", "the same after a pair"),
+        (b"\x01\x01", "a run without a leader epoch before it"),
+        (b"\x05\x00\x01\x01\x00\x02", "a run that joins the one before it"),
+        (b"\x05\x00\x01\x81", "a number without its end"),
+        (b"\x05\x00\x01\x01\x81", "the same after a pair"),
+        (b"\x05\x00\x01" + b"\x80" * 9 + b"\x01", "a number of more than 63 bits"),
+    ],
+)
+def test_a_text_that_no_release_has_written_is_not_believed_although_its_checksum_is_right(
+    runs: bytes, why: str
+) -> None:
+    text = b85encode(crc32(runs).to_bytes(4, "big") + runs).decode()
+    assert told(f"capi2::100:{text}", 100) == (), why
+
+
+def test_ranges_of_any_size_come_back() -> None:
+    settled = ((101, 2**56), (2**57, 2**62))
+    assert told(tracker(100, settled).outcomes_beyond(), 100) == settled
+    at_once = ((100, 101),)
+    assert told(tracker(100, at_once).outcomes_beyond(), 100) == at_once
+
+
+def test_a_limit_with_no_room_even_for_the_name_leaves_the_text_empty() -> None:
+    offsets = tracker(100, ((110, 150),))
+    head = "capi2:abc:100:"
+    assert offsets.outcomes_beyond(len(head) - 1, "abc") == ""
+    assert offsets.outcomes_beyond(len(head), "abc") == head
+
+
+def test_the_log_is_named_even_where_nothing_lies_beyond() -> None:
+    assert topic_id_of(tracker(5).outcomes_beyond(topic_id="abc")) == "abc"
+    assert topic_id_of("somebody else's") == ""
+
+
+def test_metadata_stays_below_the_limit_and_leaves_the_far_end_out() -> None:
+    offsets = tracker()
+    track(offsets, *range(20_000))
+    for offset in range(1, 20_000, 2):
+        offsets.resolve(offset)
+    text = offsets.outcomes_beyond(topic_id="i" * 22)
+    assert METADATA_LIMIT == 4096, "Kafka's default for offset.metadata.max.bytes"
+    assert METADATA_LIMIT - 4 <= len(text.encode()) <= METADATA_LIMIT
+    assert [len(offsets.outcomes_beyond(limit, "abc")) for limit in (22, 30, 100)] == [22, 30, 100]
+    ranges = told(text, 0, "i" * 22)
+    assert ranges[:2] == ((1, 2), (3, 4))
+    assert all(not offsets.is_open(first) for first, _ in ranges)
+
+
+@given(st.text(max_size=60), st.integers(0, 200))
+def test_any_metadata_is_read_without_an_error(text: str, committed: int) -> None:
+    for body in (text, f"capi2::{committed}:{text}"):
+        ranges = decode_outcomes(body, committed)
+        assert all(committed <= first < last for first, last, _ in ranges)
