@@ -297,7 +297,7 @@ class App:
             ids = await asyncio.to_thread(self.kafka_admin.topic_ids, topics) if topics else {}
             for tp, partition in list(self.pipeline.partitions.items()):
                 now = ids.get(tp.topic, "")
-                if partition.log and now and now != partition.log:
+                if partition.topic_id and now and now != partition.topic_id:
                     self.pipeline.stop_partition(tp, "topic_made_anew")
 
     async def _summarise(self) -> None:

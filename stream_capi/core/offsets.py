@@ -28,21 +28,21 @@ Steps = Sequence[tuple[int, int]]  # (offset, leader epoch): from each offset on
 class PartitionOffsets:
     """The offsets of one partition during one assignment.
 
-    ``settled`` are what a former owner had resolved beyond the committed offset, ``leader_epoch`` is that of the record
-    before ``start``, as it was committed.
+    ``resolved_before`` is what a former owner had resolved beyond the committed offset, ``leader_epoch`` is that of the
+    record before ``start``, as it was committed.
     ``open_bytes`` is the sum of the open events' sizes as given to ``track``.
     """
 
     __slots__ = (
         "_end",
         "_open",
-        "_settled_starts",
+        "_resolved_before_starts",
         "_steps",
         "epoch",
         "fenced",
         "open_bytes",
         "partition",
-        "settled",
+        "resolved_before",
         "start",
         "topic",
     )
@@ -53,17 +53,17 @@ class PartitionOffsets:
         partition: int,
         epoch: int,
         start: int,
-        settled: Ranges = (),
+        resolved_before: Ranges = (),
         leader_epoch: int = NO_LEADER_EPOCH,
     ) -> None:
         self.topic = topic
         self.partition = partition
         self.epoch = epoch
         self.start = start
-        self.settled = settled
+        self.resolved_before = resolved_before
         self.open_bytes = 0
         self.fenced = False  # set when the assignment ends: what is still to be sent for it needn't be
-        self._settled_starts = [of.first for of in settled]
+        self._resolved_before_starts = [of.first for of in resolved_before]
         self._end = start
         self._steps: list[tuple[int, int]] = [(-1, leader_epoch)]
         # Insertion order is offset order, so the first key is the watermark: no heap, no scan.
@@ -97,10 +97,12 @@ class PartitionOffsets:
         """Whether the event at this offset still waits for its outcome."""
         return offset in self._open
 
-    def is_settled(self, offset: int, leader_epoch: int) -> bool:
+    def was_resolved_before(self, offset: int, leader_epoch: int) -> bool:
         """Whether a former owner of the partition had resolved the record of this leader epoch at this offset."""
-        at = bisect_right(self._settled_starts, offset) - 1
-        return at >= 0 and offset < self.settled[at].last and leader_epoch == self.settled[at].leader_epoch
+        at = bisect_right(self._resolved_before_starts, offset) - 1
+        return (
+            at >= 0 and offset < self.resolved_before[at].last and leader_epoch == self.resolved_before[at].leader_epoch
+        )
 
     @property
     def unresolved(self) -> int:
@@ -138,7 +140,7 @@ class PartitionOffsets:
         return encode_outcomes(self.watermark, self._resolved_ranges(), limit, topic_id)
 
     def _resolved_ranges(self) -> Iterator[Resolved]:
-        """The resolved ranges beyond the watermark, in order: what was read and is not open, then what was settled."""
+        """The resolved ranges beyond the watermark, in order: read and not open, then resolved before."""
         behind = self.watermark
         for offset in self._open:
             if offset > behind:
@@ -146,7 +148,7 @@ class PartitionOffsets:
             behind = offset + 1
         if behind < self._end:
             yield from self._of_epochs(behind, self._end)
-        for first, last, leader_epoch in self.settled:
+        for first, last, leader_epoch in self.resolved_before:
             if last > self._end:
                 yield Resolved(max(first, self._end), last, leader_epoch)
 

@@ -18,10 +18,10 @@ _RANGE_BYTES = 200
 
 
 class _Known(NamedTuple):
-    """``acknowledged`` is the last committed offset that this process saw in the log ``log``."""
+    """``acknowledged`` is the last committed offset that this process saw of the topic with this id."""
 
     offsets: PartitionOffsets
-    log: str
+    topic_id: str
     acknowledged: int
 
 
@@ -32,12 +32,12 @@ class Remembered:
         self._limit = limit
         self._known: dict[tuple[str, int], _Known] = {}
 
-    def keep(self, offsets: PartitionOffsets, log: str, acknowledged: int | None) -> None:
+    def keep(self, offsets: PartitionOffsets, topic_id: str, acknowledged: int | None) -> None:
         """Remember a partition as it is lost. Answers that come later resolve its tracker, and so are known too."""
         self.forget(offsets.topic, offsets.partition)
-        if not log or acknowledged is None:
+        if not topic_id or acknowledged is None:
             return
-        self._known[offsets.topic, offsets.partition] = _Known(offsets, log, acknowledged)
+        self._known[offsets.topic, offsets.partition] = _Known(offsets, topic_id, acknowledged)
         size = sum(map(_size, self._known.values()))
         while size > self._limit:
             size -= _size(self._known.pop(next(iter(self._known))))
@@ -46,14 +46,14 @@ class Remembered:
         """Forget what is known of a partition."""
         self._known.pop((topic, partition), None)
 
-    def recall(self, topic: str, partition: int, log: str, committed: int) -> Ranges:
+    def recall(self, topic: str, partition: int, topic_id: str, committed: int) -> Ranges:
         """What is known to have an outcome from the committed offset on; forgotten with this call.
 
-        ``log`` is the topic's id, as the commit's metadata and the broker have it. Nothing where the topic is another one,
+        ``topic_id`` is as the commit's metadata and the broker have it. Nothing where the topic is another one,
         or where the group's offset lies before the last one that this process saw: somebody has reset it.
         """
         known = self._known.pop((topic, partition), None)
-        if known is None or known.log != log or committed < known.acknowledged:
+        if known is None or known.topic_id != topic_id or committed < known.acknowledged:
             return ()
         return tuple(of._replace(first=max(of.first, committed)) for of in known.offsets.resolved_since(committed))
 
@@ -72,4 +72,4 @@ def united(one: Ranges, other: Ranges) -> Ranges:
 
 
 def _size(known: _Known) -> int:
-    return _OPEN_BYTES * known.offsets.unresolved + _RANGE_BYTES * (1 + len(known.offsets.settled))
+    return _OPEN_BYTES * known.offsets.unresolved + _RANGE_BYTES * (1 + len(known.offsets.resolved_before))

@@ -59,7 +59,7 @@ _LEAVE_SHARE = 0.2  # of a stop's time: kept for leaving the group
 class Sink(Protocol):
     """The pipeline, as the consumer sees it. All but ``revoke`` return at once; all are called on the event loop."""
 
-    def assigned(self, committed: Sequence[Committed], logs: Mapping[str, str]) -> None: ...
+    def assigned(self, committed: Sequence[Committed], topic_ids: Mapping[str, str]) -> None: ...
     def fetched(self, chunks: Sequence[Records]) -> None: ...
     def committed(self, results: Sequence[CommitResult]) -> None: ...
     def watermarks(self, high: Mapping[TopicPartition, int]) -> None: ...
@@ -459,8 +459,8 @@ class ConsumerThread:
             committed.append(at)
             if place.was_committed and place.leader_epoch == NO_LEADER_EPOCH:
                 self._faults.unvalidated(place.tp.topic)
-        logs = self._topic_ids(sorted({place.tp.topic for place in places}))
-        self._call(self._assigned, self._epoch, committed, logs)
+        topic_ids = self._topic_ids(sorted({place.tp.topic for place in places}))
+        self._call(self._assigned, self._epoch, committed, topic_ids)
         self._tell_ends({place.tp: place.high for place in places})
         self._pause([place.tp for place in places if place.stopped or self._resting])
         self._resume([place.tp for place in places if not place.stopped])
@@ -468,9 +468,9 @@ class ConsumerThread:
             if place.stopped:
                 self._call(self._sink.stop_partition, place.tp, place.stopped)
 
-    def _assigned(self, epoch: int, committed: Sequence[Committed], logs: Mapping[str, str]) -> None:
+    def _assigned(self, epoch: int, committed: Sequence[Committed], topic_ids: Mapping[str, str]) -> None:
         self._known_epoch = epoch
-        self._sink.assigned(committed, logs)
+        self._sink.assigned(committed, topic_ids)
 
     def _on_revoke(self, _: Consumer, partitions: Sequence[ClientPartition]) -> None:
         leaving = [TopicPartition(p.topic, p.partition) for p in partitions]

@@ -168,7 +168,7 @@ class Redriven:
         self._admin = admin
         self._topic = settings.dead_letter.topic
         self._group = settings.kafka.group_id
-        self._log = admin.topic_ids([self._topic]).get(self._topic, "")
+        self._topic_id = admin.topic_ids([self._topic]).get(self._topic, "")
         self._ends = letters.ends
         self._offsets: dict[tuple[Kind, TopicPartition], list[int]] = defaultdict(list)
         self._epochs: dict[tuple[Kind, TopicPartition], list[int]] = defaultdict(list)
@@ -187,14 +187,14 @@ class Redriven:
         return f"{self._group}.redrive.{kind.code.value}.{kind.topic}"
 
     def _mark_known(self, kind: Kind, tp: TopicPartition, position: Position) -> None:
-        log = topic_id_of(position.metadata)
-        if log and self._log and log != self._log:
+        topic_id = topic_id_of(position.metadata)
+        if topic_id and self._topic_id and topic_id != self._topic_id:
             return  # of a dead-letter topic that was made anew since: its offsets are other letters
         offsets, epochs = self._offsets[kind, tp], self._epochs[kind, tp]
         done = self._done.setdefault((kind, tp), bytearray())
         passed = bisect_left(offsets, position.offset)
         done[:passed] = b"\1" * passed
-        for start, end, leader_epoch in decode_outcomes(position.metadata, position.offset, log):
+        for start, end, leader_epoch in decode_outcomes(position.metadata, position.offset, topic_id):
             for at in range(bisect_left(offsets, start), bisect_left(offsets, end)):
                 done[at] |= epochs[at] == leader_epoch
 
@@ -223,7 +223,7 @@ class Redriven:
         runs = list(_runs(self._offsets.get(key, []), self._epochs.get(key, []), self._done.get(key, b""), end))
         start = runs.pop(0)[1] if runs and runs[0][0] == 0 else 0
         tracker = PartitionOffsets(*tp, 0, start, tuple(runs))
-        return Position(start, tracker.outcomes_beyond(METADATA_LIMIT, self._log))
+        return Position(start, tracker.outcomes_beyond(METADATA_LIMIT, self._topic_id))
 
 
 def _runs(offsets: Sequence[int], leader_epochs: Sequence[int], done: Sequence[int], end: int) -> Iterator[Resolved]:

@@ -34,21 +34,21 @@ class Partition:
         "committed",
         "high",
         "letters",
-        "log",
         "metadata_limit",
         "offsets",
         "paused",
         "source",
         "stopped",
+        "topic_id",
         "tp",
         "waiting_runs",
     )
 
-    def __init__(self, tp: TopicPartition, source: Source, offsets: PartitionOffsets, log: str) -> None:
+    def __init__(self, tp: TopicPartition, source: Source, offsets: PartitionOffsets, topic_id: str) -> None:
         self.tp = tp
         self.source = source
         self.offsets = offsets
-        self.log = log
+        self.topic_id = topic_id
         self.committed: tuple[int, str] | None = None
         self.metadata_limit = METADATA_LIMIT
         self.paused = False

@@ -103,18 +103,20 @@ class Pipeline:
 
     # Kafka's side: assignment and records
 
-    def assigned(self, committed: Sequence[Committed], logs: Mapping[str, str]) -> None:
-        """Partitions were assigned; ``logs`` gives the topics' ids, where the broker tells them."""
+    def assigned(self, committed: Sequence[Committed], topic_ids: Mapping[str, str]) -> None:
+        """Partitions were assigned; ``topic_ids`` are those that the broker gives."""
         for at in committed:
             tp = TopicPartition(at.topic, at.partition)
-            log = logs.get(at.topic, "")
-            settled = decode_outcomes(at.metadata, at.offset, log)
-            if log and topic_id_of(at.metadata) == log:  # else the offset is not one that a member has committed
-                settled = united(settled, self._remembered.recall(*tp, log, at.offset))
+            topic_id = topic_ids.get(at.topic, "")
+            resolved_before = decode_outcomes(at.metadata, at.offset, topic_id)
+            if (
+                topic_id and topic_id_of(at.metadata) == topic_id
+            ):  # else the offset is not one that a member has committed
+                resolved_before = united(resolved_before, self._remembered.recall(*tp, topic_id, at.offset))
             self._remembered.forget(*tp)
-            offsets = PartitionOffsets(at.topic, at.partition, at.epoch, at.offset, settled, at.leader_epoch)
-            self.partitions[tp] = partition = Partition(tp, self._sources[at.topic], offsets, log)
-            if at.metadata and topic_id_of(at.metadata) not in ("", log) and log:
+            offsets = PartitionOffsets(at.topic, at.partition, at.epoch, at.offset, resolved_before, at.leader_epoch)
+            self.partitions[tp] = partition = Partition(tp, self._sources[at.topic], offsets, topic_id)
+            if at.metadata and topic_id_of(at.metadata) not in ("", topic_id) and topic_id:
                 self.stop_partition(tp, "topic_made_anew")
             partition.committed = (at.offset, at.metadata) if at.was_committed else None
 
@@ -141,9 +143,9 @@ class Pipeline:
         if kind == _LOG_APPEND_TIME:
             self.clocks.brokers_stamped(stamped)
         end = columns.offsets[-1] + 1
-        if offsets.settled:
-            settled = map(offsets.is_settled, columns.offsets, chunk.each_leader_epoch())
-            kept = [at for at, is_settled in enumerate(settled) if not is_settled]
+        if offsets.resolved_before:
+            known = map(offsets.was_resolved_before, columns.offsets, chunk.each_leader_epoch())
+            kept = [at for at, is_known in enumerate(known) if not is_known]
             columns, values = self._keep(kept, columns, values, topic, "outcome_known")
         if not all(values):  # an empty value stays: it is no tombstone
             kept = [at for at, value in enumerate(values) if value is not None]
@@ -409,7 +411,7 @@ class Pipeline:
         commits = []
         for partition in partitions:
             offsets = partition.offsets
-            metadata = offsets.outcomes_beyond(partition.metadata_limit, partition.log)
+            metadata = offsets.outcomes_beyond(partition.metadata_limit, partition.topic_id)
             if not partition.stopped and partition.committed != (offsets.watermark, metadata):
                 commit = Commit(*partition.tp, offsets.epoch, offsets.watermark, metadata, offsets.leader_epoch)
                 commits.append(commit)
@@ -452,7 +454,7 @@ class Pipeline:
             self._last_commits |= {TopicPartition(*commit[:2]): commit for commit in self._commits(leaving)}
         for partition in leaving:
             if not partition.stopped:
-                self._remembered.keep(partition.offsets, partition.log, partition.acknowledged)
+                self._remembered.keep(partition.offsets, partition.topic_id, partition.acknowledged)
             for task in partition.letters:  # the next owner writes them; these might wait for a topic without end
                 task.cancel()
         self._fence(leaving)

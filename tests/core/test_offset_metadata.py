@@ -36,11 +36,11 @@ def test_the_text_of_release_0_1_names_its_log_and_no_outcome() -> None:
 
 
 def test_what_has_just_room_is_told_and_nothing_beyond_the_limit() -> None:
-    for settled in (((3, 4),), ((3, 4), (10, 300)), ((3, 400), (900, 901), (1000, 9000))):
-        offsets = tracker(0, settled)
+    for ranges in (((3, 4),), ((3, 4), (10, 300)), ((3, 400), (900, 901), (1000, 9000))):
+        offsets = tracker(0, ranges)
         whole = offsets.outcomes_beyond()
-        assert told(offsets.outcomes_beyond(len(whole)), 0) == settled
-        assert told(offsets.outcomes_beyond(len(whole) - 1), 0) == settled[:-1]
+        assert told(offsets.outcomes_beyond(len(whole)), 0) == ranges
+        assert told(offsets.outcomes_beyond(len(whole) - 1), 0) == ranges[:-1]
         assert all(len(offsets.outcomes_beyond(limit)) <= limit for limit in range(len(whole)))
 
 
@@ -93,8 +93,8 @@ def test_a_text_that_no_release_has_written_is_not_believed_although_its_checksu
 
 
 def test_ranges_of_any_size_come_back() -> None:
-    settled = ((101, 2**56), (2**57, 2**62))
-    assert told(tracker(100, settled).outcomes_beyond(), 100) == settled
+    ranges = ((101, 2**56), (2**57, 2**62))
+    assert told(tracker(100, ranges).outcomes_beyond(), 100) == ranges
     at_once = ((100, 101),)
     assert told(tracker(100, at_once).outcomes_beyond(), 100) == at_once
 

@@ -92,7 +92,7 @@ def test_outcomes_beyond_come_back_to_the_next_owner() -> None:
     text = offsets.outcomes_beyond(topic_id="abc")
     assert told(text, 100, "abc") == ((110, 150), (199, 200))
     heir = tracker(100, told(text, 100, "abc"))
-    assert [o for o in range(100, 200) if heir.is_settled(o, EPOCH)] == [*range(110, 150), 199]
+    assert [o for o in range(100, 200) if heir.was_resolved_before(o, EPOCH)] == [*range(110, 150), 199]
 
 
 def test_an_outcome_is_that_of_the_record_of_its_own_leader_epoch() -> None:
@@ -103,9 +103,9 @@ def test_an_outcome_is_that_of_the_record_of_its_own_leader_epoch() -> None:
     ranges = decode_outcomes(text, 100, "abc")
     assert ranges == (Resolved(102, 106, 3), Resolved(106, 108, 4), Resolved(109, 110, 4))
     heir = PartitionOffsets("leads", 0, 2, 100, ranges, 3)
-    assert [o for o in range(100, 110) if heir.is_settled(o, 3)] == [102, 103, 104, 105]
-    assert [o for o in range(100, 110) if heir.is_settled(o, 4)] == [106, 107, 109]
-    assert not any(heir.is_settled(o, 5) for o in range(100, 110)), "the log was cut at 102 and filled again"
+    assert [o for o in range(100, 110) if heir.was_resolved_before(o, 3)] == [102, 103, 104, 105]
+    assert [o for o in range(100, 110) if heir.was_resolved_before(o, 4)] == [106, 107, 109]
+    assert not any(heir.was_resolved_before(o, 5) for o in range(100, 110)), "the log was cut at 102 and filled again"
     assert decode_outcomes(heir.outcomes_beyond(topic_id="abc"), 100, "abc") == ranges
 
 
@@ -147,7 +147,7 @@ def test_an_heir_that_has_read_nothing_yet_passes_the_outcomes_on() -> None:
     assert told(heir.outcomes_beyond(), 100) == ((101, 150), (160, 170))
 
 
-def test_what_was_settled_up_to_the_read_position_is_told_no_more() -> None:
+def test_what_was_resolved_before_up_to_the_read_position_is_told_no_more() -> None:
     heir = tracker(100, ((100, 110),))
     heir.track([], [], 110)
     assert heir.outcomes_beyond(topic_id="abc") == "capi2:abc:110:"
@@ -181,5 +181,5 @@ def test_no_commit_passes_an_open_event_and_none_goes_back(data: st.DataObject) 
         assert offsets.open_bytes == offsets.unresolved == len(open_offsets)
         last = watermark
         heir = tracker(watermark, told(offsets.outcomes_beyond(), watermark))
-        assert not any(heir.is_settled(offset, EPOCH) for offset in open_offsets)
-        assert all(heir.is_settled(offset, EPOCH) for offset in resolved if offset >= watermark)
+        assert not any(heir.was_resolved_before(offset, EPOCH) for offset in open_offsets)
+        assert all(heir.was_resolved_before(offset, EPOCH) for offset in resolved if offset >= watermark)

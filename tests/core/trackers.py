@@ -8,8 +8,8 @@ from stream_capi.core.offsets import PartitionOffsets
 EPOCH = 5
 
 
-def tracker(start: int = 0, settled: tuple[tuple[int, int], ...] = ()) -> PartitionOffsets:
-    ranges = tuple(Resolved(first, last, EPOCH) for first, last in settled)
+def tracker(start: int = 0, resolved_before: tuple[tuple[int, int], ...] = ()) -> PartitionOffsets:
+    ranges = tuple(Resolved(first, last, EPOCH) for first, last in resolved_before)
     return PartitionOffsets("leads", 0, 1, start, ranges, EPOCH)
 
 

@@ -80,7 +80,7 @@ class Member:
         self.stopped: dict[TopicPartition, str] = {}
         self.revoked: list[TopicPartition] = []
         self.lost_partitions: list[TopicPartition] = []
-        self.logs: dict[str, str] = {}
+        self.topic_ids: dict[str, str] = {}
         self.on_loop = threading.get_ident()
 
     async def __aenter__(self) -> Self:
@@ -95,9 +95,9 @@ class Member:
 
     # The sink
 
-    def assigned(self, committed: Sequence[Committed], logs: Mapping[str, str]) -> None:
+    def assigned(self, committed: Sequence[Committed], topic_ids: Mapping[str, str]) -> None:
         self._here()
-        self.logs.update(logs)
+        self.topic_ids.update(topic_ids)
         for at in committed:
             tp = TopicPartition(at.topic, at.partition)
             self.assignments[tp] = at

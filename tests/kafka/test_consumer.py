@@ -266,7 +266,7 @@ async def test_a_topic_made_anew_is_seen_by_its_id_and_not_read_on(
     produce(broker.bootstrap, topic, 0, numbered(10))
     async with Member(broker.bootstrap, group, [topic], protocol) as member:
         await eventually(lambda: member.read == 10, 30, "all records")
-        former = member.logs[topic]
+        former = member.topic_ids[topic]
         assert member.ids.topic_ids([topic]) == {topic: former}
         broker.delete_topic(topic)
         broker.create_topic(topic)

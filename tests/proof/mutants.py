@@ -141,9 +141,9 @@ def refused_batch_is_dead_lettered_whole(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Delivery, "_split", lose)
 
 
-def settled_events_are_sent_again(patch: pytest.MonkeyPatch) -> None:
+def events_resolved_before_are_sent_again(patch: pytest.MonkeyPatch) -> None:
     """What the commit's metadata says is not looked at."""
-    patch.setattr(PartitionOffsets, "is_settled", lambda self, offset, leader_epoch: False)
+    patch.setattr(PartitionOffsets, "was_resolved_before", lambda self, offset, leader_epoch: False)
 
 
 def held_batches_are_dropped_with_the_hand_over(patch: pytest.MonkeyPatch) -> None:
@@ -173,7 +173,7 @@ MUTANTS: tuple[Patch, ...] = (
     dead_letter_resolved_before_it_is_written,
     split_judged_one_by_one,
     refused_batch_is_dead_lettered_whole,
-    settled_events_are_sent_again,
+    events_resolved_before_are_sent_again,
     held_batches_are_dropped_with_the_hand_over,
     a_pause_is_undone_by_the_rest_of_its_wave,
 )

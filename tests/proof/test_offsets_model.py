@@ -51,7 +51,7 @@ class OffsetsModel(RuleBasedStateMachine):
         """A chunk with gaps in it and behind it (a bit of ``gaps`` each), without what the former owner had settled."""
         chunk = [self.end + at for at in range(gaps.bit_length()) if gaps >> at & 1]
         end = self.end + gaps.bit_length() + behind
-        chunk = [offset for offset in chunk if not self.offsets.is_settled(offset, EPOCH)]
+        chunk = [offset for offset in chunk if not self.offsets.was_resolved_before(offset, EPOCH)]
         self.offsets.track(chunk, [size + offset % 7 for offset in chunk], end, [(self.end, EPOCH)])
         self.open |= {offset: size + offset % 7 for offset in chunk}
         self.done |= set(range(self.end, end)) - set(chunk)
@@ -129,7 +129,7 @@ class OffsetsModel(RuleBasedStateMachine):
         assert offsets.open_bytes == sum(self.open.values())
         around = range(max(0, self.committed - 3), self.end + BEYOND)
         assert [o for o in around if offsets.is_open(o)] == sorted(self.open)
-        assert [o for o in around if offsets.is_settled(o, EPOCH)] == [o for o in around if o in self.settled]
+        assert [o for o in around if offsets.was_resolved_before(o, EPOCH)] == [o for o in around if o in self.settled]
 
     @invariant()
     def it_never_goes_back(self) -> None:

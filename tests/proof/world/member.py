@@ -253,7 +253,7 @@ class Member:
         while True:
             await asyncio.sleep(5.0)
             for tp, partition in list(self.pipeline.partitions.items()):
-                if partition.log != self.world.broker.ids[tp.topic]:
+                if partition.topic_id != self.world.broker.ids[tp.topic]:
                     self.pipeline.stop_partition(tp, "topic_made_anew")
 
     # Called by the coordinator
@@ -265,12 +265,12 @@ class Member:
         self._epoch += 1
         committed: list[Committed] = []
         stopped: list[TopicPartition] = []
-        logs = {}
+        topic_ids = {}
         for tp in partitions:
             log = self.world.broker.logs[tp]
             offset, metadata = self.world.broker.place(tp)
             committed.append(Committed(*tp, self._epoch, offset, metadata, tp in self.world.broker.store))
-            logs[tp.topic] = log.topic_id
+            topic_ids[tp.topic] = log.topic_id
             self.settled[tp] = _numbers(decode_outcomes(metadata, offset, log.topic_id))
             self.owned[tp], self.positions[tp] = self._epoch, offset
             self.paused.discard(tp)
@@ -278,13 +278,13 @@ class Member:
             if not log.low <= offset <= log.end:
                 stopped.append(tp)
                 self.paused.add(tp)
-        self._call(self._take_assignment, self._epoch, committed, logs)
+        self._call(self._take_assignment, self._epoch, committed, topic_ids)
         for tp in stopped:
             self._call(self.pipeline.stop_partition, tp, "offset_out_of_range")
 
-    def _take_assignment(self, epoch: int, committed: Sequence[Committed], logs: dict[str, str]) -> None:
+    def _take_assignment(self, epoch: int, committed: Sequence[Committed], topic_ids: dict[str, str]) -> None:
         self._known_epoch = epoch
-        self.pipeline.assigned(committed, logs)
+        self.pipeline.assigned(committed, topic_ids)
 
     async def revoked(self, leaving: Sequence[TopicPartition], seconds: float) -> None:
         """The group takes these away, and waits until they are given up."""

@@ -133,9 +133,9 @@ class World:
     def _nothing_will_be_sent_again(self, partitions: list[Partition]) -> None:
         """Whoever stops in time has told the group of every outcome."""
         for partition in partitions:
-            if partition.tp not in self.broker.tainted and self.broker.ids[partition.tp.topic] == partition.log:
+            if partition.tp not in self.broker.tainted and self.broker.ids[partition.tp.topic] == partition.topic_id:
                 offsets = partition.offsets
-                told = (offsets.watermark, offsets.outcomes_beyond(topic_id=partition.log))
+                told = (offsets.watermark, offsets.outcomes_beyond(topic_id=partition.topic_id))
                 assert self.broker.store.get(partition.tp) == told, f"{partition.tp}: not all of {told} was committed"
 
     def evict(self, which: int, seconds: float) -> None:
