@@ -131,7 +131,7 @@ class _Neighbours:
     def resume(self, partitions: Sequence[TopicPartition]) -> None:
         return
 
-    def digested(self, most: int | None) -> None:
+    def grant_credit(self, most: int | None) -> None:
         return
 
     def commit(self, commits: Sequence[Commit]) -> None:

@@ -223,7 +223,7 @@ class Line:
     def resume(self, partitions: Sequence[TopicPartition]) -> None:
         self.paused.difference_update(partitions)
 
-    def digested(self, most: int | None) -> None:
+    def grant_credit(self, most: int | None) -> None:
         self.room += 1
         self.most = most
 

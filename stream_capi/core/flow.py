@@ -99,18 +99,18 @@ class SizeLimit:
 
 
 class GateState(StrEnum):
-    """What a gate lets through."""
+    """What a gate lets through. The values are public: ``/status`` has them."""
 
-    OPEN = "open"
+    PASSING = "open"
     THROTTLED = "throttled"  # nothing until a moment, then everything
-    BROKEN = "broken"  # all fail: one probe at a time, with backoff
+    TRIPPED = "broken"  # all fail: one probe at a time, with backoff
     HELD = "held"  # a fault of set-up: one probe each probe interval
 
 
 class Gate:
     """Lets requests through, one probe at a time, or none. One for each pixel, and one for each lane.
 
-    ``failures`` counts transient failures since the last success; at ``threshold`` the breaker opens. While it is broken
+    ``failures`` counts transient failures since the last success; at ``threshold`` the gate trips. While it is tripped
     or held, exactly one request is let through at ``opens_at``, and its answer decides.
     """
 
@@ -118,7 +118,7 @@ class Gate:
         self._backoff = backoff
         self._probe_seconds = probe_seconds
         self._threshold = threshold
-        self.state = GateState.OPEN
+        self.state = GateState.PASSING
         self.reason = ""
         self.since = 0.0
         self.opens_at = float("-inf")
@@ -142,7 +142,7 @@ class Gate:
         """A request goes out. True when it is a probe, whose end must be told by ``succeeded``, ``hold`` … or ``unsent``."""
         if self.state is GateState.THROTTLED and now >= self.opens_at:
             self._open()
-        if self.state is GateState.OPEN:
+        if self.state is GateState.PASSING:
             return False
         self._probing = True
         return True
@@ -162,7 +162,7 @@ class Gate:
         if now < self._pause_ends:
             self._close(GateState.THROTTLED, self._pause_reason, self._pause_ends)
             return False
-        was_closed = self.state is not GateState.OPEN
+        was_closed = self.state is not GateState.PASSING
         self._open()
         return was_closed
 
@@ -190,15 +190,15 @@ class Gate:
             self._close(GateState.THROTTLED, reason, self._pause_ends)
 
     def fail(self, reason: str, now: float, rnd: float) -> None:
-        """A transient failure. Past the threshold the breaker opens, and each further failure waits longer."""
+        """A transient failure. Past the threshold the gate trips, and each further failure waits longer."""
         self.failures += 1
         if self.state is GateState.HELD:
             self._close(GateState.HELD, self.reason, max(now + self._probe_seconds, self._pause_ends))
         elif self.failures >= self._threshold:
             attempt = self.failures - self._threshold + 1
-            if self.state is not GateState.BROKEN:
+            if self.state is not GateState.TRIPPED:
                 self.since = now
-            self._close(GateState.BROKEN, reason, max(now + self._backoff.delay(attempt, rnd), self._pause_ends))
+            self._close(GateState.TRIPPED, reason, max(now + self._backoff.delay(attempt, rnd), self._pause_ends))
 
     def probe_at_once(self, now: float) -> None:
         """Something was changed that may have healed it: don't wait for the next probe's turn."""
@@ -209,7 +209,7 @@ class Gate:
         self.state, self.reason, self.opens_at, self._probing = state, reason, opens_at, False
 
     def _open(self) -> None:
-        self._close(GateState.OPEN, "", float("-inf"))
+        self._close(GateState.PASSING, "", float("-inf"))
 
 
 class Announced:
@@ -239,5 +239,5 @@ class Announced:
         """From when on there may be something to announce."""
         if self._seen is self._told:
             return float("inf")
-        lasted = self._seen_at + self.SECONDS if self._seen is GateState.OPEN else float("-inf")
+        lasted = self._seen_at + self.SECONDS if self._seen is GateState.PASSING else float("-inf")
         return max(lasted, self._told_at + self.SECONDS)

@@ -46,7 +46,7 @@ from stream_capi.model import NO_LEADER_EPOCH, Commit, CommitResult, Committed, 
 # machine 20 µs each: so not too few. And all are mapped in one go, in some 10 ms, so that the loop stays responsive.
 CHUNK = 1000
 _IDLE_SECONDS = 0.1  # how long a poll waits for the first record, and so how late a command may be served
-_BEHIND_SECONDS = 1.0  # how long the loop may leave a chunk undigested before reading stops
+_BEHIND_SECONDS = 1.0  # how long the loop may grant no credit before reading stops
 _CALL_SECONDS = 5.0  # deadline of each question to the broker
 _REASSURE_SECONDS = 1.0  # how often the high watermarks are told
 _ASK_SECONDS = 5.0  # how often those of paused partitions are asked for, which no fetch brings
@@ -156,8 +156,8 @@ class ConsumerThread:
         """Commit without waiting; the results come by ``Sink.committed``, those that are no longer owned as fenced."""
         self._commands.put(lambda: self._commits.send(self._consumer, commits))
 
-    def digested(self, most: int | None = None) -> None:
-        """A chunk was taken in: there is room for the next one, of at most ``most`` records."""
+    def grant_credit(self, most: int | None = None) -> None:
+        """The next chunk may come, of at most ``most`` records."""
         self._most = CHUNK if most is None else min(most, CHUNK)
         self._room.release()
 

@@ -124,7 +124,7 @@ class Health:
         for pixel, subject, gate in gates:
             if gate.held:
                 yield Held(pixel, subject, gate.reason, now - gate.since, max(0.0, gate.opens_at - now))
-        for topic, since in pipeline.doubtful_since.items():
+        for topic, since in pipeline.quarantined_since.items():
             pixels = {p.source.pixel or "" for p in pipeline.partitions.values() if p.tp.topic == topic}
             yield Held(next(iter(pixels), ""), topic, "dead_letter_ratio", now - since, None)
         for partition in pipeline.partitions.values():
@@ -142,7 +142,7 @@ class Health:
         app, delivery = self._app, self._app.pipeline.delivery
         gates = [*delivery.pixel_gates.items(), *((str(lane), line.gate) for lane, line in delivery.lanes.items())]
         for subject, gate in gates:
-            if gate.state is GateState.BROKEN:
+            if gate.state is GateState.TRIPPED:
                 detail = app.telemetry.detail_of(gate.reason)
                 yield subject, f"the endpoint fails: {gate.reason}{f' ({detail})' if detail else ''}", gate.reason
             elif gate.state is GateState.THROTTLED:

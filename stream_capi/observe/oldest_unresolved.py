@@ -68,7 +68,7 @@ def _places(pipeline: Pipeline, letters_fail: str) -> Iterator[_Place]:
         why = f"dead letter can't be written: {letters_fail}" if letters_fail else "dead letter being written"
         letters = [letter.record for letter in partition.letters.values()]
         yield _Place(Wait("dead_letter", why), [partition.offsets] * len(letters), letters)
-    for partition, letter in pipeline.doubtful:
+    for partition, letter in pipeline.quarantined:
         yield _Place(Wait("held", "held: dead_letter_ratio"), [partition.offsets], [letter.record])
     for partition, run, columns in pipeline.without_schema:
         fault = partition.source.waiting_for.get(run.key)
@@ -118,7 +118,7 @@ def _behind_gates(line: LaneLine, now: float) -> Wait | None:
 
 
 def _lets_through(gate: Gate, now: float) -> bool:
-    return gate.state is GateState.OPEN or (gate.state is GateState.THROTTLED and gate.admits(now))
+    return gate.state is GateState.PASSING or (gate.state is GateState.THROTTLED and gate.admits(now))
 
 
 def _seconds(seconds: float) -> str:

@@ -70,7 +70,7 @@ class Telemetry:
         """A pixel's or lane's gate opened or closed."""
         if gate.state is GateState.HELD:
             log.error("held", subject=subject, reason=gate.reason, action=what_to_do(gate.reason))
-        elif gate.state is GateState.BROKEN:
+        elif gate.state is GateState.TRIPPED:
             detail = self.detail_of(gate.reason)
             more = {"detail": detail} if detail else {}
             log.warning("endpoint fails", subject=subject, reason=gate.reason, **more, action=what_to_do(gate.reason))

@@ -322,7 +322,7 @@ class Delivery:
         if isinstance(outcome, Transient):
             line.limiter.failed(sent_at, now)
             line.gate.fail(outcome.reason, now, self._clock.random())
-            if line.pixel_gate.state is not GateState.OPEN:
+            if line.pixel_gate.state is not GateState.PASSING:
                 line.pixel_gate.fail(outcome.reason, now, self._clock.random())
             due = now + self._rules.backoff.delay(batch.attempts, self._clock.random())
             heapq.heappush(line.delayed, (due, next(self._sequence), batch))
@@ -332,7 +332,7 @@ class Delivery:
         else:
             line.limiter.failed(sent_at, now)
             line.pixel_gate.throttle(outcome.reason, outcome.after, now, self._clock.random(), sent_at)
-        if line.gate.state is not GateState.OPEN:
+        if line.gate.state is not GateState.PASSING:
             line.gate.unsent(now)
         line.ready.appendleft(batch)
 

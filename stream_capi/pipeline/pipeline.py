@@ -88,7 +88,7 @@ class Pipeline:
         self._waiting: dict[tuple[str, SchemaKey], list[Waiting]] = {}
         self._lookups = Lookups(self._start, self._on_schema, observer, clock.random)
         self._commit_under_way = False
-        self._undigested = 0  # chunks taken in while more was ready than can be sent soon
+        self._credits = 0  # for chunks taken in, not granted yet: more is ready than can be sent soon
         self._group: asyncio.TaskGroup | None = None
 
     async def run(self) -> None:
@@ -132,8 +132,8 @@ class Pipeline:
                 self._observer.chunk_failed(partition.tp, chunk.columns.offsets[0], chunk.columns.offsets[-1])
                 raise
             self._regulate(partition)
-        self._undigested += 1
-        self._digest()
+        self._credits += 1
+        self._grant_credits()
 
     def _take(self, partition: Partition, chunk: Records) -> None:
         topic, offsets = partition.tp.topic, partition.offsets
@@ -171,7 +171,7 @@ class Pipeline:
         source = partition.source
         for run in source.frame(columns.records, values):
             if isinstance(run, Unframed):
-                self._settle_all(partition, columns.cut(run.index, run.index + 1), [run.rejection])
+                self._route(partition, columns.cut(run.index, run.index + 1), [run.rejection])
                 continue
             of_run = columns.cut(run.start, run.start + len(run.payloads))
             key = (source.topic, run.key)
@@ -186,13 +186,13 @@ class Pipeline:
 
     def _transform(self, partition: Partition, codec: Codec | Rejection, run: Run, columns: Columns) -> None:
         if isinstance(codec, Rejection):
-            self._settle_all(partition, columns, [codec] * len(columns.records))
+            self._route(partition, columns, [codec] * len(columns.records))
             return
         now_ms, known = self.clocks.event_now()
         mapped = partition.source.transform(codec, run.payloads, partition.tp.partition, columns.offsets, now_ms)
         if not known:
             self._by_their_own_time(partition, codec, run, columns, mapped, now_ms)
-        self._settle_all(partition, columns, mapped)
+        self._route(partition, columns, mapped)
 
     def _by_their_own_time(
         self, partition: Partition, codec: Codec, run: Run, columns: Columns, mapped: list[Transformed], now_ms: int
@@ -207,7 +207,7 @@ class Pipeline:
 
     # From what was mapped to lanes, dead letters and skips
 
-    def _settle_all(self, partition: Partition, columns: Columns, mapped: Sequence[Transformed]) -> None:
+    def _route(self, partition: Partition, columns: Columns, mapped: Sequence[Transformed]) -> None:
         source = partition.source
         if source.lane is not None and set(map(type, mapped)) == {bytes}:
             payloads: Sequence[bytes] = mapped  # type: ignore[assignment]  # just shown by the line above
@@ -257,7 +257,7 @@ class Pipeline:
                 owner.resolve_all(at for at, of in zip(batch.offsets, batch.owners, strict=True) if of is owner)
             if partition := self.partitions.get(TopicPartition(owner.topic, owner.partition)):
                 self._regulate(partition)
-        self._digest()
+        self._grant_credits()
 
     def _on_refused(self, batch: Batch, reason: str) -> None:
         """Events that the API refused one by one."""
@@ -317,9 +317,9 @@ class Pipeline:
             self._regulate(partition, in_use)
         # Whatever the lanes that are read for look like: a slow one fills the memory that it may have then,
         # its partitions are paused, and it is waited for no more.
-        self._digest(at_least=1)
+        self._grant_credits(at_least=1)
 
-    def _digest(self, at_least: int = 0) -> None:
+    def _grant_credits(self, at_least: int = 0) -> None:
         """Let the next chunks come, but not before what is ready can be sent soon.
 
         Were they taken as fast as they come, every partition would be read until its memory is full and paused, which
@@ -327,10 +327,10 @@ class Pipeline:
         is ready bridges the milliseconds until the next chunk comes, in which few of the slots can fall free.
         """
         enough = max(2, self._rules.max_in_flight // 4)
-        while self._undigested and (at_least > 0 or self._ready_batches() < enough):
+        while self._credits and (at_least > 0 or self._ready_batches() < enough):
             at_least -= 1
-            self._undigested -= 1
-            self._intake.digested(self._most())
+            self._credits -= 1
+            self._intake.grant_credit(self._most())
 
     def _most(self) -> int | None:
         """How many records the next chunk may have: no more than a share holds, while nothing but shares is left.
@@ -466,7 +466,7 @@ class Pipeline:
         self._forget_fenced()
 
     def _forget_fenced(self) -> None:
-        """While the registry is down, or a topic's dead letters are in doubt, each hand-over would leave its share here."""
+        """Otherwise each hand-over would leave its share here, while the registry is down or a source is held."""
         for (topic, key), waiting in list(self._waiting.items()):
             if live := [one for one in waiting if not one.partition.offsets.fenced]:
                 self._waiting[topic, key] = live
@@ -519,12 +519,12 @@ class Pipeline:
         return self._clock
 
     @property
-    def doubtful(self) -> Iterator[tuple[Partition, DeadLetter]]:
+    def quarantined(self) -> Iterator[tuple[Partition, DeadLetter]]:
         """The rejected events that wait because there are too many of them."""
         return iter(self.quarantine)
 
     @property
-    def doubtful_since(self) -> Mapping[str, float]:
+    def quarantined_since(self) -> Mapping[str, float]:
         """When each source's hold for too many rejected events began."""
         return self.quarantine.since
 

@@ -65,7 +65,7 @@ def test_a_probe_that_succeeds_opens_the_gate() -> None:
     held.hold("401", 0.0)
     held.sent(30.0)
     assert held.succeeded(30.0)
-    assert held.state is GateState.OPEN
+    assert held.state is GateState.PASSING
     assert held.admits(30.0)
     assert not held.sent(30.0)
 
@@ -99,7 +99,7 @@ def test_a_pause_goes_on_whatever_else_is_answered_meanwhile() -> None:
     assert (throttled.state, throttled.reason) == (GateState.THROTTLED, "429")
     for _ in range(4):
         throttled.fail("timeout", 2.0, 0.5)
-    assert (throttled.state, throttled.reason) == (GateState.BROKEN, "timeout")
+    assert (throttled.state, throttled.reason) == (GateState.TRIPPED, "timeout")
     assert not throttled.admits(59.9)
     throttled.hold("401", 3.0)
     throttled.probe_at_once(4.0)
@@ -140,7 +140,7 @@ def test_the_breaker_opens_when_all_fail_and_probes_half_open() -> None:
     breaker.fail("timeout", 0.0, 0.5)
     assert breaker.admits(0.0)
     breaker.fail("timeout", 0.0, 0.5)
-    assert breaker.state is GateState.BROKEN
+    assert breaker.state is GateState.TRIPPED
     assert not breaker.admits(0.2)
     assert breaker.sent(0.3)
     assert not breaker.admits(0.3)
@@ -190,7 +190,7 @@ def test_a_transient_failure_of_a_held_gates_probe_leaves_it_held() -> None:
 
 def test_a_gate_begins_open_and_lets_everything_through() -> None:
     new = Gate(BACKOFF, probe_seconds=30.0)
-    assert (new.state, new.reason, new.since, new.failures, new.held) == (GateState.OPEN, "", 0.0, 0, False)
+    assert (new.state, new.reason, new.since, new.failures, new.held) == (GateState.PASSING, "", 0.0, 0, False)
     assert new.admits(0.0)
     assert new.sent(0.0) is False
     assert new.succeeded(0.0) is False
@@ -200,13 +200,13 @@ def test_five_failures_with_no_success_between_them_break_it_unless_told_otherwi
     breaker = Gate(BACKOFF, probe_seconds=30.0)
     for _ in range(4):
         breaker.fail("500", 1.0, 0.5)
-    assert (breaker.state, breaker.since) == (GateState.OPEN, 0.0)
+    assert (breaker.state, breaker.since) == (GateState.PASSING, 0.0)
     breaker.succeeded(1.0)
     for _ in range(4):
         breaker.fail("500", 2.0, 0.5)
-    assert (breaker.state, breaker.admits(2.0)) == (GateState.OPEN, True)
+    assert (breaker.state, breaker.admits(2.0)) == (GateState.PASSING, True)
     breaker.fail("500", 3.0, 0.5)
-    assert (breaker.state, breaker.since) == (GateState.BROKEN, 3.0)
+    assert (breaker.state, breaker.since) == (GateState.TRIPPED, 3.0)
     breaker.fail("500", 4.0, 0.5)
     assert breaker.since == 3.0, "broken since the first time"
 
@@ -235,7 +235,7 @@ def test_a_pause_has_ended_at_its_end() -> None:
     throttled.throttle("429", 10.0, 0.0, 0.5)
     assert throttled.succeeded(9.9) is False
     assert throttled.succeeded(10.0) is True
-    assert (throttled.state, throttled.reason) == (GateState.OPEN, "")
+    assert (throttled.state, throttled.reason) == (GateState.PASSING, "")
 
 
 def test_a_pause_is_never_shorter_than_the_own_backoff_and_grows_once_a_wave() -> None:

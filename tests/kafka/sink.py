@@ -62,7 +62,7 @@ class Member:
         self.thread = ConsumerThread(
             consumer_properties(kafka, BUDGET), topics, start, self.ids.topic_ids, self.told, revoke_seconds
         )
-        self.digesting = True
+        self.granting = True
         self.most: int | None = None  # records of the next chunk
         self.chunks: list[int] = []  # records of each that came
         self.metadata = ""
@@ -122,8 +122,8 @@ class Member:
                 self.offsets[tp].append(offset)
                 self.values[tp].append(record.value() or b"")
             self.leader_epochs[tp] = chunk.leader_epochs[-1][1]
-        if self.digesting:
-            self.thread.digested(self.most)
+        if self.granting:
+            self.thread.grant_credit(self.most)
 
     def committed(self, results: Sequence[CommitResult]) -> None:
         self._here()

@@ -146,13 +146,13 @@ async def test_a_loop_that_is_behind_costs_neither_records_nor_the_membership(
     produce(broker.bootstrap, topic, 0, numbered(5000))
     polling = {**one_protocol, "max.poll.interval.ms": 6000}
     async with Member(broker.bootstrap, group, [topic], polling) as member:
-        member.digesting = False
+        member.granting = False
         await eventually(lambda: member.read > 0, 30, "the first records")
         await asyncio.sleep(8)  # longer than a member may go without polling
         assert member.read < 5000
         assert member.thread._reading.paused == {TopicPartition(topic, 0)}, "what is not handed over is not fetched"
-        member.digesting = True
-        member.thread.digested()
+        member.granting = True
+        member.thread.grant_credit()
         await eventually(lambda: member.read == 5000, 30, "all records")
         assert not member.lost_partitions
         assert len(member.every_assignment) == 1

@@ -94,7 +94,7 @@ def test_what_waits_is_judged_anew_when_the_clock_is_known() -> None:
         line.status, line.dates = 200, True
         await line.run_for(5)
         assert (sum(line.letters.values()), line.lag) == (0, 0)
-        assert not line.pipeline.doubtful_since
+        assert not line.pipeline.quarantined_since
         assert line.told["intake_held None"] == 0, "no dead letter was written"
 
     simulate(run())

@@ -304,7 +304,7 @@ def test_a_source_has_its_own_ratio_and_a_higher_one_lets_what_waits_go() -> Non
         line.assign(P0, V0)
         await line.run_for(30)
         assert (line.store[P0][0], line.letters["bad599"]) == (600, 1)
-        assert list(line.pipeline.doubtful_since) == ["views"]
+        assert list(line.pipeline.quarantined_since) == ["views"]
 
     simulate(run())
 
@@ -806,19 +806,19 @@ def test_what_waits_for_a_schema_goes_with_its_partition() -> None:
     simulate(run())
 
 
-def test_doubtful_events_go_with_their_partition_and_so_does_the_hold() -> None:
+def test_quarantined_events_go_with_their_partition_and_so_does_the_hold() -> None:
     async def run() -> None:
         line = Line(always(200))
         line.chunk = 150
         line.produce("leads", 0, *names("bad", 150))
         coming_and_going = asyncio.create_task(hand_overs(line, 1))
         await line.run_for(2)
-        assert len(list(line.pipeline.doubtful)) == 150
-        assert line.pipeline.doubtful_since
+        assert len(list(line.pipeline.quarantined)) == 150
+        assert line.pipeline.quarantined_since
         await line.run_for(3)
         await coming_and_going
-        assert not list(line.pipeline.doubtful)
-        assert not line.pipeline.doubtful_since
+        assert not list(line.pipeline.quarantined)
+        assert not line.pipeline.quarantined_since
         assert line.told["intake_held None"] == 0, "nothing is written of them here"
         assert line.told["hold_over events that waited are left to the next owner"] == 1
         assert not line.letters

@@ -62,7 +62,7 @@ def _nothing_of_others_is_kept(member: Member) -> None:
     """
     pipeline = member.pipeline
     owners = [waiting.partition.offsets for waiting in pipeline.without_schema]
-    owners += [partition.offsets for partition, _ in pipeline.doubtful]
+    owners += [partition.offsets for partition, _ in pipeline.quarantined]
     assert not any(owner.fenced for owner in owners), f"{member}: keeps events of others that wait for a decision"
     kept = [batch for line in pipeline.delivery.lanes.values() for batch in line.batches()]
     fenced = sum(owner.fenced for batch in kept for owner in batch.owners)
@@ -83,7 +83,7 @@ def _places(member: Member) -> Iterator[Place]:
     for waiting in pipeline.without_schema:
         for offset in waiting.columns.offsets:
             yield waiting.partition.offsets, offset
-    for partition, letter in pipeline.doubtful:
+    for partition, letter in pipeline.quarantined:
         yield partition.offsets, letter.record.offset() or 0
 
 

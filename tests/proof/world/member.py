@@ -33,7 +33,7 @@ BUDGET = 200_000  # bytes: some 170 events
 MAX_IN_FLIGHT = 5
 MAX_SPLIT_REQUESTS = 12  # too few for a full batch that is refused whole, enough for one with poison in it
 PROBE_SECONDS = 30.0
-_MAX_UNDIGESTED = 3
+_MAX_CHUNKS_AHEAD = 3
 EPOCH_SECONDS = 1_800_000_000.0
 
 
@@ -77,7 +77,7 @@ class Member:
         self._epoch = 0
         self._known_epoch = 0
         self._commands: deque[Callable[[], None]] = deque()
-        self._undigested = 0
+        self._chunks_ahead = 0
         self._most = CHUNK
         self._resting = False
         self._revoking = False
@@ -172,8 +172,8 @@ class Member:
     def commit(self, commits: Sequence[Commit]) -> None:
         self._commands.append(lambda: self._commits.send(self._client, commits))
 
-    def digested(self, most: int | None) -> None:
-        self._undigested -= 1
+    def grant_credit(self, most: int | None) -> None:
+        self._chunks_ahead -= 1
         self._most = min(CHUNK, most or CHUNK)
 
     # The consumer's thread
@@ -210,7 +210,7 @@ class Member:
             while self._commands:
                 self._commands.popleft()()
             self._commits.expire(self._client)
-            busy |= self._undigested < _MAX_UNDIGESTED and self._fetch()
+            busy |= self._chunks_ahead < _MAX_CHUNKS_AHEAD and self._fetch()
             self.pipeline.regulate()
             now = asyncio.get_running_loop().time()
             if now - committed_at >= 1.0:
@@ -236,7 +236,7 @@ class Member:
                         self.world.ledger.handed[record.event.id] += 1
                 chunks.append(Records(*tp, self.owned[tp], records))
         if chunks:
-            self._undigested += 1
+            self._chunks_ahead += 1
             self._call(self.pipeline.fetched, chunks)
         return bool(chunks)
 
