@@ -12,7 +12,8 @@ import random
 import selectors
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from typing import Any, TypeVar
+from types import SimpleNamespace
+from typing import Any, TypeVar, cast
 
 from stream_capi.avro.framing import FILE_KEY, Run, SchemaKey
 from stream_capi.core.batch import Batch
@@ -30,6 +31,7 @@ from stream_capi.model import (
     Rejection,
     TopicPartition,
 )
+from stream_capi.observe.health import Health, Held, Parts
 from stream_capi.pipeline.delivery import Clock, DeliveryRules
 from stream_capi.pipeline.pipeline import Pipeline
 
@@ -131,6 +133,11 @@ class PlainSource:
 
 
 Answering = Callable[[str, Sequence[str], float], "tuple[float, Answer]"]
+
+
+def held(pipeline: Pipeline) -> list[Held]:
+    """Everything that waits for a person, as ``/status`` says it."""
+    return Health(cast(Parts, SimpleNamespace(pipeline=pipeline))).held()
 
 
 def always(status: int, seconds: float = 0.05) -> Answering:

@@ -138,22 +138,19 @@ class Gate:
         """Whether a request may go now."""
         return now >= self.opens_at and not self._probing
 
-    def sent(self, now: float) -> bool:
-        """A request goes out. True when it is a probe, whose end must be told by ``succeeded``, ``hold`` … or ``unsent``."""
+    def sent(self, now: float) -> None:
+        """A request goes out. If it is a probe, ``succeeded``, ``hold`` … or ``unsent`` must report its end."""
         if self.state is GateState.THROTTLED and now >= self.opens_at:
             self._open()
-        if self.state is GateState.PASSING:
-            return False
-        self._probing = True
-        return True
+        self._probing = self.state is not GateState.PASSING
 
     def unsent(self, now: float) -> None:
         """The probe ended without an answer that says anything about this gate; another may go at once."""
         self._probing = False
         self.opens_at = max(now, self._pause_ends)
 
-    def succeeded(self, now: float) -> bool:
-        """A request was answered well. True when that opened the gate.
+    def succeeded(self, now: float) -> None:
+        """A request was answered well.
 
         A pause that was asked for goes on: of one wave of requests some are answered well and others with a 429, in any
         order, and the last word must not undo it.
@@ -161,18 +158,14 @@ class Gate:
         self.failures = self._pauses = 0
         if now < self._pause_ends:
             self._close(GateState.THROTTLED, self._pause_reason, self._pause_ends)
-            return False
-        was_closed = self.state is not GateState.PASSING
-        self._open()
-        return was_closed
+        else:
+            self._open()
 
-    def hold(self, reason: str, now: float) -> bool:
-        """Close until a probe succeeds. True when this is news; asked again, it only sets the next probe."""
-        news = self.state is not GateState.HELD or self.reason != reason
+    def hold(self, reason: str, now: float) -> None:
+        """Close until a probe succeeds. Asked again, it sets the next probe."""
         if self.state is not GateState.HELD:
             self.since = now
         self._close(GateState.HELD, reason, max(now + self._probe_seconds, self._pause_ends))
-        return news
 
     def throttle(self, reason: str, after: float | None, now: float, rnd: float, sent_at: float = float("inf")) -> None:
         """Close for ``after`` seconds, and never for less than the backoff's delay; the longest of several counts.

@@ -70,15 +70,6 @@ class DeliveryRules:
     lane_ratios: Mapping[Lane, float] = field(default_factory=dict)  # where it is another for all that feed the lane
 
 
-class Held(NamedTuple):
-    """Something that waits for a person, and when it is tried again (seconds from now)."""
-
-    pixel: str
-    reason: str
-    since: float
-    next_probe_seconds: float
-
-
 class LaneLine:
     """One lane: its open batch, what is ready or delayed, and its own gate, limit and guard."""
 
@@ -403,16 +394,7 @@ class Delivery:
             if announced.due(now):
                 self._observer.gate_changed(subject, announced.gate)
 
-    # For the owner: holds, drains and hand-overs
-
-    def held(self) -> list[Held]:
-        """Everything that waits for a person."""
-        now = self._clock.now()
-        gates = [(pixel, gate, gate.reason) for pixel, gate in self.pixel_gates.items()]
-        gates += [(line.lane.pixel, line.gate, line.gate.reason) for line in self.lanes.values()]
-        return [
-            Held(pixel, reason, gate.since, max(0.0, gate.opens_at - now)) for pixel, gate, reason in gates if gate.held
-        ]
+    # For the owner: keys, drains and hand-overs
 
     @property
     def in_flight_limit(self) -> int:

@@ -9,7 +9,7 @@ import pytest
 
 from stream_capi.errors import RegistryUnavailable
 from stream_capi.model import Answer, CommitResult, EventName, Lane, TopicPartition
-from tests.simulation import LEADS, Answering, Line, always, simulate
+from tests.simulation import LEADS, Answering, Line, always, held, simulate
 
 P0, P1, V0 = TopicPartition("leads", 0), TopicPartition("leads", 1), TopicPartition("views", 0)
 
@@ -180,13 +180,13 @@ def test_a_refusal_of_all_events_empties_nothing_into_the_dead_letters(status: i
         await line.run_for(600)
         assert not line.letters
         assert line.store.get(P0, (0, ""))[0] == 0
-        assert [held.reason for held in line.pipeline.delivery.held()] == ["split_budget"]
+        assert [one.reason for one in held(line.pipeline)] == ["split_budget"]
         line.answering = always(200)
         await asyncio.sleep(0)
         await line.run_for(120)
         assert not line.letters
         assert line.lag == 0
-        assert not line.pipeline.delivery.held()
+        assert not held(line.pipeline)
 
     simulate(run())
 
@@ -237,7 +237,7 @@ def test_too_many_refused_events_hold_the_lane_before_one_is_written() -> None:
         line.produce("leads", 0, *names("a", 1000))
         line.assign(P0)
         await line.run_for(300)
-        assert "dead_letter_ratio" in {held.reason for held in line.pipeline.delivery.held()}
+        assert "dead_letter_ratio" in {one.reason for one in held(line.pipeline)}
         assert sum(line.letters.values()) < 100
 
     simulate(run())
@@ -848,7 +848,7 @@ def test_a_split_that_is_judged_after_its_partition_left_holds_nothing() -> None
         await line.run_for(30)
         await coming_and_going
         assert [len(ids) for _, _, ids, _ in line.requests] == [100, 50, 50]
-        assert not line.pipeline.delivery.held(), "it would have had nothing to probe with"
+        assert not held(line.pipeline), "it would have had nothing to probe with"
         assert not line.letters
 
     simulate(run())
@@ -861,7 +861,7 @@ def test_a_spent_budget_is_told_when_it_holds_the_lane() -> None:
         line.produce("leads", 0, *names("a", 100))
         line.assign(P0)
         await line.run_for(20)
-        assert [held.reason for held in line.pipeline.delivery.held()] == ["split_budget"]
+        assert [one.reason for one in held(line.pipeline)] == ["split_budget"]
         assert line.told["main/generate_lead held split_budget"] == 1
 
     simulate(run())
@@ -877,7 +877,7 @@ def test_a_burst_of_poison_holds_its_lane_only_until_good_events_show_it_for_poi
         line.produce("leads", 0, *names("a", 1000))
         line.assign(P0)
         await line.run_for(900)
-        assert [held.reason for held in line.pipeline.delivery.held()] == ["split_budget"]
+        assert [one.reason for one in held(line.pipeline)] == ["split_budget"]
         assert not line.letters, "nothing came that could tell poison from a fault of all events"
         for i in range(60):
             line.produce("leads", 0, f"b{i}")

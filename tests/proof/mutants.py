@@ -157,9 +157,9 @@ def a_pause_is_undone_by_the_rest_of_its_wave(patch: pytest.MonkeyPatch) -> None
     """A success opens a gate, also where another answer has asked for a pause."""
     succeeded = Gate.succeeded
 
-    def open_it(self: Gate, now: float) -> bool:
+    def open_it(self: Gate, now: float) -> None:
         self._pause_ends = float("-inf")
-        return succeeded(self, now)
+        succeeded(self, now)
 
     patch.setattr(Gate, "succeeded", open_it)
 

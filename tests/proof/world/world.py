@@ -18,7 +18,7 @@ from tests.proof.world.endpoint import Endpoint
 from tests.proof.world.events import Registry, draw_kind, draw_schema
 from tests.proof.world.ledger import Ledger
 from tests.proof.world.member import EPOCH_SECONDS, Member
-from tests.simulation import JumpingLoop
+from tests.simulation import JumpingLoop, held
 
 # topic: (lane, partitions)
 TOPICS: dict[str, tuple[Lane, int]] = {
@@ -305,7 +305,7 @@ class World:
         until = self.now + seconds
         while self.broker.lag and self.now < until:
             self.run(20.0)
-            if any(member.pipeline.delivery.held() for member in self.members.values()):
+            if any(one.next_probe is not None for member in self.members.values() for one in held(member.pipeline)):
                 for which in range(
                     len(PARTITIONS)
                 ):  # life goes on: a lane that holds poison needs good events to tell it
@@ -315,8 +315,7 @@ class World:
     def _why(self) -> str:
         lines = []
         for member in self.members.values():
-            held = [(held.pixel, held.reason) for held in member.pipeline.delivery.held()]
-            lines.append(f"{member} holds {held}")
+            lines.append(f"{member} holds {[(one.subject, one.reason) for one in held(member.pipeline)]}")
             for tp, partition in member.pipeline.partitions.items():
                 first, end = partition.offsets.watermark, partition.offsets.position
                 lines.append(
