@@ -38,7 +38,7 @@ from stream_capi.model import (
 from stream_capi.observe.metrics import Metrics
 from stream_capi.observe.telemetry import Telemetry
 from stream_capi.pipeline.delivery import Clock
-from stream_capi.pipeline.lanes import delivery_rules, lanes_of
+from stream_capi.pipeline.delivery_rules import delivery_rules, lanes_of
 from stream_capi.pipeline.pipeline import Pipeline
 from stream_capi.pipeline.source import Source
 

@@ -69,7 +69,13 @@ PARTS = (
     Part(
         "deliver",
         "lanes, gates, slots and outcomes, for each request",
-        ("stream_capi/pipeline/delivery.py", "core/flow.py", "core/outcomes.py", "core/ratio_guard.py"),
+        (
+            "stream_capi/pipeline/delivery.py",
+            "stream_capi/pipeline/lane.py",
+            "core/flow.py",
+            "core/outcomes.py",
+            "core/ratio_guard.py",
+        ),
     ),
     Part(
         "count", "the metrics: ages, requests, counters", ("stream_capi/observe/", "stream_capi/observe/telemetry.py")

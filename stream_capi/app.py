@@ -42,7 +42,7 @@ from stream_capi.observe.metrics import Metrics
 from stream_capi.observe.snapshot import Snapshot
 from stream_capi.observe.telemetry import Telemetry, summary
 from stream_capi.pipeline.delivery import Clock
-from stream_capi.pipeline.lanes import delivery_rules, lanes_of
+from stream_capi.pipeline.delivery_rules import delivery_rules, lanes_of
 from stream_capi.pipeline.pipeline import Pipeline
 from stream_capi.pipeline.ports import DeadLetters
 from stream_capi.pipeline.source import Source

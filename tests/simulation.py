@@ -32,7 +32,8 @@ from stream_capi.model import (
     TopicPartition,
 )
 from stream_capi.observe.health import Health, Held, Parts
-from stream_capi.pipeline.delivery import Clock, DeliveryRules
+from stream_capi.pipeline.delivery import Clock
+from stream_capi.pipeline.delivery_rules import DeliveryRules
 from stream_capi.pipeline.pipeline import Pipeline
 
 T = TypeVar("T")

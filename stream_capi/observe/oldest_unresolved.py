@@ -13,7 +13,7 @@ from stream_capi.core.batch import Batch
 from stream_capi.core.flow import Gate, GateState
 from stream_capi.core.offsets import PartitionOffsets
 from stream_capi.model import Record, TopicPartition
-from stream_capi.pipeline.delivery import LaneLine
+from stream_capi.pipeline.lane import LaneLine
 from stream_capi.pipeline.pipeline import Pipeline
 
 

@@ -42,7 +42,8 @@ from stream_capi.model import (
     Transformed,
     internal_error,
 )
-from stream_capi.pipeline.delivery import Clock, Delivery, DeliveryRules
+from stream_capi.pipeline.delivery import Clock, Delivery
+from stream_capi.pipeline.delivery_rules import DeliveryRules
 from stream_capi.pipeline.lookups import Lookups
 from stream_capi.pipeline.partition import Partition, Waiting
 from stream_capi.pipeline.ports import DeadLetters, Intake, Observer

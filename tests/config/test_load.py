@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from stream_capi.config import FieldRule, Settings, load
 from stream_capi.errors import ConfigurationError
-from stream_capi.pipeline.lanes import delivery_rules
+from stream_capi.pipeline.delivery_rules import delivery_rules
 
 ENVIRON = {"AXON_API_KEY": "key-1"}
 PIXEL = '[[pixels]]\nname = "main"\npixel_id = "pixel-1"\napi_key_env = "AXON_API_KEY"\n'

@@ -17,7 +17,7 @@ from stream_capi.core.offsets import PartitionOffsets
 from stream_capi.core.outcomes import Refused
 from stream_capi.kafka.commits import Commits
 from stream_capi.model import Commit, CommitResult, DeadLetter
-from stream_capi.pipeline.delivery import Delivery, LaneLine
+from stream_capi.pipeline.lane import LaneLine
 from stream_capi.pipeline.partition import Partition
 from stream_capi.pipeline.pipeline import Pipeline
 
@@ -46,18 +46,14 @@ def broken(mutant: Patch) -> Iterator[None]:
 
 def commit_on_dispatch(patch: pytest.MonkeyPatch) -> None:
     """An event counts as done when its request goes out."""
-    send = Delivery._send
+    send = LaneLine._send
 
-    def send_and_resolve(self: Delivery, line: LaneLine, now: float) -> bool:
-        before = set(map(id, line.in_flight))
-        sent = send(self, line, now)
-        for batch in line.in_flight:
-            if id(batch) not in before:
-                for owner, record in zip(batch.owners, batch.records, strict=True):
-                    owner.resolve(record.offset() or 0)
-        return sent
+    def send_and_resolve(self: LaneLine, batch: Batch, now: float) -> Batch:
+        for owner, record in zip(batch.owners, batch.records, strict=True):
+            owner.resolve(record.offset() or 0)
+        return send(self, batch, now)
 
-    patch.setattr(Delivery, "_send", send_and_resolve)
+    patch.setattr(LaneLine, "_send", send_and_resolve)
 
 
 def commit_what_was_read(patch: pytest.MonkeyPatch) -> None:
@@ -98,14 +94,14 @@ def no_ownership_check(patch: pytest.MonkeyPatch) -> None:
 
 def resolve_before_answer(patch: pytest.MonkeyPatch) -> None:
     """Every answer counts as a 200 where it comes to the tracker, whatever it says."""
-    conclude = Delivery._conclude
+    conclude = LaneLine.conclude
 
-    def conclude_well(self: Delivery, line: LaneLine, batch: Batch, outcome: Any, sent_at: float) -> None:
+    def conclude_well(self: LaneLine, batch: Batch, *rest: Any) -> None:
         for owner, record in zip(batch.owners, batch.records, strict=True):
             owner.resolve(record.offset() or 0)
-        conclude(self, line, batch, outcome, sent_at)
+        conclude(self, batch, *rest)
 
-    patch.setattr(Delivery, "_conclude", conclude_well)
+    patch.setattr(LaneLine, "conclude", conclude_well)
 
 
 def dead_letter_resolved_before_it_is_written(patch: pytest.MonkeyPatch) -> None:
@@ -120,25 +116,25 @@ def dead_letter_resolved_before_it_is_written(patch: pytest.MonkeyPatch) -> None
 
 def split_judged_one_by_one(patch: pytest.MonkeyPatch) -> None:
     """A refused event is dead-lettered as it is found, before the rest of its batch is decided."""
-    split = Delivery._split
+    split = LaneLine._split
 
-    def judge(self: Delivery, line: LaneLine, batch: Batch, outcome: Refused, now: float) -> None:
-        if len(batch) == 1 and batch.split is not None and not line.gate.held:
-            self._refused(batch, outcome.reason)
-            self._drop_piece(line, batch, now)
+    def judge(self: LaneLine, batch: Batch, outcome: Refused, now: float) -> None:
+        if len(batch) == 1 and batch.split is not None and not self.gate.held:
+            self.refused(batch, outcome.reason)
+            self._drop_piece(batch, now)
         else:
-            split(self, line, batch, outcome, now)
+            split(self, batch, outcome, now)
 
-    patch.setattr(Delivery, "_split", judge)
+    patch.setattr(LaneLine, "_split", judge)
 
 
 def refused_batch_is_dead_lettered_whole(patch: pytest.MonkeyPatch) -> None:
     """One bad event loses its batch."""
 
-    def lose(self: Delivery, line: LaneLine, batch: Batch, outcome: Refused, now: float) -> None:
-        self._refused(batch, outcome.reason)
+    def lose(self: LaneLine, batch: Batch, outcome: Refused, now: float) -> None:
+        self.refused(batch, outcome.reason)
 
-    patch.setattr(Delivery, "_split", lose)
+    patch.setattr(LaneLine, "_split", lose)
 
 
 def events_resolved_before_are_sent_again(patch: pytest.MonkeyPatch) -> None:

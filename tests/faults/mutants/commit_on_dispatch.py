@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from stream_capi.cli import main
 from stream_capi.core.batch import Batch
-from stream_capi.pipeline.delivery import Delivery, LaneLine
+from stream_capi.pipeline.delivery import Delivery
+from stream_capi.pipeline.lane import LaneLine
 
 _exchange = Delivery._exchange
 
 
 async def _exchange_and_believe(self: Delivery, line: LaneLine, batch: Batch, sent_at: float) -> None:
-    self._delivered(batch)
+    line.delivered(batch)
     await _exchange(self, line, batch, sent_at)
 
 

@@ -20,7 +20,8 @@ from stream_capi.core.flow import Backoff, Gate
 from stream_capi.core.offset_metadata import Ranges, decode_outcomes
 from stream_capi.kafka.commits import Commits
 from stream_capi.model import Answer, Code, Commit, CommitResult, Committed, DeadLetter, Records, TopicPartition
-from stream_capi.pipeline.delivery import Clock, DeliveryRules
+from stream_capi.pipeline.delivery import Clock
+from stream_capi.pipeline.delivery_rules import DeliveryRules
 from stream_capi.pipeline.pipeline import Pipeline
 from tests.proof.world.endpoint import MAX_EVENTS
 from tests.proof.world.events import MAX_BYTES, Event, ModelSource

@@ -1,11 +1,27 @@
-"""What the settings say of lanes: which there are, and the rules of delivery for them."""
+"""The rules of delivery, out of the settings: the lanes that the sources can fill, and the bounds for them."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from stream_capi.config import Settings, Source
 from stream_capi.core.flow import Backoff
 from stream_capi.model import EventName, Lane
-from stream_capi.pipeline.delivery import DeliveryRules
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryRules:
+    """The settings of sections ``[batch]``, ``[delivery]`` and ``[dead_letter]`` that count here. Seconds and bytes."""
+
+    max_events: int
+    max_bytes: int
+    max_in_flight: int
+    backoff: Backoff
+    max_split_requests: int
+    probe_seconds: float
+    max_dead_letter_ratio: float
+    lane_ratios: Mapping[Lane, float] = field(default_factory=dict)  # where it is another for all that feed the lane
 
 
 def lanes_of(settings: Settings) -> list[Lane]:
