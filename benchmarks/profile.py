@@ -58,7 +58,13 @@ PARTS = (
     Part(
         "take in",
         "offsets, sizes, guards: what is done with each chunk as a whole",
-        ("stream_capi/pipeline/pipeline.py", "stream_capi/pipeline/partition.py", "stream_capi/pipeline/rejected.py"),
+        (
+            "stream_capi/pipeline/pipeline.py",
+            "stream_capi/pipeline/mapper.py",
+            "stream_capi/pipeline/backpressure.py",
+            "stream_capi/pipeline/partition.py",
+            "stream_capi/pipeline/rejected.py",
+        ),
     ),
     Part(
         "offsets",

@@ -5,8 +5,8 @@ on the event loop's thread; the pipeline answers through ``Intake``. Every event
 outcome: delivered, written to the dead letters, or skipped on purpose and counted. Whatever has none stays open in its
 partition's ``PartitionOffsets``, and no commit passes it.
 
-Over 400 lines: taking in, pausing, writing dead letters and hand-overs all read and change the same partitions, and call one
-another. What has a state of its own is beside it: ``partition``, ``quarantine``, ``lookups``, ``delivery``.
+Here are the assignment, the commits and the hand-overs. The steps of an event are beside it: ``mapper``, ``delivery``,
+``rejected``, ``dead_letter_tasks``; ``backpressure`` says who is read from.
 """
 
 from __future__ import annotations
@@ -14,20 +14,15 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
-from itertools import chain
-from operator import add
 from typing import Any
 
-from stream_capi.avro.framing import Run, SchemaKey, Unframed
-from stream_capi.core.batch import ENVELOPE_BYTES, Batch
+from stream_capi.core.batch import Batch
 from stream_capi.core.offset_metadata import decode_outcomes, topic_id_of
 from stream_capi.core.offsets import PartitionOffsets
 from stream_capi.core.remembered import Remembered, united
-from stream_capi.errors import StreamCapiError
 from stream_capi.model import (
     Answer,
     Code,
-    Columns,
     Commit,
     CommitResult,
     Committed,
@@ -35,23 +30,18 @@ from stream_capi.model import (
     Lane,
     Record,
     Records,
-    Rejection,
-    Routed,
-    Skipped,
     TopicPartition,
-    Transformed,
-    internal_error,
 )
+from stream_capi.pipeline.backpressure import Backpressure
+from stream_capi.pipeline.dead_letter_tasks import DeadLetterTasks
 from stream_capi.pipeline.delivery import Clock, Delivery
 from stream_capi.pipeline.delivery_rules import DeliveryRules
-from stream_capi.pipeline.lookups import Lookups
+from stream_capi.pipeline.mapper import Mapper
 from stream_capi.pipeline.partition import Partition, Waiting
 from stream_capi.pipeline.ports import DeadLetters, Intake, Observer
 from stream_capi.pipeline.rejected import Quarantine
-from stream_capi.pipeline.source import Codec, Source
-from stream_capi.record_headers import header_bytes
+from stream_capi.pipeline.source import Source
 
-_LOG_APPEND_TIME = 2  # the type of a timestamp that the broker gave
 _METADATA_TOO_LARGE = "OFFSET_METADATA_TOO_LARGE"  # the client's name of the broker's answer
 
 
@@ -76,20 +66,18 @@ class Pipeline:
         self.stopping = False
         self._last_commits: dict[TopicPartition, Commit] = {}  # of a stop, until the broker has confirmed them
         self._sources = sources
-        self._rules = rules
         self._intake = intake
-        self._dead_letters = dead_letters
         self._observer = observer
         self._clock = clock
-        self.budget = max_buffered_bytes  # for open events
         self._remembered = Remembered()
-        self.quarantine = Quarantine(
-            sources, rules.max_dead_letter_ratio, self.clocks, clock.now, observer, self._write, self._map_again
-        )
-        self._waiting: dict[tuple[str, SchemaKey], list[Waiting]] = {}
-        self._lookups = Lookups(self._start, self._on_schema, observer, clock.random)
+        budget, in_flight = max_buffered_bytes, rules.max_in_flight
+        self.backpressure = Backpressure(self.partitions, self.delivery, intake, budget, in_flight)
+        regulate = self.backpressure.regulate
+        self._letters = DeadLetterTasks(dead_letters, observer, self._start, regulate)
+        write, ratio = self._letters.write, rules.max_dead_letter_ratio
+        self.quarantine = Quarantine(sources, ratio, self.clocks, clock.now, observer, write, self._map_again)
+        self._mapper = Mapper(self.delivery, self.quarantine, observer, clock, rules.max_bytes, self._start, regulate)
         self._commit_under_way = False
-        self._credits = 0  # for chunks taken in, not granted yet: more is ready than can be sent soon
         self._group: asyncio.TaskGroup | None = None
 
     async def run(self) -> None:
@@ -110,9 +98,7 @@ class Pipeline:
             tp = TopicPartition(at.topic, at.partition)
             topic_id = topic_ids.get(at.topic, "")
             resolved_before = decode_outcomes(at.metadata, at.offset, topic_id)
-            if (
-                topic_id and topic_id_of(at.metadata) == topic_id
-            ):  # else the offset is not one that a member has committed
+            if topic_id and topic_id_of(at.metadata) == topic_id:  # else no member has committed this offset
                 resolved_before = united(resolved_before, self._remembered.recall(*tp, topic_id, at.offset))
             self._remembered.forget(*tp)
             offsets = PartitionOffsets(at.topic, at.partition, at.epoch, at.offset, resolved_before, at.leader_epoch)
@@ -128,126 +114,17 @@ class Pipeline:
             if partition is None or partition.offsets.epoch != chunk.epoch or partition.stopped or self.stopping:
                 continue
             try:
-                self._take(partition, chunk)
+                self._mapper.take(partition, chunk)
             except Exception:
                 self._observer.chunk_failed(partition.tp, chunk.columns.offsets[0], chunk.columns.offsets[-1])
                 raise
-            self._regulate(partition)
-        self._credits += 1
-        self._grant_credits()
-
-    def _take(self, partition: Partition, chunk: Records) -> None:
-        topic, offsets = partition.tp.topic, partition.offsets
-        columns, values = chunk.columns, chunk.values
-        self._observer.consumed(topic, len(values))
-        kind, stamped = columns.records[-1].timestamp()
-        if kind == _LOG_APPEND_TIME:
-            self.clocks.brokers_stamped(stamped)
-        end = columns.offsets[-1] + 1
-        if offsets.resolved_before:
-            known = map(offsets.was_resolved_before, columns.offsets, chunk.each_leader_epoch())
-            kept = [at for at, is_known in enumerate(known) if not is_known]
-            columns, values = self._keep(kept, columns, values, topic, "outcome_known")
-        if not all(values):  # an empty value stays: it is no tombstone
-            kept = [at for at, value in enumerate(values) if value is not None]
-            columns, values = self._keep(kept, columns, values, topic, "tombstone")
-        whole: list[bytes] = values  # type: ignore[assignment]  # those that are None are gone
-        sizes = list(map(len, whole))
-        if headers := header_bytes(columns.records):
-            sizes = list(map(add, sizes, headers))
-        offsets.track(columns.offsets, sizes, end, chunk.leader_epochs)
-        if whole:
-            self._map(partition, columns, whole)
-
-    def _keep(
-        self, kept: Sequence[int], columns: Columns, values: list[bytes | None], topic: str, reason: str
-    ) -> tuple[Columns, list[bytes | None]]:
-        """What is at these indexes; the rest is skipped for ``reason``."""
-        if len(kept) < len(values):
-            self._observer.skipped(topic, reason, len(values) - len(kept))
-            return columns.pick(kept), [values[at] for at in kept]
-        return columns, values
-
-    def _map(self, partition: Partition, columns: Columns, values: Sequence[bytes]) -> None:
-        source = partition.source
-        for run in source.frame(columns.records, values):
-            if isinstance(run, Unframed):
-                self._route(partition, columns.cut(run.index, run.index + 1), [run.rejection])
-                continue
-            of_run = columns.cut(run.start, run.start + len(run.payloads))
-            key = (source.topic, run.key)
-            codec = source.codec(run.key) if key not in self._waiting else None
-            if codec is None:
-                self._wait_for_schema(partition, run, of_run)
-            else:
-                self._transform(partition, codec, run, of_run)
+            self.backpressure.regulate(partition)
+        self.backpressure.chunks_taken()
 
     def _map_again(self, partition: Partition, records: list[Record]) -> None:
-        self._map(partition, Columns.of(records), [record.value() or b"" for record in records])
+        self._mapper.map_again(partition, records)
 
-    def _transform(self, partition: Partition, codec: Codec | Rejection, run: Run, columns: Columns) -> None:
-        if isinstance(codec, Rejection):
-            self._route(partition, columns, [codec] * len(columns.records))
-            return
-        now_ms, known = self.clocks.event_now()
-        mapped = partition.source.transform(codec, run.payloads, partition.tp.partition, columns.offsets, now_ms)
-        if not known:
-            self._by_their_own_time(partition, codec, run, columns, mapped, now_ms)
-        self._route(partition, columns, mapped)
-
-    def _by_their_own_time(
-        self, partition: Partition, codec: Codec, run: Run, columns: Columns, mapped: list[Transformed], now_ms: int
-    ) -> None:
-        """The endpoint has told no time yet: in the future is what is ahead of the local clock and of its record's time."""
-        for at, result in enumerate(mapped):
-            written = columns.timestamps[at]
-            if isinstance(result, Rejection) and result.code is Code.IN_FUTURE and written > now_ms:
-                (mapped[at],) = partition.source.transform(
-                    codec, [run.payloads[at]], partition.tp.partition, [columns.offsets[at]], written
-                )
-
-    # From what was mapped to lanes, dead letters and skips
-
-    def _route(self, partition: Partition, columns: Columns, mapped: Sequence[Transformed]) -> None:
-        source = partition.source
-        if source.lane is not None and set(map(type, mapped)) == {bytes}:
-            payloads: Sequence[bytes] = mapped  # type: ignore[assignment]  # just shown by the line above
-            if max(map(len, payloads)) + ENVELOPE_BYTES + 1 <= self._rules.max_bytes:
-                self.quarantine.passed(source.topic, len(payloads))
-                self.delivery.add(source.lane, payloads, columns, partition.offsets, source.window)
-                return
-        rejected: list[tuple[Record, Rejection]] = []
-        lanes: dict[Lane, tuple[list[bytes], list[int]]] = {}
-        for at, (record, result) in enumerate(zip(columns.records, mapped, strict=True)):
-            if isinstance(result, Skipped):
-                self._observer.skipped(source.topic, result.reason, 1)
-                partition.offsets.resolve(columns.offsets[at])
-                continue
-            if isinstance(result, Rejection):
-                rejected.append((record, result))
-                continue
-            lane, payload = (result.lane, result.payload) if isinstance(result, Routed) else (source.lane, result)
-            if len(payload) + ENVELOPE_BYTES + 1 > self._rules.max_bytes:
-                rejected.append((record, Rejection(Code.TOO_LARGE, "the event alone is larger than batch.max_bytes")))
-                continue
-            assert lane is not None  # noqa: S101 -- bytes come only from a source with one lane
-            of_lane, places = lanes.setdefault(lane, ([], []))
-            of_lane.append(payload)
-            places.append(at)
-        for lane, (of_lane, places) in lanes.items():
-            self.quarantine.passed(source.topic, len(of_lane))
-            self.delivery.add(lane, of_lane, columns.pick(places), partition.offsets, source.window)
-        if rejected:
-            self._report_internal(partition, rejected)
-            letters = [DeadLetter(record, rejection.code, rejection.detail) for record, rejection in rejected]
-            self.quarantine.reject(partition, letters)
-
-    def _report_internal(self, partition: Partition, rejected: Iterable[tuple[Record, Rejection]]) -> None:
-        """Report the first of the faults that nobody foresaw; each has its dead letter."""
-        for record, rejection in rejected:
-            if rejection.code is Code.INTERNAL_ERROR:
-                self._observer.internal_error(partition.tp, record.offset() or 0, rejection.detail)
-                return
+    # Outcomes
 
     def _on_delivered(self, batch: Batch) -> None:
         self._observer.delivered(batch.lane, batch.timestamps, int(self._clock.epoch() * 1000))
@@ -257,8 +134,8 @@ class Pipeline:
             else:
                 owner.resolve_all(at for at, of in zip(batch.offsets, batch.owners, strict=True) if of is owner)
             if partition := self.partitions.get(TopicPartition(owner.topic, owner.partition)):
-                self._regulate(partition)
-        self._grant_credits()
+                self.backpressure.regulate(partition)
+        self.backpressure.grant_credits()
 
     def _on_refused(self, batch: Batch, reason: str) -> None:
         """Events that the API refused one by one."""
@@ -266,122 +143,14 @@ class Pipeline:
             partition = self.partitions.get(TopicPartition(owner.topic, owner.partition))
             if partition is not None and partition.offsets is owner:
                 detail = f"the API answered {reason} to this event alone"
-                self._write(partition, [DeadLetter(record, Code.REFUSED, detail, batch.attempts)])
-
-    def _write(self, partition: Partition, letters: Sequence[DeadLetter]) -> None:
-        for letter in letters:
-            task = self._start(self._write_one(partition, letter))
-            partition.letters[task] = letter
-            task.add_done_callback(partition.letters.pop)
-
-    async def _write_one(self, partition: Partition, letter: DeadLetter) -> None:
-        try:
-            await self._dead_letters.write(letter)
-        except (MemoryError, StreamCapiError):
-            raise
-        except Exception as error:  # a record that can't be written as it came is written by reference
-            why = internal_error(error)
-            self._report_internal(partition, [(letter.record, why)])
-            letter = DeadLetter(letter.record, why.code, why.detail, letter.attempts, place_only=True)
-            await self._dead_letters.write(letter)
-        partition.offsets.resolve(letter.record.offset() or 0)
-        self._observer.dead_lettered(partition.tp.topic, letter.code.value)
-        self._regulate(partition)
-
-    # Schemas that aren't known yet
-
-    def _wait_for_schema(self, partition: Partition, run: Run, columns: Columns) -> None:
-        key = (partition.source.topic, run.key)
-        if key not in self._waiting:
-            self._waiting[key] = []
-            self._lookups.want(partition.source, run.key)
-        self._waiting[key].append(Waiting(partition, run, columns))
-        partition.waiting_runs += 1
-
-    def _on_schema(self, source: Source, key: SchemaKey, codec: Codec | Rejection) -> None:
-        """There is an answer: go on with the runs that waited for it."""
-        for partition, run, columns in self._waiting.pop((source.topic, key), ()):
-            partition.waiting_runs -= 1
-            if not partition.offsets.fenced:
-                self._transform(partition, codec, run, columns)
-                self._regulate(partition)
-
-    # Flow: who may be read from
+                self._letters.write(partition, [DeadLetter(record, Code.REFUSED, detail, batch.attempts)])
 
     def regulate(self) -> None:
         """Pause and resume every partition as its memory and its lane ask for. To be called a few times a second."""
         for of, offset in self.clocks.news():
             self._observer.clock_differs(of, offset)
         self.quarantine.review()
-        in_use = self.buffered_bytes  # once for all: for each of a thousand partitions it would be a million additions
-        for partition in self.partitions.values():
-            self._regulate(partition, in_use)
-        # Whatever the lanes that are read for look like: a slow one fills the memory that it may have then,
-        # its partitions are paused, and it is waited for no more.
-        self._grant_credits(at_least=1)
-
-    def _grant_credits(self, at_least: int = 0) -> None:
-        """Let the next chunks come, but not before what is ready can be sent soon.
-
-        Were they taken as fast as they come, every partition would be read until its memory is full and paused, which
-        throws away what was prefetched, again and again; and each event would wait where no cache holds it any more. What
-        is ready bridges the milliseconds until the next chunk comes, in which few of the slots can fall free.
-        """
-        enough = max(2, self._rules.max_in_flight // 4)
-        while self._credits and (at_least > 0 or self._ready_batches() < enough):
-            at_least -= 1
-            self._credits -= 1
-            self._intake.grant_credit(self._most())
-
-    def _most(self) -> int | None:
-        """How many records the next chunk may have: no more than a share holds, while nothing but shares is left.
-
-        A partition is paused only behind a chunk. Of a hundred partitions each could bring one as large as the client
-        likes, and together they would be many times the budget.
-        """
-        in_use = self.buffered_bytes
-        if in_use < self.budget // 2:
-            return None
-        events = sum(partition.offsets.unresolved for partition in self.partitions.values())
-        return max(1, self._share() * events // in_use)
-
-    def _ready_batches(self) -> int:
-        """Batches that wait for a slot, of the lanes that are read for."""
-        lanes = {partition.source.lane for partition in self.partitions.values() if not partition.paused}
-        lines = self.delivery.lanes.values()
-        return sum(len(line.ready) for line in lines if line.lane in lanes or None in lanes)
-
-    def _regulate(self, partition: Partition, in_use: int | None = None) -> None:
-        """Pause and resume, as the memory in use and the partition's lane ask for."""
-        if self.partitions.get(partition.tp) is not partition:
-            return
-        pause = bool(partition.stopped) or self._is_full(partition, in_use) or self._lane_rests(partition)
-        if pause != partition.paused:
-            partition.paused = pause
-            (self._intake.pause if pause else self._intake.resume)([partition.tp])
-
-    def _is_full(self, partition: Partition, in_use: int | None) -> bool:
-        """Whether the partition is to take no more memory, of which ``in_use`` bytes are taken; None: to be asked.
-
-        Half of the budget is for whoever comes first: were it all in shares, a member of many partitions would pause each
-        one after every chunk. The other half is in shares, which nobody else can take: one partition that stands still
-        may fill the first, and leaves the others theirs. The gaps between the marks of pausing and of resuming are there
-        because each pause throws away what was prefetched.
-        """
-        common, share = self.budget // 2, self._share()
-        if partition.paused:
-            common, share = common * 3 // 4, share // 2
-        return partition.buffered_bytes >= share and (self.buffered_bytes if in_use is None else in_use) >= common
-
-    def _share(self) -> int:
-        """A partition's share of the half of the budget that is in shares, in bytes."""
-        return max(self.budget // 2 // len(self.partitions), 1)
-
-    def _lane_rests(self, partition: Partition) -> bool:
-        """Whether all that this partition brings would only wait for a held pixel, which has something to probe with."""
-        lane = partition.source.lane
-        line = self.delivery.lanes.get(lane) if lane else None
-        return line is not None and line.held and line.has_probe
+        self.backpressure.regulate_all()
 
     def stop_partition(self, tp: TopicPartition, reason: str) -> None:
         """This partition can't go on without a person: nothing more is read from it or committed for it."""
@@ -389,7 +158,7 @@ class Pipeline:
         if partition is not None and not partition.stopped:
             partition.stopped = reason
             self._observer.partition_stopped(tp, reason)
-            self._regulate(partition)
+            self.backpressure.regulate(partition)
 
     def watermarks(self, high: Mapping[TopicPartition, int]) -> None:
         """The partitions' high watermarks, as last fetched."""
@@ -463,17 +232,9 @@ class Pipeline:
     def _fence(self, leaving: Sequence[Partition]) -> None:
         for partition in leaving:
             partition.offsets.fenced = True
+        # Otherwise each hand-over would leave its share of the memory, while the registry is down or a source is held.
         self.delivery.forget_fenced()
-        self._forget_fenced()
-
-    def _forget_fenced(self) -> None:
-        """Otherwise each hand-over would leave its share here, while the registry is down or a source is held."""
-        for (topic, key), waiting in list(self._waiting.items()):
-            if live := [one for one in waiting if not one.partition.offsets.fenced]:
-                self._waiting[topic, key] = live
-            else:
-                del self._waiting[topic, key]
-                self._lookups.forget(self._sources[topic], key)
+        self._mapper.forget_fenced()
         self.quarantine.forget_fenced()
 
     async def drain(self, seconds: float) -> bool:
@@ -510,7 +271,7 @@ class Pipeline:
     @property
     def buffered_bytes(self) -> int:
         """What the open events of all partitions keep in memory, in bytes."""
-        return sum(partition.buffered_bytes for partition in self.partitions.values())
+        return self.backpressure.buffered_bytes
 
     # For whoever looks in from outside
 
@@ -532,7 +293,7 @@ class Pipeline:
     @property
     def waiting_schemas(self) -> Counter[str]:
         """How many schemas each topic waits for."""
-        return Counter(topic for topic, _ in self._waiting)
+        return self._mapper.waiting_schemas
 
     def source(self, topic: str) -> Source:
         """The source of a topic."""
@@ -541,4 +302,4 @@ class Pipeline:
     @property
     def without_schema(self) -> Iterator[Waiting]:
         """The runs whose schema isn't known yet."""
-        return chain.from_iterable(self._waiting.values())
+        return self._mapper.without_schema

@@ -35,4 +35,4 @@ def test_an_answer_has_room_for_large_batches_of_many_partitions_and_fits_a_thin
 
 
 def test_open_events_are_given_what_the_client_and_the_chunks_under_way_leave() -> None:
-    assert App(loaded(SETUP), {"BENCH_KEY": "k"}).pipeline.budget == events_bytes(BUDGET)
+    assert App(loaded(SETUP), {"BENCH_KEY": "k"}).pipeline.backpressure.budget == events_bytes(BUDGET)

@@ -139,7 +139,7 @@ def test_what_waits_for_schemas_is_counted_and_pauses_the_intake() -> None:
         line.paused.clear()
         line.pipeline.partitions[P0].paused = False
         held = line.pipeline.buffered_bytes
-        line.pipeline.budget = 10 * held
+        line.pipeline.backpressure.budget = 10 * held
         await line.run_for(3)
         taken = tracemalloc.get_traced_memory()[0] - before
         tracemalloc.stop()

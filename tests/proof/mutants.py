@@ -17,9 +17,9 @@ from stream_capi.core.offsets import PartitionOffsets
 from stream_capi.core.outcomes import Refused
 from stream_capi.kafka.commits import Commits
 from stream_capi.model import Commit, CommitResult, DeadLetter
+from stream_capi.pipeline.dead_letter_tasks import DeadLetterTasks
 from stream_capi.pipeline.lane import LaneLine
 from stream_capi.pipeline.partition import Partition
-from stream_capi.pipeline.pipeline import Pipeline
 
 
 def _nothing_beyond(self: PartitionOffsets, limit: int = 0, topic_id: str = "") -> str:
@@ -107,11 +107,11 @@ def resolve_before_answer(patch: pytest.MonkeyPatch) -> None:
 def dead_letter_resolved_before_it_is_written(patch: pytest.MonkeyPatch) -> None:
     """A dead letter counts as done when it is handed to the writer."""
 
-    async def write_one(self: Pipeline, partition: Partition, letter: DeadLetter) -> None:
+    async def write_one(self: DeadLetterTasks, partition: Partition, letter: DeadLetter) -> None:
         partition.offsets.resolve(letter.record.offset() or 0)
         await self._dead_letters.write(letter)
 
-    patch.setattr(Pipeline, "_write_one", write_one)
+    patch.setattr(DeadLetterTasks, "_write_one", write_one)
 
 
 def split_judged_one_by_one(patch: pytest.MonkeyPatch) -> None:

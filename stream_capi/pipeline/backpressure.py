@@ -1,0 +1,119 @@
+"""Which partitions are read from, and how much comes next: by the memory in use and by what can be sent soon.
+
+Half of the budget is for whoever comes first: were it all in shares, a member of many partitions would pause each one after
+every chunk. The other half is in equal shares, which nobody else can take: one partition that stands still may fill the
+first half, and leaves the others theirs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from stream_capi.model import TopicPartition
+from stream_capi.pipeline.delivery import Delivery
+from stream_capi.pipeline.partition import Partition
+from stream_capi.pipeline.ports import Intake
+
+
+class Backpressure:
+    """Pauses and resumes partitions, and grants a credit for each chunk that may come.
+
+    :param partitions: those that are assigned, as the owner keeps them.
+    :param budget: bytes for open events.
+    :param max_in_flight: requests that may be under way at once.
+    """
+
+    def __init__(
+        self,
+        partitions: Mapping[TopicPartition, Partition],
+        delivery: Delivery,
+        intake: Intake,
+        budget: int,
+        max_in_flight: int,
+    ) -> None:
+        self._partitions = partitions
+        self._delivery = delivery
+        self._intake = intake
+        self.budget = budget
+        self._enough = max(2, max_in_flight // 4)  # ready batches: more are not read ahead
+        self._credits = 0  # for chunks taken in, not granted yet: more is ready than can be sent soon
+
+    @property
+    def buffered_bytes(self) -> int:
+        """What the open events of all partitions keep in memory, in bytes."""
+        return sum(partition.buffered_bytes for partition in self._partitions.values())
+
+    def regulate_all(self) -> None:
+        """Pause and resume every partition. To be called a few times a second."""
+        in_use = self.buffered_bytes  # once for all: for each of a thousand partitions it would be a million additions
+        for partition in self._partitions.values():
+            self.regulate(partition, in_use)
+        # Whatever the lanes that are read for look like: a slow one fills the memory that it may have then,
+        # its partitions are paused, and it is waited for no more.
+        self.grant_credits(at_least=1)
+
+    def regulate(self, partition: Partition, in_use: int | None = None) -> None:
+        """Pause or resume, as the memory in use (None: to be asked) and the partition's lane ask for."""
+        if self._partitions.get(partition.tp) is not partition:
+            return
+        pause = bool(partition.stopped) or self._is_full(partition, in_use) or self._lane_rests(partition)
+        if pause != partition.paused:
+            partition.paused = pause
+            (self._intake.pause if pause else self._intake.resume)([partition.tp])
+
+    def _is_full(self, partition: Partition, in_use: int | None) -> bool:
+        """Whether the partition is to take no more memory.
+
+        The gaps between the marks of pausing and of resuming are there because each pause throws away what was prefetched.
+        """
+        common, share = self.budget // 2, self._share()
+        if partition.paused:
+            common, share = common * 3 // 4, share // 2
+        return partition.buffered_bytes >= share and (self.buffered_bytes if in_use is None else in_use) >= common
+
+    def _share(self) -> int:
+        """A partition's share of the half of the budget that is in shares, in bytes."""
+        return max(self.budget // 2 // len(self._partitions), 1)
+
+    def _lane_rests(self, partition: Partition) -> bool:
+        """Whether all that this partition brings would only wait for a held pixel, which has something to probe with."""
+        lane = partition.source.lane
+        line = self._delivery.lanes.get(lane) if lane else None
+        return line is not None and line.held and line.has_probe
+
+    # Credits: how fast chunks come
+
+    def chunks_taken(self) -> None:
+        """What was fetched has been taken in: it is owed a credit for the next."""
+        self._credits += 1
+        self.grant_credits()
+
+    def grant_credits(self, at_least: int = 0) -> None:
+        """Let the next chunks come, but not before what is ready can be sent soon.
+
+        Were they taken as fast as they come, every partition would be read until its memory is full and paused, which
+        throws away what was prefetched, again and again; and each event would wait where no cache holds it any more. What
+        is ready bridges the milliseconds until the next chunk comes, in which few of the slots can fall free.
+        """
+        while self._credits and (at_least > 0 or self._ready_batches() < self._enough):
+            at_least -= 1
+            self._credits -= 1
+            self._intake.grant_credit(self._most())
+
+    def _most(self) -> int | None:
+        """How many records the next chunk may have: no more than a share holds, while nothing but shares is left.
+
+        A partition is paused only behind a chunk. Of a hundred partitions each could bring one as large as the client
+        likes, and together they would be many times the budget.
+        """
+        in_use = self.buffered_bytes
+        if in_use < self.budget // 2:
+            return None
+        events = sum(partition.offsets.unresolved for partition in self._partitions.values())
+        return max(1, self._share() * events // in_use)
+
+    def _ready_batches(self) -> int:
+        """Batches that wait for a slot, of the lanes that are read for."""
+        lanes = {partition.source.lane for partition in self._partitions.values() if not partition.paused}
+        lines = self._delivery.lanes.values()
+        return sum(len(line.ready) for line in lines if line.lane in lanes or None in lanes)
