@@ -26,6 +26,7 @@ from stream_capi.avro.writer_schema import WriterSchema
 from stream_capi.config import KeySource, Settings, open_to_others, resolve_pixel_id
 from stream_capi.config import Source as SourceSettings
 from stream_capi.core.batch import Batch
+from stream_capi.core.held_reason import HeldReason
 from stream_capi.endpoint.client import EndpointClient
 from stream_capi.errors import ConfigurationError
 from stream_capi.events.rules import rules_from
@@ -298,7 +299,7 @@ class App:
             for tp, partition in list(self.pipeline.partitions.items()):
                 now = ids.get(tp.topic, "")
                 if partition.topic_id and now and now != partition.topic_id:
-                    self.pipeline.stop_partition(tp, "topic_made_anew")
+                    self.pipeline.stop_partition(tp, HeldReason.TOPIC_RECREATED)
 
     async def _summarise(self) -> None:
         delivered = 0

@@ -8,6 +8,7 @@ from typing import Any, Protocol, TypeVar
 
 from confluent_kafka import KafkaError, KafkaException
 
+from stream_capi.core.held_reason import HeldReason
 from stream_capi.errors import ConfigurationError, KafkaLost
 from stream_capi.limits import no_threads
 
@@ -39,7 +40,6 @@ UNREACHABLE = frozenset(
     }
 )
 OUT_OF_RANGE = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE})
-OFFSET_OUT_OF_RANGE, LOG_TRUNCATED = "offset_out_of_range", "log_truncated"  # why a partition is stopped
 _DIVERGENCE = ("truncation", "No epoch found")  # what the client's text says where the leader's log is another one
 
 _REPEAT_SECONDS = 60.0
@@ -98,10 +98,10 @@ def is_fatal(error: KafkaError) -> bool:
     return error.fatal() or error.code() == KafkaError._FATAL
 
 
-def why_out_of_range(error: KafkaError) -> str:
+def why_out_of_range(error: KafkaError) -> HeldReason:
     """Why a position is not in the log. The client has one code for both, and only its text tells them apart."""
     text = error.str()
-    return LOG_TRUNCATED if any(sign in text for sign in _DIVERGENCE) else OFFSET_OUT_OF_RANGE
+    return HeldReason.LOG_TRUNCATED if any(sign in text for sign in _DIVERGENCE) else HeldReason.OFFSET_OUT_OF_RANGE
 
 
 def lost(error: KafkaError) -> KafkaLost:

@@ -22,7 +22,8 @@ from confluent_kafka import (
     TopicPartition as ClientPartition,
 )
 
-from stream_capi.kafka.client_errors import LOG_TRUNCATED, MISSING
+from stream_capi.core.held_reason import HeldReason
+from stream_capi.kafka.client_errors import MISSING
 from stream_capi.model import NO_LEADER_EPOCH, TopicPartition, epoch_number
 
 
@@ -38,7 +39,7 @@ class Position(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Where to read from, the log's end, and why the partition must not be read (empty where it may be).
+    """Where to read from, the log's end, and why the partition must not be read (None where it may be).
 
     ``leader_epoch`` was committed with the offset.
     """
@@ -48,7 +49,7 @@ class Place(NamedTuple):
     metadata: str
     was_committed: bool
     high: int
-    stopped: str
+    stopped: HeldReason | None
     leader_epoch: int = NO_LEADER_EPOCH
 
     @property
@@ -84,12 +85,12 @@ def find_places(consumer: Consumer, partitions: Sequence[TopicPartition], start:
 def _place(tp: TopicPartition, committed: ClientPartition, low: int, high: int, start: str) -> Place:
     if committed.offset < 0:
         offset = high if start == "latest" else low
-        return Place(tp, offset, "", False, high, "no_committed_offset" if start == "error" else "")
-    stopped = ""
+        return Place(tp, offset, "", False, high, HeldReason.NO_COMMITTED_OFFSET if start == "error" else None)
+    stopped = None
     if committed.offset < low:
-        stopped = "offset_out_of_range"
+        stopped = HeldReason.OFFSET_OUT_OF_RANGE
     elif committed.offset > high:
-        stopped = LOG_TRUNCATED
+        stopped = HeldReason.LOG_TRUNCATED
     epoch = epoch_number(committed.leader_epoch)
     return Place(tp, committed.offset, committed.metadata or "", True, high, stopped, epoch)
 

@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol
 from stream_capi.avro.framing import SchemaKey
 from stream_capi.config import KeySource, Settings
 from stream_capi.core.flow import Gate, GateState
+from stream_capi.core.held_reason import HeldReason
 from stream_capi.model import Trouble
 from stream_capi.observe.metrics import Metrics
 from stream_capi.observe.what_to_do import (
@@ -126,7 +127,7 @@ class Health:
                 yield Held(pixel, subject, gate.reason, now - gate.since, max(0.0, gate.opens_at - now))
         for topic, since in pipeline.quarantined_since.items():
             pixels = {p.source.pixel or "" for p in pipeline.partitions.values() if p.tp.topic == topic}
-            yield Held(next(iter(pixels), ""), topic, "dead_letter_ratio", now - since, None)
+            yield Held(next(iter(pixels), ""), topic, HeldReason.DEAD_LETTER_RATIO, now - since, None)
         for partition in pipeline.partitions.values():
             if partition.stopped:
                 yield Held(partition.source.pixel or "", str(partition.tp), partition.stopped, None, None)

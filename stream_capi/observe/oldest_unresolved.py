@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from stream_capi.core.batch import Batch
 from stream_capi.core.flow import Gate, GateState
+from stream_capi.core.held_reason import HeldReason
 from stream_capi.core.offsets import PartitionOffsets
 from stream_capi.model import Record, TopicPartition
 from stream_capi.pipeline.lane import LaneLine
@@ -69,7 +70,7 @@ def _places(pipeline: Pipeline, letters_fail: str) -> Iterator[_Place]:
         letters = [letter.record for letter in partition.letters.values()]
         yield _Place(Wait("dead_letter", why), [partition.offsets] * len(letters), letters)
     for partition, letter in pipeline.quarantined:
-        yield _Place(Wait("held", "held: dead_letter_ratio"), [partition.offsets], [letter.record])
+        yield _Place(Wait("held", f"held: {HeldReason.DEAD_LETTER_RATIO}"), [partition.offsets], [letter.record])
     for partition, run, columns in pipeline.without_schema:
         fault = partition.source.waiting_for.get(run.key)
         why = f"waits for {run.key}" + (f": {fault}" if fault else "")

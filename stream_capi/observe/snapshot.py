@@ -128,7 +128,7 @@ class Snapshot(Health):
                 "position": partition.offsets.position,
                 "open_events": partition.offsets.unresolved,
                 "paused": partition.paused,
-                "stopped": partition.stopped or None,
+                "stopped": partition.stopped,
                 "oldest": _oldest_entry(oldest.get(tp)),
             }
             for tp, partition in sorted(self._app.pipeline.partitions.items())

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 import structlog
 
 from stream_capi.core.flow import Gate, GateState
+from stream_capi.core.held_reason import HeldReason
 from stream_capi.model import NOT_READ, OUT_OF_REACH, REQUESTS_TIME_OUT, Code, TopicPartition
 from stream_capi.observe.metrics import Metrics
 from stream_capi.observe.what_to_do import (
@@ -98,7 +99,7 @@ class Telemetry:
             action="the restart reads them again; look at them with stream-capi explain, and report the traceback",
         )
 
-    def partition_stopped(self, partition: TopicPartition, reason: str) -> None:
+    def partition_stopped(self, partition: TopicPartition, reason: HeldReason) -> None:
         """A partition can't go on without a person."""
         log.error(
             "partition stopped",
@@ -116,7 +117,7 @@ class Telemetry:
             action = what_to_do(NO_SCHEMA_ANSWER)
             log.warning("records wait for their schema", topic=topic, schema=schema, reason=reason, action=action)
 
-    def intake_held(self, topic: str, reason: str | None) -> None:
+    def intake_held(self, topic: str, reason: HeldReason | None) -> None:
         """Too many events of a topic are rejected for it to be theirs (``reason``), or no longer (None)."""
         if reason is None:
             log.info("dead letters are written again", topic=topic)

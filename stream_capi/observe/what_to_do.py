@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from stream_capi.core.held_reason import HeldReason
 from stream_capi.model import NOT_READ, OUT_OF_REACH, REQUESTS_TIME_OUT
 
 NO_SCHEMA_ANSWER = "registry_unavailable"
@@ -46,20 +47,7 @@ WHAT_TO_DO: Mapping[str, str] = MappingProxyType(
         "protocol": "What answers doesn't speak proper HTTP: check endpoint.url and proxies on the way there.",
         "early_answer": "Something answers before the events were sent, so it is not believed: check what answers in "
         "the API's place (a gateway, a login page) and endpoint.url.",
-        # Events that can't be the ones at fault
-        "split_budget": "The API refuses so many events of one batch that it can't be theirs: compare a recent change of "
-        "the mapping or the events with the API document; sending goes on by itself once a probe is accepted.",
-        "dead_letter_ratio": "More events are rejected than dead_letter.max_ratio allows: look for a recent change of schema "
-        "or mapping; if the events are bad indeed, set max_ratio = 1.0 for their source (or for all) and restart.",
-        # Partitions that can't go on
-        "offset_out_of_range": "The committed offset is no longer in the topic, so events are gone: decide where to go on, "
-        "then run `stream-capi reset` and restart.",
-        "log_truncated": "The log was cut below the committed offset, so other events may stand where delivered ones stood: "
-        "find where the logs part, then run `stream-capi reset` with that offset and restart.",
-        "no_committed_offset": "The group has no offset here and kafka.start is error: run `stream-capi reset` with "
-        "the place to start from, or set kafka.start, and restart.",
-        "topic_made_anew": "The topic was deleted and made anew, so its offsets mean other events: run `stream-capi reset "
-        "--to earliest` (or where you want to go on) and restart.",
+        **{reason.value: reason.what_to_do for reason in HeldReason},
         # Neighbours
         NO_SCHEMA_ANSWER: "The schema registry gives no answer: check it and [schema_registry]; the records wait.",
         LETTERS_UNWRITTEN: "Dead letters can't be written: check that the topic dead_letter.topic exists and that this user "

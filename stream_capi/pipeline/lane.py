@@ -14,6 +14,7 @@ from itertools import chain, count
 
 from stream_capi.core.batch import Batch, Batcher, Split, merged
 from stream_capi.core.flow import Gate, GateState, Limiter, SizeLimit
+from stream_capi.core.held_reason import HeldReason
 from stream_capi.core.offsets import PartitionOffsets
 from stream_capi.core.outcomes import Delivered, Outcome, Refused, SetUpFault, Throttled, Transient
 from stream_capi.core.ratio_guard import RatioGuard
@@ -273,14 +274,14 @@ class LaneLine:
         parked = [live for piece in split.parked if (live := piece.without_fenced())]
         refused = [single for single in split.refused if single.without_fenced()]
         if parked:
-            self._hold("split_budget", merged(self.lane, [*parked, *refused]), now)
+            self._hold(HeldReason.SPLIT_BUDGET, merged(self.lane, [*parked, *refused]), now)
         elif refused and not self.guard.admits(len(refused)):
-            self._hold("dead_letter_ratio", merged(self.lane, refused), now)
+            self._hold(HeldReason.DEAD_LETTER_RATIO, merged(self.lane, refused), now)
         else:
             for single in refused:
                 self.refused(single, single.waiting_for)
 
-    def _hold(self, reason: str, remainder: Batch, now: float) -> None:
+    def _hold(self, reason: HeldReason, remainder: Batch, now: float) -> None:
         """Hold the lane, with what is left of the refused batch as the next probe: one 200 decides it all."""
         remainder.waiting_for = reason
         self.ready.appendleft(remainder)

@@ -6,6 +6,7 @@ import asyncio
 from typing import NamedTuple
 
 from stream_capi.avro.framing import Run
+from stream_capi.core.held_reason import HeldReason
 from stream_capi.core.offset_metadata import METADATA_LIMIT
 from stream_capi.core.offsets import PartitionOffsets
 from stream_capi.model import Columns, DeadLetter, TopicPartition
@@ -52,7 +53,7 @@ class Partition:
         self.committed: tuple[int, str] | None = None
         self.metadata_limit = METADATA_LIMIT
         self.paused = False
-        self.stopped = ""
+        self.stopped: HeldReason | None = None
         self.high = -1
         self.waiting_runs = 0  # for their schema
         self.letters: dict[asyncio.Task[None], DeadLetter] = {}  # on their way

@@ -17,6 +17,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, 
 from typing import Any
 
 from stream_capi.core.batch import Batch
+from stream_capi.core.held_reason import HeldReason
 from stream_capi.core.offset_metadata import decode_outcomes, topic_id_of
 from stream_capi.core.offsets import PartitionOffsets
 from stream_capi.core.remembered import Remembered, united
@@ -104,7 +105,7 @@ class Pipeline:
             offsets = PartitionOffsets(at.topic, at.partition, at.epoch, at.offset, resolved_before, at.leader_epoch)
             self.partitions[tp] = partition = Partition(tp, self._sources[at.topic], offsets, topic_id)
             if at.metadata and topic_id_of(at.metadata) not in ("", topic_id) and topic_id:
-                self.stop_partition(tp, "topic_made_anew")
+                self.stop_partition(tp, HeldReason.TOPIC_RECREATED)
             partition.committed = (at.offset, at.metadata) if at.was_committed else None
 
     def fetched(self, chunks: Sequence[Records]) -> None:
@@ -152,7 +153,7 @@ class Pipeline:
         self.quarantine.review()
         self.backpressure.regulate_all()
 
-    def stop_partition(self, tp: TopicPartition, reason: str) -> None:
+    def stop_partition(self, tp: TopicPartition, reason: HeldReason) -> None:
         """This partition can't go on without a person: nothing more is read from it or committed for it."""
         partition = self.partitions.get(tp)
         if partition is not None and not partition.stopped:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
 
 from stream_capi.core.clock import Clocks
+from stream_capi.core.held_reason import HeldReason
 from stream_capi.core.ratio_guard import SourceGuard
 from stream_capi.model import Code, DeadLetter, Record
 from stream_capi.pipeline.partition import Partition
@@ -73,7 +74,7 @@ class Quarantine:
             return
         if topic not in self.since:
             self.since[topic] = self._now()
-            self._observer.intake_held(topic, "dead_letter_ratio")
+            self._observer.intake_held(topic, HeldReason.DEAD_LETTER_RATIO)
         self._waiting[topic].extend((partition, letter) for letter in letters)
 
     def review(self) -> None:

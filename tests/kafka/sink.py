@@ -12,6 +12,7 @@ from typing import Any, Self
 from confluent_kafka import KafkaError, Producer
 
 from stream_capi.config.settings import Kafka
+from stream_capi.core.held_reason import HeldReason
 from stream_capi.kafka.admin import KafkaAdmin
 from stream_capi.kafka.consumer import ConsumerThread
 from stream_capi.kafka.properties import consumer_properties
@@ -77,7 +78,7 @@ class Member:
         self.strays = 0
         self.results: list[CommitResult] = []
         self.high: dict[TopicPartition, int] = {}
-        self.stopped: dict[TopicPartition, str] = {}
+        self.stopped: dict[TopicPartition, HeldReason] = {}
         self.revoked: list[TopicPartition] = []
         self.lost_partitions: list[TopicPartition] = []
         self.topic_ids: dict[str, str] = {}
@@ -133,7 +134,7 @@ class Member:
         self._here()
         self.high.update(high)
 
-    def stop_partition(self, tp: TopicPartition, reason: str) -> None:
+    def stop_partition(self, tp: TopicPartition, reason: HeldReason) -> None:
         self._here()
         self.stopped[tp] = reason
         self.thread.pause([tp])

@@ -108,24 +108,26 @@ class Answer:
 # Places
 
 
-def places_of(client: Any, *tps: TopicPartition, start: str = "earliest") -> dict[TopicPartition, tuple[int, str]]:
+def places_of(
+    client: Any, *tps: TopicPartition, start: str = "earliest"
+) -> dict[TopicPartition, tuple[int, str | None]]:
     return {place.tp: (place.offset, place.stopped) for place in find_places(client, tps, start, 1.0)}
 
 
 @pytest.mark.parametrize(
     ("committed", "place"),
-    [(4, (4, "offset_out_of_range")), (5, (5, "")), (9, (9, "")), (10, (10, "")), (11, (11, "log_truncated"))],
+    [(4, (4, "offset_out_of_range")), (5, (5, None)), (9, (9, None)), (10, (10, None)), (11, (11, "log_truncated"))],
 )
-def test_reading_starts_at_the_commit_if_the_log_still_has_it(committed: int, place: tuple[int, str]) -> None:
+def test_reading_starts_at_the_commit_if_the_log_still_has_it(committed: int, place: tuple[int, str | None]) -> None:
     client = Client()
     client.group[A], client.low[A], client.high[A] = (committed, "beyond"), 5, 10
     assert places_of(client, A) == {A: place}
 
 
 @pytest.mark.parametrize(
-    ("start", "place"), [("earliest", (5, "")), ("latest", (10, "")), ("error", (5, "no_committed_offset"))]
+    ("start", "place"), [("earliest", (5, None)), ("latest", (10, None)), ("error", (5, "no_committed_offset"))]
 )
-def test_without_a_commit_it_starts_as_configured(start: str, place: tuple[int, str]) -> None:
+def test_without_a_commit_it_starts_as_configured(start: str, place: tuple[int, str | None]) -> None:
     client = Client()
     client.low[A], client.high[A] = 5, 10
     assert places_of(client, A, start=start) == {A: place}
@@ -135,14 +137,14 @@ def test_a_partition_added_to_a_topic_that_the_group_reads_is_not_skipped_by_lat
     client = Client()
     client.group[A] = (7, "")
     client.high |= {A: 10, B: 10}
-    assert places_of(client, B, start="latest") == {B: (0, "")}
-    assert places_of(client, A, B, start="latest") == {A: (7, ""), B: (0, "")}
+    assert places_of(client, B, start="latest") == {B: (0, None)}
+    assert places_of(client, A, B, start="latest") == {A: (7, None), B: (0, None)}
 
 
 def test_a_partition_that_is_gone_has_no_place_and_another_fault_gives_none_at_all() -> None:
     client = Client()
     client.missing.add(B)
-    assert places_of(client, A, B) == {A: (0, "")}
+    assert places_of(client, A, B) == {A: (0, None)}
     client.offsets_for_times = lambda *args, **kwargs: [Answer(A, -1, KafkaError(KafkaError.LEADER_NOT_AVAILABLE))]  # type: ignore[method-assign]
     with pytest.raises(KafkaException):
         places_of(client, A)

@@ -15,6 +15,7 @@ import structlog
 
 from stream_capi.avro.framing import Run, SchemaKey
 from stream_capi.config import KeySource, Settings
+from stream_capi.core.held_reason import HeldReason
 from stream_capi.errors import RegistryUnavailable
 from stream_capi.model import NOT_READ, OUT_OF_REACH, Answer, Trouble
 from stream_capi.observe.oldest_unresolved import oldest_events
@@ -151,7 +152,7 @@ async def test_a_stopped_partition_is_held_until_a_person_comes() -> None:
     line.produce("leads", 0, "a0")
     line.assign(P0, P1)
     await line.run_for(2)
-    line.pipeline.stop_partition(P0, "topic_made_anew")
+    line.pipeline.stop_partition(P0, HeldReason.TOPIC_RECREATED)
     (held,) = line.status["held"]
     assert (held["subject"], held["reason"], held["since_seconds"]) == ("leads[0]", "topic_made_anew", None)
     assert [entry["stopped"] for entry in line.status["partitions"]] == ["topic_made_anew", None]

@@ -2,45 +2,32 @@
 
 from __future__ import annotations
 
-import ast
 import re
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-import stream_capi
 from stream_capi.config.settings import Settings
-from stream_capi.kafka.client_errors import LOG_TRUNCATED, OFFSET_OUT_OF_RANGE
+from stream_capi.core.held_reason import HeldReason
 from stream_capi.observe.what_to_do import WHAT_TO_DO, what_to_do
 
-PACKAGE = Path(stream_capi.__file__).parent
-_TELLING = {"stop_partition", "intake_held", "hold", "_hold", "_call", "Place"}  # calls that are given a reason
+
+def test_every_reason_for_holding_or_stopping_has_its_sentence() -> None:
+    assert {reason: what_to_do(reason.value) for reason in HeldReason} == {
+        reason: reason.what_to_do for reason in HeldReason
+    }
 
 
-def reasons_in_code() -> Iterator[str]:
-    """The words that the pipeline, the delivery and the consumer give as reasons."""
-    for file in PACKAGE.rglob("*.py"):
-        for node in ast.walk(ast.parse(file.read_text())):
-            if not isinstance(node, ast.Call):
-                continue
-            called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-            for word in (inner for arg in node.args for inner in ast.walk(arg) if called in _TELLING):
-                if isinstance(word, ast.Constant) and re.fullmatch("[a-z]+_[a-z_]+", str(word.value)):
-                    yield str(word.value)
-
-
-def test_every_reason_of_the_program_has_a_sentence() -> None:
-    found = {*reasons_in_code(), OFFSET_OUT_OF_RANGE, LOG_TRUNCATED}
-    assert {
+def test_the_words_of_the_reasons_are_public() -> None:
+    """Alerts, dashboards and scripts compare them."""
+    assert {reason.value for reason in HeldReason} == {
         "split_budget",
         "dead_letter_ratio",
         "offset_out_of_range",
         "log_truncated",
         "no_committed_offset",
         "topic_made_anew",
-    } <= found
-    assert found <= set(WHAT_TO_DO)
+    }
+    assert [f"{reason}" for reason in HeldReason] == [reason.value for reason in HeldReason]
 
 
 def test_every_fault_of_a_request_has_a_sentence() -> None:

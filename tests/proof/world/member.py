@@ -17,6 +17,7 @@ from confluent_kafka import TopicPartition as ClientPartition
 
 from stream_capi.core.batch import Batch
 from stream_capi.core.flow import Backoff, Gate
+from stream_capi.core.held_reason import HeldReason
 from stream_capi.core.offset_metadata import Ranges, decode_outcomes
 from stream_capi.kafka.commits import Commits
 from stream_capi.model import Answer, Code, Commit, CommitResult, Committed, DeadLetter, Records, TopicPartition
@@ -227,7 +228,7 @@ class Member:
             log = self.world.broker.logs[tp]
             if not log.low <= position <= log.end:
                 self.paused.add(tp)
-                self._call(self.pipeline.stop_partition, tp, "offset_out_of_range")
+                self._call(self.pipeline.stop_partition, tp, HeldReason.OFFSET_OUT_OF_RANGE)
                 continue
             records: list[Any] = log.read(position, self.rng.randint(1, self._most))
             if records:
@@ -255,7 +256,7 @@ class Member:
             await asyncio.sleep(5.0)
             for tp, partition in list(self.pipeline.partitions.items()):
                 if partition.topic_id != self.world.broker.ids[tp.topic]:
-                    self.pipeline.stop_partition(tp, "topic_made_anew")
+                    self.pipeline.stop_partition(tp, HeldReason.TOPIC_RECREATED)
 
     # Called by the coordinator
 
@@ -281,7 +282,7 @@ class Member:
                 self.paused.add(tp)
         self._call(self._take_assignment, self._epoch, committed, topic_ids)
         for tp in stopped:
-            self._call(self.pipeline.stop_partition, tp, "offset_out_of_range")
+            self._call(self.pipeline.stop_partition, tp, HeldReason.OFFSET_OUT_OF_RANGE)
 
     def _take_assignment(self, epoch: int, committed: Sequence[Committed], topic_ids: dict[str, str]) -> None:
         self._known_epoch = epoch

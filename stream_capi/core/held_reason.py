@@ -1,0 +1,54 @@
+"""Why something is held or stopped until a person has looked, and what that person can do (contract, section 9).
+
+A pixel is held for what the endpoint answers, too: such a reason is an HTTP status.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class HeldReason(StrEnum):
+    """A reason's public word, and one sentence for the person on call."""
+
+    what_to_do: str
+
+    def __new__(cls, word: str, what_to_do: str) -> HeldReason:
+        """A member is written as both; its value is the word."""
+        member = str.__new__(cls, word)
+        member._value_ = word
+        member.what_to_do = what_to_do
+        return member
+
+    # Events that can't be the ones at fault
+    SPLIT_BUDGET = (
+        "split_budget",
+        "The API refuses so many events of one batch that it can't be theirs: compare a recent change of the mapping or the "
+        "events with the API document; sending goes on by itself once a probe is accepted.",
+    )
+    DEAD_LETTER_RATIO = (
+        "dead_letter_ratio",
+        "More events are rejected than dead_letter.max_ratio allows: look for a recent change of schema or mapping; if the "
+        "events are bad indeed, set max_ratio = 1.0 for their source (or for all) and restart.",
+    )
+    # Partitions that can't go on
+    OFFSET_OUT_OF_RANGE = (
+        "offset_out_of_range",
+        "The committed offset is no longer in the topic, so events are gone: decide where to go on, then run "
+        "`stream-capi reset` and restart.",
+    )
+    LOG_TRUNCATED = (
+        "log_truncated",
+        "The log was cut below the committed offset, so other events may stand where delivered ones stood: find where the "
+        "logs part, then run `stream-capi reset` with that offset and restart.",
+    )
+    NO_COMMITTED_OFFSET = (
+        "no_committed_offset",
+        "The group has no offset here and kafka.start is error: run `stream-capi reset` with the place to start from, or set "
+        "kafka.start, and restart.",
+    )
+    TOPIC_RECREATED = (
+        "topic_made_anew",
+        "The topic was deleted and made anew, so its offsets mean other events: run `stream-capi reset --to earliest` (or "
+        "where you want to go on) and restart.",
+    )
