@@ -11,15 +11,21 @@ from enum import StrEnum
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """Exponential backoff with full jitter: anything from nothing to the doubled delay. Seconds."""
+    """Exponential backoff. Seconds.
+
+    ``jitter`` is the share of each delay that is random: 1.0 (full jitter) spreads retries over everything from nothing to
+    the doubled delay, 0.0 gives the doubled delay itself.
+    """
 
     initial: float
     maximum: float
+    jitter: float = 1.0
 
     def delay(self, attempt: int, rnd: float) -> float:
         """The wait before the retry that follows failure number ``attempt`` (from 1)."""
         # 2**60 times any delay is past any maximum; a year of retries must not overflow a float.
-        return rnd * min(self.maximum, self.initial * 2.0 ** min(attempt - 1, 60))
+        ceiling = min(self.maximum, self.initial * 2.0 ** min(attempt - 1, 60))
+        return ceiling * (1.0 - self.jitter * (1.0 - rnd))
 
 
 class Limiter:

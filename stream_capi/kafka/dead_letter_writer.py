@@ -22,6 +22,7 @@ from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, KafkaError, KafkaExceptio
 
 from stream_capi import __version__
 from stream_capi.config.settings import Kafka
+from stream_capi.core.flow import Backoff
 from stream_capi.errors import ConfigurationError
 from stream_capi.kafka.client_errors import error_of, is_fatal, made
 from stream_capi.kafka.properties import producer_properties
@@ -41,7 +42,7 @@ _MOST_HEADERS = 100_000  # of a record with more, the client hands over none: it
 _REFERENCE_BYTES = 4096  # of key and original headers, that a letter by reference still carries
 _SILENCE_SECONDS = 10.0  # without an acknowledgement for so long, people are told
 _POLL_SECONDS = 0.5
-_RETRY_SECONDS = (0.2, 5.0)
+_BACKOFF = Backoff(0.2, 5.0, jitter=0.5)
 _TOO_LARGE = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE})
 
 Headers = list[tuple[str, str | bytes | None]]
@@ -101,7 +102,7 @@ class DeadLetterWriter:
                     continue
                 attempt += 1
                 self._tell(letter, error.name())
-                await asyncio.sleep(_delay(attempt))
+                await asyncio.sleep(_BACKOFF.delay(attempt, random.random()))
         finally:
             self._tell(letter, None)
 
@@ -229,11 +230,6 @@ class _Room:
 def _settle(answer: asyncio.Future[KafkaError | None], error: KafkaError | None) -> None:
     if not answer.done():
         answer.set_result(error)
-
-
-def _delay(attempt: int) -> float:
-    first, most = _RETRY_SECONDS
-    return min(most, first * 2.0 ** min(attempt - 1, 16)) * (0.5 + random.random() / 2)
 
 
 def _size(record: Record) -> int:

@@ -19,7 +19,7 @@ from stream_capi.model import Rejection, internal_error
 from stream_capi.pipeline.source import Codec, Source
 
 LIMIT = 4  # schemas that are asked for at a time
-_REST = Backoff(0.2, 10.0)
+_REST = Backoff(0.2, 10.0, jitter=0.5)
 _Key = tuple[str, SchemaKey]
 
 
@@ -75,7 +75,7 @@ class Lookups:
                     continue
                 failures += 1
                 self._fails(source, key, reason)
-                await asyncio.sleep(_REST.delay(failures, 0.5 + self._random() / 2))
+                await asyncio.sleep(_REST.delay(failures, self._random()))
                 if (source.topic, key) in self._wanted and (source.topic, key) not in self._new:
                     self._failed[source.topic, key] = source
         finally:

@@ -38,6 +38,7 @@ from stream_capi import __version__
 from stream_capi.app import stop_signals
 from stream_capi.config import Settings
 from stream_capi.config.consistency import WORKER
+from stream_capi.core.flow import Backoff
 from stream_capi.errors import ConfigurationError, WorkersFailed
 from stream_capi.kafka.properties import session_properties, uses_new_protocol
 from stream_capi.observe.admin import AdminServer
@@ -46,7 +47,7 @@ from stream_capi.workers.aggregate import Sums, joined, not_ready
 log = structlog.get_logger("stream_capi")
 
 DEATHS, WITHIN_SECONDS = 5, 60.0
-_FIRST_DELAY, _LONGEST_DELAY = 0.5, 15.0  # seconds before one that has ended is started again
+_BACKOFF = Backoff(0.5, 15.0, jitter=0.0)  # before one that has ended is started again
 _ASK_SECONDS = 1.0
 _ANSWER_SECONDS = 2.0
 _GRACE_SECONDS = 3.0  # beyond drain_seconds, for ending a process that drained to its deadline
@@ -66,7 +67,7 @@ class Deaths:
         recent = sum(1 for at in self._at if now - at < WITHIN_SECONDS)
         if recent >= DEATHS:
             return None
-        return min(_LONGEST_DELAY, _FIRST_DELAY * 2.0 ** (recent - 1))
+        return _BACKOFF.delay(recent, 0.0)
 
 
 class Start(NamedTuple):

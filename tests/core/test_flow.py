@@ -17,6 +17,13 @@ def test_backoff_has_full_jitter_below_a_doubling_ceiling(attempt: int, rnd: flo
     assert BACKOFF.delay(attempt, rnd) == pytest.approx(ceiling * rnd)
 
 
+@given(st.integers(1, 10**6), st.floats(0, 1, exclude_max=True))
+def test_less_jitter_leaves_less_to_chance(attempt: int, rnd: float) -> None:
+    ceiling = min(60.0, 0.5 * 2 ** min(attempt - 1, 20))
+    assert Backoff(0.5, 60.0, jitter=0.0).delay(attempt, rnd) == ceiling
+    assert Backoff(0.5, 60.0, jitter=0.5).delay(attempt, rnd) == pytest.approx(ceiling * (0.5 + rnd / 2))
+
+
 def test_the_limit_halves_once_per_wave_and_comes_back_slowly() -> None:
     limiter = Limiter(16)
     for _ in range(16):  # all of them were in flight together

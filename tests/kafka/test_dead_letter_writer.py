@@ -13,6 +13,7 @@ from confluent_kafka import KafkaError, KafkaException
 from stream_capi import __version__
 from stream_capi.config.settings import Kafka
 from stream_capi.core.clock import Clocks
+from stream_capi.core.flow import Backoff
 from stream_capi.errors import ConfigurationError
 from stream_capi.kafka import dead_letter_writer
 from stream_capi.kafka.dead_letter_writer import DeadLetterWriter
@@ -292,7 +293,7 @@ class Refusing:
 async def test_whatever_goes_wrong_the_letter_is_tried_again(
     fault: Exception | KafkaError, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dead_letter_writer, "_RETRY_SECONDS", (0.001, 0.001))
+    monkeypatch.setattr(dead_letter_writer, "_BACKOFF", Backoff(0.001, 0.001))
     w = Writing("127.0.0.1:1", "letters")
     producer = Refusing(fault, fault)
     monkeypatch.setattr(w.writer, "_made", lambda: producer)
