@@ -1,4 +1,7 @@
-"""How a command ends: the exit codes, and errors told to a person without a traceback (contract, section 2)."""
+"""How a command ends: the exit codes, and errors printed without a traceback (contract, section 2).
+
+4, of a stop at the shutdown deadline with work in flight, is not here: ``App.run`` returns it.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,6 @@ FAILED = 1  # a check or the closing ledger did not hold, or standard output cou
 USAGE = 2  # usage or configuration
 LOST = 3  # lost Kafka, or a fatal client error
 INTERRUPTED = 130  # by SIGINT before there was anything to stop in order
-CUT_OFF = 4  # stopped at the shutdown deadline with work in flight
 
 
 def tell(error: StreamCapiError) -> int:

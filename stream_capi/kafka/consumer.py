@@ -163,11 +163,6 @@ class ConsumerThread:
         self._room.release()
 
     @property
-    def alive(self) -> bool:
-        """Whether the thread runs."""
-        return self._thread.is_alive()
-
-    @property
     def missing_topics(self) -> frozenset[str]:
         """The topics that the broker doesn't know."""
         return self._faults.missing

@@ -18,6 +18,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from stream_capi.config import Settings
+from stream_capi.config.values import is_topic
 from stream_capi.core.offset_metadata import METADATA_LIMIT, Resolved, decode_outcomes, topic_id_of
 from stream_capi.core.offsets import PartitionOffsets
 from stream_capi.kafka.admin import KafkaAdmin, Position
@@ -28,7 +29,6 @@ from stream_capi.model import NO_LEADER_EPOCH, Code, Record, TopicPartition, epo
 from stream_capi.record_headers import LOST, headers_of
 
 _CODES = frozenset(Code)
-_is_topic = re.compile(r"[A-Za-z0-9._-]{1,249}").fullmatch  # what Kafka takes for a topic's name
 _is_number = re.compile(r"-?[0-9]{1,19}").fullmatch
 _is_count = re.compile(r"all|[0-9]{1,19}").fullmatch
 MOST_OTHERS = 100  # kinds that are told apart, of topics that no source has
@@ -88,7 +88,7 @@ def letter_of(record: Record) -> Letter | None:
         code = headers["capi-error-code"].decode()
         topic, partition, offset, written = (headers[name].decode() for name in SOURCE_HEADERS)
         lost = headers.get(LOST, b"").decode()
-        if code not in _CODES or not _is_topic(topic) or not (lost == "" or _is_count(lost)):
+        if code not in _CODES or not is_topic(topic) or not (lost == "" or _is_count(lost)):
             return None
         return Letter(
             TopicPartition(record.topic() or "", record.partition() or 0),

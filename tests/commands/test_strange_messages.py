@@ -112,7 +112,7 @@ FORGED = [
     *({"capi_source_offset": value} for value in (b"-1", b"9223372036854775807", b"9" * 4000, b"")),
     *({"capi_source_timestamp": value} for value in (b"9" * 4000, b"9223372036854775808", "٣".encode(), b" 1")),
     *({"capi_attempts": value} for value in (b"-1", b"9" * 4000, b"\xff")),
-    *({"capi_source_topic": value} for value in (b"", b"jane@example.com", b"\x1b[31m", b"a" * 250, b"a:b")),
+    *({"capi_source_topic": value} for value in (b"", b"jane@example.com", b"\x1b[31m", b"a" * 250, b"a:b", b"..")),
     *({"capi_error_code": value} for value in (b"jane@example.com", b"\xff")),
     *({"capi_headers_lost": value} for value in (b"jane@example.com", b"-1", b"\xff")),
 ]

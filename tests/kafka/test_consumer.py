@@ -276,11 +276,13 @@ async def test_a_topic_made_anew_is_seen_by_its_id_and_not_read_on(
 async def test_an_exception_in_the_sink_ends_the_thread_and_is_told(broker: Broker, names: Names) -> None:
     topic = broker.create_topic(names.topic())
     produce(broker.bootstrap, topic, 0, numbered(10))
+    before = set(threading.enumerate())
     async with Member(broker.bootstrap, names.group(), [topic], {}) as member:
+        (thread,) = (thread for thread in set(threading.enumerate()) - before if thread.name == "kafka-consumer")
         member.positions = MappingProxyType({})  # type: ignore[assignment]  # what can't be written to
         with pytest.raises(TypeError):
             await asyncio.wait_for(member.ended, 30)
-        await eventually(lambda: not member.thread.alive, 30, "the thread's end")
+        await eventually(lambda: not thread.is_alive(), 30, "the thread's end")
 
 
 async def test_an_exception_in_a_callback_ends_the_thread_and_is_told(
