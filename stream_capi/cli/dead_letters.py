@@ -25,8 +25,8 @@ from stream_capi.config import Settings
 from stream_capi.errors import ConfigurationError, StreamCapiError
 from stream_capi.kafka.admin import KafkaAdmin
 from stream_capi.kafka.originals import Originals
-from stream_capi.kafka.peek import record_at
 from stream_capi.kafka.ranges import shown_time, time_of
+from stream_capi.kafka.scan import record_at
 from stream_capi.model import Code, Record
 from stream_capi.observe import logs
 from stream_capi.operations import redrive

@@ -33,7 +33,7 @@ from stream_capi.events.lines import Line, Verdict
 from stream_capi.events.plain_json import NotOfSchema, row_from_json
 from stream_capi.events.rules import rules_from
 from stream_capi.events.value_masking import raw_shown, result_shown
-from stream_capi.kafka.peek import latest_records, record_at
+from stream_capi.kafka.scan import latest_records, record_at
 from stream_capi.model import Record, Rejection, Routed, Skipped, Transformed
 
 _STYLES = {

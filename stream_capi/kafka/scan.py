@@ -1,4 +1,4 @@
-"""Ranges of topics read for a look, without a trace: no group is joined, no offset is committed."""
+"""Reads ranges and single records of topics without a trace: no group is joined, no offset is committed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message
 from confluent_kafka import TopicPartition as ClientPartition
 
 from stream_capi.config.settings import Kafka
-from stream_capi.errors import KafkaLost, Unavailable
+from stream_capi.errors import ConfigurationError, KafkaLost, Unavailable
+from stream_capi.kafka.admin import KafkaAdmin
 from stream_capi.kafka.client_errors import error_of, made
 from stream_capi.kafka.properties import consumer_properties
 from stream_capi.kafka.ranges import Range
@@ -79,6 +80,31 @@ def spans(kafka: Kafka, ranges: Mapping[TopicPartition, Range]) -> dict[TopicPar
         left = {tp: Range(left[tp].start, window.start) for tp, window in windows.items() if tp not in last}
         width *= 8  # compaction may have left little
     return {tp: (first[tp], last[tp]) for tp in first}
+
+
+def record_at(kafka: Kafka, topic: str, partition: int, offset: int) -> Message:
+    """The record at an offset. Raises ConfigurationError where there is none, Unavailable, KafkaLost."""
+    admin, tp = KafkaAdmin(kafka), TopicPartition(topic, partition)
+    count = len(admin.partitions([topic]))
+    if partition >= count:
+        raise ConfigurationError([f"--partition: {topic} has partitions 0 to {count - 1}"])
+    first, end = admin.beginning_offsets([topic])[tp], admin.end_offsets([topic])[tp]
+    if not first <= offset < end:
+        there = f"has the offsets {first} to {end - 1}" if first < end else "is empty"
+        raise ConfigurationError([f"--offset: {tp} {there}"])
+    found = list(scan(kafka, {tp: Range(offset, end)}, each=1))
+    if not found or found[0].offset() != offset:
+        later = f"; the next one is {found[0].offset()}" if found else ""
+        raise ConfigurationError([f"--offset: {tp} has no record there, compacted or a transaction's mark{later}"])
+    return found[0]
+
+
+def latest_records(kafka: Kafka, topic: str, count: int) -> list[Message]:
+    """The newest records of a topic by their timestamps, oldest first. Raises Unavailable, KafkaLost."""
+    admin = KafkaAdmin(kafka)
+    first, end = admin.beginning_offsets([topic]), admin.end_offsets([topic])
+    found = list(scan(kafka, {tp: Range(max(first[tp], at - count), at) for tp, at in end.items()}))
+    return sorted(found, key=lambda message: (message.timestamp()[1], message.partition(), message.offset()))[-count:]
 
 
 def _place(message: Message) -> TopicPartition:

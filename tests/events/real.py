@@ -21,7 +21,7 @@ from stream_capi.avro.framing import Run
 from stream_capi.config import Settings
 from stream_capi.events.rules import rules_from
 from stream_capi.events.transform import compile_source
-from stream_capi.kafka.peek import latest_records
+from stream_capi.kafka.scan import latest_records
 from stream_capi.model import Record, Rejection, Transformed
 from stream_capi.pipeline.source import Source
 from tests.stack import Broker, Registry

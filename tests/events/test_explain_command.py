@@ -16,7 +16,7 @@ from typer.testing import CliRunner, Result
 
 from stream_capi.cli.explain import command
 from stream_capi.errors import ConfigurationError, KafkaLost
-from stream_capi.kafka.peek import latest_records, record_at
+from stream_capi.kafka.scan import latest_records, record_at
 from tests.events.making import LEAD, SCHEMAS, lead
 from tests.events.real import confluent, encoded, produce, register, settings_of
 from tests.stack import Broker, Registry
