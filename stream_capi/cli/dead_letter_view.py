@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from stream_capi.cli.console import console
-from stream_capi.cli.explain import Told, explained, print_told, shown_as_json
+from stream_capi.cli.explain import explanation_as_json, print_explanation
 from stream_capi.cli.text import plain
 from stream_capi.config import Settings
 from stream_capi.events.value_masking import masked
@@ -22,6 +22,7 @@ from stream_capi.kafka.ranges import shown_time
 from stream_capi.model import Record
 from stream_capi.observe.masking import FIELDS, scrub
 from stream_capi.operations.dead_letters import Letter
+from stream_capi.operations.explain import ExplainedRecord, explain_records
 from stream_capi.operations.redrive_source import Event
 from stream_capi.record_headers import headers_of, lost_headers
 
@@ -48,7 +49,7 @@ class Shown(NamedTuple):
 
     letter: Letter
     record: Record
-    explanation: Told | None
+    explanation: ExplainedRecord | None
     why_not: str
 
     def facts(self) -> list[tuple[str, Any]]:
@@ -77,7 +78,7 @@ class Shown(NamedTuple):
 
     def as_json(self) -> dict[str, Any]:
         """All of it in JSON's types."""
-        explanation = shown_as_json(self.explanation, personal=False) if self.explanation else None
+        explanation = explanation_as_json(self.explanation, personal=False) if self.explanation else None
         return {**dict(self.facts()), "mapping": explanation, "no_mapping": self.why_not or None}
 
 
@@ -100,8 +101,8 @@ async def _shown(settings: Settings, originals: Originals, letter: Letter, recor
         found = (await asyncio.to_thread(originals.read, [place])).get(place)
     if found is None or (letter.by_reference and not letter.is_of(found)):
         return Shown(letter, record, None, _GONE)
-    (told,) = await explained(settings, source, [Event(found, found.value(), letter, at_source=True)])
-    return Shown(letter, record, told, "")
+    (explained,) = await explain_records(settings, source, [Event(found, found.value(), letter, at_source=True)])
+    return Shown(letter, record, explained, "")
 
 
 def print_letter(shown: Shown) -> None:
@@ -118,4 +119,4 @@ def print_letter(shown: Shown) -> None:
         out.print(Text(shown.why_not))
     else:
         out.print("By the settings of now:")
-        print_told(shown.explanation, personal=False)
+        print_explanation(shown.explanation, personal=False)

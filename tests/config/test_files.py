@@ -12,10 +12,10 @@ from types import FrameType
 import pytest
 
 from stream_capi.avro.schemas import FileSchema, FolderSchemas
-from stream_capi.cli import explain
 from stream_capi.config import Settings, load
 from stream_capi.config.files import content
 from stream_capi.errors import ConfigurationError
+from stream_capi.operations.explain import file_content
 from stream_capi.sandbox.fault_script import Script
 
 SECONDS = 5
@@ -28,7 +28,7 @@ def as_folder(path: Path) -> FolderSchemas:
 
 
 def as_record(path: Path) -> None:
-    explain._content(path)
+    file_content(path)
     raise ConfigurationError(["any bytes are a record's value"])
 
 

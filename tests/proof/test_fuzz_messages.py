@@ -19,11 +19,11 @@ from hypothesis import strategies as st
 from stream_capi import config
 from stream_capi.app import App
 from stream_capi.cli.dead_letter_view import Shown
-from stream_capi.cli.explain import explained
 from stream_capi.config import Settings
 from stream_capi.model import EventName
 from stream_capi.observe import logs
 from stream_capi.operations.dead_letters import letter_of
+from stream_capi.operations.explain import explain_records
 from stream_capi.record_headers import lost_headers
 from stream_capi.sandbox.embedded_broker import EmbeddedBroker
 from stream_capi.sandbox.samples import Samples
@@ -144,7 +144,7 @@ def test_any_messages_have_outcomes_and_their_letters_can_be_read(
             assert lost_headers(record) == ""
             assert_shown_safely(str(Shown(letter, record, None, "").facts()))
         originals: Any = read(broker.bootstrap, "leads", len(records))
-        told = asyncio.run(explained(settings, settings.sources[0], originals))
+        told = asyncio.run(explain_records(settings, settings.sources[0], originals))
         assert len(told) == len(records)
         endpoint.assert_valid()
     said = capsys.readouterr()

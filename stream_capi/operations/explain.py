@@ -1,0 +1,151 @@
+"""Explains records of a source: finds their schema, decodes and maps them, as the pipeline does, one by one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from stream_capi.app import Registry
+from stream_capi.avro.decode import Decoder
+from stream_capi.avro.framing import Unframed, frame
+from stream_capi.avro.schemas import FileSchema, FolderSchemas
+from stream_capi.avro.writer_schema import WriterSchema
+from stream_capi.config import Settings, Source
+from stream_capi.config.files import content
+from stream_capi.errors import ConfigurationError
+from stream_capi.events.explain import Explanation, explain
+from stream_capi.events.plain_json import NotOfSchema, row_from_json
+from stream_capi.events.rules import rules_from
+from stream_capi.model import Record, Rejection, Skipped, Transformed
+
+
+class ExplainedRecord(NamedTuple):
+    """One record explained, or why it can't be: then there is no explanation and the outcome says it."""
+
+    place: str
+    schema: str
+    explanation: Explanation | None
+    outcome: Transformed
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class _FileRecord:
+    """A value without a place in Kafka."""
+
+    payload: bytes
+    of_topic: str
+
+    def topic(self) -> str:
+        return self.of_topic
+
+    def partition(self) -> int:
+        return 0
+
+    def offset(self) -> int:
+        return 0
+
+    def key(self) -> None:
+        return None
+
+    def value(self) -> bytes:
+        return self.payload
+
+    def headers(self) -> None:
+        return None
+
+    def timestamp(self) -> tuple[int, int]:
+        return 0, 0
+
+    def leader_epoch(self) -> None:
+        return None
+
+
+async def explain_records(settings: Settings, source: Source, records: Sequence[Record]) -> list[ExplainedRecord]:
+    """Explain records of a source. Raises RegistryUnavailable, ConfigurationError."""
+    registry = Registry(settings)
+    try:
+        return [await _of_record(settings, source, registry, record) for record in records]
+    finally:
+        await registry.aclose()
+
+
+async def _of_record(settings: Settings, source: Source, registry: Registry, record: Record) -> ExplainedRecord:
+    at = f"{record.topic()}[{record.partition()}]@{record.offset()}"
+    if isinstance(record, _FileRecord):
+        at = source.topic
+    value = record.value()
+    if value is None:
+        return ExplainedRecord(at, "", None, Skipped("tombstone"))
+    (framed,) = frame(source.framing, [record], [value], schema_file=source.schema_file is not None)
+    if isinstance(framed, Unframed):
+        return ExplainedRecord(at, "", None, framed.rejection)
+    schema = await registry.for_source(source).load(framed.key)
+    if isinstance(schema, Rejection):
+        return ExplainedRecord(at, str(framed.key), None, schema)
+    (row,) = Decoder(schema).decode(framed.payloads)
+    name = f"{schema.name} ({framed.key})"
+    if isinstance(row, Rejection):
+        return ExplainedRecord(at, name, None, row)
+    return _of_row(settings, source, schema, row, (int(record.partition() or 0), int(record.offset() or 0)), at, name)
+
+
+def _of_row(
+    settings: Settings,
+    source: Source,
+    schema: WriterSchema,
+    row: dict[str, Any],
+    place: tuple[int, int],
+    at: str,
+    name: str,
+) -> ExplainedRecord:
+    rules = rules_from(source, settings)
+    explanation = explain(rules, schema.raw, row, (source.topic, *place), int(time.time() * 1000))
+    return ExplainedRecord(at, name, explanation, explanation.outcome)
+
+
+def file_content(file: Path) -> bytes:
+    """The bytes of a file that a person named. Raises ConfigurationError."""
+    try:
+        return content(file)
+    except OSError as error:
+        raise ConfigurationError([f"--file: {file} can't be read: {error.strerror}"]) from None
+
+
+async def explain_file(settings: Settings, source: Source, file: Path) -> list[ExplainedRecord]:
+    """Explain a record's value as it is on the wire, or its fields where the file's name ends in ``.json``.
+
+    Raises RegistryUnavailable, ConfigurationError.
+    """
+    value = file_content(file)
+    if file.suffix.lower() != ".json":
+        return await explain_records(settings, source, [_FileRecord(value, source.topic)])
+    schema = await _schema_of_json(settings, source)
+    try:
+        row = row_from_json(schema.raw, value.decode("utf-8-sig"))
+    except UnicodeDecodeError:
+        raise ConfigurationError([f"--file: {file} is not UTF-8 text"]) from None
+    except NotOfSchema as fault:
+        raise ConfigurationError([f"--file: {file} is no record of {schema.name}: {fault}"]) from None
+    return [_of_row(settings, source, schema, row, (0, 0), source.topic, f"{schema.name} (from JSON)")]
+
+
+async def _schema_of_json(settings: Settings, source: Source) -> WriterSchema:
+    """The schema that JSON is read with: the source's file, the one schema of its folder, or the registry's newest."""
+    if source.schema_file is not None and not source.has_folder:
+        return FileSchema(source.schema_file).schema
+    if source.schema_file is not None:
+        schemas = FolderSchemas(source.schema_file).schemas()
+        if len(schemas) != 1:
+            names = ", ".join(schema.name for schema in schemas)
+            raise ConfigurationError([f"--file: JSON needs one schema; {source.schema_file} has {names}"])
+        return schemas[0]
+    registry = Registry(settings)
+    try:
+        if registry.registry is None:
+            raise ConfigurationError([f"sources: {source.topic}: there is no [schema_registry] and no schema_file"])
+        return await registry.registry.newest(source.topic)
+    finally:
+        await registry.aclose()
