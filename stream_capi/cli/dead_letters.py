@@ -18,7 +18,6 @@ from stream_capi.cli.console import console
 from stream_capi.cli.dead_letter_view import print_letter, shown_letters, topic_shown
 from stream_capi.cli.options import Config, Json
 from stream_capi.cli.progress import Watch
-from stream_capi.cli.run import spare_the_collector
 from stream_capi.cli.sources import source_of
 from stream_capi.cli.text import print_json
 from stream_capi.config import Settings
@@ -181,7 +180,7 @@ async def _execute(
     settings: Settings, admin: KafkaAdmin, planned: Plan, rate: float, watch: Watch, as_json: bool
 ) -> None:
     logs.install_hooks(asyncio.get_running_loop())
-    spare_the_collector()
+    process.tune_garbage_collector()
     try:
         with watch:
             code, ledger = await redrive.run(settings, os.environ, admin, planned, rate, watch.show)

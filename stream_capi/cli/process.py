@@ -1,10 +1,11 @@
-"""How a command ends: the exit codes, and errors printed without a traceback (contract, section 2).
+"""How a command's process runs and ends: garbage collection, exit codes, errors without a traceback (contract, section 2).
 
 4, of a stop at the shutdown deadline with work in flight, is not here: ``App.run`` returns it.
 """
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from typing import NoReturn
@@ -18,6 +19,18 @@ FAILED = 1  # a check or the closing ledger did not hold, or standard output cou
 USAGE = 2  # usage or configuration
 LOST = 3  # lost Kafka, or a fatal client error
 INTERRUPTED = 130  # by SIGINT before there was anything to stop in order
+
+_GARBAGE = 50_000  # objects made and not freed between two searches for cycles; the default is 700
+
+
+def tune_garbage_collector() -> None:
+    """Search for garbage in cycles seldom, and not in what was imported, which stays for good.
+
+    Neither an event nor a request leaves a cycle behind; by the defaults the search for one took a tenth of all the time.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_GARBAGE, 10, 10)
 
 
 def tell(error: StreamCapiError) -> int:

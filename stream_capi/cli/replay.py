@@ -15,7 +15,6 @@ from stream_capi.cli import process
 from stream_capi.cli.console import console
 from stream_capi.cli.options import Config, Json
 from stream_capi.cli.progress import Watch
-from stream_capi.cli.run import spare_the_collector
 from stream_capi.cli.sources import source_of
 from stream_capi.cli.text import print_json
 from stream_capi.config import Settings
@@ -87,7 +86,7 @@ async def _execute(
     settings: Settings, admin: KafkaAdmin, planned: Plan, rate: float, watch: Watch, as_json: bool
 ) -> None:
     logs.install_hooks(asyncio.get_running_loop())
-    spare_the_collector()
+    process.tune_garbage_collector()
     try:
         with watch:
             code, tally = await range_replay.run(settings, os.environ, planned, rate, watch.show)

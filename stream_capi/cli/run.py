@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 from pathlib import Path
 from typing import Annotated
@@ -20,8 +19,6 @@ from stream_capi.observe import logs
 from stream_capi.workers.supervisor import Start, Workers, numbered, received, stop_when_deserted
 
 log = structlog.get_logger("stream_capi")
-
-_GARBAGE = 50_000  # objects made and not freed between two searches for cycles; the default is 700
 
 
 def command(
@@ -54,7 +51,7 @@ async def _run(start: Start, is_worker: bool) -> None:
         stop_on_signals(app)
         if is_worker:
             stop_when_deserted(app.stop_asked)
-        spare_the_collector()
+        process.tune_garbage_collector()
         code = await app.run()
     except StreamCapiError as error:
         code = process.tell(error)
@@ -74,13 +71,3 @@ async def _watch(settings: config.Settings, config_file: Path, count: int) -> No
     except (MemoryError, OSError, RuntimeError) as error:
         code = process.out_of_resources(error, started=True)
     process.at_once(code)
-
-
-def spare_the_collector() -> None:
-    """Search for garbage in cycles seldom, and not in what was imported, which stays for good.
-
-    Neither an event nor a request leaves a cycle behind; by the defaults the search for one took a tenth of all the time.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(_GARBAGE, 10, 10)
