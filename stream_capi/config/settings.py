@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from stream_capi.applovin import MAX_EVENTS, URL
 from stream_capi.config.values import (
     Amount,
     ClientValue,
@@ -79,7 +80,7 @@ class SchemaRegistry(Section):
 class Endpoint(Section):
     """``[endpoint]``. ``proxy`` is used only when it is written here; the environment's never is."""
 
-    url: Text = "https://b.applovin.com/v1/event"
+    url: Text = URL
     authorization: Literal["bearer", "raw"] = "bearer"
     timeout_seconds: float = Field(10, strict=True, gt=0, le=300)
     proxy: str = Field("", repr=False)
@@ -163,7 +164,7 @@ class Source(Section):
 class Batch(Section):
     """``[batch]``."""
 
-    max_events: int = Field(100, strict=True, ge=1, le=100)
+    max_events: int = Field(MAX_EVENTS, strict=True, ge=1, le=MAX_EVENTS)
     max_bytes: int = Field(1_048_576, strict=True, ge=4096, le=64 * 1_048_576)
     window_ms: int = Field(1000, strict=True, ge=1, le=600_000)
 

@@ -6,12 +6,9 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from stream_capi.applovin import ENVELOPE_BYTES, body
 from stream_capi.core.offsets import PartitionOffsets
 from stream_capi.model import Columns, Lane, Record
-
-_HEAD = b'{"events":['
-_TAIL = b"]}"
-ENVELOPE_BYTES = len(_HEAD) + len(_TAIL)
 
 
 class Batch:
@@ -68,7 +65,7 @@ class Batch:
 
     def body(self) -> bytes:
         """The request's body. Each payload was serialised once, when its event was mapped; this only joins them."""
-        return _HEAD + b",".join(self.payloads) + _TAIL
+        return body(self.payloads)
 
     def extend(self, payloads: Sequence[bytes], columns: Columns, owners: Sequence[PartitionOffsets]) -> None:
         """Add events to the columns."""

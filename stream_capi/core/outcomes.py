@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from stream_capi.applovin import DELIVERED, REFUSED, SET_UP_FAULTS, THROTTLED
 from stream_capi.core.clock import clock_date, http_date
 from stream_capi.model import Answer
 
 MAX_RETRY_AFTER_SECONDS = 300.0
-_REFUSED = frozenset({400, 413, 422})
-_THROTTLED = frozenset({429, 503})
-# Request Timeout, Misdirected Request, Too Early: about this connection or this moment, not about key, pixel or address.
-_TRANSIENT = frozenset({408, 421, 425})
 
 
 class Delivered(NamedTuple):
@@ -51,14 +48,14 @@ def classify(answer: Answer, now: float) -> Outcome:
     status = answer.status
     if status is None:
         return Transient(answer.fault or "no answer")
-    if status == 200:
+    if status == DELIVERED:
         return Delivered()
     reason = str(status)
-    if status in _REFUSED:
+    if status in REFUSED:
         return Refused(reason)
-    if status in _THROTTLED:
+    if status in THROTTLED:
         return Throttled(reason, retry_after_seconds(answer.retry_after, now, answer.date))
-    if 300 <= status < 500 and status not in _TRANSIENT:
+    if status in SET_UP_FAULTS:
         return SetUpFault(reason)
     return Transient(reason)
 

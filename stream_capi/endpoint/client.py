@@ -30,6 +30,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
 
 from stream_capi import __version__
+from stream_capi.applovin import KEY_HEADER, KEY_PREFIXES, PIXEL_PARAMETER
 from stream_capi.core.clock import RemoteClock
 from stream_capi.endpoint.connections import MAX_HEADERS, MAX_LINE_BYTES, Body, Connector, EarlyAnswer
 from stream_capi.endpoint.deadline import deadline
@@ -71,8 +72,8 @@ class EndpointClient:
     ) -> None:
         self._url = URL(url)
         # Put together once for each pixel; a cache, because a table would show the pixels to whoever prints this object.
-        self._target_of = lru_cache(maxsize=1024)(lambda pixel_id: self._url.with_query(pixel_id=pixel_id))
-        self._prefix = "Bearer " if authorization == "bearer" else ""
+        self._target_of = lru_cache(maxsize=1024)(lambda pixel_id: self._url.with_query({PIXEL_PARAMETER: pixel_id}))
+        self._prefix = KEY_PREFIXES[authorization]
         self._seconds = timeout_seconds
         self._proxy = URL(proxy) if proxy else None
         self.trust = Trust(ca_file)
@@ -168,7 +169,7 @@ class EndpointClient:
         return await self._session.post(
             self._target_of(pixel_id),
             data=Body(body),
-            headers={"Authorization": self._prefix + key},
+            headers={KEY_HEADER: self._prefix + key},
             allow_redirects=False,
             proxy=self._proxy,
             ssl=self.trust.context,

@@ -17,11 +17,11 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from stream_capi import __version__
+from stream_capi.applovin import FRESH_SECONDS
 from stream_capi.model import Lane
 from stream_capi.observe import log_writer
 from stream_capi.observe.histogram import Histogram, PerSecond, Rolling
 
-FRESH_SECONDS = 300  # within which the API merges an event with the pixel's own of the same dedupe_id
 RECENT_SECONDS = 60.0
 SERIES_SECONDS = 120
 

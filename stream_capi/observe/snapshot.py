@@ -9,10 +9,11 @@ import asyncio
 from typing import Any
 
 from stream_capi import __version__
+from stream_capi.applovin import FRESH_SECONDS
 from stream_capi.model import NOT_READ, OUT_OF_REACH, Lane, TopicPartition
 from stream_capi.observe.health import Health, Held, Parts
 from stream_capi.observe.histogram import Rolling
-from stream_capi.observe.metrics import FRESH_SECONDS, RECENT_SECONDS, SERIES_SECONDS, Gauges
+from stream_capi.observe.metrics import RECENT_SECONDS, SERIES_SECONDS, Gauges
 from stream_capi.observe.oldest_unresolved import Oldest, oldest_events
 from stream_capi.observe.what_to_do import what_to_do
 from stream_capi.pipeline.partition import Partition

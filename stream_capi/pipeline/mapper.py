@@ -12,8 +12,8 @@ from itertools import chain
 from operator import add
 from typing import Any
 
+from stream_capi.applovin import ENVELOPE_BYTES
 from stream_capi.avro.framing import Run, SchemaKey, Unframed
-from stream_capi.core.batch import ENVELOPE_BYTES
 from stream_capi.model import Code, Columns, DeadLetter, Lane, Record, Records, Rejection, Routed, Skipped, Transformed
 from stream_capi.pipeline.dead_letter_tasks import report_internal_error
 from stream_capi.pipeline.delivery import Clock, Delivery

@@ -27,16 +27,15 @@ from typing import Any, Literal, NamedTuple, Self
 import orjson
 from aiohttp import web
 
+from stream_capi.applovin import PATH, PIXEL_PARAMETER, REFUSED
 from stream_capi.endpoint.connections import is_readable
 from stream_capi.errors import ConfigurationError
 from stream_capi.sandbox.api_document import prepare, read_batch
 from stream_capi.sandbox.fault_script import Action, RequestInfo, Script
 
-PATH = "/v1/event"
 ANY_PIXEL = "*"  # in ``keys``: the key of every pixel that has none of its own
 MAX_BODY_BYTES = 4 * 2**20
 MAX_VIOLATIONS = 1000  # kept; all are counted
-_REFUSED = (400, 413, 422)
 _CHUNK = bytes(65_536)
 _DRIP_SECONDS = 0.2
 # An early answer can be told from others only while part of the body is under way. So the kernel takes little of it, and a
@@ -192,7 +191,7 @@ class MockEndpoint:
             self._pending.pop(request.transport).cancel()
         self.counts.requests += 1
         number, seconds = self.counts.requests, asyncio.get_running_loop().time() - self._started
-        pixel_id = request.query.get("pixel_id", "")
+        pixel_id = request.query.get(PIXEL_PARAMETER, "")
         head = RequestInfo(number, seconds, pixel_id)
         before = self.script.before_body(head)
         if before is not None and (before.reset or (request.content_length or 0) > _EARLY_BODY_BYTES):
@@ -236,7 +235,7 @@ class MockEndpoint:
         batch, faults = read_batch(body)
         if request.content_type != "application/json":
             faults.insert(0, "the content type is not application/json")
-        if len(request.query) != 1 or not request.query.get("pixel_id"):
+        if len(request.query) != 1 or not request.query.get(PIXEL_PARAMETER):
             faults.insert(0, "the query is not one pixel_id and nothing else")
         # The key is looked at first, as the API would; yet what else is wrong is told in any case.
         events = batch["events"] if not faults else _events_in(batch)
@@ -252,7 +251,7 @@ class MockEndpoint:
             return False
         if self.keys is None:
             return bool(key)
-        pixel_id = request.query.get("pixel_id", "")
+        pixel_id = request.query.get(PIXEL_PARAMETER, "")
         return key != "" and key == self.keys.get(pixel_id, self.keys.get(ANY_PIXEL))
 
     def _record(self, info: RequestInfo, verdict: _Verdict, action: Action) -> Record:
@@ -265,7 +264,7 @@ class MockEndpoint:
         self.violations += [f"request {info.number}: {fault}" for fault in verdict.faults][:room]
         if accepted:
             self.counts.accepted += len(info.events)
-        elif status in _REFUSED:
+        elif status in REFUSED:
             self.counts.refused += len(info.events)
         if self._keep:
             self.requests.append(record)

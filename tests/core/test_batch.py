@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_capi.core.batch import ENVELOPE_BYTES, Batch, Batcher, Split, merged
+from stream_capi.applovin import ENVELOPE_BYTES
+from stream_capi.core.batch import Batch, Batcher, Split, merged
 from stream_capi.core.offsets import PartitionOffsets
 from stream_capi.model import Columns, EventName, Lane
 

@@ -12,9 +12,9 @@ import pytest
 import yaml
 
 from stream_capi import config
+from stream_capi.applovin import PATH
 from stream_capi.config.settings import Admin
 from stream_capi.sandbox.fault_script import Script
-from stream_capi.sandbox.mock_api import PATH
 from tests.deploy.alerts import seconds
 from tests.deploy.dockerfile import stages
 from tests.deploy.program import ROOT, admin_server, parse

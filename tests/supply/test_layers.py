@@ -63,6 +63,8 @@ def test_the_package_as_it_is_keeps_every_contract(copy: Path) -> None:
         ("events/fields.py", "random", "the core and the events are pure"),
         ("core/flow.py", "stream_capi.pipeline.delivery", "one way through"),
         ("model.py", "stream_capi.core.flow", "one way through"),
+        ("applovin.py", "stream_capi.model", "one way through"),
+        ("applovin.py", "stream_capi.core.outcomes", "one way through"),
     ],
 )
 def test_a_breach_is_refused(copy: Path, module: str, imported: str, contract: str) -> None:
