@@ -1,7 +1,4 @@
-"""How a command's process runs and ends: garbage collection, exit codes, errors without a traceback (contract, section 2).
-
-4, of a stop at the shutdown deadline with work in flight, is not here: ``App.run`` returns it.
-"""
+"""How a command's process runs and ends: garbage collection, exit codes, errors without a traceback (contract, section 2)."""
 
 from __future__ import annotations
 
@@ -18,6 +15,7 @@ DONE = 0
 FAILED = 1  # a check or the closing ledger did not hold, or standard output could not be written
 USAGE = 2  # usage or configuration
 LOST = 3  # lost Kafka, or a fatal client error
+CUT_OFF = 4  # stopped at the shutdown deadline with work in flight; ``App.run`` returns it
 INTERRUPTED = 130  # by SIGINT before there was anything to stop in order
 
 _GARBAGE = 50_000  # objects made and not freed between two searches for cycles; the default is 700

@@ -104,7 +104,11 @@ class Kafka:
 
         def ask() -> dict[int, int]:
             found = self.admin.list_offsets(wanted)
-            return {tp.partition: future.result(SECONDS).offset for tp, future in found.items()}
+            try:
+                return {tp.partition: future.result(SECONDS).offset for tp, future in found.items()}
+            except KafkaException:
+                self._admin = None  # a client that once heard of no leader may say so for longer than tests wait
+                raise
 
         return patiently(ask)
 
