@@ -69,7 +69,11 @@ def test_what_a_command_does_is_told_with_its_own_options() -> None:
 def test_the_exit_codes_are_the_programs() -> None:
     (codes,) = re.findall(r"^Exit codes: (.*?)\.", SECTIONS["2"], re.MULTILINE | re.DOTALL)
     named = {int(code) for code in re.findall(r"(?:^|;\s)(\d+)\s", codes)}
-    assert named == {value for name, value in vars(process).items() if name[0].isupper() and name.isupper() and isinstance(value, int)}
+    assert named == {
+        value
+        for name, value in vars(process).items()
+        if name[0].isupper() and name.isupper() and isinstance(value, int)
+    }
 
 
 # Settings

@@ -97,7 +97,11 @@ def test_each_code_of_a_dead_letter_is_explained() -> None:
 
 def test_each_exit_code_is_explained() -> None:
     told = {int(code) for code in re.findall(r"^\| (\d+) \|", section(TEXT, "Stop, and exit codes"), re.MULTILINE)}
-    assert told == {value for name, value in vars(process).items() if name[0].isupper() and name.isupper() and isinstance(value, int)}
+    assert told == {
+        value
+        for name, value in vars(process).items()
+        if name[0].isupper() and name.isupper() and isinstance(value, int)
+    }
 
 
 # What is named
