@@ -85,7 +85,7 @@ def test_a_file_of_bytes_is_explained_as_on_the_wire(tmp_path: Path, raw_config:
     file = tmp_path / "value.bin"
     file.write_bytes(encoded(LEAD, now_lead()))
     done = run("--config", raw_config, "--topic", "leads", "--file", str(file), "--json")
-    (told,) = json.loads(done.output)
+    (told,) = json.loads(done.stdout)
     assert told["outcome"] == {"kind": "sent", "pixel": "main", "event": "generate_lead"}
     assert told["schema"] == "stream_capi.Lead (schema file)"
 
@@ -114,7 +114,7 @@ def test_a_value_that_fails_is_not_shown_either(
 
 def test_a_dead_letter_is_told_with_every_fault(tmp_path: Path, raw_config: str) -> None:
     file = as_json_file(tmp_path, now_lead(event_source_url="/x", value=-1.0))
-    (told,) = json.loads(run("--config", raw_config, "--topic", "leads", "--file", file, "--json").output)
+    (told,) = json.loads(run("--config", raw_config, "--topic", "leads", "--file", file, "--json").stdout)
     assert told["outcome"]["kind"] == "dead_letter"
     assert told["outcome"]["code"] == "invalid_field"
     assert told["outcome"]["detail"].startswith("event_source_url: ")
@@ -207,12 +207,12 @@ def test_a_record_of_a_topic_is_explained_and_no_group_is_left(
     produce(broker, topic, [*values, None, b"junk"], partition=1)
     config = real_config(tmp_path, broker, registry, topic, names.group())
     at = ("--config", config, "--topic", topic, "--partition", "1", "--json", "--show-personal-data", "--offset")
-    (told,) = json.loads(run(*at, "2").output)
+    (told,) = json.loads(run(*at, "2").stdout)
     assert told["record"] == f"{topic}[1]@2"
     assert told["schema"] == f"stream_capi.Lead (schema id {schema_id})"
     assert told["outcome"]["payload"]["dedupe_id"] == "e-2"
-    assert json.loads(run(*at, "3").output)[0]["outcome"] == {"kind": "skipped", "reason": "tombstone"}
-    assert json.loads(run(*at, "4").output)[0]["outcome"]["code"] == "decode_error"
+    assert json.loads(run(*at, "3").stdout)[0]["outcome"] == {"kind": "skipped", "reason": "tombstone"}
+    assert json.loads(run(*at, "4").stdout)[0]["outcome"]["code"] == "decode_error"
     beyond = run(*at, "5")
     assert isinstance(beyond.exception, ConfigurationError)
     assert str(beyond.exception) == f"--offset: {topic}[1] has the offsets 0 to 4"
@@ -234,7 +234,7 @@ def test_the_newest_records_of_all_partitions_are_explained(
     assert f"{topic} has no records" in run(*words, "3").output
     for at in range(4):
         produce(broker, topic, [confluent(schema_id, encoded(LEAD, now_lead(event_id=f"e-{at}")))], partition=at % 2)
-    told = json.loads(run(*words, "3", "--json", "--show-personal-data").output)
+    told = json.loads(run(*words, "3", "--json", "--show-personal-data").stdout)
     assert [one["outcome"]["payload"]["dedupe_id"] for one in told] == ["e-1", "e-2", "e-3"]
 
 
