@@ -28,7 +28,7 @@ from stream_capi.config import Source as SourceSettings
 from stream_capi.core.batch import Batch
 from stream_capi.core.held_reason import HeldReason
 from stream_capi.endpoint.client import EndpointClient
-from stream_capi.errors import ConfigurationError
+from stream_capi.errors import ConfigurationError, ExitCode
 from stream_capi.events.rules import rules_from
 from stream_capi.events.transform import IDENTIFIER_FIELDS, Transform, compile_source
 from stream_capi.kafka.admin import KafkaAdmin
@@ -247,7 +247,7 @@ class App:
             log.error(
                 "stopped at the deadline with work in flight; what has no outcome stays uncommitted", seconds=seconds
             )
-            return 4
+            return ExitCode.CUT_OFF
         if owed := self.pipeline.unconfirmed:
             log.error(
                 "stopped without the last commit: the brokers did not confirm it",
@@ -256,11 +256,11 @@ class App:
                 count=len(owed),
                 action="The next owner sends again what was answered since the commit before.",
             )
-            return 3
+            return ExitCode.LOST
         if not left:
             log.warning("stopped; the brokers did not confirm that this member has left the group", seconds=seconds)
         log.info("stopped", seconds=seconds, left_to_next_owner=unsent)
-        return 0
+        return ExitCode.DONE
 
     # What goes on beside the line
 

@@ -22,6 +22,18 @@ No error's text holds a value taken from an event, a key or a token.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """What a process ends with (contract, section 2)."""
+
+    DONE = 0
+    FAILED = 1  # a check or the closing ledger did not hold, or standard output could not be written
+    USAGE = 2  # usage or configuration
+    LOST = 3  # lost Kafka, a fatal client error, or a last commit that was not confirmed
+    CUT_OFF = 4  # stopped at the shutdown deadline with work in flight
+    INTERRUPTED = 130  # by SIGINT before there was anything to stop in order
 
 
 class StreamCapiError(Exception):

@@ -17,7 +17,7 @@ from typer.main import get_command
 
 from stream_capi import __version__
 from stream_capi.cli import process, streams
-from stream_capi.errors import StreamCapiError
+from stream_capi.errors import ExitCode, StreamCapiError
 from stream_capi.observe import log_writer, logs
 
 
@@ -161,6 +161,6 @@ def main() -> None:
     except (MemoryError, OSError, RuntimeError) as error:
         sys.exit(process.out_of_resources(error, started=False))
     except KeyboardInterrupt:
-        sys.exit(process.INTERRUPTED)
+        sys.exit(ExitCode.INTERRUPTED)
     finally:
         log_writer.finish()

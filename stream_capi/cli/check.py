@@ -8,10 +8,9 @@ import sys
 import typer
 
 from stream_capi import config
-from stream_capi.cli import process
 from stream_capi.cli.options import Config, Json
 from stream_capi.cli.text import print_json
-from stream_capi.errors import ConfigurationError
+from stream_capi.errors import ConfigurationError, ExitCode
 from stream_capi.operations.preflight import Finding, findings
 
 
@@ -22,7 +21,7 @@ def command(config_file: Config, as_json: Json = False) -> None:
     except ConfigurationError as error:
         found = [Finding("configuration", False, fault) for fault in error.faults]
         _print_all(found, as_json)
-        raise typer.Exit(process.FAILED) from None
+        raise typer.Exit(ExitCode.FAILED) from None
     raise typer.Exit(asyncio.run(_check(settings, as_json)))
 
 
@@ -34,7 +33,7 @@ async def _check(settings: config.Settings, as_json: bool) -> int:
             _print(finding)
     if as_json:
         _print_all(found, as_json)
-    return process.DONE if all(finding.passed for finding in found) else process.FAILED
+    return ExitCode.DONE if all(finding.passed for finding in found) else ExitCode.FAILED
 
 
 def _print_all(found: list[Finding], as_json: bool) -> None:

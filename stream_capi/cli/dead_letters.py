@@ -21,7 +21,7 @@ from stream_capi.cli.progress import Watch
 from stream_capi.cli.sources import source_of
 from stream_capi.cli.text import print_json
 from stream_capi.config import Settings
-from stream_capi.errors import ConfigurationError, StreamCapiError
+from stream_capi.errors import ConfigurationError, ExitCode, StreamCapiError
 from stream_capi.kafka.admin import KafkaAdmin
 from stream_capi.kafka.originals import Originals
 from stream_capi.kafka.ranges import shown_time, time_of
@@ -185,7 +185,7 @@ async def _execute(
         with watch:
             code, ledger = await redrive.run(settings, os.environ, admin, planned, rate, watch.show)
         _print_ledger(ledger, as_json)
-        code = code or (process.DONE if ledger.holds else process.FAILED)
+        code = code or (ExitCode.DONE if ledger.holds else ExitCode.FAILED)
     except StreamCapiError as error:
         code = process.tell(error)
     process.at_once(code)

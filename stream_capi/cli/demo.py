@@ -13,9 +13,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from stream_capi.cli import process
 from stream_capi.cli.options import Json
 from stream_capi.cli.text import print_json
+from stream_capi.errors import ExitCode
 from stream_capi.observe import logs
 from stream_capi.sandbox.demo import Demo, Ledger, Progress
 
@@ -37,10 +37,10 @@ def command(
         asyncio.run(_watch(Demo(events, view.show, admin_port), view, keep_running))
     if view.ledger is None:
         print("stopped before the end: there is no ledger")
-        raise typer.Exit(process.FAILED)
+        raise typer.Exit(ExitCode.FAILED)
     if as_json:
         print_json({**view.ledger._asdict(), "holds": view.ledger.holds})
-    raise typer.Exit(process.DONE if view.ledger.holds else process.FAILED)
+    raise typer.Exit(ExitCode.DONE if view.ledger.holds else ExitCode.FAILED)
 
 
 async def _watch(demo: Demo, view: View, keep_running: bool) -> None:

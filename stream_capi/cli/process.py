@@ -8,15 +8,8 @@ import sys
 from typing import NoReturn
 
 from stream_capi import limits
-from stream_capi.errors import CheckFailed, ConfigurationError, OutputLost, StreamCapiError
+from stream_capi.errors import CheckFailed, ConfigurationError, ExitCode, OutputLost, StreamCapiError
 from stream_capi.observe import log_writer
-
-DONE = 0
-FAILED = 1  # a check or the closing ledger did not hold, or standard output could not be written
-USAGE = 2  # usage or configuration
-LOST = 3  # lost Kafka, or a fatal client error
-CUT_OFF = 4  # stopped at the shutdown deadline with work in flight; ``App.run`` returns it
-INTERRUPTED = 130  # by SIGINT before there was anything to stop in order
 
 _GARBAGE = 50_000  # objects made and not freed between two searches for cycles; the default is 700
 
@@ -36,8 +29,8 @@ def tell(error: StreamCapiError) -> int:
     for line in str(error).splitlines():
         print(f"stream-capi: {line}", file=sys.stderr)
     if isinstance(error, ConfigurationError):
-        return USAGE
-    return FAILED if isinstance(error, CheckFailed | OutputLost) else LOST
+        return ExitCode.USAGE
+    return ExitCode.FAILED if isinstance(error, CheckFailed | OutputLost) else ExitCode.LOST
 
 
 def out_of_resources(error: Exception, started: bool) -> int:
@@ -46,7 +39,7 @@ def out_of_resources(error: Exception, started: bool) -> int:
     if not short:
         raise error
     print(f"stream-capi: {short}", file=sys.stderr)
-    return LOST if started else USAGE
+    return ExitCode.LOST if started else ExitCode.USAGE
 
 
 def at_once(code: int) -> NoReturn:
@@ -65,4 +58,4 @@ def flushed() -> int:
         sys.stdout.flush()
     except OutputLost as error:
         return tell(error)
-    return DONE
+    return ExitCode.DONE

@@ -18,7 +18,7 @@ from stream_capi.cli.progress import Watch
 from stream_capi.cli.sources import source_of
 from stream_capi.cli.text import print_json
 from stream_capi.config import Settings
-from stream_capi.errors import StreamCapiError
+from stream_capi.errors import ExitCode, StreamCapiError
 from stream_capi.kafka.admin import KafkaAdmin
 from stream_capi.kafka.ranges import moment, shown_time, total
 from stream_capi.kafka.scan import spans
@@ -92,7 +92,7 @@ async def _execute(
             code, tally = await range_replay.run(settings, os.environ, planned, rate, watch.show)
         ledger = await asyncio.to_thread(range_replay.ledger, admin, planned, tally)
         _print_ledger(planned, ledger, as_json)
-        code = code or (process.DONE if ledger.holds else process.FAILED)
+        code = code or (ExitCode.DONE if ledger.holds else ExitCode.FAILED)
     except StreamCapiError as error:
         code = process.tell(error)
     process.at_once(code)

@@ -39,7 +39,7 @@ from stream_capi.app import stop_signals
 from stream_capi.config import Settings
 from stream_capi.config.consistency import WORKER
 from stream_capi.core.flow import Backoff
-from stream_capi.errors import ConfigurationError, WorkersFailed
+from stream_capi.errors import ConfigurationError, ExitCode, WorkersFailed
 from stream_capi.kafka.properties import session_properties, uses_new_protocol
 from stream_capi.observe.admin import AdminServer
 from stream_capi.workers.aggregate import Sums, joined, not_ready
@@ -51,7 +51,6 @@ _BACKOFF = Backoff(0.5, 15.0, jitter=0.0)  # before one that has ended is starte
 _ASK_SECONDS = 1.0
 _ANSWER_SECONDS = 2.0
 _GRACE_SECONDS = 3.0  # beyond drain_seconds, for ending a process that drained to its deadline
-_CUT_OFF = 4  # the exit code of one that had to be killed (contract, section 2)
 _LOOPBACK = "127.0.0.1"
 
 
@@ -229,8 +228,8 @@ class Workers:
 def stopped_with(code: int) -> int:
     """What a worker's end in a stop comes to. SIGTERM ends only one that has not begun: later it is a request to stop."""
     if code == -signal.SIGTERM:
-        return 0
-    return code if code >= 0 else _CUT_OFF
+        return ExitCode.DONE
+    return code if code >= 0 else ExitCode.CUT_OFF
 
 
 def _free_port() -> int:

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from pydantic_core import PydanticUndefined
 
-from stream_capi.cli import process
 from stream_capi.config.settings import Settings
 from stream_capi.config.shape import keys_of, section_at
 from stream_capi.config.values import Section
 from stream_capi.core.outcomes import Delivered, Refused, SetUpFault, Throttled, Transient, classify
+from stream_capi.errors import ExitCode
 from stream_capi.kafka.dead_letter_writer import OWN_HEADERS
 from stream_capi.model import Answer, Code
 from tests.deploy.exposed import exposed
@@ -69,11 +69,7 @@ def test_what_a_command_does_is_told_with_its_own_options() -> None:
 def test_the_exit_codes_are_the_programs() -> None:
     (codes,) = re.findall(r"^Exit codes: (.*?)\.", SECTIONS["2"], re.MULTILINE | re.DOTALL)
     named = {int(code) for code in re.findall(r"(?:^|;\s)(\d+)\s", codes)}
-    assert named == {
-        value
-        for name, value in vars(process).items()
-        if name[0].isupper() and name.isupper() and isinstance(value, int)
-    }
+    assert named == set(ExitCode)
 
 
 # Settings

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 import yaml
 
-from stream_capi.cli import load, process
+from stream_capi.cli import load
 from stream_capi.config.settings import Settings
 from stream_capi.config.shape import keys_of, section_at
+from stream_capi.errors import ExitCode
 from stream_capi.model import Code
 from stream_capi.observe.what_to_do import WHAT_TO_DO
 from stream_capi.sandbox.fault_script import Script
@@ -97,11 +98,7 @@ def test_each_code_of_a_dead_letter_is_explained() -> None:
 
 def test_each_exit_code_is_explained() -> None:
     told = {int(code) for code in re.findall(r"^\| (\d+) \|", section(TEXT, "Stop, and exit codes"), re.MULTILINE)}
-    assert told == {
-        value
-        for name, value in vars(process).items()
-        if name[0].isupper() and name.isupper() and isinstance(value, int)
-    }
+    assert told == set(ExitCode)
 
 
 # What is named
