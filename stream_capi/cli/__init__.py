@@ -68,15 +68,20 @@ COMMANDS = {
 }
 
 
-class Commands(TyperGroup):
-    """The group of all commands. Its help prints their summaries without importing them.
-
-    ``Any`` stands for classes that typer keeps private.
-    """
+class _Summaries(TyperGroup):
+    """The group of all commands, each with no more than its summary. ``Any`` stands for classes that typer keeps private."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         """All names, in the order of the help."""
         return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Make a command that can't run, for the help."""
+        return TyperCommand(cmd_name, help=COMMANDS[cmd_name].summary)
+
+
+class Commands(_Summaries):
+    """The group of all commands. Its help prints their summaries without importing them."""
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Import a command."""
@@ -85,14 +90,6 @@ class Commands(TyperGroup):
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Print the help of commands that have no more than their summaries."""
         _Summaries(**_options_of(self)).format_help(ctx, formatter)
-
-
-class _Summaries(TyperGroup):
-    def list_commands(self, ctx: Any) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        return TyperCommand(cmd_name, help=COMMANDS[cmd_name].summary)
 
 
 def _options_of(group: TyperGroup) -> dict[str, Any]:
