@@ -92,8 +92,7 @@ class Telemetry:
         """A bug ends the process while these records are taken in: the same may happen after the restart."""
         log.critical(
             "a bug while records were taken in",
-            topic=partition.topic,
-            partition=partition.partition,
+            **partition._asdict(),
             offset=first,
             last_offset=last,
             action="the restart reads them again; look at them with stream-capi explain, and report the traceback",
@@ -103,8 +102,7 @@ class Telemetry:
         """A partition can't go on without a person."""
         log.error(
             "partition stopped",
-            topic=partition.topic,
-            partition=partition.partition,
+            **partition._asdict(),
             reason=reason,
             action=what_to_do(reason),
         )
@@ -142,8 +140,7 @@ class Telemetry:
             self._internal_at[partition.topic] = now
             log.error(
                 "internal error",
-                topic=partition.topic,
-                partition=partition.partition,
+                **partition._asdict(),
                 offset=offset,
                 detail=detail,
                 action=what_to_do(Code.INTERNAL_ERROR.value),
