@@ -291,7 +291,7 @@ class App:
             self.telemetry.file_fault("certificates", "endpoint.ca_file", before, self.client.trust.fault)
 
     async def _watch_topics(self) -> None:
-        """A topic that was made anew has another id: its offsets are not the ones that were committed."""
+        """A topic that was recreated has another id: its offsets are not the ones that were committed."""
         while True:
             await asyncio.sleep(_TOPICS_SECONDS)
             topics = sorted({tp.topic for tp in self.pipeline.partitions})

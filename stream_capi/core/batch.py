@@ -48,7 +48,7 @@ class Batch:
         self.assignments: dict[PartitionOffsets, None] = {}  # the owners, each once and in order
         self.size = ENVELOPE_BYTES
         self.attempts = 0
-        self.refused = False  # the API has refused it as a whole: it tells nothing new of a lane that is held
+        self.refused = False  # the API has refused it as a whole: as a probe it can't open a lane that is held
         self.split: Split | None = None  # the refused batch that this is a piece of
         self.waiting_for = ""  # why it is to be sent again, for people
 
@@ -60,7 +60,7 @@ class Batch:
 
     @property
     def columns(self) -> Columns:
-        """What its records told."""
+        """Its records, with what was asked of each."""
         return Columns(self.records, self.offsets, self.timestamps)
 
     def body(self) -> bytes:

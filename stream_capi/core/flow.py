@@ -31,7 +31,7 @@ class Backoff:
 class Limiter:
     """How many requests may be in flight: one more after each limit's worth of successes, half after a failure.
 
-    Failures of requests that were sent before the last cut don't cut again: they tell of the same congestion.
+    Failures of requests that were sent before the last cut don't cut again: they belong to the same congestion.
     """
 
     def __init__(self, maximum: int) -> None:
@@ -137,7 +137,7 @@ class Gate:
 
     @property
     def held(self) -> bool:
-        """Whether a person should be told."""
+        """Whether a person must look."""
         return self.state is GateState.HELD
 
     def admits(self, now: float) -> bool:
@@ -176,7 +176,7 @@ class Gate:
     def throttle(self, reason: str, after: float | None, now: float, rnd: float, sent_at: float = float("inf")) -> None:
         """Close for ``after`` seconds, and never for less than the backoff's delay; the longest of several counts.
 
-        The backoff grows once for each wave: what was sent before the last pause tells of the same congestion.
+        The backoff grows once for each wave: what was sent before the last pause belongs to the same congestion.
         """
         if sent_at >= self._paused_at:
             self._pauses += 1
@@ -221,8 +221,8 @@ class Announced:
 
     def __init__(self, gate: Gate) -> None:
         self.gate = gate
-        self._told = self._seen = gate.state
-        self._told_at = self._seen_at = float("-inf")
+        self._reported = self._seen = gate.state
+        self._reported_at = self._seen_at = float("-inf")
 
     def due(self, now: float) -> bool:
         """Whether to announce the gate's state now. To be asked after each change and at ``again``."""
@@ -230,13 +230,13 @@ class Announced:
             self._seen, self._seen_at = self.gate.state, now
         if now < self.again():
             return False
-        if news := self._seen is not self._told:
-            self._told, self._told_at = self._seen, now
+        if news := self._seen is not self._reported:
+            self._reported, self._reported_at = self._seen, now
         return news
 
     def again(self) -> float:
         """From when on there may be something to announce."""
-        if self._seen is self._told:
+        if self._seen is self._reported:
             return float("inf")
         lasted = self._seen_at + self.SECONDS if self._seen is GateState.PASSING else float("-inf")
-        return max(lasted, self._told_at + self.SECONDS)
+        return max(lasted, self._reported_at + self.SECONDS)

@@ -67,7 +67,7 @@ def _places(pipeline: Pipeline, letters_fail: str) -> Iterator[_Place]:
             yield _Place(_in_flight(line, batch), batch.owners, batch.records)
     for partition in pipeline.partitions.values():
         why = f"dead letter can't be written: {letters_fail}" if letters_fail else "dead letter being written"
-        letters = [letter.record for letter in partition.letters.values()]
+        letters = [letter.record for letter in partition.dead_letters.values()]
         yield _Place(Wait("dead_letter", why), [partition.offsets] * len(letters), letters)
     for partition, letter in pipeline.quarantined:
         yield _Place(Wait("held", f"held: {HeldReason.DEAD_LETTER_RATIO}"), [partition.offsets], [letter.record])

@@ -31,8 +31,8 @@ class DeadLetterTasks:
         """Write the dead letters of a partition, which knows the tasks until they end."""
         for letter in letters:
             task = self._start(self._write_one(partition, letter))
-            partition.letters[task] = letter
-            task.add_done_callback(partition.letters.pop)
+            partition.dead_letters[task] = letter
+            task.add_done_callback(partition.dead_letters.pop)
 
     async def _write_one(self, partition: Partition, letter: DeadLetter) -> None:
         try:

@@ -98,7 +98,7 @@ class Delivery:
         for line in self.lanes.values():
             line.advance(now)
         self._dispatch(now)
-        self._tell_gates(now)
+        self._report_gates(now)
         return min(self._moments(now), default=None)
 
     def _moments(self, now: float) -> Iterator[float]:
@@ -131,11 +131,11 @@ class Delivery:
         self._observer.batch(len(batch))
         now = self._clock.now()
         line.conclude(batch, answer, classify(answer, self._clock.epoch()), sent_at, now)
-        self._tell_gates(now)
+        self._report_gates(now)
         self._wake.set()
-        self._tell_change()
+        self._signal_change()
 
-    def _tell_gates(self, now: float) -> None:
+    def _report_gates(self, now: float) -> None:
         for subject, announced in self._announced.items():
             if announced.due(now):
                 self._observer.gate_changed(subject, announced.gate)
@@ -177,10 +177,10 @@ class Delivery:
         now = self._clock.now()
         for line in self.lanes.values():
             line.forget_fenced(now)
-        self._tell_gates(now)
+        self._report_gates(now)
         self._wake.set()
-        self._tell_change()
+        self._signal_change()
 
-    def _tell_change(self) -> None:
+    def _signal_change(self) -> None:
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()

@@ -60,7 +60,7 @@ class LaneLine:
 
     @property
     def held(self) -> bool:
-        """Whether a person should be told, and intake for this lane should rest."""
+        """Whether a person must look, and intake for this lane should rest."""
         return self.gate.held or self.pixel_gate.held
 
     @property

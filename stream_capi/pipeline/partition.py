@@ -33,8 +33,8 @@ class Partition:
 
     __slots__ = (
         "committed",
+        "dead_letters",
         "high",
-        "letters",
         "metadata_limit",
         "offsets",
         "paused",
@@ -56,7 +56,7 @@ class Partition:
         self.stopped: HeldReason | None = None
         self.high = -1
         self.waiting_runs = 0  # for their schema
-        self.letters: dict[asyncio.Task[None], DeadLetter] = {}  # on their way
+        self.dead_letters: dict[asyncio.Task[None], DeadLetter] = {}  # on their way
 
     @property
     def acknowledged(self) -> int | None:

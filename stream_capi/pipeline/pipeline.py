@@ -226,7 +226,7 @@ class Pipeline:
         for partition in leaving:
             if not partition.stopped:
                 self._remembered.keep(partition.offsets, partition.topic_id, partition.acknowledged)
-            for task in partition.letters:  # the next owner writes them; these might wait for a topic without end
+            for task in partition.dead_letters:  # the next owner writes them; these might wait for a topic without end
                 task.cancel()
         self._fence(leaving)
 
@@ -254,7 +254,7 @@ class Pipeline:
         """Await requests and dead letters under way. False where a request was not answered in time."""
         owners = {partition.offsets for partition in leaving}
         whole = await self.delivery.drain(lambda batch: not owners.isdisjoint(batch.assignments), deadline)
-        letters = [task for partition in leaving for task in partition.letters]
+        letters = [task for partition in leaving for task in partition.dead_letters]
         if letters:
             await asyncio.wait(letters, timeout=max(0.0, deadline - self._clock.now()))
         return whole

@@ -29,7 +29,7 @@ class DeadLetters(Protocol):
 
 
 class Observer(DeliveryObserver, LookupObserver, Protocol):
-    """What the pipeline tells for people and for the metrics, once a chunk or a batch."""
+    """What the pipeline reports, for people and for the metrics, once a chunk or a batch."""
 
     def consumed(self, topic: str, n: int) -> None: ...
     def delivered(self, lane: Lane, timestamps_ms: Sequence[int], now_ms: int) -> None: ...

@@ -21,7 +21,7 @@ from stream_capi.pipeline.source import Source
 # How long a source is held at least: at the very bound it would be held and released many times a second.
 _HOLD_SECONDS = 2.0
 _BY_CLOCK = (Code.IN_FUTURE, Code.TOO_OLD)
-_JUDGE_SECONDS = 60.0  # after which events that wait are judged anew by a clock that hasn't changed: it goes on
+_JUDGE_SECONDS = 60.0  # after which events that wait are judged again by a clock that hasn't changed: it goes on
 
 
 class Quarantine:
@@ -78,11 +78,11 @@ class Quarantine:
         self._waiting[topic].extend((partition, letter) for letter in letters)
 
     def review(self) -> None:
-        """Judge anew what waits as too old or too new, and end holds that are over. To be called a few times a second."""
-        self._judge_anew()
+        """Judge again what waits as too old or too new, and end holds that are over. To be called a few times a second."""
+        self._judge_again()
         self._release()
 
-    def _judge_anew(self) -> None:
+    def _judge_again(self) -> None:
         """Event times that wait as wrong are measured again when another clock measures them, and each minute."""
         (known, base), now = self._clocks.judge(), self._now()
         known_before, base_before, at = self._judged
@@ -118,7 +118,7 @@ class Quarantine:
                 self._write(partition, [letter])
 
     def _end_hold(self, topic: str) -> deque[tuple[Partition, DeadLetter]]:
-        """Begin anew with the topic's guard; returns what waited."""
+        """Give the topic a new guard; returns what waited."""
         waiting, self._waiting[topic] = self._waiting[topic], deque()
         del self.since[topic]
         self._guards[topic] = self._guard_of(self._sources[topic])

@@ -32,7 +32,7 @@ def check(member: Member) -> None:
 
 
 def _is_whole(member: Member, partition: Partition, known: int) -> None:
-    writing = len(partition.letters)
+    writing = len(partition.dead_letters)
     open_events = partition.offsets.unresolved
     assert known + writing == open_events, (
         f"{member} {partition.tp}: {open_events} open events, {known} in their places and {writing} being dead-lettered"
