@@ -62,3 +62,45 @@ def test_a_held_source_is_judged_by_what_came_since_however_many_wait() -> None:
     assert not guard.over()
     guard.passed(20)
     assert guard.over()
+
+
+def test_a_source_remembers_two_hundred_events_too() -> None:
+    guard = SourceGuard(0.5)
+    guard.passed(10_000)
+    assert guard.admits(200) is True
+    guard = SourceGuard(0.5)
+    guard.passed(10_000)
+    assert guard.admits(201) is False
+
+
+def test_a_hold_is_over_at_the_very_bound() -> None:
+    guard = SourceGuard(0.5)
+    assert guard.admits(100) is False
+    assert guard.admits(50) is False
+    guard.passed(50)
+    assert guard.over()
+
+
+def test_a_thousand_bad_events_of_a_held_source_fade_to_two_hundred() -> None:
+    guard = SourceGuard(0.5)
+    assert not guard.admits(100)
+    assert not guard.admits(1000)
+    guard.passed(199)
+    assert not guard.over()
+    guard.passed(1)
+    assert guard.over()
+
+
+def test_a_paused_guard_counts_nothing() -> None:
+    guard = SourceGuard(0.5)
+    assert not guard.admits(100)
+    guard.pause(True)
+    guard.passed(100)
+    assert not guard.admits(1)
+    assert not guard.over(), "none has come since"
+    guard.pause(False)
+    assert not guard.admits(50)
+    guard.passed(49)
+    assert not guard.over(), "99 have come since"
+    guard.passed(1)
+    assert guard.over(), "50 of 100"
