@@ -48,7 +48,7 @@ from stream_capi.pipeline.pipeline import Pipeline
 from stream_capi.pipeline.ports import DeadLetters
 from stream_capi.pipeline.source import Source
 
-log = structlog.get_logger("stream_capi")
+logger = structlog.get_logger("stream_capi")
 
 _REGULATE_SECONDS = 0.1
 _KEYS_SECONDS = 1.0
@@ -204,9 +204,9 @@ class App:
         stack.push_async_callback(self._schemas.aclose)
         if self._tracer is not None:
             stack.push_async_callback(self._tracer.close, _TRACES_SECONDS)
-        log.info("started", version=__version__, group=self.settings.kafka.group_id)
+        logger.info("started", version=__version__, group=self.settings.kafka.group_id)
         for key in open_to_others(self.settings):
-            log.warning("key file open to others", subject=key, action="Let only this user (and its group) read it.")
+            logger.warning("key file open to others", subject=key, action="Let only this user (and its group) read it.")
 
     async def _work(self) -> int:
         async with asyncio.TaskGroup() as group:
@@ -233,7 +233,7 @@ class App:
     async def _stop(self) -> int:
         seconds = self.settings.shutdown.drain_seconds
         begun = time.monotonic()
-        log.info("stopping")
+        logger.info("stopping")
         self.consumer.rest()
         whole = await self.pipeline.drain(seconds * (1 - _LEAVE_SHARE))
         unsent = self.pipeline.unresolved
@@ -244,12 +244,12 @@ class App:
     def _exit_code(self, whole: bool, left: bool, unsent: int, seconds: float) -> int:
         """What a stop comes to. What was answered and not committed is sent again, which no deadline of ours decided."""
         if not whole:
-            log.error(
+            logger.error(
                 "stopped at the deadline with work in flight; what has no outcome stays uncommitted", seconds=seconds
             )
             return ExitCode.CUT_OFF
         if owed := self.pipeline.unconfirmed:
-            log.error(
+            logger.error(
                 "stopped without the last commit: the brokers did not confirm it",
                 seconds=seconds,
                 uncommitted=[f"{TopicPartition(*commit[:2])} up to {commit.offset}" for commit in owed[:_MOST_NAMED]],
@@ -258,8 +258,8 @@ class App:
             )
             return ExitCode.LOST
         if not left:
-            log.warning("stopped; the brokers did not confirm that this member has left the group", seconds=seconds)
-        log.info("stopped", seconds=seconds, left_to_next_owner=unsent)
+            logger.warning("stopped; the brokers did not confirm that this member has left the group", seconds=seconds)
+        logger.info("stopped", seconds=seconds, left_to_next_owner=unsent)
         return ExitCode.DONE
 
     # What goes on beside the line
@@ -282,12 +282,12 @@ class App:
             for pixel, key in self.keys.items():
                 before = key.fault
                 if key.changed():
-                    log.info("key changed", pixel=pixel)
+                    logger.info("key changed", pixel=pixel)
                     self.pipeline.delivery.probe_at_once(pixel)
                 self.telemetry.file_fault("key file", pixel, before, key.fault)
             before = self.client.trust.fault
             if await asyncio.to_thread(self.client.trust.changed):
-                log.info("certificates changed", subject="endpoint.ca_file")
+                logger.info("certificates changed", subject="endpoint.ca_file")
             self.telemetry.file_fault("certificates", "endpoint.ca_file", before, self.client.trust.fault)
 
     async def _watch_topics(self) -> None:
