@@ -19,7 +19,11 @@ from tests.mutation.runner import ROOT, baseline, preload, run
 
 _TESTS = {
     "stream_capi/core/offsets.py": ["tests/core/test_offsets.py", "tests/proof/test_offsets_model.py"],
-    "stream_capi/core/offset_metadata.py": ["tests/core/test_offset_metadata.py", "tests/proof/test_offsets_model.py"],
+    "stream_capi/core/offset_metadata.py": [
+        "tests/core/test_offset_metadata.py",
+        "tests/core/test_offsets.py",
+        "tests/proof/test_offsets_model.py",
+    ],
     "stream_capi/core/outcomes.py": ["tests/core/test_outcomes.py", "tests/pipeline/test_line.py"],
     "stream_capi/core/batch.py": ["tests/core/test_batch.py", "tests/pipeline/test_line.py"],
     "stream_capi/core/ratio_guard.py": ["tests/core/test_ratio_guard.py", "tests/pipeline/test_line.py"],
