@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+from markdown_it import MarkdownIt
+from markdown_it.tree import SyntaxTreeNode
+
 from tests.deploy.program import CONSOLE_SCRIPT, ROOT
 
-_FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_SPAN = re.compile(r"`([^`\n]+)`")
+_MARKDOWN = MarkdownIt("commonmark").enable("table")
 _ENDS = frozenset({"|", "||", "&&", ";", ">", ">>", "2>", "&", "<"})
 
 
@@ -30,24 +33,25 @@ class Block(NamedTuple):
     text: str
 
 
+@cache
+def nodes(text: str, *types: str) -> list[SyntaxTreeNode]:
+    """The nodes of these types in a text, in order."""
+    return [node for node in SyntaxTreeNode(_MARKDOWN.parse(text)).walk() if node.type in types]
+
+
 def blocks(text: str) -> list[Block]:
     """The fenced blocks of a document."""
-    return [Block(*found.groups()) for found in _FENCE.finditer(text)]
-
-
-def prose(text: str) -> str:
-    """A document without its fenced blocks."""
-    return _FENCE.sub("", text)
+    return [Block(node.info, node.content) for node in nodes(text, "fence")]
 
 
 def spans(text: str) -> list[str]:
     """What the prose has in backticks."""
-    return _SPAN.findall(prose(text))
+    return [node.content for node in nodes(text, "code_inline")]
 
 
 def headings(text: str) -> list[tuple[int, str]]:
     """Level and text of each heading."""
-    return [(len(level), title) for level, title in re.findall(r"^(#+) (.*)$", prose(text), re.MULTILINE)]
+    return [(int(node.tag[1:]), node.children[0].content) for node in nodes(text, "heading")]
 
 
 def anchor(heading: str) -> str:
@@ -57,19 +61,45 @@ def anchor(heading: str) -> str:
 
 def section(text: str, heading: str) -> str:
     """What stands under a heading, up to the next of its level or above."""
-    level = next(level for level, title in headings(text) if title == heading)
-    # A comment in a fenced block is no heading: blocks are blanked, at their length, while the end is looked for.
-    bare = _FENCE.sub(lambda block: re.sub(r"[^\n]", " ", block[0]), text)
-    found = re.search(
-        rf"^{'#' * level} {re.escape(heading)}$(.*?)(?=^#{{1,{level}}} |\Z)", bare, re.MULTILINE | re.DOTALL
-    )
-    assert found is not None
-    return text[found.start(1) : found.end(1)]
+    titles = [title for _, title in headings(text)]
+    below = nodes(text, "heading")[titles.index(heading) :]
+    ends = [node.map[0] for node in below[1:] if node.tag <= below[0].tag and node.map]
+    assert below[0].map is not None
+    return "".join(text.splitlines(keepends=True)[below[0].map[1] : min(ends, default=None)])
 
 
 def links(text: str) -> list[str]:
-    """The targets of the prose's links that lead to files and headings of the project."""
-    return [target for target in re.findall(r"\]\(([^)\s]+)\)", prose(text)) if "://" not in target]
+    """The targets of the links and images that lead to files and headings of the project."""
+    targets = [str(node.attrs.get("href") or node.attrs["src"]) for node in nodes(text, "link", "image")]
+    return [target for target in targets if "://" not in target]
+
+
+def rows(text: str) -> list[list[str]]:
+    """The cells of each row of the tables in a text, heads included, as they are written."""
+    return [[cell.children[0].content for cell in row.children] for row in nodes(text, "tr")]
+
+
+def names(text: str) -> list[tuple[str, list[str]]]:
+    """The rows of the tables in a text whose first cell is one name in backticks: the name, and the other cells."""
+    return [
+        (spans(first)[0], others) for first, *others in rows(text) if [first] == [f"`{name}`" for name in spans(first)]
+    ]
+
+
+def terms(text: str) -> list[str]:
+    """What the items of the lists in a text explain: what they begin with in bold, before a colon and an explanation."""
+    found = []
+    for item in nodes(text, "list_item"):
+        match [node for node in item.children[0].children[0].children if node.content or node.children]:
+            case [SyntaxTreeNode(type="strong") as term, SyntaxTreeNode(type="text") as rest, *more]:
+                if re.match(r": \S", rest.content) or (rest.content == ": " and more):
+                    found.append(term.children[0].content)
+    return found
+
+
+def numbers(text: str) -> list[str]:
+    """The numbers of the items of the numbered lists in a text."""
+    return [node.info for node in nodes(text, "list_item") if node.info]
 
 
 def command_lines(text: str) -> Iterator[list[str]]:

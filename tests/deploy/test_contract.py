@@ -19,7 +19,7 @@ from stream_capi.errors import ExitCode
 from stream_capi.kafka.dead_letter_writer import OWN_HEADERS
 from stream_capi.model import Answer, Code
 from tests.deploy.exposed import exposed
-from tests.deploy.pages import blocks, headings, section, spans
+from tests.deploy.pages import blocks, headings, numbers, rows, section, spans
 from tests.deploy.program import ROOT, options_by_command, settings
 
 TEXT = (ROOT / "docs/contract.md").read_text()
@@ -32,13 +32,6 @@ CLASSES = {
     "throttled": Throttled,
     "transient": Transient,
 }
-
-
-def rows(text: str) -> list[list[str]]:
-    """The cells of each line of the tables in a text, heads included."""
-    return [
-        [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in text.splitlines() if line[:1] == "|"
-    ]
 
 
 # Commands
@@ -184,9 +177,7 @@ SOURCES = sorted(file for folder in ("stream_capi", "tests", "benchmarks") for f
 
 
 def test_each_reference_to_the_contract_names_a_section_that_is_there() -> None:
-    items = {
-        (number, item) for number, text in SECTIONS.items() for item in re.findall(r"^(\d+)\. ", text, re.MULTILINE)
-    }
+    items = {(number, item) for number, text in SECTIONS.items() for item in numbers(text)}
     there = items | {(number, "") for number in SECTIONS}
     named = {(file, place) for file in SOURCES for place in references(file.read_text())}
     assert len(named) >= 30

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.deploy.pages import section, spans
+from tests.deploy.pages import names, rows, section, spans
 from tests.deploy.program import ROOT
 
 PACKAGE = ROOT / "stream_capi"
@@ -34,7 +34,7 @@ def has_code(file: Path) -> bool:
 
 def file_map() -> list[tuple[str, str]]:
     """Each row of the map: the file, and what it does."""
-    return re.findall(r"^\| `([\w./]+)` \| *(.*?) *\|$", section(DESIGN.read_text(), "File map"), re.MULTILINE)
+    return [(name, does) for name, (does,) in names(section(DESIGN.read_text(), "File map"))]
 
 
 def test_the_map_names_every_file() -> None:
@@ -64,19 +64,15 @@ def test_each_path_that_is_named_is_there(page: Path) -> None:
 # CONTRIBUTING.md
 
 
-def rows(heading: str) -> list[tuple[str, str]]:
-    """The rows of a table of CONTRIBUTING.md whose first cell is in backticks."""
-    return re.findall(r"^\| `([^`]+)` \| *(.*?) *\|$", section(CONTRIBUTING.read_text(), heading), re.MULTILINE)
-
-
 def test_the_targets_of_make_are_the_ones_that_are_told() -> None:
     (targets,) = re.findall(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    assert {name for name, _ in rows("Targets")} == {f"make {target}" for target in targets.split()}
+    told = {name for name, _ in names(section(CONTRIBUTING.read_text(), "Targets"))}
+    assert told == {f"make {target}" for target in targets.split()}
 
 
 def test_twenty_questions_are_each_answered_by_files_that_are_there() -> None:
-    text = section(CONTRIBUTING.read_text(), "Where is what")
-    questions = re.findall(r"^\| ([^|]*\?) \| (.*) \|$", text, re.MULTILINE)
+    found = rows(section(CONTRIBUTING.read_text(), "Where is what"))
+    questions = [(question, answer) for question, answer in found if question.endswith("?")]
     assert len({question for question, _ in questions}) == 20
     for question, answer in questions:
         assert spans(answer), question

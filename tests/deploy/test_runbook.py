@@ -25,9 +25,12 @@ from tests.deploy.pages import (
     command_lines,
     headings,
     links,
+    names,
     pages,
+    rows,
     section,
     spans,
+    terms,
 )
 from tests.deploy.program import ROOT, commands, parse
 
@@ -61,7 +64,7 @@ def entries(heading: str) -> list[str]:
 
 def first_cells(text: str) -> list[str]:
     """What the first column of the tables in a text has in backticks."""
-    return re.findall(r"^\| `([^`]+)` \|", text, re.MULTILINE)
+    return [name for name, _ in names(text)]
 
 
 # Entries
@@ -73,7 +76,7 @@ def test_each_alert_has_an_entry_and_each_entry_an_alert_in_the_same_order() -> 
 
 def test_each_reason_has_an_entry_and_each_entry_a_reason() -> None:
     reasons = section(TEXT, "Reasons")
-    told = {title for title in entries("Reasons") if section(reasons, title).lstrip().startswith("- **Means**")}
+    told = {title for title in entries("Reasons") if terms(section(reasons, title))[:1] == PARTS[:1]}
     told |= set(first_cells(reasons))
     classes = {"3xx", "4xx", "5xx"}  # answers that have no word of their own
     assert told == WHAT_TO_DO.keys() | classes
@@ -83,7 +86,7 @@ def test_each_reason_has_an_entry_and_each_entry_a_reason() -> None:
     "name", [*ALERTS, *(title for title in entries("Reasons") if title[0].islower() or title[0].isdigit())]
 )
 def test_an_entry_says_what_it_means_what_is_safe_what_to_look_at_what_to_do_and_when_it_is_over(name: str) -> None:
-    assert re.findall(r"^- \*\*([\w ]+)\*\*: \S", section(TEXT, name), re.MULTILINE) == PARTS
+    assert terms(section(TEXT, name)) == PARTS
 
 
 @pytest.mark.parametrize("alert", alerts(), ids=lambda alert: alert.name)
@@ -97,7 +100,7 @@ def test_each_code_of_a_dead_letter_is_explained() -> None:
 
 
 def test_each_exit_code_is_explained() -> None:
-    told = {int(code) for code in re.findall(r"^\| (\d+) \|", section(TEXT, "Stop, and exit codes"), re.MULTILINE)}
+    told = {int(cells[0]) for cells in rows(section(TEXT, "Stop, and exit codes")) if cells[0].isdigit()}
     assert told == set(ExitCode)
 
 

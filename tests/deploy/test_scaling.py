@@ -13,7 +13,7 @@ from stream_capi.core.batch import Batcher
 from stream_capi.core.offsets import PartitionOffsets
 from stream_capi.kafka.properties import events_bytes
 from stream_capi.model import Columns, EventName, Lane
-from tests.deploy.pages import section
+from tests.deploy import pages
 from tests.deploy.program import ROOT
 
 TEXT = (ROOT / "docs/scaling.md").read_text()
@@ -52,8 +52,8 @@ def plan(rate: float) -> Plan:
 def rows(heading: str, columns: int) -> list[list[float]]:
     """The numeric rows of a section's tables that have so many columns."""
     found = []
-    for line in section(TEXT, heading).splitlines():
-        cells = [cell.strip().replace(",", "").split(" ")[0] for cell in line.strip("|").split("|")]
+    for row in pages.rows(pages.section(TEXT, heading)):
+        cells = [cell.replace(",", "").split(" ")[0] for cell in row]
         if len(cells) == columns and all(re.fullmatch(r"[\d.]+", cell) for cell in cells):
             found.append([float(cell) for cell in cells])
     return found
