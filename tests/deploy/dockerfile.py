@@ -7,6 +7,9 @@ import shlex
 from pathlib import Path
 from typing import NamedTuple
 
+from dockerfile_parse import DockerfileParser
+from dockerfile_parse.parser import image_from
+
 
 class Instruction(NamedTuple):
     """One instruction, its continued lines joined."""
@@ -42,13 +45,12 @@ class Stage(NamedTuple):
 
 def stages(file: Path) -> list[Stage]:
     """The stages of a Dockerfile, in order."""
-    lines = [line for line in file.read_text().splitlines() if line.strip() and not line.startswith("#")]
     found: list[Stage] = []
-    for line in "\n".join(lines).replace("\\\n", " ").splitlines():
-        name, _, text = line.strip().partition(" ")
+    for entry in DockerfileParser(str(file)).structure:
+        name, text = entry["instruction"], entry["value"].strip()
         if name == "FROM":
-            words = text.split()
-            found.append(Stage(words[0], words[2] if len(words) == 3 else "", []))
-        else:
-            found[-1].instructions.append(Instruction(name, text.strip()))
+            image, alias = image_from(text)
+            found.append(Stage(image or "", alias or "", []))
+        elif name != "COMMENT":
+            found[-1].instructions.append(Instruction(name, text))
     return found
