@@ -1,92 +1,89 @@
-"""Distributions in plain lists, filled a batch at a time: an observation an event would cost more than hashing one.
+"""The ages of events as a histogram that is filled a batch at a time, and what the last while brought.
 
-Values and bounds are in whatever unit the owner chooses, the same for both; ``unit`` says how many of it make one of the
-unit that is exposed (1000 for values in milliseconds, exposed as seconds).
+``prometheus_client.Histogram`` takes one value at a time: five times what all other counting for a batch costs.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from prometheus_client.core import HistogramMetricFamily
 
 
-class Histogram:
-    """Counts of values by the smallest bound that is not below them, with one place more for what is above all bounds."""
+class AgeHistogram:
+    """Counts of ages in milliseconds by the smallest bound that is not below them; the last place has no bound."""
 
-    def __init__(self, bounds: Sequence[float], unit: float = 1.0) -> None:
-        self.bounds = tuple(bounds)
-        self.unit = unit
-        self.counts = [0] * (len(bounds) + 1)
-        self.sum = 0.0
+    def __init__(self, bounds_ms: Sequence[int]) -> None:
+        self._bounds = tuple(bounds_ms)
+        self.counts = [0] * (len(bounds_ms) + 1)
+        self.sum = 0
 
-    def observe(self, value: float) -> None:
-        """Take one value."""
-        self.counts[bisect_left(self.bounds, value)] += 1
-        self.sum += value
+    @property
+    def bounds_seconds(self) -> list[float]:
+        """The bounds as they are exposed."""
+        return [bound / 1000 for bound in self._bounds]
 
-    def observe_alike(self, n: int, least: float, most: float, total: float) -> bool:
-        """Take ``n`` values by their bounds and sum alone; False, and nothing taken, where they lie in several places."""
-        at = bisect_left(self.bounds, least)
-        if at != bisect_left(self.bounds, most):
+    def observe_alike(self, n: int, least: int, most: int, total: int) -> bool:
+        """Take ``n`` ages by their bounds and sum alone; False, and nothing taken, where they lie in several places."""
+        at = bisect_left(self._bounds, least)
+        if at != bisect_left(self._bounds, most):
             return False
         self.counts[at] += n
         self.sum += total
         return True
 
-    def observe_all(self, values: Sequence[float]) -> None:
+    def observe_all(self, ages: Sequence[int]) -> None:
         """Take many. Those of one batch mostly lie between the same two bounds: then they aren't looked at singly."""
-        if not values:
+        if not ages:
             return
-        least, most, total = min(values), max(values), sum(values)
-        if self.observe_alike(len(values), least, most, total):
+        least, most, total = min(ages), max(ages), sum(ages)
+        if self.observe_alike(len(ages), least, most, total):
             return
         self.sum += total
-        first, last = bisect_left(self.bounds, least), bisect_left(self.bounds, most)
-        ordered, at = sorted(values), 0
+        first, last = bisect_left(self._bounds, least), bisect_left(self._bounds, most)
+        ordered, at = sorted(ages), 0
         for i in range(first, last):
-            end = bisect_right(ordered, self.bounds[i], at)
+            end = bisect_right(ordered, self._bounds[i], at)
             self.counts[i] += end - at
             at = end
         self.counts[last] += len(ordered) - at
 
-    @property
-    def count(self) -> int:
-        """How many values there were."""
-        return sum(self.counts)
-
     def add_to(self, family: HistogramMetricFamily) -> None:
-        """Expose it."""
+        """Expose it, in seconds."""
         total, buckets = 0, []
-        for bound, count in zip([*self.bounds, None], self.counts, strict=True):
+        for bound, count in zip([*map(str, self.bounds_seconds), "+Inf"], self.counts, strict=True):
             total += count
-            buckets.append(("+Inf" if bound is None else str(bound / self.unit), float(total)))
-        family.add_metric([], buckets, self.sum / self.unit)
+            buckets.append((bound, float(total)))
+        family.add_metric([], buckets, self.sum / 1000)
 
-    def quantile(self, share: float, counts: Sequence[int]) -> float | None:
-        """The value that ``share`` of ``counts`` don't pass, exposed unit; None for none. Straight between two bounds.
 
-        Above the last bound there is nothing to go by: the bound itself is given, which is then too low.
-        """
-        wanted, below = share * sum(counts), 0
-        if not wanted:
-            return None
-        for i, count in enumerate(counts):
-            if below + count >= wanted:
-                low = self.bounds[i - 1] if i else 0.0
-                high = self.bounds[min(i, len(self.bounds) - 1)]
-                return (low + (high - low) * (wanted - below) / count) / self.unit
-            below += count
-        return self.bounds[-1] / self.unit
+def quantile(bounds: Sequence[float], counts: Sequence[int], share: float) -> float | None:
+    """The value that ``share`` of ``counts`` don't pass; None for none. Straight between two bounds.
+
+    Above the last bound there is nothing to go by: the bound itself is given, which is then too low.
+    """
+    wanted, below = share * sum(counts), 0
+    if not wanted:
+        return None
+    for i, count in enumerate(counts):
+        if below + count >= wanted:
+            low = bounds[i - 1] if i else 0.0
+            high = bounds[min(i, len(bounds) - 1)]
+            return low + (high - low) * (wanted - below) / count
+        below += count
+    return bounds[-1]
 
 
 class Rolling:
-    """The last while of a histogram, by the difference to a copy of its counts. Seconds of the caller's clock."""
+    """The last while of a histogram: its counts less a copy of what they were. Seconds of the caller's clock."""
 
-    def __init__(self, histogram: Histogram, seconds: float = 60.0, step: float = 5.0) -> None:
-        self.histogram = histogram
+    def __init__(
+        self, bounds: Sequence[float], read: Callable[[], Sequence[int]], seconds: float = 60.0, step: float = 5.0
+    ) -> None:
+        self.bounds = tuple(bounds)
+        self._read = read
         self._seconds = seconds
         self._step = step
         self._copies: deque[tuple[float, list[int]]] = deque()
@@ -97,7 +94,7 @@ class Rolling:
         if now < self._next:
             return
         # Whatever came at or after ``_next`` would have rolled first: so long have the counts been what they are.
-        self._copies.append((max(self._next, now - self._seconds), list(self.histogram.counts)))
+        self._copies.append((max(self._next, now - self._seconds), list(self._read())))
         self._next = now + self._step
         self._forget(now)
 
@@ -105,7 +102,7 @@ class Rolling:
         """What came in the last while, which is up to one step longer than asked."""
         self.roll(now)
         self._forget(now)
-        return [count - before for count, before in zip(self.histogram.counts, self._copies[0][1], strict=True)]
+        return [count - before for count, before in zip(self._read(), self._copies[0][1], strict=True)]
 
     def _forget(self, now: float) -> None:
         while len(self._copies) > 1 and self._copies[1][0] <= now - self._seconds:

@@ -1,7 +1,7 @@
-"""The metrics (contract, section 9): counted in plain dictionaries on the event loop, exposed when somebody asks.
+"""The metrics (contract, section 9): counted for each chunk, batch or request by prometheus-client, never for each event.
 
-Counting costs a dictionary entry a chunk or a batch; names, labels and text are made at scrape time. What has a present
-value (lag, what is held) is asked for then, too, so that a partition that was revoked is gone from the next answer.
+What has a present value (lag, what is held) is read at scrape time, so that a partition that was revoked is gone from the
+next answer.
 """
 
 from __future__ import annotations
@@ -9,10 +9,11 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from types import MappingProxyType
 from typing import NamedTuple
 
-from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
+import prometheus_client as prometheus
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -20,7 +21,7 @@ from stream_capi import __version__
 from stream_capi.applovin import FRESH_SECONDS
 from stream_capi.model import Lane
 from stream_capi.observe import log_writer
-from stream_capi.observe.histogram import Histogram, PerSecond, Rolling
+from stream_capi.observe.histogram import AgeHistogram, PerSecond, Rolling
 
 RECENT_SECONDS = 60.0
 SERIES_SECONDS = 120
@@ -31,6 +32,9 @@ _END_TO_END_BOUNDS_MS = (
     *(50, 100, 250, 500, 750, 1000, 1250, 1500, 2000, 3000, 5000, 10_000, 30_000, 60_000, 120_000),
     *(FRESH_SECONDS * 1000, 900_000, 3_600_000, 21_600_000, 86_400_000),
 )
+
+# A series of the time when each series began would double the exposition.
+prometheus.disable_created_metrics()  # type: ignore[no-untyped-call]
 
 # Keys are the label values in their order.
 Counts = Counter[tuple[str, ...]]
@@ -62,69 +66,95 @@ class Metrics(Collector):
     def __init__(self, identifier_fields: Sequence[str], clock: Callable[[], float] = time.monotonic) -> None:
         self.identifier_fields = tuple(identifier_fields)
         self.gauges: Callable[[], Gauges] = Gauges
-        self.consumed_counts: Counts = Counter()
-        self.delivered_counts: Counts = Counter()
-        self.fresh_counts: Counts = Counter()
+        self.registry = prometheus.CollectorRegistry(support_collectors_without_names=True)
+        self._register_counters()
+        self._register_histograms()
+        build = self._gauge("build_info", "The program's version.", ["version"])
+        build.labels(__version__).set(1)
+        self.registry.register(self)
+        prometheus.ProcessCollector(registry=self.registry)
+        prometheus.PlatformCollector(registry=self.registry)
+        # For the status page alone
         self.timed_counts: Counts = Counter()  # delivered, and their records had a time
-        self.dead_letter_counts: Counts = Counter()
-        self.skipped_counts: Counts = Counter()
-        self.identifier_counts: Counts = Counter()
         self.mapped_counts: Counts = Counter()
-        self._requests: Counts = Counter()
-        self._commits: Counts = Counter()
-        self._dropped: Counts = Counter()
-        self._suspect: Counts = Counter()
-        self._batch_events = Histogram(_BATCH_BOUNDS)
         self._clock = clock
         self._per_second = PerSecond(SERIES_SECONDS + 1)
-        self.request_seconds = Rolling(Histogram(_REQUEST_BOUNDS), RECENT_SECONDS)
-        self.end_to_end = Rolling(Histogram(_END_TO_END_BOUNDS_MS, unit=1000), RECENT_SECONDS)
-        self.registry = CollectorRegistry(support_collectors_without_names=True)
-        self.registry.register(self)
-        ProcessCollector(registry=self.registry)
-        PlatformCollector(registry=self.registry)
+
+    def _register_counters(self) -> None:
+        pixel_event = ["pixel", "event"]
+        self._consumed = self._counter("consumed", "Records fetched.", ["topic"])
+        self._delivered = self._counter("delivered", "Events answered with a 200.", pixel_event)
+        self._dead_lettered = self._counter("dead_lettered", "Events written as dead letters.", ["topic", "code"])
+        self._skipped = self._counter("skipped", "Records passed over on purpose.", ["topic", "reason"])
+        self._requests = self._counter("requests", "Requests, by status or fault.", ["pixel", "status"])
+        within = f"Events answered with a 200 within {FRESH_SECONDS} s of their Kafka timestamp."
+        self._fresh = self._counter("delivered_within_5m", within, pixel_event)
+        present = "Mapped events that carry the identifier."
+        self._identifiers = self._counter("identifier_present", present, [*pixel_event, "field"])
+        self._dropped = self._counter("fields_dropped", "Optional fields left out.", ["field", "reason"])
+        self._suspect = self._counter("suspect", "Fields delivered that look wrong.", ["field", "reason"])
+        self._commits = self._counter("commits", "Commits of a partition, by how they ended.", ["result"])
+
+    def _register_histograms(self) -> None:
+        seconds = self._histogram("request_seconds", "Duration of a request, in seconds.", _REQUEST_BOUNDS)
+        self._request_seconds = seconds
+        self._batch_events = self._histogram("batch_events", "Events in a request.", _BATCH_BOUNDS)
+        self._ages = AgeHistogram(_END_TO_END_BOUNDS_MS)
+        self.request_seconds = Rolling(_REQUEST_BOUNDS, lambda: _bucket_counts(seconds), RECENT_SECONDS)
+        self.end_to_end = Rolling(self._ages.bounds_seconds, lambda: self._ages.counts, RECENT_SECONDS)
+
+    def _counter(self, name: str, text: str, labels: Sequence[str]) -> prometheus.Counter:
+        return prometheus.Counter(f"stream_capi_{name}", text, labels, registry=self.registry)
+
+    def _gauge(self, name: str, text: str, labels: Sequence[str]) -> prometheus.Gauge:
+        return prometheus.Gauge(f"stream_capi_{name}", text, labels, registry=self.registry)
+
+    def _histogram(self, name: str, text: str, bounds: Sequence[float]) -> prometheus.Histogram:
+        return prometheus.Histogram(f"stream_capi_{name}", text, buckets=bounds, registry=self.registry)
 
     # What the pipeline and the delivery tell
 
     def consumed(self, topic: str, n: int) -> None:
         """Records were fetched."""
-        self.consumed_counts[(topic,)] += n
+        self._consumed.labels(topic).inc(n)
 
     def delivered(self, lane: Lane, timestamps_ms: Sequence[int], now_ms: int) -> None:
         """A batch was answered with a 200. A timestamp of 0 or below is none: the event's age is not known."""
         key, n = (lane.pixel, lane.event.value), len(timestamps_ms)
         now = self._clock()
-        self.delivered_counts[key] += n
+        self._delivered.labels(*key).inc(n)
         self._per_second.add(n, now)
         self.end_to_end.roll(now)
+        timed, fresh = self._observe_ages(timestamps_ms, now_ms)
+        self.timed_counts[key] += timed
+        self._fresh.labels(*key).inc(fresh)
+
+    def _observe_ages(self, timestamps_ms: Sequence[int], now_ms: int) -> tuple[int, int]:
+        """Take the ages of a batch's events; returns how many have one, and how many of these are fresh."""
+        n, limit = len(timestamps_ms), FRESH_SECONDS * 1000
         least, most = now_ms - max(timestamps_ms), now_ms - min(timestamps_ms)
-        limit = FRESH_SECONDS * 1000
         # With a backlog or without, the ages of a batch are mostly alike: then none is looked at by itself.
-        if least >= 0 and most < now_ms and (most <= limit or least > limit):
-            total = n * now_ms - sum(timestamps_ms)
-            if self.end_to_end.histogram.observe_alike(n, least, most, total):
-                self.timed_counts[key] += n
-                self.fresh_counts[key] += n if most <= limit else 0
-                return
+        alike = least >= 0 and most < now_ms and (most <= limit or least > limit)
+        if alike and self._ages.observe_alike(n, least, most, n * now_ms - sum(timestamps_ms)):
+            return n, n if most <= limit else 0
         # A producer whose clock is ahead makes no event that was delivered before it came.
         ages = [now_ms - at if at < now_ms else 0 for at in timestamps_ms if at > 0]
-        self.end_to_end.histogram.observe_all(ages)
-        self.timed_counts[key] += len(ages)
-        self.fresh_counts[key] += sum(age <= limit for age in ages)
+        self._ages.observe_all(ages)
+        return len(ages), sum(age <= limit for age in ages)
 
     def dead_lettered(self, topic: str, code: str, n: int = 1) -> None:
         """Events were written to the dead-letter topic."""
-        self.dead_letter_counts[topic, code] += n
+        self._dead_lettered.labels(topic, code).inc(n)
 
     def skipped(self, topic: str, reason: str, n: int) -> None:
         """Records were passed over on purpose."""
-        self.skipped_counts[topic, reason] += n
+        self._skipped.labels(topic, reason).inc(n)
 
     def request(self, pixel: str, status: str, seconds: float) -> None:
         """A request ended, with an HTTP status or a fault in its place."""
-        self._requests[pixel, status] += 1
+        self._requests.labels(pixel, status).inc()
         self.request_seconds.roll(self._clock())
-        self.request_seconds.histogram.observe(seconds)
+        self._request_seconds.observe(seconds)
 
     def batch(self, n_events: int) -> None:
         """A request carried so many events."""
@@ -132,7 +162,7 @@ class Metrics(Collector):
 
     def commit(self, result: str) -> None:
         """A partition's commit ended."""
-        self._commits[(result,)] += 1
+        self._commits.labels(result).inc()
 
     # What the transforms have counted
 
@@ -142,15 +172,47 @@ class Metrics(Collector):
 
     def identifiers(self, pixel: str, event: str, field: str, n: int) -> None:
         """Events carried this identifier."""
-        self.identifier_counts[pixel, event, field] += n
+        self._identifiers.labels(pixel, event, field).inc(n)
 
     def dropped(self, field: str, reason: str, n: int) -> None:
         """An optional field was wrong and left out."""
-        self._dropped[field, reason] += n
+        self._dropped.labels(field, reason).inc(n)
 
     def suspect(self, field: str, reason: str, n: int) -> None:
         """A field was delivered as it came, though it looks wrong."""
-        self._suspect[field, reason] += n
+        self._suspect.labels(field, reason).inc(n)
+
+    # What was counted, by label values
+
+    @property
+    def consumed_counts(self) -> Counts:
+        """Records fetched, by topic."""
+        return _counts(self._consumed)
+
+    @property
+    def delivered_counts(self) -> Counts:
+        """Events answered with a 200, by pixel and event."""
+        return _counts(self._delivered)
+
+    @property
+    def fresh_counts(self) -> Counts:
+        """Events delivered within five minutes, by pixel and event."""
+        return _counts(self._fresh)
+
+    @property
+    def dead_letter_counts(self) -> Counts:
+        """Dead letters, by topic and code."""
+        return _counts(self._dead_lettered)
+
+    @property
+    def skipped_counts(self) -> Counts:
+        """Records passed over on purpose, by topic and reason."""
+        return _counts(self._skipped)
+
+    @property
+    def identifier_counts(self) -> Counts:
+        """Mapped events that carry an identifier, by pixel, event and field."""
+        return _counts(self._identifiers)
 
     # For the status page
 
@@ -166,40 +228,16 @@ class Metrics(Collector):
     # For Prometheus
 
     def collect(self) -> Iterator[Metric]:
-        """Every metric, made at scrape time."""
-        yield from self._counters()
-        yield from self._histograms()
+        """What is read at scrape time: the rest registers itself."""
+        lines = "Log lines that nobody read in time, or that could not be written."
+        yield _counter("log_lines_dropped", lines, [], {(): log_writer.dropped()})
+        text = "From an event's Kafka timestamp to its 200, in seconds."
+        family = HistogramMetricFamily("stream_capi_end_to_end_seconds", text)
+        self._ages.add_to(family)
+        yield family
         yield from self._present(self.gauges())
 
-    def _counters(self) -> Iterator[Metric]:
-        yield _counter("consumed", "Records fetched.", ["topic"], self.consumed_counts)
-        yield _counter("delivered", "Events answered with a 200.", ["pixel", "event"], self.delivered_counts)
-        yield _counter("dead_lettered", "Events written as dead letters.", ["topic", "code"], self.dead_letter_counts)
-        yield _counter("skipped", "Records passed over on purpose.", ["topic", "reason"], self.skipped_counts)
-        yield _counter("requests", "Requests, by status or fault.", ["pixel", "status"], self._requests)
-        within = f"Events answered with a 200 within {FRESH_SECONDS} s of their Kafka timestamp."
-        yield _counter("delivered_within_5m", within, ["pixel", "event"], self.fresh_counts)
-        present = "Mapped events that carry the identifier."
-        yield _counter("identifier_present", present, ["pixel", "event", "field"], self.identifier_counts)
-        yield _counter("fields_dropped", "Optional fields left out.", ["field", "reason"], self._dropped)
-        yield _counter("suspect", "Fields delivered that look wrong.", ["field", "reason"], self._suspect)
-        yield _counter("commits", "Commits of a partition, by how they ended.", ["result"], self._commits)
-        lines = "Log lines that nobody read in time, or that could not be written."
-        yield _counter("log_lines_dropped", lines, [], Counter({(): log_writer.dropped()}))
-
-    def _histograms(self) -> Iterator[Metric]:
-        end_to_end = "From an event's Kafka timestamp to its 200, in seconds."
-        for name, text, histogram in (
-            ("request_seconds", "Duration of a request, in seconds.", self.request_seconds.histogram),
-            ("batch_events", "Events in a request.", self._batch_events),
-            ("end_to_end_seconds", end_to_end, self.end_to_end.histogram),
-        ):
-            family = HistogramMetricFamily(f"stream_capi_{name}", text)
-            histogram.add_to(family)
-            yield family
-
     def _present(self, gauges: Gauges) -> Iterator[Metric]:
-        yield _gauge("build_info", "The program's version.", ["version"], {(__version__,): 1})
         yield _gauge("in_flight_requests", "Requests without an answer yet.", [], {(): gauges.in_flight})
         yield _gauge("in_flight_limit", "Requests allowed at once at present.", [], {(): gauges.in_flight_limit})
         yield _gauge("buffered_bytes", "Memory that open events take.", [], {(): gauges.buffered_bytes})
@@ -215,6 +253,19 @@ class Metrics(Collector):
         yield _counter("broker_timeouts", timeouts, ["broker"], gauges.timeouts)
         clock = "Seconds that the local clock is ahead of another one, where that is known."
         yield _gauge("clock_offset_seconds", clock, ["of"], gauges.clock_offset_seconds)
+
+
+def _counts(counter: prometheus.Counter) -> Counts:
+    """The values of a counter by its label values."""
+    (family,) = counter.collect()
+    return Counter({tuple(sample.labels.values()): int(sample.value) for sample in family.samples})
+
+
+def _bucket_counts(histogram: prometheus.Histogram) -> list[int]:
+    """How many values lie in each bucket, the lower ones not included."""
+    (family,) = histogram.collect()
+    upto = [int(sample.value) for sample in family.samples if sample.name.endswith("_bucket")]
+    return [count - below for below, count in pairwise([0, *upto])]
 
 
 def _counter(name: str, text: str, labels: Sequence[str], counts: Labelled) -> Metric:

@@ -12,7 +12,7 @@ from stream_capi import __version__
 from stream_capi.applovin import FRESH_SECONDS
 from stream_capi.model import NOT_READ, OUT_OF_REACH, Lane, TopicPartition
 from stream_capi.observe.health import Health, Held, Parts
-from stream_capi.observe.histogram import Rolling
+from stream_capi.observe.histogram import Rolling, quantile
 from stream_capi.observe.metrics import RECENT_SECONDS, SERIES_SECONDS, Gauges
 from stream_capi.observe.oldest_unresolved import Oldest, oldest_events
 from stream_capi.observe.what_to_do import what_to_do
@@ -104,14 +104,14 @@ class Snapshot(Health):
 
     def _quantiles(self, rolling: Rolling) -> dict[str, float | int | None]:
         counts = self._app.metrics.recent(rolling)
-        quantiles = {name: rolling.histogram.quantile(q, counts) for name, q in (("p50", 0.5), ("p99", 0.99))}
+        quantiles = {name: quantile(rolling.bounds, counts, q) for name, q in (("p50", 0.5), ("p99", 0.99))}
         return {name: None if v is None else round(v, 4) for name, v in quantiles.items()} | {"count": sum(counts)}
 
     def _freshness(self) -> dict[str, Any]:
         """The share that was delivered in time to be merged with the pixel's own event. Recent: of the last minute."""
         metrics = self._app.metrics
         counts = metrics.recent(metrics.end_to_end)
-        within = metrics.end_to_end.histogram.bounds.index(FRESH_SECONDS * 1000) + 1
+        within = metrics.end_to_end.bounds.index(FRESH_SECONDS) + 1
         return {
             "within_seconds": FRESH_SECONDS,
             "share": _share(metrics.fresh_counts.total(), metrics.timed_counts.total()),
@@ -150,16 +150,14 @@ class Snapshot(Health):
     def _lane(self, lane: Lane) -> dict[str, Any]:
         """How much of each identifier the mapped events have, and how fresh the delivered ones were."""
         metrics, key = self._app.metrics, (lane.pixel, lane.event.value)
-        mapped = metrics.mapped_counts[key]
+        mapped, identifiers = metrics.mapped_counts[key], metrics.identifier_counts
         return {
             "pixel": lane.pixel,
             "event": lane.event.value,
             "delivered": metrics.delivered_counts[key],
             "fresh_share": _share(metrics.fresh_counts[key], metrics.timed_counts[key]),
             "mapped": mapped,
-            "coverage": {
-                field: _share(metrics.identifier_counts[*key, field], mapped) for field in metrics.identifier_fields
-            },
+            "coverage": {field: _share(identifiers[*key, field], mapped) for field in metrics.identifier_fields},
         }
 
 
