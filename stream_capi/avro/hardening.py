@@ -19,7 +19,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-PRIMITIVES = frozenset({"null", "boolean", "int", "long", "float", "double", "bytes", "string"})
+from stream_capi.avro.names import PRIMITIVES, candidates, full_name, namespace_of, resolve
+
 MAX_DEPTH = 64
 MAX_FIELDS = 2_000
 MAX_TYPES = 8_000  # wherever a type stands in the schema; each is some lines of the compiled reader
@@ -120,14 +121,13 @@ class _Reader:
     def _reference(self, name: str, namespace: str) -> Node:
         if not is_name(name):
             raise Refused(_ODD_NAME)
-        full = name if "." in name or not namespace else f"{namespace}.{name}"
-        for candidate in (full, name):
-            if candidate in self.named:
-                node = self.named[candidate]
-                if node is None:
-                    raise Refused(f"recursive: {candidate} contains itself")
-                return node
-        raise Refused(f"no Avro schema: unknown type {full}")
+        full = resolve(name, namespace, self.named)
+        if full is None:
+            raise Refused(f"no Avro schema: unknown type {candidates(name, namespace)[0]}")
+        node = self.named[full]
+        if node is None:
+            raise Refused(f"recursive: {full} contains itself")
+        return node
 
     def _complex(self, raw: Mapping[str, Any], namespace: str, depth: int) -> Node:
         kind = raw.get("type")
@@ -144,18 +144,17 @@ class _Reader:
         return self.read(kind, namespace, depth + 1)
 
     def _define(self, raw: Mapping[str, Any], namespace: str) -> tuple[str, str]:
-        name, space = raw.get("name"), raw.get("namespace", namespace)
-        if not isinstance(name, str) or not name or not isinstance(space, str):
+        name, space, full = raw.get("name"), raw.get("namespace", namespace), full_name(raw, namespace)
+        if not name or not full:
             raise Refused("no Avro schema: a named type has no name")
         if not is_name(name) or not is_name(space or name):
             raise Refused(_ODD_NAME)
-        full = name if "." in name or not space else f"{space}.{name}"
         if full.rpartition(".")[2] in PRIMITIVES:
             raise Refused(f"no Avro schema: {full} is named like a primitive type")
         if full in self.named:
             raise Refused(f"no Avro schema: {full} is defined twice")
         self.named[full] = None
-        return full, full.rpartition(".")[0]
+        return full, namespace_of(full)
 
     def _record(self, raw: Mapping[str, Any], namespace: str, depth: int) -> Node:
         full, inner = self._define(raw, namespace)

@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from stream_capi.avro.framing import SchemaKey
-from stream_capi.avro.hardening import PRIMITIVES, Node, Refused, parse
+from stream_capi.avro.hardening import Node, Refused, parse
+from stream_capi.avro.names import NAMED, PRIMITIVES, candidates, full_name, namespace_of
 from stream_capi.model import Code, Rejection
 
 MAX_CHARACTERS = 1 << 20  # of a schema's text
-
-_NAMED = ("record", "error", "enum", "fixed")
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -99,14 +98,6 @@ class Missing:
         return rejection
 
 
-def full_name(raw: Mapping[str, Any], namespace: str = "") -> str:
-    """The full name of a named type's definition; empty if it has none."""
-    name, space = raw.get("name"), raw.get("namespace", namespace)
-    if not isinstance(name, str) or not isinstance(space, str):
-        return ""
-    return name if "." in name or not space else f"{space}.{name}"
-
-
 def definitions(raw: Any, namespace: str = "") -> dict[str, Any]:
     """Every named type that a schema defines, by full name, each with its namespace written out so that it can be moved."""
     found: dict[str, Any] = {}
@@ -114,9 +105,9 @@ def definitions(raw: Any, namespace: str = "") -> dict[str, Any]:
         for part in raw:
             found |= definitions(part, namespace)
     elif isinstance(raw, dict):
-        named = raw.get("type") in _NAMED
+        named = raw.get("type") in NAMED
         if named and (full := full_name(raw, namespace)):
-            namespace = full.rpartition(".")[0]
+            namespace = namespace_of(full)
             found[full] = {**raw, "namespace": namespace}
         for part in (
             ("type", "items", "values") if not named else ()
@@ -146,12 +137,12 @@ class _Inliner:
             return self._name(node, namespace)
         if not isinstance(node, dict):
             return node
-        if node.get("type") in _NAMED:
+        if node.get("type") in NAMED:
             full = full_name(node, namespace)
             if moved and full in self.defined:
                 return full
             self.defined.add(full)
-            return self._definition(node, full.rpartition(".")[0], moved=moved)
+            return self._definition(node, namespace_of(full), moved=moved)
         parts = [part for part in ("type", "items", "values") if part in node and node[part] not in ("array", "map")]
         return node | {part: self.visit(node[part], namespace, moved=moved) for part in parts}
 
@@ -170,7 +161,7 @@ class _Inliner:
     def _name(self, name: str, namespace: str) -> Any:
         if name in PRIMITIVES:
             return name
-        for candidate in (f"{namespace}.{name}" if namespace and "." not in name else name, name):
+        for candidate in candidates(name, namespace):
             if candidate in self.defined:
                 return name
             if candidate in self.references:

@@ -12,10 +12,10 @@ from difflib import get_close_matches
 from itertools import count
 from typing import Any, NamedTuple
 
+from stream_capi.avro.names import NAMED, full_name, namespace_of, resolve
 from stream_capi.config.dotted_paths import Step, steps
 from stream_capi.events.kinds import Kind
 
-_NAMED = ("record", "error", "enum", "fixed")
 _OTHERS = ("boolean", "int", "long", "float", "double", "bytes", "string", "array", "map")
 # What a logical type stands on. On another type it is to be passed over (Avro specification), as are unknown ones.
 _UNDER = {
@@ -82,8 +82,9 @@ class Schema:
                 self._collect(branch, space)
         elif isinstance(node, dict):
             kind = node.get("type")
-            if kind in _NAMED:
-                full, space = _full_name(node, space)
+            if kind in NAMED:
+                full = full_name(node, space)
+                space = namespace_of(full)
                 self._named.setdefault(full, (node, space))
             for inner in _types_in(node):
                 if isinstance(inner, (dict, list)):
@@ -95,15 +96,15 @@ class Schema:
             for branch in node:
                 yield from self.branches(branch, space)
         elif isinstance(node, str):
-            named = self._named.get(node if "." in node or not space else f"{space}.{node}") or self._named.get(node)
-            if named is not None:
-                yield named
+            full = resolve(node, space, self._named)
+            if full is not None:
+                yield self._named[full]
             elif node != "null":
                 yield {"type": node}, space
         elif isinstance(node.get("type"), (dict, list)):
             yield from self.branches(node["type"], space)
-        elif node.get("type") in _NAMED:
-            yield node, _full_name(node, space)[1]
+        elif node.get("type") in NAMED:
+            yield node, namespace_of(full_name(node, space))
         elif node.get("type") in _OTHERS:
             yield node, space
         else:
@@ -161,15 +162,6 @@ def _types_in(node: Mapping[str, Any]) -> list[Any]:
     if kind in ("record", "error"):
         return [field["type"] for field in node["fields"]]
     return [node[{"array": "items", "map": "values"}[kind]] if kind in ("array", "map") else kind]
-
-
-def _full_name(node: Mapping[str, Any], space: str) -> tuple[str, str]:
-    """The full name of a named type, and the namespace of what is inside it."""
-    name = node["name"]
-    if "." not in name:
-        given = node.get("namespace", space)
-        name = f"{given}.{name}" if given else name
-    return name, name.rpartition(".")[0]
 
 
 def _way(node: Mapping[str, Any], space: str, step: Step) -> tuple[str, Any, str] | None:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any
 
+from stream_capi.avro.names import full_name
 from stream_capi.events.paths import Schema, takes_null
 
 _MOST_DIGITS = 1_000  # of a decimal
@@ -76,7 +77,7 @@ def _names(branch: tuple[Any, str]) -> set[str]:
     """How Avro's JSON may name a branch of a union."""
     node, space = branch
     name = str(node.get("name", node.get("type")))
-    return {name, f"{node.get('namespace', space)}.{name}".removeprefix(".")}
+    return {name, full_name(node, space) or name}
 
 
 def _of(schema: _Tried, branch: tuple[Any, str], given: Any, path: str) -> Any:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from stream_capi.avro.decode import Decoder
 from stream_capi.avro.framing import FILE_KEY
-from stream_capi.avro.hardening import PRIMITIVES
+from stream_capi.avro.names import PRIMITIVES
 from stream_capi.avro.writer_schema import RefusedSchema, WriterSchema, build, definitions
 from stream_capi.model import Code, Rejection
 from tests.events.line import Line
