@@ -17,6 +17,11 @@ from pathlib import Path
 from tests.mutation.changes import Mutant, mutants
 from tests.mutation.runner import ROOT, baseline, preload, run
 
+# The tests of the whole line in jumping time.
+_LINE = [
+    f"tests/pipeline/test_{subject}.py"
+    for subject in ("batching", "refusals", "holding", "memory_bounds", "handover", "without_schema", "drain")
+]
 _TESTS = {
     "stream_capi/core/offsets.py": ["tests/core/test_offsets.py", "tests/proof/test_offsets_model.py"],
     "stream_capi/core/offset_metadata.py": [
@@ -24,12 +29,12 @@ _TESTS = {
         "tests/core/test_offsets.py",
         "tests/proof/test_offsets_model.py",
     ],
-    "stream_capi/core/outcomes.py": ["tests/core/test_outcomes.py", "tests/pipeline/test_line.py"],
-    "stream_capi/core/batch.py": ["tests/core/test_batch.py", "tests/pipeline/test_line.py"],
-    "stream_capi/core/ratio_guard.py": ["tests/core/test_ratio_guard.py", "tests/pipeline/test_line.py"],
+    "stream_capi/core/outcomes.py": ["tests/core/test_outcomes.py", *_LINE],
+    "stream_capi/core/batch.py": ["tests/core/test_batch.py", *_LINE],
+    "stream_capi/core/ratio_guard.py": ["tests/core/test_ratio_guard.py", *_LINE],
     "stream_capi/core/clock.py": ["tests/core/test_clock.py", "tests/pipeline/test_clocks.py"],
     "stream_capi/core/remembered.py": ["tests/pipeline/test_remembered.py"],
-    "stream_capi/core/flow.py": ["tests/core/test_flow.py", "tests/pipeline/test_line.py"],
+    "stream_capi/core/flow.py": ["tests/core/test_flow.py", *_LINE],
 }
 
 # The tests of an events' module that are nearest to it: most of its mutants end there, and only the rest meets all others.

@@ -1,0 +1,86 @@
+"""Records whose schema is not there, or can't be loaded."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from stream_capi.errors import RegistryUnavailable
+from tests.pipeline.given import P0, V0, names
+from tests.simulation import Line, always, simulate
+
+
+def test_records_wait_for_their_schema_while_the_registry_is_down() -> None:
+    async def run() -> None:
+        line = Line(always(200))
+        source = line.sources["leads"]
+
+        async def load(key: object) -> str:
+            if asyncio.get_running_loop().time() < 60:
+                raise RegistryUnavailable("the registry does not answer")
+            source.load = None
+            return "codec"
+
+        source.load = load
+        line.produce("leads", 0, *names("a", 60))
+        line.produce("views", 0, *names("b", 60))
+        line.assign(P0, V0)
+
+        async def look() -> None:
+            await asyncio.sleep(50)
+            assert line.accepted == dict.fromkeys(names("b", 60), 1)
+            assert line.pipeline.partitions[P0].offsets.watermark == 0
+
+        looking = asyncio.create_task(look())
+        await line.run_for(90)
+        await looking
+        assert line.lag == 0
+        assert line.told["registry"] == 2, "told when it began and when it ended, not each time"
+
+    simulate(run())
+
+
+def test_a_schema_that_raises_when_it_is_loaded_dead_letters_its_records_alone() -> None:
+    async def run() -> None:
+        line = Line(always(200))
+
+        async def load(key: object) -> object:
+            await asyncio.sleep(1)
+            raise RecursionError("c4n4ry@person.example")
+
+        line.sources["views"].load = load
+        line.produce("leads", 0, *names("a", 20))
+        line.produce("views", 0, "b0", "b1")
+        line.assign(P0, V0)
+        await line.run_for(5)
+        assert (line.accepted, line.letter_codes, line.lag) == (
+            dict.fromkeys(names("a", 20), 1),
+            {"internal_error": 2},
+            0,
+        )
+        (told,) = [one for one in line.told if one.startswith("internal_error")]
+        assert told.startswith("internal_error RecursionError at ")
+
+    simulate(run())
+
+
+@pytest.mark.parametrize("error", [RegistryUnavailable, MemoryError])
+def test_what_is_no_schema_s_fault_is_not_its_records(error: type[Exception]) -> None:
+    async def run() -> None:
+        line = Line(always(200))
+
+        async def load(key: object) -> object:
+            raise error("not now")
+
+        line.sources["views"].load = load
+        line.produce("views", 0, "b0")
+        line.assign(V0)
+        if error is MemoryError:
+            with pytest.raises(ExceptionGroup):
+                await line.run_for(5)
+        else:
+            await line.run_for(5)
+        assert (line.letter_codes, line.lag) == ({}, 1)
+
+    simulate(run())
