@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from stream_capi.config.settings import Delivery
+from stream_capi.config.settings import DeliverySection
 from stream_capi.kafka.consumer import CHUNK
 from stream_capi.kafka.properties import events_bytes
 from stream_capi.sandbox.fault_script import Action
@@ -64,7 +64,7 @@ def predicted(case: Case) -> float:
             always(200, case.latency),
             max_in_flight=case.max_in_flight,
             max_events=case.max_events,
-            max_buffered_bytes=events_bytes(Delivery().max_buffered_bytes),
+            max_buffered_bytes=events_bytes(DeliverySection().max_buffered_bytes),
         )
         line.chunk = CHUNK
         leads = int(_EVENTS * _LEAD_SHARE)

@@ -23,8 +23,7 @@ from stream_capi.avro.framing import FILE_KEY
 from stream_capi.avro.registry import RegistrySchemas
 from stream_capi.avro.schemas import FileSchema, FolderSchemas, Schemas, SchemasByKind
 from stream_capi.avro.writer_schema import WriterSchema
-from stream_capi.config import KeySource, Settings, open_to_others, resolve_pixel_id
-from stream_capi.config import Source as SourceSettings
+from stream_capi.config import KeySource, Settings, SourceSection, open_to_others, resolve_pixel_id
 from stream_capi.core.batch import Batch
 from stream_capi.core.held_reason import HeldReason
 from stream_capi.endpoint.client import EndpointClient
@@ -149,7 +148,7 @@ class App:
         topics = [source.topic for source in settings.sources]
         return ConsumerThread(properties, topics, settings.kafka.start, topic_ids, self.telemetry, revoke_seconds)
 
-    def _source(self, source: SourceSettings) -> Source:
+    def _source(self, source: SourceSection) -> Source:
         rules = rules_from(source, self.settings)
 
         def compile_for(schema: WriterSchema) -> Transform:
@@ -329,7 +328,7 @@ class Registry:
         registry = settings.schema_registry
         self.registry = RegistrySchemas(registry.url, registry.properties) if registry else None
 
-    def for_source(self, source: SourceSettings) -> Schemas:
+    def for_source(self, source: SourceSection) -> Schemas:
         """The schemas of one source, by its framing."""
         kinds: dict[str, Schemas] = {}
         if source.schema_file is not None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, Self
 
 from stream_capi.sandbox.fault_script import Action, RequestInfo
-from stream_capi.sandbox.mock_api import MockEndpoint, Record
+from stream_capi.sandbox.mock_api import MockEndpoint, SeenRequest
 from tests.program import KEY, PIXEL_ID
 
 Answering = Callable[[RequestInfo], Action | None]
@@ -24,7 +24,7 @@ class Endpoint:
         self.mock.answer = answer
         self._lock = threading.Lock()
         self._answered: Counter[str] = Counter()
-        self._waiting: list[Record] = []
+        self._waiting: list[SeenRequest] = []
         self._seen = 0
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="endpoint", daemon=True)

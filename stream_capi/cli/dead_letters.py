@@ -17,7 +17,7 @@ from stream_capi.cli import process
 from stream_capi.cli.console import console
 from stream_capi.cli.dead_letter_view import print_letter, shown_letters, topic_shown
 from stream_capi.cli.options import Config, Json
-from stream_capi.cli.progress import Watch
+from stream_capi.cli.progress import ProgressBar
 from stream_capi.cli.sources import source_of
 from stream_capi.cli.text import print_json
 from stream_capi.config import Settings
@@ -161,7 +161,7 @@ def redrive_letters(
     if topic is not None:
         source_of(settings, topic)
     admin = KafkaAdmin(settings.kafka)
-    watch = Watch("redriving", quiet=as_json)
+    watch = ProgressBar("redriving", quiet=as_json)
     if execute:
         logs.configure("error", "console")
         logs.write_behind()
@@ -177,7 +177,7 @@ def redrive_letters(
 
 
 async def _execute(
-    settings: Settings, admin: KafkaAdmin, planned: Plan, rate: float, watch: Watch, as_json: bool
+    settings: Settings, admin: KafkaAdmin, planned: Plan, rate: float, watch: ProgressBar, as_json: bool
 ) -> None:
     logs.install_hooks(asyncio.get_running_loop())
     process.tune_garbage_collector()

@@ -17,7 +17,7 @@ from stream_capi.cli.options import Json
 from stream_capi.cli.text import print_json
 from stream_capi.errors import ExitCode
 from stream_capi.observe import logs
-from stream_capi.sandbox.demo import Demo, Ledger, Progress
+from stream_capi.sandbox.demo import Demo, DemoLedger, DemoProgress
 
 _LINE_SECONDS = 2.0  # between two lines where there is no terminal
 
@@ -53,7 +53,7 @@ class View:
     """The live table on a terminal, a line now and then elsewhere; the ledger at the end."""
 
     def __init__(self, events: int, keep_running: bool, quiet: bool) -> None:
-        self.ledger: Ledger | None = None
+        self.ledger: DemoLedger | None = None
         self._events = events
         self._keep_running = keep_running
         self._console = Console(quiet=quiet)
@@ -71,7 +71,7 @@ class View:
     def __exit__(self, *_: object) -> None:
         self._live.stop()
 
-    def show(self, progress: Progress) -> None:
+    def show(self, progress: DemoProgress) -> None:
         """Bring the view up to date."""
         self._status_page = progress.status_page
         before, delivered = self._last
@@ -87,7 +87,7 @@ class View:
                 f"dead-lettered {progress.dead_lettered}, in flight {progress.in_flight}"
             )
 
-    def _table(self, progress: Progress) -> Group:
+    def _table(self, progress: DemoProgress) -> Group:
         table = Table.grid(padding=(0, 2))
         answers = ", ".join(f"{status} × {count}" for status, count in sorted(progress.answers.items()))
         rows = (
@@ -104,7 +104,7 @@ class View:
         done = progress.delivered + progress.dead_lettered
         return Group(ProgressBar(total=self._events, completed=min(done, self._events), width=60), table)
 
-    def settle(self, ledger: Ledger) -> None:
+    def settle(self, ledger: DemoLedger) -> None:
         """Print what became of every event."""
         self.ledger = ledger
         table = Table(title="ledger", title_justify="left", show_header=False)

@@ -16,7 +16,7 @@ from stream_capi.operations.range_job import Progress
 _LINE_SECONDS = 5.0  # between two lines where there is no terminal
 
 
-class Watch:
+class ProgressBar:
     """Shows on standard error; standard output is for what a job comes to."""
 
     def __init__(self, what: str, quiet: bool) -> None:

@@ -14,7 +14,7 @@ from stream_capi import config
 from stream_capi.cli import process
 from stream_capi.cli.console import console
 from stream_capi.cli.options import Config, Json
-from stream_capi.cli.progress import Watch
+from stream_capi.cli.progress import ProgressBar
 from stream_capi.cli.sources import source_of
 from stream_capi.cli.text import print_json
 from stream_capi.config import Settings
@@ -25,7 +25,7 @@ from stream_capi.kafka.scan import spans
 from stream_capi.observe import logs
 from stream_capi.operations import range_replay
 from stream_capi.operations.range_job import await_alone
-from stream_capi.operations.range_replay import Ledger, Plan
+from stream_capi.operations.range_replay import ReplayLedger, ReplayPlan
 
 _DEDUPE = (
     "Each event carries the dedupe_id that it had the first time, by which the API drops what it has already. How long it "
@@ -68,7 +68,7 @@ def command(
     if not execute:
         _print_plan(settings, planned, as_json)
         return
-    watch = Watch(f"replaying {topic}", quiet=as_json)
+    watch = ProgressBar(f"replaying {topic}", quiet=as_json)
     logs.configure("error", "console")
     logs.write_behind()
     await_alone(admin, planned.group, watch.tell)
@@ -76,14 +76,14 @@ def command(
         range_replay.begin(admin, planned)
     if not planned.left:
         _print_ledger(
-            planned, Ledger(total(planned.ranges), total(planned.ranges), range_replay.NOTHING, 0, 0), as_json
+            planned, ReplayLedger(total(planned.ranges), total(planned.ranges), range_replay.NOTHING, 0, 0), as_json
         )
         return
     asyncio.run(_execute(settings, admin, planned, rate, watch, as_json))
 
 
 async def _execute(
-    settings: Settings, admin: KafkaAdmin, planned: Plan, rate: float, watch: Watch, as_json: bool
+    settings: Settings, admin: KafkaAdmin, planned: ReplayPlan, rate: float, watch: ProgressBar, as_json: bool
 ) -> None:
     logs.install_hooks(asyncio.get_running_loop())
     process.tune_garbage_collector()
@@ -98,7 +98,7 @@ async def _execute(
     process.at_once(code)
 
 
-def _print_plan(settings: Settings, planned: Plan, as_json: bool) -> None:
+def _print_plan(settings: Settings, planned: ReplayPlan, as_json: bool) -> None:
     of_time = spans(settings.kafka, planned.ranges)
     if as_json:
         print_json(_plan_as_json(planned, of_time), indent=2)
@@ -127,7 +127,7 @@ def _print_plan(settings: Settings, planned: Plan, as_json: bool) -> None:
         out.print("Nothing has been sent: add --execute.")
 
 
-def _plan_as_json(planned: Plan, of_time: Any) -> dict[str, Any]:
+def _plan_as_json(planned: ReplayPlan, of_time: Any) -> dict[str, Any]:
     partitions = [
         {
             "partition": tp.partition,
@@ -150,7 +150,7 @@ def _plan_as_json(planned: Plan, of_time: Any) -> dict[str, Any]:
     }
 
 
-def _print_ledger(planned: Plan, ledger: Ledger, as_json: bool) -> None:
+def _print_ledger(planned: ReplayPlan, ledger: ReplayLedger, as_json: bool) -> None:
     tally = ledger.tally
     skipped = {name: n for name, n in tally.skipped.items() if name != "outcome_known"}
     before = ledger.before + tally.skipped.get("outcome_known", 0)

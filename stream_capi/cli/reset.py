@@ -16,7 +16,7 @@ from stream_capi.cli.text import print_json
 from stream_capi.kafka.admin import KafkaAdmin
 from stream_capi.kafka.ranges import moment
 from stream_capi.operations import offset_reset
-from stream_capi.operations.offset_reset import Change, Plan
+from stream_capi.operations.offset_reset import Change, ResetPlan
 
 _FORGOTTEN = (
     "What is known of events delivered beyond the old offsets is forgotten: from the new ones on each event is sent, with "
@@ -62,7 +62,7 @@ def _effect(change: Change) -> str:
     return f"{change.again:,} are sent again" if change.again else "no change"
 
 
-def _print(planned: Plan, to: str, done: bool) -> None:
+def _print(planned: ResetPlan, to: str, done: bool) -> None:
     out = console()
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("topic")
@@ -88,7 +88,7 @@ def _print(planned: Plan, to: str, done: bool) -> None:
     out.print("Nothing has been changed: add --execute.")
 
 
-def _as_json(planned: Plan, done: bool) -> dict[str, object]:
+def _as_json(planned: ResetPlan, done: bool) -> dict[str, object]:
     return {
         "group": planned.group,
         "partitions": [

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from difflib import get_close_matches
 
-from stream_capi.config import Settings, Source
+from stream_capi.config import Settings, SourceSection
 from stream_capi.errors import ConfigurationError
 
 
-def source_of(settings: Settings, topic: str) -> Source:
+def source_of(settings: Settings, topic: str) -> SourceSection:
     """The source of a topic. Raises ConfigurationError with the nearest name."""
     topics = {source.topic: source for source in settings.sources}
     if topic not in topics:

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
-from stream_capi.config.settings import TARGETS, Kafka, Pixel, Settings, Source
-from stream_capi.config.shape import Fault, key_of, meant
+from stream_capi.config.settings import TARGETS, KafkaSection, PixelSection, Settings, SourceSection
+from stream_capi.config.shape import KeyFault, key_of, meant
 from stream_capi.config.values import FieldRule
 
 _COMMITTED = "an offset is committed only when its event has a terminal outcome"
@@ -48,7 +48,7 @@ WORKER = "{worker}"  # in group.instance.id: where the number of a worker goes
 _LOCAL_SUFFIXES = (".internal", ".local", ".svc", ".localhost", ".test")
 
 
-def faults_of(settings: Settings, names: Sequence[str] | None, workers: int = 1) -> Iterator[Fault]:
+def faults_of(settings: Settings, names: Sequence[str] | None, workers: int = 1) -> Iterator[KeyFault]:
     """Every fault of settings whose single values are right, for so many workers.
 
     ``names`` are those that the pixels bear in the file, wrong ones too, or None where it is unknown.
@@ -58,7 +58,7 @@ def faults_of(settings: Settings, names: Sequence[str] | None, workers: int = 1)
     yield from _sizes(settings)
     for section in ("pixels", "sources"):
         if not getattr(settings, section):
-            yield Fault(section, f"is missing: write at least one [[{section}]]")
+            yield KeyFault(section, f"is missing: write at least one [[{section}]]")
     for at, pixel in enumerate(settings.pixels):
         yield from _pixel(f"pixels[{at}]", pixel)
     yield from _twice("pixels", "name", [pixel.name for pixel in settings.pixels])
@@ -79,23 +79,23 @@ def _is_number(value: str | int) -> bool:
     return text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS and int(text) > 0
 
 
-def _numbers(properties: Mapping[str, str | int], unit: str, *names: str) -> Iterator[Fault]:
+def _numbers(properties: Mapping[str, str | int], unit: str, *names: str) -> Iterator[KeyFault]:
     for name in names:
         if name in properties and not _is_number(properties[name]):
-            yield Fault(key_of(["kafka", "properties", name]), f"must be a whole number of {unit}")
+            yield KeyFault(key_of(["kafka", "properties", name]), f"must be a whole number of {unit}")
 
 
-def _session(properties: Mapping[str, str | int]) -> Iterator[Fault]:
+def _session(properties: Mapping[str, str | int]) -> Iterator[KeyFault]:
     names = ("session.timeout.ms", "heartbeat.interval.ms")
     wrong = list(_numbers(properties, "milliseconds", *names))
     yield from wrong
     given = {name: str(properties[name]) for name in names if name in properties}
     if not wrong and len(given) == 2 and int(given["heartbeat.interval.ms"]) >= int(given["session.timeout.ms"]):
         of = tuple(key_of(["kafka", "properties", name]) for name in given)
-        yield Fault(of[1], "must be below session.timeout.ms, or each session ends before its heartbeat", of)
+        yield KeyFault(of[1], "must be below session.timeout.ms, or each session ends before its heartbeat", of)
 
 
-def _kafka(kafka: Kafka, workers: int) -> Iterator[Fault]:
+def _kafka(kafka: KafkaSection, workers: int) -> Iterator[KeyFault]:
     kip_848 = str(kafka.properties.get("group.protocol", "")).lower() == "consumer"
     if not kip_848:
         yield from _session(kafka.properties)
@@ -103,42 +103,46 @@ def _kafka(kafka: Kafka, workers: int) -> Iterator[Fault]:
     for name in kafka.properties:
         key = key_of(["kafka", "properties", name])
         if name in OWNED_PROPERTIES:
-            yield Fault(key, f"is the program's own: {OWNED_PROPERTIES[name]}")
+            yield KeyFault(key, f"is the program's own: {OWNED_PROPERTIES[name]}")
         elif name.endswith("_cb") or name in _CALLBACKS:
-            yield Fault(key, "is a callback of the program's own, which a file can't give")
+            yield KeyFault(key, "is a callback of the program's own, which a file can't give")
         elif kip_848 and name in _KIP_848_REFUSES:
-            yield Fault(key, 'is refused with group.protocol = "consumer": the broker decides it there; leave it out')
+            yield KeyFault(
+                key, 'is refused with group.protocol = "consumer": the broker decides it there; leave it out'
+            )
         elif name == "group.instance.id" and workers > 1 and WORKER not in str(kafka.properties[name]):
-            yield Fault(key, f'must hold "{WORKER}" with --workers {workers}: each worker needs a name of its own')
+            yield KeyFault(key, f'must hold "{WORKER}" with --workers {workers}: each worker needs a name of its own')
 
 
-def _urls(settings: Settings) -> Iterator[Fault]:
+def _urls(settings: Settings) -> Iterator[KeyFault]:
     endpoint, registry = settings.endpoint, settings.schema_registry
     parts, why = _split(endpoint.url)
     if parts is None:
-        yield Fault("endpoint.url", why)
+        yield KeyFault("endpoint.url", why)
     elif parts.username is not None or parts.query or parts.fragment:
-        yield Fault(
+        yield KeyFault(
             "endpoint.url", "must hold no user, query or fragment; the pixel's id and key are added to each request"
         )
     elif parts.scheme == "http" and not _is_local(parts.hostname or ""):
-        yield Fault(
+        yield KeyFault(
             "endpoint.url", "is plain http to another host: the key and the events would travel in clear; use https"
         )
     if endpoint.proxy and (fault := _split(endpoint.proxy)[1]):
-        yield Fault("endpoint.proxy", fault)
+        yield KeyFault("endpoint.proxy", fault)
     if endpoint.ca_file and not os.path.isfile(endpoint.ca_file):
-        yield Fault("endpoint.ca_file", "names a file that is not there")
+        yield KeyFault("endpoint.ca_file", "names a file that is not there")
     if registry is None:
         return
     for url in registry.url.split(","):
         parts, why = _split(url)
         if parts is None:
-            yield Fault("schema_registry.url", why)
+            yield KeyFault("schema_registry.url", why)
         elif parts.username is not None:
-            yield Fault("schema_registry.url", 'must hold no user or password; set properties."basic.auth.user.info"')
+            yield KeyFault(
+                "schema_registry.url", 'must hold no user or password; set properties."basic.auth.user.info"'
+            )
     if "url" in registry.properties:
-        yield Fault("schema_registry.properties.url", "set schema_registry.url")
+        yield KeyFault("schema_registry.properties.url", "set schema_registry.url")
 
 
 def _split(url: str) -> tuple[SplitResult | None, str]:
@@ -161,101 +165,105 @@ def _is_local(host: str) -> bool:
         return "." not in host or host.endswith(_LOCAL_SUFFIXES)
 
 
-def _sizes(settings: Settings) -> Iterator[Fault]:
+def _sizes(settings: Settings) -> Iterator[KeyFault]:
     delivery, batch = settings.delivery, settings.batch
     if delivery.backoff_initial_ms > delivery.backoff_max_ms:
         of = ("delivery.backoff_initial_ms", "delivery.backoff_max_ms")
-        yield Fault(of[0], "is larger than delivery.backoff_max_ms", of)
+        yield KeyFault(of[0], "is larger than delivery.backoff_max_ms", of)
     if delivery.max_buffered_bytes < 2 * batch.max_bytes:
         of = ("delivery.max_buffered_bytes", "batch.max_bytes")
-        yield Fault(of[0], "must be at least twice batch.max_bytes, or no batch could fill", of)
+        yield KeyFault(of[0], "must be at least twice batch.max_bytes, or no batch could fill", of)
 
 
-def _pixel(key: str, pixel: Pixel) -> Iterator[Fault]:
+def _pixel(key: str, pixel: PixelSection) -> Iterator[KeyFault]:
     ids, keys = ("pixel_id", "pixel_id_env", "pixel_id_file"), ("api_key_env", "api_key_file")
     yield from _exactly_one(key, pixel, ids)
     yield from _exactly_one(key, pixel, keys)
 
 
-def _exactly_one(key: str, table: Pixel | Source, names: Sequence[str]) -> Iterator[Fault]:
+def _exactly_one(key: str, table: PixelSection | SourceSection, names: Sequence[str]) -> Iterator[KeyFault]:
     given = [name for name in names if getattr(table, name) is not None]
     if len(given) != 1:
         choice = f"{', '.join(names[:-1])} and {names[-1]}"
         has = " and ".join(given) or "none"
-        yield Fault(key, f"must have exactly one of {choice}; it has {has}", tuple(f"{key}.{name}" for name in names))
+        yield KeyFault(
+            key, f"must have exactly one of {choice}; it has {has}", tuple(f"{key}.{name}" for name in names)
+        )
 
 
-def _twice(section: str, name: str, values: Sequence[str]) -> Iterator[Fault]:
+def _twice(section: str, name: str, values: Sequence[str]) -> Iterator[KeyFault]:
     for at, value in enumerate(values):
         first = values.index(value)
         if first < at:
             of = (f"{section}[{first}].{name}", f"{section}[{at}].{name}")
-            yield Fault(of[1], f'"{value}" is there already, as {section}[{first}]', of)
+            yield KeyFault(of[1], f'"{value}" is there already, as {section}[{first}]', of)
 
 
-def _routing(key: str, source: Source, settings: Settings, names: Sequence[str] | None) -> Iterator[Fault]:
+def _routing(key: str, source: SourceSection, settings: Settings, names: Sequence[str] | None) -> Iterator[KeyFault]:
     yield from _exactly_one(key, source, ("pixel", "pixel_field"))
     yield from _exactly_one(key, source, ("event", "event_field"))
     if source.pixel is not None and names is not None and source.pixel not in names:
-        yield Fault(
+        yield KeyFault(
             f"{key}.pixel", f'"{source.pixel}" is not the name of one of the pixels{meant(source.pixel, names)}'
         )
     if source.event_field is not None and not source.events:
-        yield Fault(f"{key}.events", "is missing: a table from the field's values to generate_lead, page_view or skip")
+        yield KeyFault(
+            f"{key}.events", "is missing: a table from the field's values to generate_lead, page_view or skip"
+        )
     if source.events and source.event_field is None:
-        yield Fault(f"{key}.events", "is of use only with event_field", (f"{key}.event_field",))
+        yield KeyFault(f"{key}.events", "is of use only with event_field", (f"{key}.event_field",))
     for name in ("consent_purposes", "without_consent"):
         if name in source.model_fields_set and source.consent_field is None:
-            yield Fault(f"{key}.{name}", "is of use only with consent_field", (f"{key}.consent_field",))
+            yield KeyFault(f"{key}.{name}", "is of use only with consent_field", (f"{key}.consent_field",))
     if source.topic == settings.dead_letter.topic:
         of = (f"{key}.topic", "dead_letter.topic")
-        yield Fault(of[0], "is the dead-letter topic: each dead letter would come round again", of)
+        yield KeyFault(of[0], "is the dead-letter topic: each dead letter would come round again", of)
 
 
-def _schema(key: str, source: Source, settings: Settings) -> Iterator[Fault]:
+def _schema(key: str, source: SourceSection, settings: Settings) -> Iterator[KeyFault]:
     framing, place = source.framing, source.schema_file
     name = "schema_folder" if source.schema_folder is not None else "schema_file"
     of = tuple(f"{key}.{other}" for other in ("framing", "schema_file", "schema_folder"))
     if place is None:
         if framing == "raw":
-            yield Fault(f"{key}.schema_file", "is missing: a raw record doesn't say which schema wrote it", of)
+            yield KeyFault(f"{key}.schema_file", "is missing: a raw record doesn't say which schema wrote it", of)
         elif framing == "single_object":
-            yield Fault(f"{key}.schema_file", "is missing: the folder of .avsc files with the writers' schemas", of)
+            yield KeyFault(f"{key}.schema_file", "is missing: the folder of .avsc files with the writers' schemas", of)
         elif settings.schema_registry is None:
             why = f'"{framing}" needs [schema_registry], or a folder of schemas as schema_file'
-            yield Fault(f"{key}.framing", why, (*of, "schema_registry"))
+            yield KeyFault(f"{key}.framing", why, (*of, "schema_registry"))
         return
     folder = os.path.isdir(place)
     if source.schema_folder not in (None, place):
-        yield Fault(key, "must have only one of schema_file and schema_folder; it has both", of[1:])
+        yield KeyFault(key, "must have only one of schema_file and schema_folder; it has both", of[1:])
     elif not os.path.exists(place):
-        yield Fault(f"{key}.{name}", f"{place} is not there")
+        yield KeyFault(f"{key}.{name}", f"{place} is not there")
     elif name == "schema_folder" and not folder:
-        yield Fault(f"{key}.{name}", f"{place} is not a folder")
+        yield KeyFault(f"{key}.{name}", f"{place} is not a folder")
     elif framing == "raw" and folder:
-        yield Fault(
+        yield KeyFault(
             f"{key}.{name}", "is a folder; a raw source needs the one file that its records are written with", of
         )
     elif framing == "single_object" and not folder:
-        yield Fault(
+        yield KeyFault(
             f"{key}.{name}", "is a file; a single_object source needs the folder that the .avsc files are in", of
         )
     elif framing == "confluent" and not folder and settings.schema_registry is None:
         why = "is a file, which no id can be looked up in; give [schema_registry] or a folder"
-        yield Fault(f"{key}.{name}", why, (*of, "schema_registry"))
+        yield KeyFault(f"{key}.{name}", why, (*of, "schema_registry"))
 
 
-def _fields(key: str, source: Source) -> Iterator[Fault]:
+def _fields(key: str, source: SourceSection) -> Iterator[KeyFault]:
     for target, rule in source.fields.items():
         where = f"{key}.fields.{key_of([target])}"
         if target not in TARGETS:
-            yield Fault(where, f"is not a field of an event{meant(target, TARGETS)}")
+            yield KeyFault(where, f"is not a field of an event{meant(target, TARGETS)}")
         elif target.startswith("data.") and source.event == "page_view":
-            yield Fault(where, "is of no use: a page view has no data", (where, f"{key}.event"))
+            yield KeyFault(where, "is of no use: a page view has no data", (where, f"{key}.event"))
         elif rule.unit is not None and target != "event_time":
-            yield Fault(where, "has a unit, which only event_time takes")
+            yield KeyFault(where, "has a unit, which only event_time takes")
         elif rule.has_const and (why := _const(target, rule)):
-            yield Fault(where, why)
+            yield KeyFault(where, why)
 
 
 def _const(target: str, rule: FieldRule) -> str:
@@ -285,11 +293,11 @@ def _is_amount(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
 
 
-def _lead_value(key: str, source: Source) -> Iterator[Fault]:
+def _lead_value(key: str, source: SourceSection) -> Iterator[KeyFault]:
     for name in ("values", "default_currency"):
         if getattr(source, name) is not None and source.event == "page_view":
-            yield Fault(f"{key}.{name}", "is of no use: a page view has no value", (f"{key}.{name}", f"{key}.event"))
+            yield KeyFault(f"{key}.{name}", "is of no use: a page view has no value", (f"{key}.{name}", f"{key}.event"))
     if source.default_currency is not None and not _is_currency(source.default_currency):
-        yield Fault(f"{key}.default_currency", "must be a currency's three letters")
+        yield KeyFault(f"{key}.default_currency", "must be a currency's three letters")
     if source.values is not None and not source.values.table:
-        yield Fault(f"{key}.values.table", "is empty")
+        yield KeyFault(f"{key}.values.table", "is empty")

@@ -14,7 +14,7 @@ from itertools import pairwise
 from typing import Any
 
 from stream_capi.config.settings import Settings
-from stream_capi.config.shape import Fault, Step, is_list, is_text, key_of, nearest, section_at
+from stream_capi.config.shape import KeyFault, Step, is_list, is_text, key_of, nearest, section_at
 
 PREFIX = "STREAM_CAPI_"
 DOTTED = ("properties", "fields")  # their keys are names with dots
@@ -25,10 +25,10 @@ _KUBERNETES = re.compile(r"[A-Z0-9_]*(SERVICE_(HOST|PORT(_[A-Z0-9_]+)?)|PORT_\d+
 _KUBERNETES_URL = re.compile(r"(tcp|udp|sctp)://")
 
 
-def overlay(data: dict[str, Any], environ: Mapping[str, str]) -> tuple[dict[str, str], list[Fault]]:
+def overlay(data: dict[str, Any], environ: Mapping[str, str]) -> tuple[dict[str, str], list[KeyFault]]:
     """Put the environment's values into ``data``. Returns which key came from which variable, and the faults."""
     origins: dict[str, str] = {}
-    faults: list[Fault] = []
+    faults: list[KeyFault] = []
     for variable in sorted(filter(_is_ours, environ), key=_in_order):
         if "__" not in variable and _is_of_kubernetes(variable, environ[variable]):
             continue
@@ -68,11 +68,11 @@ def _steps(variable: str) -> list[Step]:
     return [int(step) if _is_index(step) else step for step in steps]
 
 
-def _fault(steps: Sequence[Step], variable: str) -> Fault | None:
+def _fault(steps: Sequence[Step], variable: str) -> KeyFault | None:
     """What is wrong with a variable's name, if anything."""
     first, last = str(steps[0]), steps[-1]
     if first == "pixels" and last in INLINE_KEYS:
-        return Fault("", "a key is no setting; name the variable that holds it in api_key_env", variable=variable)
+        return KeyFault("", "a key is no setting; name the variable that holds it in api_key_env", variable=variable)
     if first not in Settings.model_fields:
         return _unknown(variable)
     section = section_at(steps[:-1])
@@ -83,14 +83,14 @@ def _fault(steps: Sequence[Step], variable: str) -> Fault | None:
     else:
         known = steps[-2] in DOTTED and section_at(steps[:-2]) is not None
         if not known and len(steps) > 2:
-            return Fault("", "a table's own keys can't be told from a variable; write it as JSON", variable=variable)
+            return KeyFault("", "a table's own keys can't be told from a variable; write it as JSON", variable=variable)
     return None if known else _unknown(variable)
 
 
-def _unknown(variable: str) -> Fault:
+def _unknown(variable: str) -> KeyFault:
     found = nearest(variable.removeprefix(PREFIX), _known(variable))
     hint = f'; did you mean "{PREFIX}{found}"?' if found else ""
-    return Fault("", f"is no setting of this program{hint}", variable=variable)
+    return KeyFault("", f"is no setting of this program{hint}", variable=variable)
 
 
 def _known(variable: str) -> Iterator[str]:
@@ -116,7 +116,7 @@ def _value(steps: Sequence[Step], text: str) -> Any:
         return text  # the key's own check says what it must be
 
 
-def _put(data: dict[str, Any], steps: Sequence[Step], value: Any, variable: str) -> Fault | None:
+def _put(data: dict[str, Any], steps: Sequence[Step], value: Any, variable: str) -> KeyFault | None:
     place: Any = data
     for step, following in pairwise(steps):
         empty: Any = [] if isinstance(following, int) else {}
@@ -127,9 +127,11 @@ def _put(data: dict[str, Any], steps: Sequence[Step], value: Any, variable: str)
         else:
             place = place.setdefault(step, empty)
         if isinstance(following, int) and isinstance(place, list) and following > len(place):
-            return Fault("", f"leaves out index {len(place)}; indices begin at 0", variable=variable)
+            return KeyFault("", f"leaves out index {len(place)}; indices begin at 0", variable=variable)
         if not isinstance(place, list if isinstance(following, int) else dict):
-            return Fault("", f"can't be put into {key_of(steps[:-1])}, which is written otherwise", variable=variable)
+            return KeyFault(
+                "", f"can't be put into {key_of(steps[:-1])}, which is written otherwise", variable=variable
+            )
     last: Any = steps[-1]
     if isinstance(place, list) and last == len(place):
         place.append(value)

@@ -16,7 +16,7 @@ from stream_capi.config.environment import DOTTED, INLINE_KEYS, overlay
 from stream_capi.config.files import content
 from stream_capi.config.secrets import unreadable
 from stream_capi.config.settings import TARGETS, Settings
-from stream_capi.config.shape import Fault, Step, key_of, keys_of, meant, nearest, section_at, within
+from stream_capi.config.shape import KeyFault, Step, key_of, keys_of, meant, nearest, section_at, within
 from stream_capi.errors import ConfigurationError
 
 _PATHS = {
@@ -113,12 +113,12 @@ def _resolve_paths(data: Mapping[str, Any], folder: Path) -> None:
                     table[name] = str(folder / table[name])
 
 
-def _inline_keys(data: Mapping[str, Any]) -> list[Fault]:
+def _inline_keys(data: Mapping[str, Any]) -> list[KeyFault]:
     """Tell keys that were written into the file, and forget them."""
     faults = []
     for at, pixel in _tables(data, "pixels"):
         for name in [name for name in pixel if name in INLINE_KEYS]:
-            faults.append(Fault(f"pixels[{at}].{name}", _INLINE_KEY))
+            faults.append(KeyFault(f"pixels[{at}].{name}", _INLINE_KEY))
             del pixel[name]
     return faults
 
@@ -130,7 +130,7 @@ def _names(data: Mapping[str, Any]) -> list[str] | None:
     return names if isinstance(given, list) and len(names) == len(given) else None
 
 
-def _validated(data: dict[str, Any], faults: list[Fault]) -> tuple[Settings | None, list[str]]:
+def _validated(data: dict[str, Any], faults: list[KeyFault]) -> tuple[Settings | None, list[str]]:
     """The settings without what is wrong in them, so that the rules over several values still speak of the rest.
 
     The faults of single values are added to ``faults``; the keys that they may have been meant for are returned.
@@ -148,18 +148,18 @@ def _validated(data: dict[str, Any], faults: list[Fault]) -> tuple[Settings | No
     return None, wrong
 
 
-def _explained(error: Any) -> tuple[Fault, str]:
+def _explained(error: Any) -> tuple[KeyFault, str]:
     """The fault, and the known key that an unknown one was probably meant for."""
     loc: tuple[Step, ...] = error["loc"]
     key = key_of(loc)
     if error["type"] != "extra_forbidden":
-        return Fault(key, _said(error)), key
+        return KeyFault(key, _said(error)), key
     name, known = str(loc[-1]), keys_of(section_at(loc[:-1]) or Settings)
     probably = key_of([*loc[:-1], nearest(name, known)])
     elsewhere = [section for section in Settings.model_fields if name in keys_of(section_at([section]) or Settings)]
     if not nearest(name, known) and elsewhere:
-        return Fault(key, f"unknown key; it belongs in [{elsewhere[0]}]"), key
-    return Fault(key, f"unknown key{meant(name, known)}"), probably
+        return KeyFault(key, f"unknown key; it belongs in [{elsewhere[0]}]"), key
+    return KeyFault(key, f"unknown key{meant(name, known)}"), probably
 
 
 def _said(error: Any) -> str:
@@ -213,7 +213,7 @@ def _taken_out(data: dict[str, Any], loc: Sequence[Step]) -> str:
     return key_of(loc[: at + 1])
 
 
-def _follows(fault: Fault, told: Iterable[str]) -> bool:
+def _follows(fault: KeyFault, told: Iterable[str]) -> bool:
     """Whether a fault is only the consequence of one that was told."""
     of = fault.of or (fault.key,)
     if fault.key.startswith("pixels") and any(f"{fault.key}.{name}" in told for name in INLINE_KEYS):
@@ -221,13 +221,13 @@ def _follows(fault: Fault, told: Iterable[str]) -> bool:
     return any(key and (within(key, other) or within(other, key)) for key in told for other in of)
 
 
-def _unreadable(settings: Settings, environ: Mapping[str, str]) -> Iterator[Fault]:
+def _unreadable(settings: Settings, environ: Mapping[str, str]) -> Iterator[KeyFault]:
     for at, pixel in enumerate(settings.pixels):
         for error in unreadable(pixel, environ):
-            yield Fault(f"pixels[{at}].{error.attribute}", error.why)
+            yield KeyFault(f"pixels[{at}].{error.attribute}", error.why)
 
 
-def _line(fault: Fault, origins: Mapping[str, str], path: Path) -> str:
+def _line(fault: KeyFault, origins: Mapping[str, str], path: Path) -> str:
     if fault.variable:
         return f"{fault.variable}: {fault.what}"
     inside = [key for key in origins if within(fault.key, key)]

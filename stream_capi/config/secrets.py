@@ -10,7 +10,7 @@ import stat
 from collections.abc import Iterator, Mapping
 from typing import NoReturn
 
-from stream_capi.config.settings import Pixel, Settings
+from stream_capi.config.settings import PixelSection, Settings
 from stream_capi.errors import ConfigurationError
 
 _MAX_BYTES = 16_384
@@ -57,7 +57,7 @@ class KeySource:
     ``fault`` says why the file couldn't be read the last time, and is empty where it could.
     """
 
-    def __init__(self, pixel: Pixel, environ: Mapping[str, str]) -> None:
+    def __init__(self, pixel: PixelSection, environ: Mapping[str, str]) -> None:
         """Read the key. Raises ConfigurationError where there is none."""
         self._pixel = pixel
         self._environ = environ
@@ -89,7 +89,7 @@ class KeySource:
         return changed
 
 
-def read_key(pixel: Pixel, environ: Mapping[str, str]) -> Secret:
+def read_key(pixel: PixelSection, environ: Mapping[str, str]) -> Secret:
     """The pixel's API key. Raises Unreadable."""
     attribute, text = _read("api_key", pixel.api_key_env, pixel.api_key_file, environ)
     if any(not "!" <= sign <= "~" for sign in text):
@@ -99,7 +99,7 @@ def read_key(pixel: Pixel, environ: Mapping[str, str]) -> Secret:
     return Secret(text)
 
 
-def resolve_pixel_id(pixel: Pixel, environ: Mapping[str, str]) -> str:
+def resolve_pixel_id(pixel: PixelSection, environ: Mapping[str, str]) -> str:
     """The pixel's id (the Axon Event Key). Raises ConfigurationError where there is none."""
     try:
         return read_pixel_id(pixel, environ)
@@ -107,7 +107,7 @@ def resolve_pixel_id(pixel: Pixel, environ: Mapping[str, str]) -> str:
         raise _told(pixel, error) from None
 
 
-def read_pixel_id(pixel: Pixel, environ: Mapping[str, str]) -> str:
+def read_pixel_id(pixel: PixelSection, environ: Mapping[str, str]) -> str:
     """The pixel's id. Raises Unreadable."""
     attribute, text = "pixel_id", pixel.pixel_id or ""
     if not text:
@@ -117,7 +117,7 @@ def read_pixel_id(pixel: Pixel, environ: Mapping[str, str]) -> str:
     return text
 
 
-def unreadable(pixel: Pixel, environ: Mapping[str, str]) -> Iterator[Unreadable]:
+def unreadable(pixel: PixelSection, environ: Mapping[str, str]) -> Iterator[Unreadable]:
     """What of a pixel's key and id can't be read; nothing of what isn't named at all."""
     if pixel.api_key_env or pixel.api_key_file:
         try:
@@ -147,7 +147,7 @@ def _others_may_read(file: str) -> bool:
         return False
 
 
-def _told(pixel: Pixel, error: Unreadable) -> ConfigurationError:
+def _told(pixel: PixelSection, error: Unreadable) -> ConfigurationError:
     return ConfigurationError([f"pixels.{pixel.name}.{error.attribute}: {error.why}"])
 
 

@@ -60,7 +60,7 @@ def _entries(given: Any) -> Any:
     return [given] if isinstance(given, dict) else given
 
 
-class Kafka(Section):
+class KafkaSection(Section):
     """``[kafka]``. ``properties`` may hold a password: it is in no repr, and no message shows its values."""
 
     bootstrap_servers: Text = "localhost:9092"
@@ -70,14 +70,14 @@ class Kafka(Section):
     properties: dict[str, ClientValue] = Field({}, repr=False)
 
 
-class SchemaRegistry(Section):
+class SchemaRegistrySection(Section):
     """``[schema_registry]``."""
 
     url: Text = "http://localhost:8081"
     properties: dict[str, Value] = Field({}, repr=False)
 
 
-class Endpoint(Section):
+class EndpointSection(Section):
     """``[endpoint]``. ``proxy`` is used only when it is written here; the environment's never is."""
 
     url: Text = URL
@@ -87,7 +87,7 @@ class Endpoint(Section):
     ca_file: str = ""
 
 
-class Pixel(Section):
+class PixelSection(Section):
     """One of ``[[pixels]]``. Its API key is no setting; ``KeySource`` reads it."""
 
     name: PixelName
@@ -122,7 +122,7 @@ class ValueRule(Section):
     default: Amount | None = None
 
 
-class Source(Section):
+class SourceSection(Section):
     """One of ``[[sources]]``. ``schema_file`` is a file or a folder; the latter may be written as ``schema_folder``.
 
     ``max_ratio`` overrides ``dead_letter.max_ratio``.
@@ -161,7 +161,7 @@ class Source(Section):
         return self.schema_file is not None and os.path.isdir(self.schema_file)
 
 
-class Batch(Section):
+class BatchSection(Section):
     """``[batch]``."""
 
     max_events: int = Field(MAX_EVENTS, strict=True, ge=1, le=MAX_EVENTS)
@@ -169,7 +169,7 @@ class Batch(Section):
     window_ms: int = Field(1000, strict=True, ge=1, le=600_000)
 
 
-class Delivery(Section):
+class DeliverySection(Section):
     """``[delivery]``. ``max_buffered_bytes`` bounds what is read and not yet resolved, prefetch included."""
 
     max_in_flight: int = Field(16, strict=True, ge=1, le=1000)
@@ -184,20 +184,20 @@ class Delivery(Section):
     max_buffered_bytes: int = Field(67_108_864, strict=True, ge=1_048_576, le=1 << 44)
 
 
-class DeadLetter(Section):
+class DeadLetterSection(Section):
     """``[dead_letter]``."""
 
     topic: Topic = "stream-capi.dead-letters"
     max_ratio: float = Field(0.5, strict=True, ge=0, le=1)
 
 
-class Shutdown(Section):
+class ShutdownSection(Section):
     """``[shutdown]``."""
 
     drain_seconds: float = Field(25, strict=True, gt=0, le=3600)
 
 
-class Admin(Section):
+class AdminSection(Section):
     """``[admin]``. ``hosts`` are the names by which the status may be asked for, besides addresses and localhost."""
 
     host: Text = "127.0.0.1"
@@ -205,7 +205,7 @@ class Admin(Section):
     hosts: tuple[HostName, ...] = ()
 
 
-class Log(Section):
+class LogSection(Section):
     """``[log]``."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
@@ -215,18 +215,18 @@ class Log(Section):
 class Settings(Section):
     """The whole file."""
 
-    kafka: Kafka = Kafka()
-    schema_registry: SchemaRegistry | None = None
-    endpoint: Endpoint = Endpoint()
-    pixels: Annotated[tuple[Pixel, ...], BeforeValidator(_entries)] = ()
-    sources: Annotated[tuple[Source, ...], BeforeValidator(_entries)] = ()
-    batch: Batch = Batch()
-    delivery: Delivery = Delivery()
-    dead_letter: DeadLetter = DeadLetter()
-    shutdown: Shutdown = Shutdown()
-    admin: Admin = Admin()
-    log: Log = Log()
+    kafka: KafkaSection = KafkaSection()
+    schema_registry: SchemaRegistrySection | None = None
+    endpoint: EndpointSection = EndpointSection()
+    pixels: Annotated[tuple[PixelSection, ...], BeforeValidator(_entries)] = ()
+    sources: Annotated[tuple[SourceSection, ...], BeforeValidator(_entries)] = ()
+    batch: BatchSection = BatchSection()
+    delivery: DeliverySection = DeliverySection()
+    dead_letter: DeadLetterSection = DeadLetterSection()
+    shutdown: ShutdownSection = ShutdownSection()
+    admin: AdminSection = AdminSection()
+    log: LogSection = LogSection()
 
-    def pixel(self, name: str) -> Pixel:
+    def pixel(self, name: str) -> PixelSection:
         """The pixel of a name that the rules have checked."""
         return next(pixel for pixel in self.pixels if pixel.name == name)

@@ -13,7 +13,7 @@ from stream_capi.config.values import Section
 Step = str | int
 
 
-class Fault(NamedTuple):
+class KeyFault(NamedTuple):
     """What is wrong at a key. ``of`` are the keys it was concluded from, where they are others than ``key``.
 
     ``variable`` is set where the environment's name itself is wrong.

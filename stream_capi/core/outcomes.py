@@ -15,7 +15,7 @@ class Delivered(NamedTuple):
     """A 200, the only success: every event of the batch is delivered."""
 
 
-class Refused(NamedTuple):
+class RefusedBatch(NamedTuple):
     """The API dropped the whole batch, because of at least one event in it."""
 
     reason: str
@@ -40,7 +40,7 @@ class Transient(NamedTuple):
     reason: str
 
 
-Outcome = Delivered | Refused | SetUpFault | Throttled | Transient
+Outcome = Delivered | RefusedBatch | SetUpFault | Throttled | Transient
 
 
 def classify(answer: Answer, now: float) -> Outcome:
@@ -52,7 +52,7 @@ def classify(answer: Answer, now: float) -> Outcome:
         return Delivered()
     reason = str(status)
     if status in REFUSED:
-        return Refused(reason)
+        return RefusedBatch(reason)
     if status in THROTTLED:
         return Throttled(reason, retry_after_seconds(answer.retry_after, now, answer.date))
     if status in SET_UP_FAULTS:

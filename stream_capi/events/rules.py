@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from stream_capi.config import FieldRule, Settings, Source, ValueRule, Where
+from stream_capi.config import FieldRule, Settings, SourceSection, ValueRule, Where
 from stream_capi.config.settings import TARGETS
 from stream_capi.events.fields import RESTRICTED_FIELDS
 from stream_capi.model import EventName, Lane
@@ -63,7 +63,7 @@ class SourceRules:
         ]
 
 
-def rules_from(source: Source, settings: Settings) -> SourceRules:
+def rules_from(source: SourceSection, settings: Settings) -> SourceRules:
     """The rules of one of ``[[sources]]``, with what of ``[delivery]`` and ``[[pixels]]`` bears on them."""
     delivery = settings.delivery
     return SourceRules(

@@ -29,7 +29,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its own doc
     ResourceType,
 )
 
-from stream_capi.config.settings import Kafka
+from stream_capi.config.settings import KafkaSection
 from stream_capi.errors import CheckFailed, ConfigurationError, KafkaLost, StreamCapiError, Unavailable
 from stream_capi.kafka.client_errors import DENIED, MISSING, UNREACHABLE, error_of, made
 from stream_capi.kafka.properties import admin_properties
@@ -47,7 +47,7 @@ _LATEST: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 Answer = TypeVar("Answer")
 
 
-class Position(NamedTuple):
+class Committed(NamedTuple):
     """What a group has committed for a partition: the next offset to read, and the commit's metadata."""
 
     offset: int
@@ -78,7 +78,7 @@ class Group(NamedTuple):
 class KafkaAdmin:
     """Asks the cluster of these settings. ``seconds`` is the deadline of each question. To be used from any thread."""
 
-    def __init__(self, kafka: Kafka, seconds: float = _SECONDS) -> None:
+    def __init__(self, kafka: KafkaSection, seconds: float = _SECONDS) -> None:
         self._bootstrap = kafka.bootstrap_servers
         self._properties = admin_properties(kafka)
         self._seconds = seconds
@@ -143,7 +143,7 @@ class KafkaAdmin:
         late = [tp for tp in partitions if at[tp] < 0]
         return at | (self._offsets(late, _LATEST) if late else {})
 
-    def committed(self, group: str, topics: Iterable[str]) -> dict[TopicPartition, Position]:
+    def committed(self, group: str, topics: Iterable[str]) -> dict[TopicPartition, Committed]:
         """What the group has committed, of the partitions for which it has. Raises Unavailable, KafkaLost."""
         partitions = _client_partitions(self.partitions(topics))
         asked = ConsumerGroupTopicPartitions(group, partitions)
@@ -151,12 +151,12 @@ class KafkaAdmin:
         found = self._ask(
             what, lambda admin: admin.list_consumer_group_offsets([asked], request_timeout=self._seconds)[group]
         )
-        committed: dict[TopicPartition, Position] = {}
+        committed: dict[TopicPartition, Committed] = {}
         for at in found.topic_partitions:
             if at.error is not None:
                 raise self._told(what, at.error)
             if at.offset >= 0:
-                committed[TopicPartition(at.topic, at.partition)] = Position(at.offset, at.metadata or "")
+                committed[TopicPartition(at.topic, at.partition)] = Committed(at.offset, at.metadata or "")
         return committed
 
     def group_members(self, group: str) -> Group:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaException, Message
 from confluent_kafka import TopicPartition as ClientPartition
 
-from stream_capi.kafka.start_offsets import Place, Position
+from stream_capi.kafka.start_offsets import NextOffset, Place
 from stream_capi.model import Record, Records, TopicPartition
 
 
@@ -32,7 +32,7 @@ class Reading:
         self.owned: dict[TopicPartition, int] = {}
         self.unplaced: dict[TopicPartition, int] = {}
         self.paused: set[TopicPartition] = set()
-        self._positions: dict[TopicPartition, Position] = {}
+        self._positions: dict[TopicPartition, NextOffset] = {}
         self._unsought: set[TopicPartition] = set()  # to be read once the client takes their position
         self._fresh: set[TopicPartition] = set()  # assigned within the fetch call that is under way
         # The client doesn't tell the protocol it negotiated, and the wrong call of the two is an error.
@@ -44,7 +44,7 @@ class Reading:
     ) -> None:
         """Take the assignment, paused. What has a place is read with the next ``resume``, all else when it has one."""
         positions = {place.tp: place.position for place in places}
-        beginning = Position(OFFSET_BEGINNING)
+        beginning = NextOffset(OFFSET_BEGINNING)
         at = [positions.get(tp, beginning).at(tp) for tp in partitions]
         (consumer.incremental_assign if self._incremental else consumer.assign)(at)
         self._fresh.update(partitions)
@@ -101,7 +101,7 @@ class Reading:
             chunk = Records(tp.topic, tp.partition, epoch, records)
             chunks.append(chunk)
             if epoch >= 0:
-                self._positions[tp] = Position(chunk.columns.offsets[-1] + 1, chunk.leader_epochs[-1][1])
+                self._positions[tp] = NextOffset(chunk.columns.offsets[-1] + 1, chunk.leader_epochs[-1][1])
         # Fetched in the same call as the assignment, a record may be of the former one, whose offsets lie further on.
         self._unsought.update(tp for tp in skipped if tp in self.owned and tp not in self.paused)
         self.seek_unsought(consumer)

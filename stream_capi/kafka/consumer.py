@@ -40,7 +40,7 @@ from stream_capi.kafka.client_errors import (
 from stream_capi.kafka.commits import Commits
 from stream_capi.kafka.properties import uses_new_protocol
 from stream_capi.kafka.start_offsets import Place, find_places
-from stream_capi.kafka.watch import STATISTICS_MS, Watch
+from stream_capi.kafka.watch import STATISTICS_MS, StatisticsWatch
 from stream_capi.model import NO_LEADER_EPOCH, Commit, CommitResult, Committed, Records, TopicPartition, Trouble
 
 # Records of one fetch call. A call costs several hand-overs of the interpreter's lock between the two threads, in a virtual
@@ -106,7 +106,7 @@ class ConsumerThread:
         self._place_at = self._told_at = self._asked_at = 0.0
         self._look_at = time.monotonic() + _LOOK_SECONDS / 3
         self._faults = Faults(events)
-        self.watch = Watch(self._faults)
+        self.watch = StatisticsWatch(self._faults)
         self._ends: dict[TopicPartition, int] = {}
         self._hushed: set[TopicPartition] = set()  # not read, so that a question gets through
         self._commits = Commits(self._owns, lambda results: self._call(self._sink.committed, results))

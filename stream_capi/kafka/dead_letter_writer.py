@@ -21,7 +21,7 @@ from typing import NamedTuple
 from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, KafkaError, KafkaException, Message, Producer
 
 from stream_capi import __version__
-from stream_capi.config.settings import Kafka
+from stream_capi.config.settings import KafkaSection
 from stream_capi.core.flow import Backoff
 from stream_capi.errors import ConfigurationError
 from stream_capi.kafka.client_errors import error_of, is_fatal, made
@@ -67,7 +67,7 @@ class DeadLetterWriter:
     again.
     """
 
-    def __init__(self, kafka: Kafka, topic: str, on_state: Callable[[str | None], None] | None = None) -> None:
+    def __init__(self, kafka: KafkaSection, topic: str, on_state: Callable[[str | None], None] | None = None) -> None:
         self._topic = topic
         self._properties = producer_properties(kafka)
         self._on_state = on_state

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message
 from confluent_kafka import TopicPartition as ClientPartition
 
-from stream_capi.config.settings import Kafka
+from stream_capi.config.settings import KafkaSection
 from stream_capi.errors import KafkaLost, Unavailable
 from stream_capi.kafka.client_errors import DENIED, MISSING, OUT_OF_RANGE, error_of, made
 from stream_capi.kafka.scan import messages, scan_properties
@@ -36,7 +36,7 @@ class _Stretch(NamedTuple):
 class Originals:
     """Reads records by their places. ``close`` when done."""
 
-    def __init__(self, kafka: Kafka) -> None:
+    def __init__(self, kafka: KafkaSection) -> None:
         self._kafka = kafka
         self._consumer: Consumer | None = None
 
@@ -85,7 +85,7 @@ def _stretches(tp: TopicPartition, offsets: list[int]) -> Iterator[_Stretch]:
             start = at
 
 
-def _read_round(kafka: Kafka, consumer: Consumer, stretches: list[_Stretch], found: dict[Place, Record]) -> None:
+def _read_round(kafka: KafkaSection, consumer: Consumer, stretches: list[_Stretch], found: dict[Place, Record]) -> None:
     """Read one stretch of each partition."""
     left = {stretch.tp: stretch for stretch in stretches}
     consumer.assign([ClientPartition(*tp, stretch.offsets[0]) for tp, stretch in left.items()])
@@ -104,7 +104,7 @@ def _read_round(kafka: Kafka, consumer: Consumer, stretches: list[_Stretch], fou
     consumer.unassign()
 
 
-def _is_end(kafka: Kafka, message: Message) -> bool:
+def _is_end(kafka: KafkaSection, message: Message) -> bool:
     """Whether nothing more comes: the end of the log, or retention has taken what was there."""
     error = message.error()
     if error is None:
@@ -114,6 +114,6 @@ def _is_end(kafka: Kafka, message: Message) -> bool:
     raise _told(kafka, error)
 
 
-def _told(kafka: Kafka, error: KafkaError) -> KafkaLost | Unavailable:
+def _told(kafka: KafkaSection, error: KafkaError) -> KafkaLost | Unavailable:
     kind = KafkaLost if error.code() in DENIED else Unavailable
     return kind(f"kafka: {kafka.bootstrap_servers}: {error.str()}")

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from stream_capi.config.settings import Kafka
+from stream_capi.config.settings import KafkaSection
 
 # librdkafka's own table (CONFIGURATION.md), columns C and P: the other kind of client logs a warning for each of them.
 # fmt: off
@@ -101,7 +101,7 @@ def events_bytes(max_buffered_bytes: int) -> int:
     return int(max_buffered_bytes * (1 - _INTAKE_SHARE))
 
 
-def consumer_properties(kafka: Kafka, max_buffered_bytes: int) -> dict[str, Any]:
+def consumer_properties(kafka: KafkaSection, max_buffered_bytes: int) -> dict[str, Any]:
     """The group's member. What its queue may hold is a share of ``max_buffered_bytes``."""
     prefetch = prefetch_bytes(max_buffered_bytes)
     properties: dict[str, Any] = {
@@ -152,7 +152,7 @@ def session_properties(properties: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def producer_properties(kafka: Kafka) -> dict[str, Any]:
+def producer_properties(kafka: KafkaSection) -> dict[str, Any]:
     """The dead letters' producer: idempotent, and patient without end, so that an outage makes no duplicates."""
     properties: dict[str, Any] = {
         **_COMMON,
@@ -171,12 +171,12 @@ def producer_properties(kafka: Kafka) -> dict[str, Any]:
     return _with_users(properties, kafka, CONSUMER_ONLY)
 
 
-def admin_properties(kafka: Kafka) -> dict[str, Any]:
+def admin_properties(kafka: KafkaSection) -> dict[str, Any]:
     """Questions and resets. Silent: nobody polls this client, so that its log lines would only pile up."""
     return _with_users(dict(_COMMON), kafka, CONSUMER_ONLY | PRODUCER_ONLY) | {"log_level": 0}
 
 
-def _with_users(properties: dict[str, Any], kafka: Kafka, others: frozenset[str]) -> dict[str, Any]:
+def _with_users(properties: dict[str, Any], kafka: KafkaSection, others: frozenset[str]) -> dict[str, Any]:
     given = {name: value for name, value in kafka.properties.items() if name not in others}
     return {
         "bootstrap.servers": kafka.bootstrap_servers,

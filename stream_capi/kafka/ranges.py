@@ -82,7 +82,7 @@ def shown_time(milliseconds: int) -> str:
     return at.isoformat(timespec="milliseconds" if milliseconds % 1000 else "seconds").replace("+00:00", "Z")
 
 
-class Log:
+class TopicLog:
     """A topic as it lies there: the bounds of the partitions that were asked for (all where none were)."""
 
     def __init__(self, admin: KafkaAdmin, topic: str, partitions: Collection[int] = ()) -> None:

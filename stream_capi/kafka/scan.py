@@ -10,7 +10,7 @@ from uuid import uuid4
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message
 from confluent_kafka import TopicPartition as ClientPartition
 
-from stream_capi.config.settings import Kafka
+from stream_capi.config.settings import KafkaSection
 from stream_capi.errors import ConfigurationError, KafkaLost, Unavailable
 from stream_capi.kafka.admin import KafkaAdmin
 from stream_capi.kafka.client_errors import error_of, made
@@ -24,7 +24,7 @@ _OF_A_MEMBER = ("group.instance.id", "group.protocol", "partition.assignment.str
 _WINDOW = 64  # offsets before a range's end among which its last record is looked for first
 
 
-def scan(kafka: Kafka, ranges: Mapping[TopicPartition, Range], each: int | None = None) -> Iterator[Message]:
+def scan(kafka: KafkaSection, ranges: Mapping[TopicPartition, Range], each: int | None = None) -> Iterator[Message]:
     """The records of the ranges, in offset order within a partition; of each the first ``each`` only, where given.
 
     Raises Unavailable when the broker falls silent, KafkaLost where a partition can't be read.
@@ -54,7 +54,7 @@ def scan(kafka: Kafka, ranges: Mapping[TopicPartition, Range], each: int | None 
         consumer.close()
 
 
-def messages(kafka: Kafka, consumer: Consumer, at_once: int) -> Iterator[tuple[TopicPartition, int, Message]]:
+def messages(kafka: KafkaSection, consumer: Consumer, at_once: int) -> Iterator[tuple[TopicPartition, int, Message]]:
     """What the consumer brings, with its place, until the caller has enough. Raises Unavailable when nothing comes."""
     heard = time.monotonic()
     while True:
@@ -67,7 +67,7 @@ def messages(kafka: Kafka, consumer: Consumer, at_once: int) -> Iterator[tuple[T
             yield _place(message), message.offset() or 0, message
 
 
-def spans(kafka: Kafka, ranges: Mapping[TopicPartition, Range]) -> dict[TopicPartition, tuple[int, int]]:
+def spans(kafka: KafkaSection, ranges: Mapping[TopicPartition, Range]) -> dict[TopicPartition, tuple[int, int]]:
     """The times of each range's first and last record, epoch milliseconds; nothing for one without a record."""
     first = {_place(message): message.timestamp()[1] for message in scan(kafka, ranges, each=1)}
     last: dict[TopicPartition, int] = {}
@@ -82,7 +82,7 @@ def spans(kafka: Kafka, ranges: Mapping[TopicPartition, Range]) -> dict[TopicPar
     return {tp: (first[tp], last[tp]) for tp in first}
 
 
-def record_at(kafka: Kafka, topic: str, partition: int, offset: int) -> Message:
+def record_at(kafka: KafkaSection, topic: str, partition: int, offset: int) -> Message:
     """The record at an offset. Raises ConfigurationError where there is none, Unavailable, KafkaLost."""
     admin, tp = KafkaAdmin(kafka), TopicPartition(topic, partition)
     count = len(admin.partitions([topic]))
@@ -99,7 +99,7 @@ def record_at(kafka: Kafka, topic: str, partition: int, offset: int) -> Message:
     return found[0]
 
 
-def latest_records(kafka: Kafka, topic: str, count: int) -> list[Message]:
+def latest_records(kafka: KafkaSection, topic: str, count: int) -> list[Message]:
     """The newest records of a topic by their timestamps, oldest first. Raises Unavailable, KafkaLost."""
     admin = KafkaAdmin(kafka)
     first, end = admin.beginning_offsets([topic]), admin.end_offsets([topic])
@@ -120,7 +120,7 @@ def _is_end(message: Message) -> bool:
     raise KafkaLost(f"kafka: {message.topic()}[{message.partition()}] can't be read: {error.str()}")
 
 
-def scan_properties(kafka: Kafka) -> dict[str, Any]:
+def scan_properties(kafka: KafkaSection) -> dict[str, Any]:
     """A client that leaves no trace: in no group, from where it is told, and told where a log ends."""
     properties = consumer_properties(kafka, _BUFFERED_BYTES)
     return {name: value for name, value in properties.items() if name not in _OF_A_MEMBER} | {

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from confluent_kafka.admin import ResourceType  # type: ignore[attr-defined]  # its own docs say so
 
-from stream_capi.config.settings import Kafka
+from stream_capi.config.settings import KafkaSection
 from stream_capi.kafka.admin import KafkaAdmin
 from stream_capi.kafka.properties import HEARTBEAT, SESSION, session_properties, uses_new_protocol
 
@@ -24,7 +24,7 @@ class Session(NamedTuple):
     fault: str = ""
 
 
-def session_of(admin: KafkaAdmin, kafka: Kafka) -> Session:
+def session_of(admin: KafkaAdmin, kafka: KafkaSection) -> Session:
     """The session time-out of a member with these settings."""
     if uses_new_protocol(kafka.properties):
         return _brokers(admin, kafka.group_id)
@@ -39,7 +39,7 @@ def session_of(admin: KafkaAdmin, kafka: Kafka) -> Session:
     return Session(session, what, fault)
 
 
-def session_of_stopped(admin: KafkaAdmin, kafka: Kafka, protocol: str) -> float | None:
+def session_of_stopped(admin: KafkaAdmin, kafka: KafkaSection, protocol: str) -> float | None:
     """How long a static member stays in a group of this protocol after it was stopped."""
     if protocol == "consumer":
         return _brokers(admin, kafka.group_id).seconds

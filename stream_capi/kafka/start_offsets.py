@@ -27,7 +27,7 @@ from stream_capi.kafka.client_errors import MISSING
 from stream_capi.model import NO_LEADER_EPOCH, TopicPartition, epoch_number
 
 
-class Position(NamedTuple):
+class NextOffset(NamedTuple):
     """The next offset to read, and the leader epoch of the record before it."""
 
     offset: int
@@ -53,9 +53,9 @@ class Place(NamedTuple):
     leader_epoch: int = NO_LEADER_EPOCH
 
     @property
-    def position(self) -> Position:
+    def position(self) -> NextOffset:
         """The offset with what the leader is asked to validate it by."""
-        return Position(self.offset, self.leader_epoch)
+        return NextOffset(self.offset, self.leader_epoch)
 
 
 def find_places(consumer: Consumer, partitions: Sequence[TopicPartition], start: str, seconds: float) -> list[Place]:

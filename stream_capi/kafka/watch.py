@@ -48,7 +48,7 @@ class _Partition(NamedTuple):
     end: int
 
 
-class Watch:
+class StatisticsWatch:
     """Judges each statistics of the client. ``troubles`` are those of the last one, ``timeouts`` requests by broker."""
 
     def __init__(self, faults: Faults) -> None:

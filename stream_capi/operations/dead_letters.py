@@ -21,9 +21,9 @@ from stream_capi.config import Settings
 from stream_capi.config.values import is_topic
 from stream_capi.core.offset_metadata import METADATA_LIMIT, Resolved, decode_outcomes, topic_id_of
 from stream_capi.core.offsets import PartitionOffsets
-from stream_capi.kafka.admin import KafkaAdmin, Position
+from stream_capi.kafka.admin import Committed, KafkaAdmin
 from stream_capi.kafka.dead_letter_writer import BY_REFERENCE, SOURCE_HEADERS
-from stream_capi.kafka.ranges import Log, Moment
+from stream_capi.kafka.ranges import Moment, TopicLog
 from stream_capi.kafka.scan import scan
 from stream_capi.model import NO_LEADER_EPOCH, Code, Record, TopicPartition, epoch_number
 from stream_capi.record_headers import LOST, headers_of
@@ -125,7 +125,7 @@ class Letters(NamedTuple):
 
 def read_letters(settings: Settings, admin: KafkaAdmin, since: int | None = None) -> Letters:
     """Read the dead-letter topic, from what was written at ``since`` on. Raises Unavailable, KafkaLost."""
-    log = Log(admin, settings.dead_letter.topic)
+    log = TopicLog(admin, settings.dead_letter.topic)
     ranges = log.ranges(Moment("earliest") if since is None else Moment("time", since), Moment("latest"))
     found, foreign = [], 0
     for record in scan(settings.kafka, ranges):
@@ -186,7 +186,7 @@ class Redriven:
     def _group_of(self, kind: Kind) -> str:
         return f"{self._group}.redrive.{kind.code.value}.{kind.topic}"
 
-    def _mark_known(self, kind: Kind, tp: TopicPartition, position: Position) -> None:
+    def _mark_known(self, kind: Kind, tp: TopicPartition, position: Committed) -> None:
         topic_id = topic_id_of(position.metadata)
         if topic_id and self._topic_id and topic_id != self._topic_id:
             return  # of a dead-letter topic that was made anew since: its offsets are other letters
@@ -218,12 +218,12 @@ class Redriven:
                 self._admin.reset(self._group_of(kind), offsets, {tp: position.metadata for tp, position in at.items()})
                 self._changed.discard(kind)
 
-    def _position(self, kind: Kind, tp: TopicPartition, end: int) -> Position:
+    def _position(self, kind: Kind, tp: TopicPartition, end: int) -> Committed:
         key = (kind, tp)
         runs = list(_runs(self._offsets.get(key, []), self._epochs.get(key, []), self._done.get(key, b""), end))
         start = runs.pop(0)[1] if runs and runs[0][0] == 0 else 0
         tracker = PartitionOffsets(*tp, 0, start, tuple(runs))
-        return Position(start, tracker.outcomes_beyond(METADATA_LIMIT, self._topic_id))
+        return Committed(start, tracker.outcomes_beyond(METADATA_LIMIT, self._topic_id))
 
 
 def _runs(offsets: Sequence[int], leader_epochs: Sequence[int], done: Sequence[int], end: int) -> Iterator[Resolved]:

@@ -13,7 +13,7 @@ from stream_capi.avro.decode import Decoder
 from stream_capi.avro.framing import Unframed, frame
 from stream_capi.avro.schemas import FileSchema, FolderSchemas
 from stream_capi.avro.writer_schema import WriterSchema
-from stream_capi.config import Settings, Source
+from stream_capi.config import Settings, SourceSection
 from stream_capi.config.files import content
 from stream_capi.errors import ConfigurationError
 from stream_capi.events.explain import Explanation, explain
@@ -63,7 +63,9 @@ class _FileRecord:
         return None
 
 
-async def explain_records(settings: Settings, source: Source, records: Sequence[Record]) -> list[ExplainedRecord]:
+async def explain_records(
+    settings: Settings, source: SourceSection, records: Sequence[Record]
+) -> list[ExplainedRecord]:
     """Explain records of a source. Raises RegistryUnavailable, ConfigurationError."""
     registry = Registry(settings)
     try:
@@ -72,7 +74,7 @@ async def explain_records(settings: Settings, source: Source, records: Sequence[
         await registry.aclose()
 
 
-async def _of_record(settings: Settings, source: Source, registry: Registry, record: Record) -> ExplainedRecord:
+async def _of_record(settings: Settings, source: SourceSection, registry: Registry, record: Record) -> ExplainedRecord:
     at = f"{record.topic()}[{record.partition()}]@{record.offset()}"
     if isinstance(record, _FileRecord):
         at = source.topic
@@ -94,7 +96,7 @@ async def _of_record(settings: Settings, source: Source, registry: Registry, rec
 
 def _of_row(
     settings: Settings,
-    source: Source,
+    source: SourceSection,
     schema: WriterSchema,
     row: dict[str, Any],
     place: tuple[int, int],
@@ -114,7 +116,7 @@ def file_content(file: Path) -> bytes:
         raise ConfigurationError([f"--file: {file} can't be read: {error.strerror}"]) from None
 
 
-async def explain_file(settings: Settings, source: Source, file: Path) -> list[ExplainedRecord]:
+async def explain_file(settings: Settings, source: SourceSection, file: Path) -> list[ExplainedRecord]:
     """Explain a record's value as it is on the wire, or its fields where the file's name ends in ``.json``.
 
     Raises RegistryUnavailable, ConfigurationError.
@@ -132,7 +134,7 @@ async def explain_file(settings: Settings, source: Source, file: Path) -> list[E
     return [_of_row(settings, source, schema, row, (0, 0), source.topic, f"{schema.name} (from JSON)")]
 
 
-async def _schema_of_json(settings: Settings, source: Source) -> WriterSchema:
+async def _schema_of_json(settings: Settings, source: SourceSection) -> WriterSchema:
     """The schema that JSON is read with: the source's file, the one schema of its folder, or the registry's newest."""
     if source.schema_file is not None and not source.has_folder:
         return FileSchema(source.schema_file).schema

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from stream_capi.config import Settings
 from stream_capi.kafka.admin import Group, KafkaAdmin, Member
-from stream_capi.kafka.ranges import Log, Range, total
+from stream_capi.kafka.ranges import Range, TopicLog, total
 from stream_capi.kafka.scan import scan
 from stream_capi.model import TopicPartition
 
@@ -86,7 +86,7 @@ def look(settings: Settings, admin: KafkaAdmin, members: Sequence[str] = ()) -> 
     committed = admin.committed(settings.kafka.group_id, topics)
     partitions, unexplained = [], {}
     for topic in topics:
-        for tp, bounds in Log(admin, topic).bounds.items():
+        for tp, bounds in TopicLog(admin, topic).bounds.items():
             at = committed[tp].offset if tp in committed else None
             start = at if at is not None else bounds.end if settings.kafka.start == "latest" else bounds.start
             known = by_member.get(tp, {})
@@ -193,7 +193,7 @@ def _by_broker(
 
 def _letters(settings: Settings, admin: KafkaAdmin) -> int | None:
     topic = settings.dead_letter.topic
-    return total(Log(admin, topic).bounds) if admin.describe([topic])[topic] is not None else None
+    return total(TopicLog(admin, topic).bounds) if admin.describe([topic])[topic] is not None else None
 
 
 def _each_once(told: Sequence[Told], what: str) -> list[Mapping[str, Any]]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
-from stream_capi.config import Kafka
+from stream_capi.config import KafkaSection
 from stream_capi.errors import CheckFailed
 from stream_capi.kafka.admin import KafkaAdmin, Member
-from stream_capi.kafka.ranges import Log, Moment
+from stream_capi.kafka.ranges import Moment, TopicLog
 from stream_capi.kafka.sessions import session_of_stopped
 from stream_capi.model import TopicPartition
 
@@ -49,7 +49,7 @@ class Change(NamedTuple):
         return self.first if self.committed is None else self.committed
 
 
-class Plan(NamedTuple):
+class ResetPlan(NamedTuple):
     """The changes, and the group's members, on account of whom they would be refused.
 
     ``session_seconds`` is how long a static one of them stays in the group after it was stopped, where that is known.
@@ -75,21 +75,23 @@ class Plan(NamedTuple):
         return f"Static members stay in the group for {length} after they were stopped: wait for {names}"
 
 
-def plan(admin: KafkaAdmin, kafka: Kafka, topics: Iterable[str], partitions: Collection[int], to: Moment) -> Plan:
+def plan(
+    admin: KafkaAdmin, kafka: KafkaSection, topics: Iterable[str], partitions: Collection[int], to: Moment
+) -> ResetPlan:
     """Find what a reset would change. Raises ConfigurationError for an offset out of bounds, Unavailable, KafkaLost."""
     changes = []
     for topic in topics:
-        log = Log(admin, topic, partitions)
+        log = TopicLog(admin, topic, partitions)
         committed = admin.committed(kafka.group_id, [topic])
         for tp, offset in log.offsets("--to", to).items():
             at = committed[tp].offset if tp in committed else None
             changes.append(Change(tp, *log.bounds[tp], at, offset))
     group = admin.group_members(kafka.group_id)
     session = session_of_stopped(admin, kafka, group.protocol) if group.members else None
-    return Plan(kafka.group_id, changes, group.members, session)
+    return ResetPlan(kafka.group_id, changes, group.members, session)
 
 
-def execute(admin: KafkaAdmin, planned: Plan) -> None:
+def execute(admin: KafkaAdmin, planned: ResetPlan) -> None:
     """Do it. Raises CheckFailed while the group has members, Unavailable, KafkaLost."""
     try:
         admin.reset(planned.group, {change.tp: change.to for change in planned.changes})

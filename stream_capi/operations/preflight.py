@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from stream_capi.avro.registry import RegistrySchemas
 from stream_capi.avro.schemas import FileSchema, FolderSchemas, WriterSchema
-from stream_capi.config import Settings, Source
+from stream_capi.config import Settings, SourceSection
 from stream_capi.core.clock import Clocks
 from stream_capi.endpoint.client import EndpointClient
 from stream_capi.errors import ConfigurationError, KafkaLost, StreamCapiError
@@ -95,7 +95,9 @@ async def _schemas(settings: Settings) -> AsyncIterator[Finding]:
             await registry.aclose()
 
 
-async def _schema(source: Source, settings: Settings, registry: RegistrySchemas | None) -> AsyncIterator[Finding]:
+async def _schema(
+    source: SourceSection, settings: Settings, registry: RegistrySchemas | None
+) -> AsyncIterator[Finding]:
     subject = f"mapping of {source.topic}"
     try:
         schemas = await _newest(source, registry)
@@ -114,7 +116,7 @@ async def _schema(source: Source, settings: Settings, registry: RegistrySchemas 
             yield Finding(subject, True, f"fits {schema.name}")
 
 
-async def _newest(source: Source, registry: RegistrySchemas | None) -> Sequence[WriterSchema]:
+async def _newest(source: SourceSection, registry: RegistrySchemas | None) -> Sequence[WriterSchema]:
     if source.schema_file is not None:
         return (
             FolderSchemas(source.schema_file).schemas()

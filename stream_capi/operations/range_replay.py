@@ -14,7 +14,7 @@ from typing import NamedTuple
 from stream_capi.app import App
 from stream_capi.config import Settings
 from stream_capi.kafka.admin import KafkaAdmin
-from stream_capi.kafka.ranges import Log, Moment, Range, total
+from stream_capi.kafka.ranges import Moment, Range, TopicLog, total
 from stream_capi.model import TopicPartition
 from stream_capi.operations import range_job
 from stream_capi.operations.range_job import Progress, RangeJob, Tally
@@ -23,7 +23,7 @@ _PLAN = ".plan"
 NOTHING = Tally(0, 0, {}, {})  # where a range was done before
 
 
-class Plan(NamedTuple):
+class ReplayPlan(NamedTuple):
     """What is to be replayed. ``at`` is where each partition goes on, ``begun`` whether a run has been there before."""
 
     topic: str
@@ -47,12 +47,12 @@ def plan(
     start: Moment,
     end: Moment,
     afresh: bool = False,
-) -> Plan:
+) -> ReplayPlan:
     """Find the range that these words mean: the one that was begun by them, unless it is to begin ``afresh``.
 
     Asks only. Raises ConfigurationError, Unavailable, KafkaLost.
     """
-    log = Log(admin, topic, partitions)
+    log = TopicLog(admin, topic, partitions)
     words = [topic, *map(str, sorted(set(partitions))), str(start), str(end)]
     digest = hashlib.sha256("\n".join(words).encode()).hexdigest()
     group = f"{settings.kafka.group_id}.replay.{digest[:10]}"
@@ -63,9 +63,9 @@ def plan(
             tp: min(max(of_one.start, committed[tp].offset), of_one.end) if tp in committed else of_one.start
             for tp, of_one in kept.items()
         }
-        return Plan(topic, group, kept, at, True)
+        return ReplayPlan(topic, group, kept, at, True)
     ranges = log.ranges(start, end)
-    return Plan(topic, group, ranges, {tp: of_one.start for tp, of_one in ranges.items()}, False)
+    return ReplayPlan(topic, group, ranges, {tp: of_one.start for tp, of_one in ranges.items()}, False)
 
 
 def _kept(admin: KafkaAdmin, group: str, topic: str) -> dict[TopicPartition, Range]:
@@ -79,7 +79,7 @@ def _kept(admin: KafkaAdmin, group: str, topic: str) -> dict[TopicPartition, Ran
     return kept
 
 
-def begin(admin: KafkaAdmin, planned: Plan) -> None:
+def begin(admin: KafkaAdmin, planned: ReplayPlan) -> None:
     """Write down a range before its first run. Raises CheckFailed while another run is at it, Unavailable, KafkaLost.
 
     Where to start comes first: were the process killed in between, the same words would just be planned anew.
@@ -94,7 +94,7 @@ def begin(admin: KafkaAdmin, planned: Plan) -> None:
 class Replay(RangeJob):
     """A planned range on its way."""
 
-    def __init__(self, planned: Plan, rate: float, show: Callable[[Progress], None]) -> None:
+    def __init__(self, planned: ReplayPlan, rate: float, show: Callable[[Progress], None]) -> None:
         super().__init__(planned.left, rate, show)
         self._plan = planned
         self._at = dict(planned.at)
@@ -115,7 +115,7 @@ class Replay(RangeJob):
         )
 
 
-class Ledger(NamedTuple):
+class ReplayLedger(NamedTuple):
     """What became of a range: offsets that are done for by former runs, that this run read, that had no record, are left."""
 
     offsets: int
@@ -131,17 +131,17 @@ class Ledger(NamedTuple):
 
 
 async def run(
-    settings: Settings, environ: Mapping[str, str], planned: Plan, rate: float, show: Callable[[Progress], None]
+    settings: Settings, environ: Mapping[str, str], planned: ReplayPlan, rate: float, show: Callable[[Progress], None]
 ) -> tuple[int, Tally]:
     """Deliver what is left of a planned range. Returns the app's exit code and what became of the records."""
     work = Replay(planned, rate, show)
     return await range_job.run(work, range_job.settings_for(settings, planned.group, [planned.topic]), environ)
 
 
-def ledger(admin: KafkaAdmin, planned: Plan, tally: Tally) -> Ledger:
+def ledger(admin: KafkaAdmin, planned: ReplayPlan, tally: Tally) -> ReplayLedger:
     """Close the books after a run, by what the broker has committed. Raises Unavailable, KafkaLost."""
     committed = admin.committed(planned.group, [planned.topic])
     offsets = total(planned.ranges)
     left = sum(max(0, end - max(start, committed[tp].offset)) for tp, (start, end) in planned.ranges.items())
     before = offsets - total(planned.left)
-    return Ledger(offsets, before, tally, max(0, offsets - before - left - tally.read), left)
+    return ReplayLedger(offsets, before, tally, max(0, offsets - before - left - tally.read), left)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from stream_capi.config import Settings, Source
+from stream_capi.config import Settings, SourceSection
 from stream_capi.core.flow import Backoff
 from stream_capi.model import EventName, Lane
 
@@ -29,7 +29,7 @@ def lanes_of(settings: Settings) -> list[Lane]:
     return list(dict.fromkeys(lane for source in settings.sources for lane in _lanes_of_source(source, settings)))
 
 
-def _lanes_of_source(source: Source, settings: Settings) -> list[Lane]:
+def _lanes_of_source(source: SourceSection, settings: Settings) -> list[Lane]:
     pixels = [source.pixel] if source.pixel else [pixel.name for pixel in settings.pixels]
     events = [EventName(source.event)] if source.event else list(EventName)
     return [Lane(pixel, event) for pixel in pixels for event in events]

@@ -16,7 +16,7 @@ from stream_capi.core.batch import Batch, Batcher, Split, merged
 from stream_capi.core.flow import Gate, GateState, Limiter, SizeLimit
 from stream_capi.core.held_reason import HeldReason
 from stream_capi.core.offsets import PartitionOffsets
-from stream_capi.core.outcomes import Delivered, Outcome, Refused, SetUpFault, Throttled, Transient
+from stream_capi.core.outcomes import Delivered, Outcome, RefusedBatch, SetUpFault, Throttled, Transient
 from stream_capi.core.ratio_guard import RatioGuard
 from stream_capi.model import Answer, Columns, Lane
 from stream_capi.pipeline.delivery_rules import DeliveryRules
@@ -187,7 +187,7 @@ class LaneLine:
             self.guard.passed(len(batch))
             self.delivered(batch)
             self._drop_piece(batch, now)
-        elif isinstance(outcome, Refused):
+        elif isinstance(outcome, RefusedBatch):
             self.pixel_gate.succeeded(now)  # whoever refuses an event has taken the key
             self._split(batch, outcome, now)
         else:
@@ -197,7 +197,7 @@ class LaneLine:
         """What an answer says of the size that the line carries. A refusal is one, a fault or another status isn't."""
         if answer.fault == "timeout" or answer.status == _REQUEST_TIMEOUT:
             self.size_limit.timed_out(len(batch), answer.seconds, sent_at, now)
-        elif isinstance(outcome, Delivered | Refused):
+        elif isinstance(outcome, Delivered | RefusedBatch):
             self.size_limit.succeeded(len(batch), answer.seconds)
 
     def _again(self, batch: Batch, outcome: SetUpFault | Throttled | Transient, sent_at: float, now: float) -> None:
@@ -224,7 +224,7 @@ class LaneLine:
 
     # A refused batch comes down to its refused events: gathered
 
-    def _split(self, batch: Batch, outcome: Refused, now: float) -> None:
+    def _split(self, batch: Batch, outcome: RefusedBatch, now: float) -> None:
         batch.waiting_for, batch.refused = outcome.reason, True
         if self.gate.held:
             self._probe_with_another(batch, now)

@@ -70,7 +70,7 @@ port = {port}
 """
 
 
-class Progress(NamedTuple):
+class DemoProgress(NamedTuple):
     """What a watcher sees at one moment."""
 
     seconds: float
@@ -84,7 +84,7 @@ class Progress(NamedTuple):
     status_page: str
 
 
-class Ledger(NamedTuple):
+class DemoLedger(NamedTuple):
     """What became of every event, as broker and endpoint tell it."""
 
     produced: int
@@ -103,14 +103,14 @@ class Ledger(NamedTuple):
 class Demo:
     """A demo run of ``events`` events. ``show`` is called a few times a second."""
 
-    def __init__(self, events: int, show: Callable[[Progress], None], admin_port: int = 0) -> None:
+    def __init__(self, events: int, show: Callable[[DemoProgress], None], admin_port: int = 0) -> None:
         self._events = events
         self._show = show
         self._admin_port = admin_port
         self._random = random.Random(5)
         self._begun = time.monotonic()
 
-    async def run(self, keep_running: bool = False, settled: Callable[[Ledger], None] | None = None) -> Ledger:
+    async def run(self, keep_running: bool = False, settled: Callable[[DemoLedger], None] | None = None) -> DemoLedger:
         """Produce, deliver, and tell the ledger; with ``keep_running`` go on with a trickle of events until cancelled."""
         async with AsyncExitStack() as stack:
             folder = stack.enter_context(_folder())
@@ -204,7 +204,7 @@ class Demo:
     def _tell(self) -> None:
         delivery = self._app.pipeline.delivery
         self._show(
-            Progress(
+            DemoProgress(
                 time.monotonic() - self._begun,
                 self._produced,
                 sum(self._app.metrics.delivered_counts.values()),
@@ -217,11 +217,11 @@ class Demo:
             )
         )
 
-    def _ledger(self) -> Ledger:
+    def _ledger(self) -> DemoLedger:
         delivered = self._endpoint.times_accepted()
         letters, uncommitted = self._read_back()
         twice = sum(count - 1 for count in delivered.values())
-        return Ledger(self._produced, len(delivered), letters, twice, uncommitted, time.monotonic() - self._begun)
+        return DemoLedger(self._produced, len(delivered), letters, twice, uncommitted, time.monotonic() - self._begun)
 
     def _read_back(self) -> tuple[dict[str, int], int]:
         """From the broker: the dead letters by code, and how many events lie behind the committed offsets."""

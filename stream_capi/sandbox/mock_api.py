@@ -57,7 +57,7 @@ class Accepted(NamedTuple):
 
 
 @dataclass(slots=True)
-class Record:
+class SeenRequest:
     """A request as it was met. ``status`` is None where no answer was given; ``at`` is in epoch seconds."""
 
     number: int
@@ -71,7 +71,7 @@ class Record:
 
 
 @dataclass(slots=True)
-class Counts:
+class SeenCounts:
     """What was met so far. Events of requests with another fault than a refusal are neither accepted nor refused."""
 
     requests: int = 0
@@ -116,9 +116,9 @@ class MockEndpoint:
         self.script = script or Script()
         self.answer: Callable[[RequestInfo], Action | None] | None = None
         self.events: list[Accepted] = []
-        self.requests: list[Record] = []
+        self.requests: list[SeenRequest] = []
         self.violations: list[str] = []
-        self.counts = Counts()
+        self.counts = SeenCounts()
         self.strays = 0  # answers written that nobody asked for
         self._pending: dict[asyncio.Transport, asyncio.TimerHandle] = {}
         self._tls = ssl_context
@@ -181,7 +181,7 @@ class MockEndpoint:
         """How often each dedupe id was accepted and a 200 sent for it."""
         return self._ids(lambda record: record.accepted and record.answered and record.status == 200)
 
-    def _ids(self, picked: Callable[[Record], bool]) -> Counter[str]:
+    def _ids(self, picked: Callable[[SeenRequest], bool]) -> Counter[str]:
         return Counter(name for record in self.requests if picked(record) for name in record.dedupe_ids)
 
     # One request
@@ -254,10 +254,12 @@ class MockEndpoint:
         pixel_id = request.query.get(PIXEL_PARAMETER, "")
         return key != "" and key == self.keys.get(pixel_id, self.keys.get(ANY_PIXEL))
 
-    def _record(self, info: RequestInfo, verdict: _Verdict, action: Action) -> Record:
+    def _record(self, info: RequestInfo, verdict: _Verdict, action: Action) -> SeenRequest:
         status = None if action.hang or action.reset else action.status or verdict.status
         accepted = verdict.status == 200 and (status == 200 or action.processed)
-        record = Record(info.number, time.time(), info.pixel_id, len(info.events), info.dedupe_ids, status, accepted)
+        record = SeenRequest(
+            info.number, time.time(), info.pixel_id, len(info.events), info.dedupe_ids, status, accepted
+        )
         self.counts.statuses[str(status or "none")] += 1
         self.counts.violations += len(verdict.faults)
         room = MAX_VIOLATIONS - len(self.violations)

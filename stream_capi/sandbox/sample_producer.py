@@ -21,7 +21,7 @@ from confluent_kafka.serialization import MessageField, SerializationContext
 from stream_capi import resources
 from stream_capi.avro.registry_client import made
 from stream_capi.avro.schemas import FolderSchemas
-from stream_capi.config import Settings, Source
+from stream_capi.config import Settings, SourceSection
 from stream_capi.errors import ConfigurationError, KafkaLost, RegistryUnavailable
 from stream_capi.kafka.client_errors import error_of
 from stream_capi.kafka.client_errors import made as make_client
@@ -61,7 +61,7 @@ def sample_topics(settings: Settings) -> list[SampleTopic]:
     return topics
 
 
-def _encoder(source: Source, event: EventName, settings: Settings) -> Encode:
+def _encoder(source: SourceSection, event: EventName, settings: Settings) -> Encode:
     text = resources.read_shipped(resources.EVENT_SCHEMAS[event])
     if source.framing == "raw":
         return _framed(b"", text)

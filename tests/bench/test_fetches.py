@@ -8,7 +8,7 @@ from confluent_kafka import Consumer
 from benchmarks.contenders.bare import loaded
 from benchmarks.inside import SETUP
 from stream_capi.app import App
-from stream_capi.config.settings import Kafka
+from stream_capi.config.settings import KafkaSection
 from stream_capi.kafka.properties import consumer_properties, events_bytes
 
 BUDGET = 64 * 1024 * 1024
@@ -20,13 +20,13 @@ def test_the_client_takes_the_sizes_whatever_the_budget_and_the_largest_message(
     budget: int, largest: int | None
 ) -> None:
     given = {} if largest is None else {"message.max.bytes": largest}
-    properties = consumer_properties(Kafka(properties=given), budget)
+    properties = consumer_properties(KafkaSection(properties=given), budget)
     Consumer(properties | {"log_level": 0}).close()
 
 
 @pytest.mark.parametrize("budget", [1024 * 1024, BUDGET, 1024 * BUDGET])
 def test_an_answer_has_room_for_large_batches_of_many_partitions_and_fits_a_thin_line(budget: int) -> None:
-    properties = consumer_properties(Kafka(), budget)
+    properties = consumer_properties(KafkaSection(), budget)
     if budget >= BUDGET:
         assert 400_000 < properties["fetch.message.max.bytes"] < 600_000
         assert properties["fetch.max.bytes"] >= 16 * properties["fetch.message.max.bytes"]

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Producer
 
-from stream_capi.config.settings import Kafka
+from stream_capi.config.settings import KafkaSection
 from stream_capi.kafka.admin import KafkaAdmin
 from stream_capi.model import Code, TopicPartition
 from stream_capi.sandbox.fault_script import Action, RequestInfo
@@ -340,7 +340,7 @@ def test_a_dead_letter_topic_made_anew_has_letters_that_were_never_redriven(
         broker.delete_topic(scene.dead)
         broker.create_topic(scene.dead)
         # Kafka forgets a topic's offsets with it, but takes the commit that a redrive makes a moment later.
-        place, admin = TopicPartition(scene.dead, 0), KafkaAdmin(Kafka(bootstrap_servers=broker.bootstrap))
+        place, admin = TopicPartition(scene.dead, 0), KafkaAdmin(KafkaSection(bootstrap_servers=broker.bootstrap))
         for group, (offset, metadata) in kept.items():
             admin.reset(group, {place: offset}, {place: metadata})
         events = scene.produce(60)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from stream_capi.config import Settings
 from stream_capi.core.offset_metadata import METADATA_LIMIT
 from stream_capi.errors import Unavailable
-from stream_capi.kafka.admin import Position
+from stream_capi.kafka.admin import Committed
 from stream_capi.model import Code, TopicPartition
 from stream_capi.operations.dead_letters import MOST_OTHERS, Kind, Letter, Letters, Picked, Redriven, first, in_order
 from stream_capi.operations.redrive import plan
@@ -28,19 +28,19 @@ class Commits:
     def __init__(self, log: str = "log-1") -> None:
         self.log = log
         self.down = False
-        self.kept: dict[str, dict[TopicPartition, Position]] = {}
+        self.kept: dict[str, dict[TopicPartition, Committed]] = {}
 
     def topic_ids(self, topics: Sequence[str]) -> dict[str, str]:
         return dict.fromkeys(topics, self.log) if self.log else {}
 
-    def committed(self, group: str, topics: Iterable[str]) -> dict[TopicPartition, Position]:
+    def committed(self, group: str, topics: Iterable[str]) -> dict[TopicPartition, Committed]:
         return dict(self.kept.get(group, {}))
 
     def reset(self, group: str, offsets: Mapping[TopicPartition, int], metadata: Mapping[TopicPartition, str]) -> None:
         if self.down:
             raise Unavailable("no answer")
         assert all(len(text) <= METADATA_LIMIT for text in metadata.values())
-        self.kept.setdefault(group, {}).update({tp: Position(at, metadata[tp]) for tp, at in offsets.items()})
+        self.kept.setdefault(group, {}).update({tp: Committed(at, metadata[tp]) for tp, at in offsets.items()})
 
 
 def letter(offset: int, kind: Kind, partition: int = 0, written: int = 1000) -> Letter:
@@ -64,7 +64,7 @@ def test_thousands_of_forged_topics_ask_the_broker_a_bounded_number_of_questions
     asked: list[str] = []
 
     class Counting(Commits):
-        def committed(self, group: str, topics: Iterable[str]) -> dict[TopicPartition, Position]:
+        def committed(self, group: str, topics: Iterable[str]) -> dict[TopicPartition, Committed]:
             asked.append(group)
             return super().committed(group, topics)
 

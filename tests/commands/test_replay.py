@@ -204,7 +204,7 @@ def _read(broker: Kafka, topic: str) -> list[tuple[int, bytes]]:
     from stream_capi.model import TopicPartition
 
     ranges = {TopicPartition(topic, n): Range(0, end) for n, end in broker.end_offsets(topic).items()}
-    found = scan(settings.Kafka(bootstrap_servers=broker.bootstrap), ranges)
+    found = scan(settings.KafkaSection(bootstrap_servers=broker.bootstrap), ranges)
     return [(record.offset() or 0, record.value() or b"") for record in found]
 
 

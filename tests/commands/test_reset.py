@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from stream_capi.config.settings import Kafka
+from stream_capi.config.settings import KafkaSection
 from stream_capi.kafka.admin import KafkaAdmin
 from stream_capi.model import TopicPartition
 from tests.commands.running import ids_of, only, told, told_json
@@ -73,7 +73,7 @@ def test_it_says_how_long_a_static_member_that_was_stopped_must_be_waited_for(
         assert wait in told(scene, "reset", "--to", "earliest").stdout
         plan = told_json(scene, "reset", "--to", "earliest")
         assert (plan["static_members"], plan["session_seconds"]) == (["pod-0"], 15)
-        admin = KafkaAdmin(Kafka(bootstrap_servers=broker.bootstrap))
+        admin = KafkaAdmin(KafkaSection(bootstrap_servers=broker.bootstrap))
         until(lambda: not admin.group_members(scene.group).members, 30, "the end of the session")
         assert "Done" in told(scene, "reset", "--to", "earliest", "--execute").stdout
 
@@ -126,7 +126,7 @@ def test_after_a_topic_was_made_anew_the_stopped_partitions_go_on_from_its_first
         broker.create_topic(scene.leads, 2)
         # Kafka forgets a topic's offsets with it, but takes the commit that a member makes a moment later.
         late = {TopicPartition(scene.leads, number): commit for number, commit in commits.items()}
-        KafkaAdmin(Kafka(bootstrap_servers=broker.bootstrap)).reset(
+        KafkaAdmin(KafkaSection(bootstrap_servers=broker.bootstrap)).reset(
             scene.group, {tp: at for tp, (at, _) in late.items()}, {tp: metadata for tp, (_, metadata) in late.items()}
         )
         new = scene.produce(200)

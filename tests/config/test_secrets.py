@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from stream_capi.config import KeySource, Pixel, Secret, open_to_others, resolve_pixel_id
+from stream_capi.config import KeySource, PixelSection, Secret, open_to_others, resolve_pixel_id
 from stream_capi.errors import ConfigurationError
 from tests.config.test_load import ENVIRON, LEAST, Faults, Read, faults, read
 
@@ -17,8 +17,8 @@ __all__ = ["faults", "read"]
 CANARY = "canary-KEY/1+="
 
 
-def of_file(path: Path) -> Pixel:
-    return Pixel(name="main", pixel_id="1", api_key_file=str(path))
+def of_file(path: Path) -> PixelSection:
+    return PixelSection(name="main", pixel_id="1", api_key_file=str(path))
 
 
 def test_a_secret_shows_itself_only_when_asked() -> None:
@@ -34,7 +34,7 @@ def test_a_secret_shows_itself_only_when_asked() -> None:
 
 
 def test_a_key_of_the_environment() -> None:
-    source = KeySource(Pixel(name="main", pixel_id="1", api_key_env="K"), {"K": f"{CANARY}\n"})
+    source = KeySource(PixelSection(name="main", pixel_id="1", api_key_env="K"), {"K": f"{CANARY}\n"})
     assert source.read().reveal() == CANARY
     assert not source.changed()
 
@@ -128,18 +128,20 @@ def test_a_pipe_is_refused_rather_than_waited_for(tmp_path: Path) -> None:
 @pytest.mark.parametrize("environ", [{}, {"K": ""}, {"K": " \n"}])
 def test_a_variable_that_is_missing_or_empty(environ: dict[str, str]) -> None:
     with pytest.raises(ConfigurationError, match=r"pixels\.main\.api_key_env: names a variable"):
-        KeySource(Pixel(name="main", pixel_id="1", api_key_env="K"), environ)
+        KeySource(PixelSection(name="main", pixel_id="1", api_key_env="K"), environ)
 
 
 def test_where_a_pixels_id_comes_from(tmp_path: Path) -> None:
     (tmp_path / "id").write_text("of the-file\n".replace(" ", "-"))
-    assert resolve_pixel_id(Pixel(name="a", pixel_id="inline"), {}) == "inline"
-    assert resolve_pixel_id(Pixel(name="a", pixel_id_env="P"), {"P": "of-the-environment"}) == "of-the-environment"
-    assert resolve_pixel_id(Pixel(name="a", pixel_id_file=str(tmp_path / "id")), {}) == "of-the-file"
+    assert resolve_pixel_id(PixelSection(name="a", pixel_id="inline"), {}) == "inline"
+    assert (
+        resolve_pixel_id(PixelSection(name="a", pixel_id_env="P"), {"P": "of-the-environment"}) == "of-the-environment"
+    )
+    assert resolve_pixel_id(PixelSection(name="a", pixel_id_file=str(tmp_path / "id")), {}) == "of-the-file"
     with pytest.raises(ConfigurationError, match=r"pixels\.a\.pixel_id_env"):
-        resolve_pixel_id(Pixel(name="a", pixel_id_env="P"), {})
+        resolve_pixel_id(PixelSection(name="a", pixel_id_env="P"), {})
     with pytest.raises(ConfigurationError, match=r"pixels\.a\.pixel_id: must be the id alone"):
-        resolve_pixel_id(Pixel(name="a", pixel_id="a b"), {})
+        resolve_pixel_id(PixelSection(name="a", pixel_id="a b"), {})
 
 
 @pytest.mark.parametrize("name", ["api_key", "key", "token", "api_token"])

@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from stream_capi import applovin
-from stream_capi.config.settings import Batch, Endpoint
-from stream_capi.core.outcomes import Delivered, Refused, SetUpFault, Throttled, Transient, classify
+from stream_capi.config.settings import BatchSection, EndpointSection
+from stream_capi.core.outcomes import Delivered, RefusedBatch, SetUpFault, Throttled, Transient, classify
 from stream_capi.model import Answer
 from stream_capi.resources import API_DOCUMENT, read_shipped
 
@@ -24,7 +24,7 @@ def test_the_address_and_the_query_are_the_documents() -> None:
     assert list(methods) == ["post"]
     assert (path, server["url"] + path) == (applovin.PATH, applovin.URL)
     assert [parameter["name"] for parameter in methods["post"]["parameters"]] == [applovin.PIXEL_PARAMETER]
-    assert Endpoint().url == applovin.URL
+    assert EndpointSection().url == applovin.URL
 
 
 def test_the_key_goes_where_the_document_says() -> None:
@@ -35,9 +35,9 @@ def test_the_key_goes_where_the_document_says() -> None:
 
 def test_a_batch_is_as_large_as_the_document_allows() -> None:
     assert SCHEMAS["EventBatch"]["properties"]["events"]["maxItems"] == applovin.MAX_EVENTS
-    assert Batch().max_events == applovin.MAX_EVENTS
+    assert BatchSection().max_events == applovin.MAX_EVENTS
     with pytest.raises(ValueError, match="less than or equal to 100"):
-        Batch(max_events=applovin.MAX_EVENTS + 1)
+        BatchSection(max_events=applovin.MAX_EVENTS + 1)
 
 
 @pytest.mark.parametrize("events", [[], [{"a": 1}], [{"a": 1}, {"b": "é"}]])
@@ -50,11 +50,11 @@ def test_a_body_is_the_documents_envelope(events: list[dict[str, Any]]) -> None:
 
 
 def test_each_status_is_in_one_class() -> None:
-    classes = {Delivered: [200], Refused: [400, 413, 422], Throttled: [429, 503]}
+    classes = {Delivered: [200], RefusedBatch: [400, 413, 422], Throttled: [429, 503]}
     for status in range(100, 600):
         expected = next((kind for kind, statuses in classes.items() if status in statuses), None)
         if expected is None:
             expected = SetUpFault if 300 <= status < 500 and status not in (408, 421, 425) else Transient
         assert classify(Answer(status), 0.0).__class__ is expected, status
     answers = DOCUMENT["paths"][applovin.PATH]["post"]["responses"]
-    assert [classify(Answer(int(status)), 0.0).__class__ for status in answers] == [Delivered, Refused, SetUpFault]
+    assert [classify(Answer(int(status)), 0.0).__class__ for status in answers] == [Delivered, RefusedBatch, SetUpFault]

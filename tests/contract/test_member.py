@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from stream_capi.config.settings import Kafka
+from stream_capi.config.settings import KafkaSection
 from stream_capi.kafka.admin import KafkaAdmin
 from stream_capi.kafka.consumer import ConsumerThread
 from stream_capi.model import CommitResult, TopicPartition
@@ -33,7 +33,7 @@ class Edge:
         return name
 
     def committed(self, group: str, topic: str) -> dict[int, tuple[int, str]]:
-        found = KafkaAdmin(Kafka(bootstrap_servers=self.bootstrap)).committed(group, [topic])
+        found = KafkaAdmin(KafkaSection(bootstrap_servers=self.bootstrap)).committed(group, [topic])
         return {tp.partition: (at.offset, at.metadata) for tp, at in found.items()}
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from stream_capi.core.outcomes import (
     MAX_RETRY_AFTER_SECONDS,
     Delivered,
-    Refused,
+    RefusedBatch,
     SetUpFault,
     Throttled,
     Transient,
@@ -28,7 +28,7 @@ NOW = 1_800_000_000.0
     ("statuses", "kind"),
     [
         ([200], Delivered),
-        ([400, 413, 422], Refused),
+        ([400, 413, 422], RefusedBatch),
         ([300, 401, 403, 404, 301, 302, 303, 307, 308, 405, 410, 415, 418, 451, 499], SetUpFault),
         ([429, 503], Throttled),
         ([408, 421, 425, 500, 502, 504, 599, 201, 202, 204, 206, 299, 100, 600], Transient),

@@ -13,7 +13,7 @@ import yaml
 
 from stream_capi import config
 from stream_capi.applovin import PATH
-from stream_capi.config.settings import Admin
+from stream_capi.config.settings import AdminSection
 from stream_capi.sandbox.fault_script import Script
 from tests.deploy.alerts import seconds
 from tests.deploy.dockerfile import stages
@@ -130,7 +130,7 @@ def test_there_are_status_pages_for_as_many_members_as_there_are_partitions() ->
     partitions = re.search(r"--partitions (\d+)", SERVICES["topics"]["command"][-1])
     assert partitions is not None
     assert last - first + 1 == int(partitions[1]) * len(settings().sources)
-    assert first == int(inside) == settings().admin.port == Admin().port
+    assert first == int(inside) == settings().admin.port == AdminSection().port
 
 
 def test_nothing_is_published_beyond_this_machine() -> None:

@@ -14,7 +14,7 @@ from pydantic_core import PydanticUndefined
 from stream_capi.config.settings import Settings
 from stream_capi.config.shape import keys_of, section_at
 from stream_capi.config.values import Section
-from stream_capi.core.outcomes import Delivered, Refused, SetUpFault, Throttled, Transient, classify
+from stream_capi.core.outcomes import Delivered, RefusedBatch, SetUpFault, Throttled, Transient, classify
 from stream_capi.errors import ExitCode
 from stream_capi.kafka.dead_letter_writer import OWN_HEADERS
 from stream_capi.model import Answer, Code
@@ -27,7 +27,7 @@ SECTIONS = {title.partition(".")[0]: section(TEXT, title) for level, title in he
 
 CLASSES = {
     "delivered": Delivered,
-    "refused": Refused,
+    "refused": RefusedBatch,
     "set-up fault": SetUpFault,
     "throttled": Throttled,
     "transient": Transient,

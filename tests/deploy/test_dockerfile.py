@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from stream_capi import config
-from stream_capi.config.settings import Admin
+from stream_capi.config.settings import AdminSection
 from tests.deploy.dockerfile import stages
 from tests.deploy.program import CONSOLE_SCRIPT, ROOT, admin_server, parse, pyproject
 
@@ -127,17 +127,19 @@ def test_a_stop_asks_for_an_orderly_end() -> None:
 
 
 def test_the_port_is_the_admin_servers() -> None:
-    assert FINAL.the("EXPOSE").text == str(Admin().port)
+    assert FINAL.the("EXPOSE").text == str(AdminSection().port)
 
 
 async def test_the_health_check_passes_while_the_admin_server_answers_and_fails_otherwise() -> None:
     """Run as the engine runs it, but on a port that is free here."""
     script = FINAL.the("HEALTHCHECK").words[-1]
-    address = f"http://127.0.0.1:{Admin().port}/healthz"  # not /readyz: a restart mends nothing that makes it unready
+    address = (
+        f"http://127.0.0.1:{AdminSection().port}/healthz"  # not /readyz: a restart mends nothing that makes it unready
+    )
     assert address in script
     server = admin_server()
     await server.start()
-    here = script.replace(f":{Admin().port}/", f":{server.port}/")
+    here = script.replace(f":{AdminSection().port}/", f":{server.port}/")
     try:
         assert await exit_code(here) == 0
         assert await exit_code(here.replace("/healthz", "/health")) != 0

@@ -11,7 +11,7 @@ import yaml
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from stream_capi.config.settings import Delivery
+from stream_capi.config.settings import DeliverySection
 from stream_capi.events.fields import IDENTIFIER_FIELDS
 from stream_capi.kafka.properties import events_bytes
 from stream_capi.model import EventName, Lane
@@ -78,7 +78,7 @@ def test_an_alert_says_nothing_that_it_does_not_know() -> None:
 def test_the_budget_in_the_rules_is_the_default_one() -> None:
     budget = re.search(r"\* (\d+)$", rule("StreamCapiBufferedNearBudget").expression)
     assert budget is not None
-    assert int(budget[1]) == events_bytes(Delivery().max_buffered_bytes)
+    assert int(budget[1]) == events_bytes(DeliverySection().max_buffered_bytes)
 
 
 class Member:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import pytest
 
-from stream_capi.config.settings import Batch, Delivery
+from stream_capi.config.settings import BatchSection, DeliverySection
 from stream_capi.core.batch import Batcher
 from stream_capi.core.offsets import PartitionOffsets
 from stream_capi.kafka.properties import events_bytes
@@ -17,7 +17,7 @@ from tests.deploy import pages
 from tests.deploy.program import ROOT
 
 TEXT = (ROOT / "docs/scaling.md").read_text()
-FULL = Batch().max_events
+FULL = BatchSection().max_events
 EVENTS_A_CORE, IN_USE, WINDOW, EVENT_BYTES = 30_000, 0.6, 1.0, 550
 LANES = (0.2, 0.8)  # leads, page views
 RECORD_BYTES = 300
@@ -81,7 +81,7 @@ def test_the_worked_table_goes_up_to_a_million() -> None:
 
 def test_what_requests_in_flight_carry_follows_from_littles_law() -> None:
     table = rows("Worked", 4)
-    assert table[0][0] == Delivery().max_in_flight
+    assert table[0][0] == DeliverySection().max_in_flight
     for limit, *carried in table:
         assert carried == [pytest.approx(limit * FULL / seconds) for seconds in (0.05, 0.2, 1.0)]
 
@@ -90,7 +90,7 @@ def test_the_memory_of_a_busy_member_is_what_the_page_says() -> None:
     rate = EVENTS_A_CORE * IN_USE
     lanes = [rate * share for share in LANES]
     open_bytes = sum(lane * (0.2 + batch(lane) / lane) * (2 * RECORD_BYTES + 1024) for lane in lanes)
-    assert open_bytes < 10 * 1_048_576 < events_bytes(Delivery().max_buffered_bytes) / 2
+    assert open_bytes < 10 * 1_048_576 < events_bytes(DeliverySection().max_buffered_bytes) / 2
     assert events_bytes(64) / 2 == 64 * 5 / 16
 
 
@@ -98,7 +98,7 @@ def test_the_memory_of_a_busy_member_is_what_the_page_says() -> None:
 def test_a_quiet_lanes_batches_are_of_the_size_that_the_model_says(rate: int) -> None:
     """The program's own batcher, fed evenly, in jumped time: within a third, since a batch has whole events."""
     lane = Lane("main", EventName.PAGE_VIEW)
-    batcher, owner = Batcher(lane, FULL, Batch().max_bytes), PartitionOffsets("page-views", 0, 1, 0)
+    batcher, owner = Batcher(lane, FULL, BatchSection().max_bytes), PartitionOffsets("page-views", 0, 1, 0)
     travelling = Columns([None], [0], [0])  # type: ignore[list-item]  # of it nothing is asked
     sizes = []
     for at in range(60 * rate):

@@ -8,7 +8,7 @@ from typing import Any
 
 from stream_capi.model import Code
 from stream_capi.sandbox.fault_script import Action, RequestInfo
-from stream_capi.sandbox.mock_api import Record
+from stream_capi.sandbox.mock_api import SeenRequest
 from tests.outside import Answering
 from tests.program import KEY, PIXEL_ID, Program
 from tests.scene import Scene
@@ -57,7 +57,7 @@ def expect(scene: Scene, events: Iterable[Produced], code: Code) -> None:
     scene.ledger.add(event._replace(bad_code=code) for event in events)
 
 
-def requests_of(scene: Scene, pixel_id: str = PIXEL_ID) -> list[Record]:
+def requests_of(scene: Scene, pixel_id: str = PIXEL_ID) -> list[SeenRequest]:
     """One pixel's requests so far, in their order."""
     return [record for record in list(scene.endpoint.mock.requests) if record.pixel_id == pixel_id]
 

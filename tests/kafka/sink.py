@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from confluent_kafka import KafkaError, Producer
 
-from stream_capi.config.settings import Kafka
+from stream_capi.config.settings import KafkaSection
 from stream_capi.core.held_reason import HeldReason
 from stream_capi.kafka.admin import KafkaAdmin
 from stream_capi.kafka.consumer import ConsumerThread
@@ -57,7 +57,7 @@ class Member:
         start: str = "earliest",
         revoke_seconds: float = 10.0,
     ) -> None:
-        kafka = Kafka(bootstrap_servers=bootstrap, group_id=group, properties={**QUICK, **properties})
+        kafka = KafkaSection(bootstrap_servers=bootstrap, group_id=group, properties={**QUICK, **properties})
         self.told = Told()
         self.ids = KafkaAdmin(kafka)
         self.thread = ConsumerThread(

@@ -6,9 +6,9 @@ import time
 import pytest
 from confluent_kafka import Producer
 
-from stream_capi.config.settings import Kafka
+from stream_capi.config.settings import KafkaSection
 from stream_capi.errors import CheckFailed, ConfigurationError, KafkaLost, Unavailable
-from stream_capi.kafka.admin import KafkaAdmin, Position
+from stream_capi.kafka.admin import Committed, KafkaAdmin
 from stream_capi.model import TopicPartition
 from stream_capi.sandbox.embedded_broker import EmbeddedBroker
 from tests.kafka.sink import PROTOCOLS, Member, eventually, produce
@@ -17,7 +17,7 @@ from tests.stack.names import Names
 
 
 def admin_of(bootstrap: str, seconds: float = 10) -> KafkaAdmin:
-    return KafkaAdmin(Kafka(bootstrap_servers=bootstrap), seconds)
+    return KafkaAdmin(KafkaSection(bootstrap_servers=bootstrap), seconds)
 
 
 @pytest.mark.real
@@ -81,9 +81,9 @@ async def test_a_group_is_told_with_its_members_and_reset_only_without_them(
         with pytest.raises(CheckFailed, match=re.escape(refusal)):
             admin.reset(group, {tps[0]: 1})
         member.metadata = "beyond"
-    assert admin.committed(group, [topic]) == {tps[0]: Position(5, "beyond"), tps[1]: Position(0, "beyond")}
+    assert admin.committed(group, [topic]) == {tps[0]: Committed(5, "beyond"), tps[1]: Committed(0, "beyond")}
     admin.reset(group, {tps[0]: 2})
-    assert admin.committed(group, [topic]) == {tps[0]: Position(2, ""), tps[1]: Position(0, "beyond")}
+    assert admin.committed(group, [topic]) == {tps[0]: Committed(2, ""), tps[1]: Committed(0, "beyond")}
 
 
 @pytest.mark.real
@@ -117,7 +117,7 @@ def test_groups_of_an_unreachable_broker_are_unavailable() -> None:
 
 
 def test_a_property_that_the_client_refuses_is_a_fault_of_the_configuration() -> None:
-    admin = KafkaAdmin(Kafka(properties={"no.such.property": "1"}))
+    admin = KafkaAdmin(KafkaSection(properties={"no.such.property": "1"}))
     with pytest.raises(ConfigurationError, match=r"kafka\.properties: .*no\.such\.property"):
         admin.describe(["topic"])
 

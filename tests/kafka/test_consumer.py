@@ -15,7 +15,7 @@ import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException
 from confluent_kafka.cimpl import NewPartitions
 
-from stream_capi.config.settings import Kafka
+from stream_capi.config.settings import KafkaSection
 from stream_capi.errors import ConfigurationError, KafkaLost
 from stream_capi.kafka.admin import KafkaAdmin
 from stream_capi.kafka.start_offsets import find_places
@@ -356,7 +356,7 @@ async def test_at_rest_nothing_more_is_read_and_a_stop_commits_what_the_sink_say
         member.metadata = "last"
         assert await member.thread.stop(20)
         assert broker.committed(group, topic) == {0: (10, "last")}
-        assert KafkaAdmin(Kafka(bootstrap_servers=broker.bootstrap)).group_members(group).members == ()
+        assert KafkaAdmin(KafkaSection(bootstrap_servers=broker.bootstrap)).group_members(group).members == ()
 
 
 async def test_members_that_stop_at_the_same_time_commit_all_and_end(

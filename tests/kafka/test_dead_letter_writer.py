@@ -11,7 +11,7 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from stream_capi import __version__
-from stream_capi.config.settings import Kafka
+from stream_capi.config.settings import KafkaSection
 from stream_capi.core.clock import Clocks
 from stream_capi.core.flow import Backoff
 from stream_capi.errors import ConfigurationError
@@ -29,7 +29,7 @@ class Writing:
 
     def __init__(self, bootstrap: str, topic: str, **properties: str) -> None:
         self.told: list[str | None] = []
-        kafka = Kafka(bootstrap_servers=bootstrap, properties={"reconnect.backoff.max.ms": 500, **properties})
+        kafka = KafkaSection(bootstrap_servers=bootstrap, properties={"reconnect.backoff.max.ms": 500, **properties})
         self.writer = DeadLetterWriter(kafka, topic, self.told.append)
 
 

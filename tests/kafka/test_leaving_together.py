@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from stream_capi.config.settings import Kafka
+from stream_capi.config.settings import KafkaSection
 from stream_capi.kafka.admin import KafkaAdmin
 from stream_capi.model import Commit, TopicPartition
 from tests.kafka.sink import PROTOCOLS, Member, eventually, numbered, produce
@@ -33,11 +33,11 @@ QUICK_HEARTBEAT: Mapping[str, Any] = {"session.timeout.ms": 20_000, "heartbeat.i
 
 
 def members_of(broker: Broker, group: str) -> int:
-    return len(KafkaAdmin(Kafka(bootstrap_servers=broker.bootstrap)).group_members(group).members)
+    return len(KafkaAdmin(KafkaSection(bootstrap_servers=broker.bootstrap)).group_members(group).members)
 
 
 def state_of(broker: Broker, group: str) -> str:
-    return KafkaAdmin(Kafka(bootstrap_servers=broker.bootstrap)).group_members(group).state
+    return KafkaAdmin(KafkaSection(bootstrap_servers=broker.bootstrap)).group_members(group).state
 
 
 def named(properties: Mapping[str, Any], name: str | None) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from confluent_kafka import Consumer, Producer
 from confluent_kafka.admin import AdminClient
 
 from stream_capi.config.consistency import OWNED_PROPERTIES
-from stream_capi.config.settings import Kafka
+from stream_capi.config.settings import KafkaSection
 from stream_capi.kafka.properties import (
     CONSUMER_ONLY,
     PRODUCER_ONLY,
@@ -49,7 +49,7 @@ def test_no_client_warns_of_a_property(group_protocol: str, caplog: pytest.LogCa
     if group_protocol != "classic":
         for refused in ("session.timeout.ms", "partition.assignment.strategy"):
             del users[refused]
-    kafka = Kafka(bootstrap_servers="127.0.0.1:1", properties=users)
+    kafka = KafkaSection(bootstrap_servers="127.0.0.1:1", properties=users)
     consumer = Consumer(consumer_properties(kafka, BUDGET))
     assert warnings_of(consumer, caplog) == []
     consumer.close()
@@ -59,13 +59,13 @@ def test_no_client_warns_of_a_property(group_protocol: str, caplog: pytest.LogCa
 
 
 def test_a_warning_of_the_client_is_logged_as_one(caplog: pytest.LogCaptureFixture) -> None:
-    kafka = Kafka(bootstrap_servers="127.0.0.1:1")
+    kafka = KafkaSection(bootstrap_servers="127.0.0.1:1")
     producer = Producer(producer_properties(kafka) | {"session.timeout.ms": 6000})
     assert "session.timeout.ms" in warnings_of(producer, caplog)[0]
 
 
 def test_nothing_of_the_client_goes_to_stderr(capfd: pytest.CaptureFixture[str]) -> None:
-    kafka = Kafka(bootstrap_servers="127.0.0.1:1")
+    kafka = KafkaSection(bootstrap_servers="127.0.0.1:1")
     producer = Producer(producer_properties(kafka))
     producer.produce("topic", b"")
     producer.flush(1)
@@ -103,7 +103,7 @@ def _table(folder: Path) -> dict[str, str]:
 
 
 def test_what_the_program_owns_is_as_it_must_be() -> None:
-    kafka = Kafka(bootstrap_servers="one:1,two:2", group_id="leads")
+    kafka = KafkaSection(bootstrap_servers="one:1,two:2", group_id="leads")
     consumer, producer = consumer_properties(kafka, BUDGET), producer_properties(kafka)
     assert (consumer["bootstrap.servers"], consumer["group.id"]) == ("one:1,two:2", "leads")
     assert consumer["partition.assignment.strategy"] == "cooperative-sticky"
@@ -115,7 +115,7 @@ def test_what_the_program_owns_is_as_it_must_be() -> None:
 
 
 def test_the_users_properties_come_last() -> None:
-    kafka = Kafka(properties=USERS)
+    kafka = KafkaSection(properties=USERS)
     consumer, producer = consumer_properties(kafka, BUDGET), producer_properties(kafka)
     assert consumer["partition.assignment.strategy"] == "range"
     assert (consumer["client.id"], producer["compression.type"]) == ("theirs", "zstd")
@@ -150,14 +150,14 @@ def test_the_users_properties_come_last() -> None:
 def test_a_killed_member_is_missed_soon_unless_the_user_says_otherwise(
     users: dict[str, str | int], session: str | int, heartbeat: str | int
 ) -> None:
-    properties = consumer_properties(Kafka(bootstrap_servers="127.0.0.1:1", properties=users), BUDGET)
+    properties = consumer_properties(KafkaSection(bootstrap_servers="127.0.0.1:1", properties=users), BUDGET)
     assert (properties["session.timeout.ms"], properties["heartbeat.interval.ms"]) == (session, heartbeat)
 
 
 @pytest.mark.parametrize("instance", [{}, {"group.instance.id": "pod-0"}])
 def test_the_broker_decides_the_session_under_its_own_protocol(instance: dict[str, str]) -> None:
     users = {"group.protocol": "consumer", **instance}
-    properties = consumer_properties(Kafka(bootstrap_servers="127.0.0.1:1", properties=users), BUDGET)
+    properties = consumer_properties(KafkaSection(bootstrap_servers="127.0.0.1:1", properties=users), BUDGET)
     assert not {"session.timeout.ms", "heartbeat.interval.ms"} & set(properties)
     Consumer(properties).close()
 
@@ -168,7 +168,7 @@ def test_what_is_set_from_the_budget_is_refused_in_the_settings() -> None:
 
 @pytest.mark.parametrize("budget", [1_048_576, BUDGET, 16 * 1024**3])
 def test_what_is_read_ahead_fits_the_budget(budget: int) -> None:
-    properties = consumer_properties(Kafka(bootstrap_servers="127.0.0.1:1"), budget)
+    properties = consumer_properties(KafkaSection(bootstrap_servers="127.0.0.1:1"), budget)
     assert properties["queued.max.messages.kbytes"] * 1024 <= prefetch_bytes(budget)
     assert 3 * prefetch_bytes(budget) + events_bytes(budget) <= budget
     Consumer(properties).close()

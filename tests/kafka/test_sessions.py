@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from stream_capi.config.settings import Kafka
+from stream_capi.config.settings import KafkaSection
 from stream_capi.kafka.admin import KafkaAdmin
 from stream_capi.kafka.sessions import session_of, session_of_stopped
 
@@ -15,7 +15,7 @@ class Denied(KafkaAdmin):
     """A cluster that describes only what is given here: by the kind of resource, in milliseconds."""
 
     def __init__(self, **configurations: dict[str, str]) -> None:
-        super().__init__(Kafka(bootstrap_servers="127.0.0.1:1"), seconds=0.1)
+        super().__init__(KafkaSection(bootstrap_servers="127.0.0.1:1"), seconds=0.1)
         self.configurations = configurations
 
     def a_broker(self) -> str:
@@ -26,7 +26,7 @@ class Denied(KafkaAdmin):
         return self.configurations.get(kind.name, {})
 
 
-CONSUMER = Kafka(group_id="leads", properties={"group.protocol": "consumer"})
+CONSUMER = KafkaSection(group_id="leads", properties={"group.protocol": "consumer"})
 
 
 def test_a_session_of_the_brokers_that_may_not_be_asked_for_is_said_to_be_its_default() -> None:
@@ -47,25 +47,25 @@ def test_of_group_and_broker_the_one_that_may_be_asked_for_is_told() -> None:
 
 
 def test_without_the_brokers_bounds_a_session_of_the_members_own_passes() -> None:
-    session = session_of(Denied(), Kafka(group_id="leads"))
+    session = session_of(Denied(), KafkaSection(group_id="leads"))
     assert session == (9, "session time-out 9 s, heartbeat 1 s", "")
 
 
 @pytest.mark.parametrize(("least", "most", "good"), [(9000, 9000, True), (9001, 60_000, False), (1000, 8999, False)])
 def test_a_session_out_of_the_brokers_bounds_is_a_fault(least: int, most: int, good: bool) -> None:
     bounds = {"group.min.session.timeout.ms": str(least), "group.max.session.timeout.ms": str(most)}
-    assert bool(session_of(Denied(BROKER=bounds), Kafka(group_id="leads")).fault) is not good
+    assert bool(session_of(Denied(BROKER=bounds), KafkaSection(group_id="leads")).fault) is not good
 
 
 def test_a_group_is_waited_for_by_the_protocol_it_has_not_the_one_that_is_set() -> None:
     admin = Denied(GROUP={"consumer.session.timeout.ms": "46000"})
-    static = Kafka(group_id="leads", properties={"group.instance.id": "pod-0"})
+    static = KafkaSection(group_id="leads", properties={"group.instance.id": "pod-0"})
     assert session_of_stopped(admin, static, "classic") == 45
     assert session_of_stopped(admin, static, "consumer") == 46
     assert session_of_stopped(admin, CONSUMER, "classic") is None
 
 
 def test_an_unreachable_broker_is_no_error_here() -> None:
-    admin = KafkaAdmin(Kafka(bootstrap_servers="127.0.0.1:1"), seconds=0.3)
+    admin = KafkaAdmin(KafkaSection(bootstrap_servers="127.0.0.1:1"), seconds=0.3)
     assert admin.a_broker() == ""
     assert session_of(admin, CONSUMER).seconds is None

@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from stream_capi.kafka.client_errors import Faults
-from stream_capi.kafka.watch import Watch, named
+from stream_capi.kafka.watch import StatisticsWatch, named
 from stream_capi.model import NOT_READ, OUT_OF_REACH, REQUESTS_TIME_OUT, TopicPartition
 from stream_capi.observe.masking import mask
 from tests.kafka.sink import Told
@@ -22,7 +22,7 @@ class Client:
 
     def __init__(self) -> None:
         self.told = Told()
-        self.watch = Watch(Faults(self.told))
+        self.watch = StatisticsWatch(Faults(self.told))
         self.now = 1000.0
         self.brokers: dict[str, dict[str, Any]] = {
             "kafka-1:9092/1": self.broker(1),

@@ -14,7 +14,7 @@ import pytest
 from stream_capi.core.batch import Batch
 from stream_capi.core.flow import Gate
 from stream_capi.core.offsets import PartitionOffsets
-from stream_capi.core.outcomes import Refused
+from stream_capi.core.outcomes import RefusedBatch
 from stream_capi.kafka.commits import Commits
 from stream_capi.model import Commit, CommitResult, DeadLetter
 from stream_capi.pipeline.dead_letter_tasks import DeadLetterTasks
@@ -118,7 +118,7 @@ def split_judged_one_by_one(patch: pytest.MonkeyPatch) -> None:
     """A refused event is dead-lettered as it is found, before the rest of its batch is decided."""
     split = LaneLine._split
 
-    def judge(self: LaneLine, batch: Batch, outcome: Refused, now: float) -> None:
+    def judge(self: LaneLine, batch: Batch, outcome: RefusedBatch, now: float) -> None:
         if len(batch) == 1 and batch.split is not None and not self.gate.held:
             self.refused(batch, outcome.reason)
             self._drop_piece(batch, now)
@@ -131,7 +131,7 @@ def split_judged_one_by_one(patch: pytest.MonkeyPatch) -> None:
 def refused_batch_is_dead_lettered_whole(patch: pytest.MonkeyPatch) -> None:
     """One bad event loses its batch."""
 
-    def lose(self: LaneLine, batch: Batch, outcome: Refused, now: float) -> None:
+    def lose(self: LaneLine, batch: Batch, outcome: RefusedBatch, now: float) -> None:
         self.refused(batch, outcome.reason)
 
     patch.setattr(LaneLine, "_split", lose)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from stream_capi.config.settings import Kafka
+from stream_capi.config.settings import KafkaSection
 from stream_capi.kafka.admin import KafkaAdmin
 from tests.program import Program
 from tests.scene import Scene
@@ -94,7 +94,7 @@ def test_workers_leave_the_group_for_good_when_all_of_them_stop(
 ) -> None:
     """No name of theirs comes again: left as static members, their partitions would wait for the session time-out."""
     until(lambda: len(owned(two)) == 8, SECONDS, "both topics' partitions among the workers")
-    children, admin = workers_of(two), KafkaAdmin(Kafka(bootstrap_servers=scene.broker.bootstrap))
+    children, admin = workers_of(two), KafkaAdmin(KafkaSection(bootstrap_servers=scene.broker.bootstrap))
     names = {member.instance_id for member in admin.group_members(scene.group).members}
     assert len(names) == 2
     assert all(name.startswith("stream-capi-") for name in names)
