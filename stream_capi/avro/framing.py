@@ -18,7 +18,6 @@ from uuid import UUID
 from stream_capi.model import Code, Record, Rejection
 from stream_capi.record_headers import all_headers
 
-FRAMINGS = ("confluent", "single_object", "raw", "auto")
 HEADER = "__value_schema_id"
 _ID_PREFIX, _GUID_PREFIX, _MARKER = b"\x00", b"\x01", b"\xc3\x01"
 _ID_LENGTH, _GUID_LENGTH, _MARKER_LENGTH = 5, 17, 10

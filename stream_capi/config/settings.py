@@ -87,6 +87,9 @@ class EndpointSection(Section):
     ca_file: str = ""
 
 
+Framing = Literal["confluent", "single_object", "raw", "auto"]
+
+
 class PixelSection(Section):
     """One of ``[[pixels]]``. Its API key is no setting; ``KeySource`` reads it."""
 
@@ -134,7 +137,7 @@ class SourceSection(Section):
     events: dict[str, Literal["generate_lead", "page_view", "skip"]] = Field({})
     pixel: str | None = None
     pixel_field: Path | None = None
-    framing: Literal["confluent", "single_object", "raw", "auto"] = "confluent"
+    framing: Framing = "confluent"
     schema_file: Text | None = None
     schema_folder: Text | None = None
     window_ms: int | None = Field(None, strict=True, ge=1, le=600_000)

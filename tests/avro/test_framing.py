@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import cast
+from typing import cast, get_args
 from uuid import UUID
 
 import pytest
@@ -11,7 +11,8 @@ from confluent_kafka.serialization import MessageField, SerializationContext
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_capi.avro.framing import FILE_KEY, FRAMINGS, HEADER, Framed, Run, SchemaKey, Unframed
+from stream_capi.avro.framing import FILE_KEY, HEADER, Framed, Run, SchemaKey, Unframed
+from stream_capi.config.settings import Framing
 from stream_capi.model import Code
 from tests.avro.records import CANARY, FakeRecord, parts
 
@@ -147,7 +148,7 @@ def test_keys_read_well_and_payloads_stay_out_of_repr() -> None:
 
 
 @given(
-    st.sampled_from(FRAMINGS),
+    st.sampled_from(get_args(Framing)),
     st.booleans(),
     st.lists(
         st.tuples(

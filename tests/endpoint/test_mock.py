@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
@@ -26,7 +26,6 @@ from tests.sandbox.test_api_document import VIOLATIONS
 KEY = "canary-key"
 KEYS = {"AXON-1": KEY, "AXON-2": "canary-other"}
 HEADERS = {"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"}
-Post = Callable[..., Awaitable[Any]]
 
 
 @pytest.fixture

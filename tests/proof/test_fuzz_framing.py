@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_capi.avro.framing import FRAMINGS, HEADER, Run, Unframed, frame
+from stream_capi.avro.framing import HEADER, Run, Unframed, frame
+from stream_capi.config.settings import Framing
 from stream_capi.model import Code
 from tests.proof.corpus import keeping, kept
 from tests.proof.profile import tries
@@ -51,13 +52,13 @@ class Framed(NamedTuple):
 
 
 @tries(400)
-@given(st.sampled_from(FRAMINGS), st.booleans(), st.lists(st.builds(Framed, VALUES, HEADERS), max_size=8))
+@given(st.sampled_from(get_args(Framing)), st.booleans(), st.lists(st.builds(Framed, VALUES, HEADERS), max_size=8))
 def test_every_record_is_framed_or_told(framing: str, schema_file: bool, records: list[Framed]) -> None:
     all_told(framing, schema_file, records)
 
 
 @tries(200)
-@given(st.sampled_from(FRAMINGS), st.booleans(), st.lists(st.binary(max_size=40), min_size=1, max_size=4))
+@given(st.sampled_from(get_args(Framing)), st.booleans(), st.lists(st.binary(max_size=40), min_size=1, max_size=4))
 def test_random_bytes_are_framed_or_told(framing: str, schema_file: bool, values: list[bytes]) -> None:
     with keeping("framing", values[0]):
         all_told(framing, schema_file, [Framed(value, None) for value in values])
@@ -65,7 +66,7 @@ def test_random_bytes_are_framed_or_told(framing: str, schema_file: bool, values
 
 def test_what_was_found_before() -> None:
     for value in kept("framing"):
-        for framing in FRAMINGS:
+        for framing in get_args(Framing):
             all_told(framing, True, [Framed(value, None)])
 
 

@@ -56,11 +56,6 @@ class KafkaServer:
     _killed = False  # the last life ended with SIGKILL: the controller still holds its session
 
     @property
-    def log_tail(self) -> str:
-        """The end of the server's log."""
-        return self._own().tail()
-
-    @property
     def running(self) -> bool:
         return self._own().running
 

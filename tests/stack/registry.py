@@ -35,11 +35,6 @@ class Registry:
         registry.url = url
         return registry
 
-    @property
-    def log_tail(self) -> str:
-        """The end of the registry's log."""
-        return self._own().tail()
-
     def start(self) -> Self:
         """Start empty, at the same port each time. Raises ServerFailed with the end of the log."""
         server = self._own()

@@ -49,7 +49,6 @@ class World:
         self.faults: list[BaseException] = []
         self.members: dict[str, Member] = {}
         self.past: list[Member] = []
-        self.restarts_that_healed = 0
         self.broken = False  # a promise has failed: there is nothing to be healed
         self._topics_made = 0
         self._rebalancing: asyncio.Task[None] | None = None
@@ -287,7 +286,6 @@ class World:
             self.produce(which, 30, clean=True)
         if not self._all_committed(HEALING_SECONDS):
             # More poison than good in what is left: a person has to say that it is the events' fault, by a restart.
-            self.restarts_that_healed += 1
             self.operator_goes_on()
             assert self._all_committed(HEALING_SECONDS), (
                 f"{self.broker.lag} records are still uncommitted: {self._why()}"
