@@ -31,7 +31,7 @@ def command(
     """Produce sample lead and page-view events of the shipped contract."""
     settings = config.load(config_file, keys=False)
     producer = SampleProducer(settings, sample_topics(settings), seed, bad_share)
-    paced = _paced(producer.produce(count), rate)
+    paced = paced_steps(producer.produce(count), rate)
     console = Console(stderr=True)
     for _ in track(paced, "producing", total=count, console=console, disable=as_json or not console.is_terminal):
         pass
@@ -43,7 +43,8 @@ def command(
         print(f"{topic}: {acknowledged} events acknowledged")
 
 
-def _paced(steps: Iterable[int], rate: float) -> Iterator[int]:
+def paced_steps(steps: Iterable[int], rate: float) -> Iterator[int]:
+    """Pass the steps on at a rate, each as a count so far. ``rate`` is steps a second; 0 means no limit."""
     begun = time.monotonic()
     for done in steps:
         yield done

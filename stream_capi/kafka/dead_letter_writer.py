@@ -48,7 +48,7 @@ _TOO_LARGE = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TO
 Headers = list[tuple[str, str | bytes | None]]
 
 
-class _Form(NamedTuple):
+class Form(NamedTuple):
     """What is produced for a letter."""
 
     key: bytes | None
@@ -57,7 +57,7 @@ class _Form(NamedTuple):
     by_reference: bool = False
 
     def __repr__(self) -> str:
-        return f"_Form({len(self.headers)} headers, by reference: {self.by_reference})"
+        return f"Form({len(self.headers)} headers, by reference: {self.by_reference})"
 
 
 class DeadLetterWriter:
@@ -97,7 +97,7 @@ class DeadLetterWriter:
         try:
             while (error := await self._attempt(letter, form, alone)) is not None:
                 if error.code() in _TOO_LARGE and not form.by_reference:
-                    form = _reference(letter) if alone else form
+                    form = reference(letter) if alone else form
                     alone = True
                     continue
                 attempt += 1
@@ -122,7 +122,7 @@ class DeadLetterWriter:
 
     # One attempt
 
-    async def _attempt(self, letter: DeadLetter, form: _Form, alone: bool) -> KafkaError | None:
+    async def _attempt(self, letter: DeadLetter, form: Form, alone: bool) -> KafkaError | None:
         """Produce once and await the broker's answer; None when it is a yes."""
         size = _LETTER_OVERHEAD if letter.place_only else _size(letter.record)
         async with self._room.taken(self._room.capacity if alone else size):
@@ -241,14 +241,14 @@ def _size(record: Record) -> int:
     )
 
 
-def _first_form(letter: DeadLetter) -> _Form:
+def _first_form(letter: DeadLetter) -> Form:
     """The form to try first: as much of the record as the letter is allowed to read."""
     if letter.place_only:
-        return _Form(None, b"", [*_own(letter), (BY_REFERENCE, b"true")], by_reference=True)
-    return _reference(letter) if letter.by_reference else _whole(letter)
+        return Form(None, b"", [*_own(letter), (BY_REFERENCE, b"true")], by_reference=True)
+    return reference(letter) if letter.by_reference else whole(letter)
 
 
-def _whole(letter: DeadLetter) -> _Form:
+def whole(letter: DeadLetter) -> Form:
     """Original key, value and headers, and what is known of the failure; what was known of a former one is replaced."""
     record = letter.record
     own = _own(letter)
@@ -260,7 +260,7 @@ def _whole(letter: DeadLetter) -> _Form:
         del original[room:]
     if lost:
         own.append((LOST, lost.encode()))
-    return _Form(record.key(), record.value(), original + own)
+    return Form(record.key(), record.value(), original + own)
 
 
 def _own(letter: DeadLetter) -> Headers:
@@ -285,13 +285,13 @@ def _printable(text: str) -> str:
     return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in text)
 
 
-def _reference(letter: DeadLetter) -> _Form:
+def reference(letter: DeadLetter) -> Form:
     """A letter without its value; of key and original headers, what is small.
 
     The value is empty, not null: in a compacted topic a null deletes what has the same key.
     """
-    key, value, headers, _ = _whole(letter)
+    key, value, headers, _ = whole(letter)
     if _size(letter.record) - len(value or b"") - _LETTER_OVERHEAD > _REFERENCE_BYTES:
         headers = [(name, text) for name, text in headers if name in OWN_HEADERS]
         key = key if len(key or b"") <= _REFERENCE_BYTES else None
-    return _Form(key, b"", [*headers, (BY_REFERENCE, b"true")], by_reference=True)
+    return Form(key, b"", [*headers, (BY_REFERENCE, b"true")], by_reference=True)

@@ -181,5 +181,5 @@ def test_an_odd_client_property_ends_each_client_of_kafka_or_does_no_harm(
 def test_a_rate_near_nothing_rests_and_raises_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     rests: list[float] = []
     monkeypatch.setattr(time, "sleep", rests.append)
-    assert list(produce_samples._paced([1], 1e-320)) == [1]
+    assert list(produce_samples.paced_steps([1], 1e-320)) == [1]
     assert rests == [86_400.0]

@@ -350,8 +350,8 @@ async def test_a_property_that_the_client_refuses_is_a_fault_of_the_configuratio
 
 def test_no_form_of_a_letter_shows_what_is_in_it() -> None:
     secret = letter(value=b"canary", key=b"canary", headers=[("canary", b"canary")])
-    assert "canary" not in repr(secret) + repr(dead_letter_writer._whole(secret)) + repr(
-        dead_letter_writer._reference(secret)
+    assert "canary" not in repr(secret) + repr(dead_letter_writer.whole(secret)) + repr(
+        dead_letter_writer.reference(secret)
     )
     assert isinstance(secret, DeadLetter)
 
