@@ -35,6 +35,7 @@ from stream_capi.observe.health import Health, Held, Parts
 from stream_capi.pipeline.delivery import Clock
 from stream_capi.pipeline.delivery_rules import DeliveryRules
 from stream_capi.pipeline.pipeline import Pipeline
+from tests.fake_record import FakeRecord
 
 T = TypeVar("T")
 LEADS = Lane("main", EventName.GENERATE_LEAD)
@@ -69,47 +70,6 @@ def simulate(main: Coroutine[Any, Any, T]) -> T:
     """Run ``main`` in jumping time."""
     with asyncio.Runner(loop_factory=JumpingLoop) as runner:
         return runner.run(main)
-
-
-class FakeRecord:
-    """What the client would hand over."""
-
-    def __init__(
-        self,
-        topic: str,
-        partition: int,
-        offset: int,
-        value: bytes | None,
-        leader_epoch: int | None = 0,
-        timestamp: tuple[int, int] = (1, int(EPOCH * 1000)),
-    ) -> None:
-        self._timestamp = timestamp
-        self._topic, self._partition, self._offset, self._value = topic, partition, offset, value
-        self._leader_epoch = leader_epoch
-
-    def topic(self) -> str:
-        return self._topic
-
-    def partition(self) -> int:
-        return self._partition
-
-    def offset(self) -> int:
-        return self._offset
-
-    def key(self) -> bytes | None:
-        return None
-
-    def value(self) -> bytes | None:
-        return self._value
-
-    def headers(self) -> Any:
-        return None
-
-    def timestamp(self) -> tuple[int, int]:
-        return self._timestamp
-
-    def leader_epoch(self) -> int | None:
-        return self._leader_epoch
 
 
 class PlainSource:
@@ -298,7 +258,12 @@ class Line:
                     self.room -= 1
                     rest = 0.1
                     records: list[Any] = [
-                        FakeRecord(*tp, position + i, value, self.leader_epoch, self.written(value))
+                        FakeRecord(
+                            value,
+                            place=(*tp, position + i),
+                            leader_epoch=self.leader_epoch,
+                            timestamp=self.written(value),
+                        )
                         for i, value in enumerate(values)
                     ]
                     del self.positions[tp]  # behind the others, which come first the next time

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,36 +18,6 @@ from stream_capi.model import Record
 SCHEMAS = Path(__file__).resolve().parents[2] / "schemas"
 LEAD: Any = json.loads((SCHEMAS / "lead.avsc").read_text())
 CANARY = "canary.person@example.com"
-
-
-@dataclass
-class FakeRecord:
-    payload: bytes | None
-    pairs: list[tuple[str, bytes | None]] | None = None
-
-    def topic(self) -> str | None:
-        return "leads"
-
-    def partition(self) -> int | None:
-        return 0
-
-    def offset(self) -> int | None:
-        return 0
-
-    def key(self) -> bytes | None:
-        return None
-
-    def value(self) -> bytes | None:
-        return self.payload
-
-    def headers(self) -> list[tuple[str, bytes | None]] | None:
-        return self.pairs
-
-    def timestamp(self) -> tuple[int, int]:
-        return (0, 0)
-
-    def leader_epoch(self) -> int | None:
-        return 0
 
 
 def parts(framing: str, records: Sequence[Record], *, schema_file: bool = False) -> list[Framed]:

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from stream_capi.avro.framing import FILE_KEY, HEADER, Framed, Run, SchemaKey, Unframed
 from stream_capi.config.settings import Framing
 from stream_capi.model import Code
-from tests.avro.records import CANARY, FakeRecord, parts
+from tests.avro.records import CANARY, parts
+from tests.fake_record import FakeRecord
 
 GUID = "6c1a5ed8-5b1e-4f0e-9f5c-6d3f1a2b3c4d"
 ID_7 = SchemaKey("id", 7)

@@ -14,7 +14,8 @@ from stream_capi.avro.schemas import FileSchema, FolderSchemas, SchemasByKind, W
 from stream_capi.avro.writer_schema import Missing, unknown
 from stream_capi.errors import ConfigurationError, RegistryUnavailable
 from stream_capi.model import Code, Rejection
-from tests.avro.records import LEAD, SCHEMAS, FakeRecord, encode, lead, parts, record
+from tests.avro.records import LEAD, SCHEMAS, encode, lead, parts, record
+from tests.fake_record import FakeRecord
 
 
 class Clock:

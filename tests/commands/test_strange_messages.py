@@ -12,8 +12,8 @@ import pytest
 
 from stream_capi.operations.dead_letters import letter_of
 from tests.commands.running import told, told_json
+from tests.fake_record import FakeRecord
 from tests.faults.making import Maker
-from tests.kafka.letters import FakeRecord
 from tests.ledger import Letter
 from tests.scene import Scene
 from tests.stack import Broker, Registry
@@ -129,7 +129,7 @@ ODD_BUT_WHOLE = [
 
 
 def record_of(raw: Raw) -> Any:
-    return FakeRecord(raw.value, raw.key, [(name.decode(), value) for name, value in raw.headers])
+    return FakeRecord(raw.value, [(name.decode(), value) for name, value in raw.headers], key=raw.key)
 
 
 @pytest.mark.parametrize("changes", FORGED, ids=lambda changes: str(changes)[:60])

@@ -19,9 +19,9 @@ from stream_capi.events.rules import SourceRules
 from stream_capi.events.transform import Transform, compile_source
 from stream_capi.model import Rejection, Routed, Transformed
 from stream_capi.pipeline.source import Codec, Source
-from tests.avro.records import FakeRecord
 from tests.events.making import NOW, TOPIC, rules
 from tests.events.wild import plain
+from tests.fake_record import FakeRecord
 
 
 class OneSchema:

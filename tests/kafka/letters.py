@@ -9,52 +9,12 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, Message
 from confluent_kafka import TopicPartition as ClientPartition
 
 from stream_capi.model import Code, DeadLetter
+from tests.fake_record import FakeRecord
 from tests.stack.waiting import until
 
 
-class FakeRecord:
-    """A record as the client would hand it over."""
-
-    def __init__(
-        self,
-        value: bytes | None = b"value",
-        key: bytes | None = b"key",
-        headers: list[tuple[str, bytes | None]] | None = None,
-        place: tuple[str, int, int] = ("leads", 3, 42),
-        timestamp: tuple[int, int] = (1, 1_700_000_000_123),
-    ) -> None:
-        self._value = value
-        self._key = key
-        self._headers = headers
-        self._place = place
-        self._timestamp = timestamp
-
-    def topic(self) -> str:
-        return self._place[0]
-
-    def partition(self) -> int:
-        return self._place[1]
-
-    def offset(self) -> int:
-        return self._place[2]
-
-    def key(self) -> bytes | None:
-        return self._key
-
-    def value(self) -> bytes | None:
-        return self._value
-
-    def headers(self) -> Any:
-        return self._headers
-
-    def timestamp(self) -> tuple[int, int]:
-        return self._timestamp
-
-    def leader_epoch(self) -> int | None:
-        return 0
-
-
 def letter(offset: int = 42, **record: Any) -> DeadLetter:
+    record.setdefault("key", b"key")
     return DeadLetter(FakeRecord(place=("leads", 3, offset), **record), Code.REFUSED, "the API answered 400", 7)
 
 

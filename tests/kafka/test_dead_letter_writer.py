@@ -18,7 +18,8 @@ from stream_capi.errors import ConfigurationError
 from stream_capi.kafka import dead_letter_writer
 from stream_capi.kafka.dead_letter_writer import DeadLetterWriter
 from stream_capi.model import Code, DeadLetter
-from tests.kafka.letters import FakeRecord, headers_of, letter, read_back
+from tests.fake_record import FakeRecord
+from tests.kafka.letters import headers_of, letter, read_back
 from tests.kafka.sink import eventually
 from tests.stack import Broker, Proxy
 from tests.stack.names import Names

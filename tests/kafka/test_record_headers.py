@@ -14,7 +14,7 @@ from confluent_kafka import TopicPartition as ClientPartition
 import stream_capi
 from stream_capi.record_headers import all_headers, headers_of, lost_headers
 from stream_capi.sandbox.embedded_broker import EmbeddedBroker
-from tests.kafka.letters import FakeRecord
+from tests.fake_record import FakeRecord
 from tests.stack.raw_producer import Raw, produce_raw
 from tests.stack.waiting import until
 

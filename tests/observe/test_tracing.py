@@ -21,28 +21,18 @@ from stream_capi.core.batch import Batch
 from stream_capi.core.offsets import PartitionOffsets
 from stream_capi.model import Answer, Columns
 from stream_capi.observe.tracing import MAX_LINKS, Tracer, from_environment
+from tests.fake_record import FakeRecord
 from tests.observe import canaries
-from tests.simulation import LEADS, FakeRecord
+from tests.simulation import LEADS
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 PARENT = f"00-{TRACE}-{SPAN}-01".encode()
 
 
-class Traced(FakeRecord):
-    """A record with headers."""
-
-    def __init__(self, headers: Any, value: bytes = b"{}") -> None:
-        super().__init__("leads", 0, 0, value)
-        self._headers = headers
-
-    def headers(self) -> Any:
-        return self._headers
-
-
 def batch_of(*headers: Any) -> Batch:
     batch = Batch(LEADS)
     owner = PartitionOffsets("leads", 0, 1, 0)
-    records = [Traced(header, canaries.EMAIL.encode()) for header in headers]
+    records = [FakeRecord(canaries.EMAIL.encode(), header) for header in headers]
     batch.extend([canaries.EMAIL.encode()] * len(records), Columns.of(list(records)), [owner] * len(records))
     batch.attempts = 2
     return batch

@@ -13,7 +13,7 @@ from stream_capi.model import Code, Record, Records, TopicPartition
 from stream_capi.observe.telemetry import Telemetry
 from stream_capi.pipeline import source as source_module
 from stream_capi.pipeline.source import Source
-from tests.kafka.letters import FakeRecord
+from tests.fake_record import FakeRecord
 from tests.simulation import LEADS, Line, always, simulate
 
 TP = TopicPartition("leads", 0)

@@ -43,6 +43,7 @@ from stream_capi.sandbox.embedded_broker import EmbeddedBroker
 from stream_capi.sandbox.fault_script import Action, RequestInfo
 from stream_capi.sandbox.mock_api import MockEndpoint
 from tests.events.making import LEAD
+from tests.fake_record import FakeRecord
 
 EMAIL = "Canary.Person+tag@canary-mail.example"
 PHONE = "+1 (650) 555-0199"
@@ -404,26 +405,8 @@ def test_the_carriers_of_payloads_show_none() -> None:
         assert not leaks(f"{carrier!r} {carrier}")
 
 
-class _Record:
+class _Record(FakeRecord):
     """A record whose own repr tells all, as the client's might one day."""
-
-    def topic(self) -> str:
-        return "leads"
-
-    def partition(self) -> int:
-        return 0
-
-    def offset(self) -> int:
-        return 7
-
-    def value(self) -> bytes:
-        return EMAIL.encode()
-
-    def timestamp(self) -> tuple[int, int]:
-        return 0, 0
-
-    def leader_epoch(self) -> int | None:
-        return 0
 
     def __repr__(self) -> str:
         return f"Record({EMAIL})"

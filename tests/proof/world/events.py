@@ -10,6 +10,7 @@ from stream_capi.avro.framing import Framed, Run, SchemaKey, Unframed
 from stream_capi.errors import RegistryUnavailable
 from stream_capi.model import Code, Lane, Rejection, Skipped, Transformed
 from stream_capi.pipeline.source import Codec
+from tests.fake_record import FakeRecord
 
 MAX_BYTES = 2_000  # of a request's body; ten ordinary events fit, a few long ones don't
 _BIG = MAX_BYTES
@@ -74,36 +75,12 @@ def draw_schema(rng: Random, kind: str) -> str:
     return "X" if kind == "unknown" else rng.choice("AAAB")
 
 
-class ModelRecord:
-    """What the client would hand over."""
+class ModelRecord(FakeRecord):
+    """What the client would hand over of an event."""
 
     def __init__(self, event: Event, time_ms: int) -> None:
+        super().__init__(event.value, place=(event.topic, event.partition, event.offset), timestamp=(1, time_ms))
         self.event = event
-        self._time_ms = time_ms
-
-    def topic(self) -> str:
-        return self.event.topic
-
-    def partition(self) -> int:
-        return self.event.partition
-
-    def offset(self) -> int:
-        return self.event.offset
-
-    def key(self) -> bytes | None:
-        return None
-
-    def value(self) -> bytes | None:
-        return self.event.value
-
-    def headers(self) -> Any:
-        return None
-
-    def timestamp(self) -> tuple[int, int]:
-        return 1, self._time_ms
-
-    def leader_epoch(self) -> int | None:
-        return 0
 
 
 class Registry:
