@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from stream_capi.config.environment import DOTTED, INLINE_KEYS, overlay
 from stream_capi.config.files import content
 from stream_capi.config.secrets import unreadable
 from stream_capi.config.settings import TARGETS, Settings
-from stream_capi.config.shape import KeyFault, Step, key_of, keys_of, meant, nearest, section_at, within
+from stream_capi.config.shape import KeyFault, Step, key_of, keys_of, meant, nearest, outers, section_at
 from stream_capi.errors import ConfigurationError
 
 _PATHS = {
@@ -49,10 +49,11 @@ def load(path: Path, environ: Mapping[str, str] | None = None, *, keys: bool = T
     faults += _inline_keys(data)
     names = _names(data)
     settings, wrong = _validated(data, faults)
-    told = [fault.key for fault in faults] + wrong
+    told = {key for key in (*(fault.key for fault in faults), *wrong) if key}
     if settings is not None:
         concluded = [*faults_of(settings, names, workers), *(_unreadable(settings, environ) if keys else ())]
-        faults += [fault for fault in concluded if not _follows(fault, told)]
+        around = {outer for key in told for outer in outers(key)}
+        faults += [fault for fault in concluded if not _follows(fault, told, around)]
     if faults or settings is None:
         raise ConfigurationError(list(dict.fromkeys(_line(fault, origins, path) for fault in faults)))
     return settings
@@ -213,12 +214,12 @@ def _taken_out(data: dict[str, Any], loc: Sequence[Step]) -> str:
     return key_of(loc[: at + 1])
 
 
-def _follows(fault: KeyFault, told: Iterable[str]) -> bool:
-    """Whether a fault is only the consequence of one that was told."""
+def _follows(fault: KeyFault, told: Set[str], around: Set[str]) -> bool:
+    """Whether a fault is only the consequence of one at the keys ``told``. ``around``: all keys that those are within."""
     of = fault.of or (fault.key,)
     if fault.key.startswith("pixels") and any(f"{fault.key}.{name}" in told for name in INLINE_KEYS):
         return any(key.endswith(".api_key_env") for key in of)
-    return any(key and (within(key, other) or within(other, key)) for key in told for other in of)
+    return any(other in around or not told.isdisjoint(outers(other)) for other in of)
 
 
 def _unreadable(settings: Settings, environ: Mapping[str, str]) -> Iterator[KeyFault]:
@@ -230,6 +231,6 @@ def _unreadable(settings: Settings, environ: Mapping[str, str]) -> Iterator[KeyF
 def _line(fault: KeyFault, origins: Mapping[str, str], path: Path) -> str:
     if fault.variable:
         return f"{fault.variable}: {fault.what}"
-    inside = [key for key in origins if within(fault.key, key)]
-    origin = origins[max(inside, key=len)] if inside else path
+    inside = [key for key in outers(fault.key) if key in origins]
+    origin = origins[inside[-1]] if inside else path
     return f"{origin}: {fault.key}: {fault.what}"

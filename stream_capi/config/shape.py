@@ -36,9 +36,10 @@ def key_of(steps: Sequence[Step]) -> str:
     return text.removeprefix(".")
 
 
-def within(key: str, outer: str) -> bool:
-    """Whether ``key`` is ``outer`` or a place inside it."""
-    return key == outer or key.startswith((f"{outer}.", f"{outer}["))
+def outers(key: str) -> Iterator[str]:
+    """Every key that ``key`` is within, itself included."""
+    yield from (key[:at] for at, sign in enumerate(key) if sign in ".[" and at)
+    yield key
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
