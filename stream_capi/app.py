@@ -38,6 +38,7 @@ from stream_capi.kafka.properties import consumer_properties, events_bytes
 from stream_capi.model import Answer, EventName, Lane, TopicPartition
 from stream_capi.observe import tracing
 from stream_capi.observe.admin import AdminServer
+from stream_capi.observe.health import Health
 from stream_capi.observe.metrics import Metrics
 from stream_capi.observe.snapshot import Snapshot
 from stream_capi.observe.telemetry import Telemetry, summary
@@ -133,7 +134,8 @@ class App:
             events_bytes(settings.delivery.max_buffered_bytes),
         )
         self.dead_letters.on_stamped = self.pipeline.clocks.brokers_wrote
-        self.snapshot = Snapshot(self)
+        self.health = Health(self)
+        self.snapshot = Snapshot(self, self.health)
         self.admin = AdminServer(
             settings.admin.host, settings.admin.port, self.metrics, self.snapshot, settings.admin.hosts
         )
@@ -304,7 +306,7 @@ class App:
         delivered = 0
         while True:
             await asyncio.sleep(_SUMMARY_SECONDS)
-            held = [f"{held.pixel}: {held.reason}" for held in self.snapshot.held()]
+            held = [f"{held.pixel}: {held.reason}" for held in self.health.held()]
             delivered = summary(self.metrics, delivered, _SUMMARY_SECONDS, held)
 
     def collect_counts(self) -> None:

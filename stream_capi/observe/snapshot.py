@@ -21,12 +21,22 @@ from stream_capi.pipeline.partition import Partition
 _RATE_SECONDS = 10
 
 
-class Snapshot(Health):
+class Snapshot:
     """All that is known of an app at this moment. To be called on the event loop."""
 
-    def __init__(self, app: Parts) -> None:
-        super().__init__(app)
+    def __init__(self, app: Parts, health: Health) -> None:
+        self._app = app
+        self._health = health
         self._begun = app.pipeline.clock.now()
+
+    @property
+    def alive(self) -> bool:
+        """For the liveness probe."""
+        return self._health.alive
+
+    def not_ready(self) -> list[str]:
+        """For the readiness probe."""
+        return self._health.not_ready()
 
     def gauges(self) -> Gauges:
         """The present values for a scrape."""
@@ -42,7 +52,7 @@ class Snapshot(Health):
             oldest_unresolved_seconds={
                 label: (oldest[tp].seconds or 0.0) if tp in oldest else 0.0 for tp, label in labels.items()
             },
-            held={(held.pixel, held.reason): 1 for held in self._held()},
+            held={(held.pixel, held.reason): 1 for held in self._health.held()},
             out_of_reach={(trouble.subject,): 1 for trouble in troubles if trouble.kind == OUT_OF_REACH},
             unread={
                 (tp.topic, str(tp.partition)): 1
@@ -62,18 +72,18 @@ class Snapshot(Health):
     def status(self) -> dict[str, Any]:
         """Everything at once, as JSON's types. Seconds and bytes."""
         app, pipeline, metrics = self._app, self._app.pipeline, self._app.metrics
-        reasons = self.not_ready()
+        reasons = self._health.not_ready()
         series = metrics.series
         return {
             "version": __version__,
             "group": app.settings.kafka.group_id,
             "uptime_seconds": round(pipeline.clock.now() - self._begun, 1),
             "tasks": len(asyncio.all_tasks()),
-            "alive": self.alive,
+            "alive": self._health.alive,
             "ready": not reasons,
             "reasons": reasons,
-            "held": [_held_entry(held) for held in self._held()],
-            "notices": self.notices(),
+            "held": [_held_entry(held) for held in self._health.held()],
+            "notices": self._health.notices(),
             "totals": {
                 "consumed": metrics.consumed_counts.total(),
                 "delivered": metrics.delivered_counts.total(),

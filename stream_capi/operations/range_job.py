@@ -134,8 +134,8 @@ def _by_last(counts: Mapping[tuple[str, ...], int]) -> dict[str, int]:
 
 def waits(app: App) -> tuple[str, ...]:
     """What keeps the line from going on, a sentence each."""
-    held = [f"{one.subject} is held: {one.reason}. {what_to_do(one.reason)}" for one in app.snapshot.held()]
-    noticed = [f"{one['subject']}: {one['reason']}. {one['what_to_do']}" for one in app.snapshot.notices()]
+    held = [f"{one.subject} is held: {one.reason}. {what_to_do(one.reason)}" for one in app.health.held()]
+    noticed = [f"{one['subject']}: {one['reason']}. {one['what_to_do']}" for one in app.health.notices()]
     return tuple(held + noticed)
 
 

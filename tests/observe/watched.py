@@ -10,6 +10,7 @@ from typing import Any
 from stream_capi.config import KeySource, Settings
 from stream_capi.core.flow import Gate
 from stream_capi.model import TopicPartition
+from stream_capi.observe.health import Health
 from stream_capi.observe.metrics import Metrics
 from stream_capi.observe.snapshot import Snapshot
 from stream_capi.observe.telemetry import Telemetry
@@ -46,7 +47,7 @@ class Watched(Line):
             dead_letters=SimpleNamespace(failing=""),
             client=SimpleNamespace(trust=SimpleNamespace(fault="")),
         )
-        self.snapshot = Snapshot(self.app)
+        self.snapshot = Snapshot(self.app, Health(self.app))
         self.metrics.gauges = self.snapshot.gauges
 
     def __getattr__(self, name: str) -> Any:

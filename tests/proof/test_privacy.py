@@ -297,12 +297,12 @@ async def rotate_the_key(seen: Scene) -> None:
     """The key is refused, its file goes, and another comes."""
     seen.endpoint.keys = {"canary-pixel-id": CANARIES["rotated key"]}
     seen.send("leads", lead())
-    await seen.until(lambda: seen.app.snapshot.held(), "a hold for the old key")
+    await seen.until(lambda: seen.app.health.held(), "a hold for the old key")
     (seen.folder / "key").unlink()
     await seen.until(lambda: seen.app.keys["main"].changed() or seen.app.keys["main"].fault, "a fault of the key file")
     await seen.look()
     (seen.folder / "key").write_text(CANARIES["rotated key"])
-    await seen.until(lambda: not seen.app.snapshot.held(), "the end of the hold")
+    await seen.until(lambda: not seen.app.health.held(), "the end of the hold")
 
 
 async def a_bug(seen: Scene, running: asyncio.Task[int]) -> None:
