@@ -22,7 +22,7 @@ from stream_capi.cli.text import print_json
 from stream_capi.config import Settings
 from stream_capi.kafka.admin import KafkaAdmin
 from stream_capi.operations import group_status
-from stream_capi.operations.group_status import Status
+from stream_capi.operations.group_status import GroupStatus
 
 _EVERY_SECONDS = 2.0
 
@@ -78,14 +78,14 @@ def _watch(
             live.update(_view(settings, group_status.look(settings, admin, members)), refresh=True)
 
 
-def _print(settings: Settings, seen: Status, as_json: bool, indent: int | None = 2) -> None:
+def _print(settings: Settings, seen: GroupStatus, as_json: bool, indent: int | None = 2) -> None:
     if as_json:
         print_json(_as_json(settings, seen), indent)
     else:
         console().print(_view(settings, seen))
 
 
-def _view(settings: Settings, seen: Status) -> Group:
+def _view(settings: Settings, seen: GroupStatus) -> Group:
     lag = sum(one.lag for one in seen.partitions)
     members = len(seen.group.members)
     head = f"group {settings.kafka.group_id}: {seen.group.state}, {members} member{'s' * (members != 1)}, lag {lag:,}"
@@ -95,13 +95,17 @@ def _view(settings: Settings, seen: Status) -> Group:
     for notice in seen.notices:
         parts.append(Text(f"{notice['subject']}: {notice['reason']}. {notice['what_to_do']}", style="yellow"))
     parts += [_members(seen), _partitions(seen)]
-    letters = "is not there" if seen.letters is None else f"{seen.letters:,}, by code: stream-capi dead-letters list"
-    parts.append(Text(f"dead letters in {settings.dead_letter.topic}: {letters}"))
+    dead_letters = (
+        "is not there"
+        if seen.dead_letters is None
+        else f"{seen.dead_letters:,}, by code: stream-capi dead-letters list"
+    )
+    parts.append(Text(f"dead letters in {settings.dead_letter.topic}: {dead_letters}"))
     parts += [Text(line, style="dim") for line in _reached(seen)]
     return Group(*parts)
 
 
-def _members(seen: Status) -> Table:
+def _members(seen: GroupStatus) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("member")
     table.add_column("host")
@@ -116,7 +120,7 @@ def _members(seen: Status) -> Table:
     return table
 
 
-def _partitions(seen: Status) -> Table:
+def _partitions(seen: GroupStatus) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("topic")
     for heading in ("partition", "committed", "end", "lag", "oldest"):
@@ -131,10 +135,10 @@ def _partitions(seen: Status) -> Table:
     return table
 
 
-def _reached(seen: Status) -> list[str]:
+def _reached(seen: GroupStatus) -> list[str]:
     """What this look could not see."""
-    lines = [f"{one.address}: {one.fault}" for one in seen.told if one.status is None]
-    missing = len(seen.group.members) - sum(one.status is not None for one in seen.told)
+    lines = [f"{one.address}: {one.fault}" for one in seen.answers if one.status is None]
+    missing = len(seen.group.members) - sum(one.status is not None for one in seen.answers)
     if missing > 0:
         lines.append(
             f"{missing} of {len(seen.group.members)} members were not asked: what they hold is not known here; "
@@ -143,7 +147,7 @@ def _reached(seen: Status) -> list[str]:
     return lines
 
 
-def _as_json(settings: Settings, seen: Status) -> dict[str, Any]:
+def _as_json(settings: Settings, seen: GroupStatus) -> dict[str, Any]:
     owned = Counter(one.member.member_id for one in seen.partitions if one.member)
     return {
         "group": settings.kafka.group_id,
@@ -175,8 +179,8 @@ def _as_json(settings: Settings, seen: Status) -> dict[str, Any]:
         ],
         "held": seen.held,
         "notices": seen.notices,
-        "dead_letters": {"topic": settings.dead_letter.topic, "letters": seen.letters},
+        "dead_letters": {"topic": settings.dead_letter.topic, "letters": seen.dead_letters},
         "asked": [
-            {"address": one.address, "answered": one.status is not None, "fault": one.fault} for one in seen.told
+            {"address": one.address, "answered": one.status is not None, "fault": one.fault} for one in seen.answers
         ],
     }

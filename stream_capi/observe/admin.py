@@ -19,7 +19,7 @@ import re
 import socket
 from collections.abc import Collection, Mapping
 from importlib.resources import files
-from typing import Any, Protocol
+from typing import Protocol
 
 import orjson
 import structlog
@@ -30,6 +30,7 @@ from prometheus_client.aiohttp import make_aiohttp_handler
 
 from stream_capi.errors import ConfigurationError
 from stream_capi.observe.connections import Connections
+from stream_capi.observe.status_document import StatusDocument
 
 log = structlog.get_logger("stream_capi")
 
@@ -58,8 +59,8 @@ class Scraped(Protocol):
     registry: CollectorRegistry
 
 
-class Told(Protocol):
-    """What is asked for (``Snapshot`` and ``Workers`` have it)."""
+class Subject(Protocol):
+    """Whom the answers are about (``Snapshot`` and ``Workers`` are one each)."""
 
     @property
     def alive(self) -> bool: ...
@@ -67,19 +68,19 @@ class Told(Protocol):
         """Why it is not ready; empty when it is."""
         ...
 
-    def status(self) -> dict[str, Any]:
-        """Everything, as JSON's types."""
+    def status(self) -> StatusDocument:
+        """Everything."""
         ...
 
 
 class AdminServer:
     """Answers on ``host`` and ``port`` (0: any free one). ``hosts`` are further names to tell the status under."""
 
-    def __init__(self, host: str, port: int, metrics: Scraped, told: Told, hosts: Collection[str] = ()) -> None:
+    def __init__(self, host: str, port: int, metrics: Scraped, subject: Subject, hosts: Collection[str] = ()) -> None:
         self.port = port
         self.connections = Connections(self._protocol)
         self._host = host
-        self._told = told
+        self._subject = subject
         self._hosts = {"localhost", *(name.rstrip(".").lower() for name in hosts)}
         self._page = files("stream_capi.observe").joinpath("page.html").read_text(encoding="utf-8")
         self._policy = page_policy(self._page)
@@ -152,14 +153,14 @@ class AdminServer:
 
     async def _health_asked(self, request: web.Request) -> web.Response:
         """Whether to start this process anew. That the loop came to answer is most of it."""
-        return _probed(self._told.alive, "alive", ["the Kafka consumer has ended"])
+        return _probed(self._subject.alive, "alive", ["the Kafka consumer has ended"])
 
     async def _readiness_asked(self, request: web.Request) -> web.Response:
-        reasons = self._told.not_ready()
+        reasons = self._subject.not_ready()
         return _probed(not reasons, "ready", reasons)
 
     async def _status_asked(self, request: web.Request) -> web.Response:
-        return web.Response(body=orjson.dumps(self._told.status()), content_type="application/json")
+        return web.Response(body=orjson.dumps(self._subject.status()), content_type="application/json")
 
 
 def page_policy(page: str) -> str:

@@ -13,6 +13,7 @@ from stream_capi.core.flow import Gate, GateState
 from stream_capi.core.held_reason import HeldReason
 from stream_capi.model import Trouble
 from stream_capi.observe.metrics import Metrics
+from stream_capi.observe.status_document import NoticeEntry
 from stream_capi.observe.what_to_do import (
     BROKERS_SILENT,
     CERTIFICATES_UNREADABLE,
@@ -132,7 +133,7 @@ class Health:
             if partition.stopped:
                 yield Held(partition.source.pixel or "", str(partition.tp), partition.stopped, None, None)
 
-    def notices(self) -> list[dict[str, str]]:
+    def notices(self) -> list[NoticeEntry]:
         """What goes wrong without anything being held: it mends itself, or somebody should look soon."""
         return [
             {"subject": subject, "reason": reason, "what_to_do": what_to_do(key)}

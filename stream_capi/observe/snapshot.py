@@ -6,7 +6,6 @@ No payload, key or identifier is in it: names out of the settings, numbers, and 
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 from stream_capi import __version__
 from stream_capi.applovin import FRESH_SECONDS
@@ -15,6 +14,16 @@ from stream_capi.observe.health import Health, Held, Parts
 from stream_capi.observe.histogram import Rolling, quantile
 from stream_capi.observe.metrics import RECENT_SECONDS, SERIES_SECONDS, Gauges
 from stream_capi.observe.oldest_unresolved import Oldest, oldest_events
+from stream_capi.observe.status_document import (
+    FreshnessEntry,
+    HeldEntry,
+    LaneEntry,
+    OldestEntry,
+    PartitionEntry,
+    PixelEntry,
+    QuantilesEntry,
+    StatusDocument,
+)
 from stream_capi.observe.what_to_do import what_to_do
 from stream_capi.pipeline.partition import Partition
 
@@ -69,8 +78,8 @@ class Snapshot:
     def _oldest(self) -> dict[TopicPartition, Oldest]:
         return oldest_events(self._app.pipeline, self._app.dead_letters.failing)
 
-    def status(self) -> dict[str, Any]:
-        """Everything at once, as JSON's types. Seconds and bytes."""
+    def status(self) -> StatusDocument:
+        """Everything at once."""
         app, pipeline, metrics = self._app, self._app.pipeline, self._app.metrics
         reasons = self._health.not_ready()
         series = metrics.series
@@ -112,12 +121,13 @@ class Snapshot:
             "lanes": [self._lane(lane) for lane in pipeline.delivery.lanes],
         }
 
-    def _quantiles(self, rolling: Rolling) -> dict[str, float | int | None]:
+    def _quantiles(self, rolling: Rolling) -> QuantilesEntry:
         counts = self._app.metrics.recent(rolling)
-        quantiles = {name: quantile(rolling.bounds, counts, q) for name, q in (("p50", 0.5), ("p99", 0.99))}
-        return {name: None if v is None else round(v, 4) for name, v in quantiles.items()} | {"count": sum(counts)}
+        values = (quantile(rolling.bounds, counts, share) for share in (0.5, 0.99))
+        p50, p99 = (None if value is None else round(value, 4) for value in values)
+        return {"p50": p50, "p99": p99, "count": sum(counts)}
 
-    def _freshness(self) -> dict[str, Any]:
+    def _freshness(self) -> FreshnessEntry:
         """The share that was delivered in time to be merged with the pixel's own event. Recent: of the last minute."""
         metrics = self._app.metrics
         counts = metrics.recent(metrics.end_to_end)
@@ -128,7 +138,7 @@ class Snapshot:
             "recent_share": _share(sum(counts[:within]), sum(counts)),
         }
 
-    def _partitions(self) -> list[dict[str, Any]]:
+    def _partitions(self) -> list[PartitionEntry]:
         oldest = self._oldest()
         return [
             {
@@ -145,7 +155,7 @@ class Snapshot:
             for tp, partition in sorted(self._app.pipeline.partitions.items())
         ]
 
-    def _pixels(self) -> list[dict[str, Any]]:
+    def _pixels(self) -> list[PixelEntry]:
         gates = self._app.pipeline.delivery.pixel_gates
         return [
             {
@@ -157,7 +167,7 @@ class Snapshot:
             for pixel in self._app.settings.pixels
         ]
 
-    def _lane(self, lane: Lane) -> dict[str, Any]:
+    def _lane(self, lane: Lane) -> LaneEntry:
         """How much of each identifier the mapped events have, and how fresh the delivered ones were."""
         metrics, key = self._app.metrics, (lane.pixel, lane.event.value)
         mapped, identifiers = metrics.mapped_counts[key], metrics.identifier_counts
@@ -183,7 +193,7 @@ def _share(part: int, whole: int) -> float | None:
     return round(part / whole, 4) if whole else None
 
 
-def _held_entry(held: Held) -> dict[str, Any]:
+def _held_entry(held: Held) -> HeldEntry:
     return {
         "pixel": held.pixel,
         "subject": held.subject,
@@ -194,7 +204,7 @@ def _held_entry(held: Held) -> dict[str, Any]:
     }
 
 
-def _oldest_entry(oldest: Oldest | None) -> dict[str, Any] | None:
+def _oldest_entry(oldest: Oldest | None) -> OldestEntry | None:
     if oldest is None:
         return None
     seconds = None if oldest.seconds is None else round(oldest.seconds, 1)

@@ -1,7 +1,7 @@
 """The group as it is now: by the broker, and by its members, who alone know why an event waits (contract, section 2).
 
-A member tells of its own partitions only. Of those that no member was reached for, the broker tells how old the event at
-the committed offset is.
+A member reports its own partitions only. Of those that no member was reached for, the broker has the age of the event at
+the committed offset.
 """
 
 from __future__ import annotations
@@ -10,26 +10,29 @@ import errno
 import http.client
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from http import HTTPStatus
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from stream_capi.config import Settings
 from stream_capi.kafka.admin import Group, KafkaAdmin, Member
 from stream_capi.kafka.ranges import Range, TopicLog, total
 from stream_capi.kafka.scan import scan
 from stream_capi.model import TopicPartition
+from stream_capi.observe.status_document import HeldEntry, NoticeEntry, PartitionEntry, StatusDocument
+
+_Entry = TypeVar("_Entry", HeldEntry, NoticeEntry)
 
 _SECONDS = 3.0
 _MOST_BYTES = 64 << 20
 _TEXTS = ("subject", "reason", "what_to_do")  # of what is held, and of a notice
 _ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 -- not to listen on, but to ask
-# A member that isn't to be asked under its name tells browsers nothing; this is none.
+# A member that isn't to be asked under its name answers no browser; this is none.
 _NAMES: tuple[dict[str, str], ...] = ({}, {"Host": "localhost"})
 
 
-class Waiting(NamedTuple):
+class OldestEvent(NamedTuple):
     """The oldest event without an outcome; ``seconds`` since its Kafka timestamp, None where it has none."""
 
     offset: int
@@ -38,7 +41,7 @@ class Waiting(NamedTuple):
 
 
 class PartitionStatus(NamedTuple):
-    """One partition. ``stopped`` is why it is not read, where a member told; ``member`` who owns it."""
+    """One partition. ``stopped`` is why it is not read, where a member reported it; ``member`` who owns it."""
 
     tp: TopicPartition
     committed: int | None
@@ -46,64 +49,70 @@ class PartitionStatus(NamedTuple):
     lag: int
     member: Member | None
     stopped: str
-    oldest: Waiting | None
+    oldest: OldestEvent | None
 
 
-class Told(NamedTuple):
+class MemberAnswer(NamedTuple):
     """What came of asking a member at an address: its ``/status``, or why there is none."""
 
     address: str
-    status: Mapping[str, Any] | None
+    status: StatusDocument | None
     fault: str = ""
 
 
-class Status(NamedTuple):
-    """All of it. ``letters`` counts the dead-letter topic's records, None where it isn't there."""
+class GroupStatus(NamedTuple):
+    """All of it. ``dead_letters`` counts the dead-letter topic's records, None where it isn't there."""
 
     group: Group
     partitions: list[PartitionStatus]
-    told: list[Told]
-    letters: int | None
+    answers: list[MemberAnswer]
+    dead_letters: int | None
 
     @property
-    def held(self) -> list[Mapping[str, Any]]:
+    def held(self) -> list[HeldEntry]:
         """What waits for a person, by the members that were reached; each thing once."""
-        return _each_once(self.told, "held")
+        return _distinct(entry for status in self._statuses for entry in status.get("held", ()))
 
     @property
-    def notices(self) -> list[Mapping[str, Any]]:
+    def notices(self) -> list[NoticeEntry]:
         """What goes wrong without being held, by the members that were reached."""
-        return _each_once(self.told, "notices")
+        return _distinct(entry for status in self._statuses for entry in status.get("notices", ()))
+
+    @property
+    def _statuses(self) -> Iterator[StatusDocument]:
+        return (answer.status for answer in self.answers if answer.status is not None)
 
 
-def look(settings: Settings, admin: KafkaAdmin, members: Sequence[str] = ()) -> Status:
+def look(settings: Settings, admin: KafkaAdmin, members: Sequence[str] = ()) -> GroupStatus:
     """Ask everybody. ``members`` are further addresses, ``host:port``. Raises Unavailable, KafkaLost."""
     topics = [source.topic for source in settings.sources]
-    told = [ask_member(address, settings.kafka.group_id) for address in _addresses(settings, members)]
+    answers = [ask_member(address, settings.kafka.group_id) for address in _addresses(settings, members)]
     group = admin.group_members(settings.kafka.group_id)
     owners = {tp: member for member in group.members for tp in member.partitions}
-    by_member = _by_partition(told)
+    by_member = _by_partition(answers)
     committed = admin.committed(settings.kafka.group_id, topics)
     partitions, unexplained = [], {}
     for topic in topics:
         for tp, bounds in TopicLog(admin, topic).bounds.items():
             at = committed[tp].offset if tp in committed else None
             start = at if at is not None else bounds.end if settings.kafka.start == "latest" else bounds.start
-            known = by_member.get(tp, {})
-            oldest = known.get("oldest")
-            waiting = Waiting(oldest["offset"], oldest["seconds"], oldest["why"]) if oldest else None
+            known = by_member.get(tp)
+            oldest = known.get("oldest") if known else None
+            waiting = OldestEvent(oldest["offset"], oldest["seconds"], oldest["why"]) if oldest else None
             lag = max(0, bounds.end - max(start, bounds.start))
             partitions.append(
-                PartitionStatus(tp, at, bounds.end, lag, owners.get(tp), known.get("stopped") or "", waiting)
+                PartitionStatus(
+                    tp, at, bounds.end, lag, owners.get(tp), (known and known.get("stopped")) or "", waiting
+                )
             )
             if lag and not known:
                 unexplained[tp] = Range(max(start, bounds.start), bounds.end)
     by_broker = _by_broker(settings, unexplained, owners)
     partitions = [one._replace(oldest=one.oldest or by_broker.get(one.tp)) for one in partitions]
-    return Status(group, partitions, told, _letters(settings, admin))
+    return GroupStatus(group, partitions, answers, _dead_letters(settings, admin))
 
 
-def ask_member(address: str, group: str) -> Told:
+def ask_member(address: str, group: str) -> MemberAnswer:
     """Ask a member for its ``/status``; one of another group is no member."""
     try:
         with closing(http.client.HTTPConnection(address, timeout=_SECONDS)) as connection:
@@ -116,12 +125,12 @@ def ask_member(address: str, group: str) -> Told:
             status: Any = json.loads(text) if answer.status == HTTPStatus.OK else None
     except (OSError, http.client.HTTPException, ValueError, RecursionError) as error:
         why = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
-        return Told(address, None, f"no answer ({why})")
+        return MemberAnswer(address, None, f"no answer ({why})")
     if not _is_status(status):
-        return Told(address, None, "what answers there is no stream-capi")
+        return MemberAnswer(address, None, "what answers there is no stream-capi")
     if status["group"] != group:
-        return Told(address, None, f"answers for group {status['group']}")
-    return Told(address, status)
+        return MemberAnswer(address, None, f"answers for group {status['group']}")
+    return MemberAnswer(address, status)
 
 
 def _body(answer: http.client.HTTPResponse) -> bytes:
@@ -169,35 +178,32 @@ def _addresses(settings: Settings, members: Sequence[str]) -> list[str]:
     return [f"[{host}]:{port}" if ":" in host else f"{host}:{port}"] if port else []
 
 
-def _by_partition(told: Sequence[Told]) -> dict[TopicPartition, Mapping[str, Any]]:
+def _by_partition(answers: Sequence[MemberAnswer]) -> dict[TopicPartition, PartitionEntry]:
     return {
         TopicPartition(one["topic"], one["partition"]): one
-        for of_member in told
-        if of_member.status is not None
-        for one in of_member.status["partitions"]
+        for answer in answers
+        if answer.status is not None
+        for one in answer.status["partitions"]
     }
 
 
 def _by_broker(
     settings: Settings, unexplained: Mapping[TopicPartition, Range], owners: Mapping[TopicPartition, Member]
-) -> dict[TopicPartition, Waiting]:
+) -> dict[TopicPartition, OldestEvent]:
     found = {}
     now = time.time()
     for record in scan(settings.kafka, unexplained, each=1):
         tp = TopicPartition(record.topic() or "", record.partition() or 0)
         written = record.timestamp()[1]
         why = "not known here: its member was not reached" if tp in owners else "nobody reads this partition"
-        found[tp] = Waiting(record.offset() or 0, max(0.0, now - written / 1000) if written > 0 else None, why)
+        found[tp] = OldestEvent(record.offset() or 0, max(0.0, now - written / 1000) if written > 0 else None, why)
     return found
 
 
-def _letters(settings: Settings, admin: KafkaAdmin) -> int | None:
+def _dead_letters(settings: Settings, admin: KafkaAdmin) -> int | None:
     topic = settings.dead_letter.topic
     return total(TopicLog(admin, topic).bounds) if admin.describe([topic])[topic] is not None else None
 
 
-def _each_once(told: Sequence[Told], what: str) -> list[Mapping[str, Any]]:
-    found = {
-        (one["subject"], one["reason"]): one for of in told if of.status is not None for one in of.status.get(what, ())
-    }
-    return list(found.values())
+def _distinct(entries: Iterable[_Entry]) -> list[_Entry]:
+    return list({(entry["subject"], entry["reason"]): entry for entry in entries}.values())

@@ -1,19 +1,32 @@
-"""What several workers tell of themselves, as one: their metrics summed, their statuses joined.
+"""Joins what several workers report: adds up their metrics, joins their statuses.
 
-A counter never falls: what a worker had counted when it ended is carried on. Of gauges that are sums by nature (requests in
-flight, bytes, lag of partitions that one worker has each) the sum is told, of ages the greatest, and what belongs to one
-process bears the worker's number as a label.
+A counter never falls: what a worker had counted when it ended is carried on. Gauges that are sums by nature (requests in
+flight, bytes, lag of partitions that one worker has each) are added up, of ages the greatest counts, and what belongs to one
+process has the worker's number as a label.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TypeVar
 
 from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
+
+from stream_capi import __version__
+from stream_capi.observe.status_document import (
+    DeadLetterEntry,
+    FreshnessEntry,
+    HeldEntry,
+    LaneEntry,
+    NoticeEntry,
+    PixelEntry,
+    QuantilesEntry,
+    StatusDocument,
+    ThroughputEntry,
+)
 
 _OF_A_PROCESS = ("process_", "python_")
 _GREATEST = (
@@ -23,24 +36,24 @@ _GREATEST = (
 )
 _ADDING = ("counter", "histogram")
 
-Status = Mapping[str, Any]
+_Entry = TypeVar("_Entry", HeldEntry, NoticeEntry)
 _Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
 
-class Sums(Collector):
-    """The metrics of all workers. ``heard`` takes what one says, ``ended`` carries on what it had counted."""
+class SummedMetrics(Collector):
+    """The metrics of all workers. ``reported`` takes those of one, ``ended`` carries on what it had counted."""
 
     def __init__(self) -> None:
-        self._said: dict[int, str] = {}
+        self._reported: dict[int, str] = {}
         self._carried: dict[str, Metric] = {}
 
-    def heard(self, worker: int, text: str) -> None:
+    def reported(self, worker: int, text: str) -> None:
         """The metrics of a worker, in the text format."""
-        self._said[worker] = text
+        self._reported[worker] = text
 
     def ended(self, worker: int) -> None:
         """A worker has ended; its successor begins at nothing."""
-        for family in text_string_to_metric_families(self._said.pop(worker, "")):
+        for family in text_string_to_metric_families(self._reported.pop(worker, "")):
             if family.type in _ADDING and not family.name.startswith(_OF_A_PROCESS):
                 self._carried[family.name] = _summed(family, [self._carried.get(family.name), family])
 
@@ -49,7 +62,7 @@ class Sums(Collector):
         families: defaultdict[str, list[Metric | None]] = defaultdict(list)
         for name, carried in self._carried.items():
             families[name].append(carried)
-        for worker, text in sorted(self._said.items()):
+        for worker, text in sorted(self._reported.items()):
             for family in text_string_to_metric_families(text):
                 if family.name.startswith(_OF_A_PROCESS):
                     family = _labelled(family, worker)
@@ -86,7 +99,7 @@ def _summed(model: Metric, several: Iterable[Metric | None]) -> Metric:
     return metric
 
 
-def not_ready(statuses: Mapping[int, Status | None]) -> list[str]:
+def not_ready(statuses: Mapping[int, StatusDocument | None]) -> list[str]:
     """Why the workers are not ready, or those of them that aren't."""
     return [
         f"worker {worker}: {reason}"
@@ -95,52 +108,62 @@ def not_ready(statuses: Mapping[int, Status | None]) -> list[str]:
     ]
 
 
-def joined(statuses: Mapping[int, Status | None], uptime: float) -> dict[str, Any]:
+def joined(statuses: Mapping[int, StatusDocument | None], group: str, uptime: float) -> StatusDocument:
     """One status of the workers' own; None stands for a worker that doesn't answer at present."""
-    said = [status for status in statuses.values() if status is not None]
+    known = [status for status in statuses.values() if status is not None]
     reasons = not_ready(statuses)
-    whole: dict[str, Any] = dict(said[0]) if said else {}
-    return whole | {
+    return {
+        "version": __version__,
+        "group": group,
         "uptime_seconds": round(uptime, 1),
+        "tasks": sum(status["tasks"] for status in known),
         "alive": True,  # this process answers; a worker that has ended is started again
         "ready": not reasons,
         "reasons": reasons,
-        "tasks": sum(status["tasks"] for status in said),
-        "held": _different(entry for status in said for entry in status["held"]),
-        "notices": _different(entry for status in said for entry in status["notices"]),
-        "totals": _added(("consumed", "delivered", "dead_lettered", "skipped"), (s["totals"] for s in said)),
-        "throughput": _throughput(said),
-        "latency": _latency(said),
-        "freshness": _freshness(said),
-        "requests": _added(("in_flight", "limit"), (s["requests"] for s in said)),
-        "buffered": _added(("bytes", "budget"), (s["buffered"] for s in said)),
+        "held": _distinct(entry for status in known for entry in status["held"]),
+        "notices": _distinct(entry for status in known for entry in status["notices"]),
+        "totals": {
+            "consumed": sum(status["totals"]["consumed"] for status in known),
+            "delivered": sum(status["totals"]["delivered"] for status in known),
+            "dead_lettered": sum(status["totals"]["dead_lettered"] for status in known),
+            "skipped": sum(status["totals"]["skipped"] for status in known),
+        },
+        "throughput": _throughput([status["throughput"] for status in known]),
+        "latency": {
+            "recent_seconds": known[0]["latency"]["recent_seconds"] if known else 0,
+            "end_to_end_seconds": _slowest([status["latency"]["end_to_end_seconds"] for status in known]),
+            "request_seconds": _slowest([status["latency"]["request_seconds"] for status in known]),
+        },
+        "freshness": _freshness(known),
+        "requests": {
+            "in_flight": sum(status["requests"]["in_flight"] for status in known),
+            "limit": sum(status["requests"]["limit"] for status in known),
+        },
+        "buffered": {
+            "bytes": sum(status["buffered"]["bytes"] for status in known),
+            "budget": sum(status["buffered"]["budget"] for status in known),
+        },
         "partitions": sorted(
-            (entry for status in said for entry in status["partitions"]), key=lambda e: (e["topic"], e["partition"])
+            (entry for status in known for entry in status["partitions"]), key=lambda e: (e["topic"], e["partition"])
         ),
-        "dead_letters": _dead_letters(said),
-        "pixels": _pixels(said),
-        "lanes": _lanes(said),
+        "dead_letters": _dead_letters(known),
+        "pixels": _pixels(known),
+        "lanes": _lanes(known),
         "workers": [{"worker": worker, "answers": status is not None} for worker, status in sorted(statuses.items())],
     }
 
 
-def _different(entries: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What several workers wait for alike is told once."""
-    found: dict[tuple[Any, ...], dict[str, Any]] = {}
+def _distinct(entries: Iterable[_Entry]) -> list[_Entry]:
+    """What several workers wait for alike, once."""
+    found: dict[tuple[object, ...], _Entry] = {}
     for entry in entries:
         found.setdefault(tuple(entry.get(key) for key in ("pixel", "subject", "reason")), entry)
     return list(found.values())
 
 
-def _added(names: Iterable[str], counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
-    every = list(counts)
-    return {name: sum(one[name] for one in every) for name in names}
-
-
-def _throughput(said: Sequence[Status]) -> dict[str, Any]:
-    if not said:
+def _throughput(every: Sequence[ThroughputEntry]) -> ThroughputEntry:
+    if not every:
         return {"per_second": 0.0, "seconds": 0, "series": []}
-    every = [status["throughput"] for status in said]
     return {
         "per_second": round(sum(one["per_second"] for one in every), 1),
         "seconds": every[0]["seconds"],
@@ -148,21 +171,20 @@ def _throughput(said: Sequence[Status]) -> dict[str, Any]:
     }
 
 
-def _latency(said: Sequence[Status]) -> dict[str, Any]:
-    """Quantiles can't be added: the slowest worker's are told."""
-    told: dict[str, Any] = {"recent_seconds": said[0]["latency"]["recent_seconds"] if said else 0}
-    for kind in ("end_to_end_seconds", "request_seconds"):
-        every = [status["latency"][kind] for status in said]
-        told[kind] = {q: max((one[q] for one in every if one[q] is not None), default=None) for q in ("p50", "p99")}
-        told[kind]["count"] = sum(one["count"] for one in every)
-    return told
-
-
-def _freshness(said: Sequence[Status]) -> dict[str, Any]:
+def _slowest(every: Sequence[QuantilesEntry]) -> QuantilesEntry:
+    """Quantiles can't be added: those of the slowest worker."""
     return {
-        "within_seconds": said[0]["freshness"]["within_seconds"] if said else 0,
-        "share": _weighted((s["freshness"]["share"], s["totals"]["delivered"]) for s in said),
-        "recent_share": _weighted((s["freshness"]["recent_share"], sum(s["throughput"]["series"])) for s in said),
+        "p50": max((one["p50"] for one in every if one["p50"] is not None), default=None),
+        "p99": max((one["p99"] for one in every if one["p99"] is not None), default=None),
+        "count": sum(one["count"] for one in every),
+    }
+
+
+def _freshness(known: Sequence[StatusDocument]) -> FreshnessEntry:
+    return {
+        "within_seconds": known[0]["freshness"]["within_seconds"] if known else 0,
+        "share": _weighted((s["freshness"]["share"], s["totals"]["delivered"]) for s in known),
+        "recent_share": _weighted((s["freshness"]["recent_share"], sum(s["throughput"]["series"])) for s in known),
     }
 
 
@@ -172,25 +194,25 @@ def _weighted(shares: Iterable[tuple[float | None, float]]) -> float | None:
     return round(sum(share * of for share, of in known) / weight, 4) if weight else None
 
 
-def _dead_letters(said: Sequence[Status]) -> list[dict[str, Any]]:
+def _dead_letters(known: Sequence[StatusDocument]) -> list[DeadLetterEntry]:
     counts: Counter[tuple[str, str]] = Counter()
-    for entry in (entry for status in said for entry in status["dead_letters"]):
+    for entry in (entry for status in known for entry in status["dead_letters"]):
         counts[entry["topic"], entry["code"]] += entry["count"]
     return [{"topic": topic, "code": code, "count": count} for (topic, code), count in counts.most_common()]
 
 
-def _pixels(said: Sequence[Status]) -> list[dict[str, Any]]:
-    """Of each pixel the word of a worker for which it is not open, if there is one."""
-    found: dict[str, dict[str, Any]] = {}
-    for entry in (entry for status in said for entry in status["pixels"]):
+def _pixels(known: Sequence[StatusDocument]) -> list[PixelEntry]:
+    """Of each pixel the entry of a worker for which it is not open, if there is one."""
+    found: dict[str, PixelEntry] = {}
+    for entry in (entry for status in known for entry in status["pixels"]):
         if found.setdefault(entry["pixel"], entry)["state"] in ("open", "unused") and entry["state"] != "unused":
             found[entry["pixel"]] = entry
     return list(found.values())
 
 
-def _lanes(said: Sequence[Status]) -> list[dict[str, Any]]:
-    lanes: defaultdict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
-    for entry in (entry for status in said for entry in status["lanes"]):
+def _lanes(known: Sequence[StatusDocument]) -> list[LaneEntry]:
+    lanes: defaultdict[tuple[str, str], list[LaneEntry]] = defaultdict(list)
+    for entry in (entry for status in known for entry in status["lanes"]):
         lanes[entry["pixel"], entry["event"]].append(entry)
     return [
         {

@@ -3,7 +3,7 @@
 Python computes on one core a process; a group divides partitions among its members. So more cores are used by more members,
 and this starts them: each is ``stream-capi run`` with the same settings, but for an admin port of its own on the loopback
 and a number. One that ends is started again, later each time; one that ends too often ends all, because whatever kills it
-will kill the next. The port of the settings tells the sums. A worker whose watcher is gone stops in order: its standard
+will kill the next. The port of the settings serves the sums. A worker whose watcher is gone stops in order: its standard
 input has then ended.
 
 A worker gets its settings through its standard input, as the watcher read them at its own start. A file that was changed
@@ -28,7 +28,7 @@ from collections import deque
 from collections.abc import Sequence
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import aiohttp
 import structlog
@@ -42,7 +42,8 @@ from stream_capi.core.flow import Backoff
 from stream_capi.errors import ConfigurationError, ExitCode, WorkersFailed
 from stream_capi.kafka.properties import session_properties, uses_new_protocol
 from stream_capi.observe.admin import AdminServer
-from stream_capi.workers.aggregate import Sums, joined, not_ready
+from stream_capi.observe.status_document import StatusDocument
+from stream_capi.workers.aggregate import SummedMetrics, joined, not_ready
 
 log = structlog.get_logger("stream_capi")
 
@@ -77,7 +78,7 @@ class Start(NamedTuple):
 
 
 class Worker:
-    """One place among the workers: the process that fills it now, and what it last said."""
+    """One place among the workers: the process that fills it now, and what it last reported."""
 
     def __init__(self, settings: Settings, number: int, token: str) -> None:
         self.number = number
@@ -86,7 +87,7 @@ class Worker:
         self.deaths = Deaths()
         self.process: Process | None = None
         self.port = 0
-        self.status: dict[str, Any] | None = None
+        self.status: StatusDocument | None = None
 
     async def start(self, config_file: Path) -> Process:
         """Start a process in this place."""
@@ -118,11 +119,11 @@ class Workers:
         self._config_file = config_file
         token = secrets.token_hex(4)  # two watchers of one group give their workers different names
         self._workers = [Worker(settings, number, token) for number in range(1, count + 1)]
-        self._sums = Sums()
+        self._summed = SummedMetrics()
         self._begun = time.monotonic()
         self._codes: list[int] = []
         self.registry = CollectorRegistry()
-        self.registry.register(self._sums)
+        self.registry.register(self._summed)
         self.admin = AdminServer(settings.admin.host, settings.admin.port, self, self, settings.admin.hosts)
 
     @property
@@ -134,10 +135,10 @@ class Workers:
         """What the workers are not ready for."""
         return not_ready({worker.number: worker.status for worker in self._workers})
 
-    def status(self) -> dict[str, Any]:
+    def status(self) -> StatusDocument:
         """The workers' statuses as one."""
-        told = joined({worker.number: worker.status for worker in self._workers}, time.monotonic() - self._begun)
-        return {"version": __version__, "group": self._settings.kafka.group_id, **told}
+        statuses = {worker.number: worker.status for worker in self._workers}
+        return joined(statuses, self._settings.kafka.group_id, time.monotonic() - self._begun)
 
     async def run(self) -> int:
         """Run until asked to stop; the worst of the workers' exit codes. Raises WorkersFailed, ConfigurationError."""
@@ -173,7 +174,7 @@ class Workers:
                 worker.signal(signal.SIGTERM)
             code = await process.wait()
             worker.status = None
-            self._sums.ended(worker.number)
+            self._summed.ended(worker.number)
             if self.stop_asked.is_set():
                 self._codes.append(stopped_with(code))
                 return
@@ -222,7 +223,7 @@ class Workers:
         if worker.process is process and process.returncode is None:  # else it speaks of one that has ended
             worker.status = status
             if text:
-                self._sums.heard(worker.number, text)
+                self._summed.reported(worker.number, text)
 
 
 def stopped_with(code: int) -> int:

@@ -68,7 +68,7 @@ class Nothing:
     def not_ready(self) -> list[str]:
         return []
 
-    def status(self) -> dict[str, Any]:
+    def status(self) -> Any:
         return {}
 
 

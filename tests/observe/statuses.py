@@ -19,7 +19,8 @@ def of(arrange: Callable[[Watched], None], seconds: float, answer: Any = None) -
         arrange(line)
         await line.run_for(seconds)
         line.tell_ends()
-        return line.status
+        status: dict[str, Any] = line.status
+        return status
 
     with ThreadPoolExecutor(1) as thread:  # whoever asks may be in an event loop already
         return thread.submit(lambda: simulate(run())).result()

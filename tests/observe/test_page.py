@@ -66,7 +66,7 @@ class Shown:
     def not_ready(self) -> list[str]:
         return []
 
-    def status(self) -> dict[str, Any]:
+    def status(self) -> Any:
         return self.document
 
     @property

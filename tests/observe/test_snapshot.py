@@ -19,6 +19,7 @@ from stream_capi.core.held_reason import HeldReason
 from stream_capi.errors import RegistryUnavailable
 from stream_capi.model import NOT_READ, OUT_OF_REACH, Answer, Trouble
 from stream_capi.observe.oldest_unresolved import oldest_events
+from stream_capi.observe.status_document import StatusDocument
 from stream_capi.observe.what_to_do import what_to_do
 from tests.observe.watched import P0, P1, V0, Watched
 from tests.simulation import EPOCH, always, simulate
@@ -505,3 +506,5 @@ async def test_the_status_is_json_and_holds_nothing_of_the_events() -> None:
     text = orjson.dumps(line.status).decode()
     assert "canary" not in text
     assert orjson.loads(text) == line.status
+    # ``/status`` has its keys in the order of the type; only a supervisor has ``workers``.
+    assert [*line.status, "workers"] == list(StatusDocument.__annotations__)

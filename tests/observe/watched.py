@@ -86,7 +86,7 @@ class Watched(Line):
     _running: Sequence[asyncio.Task[None]] = ()
 
     @property
-    def status(self) -> dict[str, Any]:
+    def status(self) -> Any:
         return self.snapshot.status()
 
     def oldest(self, partition: TopicPartition = P0) -> dict[str, Any]:

@@ -378,7 +378,7 @@ def _payload(hint: str) -> Any:
 
 
 # Those that hold something of any type which is not of an event.
-_HARMLESS = {"stream_capi.operations.group_status.Told": "what a member's own status page says"}
+_HARMLESS = {"stream_capi.operations.group_status.MemberAnswer": "what a member's own status page says"}
 
 
 @pytest.mark.parametrize("kind", list(carriers()), ids=lambda kind: f"{kind.__module__}.{kind.__qualname__}")

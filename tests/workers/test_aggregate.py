@@ -7,9 +7,11 @@ from typing import Any
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+from stream_capi import __version__
 from stream_capi.model import EventName, Lane
 from stream_capi.observe.metrics import Gauges, Metrics
-from stream_capi.workers.aggregate import Sums, joined
+from stream_capi.observe.status_document import StatusDocument
+from stream_capi.workers.aggregate import SummedMetrics, joined
 
 LANE = Lane("main", EventName.GENERATE_LEAD)
 
@@ -27,7 +29,7 @@ def text_of(delivered: int, lag: int, partition: str) -> str:
     return generate_latest(metrics.registry).decode()
 
 
-def samples(sums: Sums) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+def samples(sums: SummedMetrics) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
     registry = CollectorRegistry()
     registry.register(sums)
     families = text_string_to_metric_families(generate_latest(registry).decode())
@@ -35,9 +37,9 @@ def samples(sums: Sums) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
 
 
 def test_counters_and_histograms_are_summed_and_gauges_by_what_they_mean() -> None:
-    sums = Sums()
-    sums.heard(1, text_of(3, 10, "0"))
-    sums.heard(2, text_of(4, 7, "1"))
+    sums = SummedMetrics()
+    sums.reported(1, text_of(3, 10, "0"))
+    sums.reported(2, text_of(4, 7, "1"))
     found = samples(sums)
     lane = frozenset({("pixel", "main"), ("event", "generate_lead")})
     assert found["stream_capi_delivered_total", lane] == 7
@@ -56,19 +58,19 @@ def test_counters_and_histograms_are_summed_and_gauges_by_what_they_mean() -> No
 
 
 def test_a_counter_never_falls_because_a_worker_has_ended() -> None:
-    sums = Sums()
-    sums.heard(1, text_of(3, 10, "0"))
+    sums = SummedMetrics()
+    sums.reported(1, text_of(3, 10, "0"))
     sums.ended(1)
     assert sums.total("stream_capi_delivered_total") == 3
     assert ("stream_capi_in_flight_requests", frozenset()) not in samples(sums), "what it had in flight, it has no more"
-    sums.heard(1, text_of(5, 10, "0"))
+    sums.reported(1, text_of(5, 10, "0"))
     assert sums.total("stream_capi_delivered_total") == 8
     sums.ended(1)
     sums.ended(1)
     assert sums.total("stream_capi_delivered_total") == 8
 
 
-def status(partition: int, delivered: int, ready: bool = True, pixel: str = "open") -> dict[str, Any]:
+def status(partition: int, delivered: int, ready: bool = True, pixel: str = "open") -> Any:
     return {
         "version": "1",
         "group": "g",
@@ -100,27 +102,29 @@ def status(partition: int, delivered: int, ready: bool = True, pixel: str = "ope
 
 
 def test_statuses_are_joined() -> None:
-    told = joined({1: status(1, 10), 2: status(0, 30)}, 7.0)
-    assert told["ready"]
-    assert told["totals"]["delivered"] == 40
-    assert told["throughput"] == {"per_second": 3.0, "seconds": 2, "series": [2, 4]}
-    assert told["latency"]["end_to_end_seconds"] == {"p50": 3.0, "p99": None, "count": 4}
-    assert [entry["partition"] for entry in told["partitions"]] == [0, 1]
-    assert told["dead_letters"] == [{"topic": "leads", "code": "refused", "count": 4}]
-    assert told["freshness"]["share"] == 0.25
-    assert told["lanes"][0]["coverage"] == {"email": 0.25}
-    assert told["buffered"] == {"bytes": 20, "budget": 200}
+    whole = joined({1: status(1, 10), 2: status(0, 30)}, "g", 7.0)
+    assert list(whole) == list(StatusDocument.__annotations__)
+    assert (whole["version"], whole["group"], whole["uptime_seconds"]) == (__version__, "g", 7.0)
+    assert whole["ready"]
+    assert whole["totals"]["delivered"] == 40
+    assert whole["throughput"] == {"per_second": 3.0, "seconds": 2, "series": [2, 4]}
+    assert whole["latency"]["end_to_end_seconds"] == {"p50": 3.0, "p99": None, "count": 4}
+    assert [entry["partition"] for entry in whole["partitions"]] == [0, 1]
+    assert whole["dead_letters"] == [{"topic": "leads", "code": "refused", "count": 4}]
+    assert whole["freshness"]["share"] == 0.25
+    assert whole["lanes"][0]["coverage"] == {"email": 0.25}
+    assert whole["buffered"] == {"bytes": 20, "budget": 200}
 
 
 def test_one_that_is_not_ready_or_does_not_answer_makes_the_whole_not_ready() -> None:
-    told = joined({1: status(0, 1), 2: status(1, 1, ready=False, pixel="held"), 3: None}, 7.0)
-    assert not told["ready"]
-    assert told["reasons"] == ["worker 2: held", "worker 3: it doesn't answer yet"]
-    assert told["pixels"] == [{"pixel": "main", "state": "held"}]
-    assert len(told["held"]) == 1
+    whole = joined({1: status(0, 1), 2: status(1, 1, ready=False, pixel="held"), 3: None}, "g", 7.0)
+    assert not whole["ready"]
+    assert whole["reasons"] == ["worker 2: held", "worker 3: it doesn't answer yet"]
+    assert whole["pixels"] == [{"pixel": "main", "state": "held"}]
+    assert len(whole["held"]) == 1
 
 
 def test_there_is_a_status_before_any_worker_has_answered() -> None:
-    told = joined({1: None, 2: None}, 0.1)
-    assert not told["ready"]
-    assert told["totals"]["delivered"] == 0
+    whole = joined({1: None, 2: None}, "g", 0.1)
+    assert not whole["ready"]
+    assert whole["totals"]["delivered"] == 0

@@ -1,0 +1,165 @@
+"""The document of ``/status`` (contract, section 9): names out of the settings, numbers, and reasons, as JSON's types.
+
+Seconds and bytes; None where something is not known, or nothing is there to measure.
+"""
+
+from __future__ import annotations
+
+from typing import NotRequired, TypedDict
+
+
+class HeldEntry(TypedDict):
+    """Something that waits for a person."""
+
+    pixel: str
+    subject: str
+    reason: str
+    since_seconds: float | None
+    next_probe_seconds: float | None
+    what_to_do: str
+
+
+class NoticeEntry(TypedDict):
+    """Something that goes wrong without anything being held."""
+
+    subject: str
+    reason: str
+    what_to_do: str
+
+
+class TotalsEntry(TypedDict):
+    """Events since the start."""
+
+    consumed: int
+    delivered: int
+    dead_lettered: int
+    skipped: int
+
+
+class ThroughputEntry(TypedDict):
+    """Delivered events: a second at present, and in each of the last ``seconds``."""
+
+    per_second: float
+    seconds: int
+    series: list[int]
+
+
+class QuantilesEntry(TypedDict):
+    """Of the last while, by ``count`` measurements."""
+
+    p50: float | None
+    p99: float | None
+    count: int
+
+
+class LatencyEntry(TypedDict):
+    """From Kafka's timestamp to the answer, and of a request."""
+
+    recent_seconds: float
+    end_to_end_seconds: QuantilesEntry
+    request_seconds: QuantilesEntry
+
+
+class FreshnessEntry(TypedDict):
+    """Which share was delivered soon enough to be merged with the pixel's own event."""
+
+    within_seconds: int
+    share: float | None
+    recent_share: float | None
+
+
+class RequestsEntry(TypedDict):
+    """Requests that run, and how many may."""
+
+    in_flight: int
+    limit: int
+
+
+class BufferedEntry(TypedDict):
+    """Memory of events that have no outcome."""
+
+    bytes: int
+    budget: int
+
+
+class OldestEntry(TypedDict):
+    """A partition's oldest event without an outcome: ``state`` for programs, ``why`` for people."""
+
+    offset: int
+    seconds: float | None
+    state: str
+    why: str
+
+
+class PartitionEntry(TypedDict):
+    """A partition that this member owns."""
+
+    topic: str
+    partition: int
+    lag: int | None
+    committed: int | None
+    position: int
+    open_events: int
+    paused: bool
+    stopped: str | None
+    oldest: OldestEntry | None
+
+
+class DeadLetterEntry(TypedDict):
+    """How many events of a topic became dead letters, by code."""
+
+    topic: str
+    code: str
+    count: int
+
+
+class PixelEntry(TypedDict):
+    """The state of a pixel's gate, and where its key comes from."""
+
+    pixel: str
+    state: str
+    key: str
+    key_fault: str | None
+
+
+class LaneEntry(TypedDict):
+    """How fresh a lane's events were delivered, and which share of them has each identifier."""
+
+    pixel: str
+    event: str
+    delivered: int
+    fresh_share: float | None
+    mapped: int
+    coverage: dict[str, float | None]
+
+
+class WorkerEntry(TypedDict):
+    """Whether a worker answers its supervisor."""
+
+    worker: int
+    answers: bool
+
+
+class StatusDocument(TypedDict):
+    """All of it. ``workers`` is there under ``run --workers N`` alone."""
+
+    version: str
+    group: str
+    uptime_seconds: float
+    tasks: int
+    alive: bool
+    ready: bool
+    reasons: list[str]
+    held: list[HeldEntry]
+    notices: list[NoticeEntry]
+    totals: TotalsEntry
+    throughput: ThroughputEntry
+    latency: LatencyEntry
+    freshness: FreshnessEntry
+    requests: RequestsEntry
+    buffered: BufferedEntry
+    partitions: list[PartitionEntry]
+    dead_letters: list[DeadLetterEntry]
+    pixels: list[PixelEntry]
+    lanes: list[LaneEntry]
+    workers: NotRequired[list[WorkerEntry]]
