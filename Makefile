@@ -31,7 +31,7 @@ faults: .venv/ready
 
 # The tests of the real broker five times in a row, with four busy loops beside them; none may fail, and none is tried again.
 stress: .venv/ready
-	$(BIN)/python -m tests.stress --times $(TIMES)
+	$(BIN)/python -m tests.stress --times $(TIMES) $(PARALLEL)
 
 # The long proofs: models and fuzzing with more examples, the wheel in an empty environment.
 prove: .venv/ready

@@ -19,8 +19,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-_PARALLEL = ("--numprocesses", "2", "--dist", "loadfile", "--no-loadscope-reorder")
-
 
 class Round(NamedTuple):
     """What one round of the tests gave. ``status`` is pytest's: 0 means that all passed."""
@@ -80,8 +78,8 @@ def held(rounds: list[Round]) -> bool:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the rounds and print one line for each."""
-    parser = argparse.ArgumentParser(prog="python -m tests.stress", description=__doc__)
+    """Run the rounds and print one line for each. Options that are not its own are pytest's."""
+    parser = argparse.ArgumentParser(prog="python -m tests.stress", description=__doc__, allow_abbrev=False)
     parser.add_argument("--times", type=int, default=5, help="rounds (default 5)")
     parser.add_argument("--loops", type=int, default=4, help="busy processes beside the tests (default 4)")
     parser.add_argument("--marked", default="real and not long", help="pytest's -m expression")
@@ -89,7 +87,7 @@ def main(arguments: list[str] | None = None) -> int:
     rounds: list[Round] = []
     with busy(options.loops):
         for _ in range(options.times):
-            rounds.append(run_round(options.marked, [*_PARALLEL, *rest]))
+            rounds.append(run_round(options.marked, rest))
             print(_line(len(rounds), rounds[-1]), flush=True)
     print("\n".join(_line(number, each) for number, each in enumerate(rounds, 1)))
     return 0 if held(rounds) else 1
