@@ -35,7 +35,7 @@ stress: .venv/ready
 
 # The long proofs: models and fuzzing with more examples, the wheel in an empty environment.
 prove: .venv/ready
-	STREAM_CAPI_PROOF=long $(BIN)/python -m pytest tests/proof tests/core tests/supply -m "long or not long" --timeout 3600
+	PROOF=long $(BIN)/python -m pytest tests/proof tests/core tests/supply -m "long or not long" --timeout 3600
 
 mutate: .venv/ready
 	$(BIN)/python -m tests.mutation

@@ -1,4 +1,4 @@
-"""How much the proofs try. ``STREAM_CAPI_PROOF=long`` tries twenty times as much; each failure prints what replays it.
+"""How much the proofs try. ``PROOF=long`` tries twenty times as much; each failure prints what replays it.
 
 The short profile is the same each time, so that ``make test`` says of a change what it said yesterday; the long one
 looks at new cases, and keeps what it finds in hypothesis' own database.
@@ -11,7 +11,7 @@ from typing import Any
 
 from hypothesis import HealthCheck, Phase, settings
 
-LONG = os.environ.get("STREAM_CAPI_PROOF") == "long"
+LONG = os.environ.get("PROOF") == "long"
 
 
 def tries(examples: int, steps: int | None = None, **more: Any) -> settings:

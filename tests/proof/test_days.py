@@ -18,7 +18,7 @@ from tests.proof.world import World
 from tests.proof.world.days import DAY, live
 
 # In the long profile new seeds each time, from one that is printed and can be given again.
-FIRST = int(os.environ.get("STREAM_CAPI_PROOF_SEED", time.time_ns() % 10**6 if LONG else 1))
+FIRST = int(os.environ.get("PROOF_SEED", time.time_ns() % 10**6 if LONG else 1))
 HOURS = range(FIRST, FIRST + (400 if LONG else 3))
 DAYS = range(FIRST, FIRST + (20 if LONG else 1))
 
