@@ -1,59 +1,69 @@
-# Each target makes .venv first where it is not there, from the locked and hashed requirements.
+# Each target makes .venv first where it is not there, from the locked and hashed requirements. `make help` names them.
 PYTHON ?= python3
 BIN := .venv/bin
 MINUTES ?= 30
 ROWS ?= long or not long
+# Two processes, each with a broker and a registry of its own: the tests mostly wait for these.
 PARALLEL ?= --numprocesses 2 --dist loadfile --no-loadscope-reorder
 SEED ?= $(shell $(PYTHON) -c "import random; print(random.SystemRandom().randrange(10**6))")
 TIMES ?= 5
+# The tests import the program twice and start it hundreds of times; without its byte code each start compiles it again.
+unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test lint bench faults stress prove mutate soak wheel sbom audit lock clean
+.PHONY: help demo test-fast test test-all lint bench faults stress prove mutate soak wheel sbom audit lock clean
 
-demo: .venv/ready
+help: ## prints this
+	@sed -n 's/^\([a-z-]*\):.* ## \(.*\)/make \1\t\2/p' Makefile | expand -t 18
+
+demo: .venv/ready ## runs the whole line on this machine
 	$(BIN)/stream-capi demo
 
-# Two processes, each with a broker and a registry of its own: the tests mostly wait for these.
-test: .venv/ready
-	$(BIN)/python -m pytest $(PARALLEL)
+test-fast: .venv/ready ## the quick loop: no broker, no registry, no browser, no test of a second or more
+	PROOF=short $(BIN)/python -m pytest $(PARALLEL) -m "not real and not browser and not slow and not repeat and not long"
 
-lint: .venv/ready
+test: .venv/ready ## every promise once, on a real broker and a real registry
+	$(BIN)/python -m pytest $(PARALLEL) -m "not repeat and not long"
+
+test-all: .venv/ready ## all tests: every parameter and the runs of minutes too
+	$(BIN)/python -m pytest $(PARALLEL) -m "long or not long"
+
+lint: .venv/ready ## ruff, the format, mypy and the import contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: .venv/ready
+bench: .venv/ready ## measures, and writes the figures into docs/performance.md
 	$(BIN)/python -m benchmarks
 
-# The whole fault matrix on the real broker, with its scorecard; `make test` runs all but the longest rows.
-faults: .venv/ready
-	$(BIN)/python -m pytest tests/faults -m "$(ROWS)" --timeout 900 $(PARALLEL)
+faults: .venv/ready ## the whole fault matrix on the real broker, with its scorecard
+	$(BIN)/python -m pytest tests/faults -m "$(ROWS)" $(PARALLEL)
 
 # The tests of the real broker five times in a row, with four busy loops beside them; none may fail, and none is tried again.
-stress: .venv/ready
+stress: .venv/ready ## the tests of the real broker five times in a row on a busy machine
 	$(BIN)/python -m tests.stress --times $(TIMES) $(PARALLEL)
 
 # The long proofs: models and fuzzing with more examples, the wheel in an empty environment.
-prove: .venv/ready
+prove: .venv/ready ## models and fuzzing with more examples, and the wheel in an empty environment
 	PROOF=long $(BIN)/python -m pytest tests/proof tests/core tests/supply -m "long or not long" --timeout 3600
 
-mutate: .venv/ready
+mutate: .venv/ready ## every small change of core/ and events/ against their tests
 	$(BIN)/python -m tests.mutation
 
 # Live traffic under faults at random: make soak MINUTES=30 SEED=7
-soak: .venv/ready
+soak: .venv/ready ## live traffic under random faults: MINUTES=30 SEED=7
 	$(BIN)/python -m tests.soak --minutes $(MINUTES) --seed $(SEED)
 
 # SOURCE_DATE_EPOCH is the last commit's time, so that anybody's build of it is the same file.
-wheel: .venv/ready
+wheel: .venv/ready ## builds the wheel, the same file for anybody
 	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(BIN)/python -m build --wheel --no-isolation --outdir dist
 
-sbom: .venv/ready
+sbom: .venv/ready ## writes the bill of materials
 	mkdir -p dist
 	$(BIN)/python -m cyclonedx_py requirements --output-reproducible --output-file dist/sbom.cdx.json requirements/runtime.lock
 
 # Strict: a package that can't be looked up fails the audit, where it would otherwise be skipped in silence.
-audit: .venv/ready
+audit: .venv/ready ## looks the locked packages up for known vulnerabilities
 	$(BIN)/python -m pip_audit --strict --disable-pip --require-hashes --requirement requirements/runtime.lock
 
 .venv/ready: requirements/dev.lock pyproject.toml
@@ -65,10 +75,10 @@ audit: .venv/ready
 # Locks are made anew with this, after a change of the dependencies in pyproject.toml.
 COMPILE := $(BIN)/python -m piptools compile --quiet --generate-hashes --strip-extras --allow-unsafe --no-emit-index-url \
   --no-emit-find-links --no-emit-trusted-host --no-header
-lock: .venv/ready
+lock: .venv/ready ## compiles the locked requirements again
 	$(COMPILE) --output-file requirements/runtime.lock pyproject.toml
 	$(COMPILE) --extra dev --output-file requirements/dev.lock pyproject.toml
 	$(COMPILE) --only-build-deps --build-deps-for wheel --constraint requirements/dev.lock --output-file requirements/build.lock pyproject.toml
 
-clean:
+clean: ## removes the environment and what was built
 	rm -rf .venv build dist *.egg-info

@@ -7,8 +7,10 @@ Everything of ``tests.stack`` is imported inside the fixtures, so that tests wit
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
@@ -20,6 +22,17 @@ if TYPE_CHECKING:
     from tests.stack.names import Names
 
 _ON_THE_CLUSTER = "test_cluster"  # how the names of files begin whose tests use the cluster
+# The marker that a test needs, by the program it starts and by the module of the class of a fixture it uses. Playwright
+# starts the browser through node.
+_STARTED = {"java": "real", "node": "browser", "chromium": "browser"}
+_USED = {
+    "tests.stack.kafka": "real",
+    "tests.stack.registry": "real",
+    "tests.stack.cluster": "real",
+    "playwright.sync_api._generated": "browser",
+}
+COLLECTED = pytest.StashKey[list[pytest.Item]]()  # all tests, before ``-m`` leaves some out
+_running: list[pytest.Item] = []
 
 
 @pytest.fixture(scope="session")
@@ -109,8 +122,42 @@ def cluster(_bed: Cluster) -> Iterator[Cluster]:
     _bed.restore()
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def _refuse(event: str, arguments: tuple[Any, ...]) -> None:
+    """Refuse to start a server or a browser for a test without its marker: `make test-fast` would start it too."""
+    if event == "subprocess.Popen" and _running:
+        program = Path(os.fsdecode(arguments[0])).name
+        require(_running[-1], _STARTED.get(program), program)
+
+
+sys.addaudithook(_refuse)
+
+
+def require(item: pytest.Item, marker: str | None, what: str) -> None:
+    """Raise RuntimeError where a test has no such marker."""
+    if marker is not None and item.get_closest_marker(marker) is None:
+        raise RuntimeError(f"{item.nodeid} uses {what}: mark it {marker}")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    _running.append(item)
+    try:
+        return (yield)
+    finally:
+        _running.pop()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Refuse a neighbour that another test has started already."""
+    for name, value in getattr(item, "funcargs", {}).items():
+        require(item, _USED.get(type(value).__module__), name)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Refuse a test that uses the cluster in a file which would run in another process than the rest of these tests."""
+    config.stash[COLLECTED] = list(items)
     for item in items:
         if "_bed" in getattr(item, "fixturenames", ()) and not item.path.name.startswith(_ON_THE_CLUSTER):
             raise pytest.UsageError(f"{item.nodeid} uses the cluster: its file must be named {_ON_THE_CLUSTER}*.py")
@@ -137,7 +184,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
     rows = scorecard.rows_of([*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")])
     if rows:
-        whole = config.option.markexpr != "not long" and not config.option.keyword
+        whole = config.option.markexpr in ("", "long or not long") and not config.option.keyword
         scorecard.write(rows, whole, config.rootpath / scorecard.FILE)
         terminalreporter.section(f"scorecard (in {scorecard.FILE})")
         for line in scorecard.table(rows):

@@ -45,6 +45,7 @@ def whole(line: Line) -> None:
         assert is_outcome(line.explained(payload))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hostile", schemas(), ids=str)
 def test_a_hostile_schema_is_refused_for_its_reason_or_read_with(hostile: Hostile, normal: float) -> None:
     line = Line(hostile.text, rules(fields=FIELDS))
@@ -81,6 +82,7 @@ def test_a_hostile_reference_is_put_in_or_refused(hostile: Hostile) -> None:
         )
 
 
+@pytest.mark.slow
 def test_the_largest_schemas_take_bounded_memory() -> None:
     for hostile in schemas():
         if hostile.what in (

@@ -449,6 +449,7 @@ async def test_only_a_few_schemas_are_asked_for_at_a_time(registry: FakeRegistry
     assert {one.code for one in found if isinstance(one, Rejection)} == {Code.UNKNOWN_SCHEMA}
 
 
+@pytest.mark.slow
 async def test_of_what_is_known_only_the_latest_is_kept(registry: FakeRegistry, schemas: RegistrySchemas) -> None:
     registry.before = answers(200, '{"schema": "no JSON"}')
     for id_ in range(MAX_KNOWN + 5):

@@ -5,7 +5,11 @@ from __future__ import annotations
 import asyncio
 import gc
 
+import pytest
+
 from benchmarks import inside
+
+pytestmark = pytest.mark.slow
 
 
 def test_an_event_leaves_no_garbage_that_only_a_search_for_cycles_frees() -> None:

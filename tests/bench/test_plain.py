@@ -16,6 +16,8 @@ from benchmarks.contenders.plain import server_event
 from benchmarks.contenders.setup import SCHEMAS, SetUp
 from stream_capi.model import EventName
 
+pytestmark = pytest.mark.slow
+
 SETUP = SetUp("127.0.0.1:1", "http://127.0.0.1:1", "g", "leads", "views", "http://127.0.0.1:1/v1/event", "p", "k")
 PLACES = {EventName.GENERATE_LEAD: 0, EventName.PAGE_VIEW: 1}
 NOW_MS = int(time.time() * 1000)

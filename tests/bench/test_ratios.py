@@ -13,6 +13,8 @@ import pytest
 from benchmarks import inside
 from stream_capi.core.offsets import PartitionOffsets
 
+pytestmark = pytest.mark.slow
+
 LEAST = 0.6
 EVENTS, REPEATS = 12_000, 3
 

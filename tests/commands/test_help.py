@@ -6,6 +6,8 @@ import pytest
 
 from tests.integration.test_commands import assert_plain, command
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(
     ("words", "options"),

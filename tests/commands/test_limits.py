@@ -19,6 +19,8 @@ from stream_capi.kafka.client_errors import not_made
 from tests.commands.test_streams import configuration
 from tests.program import KEY
 
+pytestmark = pytest.mark.slow
+
 _ENV = {"PATH": os.defpath, "CAPI_TEST_KEY": KEY, "PYTHONPATH": str(Path(__file__).parents[2])}
 
 

@@ -78,6 +78,7 @@ def test_what_is_no_json_is_no_answer(text: bytes) -> None:
     assert fault_of(text).startswith("no answer")
 
 
+@pytest.mark.slow
 def test_an_answer_without_end_is_read_for_seconds() -> None:
     begun = time.monotonic()
     assert fault_of(b" ", pause=0.2, again=100).startswith("no answer")

@@ -105,6 +105,7 @@ def test_registry_properties_of_another_shape(given: str, monkeypatch: pytest.Mo
     assert_told(*REGISTRY)
 
 
+@pytest.mark.slow
 # With a time-out that is none the library leaves its socket to the collector.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("name", PROPERTY_NAMES)
@@ -162,6 +163,7 @@ ODD_CLIENT_PROPERTIES: tuple[tuple[str, str | int], ...] = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "value"), ODD_CLIENT_PROPERTIES)
 def test_an_odd_client_property_ends_each_client_of_kafka_or_does_no_harm(
     name: str, value: str | int, tmp_path: Path

@@ -98,6 +98,7 @@ def topics(draw: st.DrawFn) -> list[Letter]:
     return found
 
 
+@pytest.mark.slow
 @given(topics(), st.data())
 def test_exactly_what_was_added_is_known_to_the_next_run(found: list[Letter], data: st.DataObject) -> None:
     commits, added = Commits(), set[Letter]()

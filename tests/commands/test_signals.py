@@ -18,6 +18,8 @@ from tests.commands.test_streams import configuration
 from tests.program import KEY
 from tests.stack.waiting import until
 
+pytestmark = pytest.mark.slow
+
 _STARTED_SECONDS = 0.08  # of the interpreter itself, in which nothing of the program can be had
 
 

@@ -22,6 +22,8 @@ from tests.program import KEY
 from tests.stack.process import free_ports
 from tests.stack.waiting import until
 
+pytestmark = pytest.mark.slow
+
 _ROOT = Path(__file__).parents[2]
 _ENV = {"PATH": os.defpath, "HOME": os.environ.get("HOME", "/"), "COLUMNS": "160", "CAPI_TEST_KEY": KEY}
 CLOSED = {"stdout": ">&-", "stderr": "2>&-", "both": ">&- 2>&-", "all": "<&- >&- 2>&-"}

@@ -16,6 +16,8 @@ from stream_capi.sandbox.embedded_broker import EmbeddedBroker
 from tests.kafka.sink import PROTOCOLS, Member, eventually, numbered, produce
 from tests.stack.names import Names
 
+pytestmark = pytest.mark.slow
+
 PARTITIONS = 4  # as many as the embedded broker gives each topic
 
 

@@ -96,6 +96,7 @@ async def test_a_fault_of_the_connection_has_its_word(client: MakeClient, name: 
     assert isinstance(classify(answer, 0.0), Transient)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("behaviour", [hang, drip_head, says(b""), says(b"HTTP/1.1 100 Continue\r\n\r\n")])
 async def test_what_takes_longer_than_the_time_out_is_a_timeout(client: MakeClient, behaviour: Behaviour) -> None:
     async with RawServer(behaviour) as server:
@@ -345,6 +346,7 @@ async def test_no_fault_tells_the_key_the_pixel_or_the_event(
     assert "canary" not in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(5))
 async def test_no_answer_however_broken_comes_out_as_an_exception(client: MakeClient, seed: int) -> None:
     chance = random.Random(seed)

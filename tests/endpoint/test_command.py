@@ -21,6 +21,8 @@ import pytest
 
 from tests.endpoint.events import batch, lead
 
+pytestmark = pytest.mark.slow
+
 KEY = "canary-key"
 SECONDS = 60
 

@@ -220,6 +220,7 @@ STRAYS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("busy", [True, False], ids=["while the loop was busy", "while it was not"])
 @pytest.mark.parametrize("stray", STRAYS)
 @pytest.mark.parametrize("way", WAYS)
@@ -358,6 +359,7 @@ HEADS: dict[str, bytes] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HEADS)
 async def test_an_unusual_head_is_read_whole(client: MakeClient, name: str) -> None:
     async with RawServer(answering(HEADS[name])) as server:
@@ -393,6 +395,7 @@ BROKEN: dict[str, bytes] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pieces", [1, 3])
 @pytest.mark.parametrize("status", [200, 401, 500])
 @pytest.mark.parametrize("name", BROKEN)

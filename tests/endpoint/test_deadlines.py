@@ -18,6 +18,8 @@ from tests.endpoint.conftest import MakeClient
 from tests.endpoint.raw import OK, Behaviour, Connection, RawServer
 from tests.endpoint.waiting import eventually
 
+pytestmark = pytest.mark.slow
+
 SECONDS = 2.0
 PAUSE = 2.5  # longer than the time-out, as after SIGCONT or on a machine that was paused
 

@@ -380,6 +380,7 @@ async def test_a_redirect_goes_to_another_origin_which_sees_nothing(client: Make
     assert mock.events == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("body", ["endless", "drip", "gzip_bomb"])
 async def test_a_strange_body_does_not_keep_the_client(client: MakeClient, body: str) -> None:
     mock, answers = await scripted(client, {"body": body}, posts=2)

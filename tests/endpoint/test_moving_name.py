@@ -31,6 +31,7 @@ async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
         writer.close()
 
 
+@pytest.mark.slow
 async def test_requests_follow_a_name_that_moves_to_another_address(monkeypatch: pytest.MonkeyPatch) -> None:
     at = _BEFORE
     resolve = socket.getaddrinfo

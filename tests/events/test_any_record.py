@@ -7,6 +7,7 @@ from collections import Counter
 from typing import Any
 
 import fastavro
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -17,8 +18,9 @@ from stream_capi.model import Code, Rejection, Skipped, Transformed
 from tests.avro.records import decoder
 from tests.events.making import LEAD, NOW, TOPIC, apply, is_outcome, lead, rules
 from tests.events.wild import CANARY, deliveries, paths, plain, schemas, sources, values
+from tests.proof.profile import SHORT
 
-OFTEN = settings(deadline=None, max_examples=400, suppress_health_check=list(HealthCheck))
+OFTEN = settings(deadline=None, max_examples=80 if SHORT else 400, suppress_health_check=list(HealthCheck))
 
 
 def decoded(raw: Any, value: Any) -> dict[str, Any]:
@@ -64,6 +66,7 @@ def test_any_values_in_the_fields_of_the_shipped_contract(data: st.DataObject) -
     assert explain(of_source, LEAD, row, (TOPIC, 3, 7), NOW).outcome == made
 
 
+@pytest.mark.slow
 def test_these_properties_see_every_outcome() -> None:
     """A property over rejections alone would hold for a transform that rejects everything."""
     seen: Counter[str] = Counter()

@@ -31,6 +31,7 @@ def right(count: int) -> list[str]:
     return [Code.DECODE_ERROR if at == count // 2 else f"e-{at}" for at in range(count)]
 
 
+@pytest.mark.slow
 def test_rows_of_a_run_take_no_more_than_a_slice_may() -> None:
     line, payloads = line_of(RAW), records(30, 40_000)
     line.through(payloads[:1])

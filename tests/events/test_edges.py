@@ -98,6 +98,7 @@ def test_an_edge_has_its_right_outcome_mapped_and_explained(edge: Edge) -> None:
     assert reasons == ({edge.right.reason} if isinstance(edge.right, Dropped) else set())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", TARGETS)
 def test_every_type_at_its_edges_has_an_outcome_in_every_field(target: str) -> None:
     for kind, values in KINDS:

@@ -25,6 +25,7 @@ INNER = {"type": "record", "name": "Inner", "namespace": "a.b", "fields": [{"nam
 OTHER = {"type": "record", "name": "Other", "fields": [{"name": "y", "type": "long"}]}
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=200, suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_what_avro_writes_as_json_is_read_as_the_decoder_reads_its_bytes(data: st.DataObject) -> None:

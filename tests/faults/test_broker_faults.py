@@ -197,6 +197,7 @@ def test_sigterm_with_much_read_ahead_leaves_it_to_the_next_owner_without_a_dupl
 
 
 @pytest.mark.long
+@pytest.mark.timeout(900)
 def test_a_member_frozen_past_the_poll_interval_comes_back_and_harms_nobody(
     tmp_path: Path, broker: Broker, registry: Registry
 ) -> None:

@@ -55,8 +55,8 @@ class Fault(NamedTuple):
 
 @pytest.mark.parametrize(
     "fault",
-    [Fault(frozen, "classic", True), Fault(cut_off, "classic", True), Fault(cut_off, "consumer", True),
-     Fault(restarted, "classic", False)],
+    [Fault(frozen, "classic", True), Fault(cut_off, "consumer", True), Fault(restarted, "classic", False),
+     pytest.param(Fault(cut_off, "classic", True), marks=pytest.mark.repeat)],
     ids=lambda fault: f"{fault.happens.__name__}, {fault.protocol}",
 )  # fmt: skip
 def test_a_fault_of_the_coordinator_repeats_no_more_than_was_in_flight(

@@ -51,7 +51,7 @@ def _share(worker: psutil.Process) -> int:
     return len(owned_by(worker))
 
 
-@pytest.mark.parametrize("coordinator", ["stays", "moves"])
+@pytest.mark.parametrize("coordinator", ["moves", pytest.param("stays", marks=pytest.mark.repeat)])
 @pytest.mark.parametrize("protocol", STATIC)
 def test_while_a_static_member_restarts_the_others_see_no_rebalance(
     protocol: str, coordinator: str, tmp_path: Path, cluster: Cluster, registry: Registry

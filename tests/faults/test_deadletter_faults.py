@@ -125,6 +125,7 @@ def _denied(topic: str) -> AclBinding:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(900)
 def test_letters_that_a_broker_is_slow_to_take_and_then_does_not_answer_are_each_written_once(
     tmp_path: Path, guarded: _Guarded, registry: Registry
 ) -> None:

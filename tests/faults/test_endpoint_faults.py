@@ -395,7 +395,7 @@ def test_an_answer_without_end_neither_costs_memory_nor_the_events_of_its_reques
         assert _peak_rss(member.process.pid) - before < 48 * 2**20
 
 
-@pytest.mark.parametrize("count", [15_000, pytest.param(100_000, marks=pytest.mark.long)])
+@pytest.mark.parametrize("count", [15_000, pytest.param(100_000, marks=[pytest.mark.long, pytest.mark.timeout(900)])])
 def test_what_waits_for_an_endpoint_that_hangs_stays_within_the_memory_budget(
     tmp_path: Path, broker: Broker, registry: Registry, count: int
 ) -> None:

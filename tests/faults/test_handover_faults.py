@@ -46,6 +46,7 @@ def test_members_that_join_and_leave_in_order_hand_over_without_a_duplicate(
 
 
 @pytest.mark.long
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_members_that_join_leave_and_die_at_random_lose_nothing(
     protocol: str, tmp_path: Path, broker: Broker, registry: Registry

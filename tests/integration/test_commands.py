@@ -19,6 +19,8 @@ from tests.stack import Broker, Registry
 from tests.stack.names import Names
 from tests.stack.process import free_ports
 
+pytestmark = pytest.mark.slow
+
 _ROOT = Path(__file__).parents[2]
 _LEAD = (_ROOT / "schemas" / "lead.avsc").read_text()
 

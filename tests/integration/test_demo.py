@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from tests.integration.test_commands import assert_plain, command
+
+pytestmark = pytest.mark.slow
 
 
 def test_the_demo_accounts_for_every_event() -> None:

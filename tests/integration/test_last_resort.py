@@ -23,6 +23,8 @@ from tests.program import KEY, configuration
 from tests.stack.process import free_ports
 from tests.stack.waiting import until
 
+pytestmark = pytest.mark.slow
+
 _ROOT = Path(__file__).parents[2]
 _DRAIN, _ALARM = 0.5, 3.0
 _SLACK = 5.0  # for the machine

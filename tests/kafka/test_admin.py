@@ -93,6 +93,7 @@ def test_a_reset_of_what_is_not_there_is_an_error(broker: Broker, names: Names) 
         admin_of(broker.bootstrap).reset(names.group(), {TopicPartition(topic, 7): 0})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("question", ["describe", "end_offsets", "beginning_offsets"])
 def test_an_unreachable_broker_is_one_line_within_the_deadline(question: str) -> None:
     begun = time.monotonic()
@@ -104,10 +105,12 @@ def test_an_unreachable_broker_is_one_line_within_the_deadline(question: str) ->
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 def test_an_unreachable_broker_makes_no_id_and_no_error() -> None:
     assert admin_of("127.0.0.1:1").topic_ids(["topic"]) == {}
 
 
+@pytest.mark.slow
 def test_groups_of_an_unreachable_broker_are_unavailable() -> None:
     admin = admin_of("127.0.0.1:1", seconds=1)
     with pytest.raises(Unavailable, match="group leads: no answer"):
@@ -122,6 +125,7 @@ def test_a_property_that_the_client_refuses_is_a_fault_of_the_configuration() ->
         admin.describe(["topic"])
 
 
+@pytest.mark.slow
 def test_the_embedded_broker_answers_what_it_can() -> None:
     with EmbeddedBroker() as embedded:
         produce(embedded.bootstrap, "topic", 0, [b""] * 3)

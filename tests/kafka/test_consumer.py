@@ -28,14 +28,14 @@ from tests.stack.waiting import until
 pytestmark = pytest.mark.real
 
 
-@pytest.fixture(params=PROTOCOLS)
+@pytest.fixture(params=["cooperative-sticky", "consumer", pytest.param("range", marks=pytest.mark.repeat)])
 def protocol(request: pytest.FixtureRequest) -> Mapping[str, Any]:
     return PROTOCOLS[request.param]
 
 
 # Where the protocols can differ only in what the other tests show already.
 @pytest.fixture(
-    params=["cooperative-sticky", *(pytest.param(name, marks=pytest.mark.long) for name in ("range", "consumer"))]
+    params=["cooperative-sticky", *(pytest.param(name, marks=pytest.mark.repeat) for name in ("range", "consumer"))]
 )
 def one_protocol(request: pytest.FixtureRequest) -> Mapping[str, Any]:
     return PROTOCOLS[request.param]

@@ -64,7 +64,8 @@ async def _commit_until_taken(member: Member) -> None:
 
 
 @pytest.mark.parametrize(
-    "protocol", ["cooperative-sticky", *(pytest.param(name, marks=pytest.mark.long) for name in ("range", "consumer"))]
+    "protocol",
+    ["cooperative-sticky", *(pytest.param(name, marks=pytest.mark.repeat) for name in ("range", "consumer"))],
 )
 async def test_a_broker_that_dies_and_comes_back_is_told_once_and_read_on(
     own_broker: Broker, names: Names, protocol: str

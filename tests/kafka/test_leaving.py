@@ -36,6 +36,7 @@ class Overtaken:
         self.closed = True
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "error",
     [SystemError("returned a result with an exception set"), KafkaException(KafkaError(KafkaError.ILLEGAL_GENERATION))],

@@ -64,6 +64,7 @@ def test_a_warning_of_the_client_is_logged_as_one(caplog: pytest.LogCaptureFixtu
     assert "session.timeout.ms" in warnings_of(producer, caplog)[0]
 
 
+@pytest.mark.slow
 def test_nothing_of_the_client_goes_to_stderr(capfd: pytest.CaptureFixture[str]) -> None:
     kafka = KafkaSection(bootstrap_servers="127.0.0.1:1")
     producer = Producer(producer_properties(kafka))

@@ -17,7 +17,7 @@ LINE = 500_000  # bytes a second
 BYTES, RECORD = 8_400_000, 1000
 
 
-@pytest.mark.parametrize("partitions", [12, 100])
+@pytest.mark.parametrize("partitions", [100, pytest.param(12, marks=pytest.mark.repeat)])
 async def test_a_backlog_behind_a_thin_line_is_read(
     own_broker: Broker, own_proxy: Proxy, names: Names, partitions: int
 ) -> None:
@@ -59,6 +59,7 @@ async def test_a_line_too_thin_to_read_is_named(own_broker: Broker, own_proxy: P
 
 
 @pytest.mark.long
+@pytest.mark.timeout(900)
 async def test_partitions_that_come_while_a_long_answer_is_under_way_are_read_too(
     own_broker: Broker, own_proxy: Proxy, names: Names
 ) -> None:

@@ -86,6 +86,7 @@ def test_long_lines_are_bounded_in_bytes(pipe: Pipe) -> None:
     assert pipe.writer.dropped > MOST_LINES / 2
 
 
+@pytest.mark.slow
 def test_the_end_takes_a_second_at_most_before_a_reader_that_stands_still(pipe: Pipe) -> None:
     for _ in range(1000):
         pipe.writer.write(_LINE)
@@ -143,6 +144,7 @@ def test_a_crash_is_told_behind_all_that_was_queued() -> None:
     assert ended.returncode == 1
 
 
+@pytest.mark.slow
 def test_a_crash_ends_though_nobody_reads() -> None:
     out, into = os.pipe()
     fcntl.fcntl(into, fcntl.F_SETPIPE_SZ, _CAPACITY)

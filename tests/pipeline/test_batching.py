@@ -57,6 +57,7 @@ def test_a_batch_waits_for_its_window_and_no_longer_while_an_answer_is_awaited()
     simulate(run())
 
 
+@pytest.mark.slow
 def test_a_busy_lane_sends_full_batches_although_its_answers_come_at_once() -> None:
     async def run() -> None:
         line = Line(always(200, 0.0))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from stream_capi.errors import RegistryUnavailable
 from stream_capi.model import TopicPartition
 from tests.pipeline.given import P0, P1, V0, names
@@ -77,6 +79,7 @@ def test_many_partitions_are_not_paused_while_there_is_memory() -> None:
     simulate(run())
 
 
+@pytest.mark.slow
 def test_memory_is_bounded_however_many_partitions_there_are() -> None:
     """A chunk of each of them as large as the client likes would be fourteen times the budget."""
 

@@ -191,6 +191,7 @@ def test_a_source_has_its_own_ratio_and_a_higher_one_lets_what_waits_go() -> Non
     simulate(run())
 
 
+@pytest.mark.slow
 def test_at_the_bound_a_source_is_not_held_and_released_many_times_a_second() -> None:
     async def run() -> None:
         line = Line(always(200), max_buffered_bytes=2**27)

@@ -13,13 +13,13 @@ from collections.abc import Iterator
 import pytest
 
 from tests.proof.mutants import MUTANTS, Patch, broken
-from tests.proof.profile import LONG
+from tests.proof.profile import LONG, SHORT
 from tests.proof.world import World
 from tests.proof.world.days import DAY, live
 
 # In the long profile new seeds each time, from one that is printed and can be given again.
 FIRST = int(os.environ.get("PROOF_SEED", time.time_ns() % 10**6 if LONG else 1))
-HOURS = range(FIRST, FIRST + (400 if LONG else 3))
+HOURS = range(FIRST, FIRST + (400 if LONG else 1 if SHORT else 3))
 DAYS = range(FIRST, FIRST + (20 if LONG else 1))
 
 
@@ -40,6 +40,7 @@ def test_an_hour_under_fire_ends_well(seed: int) -> None:
         world.heal()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("seed", DAYS)
 def test_a_day_of_faults_ends_well(seed: int) -> None:
@@ -49,6 +50,7 @@ def test_a_day_of_faults_ends_well(seed: int) -> None:
         assert {"missing_field", "refused", "decode_error", "unknown_schema", "too_large"} <= world.ledger.codes.keys()
 
 
+@pytest.mark.slow
 def test_a_seed_replays_exactly() -> None:
     def footprints(seed: int) -> tuple[object, ...]:
         with world_of(seed) as world:
@@ -66,6 +68,7 @@ def test_a_seed_replays_exactly() -> None:
     assert footprints(7) != footprints(8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.__name__)
 def test_a_broken_promise_does_not_survive_the_hours(mutant: Patch) -> None:
     def hours() -> None:

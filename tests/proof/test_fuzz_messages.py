@@ -119,6 +119,7 @@ def read(bootstrap: str, topic: str, count: int) -> list[Message]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(40 if LONG else 2))
 def test_any_messages_have_outcomes_and_their_letters_can_be_read(
     seed: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]

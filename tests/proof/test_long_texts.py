@@ -17,6 +17,8 @@ from stream_capi.events.fields import longest
 from tests.events.line import Line, encoded, line_of, memory, took
 from tests.events.making import LEAD, is_outcome, lead
 
+pytestmark = pytest.mark.slow
+
 LONG = 1_000_000  # bytes
 FACTOR = 10
 CHARACTERS = {

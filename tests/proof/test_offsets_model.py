@@ -141,6 +141,7 @@ def test_the_tracker_agrees_with_plain_sets() -> None:
     run_state_machine_as_test(OffsetsModel, settings=tries(150, steps=40))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("mutant", "code"),
     [

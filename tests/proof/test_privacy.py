@@ -240,6 +240,7 @@ async def scene(folder: Path) -> AsyncIterator[Scene]:
             yield Scene(App(settings, {}), endpoint, broker.bootstrap, folder)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("own_logging")
 async def test_no_output_holds_personal_data_a_hash_a_key_or_a_token(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

@@ -33,6 +33,7 @@ def _consume(bootstrap: str, group: str, topic: str, count: int) -> list[bytes |
         consumer.close()
 
 
+@pytest.mark.slow
 def test_other_clients_produce_consume_and_commit() -> None:
     topic = f"topic-{uuid4().hex}"
     with EmbeddedBroker() as broker:

@@ -11,6 +11,8 @@ import pytest
 
 import stream_capi
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(stream_capi.__file__).parents[1]
 LINTER = Path(sys.executable).with_name("lint-imports")
 

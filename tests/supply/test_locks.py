@@ -55,6 +55,7 @@ def test_runtime_and_development_run_the_same_versions() -> None:
     assert {name: dev.get(name) for name in runtime} == runtime
 
 
+@pytest.mark.slow
 def test_the_bill_of_materials_lists_every_pin_with_its_hashes() -> None:
     lock = _ROOT / "requirements" / "runtime.lock"
     made = subprocess.run(
@@ -70,6 +71,7 @@ def test_the_bill_of_materials_lists_every_pin_with_its_hashes() -> None:
     assert all("hashes" in json.dumps(component) for component in found.values())
 
 
+@pytest.mark.slow
 def test_an_audit_that_had_to_skip_a_package_fails(tmp_path: Path) -> None:
     """Without ``--strict`` it would skip what it can't look up, find no vulnerability, and end with 0."""
     unknown = tmp_path / "unknown.txt"

@@ -42,6 +42,7 @@ def _build(folder: Path) -> Path:
     return wheel
 
 
+@pytest.mark.slow
 def test_two_builds_of_the_same_sources_are_the_same_wheel(tmp_path: Path) -> None:
     wheels = [_build(tmp_path / name) for name in ("one", "two")]
     digests = {hashlib.sha256(wheel.read_bytes()).hexdigest() for wheel in wheels}

@@ -1,0 +1,101 @@
+"""`make test-fast`, `make test` and `make test-all` select their tests by markers: each has all tests of the one before."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import shlex
+import subprocess
+import tomllib
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import conftest
+from tests.conftest import COLLECTED
+
+ROOT = Path(__file__).parents[1]
+FAST, TEST, ALL = TIERS = ("test-fast", "test", "test-all")
+OPTIONS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["pytest"]["ini_options"]
+MARKERS = [line.partition(":")[0] for line in OPTIONS["markers"]]
+
+
+def words(tier: str) -> list[str]:
+    """The arguments of pytest in the recipe of a target."""
+    (recipe,) = re.findall(rf"^{tier}:.*\n\t.*-m pytest (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    return shlex.split(recipe)
+
+
+def expression(tier: str) -> str:
+    return words(tier)[words(tier).index("-m") + 1]
+
+
+def selects(tier: str, marked: frozenset[str]) -> bool:
+    """Whether the target selects a test with these markers and no other."""
+    return bool(eval(expression(tier), {}, {name: name in marked for name in MARKERS}))  # noqa: S307 -- the Makefile's
+
+
+def sets() -> Iterator[frozenset[str]]:
+    """Every set of markers that a test may have: pytest refuses markers that pyproject.toml doesn't name."""
+    for count in range(len(MARKERS) + 1):
+        yield from map(frozenset, itertools.combinations(MARKERS, count))
+
+
+def test_all_tests_are_selected_by_the_last_tier() -> None:
+    assert all(selects(ALL, marked) for marked in sets())
+
+
+@pytest.mark.parametrize(("inner", "outer"), [(FAST, TEST), (TEST, ALL)])
+def test_each_tier_has_all_tests_of_the_one_before(inner: str, outer: str) -> None:
+    assert [marked for marked in sets() if selects(inner, marked) and not selects(outer, marked)] == []
+    assert [marked for marked in sets() if selects(outer, marked) and not selects(inner, marked)]
+
+
+@pytest.mark.parametrize("marker", ["real", "browser", "slow", "repeat", "long"])
+def test_the_fast_tier_has_none_of(marker: str) -> None:
+    assert [marked for marked in sets() if marker in marked and selects(FAST, marked)] == []
+    assert selects(FAST, frozenset())
+
+
+@pytest.mark.parametrize("tier", TIERS)
+def test_nothing_but_markers_leaves_a_test_out(tier: str) -> None:
+    """A path, ``-k``, ``--ignore`` or ``--deselect`` would leave tests out of every tier."""
+    rest = [word for word in words(tier) if word != expression(tier)]
+    assert set(rest) <= {"$(PARALLEL)", "-m"}
+    assert OPTIONS["testpaths"] == ["tests"]
+    assert set(shlex.split(OPTIONS["addopts"])) == {"--strict-markers", "--strict-config", "-m", "not long"}
+
+
+def test_ci_runs_the_last_tier() -> None:
+    assert "make test-all" in (ROOT / ".ci" / "run").read_text().splitlines()
+
+
+def test_what_is_left_to_the_last_tier_has_another_case_in_the_one_before(pytestconfig: pytest.Config) -> None:
+    cases: defaultdict[str, set[bool]] = defaultdict(set)
+    for item in pytestconfig.stash[COLLECTED]:
+        marked = frozenset(mark.name for mark in item.iter_markers() if mark.name in MARKERS)
+        if "repeat" in marked or "long" not in marked:
+            cases[item.nodeid.partition("[")[0]].add(selects(TEST, marked))
+    assert [name for name, selected in cases.items() if selected == {False}] == []
+
+
+# No server and no browser without a marker
+
+
+@pytest.mark.parametrize("program", ["java", "node", "chromium"])
+def test_a_test_without_a_marker_starts_neither_a_server_nor_a_browser(program: str) -> None:
+    with pytest.raises(RuntimeError, match="mark it "):
+        subprocess.run([program, "--version"], check=False)
+
+
+def test_a_test_without_a_marker_uses_no_neighbour_that_runs_already(request: pytest.FixtureRequest) -> None:
+    from tests.stack import Broker, Cluster, Registry
+
+    request.node.funcargs["neighbour"] = 1
+    conftest.pytest_runtest_setup(request.node)
+    for neighbour in (Broker.at("127.0.0.1:1"), Registry.at("http://127.0.0.1:1"), Cluster.__new__(Cluster)):
+        request.node.funcargs["neighbour"] = neighbour
+        with pytest.raises(RuntimeError, match="uses neighbour: mark it real"):
+            conftest.pytest_runtest_setup(request.node)
