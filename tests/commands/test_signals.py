@@ -32,7 +32,7 @@ def _heed_hang_ups() -> None:
 def running(folder: Path, *before: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
     """The program without a broker, and its admin port."""
     file = configuration(folder)
-    port = int(Path(file).read_text().rsplit("port = ", 1)[1].split()[0])
+    port = port_of(file)
     started = subprocess.Popen(
         [*before, sys.executable, "-m", "stream_capi", "run", "--config", file],
         stdout=subprocess.PIPE,
@@ -49,13 +49,20 @@ def running(folder: Path, *before: str) -> Iterator[tuple[subprocess.Popen[str],
         started.communicate()
 
 
+def port_of(file: str) -> int:
+    """The admin port of a configuration."""
+    return int(Path(file).read_text().rsplit("port = ", 1)[1].split()[0])
+
+
 def is_alive(port: int) -> bool:
     with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=5) as answer:
         return bool(answer.status == 200)
     return False
 
 
-@pytest.mark.parametrize("after", [0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.6])
+@pytest.mark.parametrize(
+    "after", [0.0, 0.1, 0.3, 0.6, *(pytest.param(after, marks=pytest.mark.repeat) for after in (0.05, 0.2, 0.4))]
+)
 def test_an_interrupt_in_the_first_second_ends_it_without_a_traceback(tmp_path: Path, after: float) -> None:
     with running(tmp_path) as (program, _):
         time.sleep(_STARTED_SECONDS + after)
