@@ -156,11 +156,20 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Refuse a test that uses the cluster in a file which would run in another process than the rest of these tests."""
+    """Refuse a test that uses the cluster in a file which would run in another process than the rest of these tests.
+
+    With several processes these tests come first: no other part that one process runs alone takes as long.
+    """
     config.stash[COLLECTED] = list(items)
     for item in items:
-        if "_bed" in getattr(item, "fixturenames", ()) and not item.path.name.startswith(_ON_THE_CLUSTER):
+        if "_bed" in getattr(item, "fixturenames", ()) and not _is_on_the_cluster(item):
             raise pytest.UsageError(f"{item.nodeid} uses the cluster: its file must be named {_ON_THE_CLUSTER}*.py")
+    if hasattr(config, "workerinput"):
+        items.sort(key=_is_on_the_cluster, reverse=True)
+
+
+def _is_on_the_cluster(item: pytest.Item) -> bool:
+    return item.path.name.startswith(_ON_THE_CLUSTER)
 
 
 @pytest.hookimpl(optionalhook=True)

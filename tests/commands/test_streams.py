@@ -26,6 +26,8 @@ pytestmark = pytest.mark.slow
 
 _ROOT = Path(__file__).parents[2]
 _ENV = {"PATH": os.defpath, "HOME": os.environ.get("HOME", "/"), "COLUMNS": "160", "CAPI_TEST_KEY": KEY}
+# What is printed as text and as JSON goes through the same streams.
+FORMS = [pytest.param((), id="text"), pytest.param(("--json",), id="json", marks=pytest.mark.repeat)]
 CLOSED = {"stdout": ">&-", "stderr": "2>&-", "both": ">&- 2>&-", "all": "<&- >&- 2>&-"}
 
 
@@ -78,7 +80,7 @@ def assert_quiet(done: subprocess.CompletedProcess[bytes]) -> None:
 
 
 @pytest.mark.parametrize("redirected", CLOSED.values(), ids=CLOSED)
-@pytest.mark.parametrize("more", [(), ("--json",)], ids=("text", "json"))
+@pytest.mark.parametrize("more", FORMS)
 def test_a_stream_that_is_closed_from_the_start_costs_its_text_alone(
     tmp_path: Path, redirected: str, more: tuple[str, ...]
 ) -> None:
@@ -107,7 +109,7 @@ def test_another_encoding_prints_all_that_it_can_and_json_that_can_be_read(tmp_p
     assert "jane.dœ@example.com" in {field["value"] for field in told["fields"]}
 
 
-@pytest.mark.parametrize("more", [(), ("--json",)], ids=("text", "json"))
+@pytest.mark.parametrize("more", FORMS)
 def test_a_reader_that_has_gone_ends_the_command_without_a_word(tmp_path: Path, more: tuple[str, ...]) -> None:
     for words in (explain(tmp_path, *more), ["--help"], ["explain", "--help"]):
         done = shell(words, "| true")
@@ -116,7 +118,7 @@ def test_a_reader_that_has_gone_ends_the_command_without_a_word(tmp_path: Path, 
         assert not done.stderr
 
 
-@pytest.mark.parametrize("more", [(), ("--json",)], ids=("text", "json"))
+@pytest.mark.parametrize("more", FORMS)
 def test_a_full_disk_is_told(tmp_path: Path, more: tuple[str, ...]) -> None:
     for words in (explain(tmp_path, *more), ["--help"], ["--version"], ["demo", "--events", "50", *more]):
         done = shell(words, "> /dev/full")

@@ -120,7 +120,9 @@ def read(bootstrap: str, topic: str, count: int) -> list[Message]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(40 if LONG else 2))
+@pytest.mark.parametrize(
+    "seed", [0, *(pytest.param(seed, marks=pytest.mark.repeat) for seed in range(1, 40 if LONG else 2))]
+)
 def test_any_messages_have_outcomes_and_their_letters_can_be_read(
     seed: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
