@@ -11,7 +11,7 @@ import asyncio
 import random
 import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any, Protocol
@@ -31,10 +31,10 @@ from stream_capi.errors import ConfigurationError, ExitCode
 from stream_capi.events.rules import rules_from
 from stream_capi.events.transform import IDENTIFIER_FIELDS, Transform, compile_source
 from stream_capi.kafka.admin import KafkaAdmin
-from stream_capi.kafka.client_errors import Events
 from stream_capi.kafka.consumer import ConsumerThread
 from stream_capi.kafka.dead_letter_writer import DeadLetterWriter
 from stream_capi.kafka.properties import consumer_properties, events_bytes
+from stream_capi.kafka.read_policy import ReadPolicy, WholeLog
 from stream_capi.model import Answer, EventName, Lane, TopicPartition
 from stream_capi.observe import tracing
 from stream_capi.observe.admin import AdminServer
@@ -45,7 +45,7 @@ from stream_capi.observe.telemetry import Telemetry, summary
 from stream_capi.pipeline.delivery import Clock
 from stream_capi.pipeline.delivery_rules import delivery_rules, lanes_of
 from stream_capi.pipeline.pipeline import Pipeline
-from stream_capi.pipeline.ports import DeadLetters
+from stream_capi.pipeline.ports import DeadLetters, Intake
 from stream_capi.pipeline.source import Source
 
 logger = structlog.get_logger("stream_capi")
@@ -63,13 +63,14 @@ _LEAVE_SHARE = 0.3  # of drain_seconds: kept for the last commit and for leaving
 class Job(Protocol):
     """Work that has an end, done by the parts of a member: what comes in is the job's to say, all else is as ever."""
 
-    def consumer(
-        self,
-        properties: Mapping[str, Any],
-        topic_ids: Callable[[Sequence[str]], Mapping[str, str]],
-        events: Events,
-        revoke_seconds: float,
-    ) -> ConsumerThread: ...
+    @property
+    def policy(self) -> ReadPolicy:
+        """Which records are read."""
+        ...
+
+    def intake(self, consumer: Intake) -> Intake:
+        """Where the pipeline asks for records and commits."""
+        ...
 
     def sources(self, sources: Mapping[str, Source]) -> Mapping[str, Source]:
         """What the records of each topic are, made of the settings' own sources."""
@@ -127,7 +128,7 @@ class App:
             lanes_of(settings),
             delivery_rules(settings),
             self._tracer.around(self._post) if self._tracer else self._post,
-            self.consumer,
+            job.intake(self.consumer) if job else self.consumer,
             job.dead_letters(self.dead_letters) if job else self.dead_letters,
             self.telemetry,
             Clock(time.monotonic, time.time, random.random),
@@ -142,13 +143,15 @@ class App:
         self.metrics.gauges = self.snapshot.gauges
 
     def _consumer(self) -> ConsumerThread:
-        settings, topic_ids = self.settings, self.kafka_admin.topic_ids
-        properties = consumer_properties(settings.kafka, settings.delivery.max_buffered_bytes)
-        revoke_seconds = min(settings.shutdown.drain_seconds, settings.endpoint.timeout_seconds + 5)
-        if self._job is not None:
-            return self._job.consumer(properties, topic_ids, self.telemetry, revoke_seconds)
+        settings = self.settings
         topics = [source.topic for source in settings.sources]
-        return ConsumerThread(properties, topics, settings.kafka.start, topic_ids, self.telemetry, revoke_seconds)
+        return ConsumerThread(
+            consumer_properties(settings.kafka, settings.delivery.max_buffered_bytes),
+            self._job.policy if self._job else WholeLog(topics, settings.kafka.start),
+            self.kafka_admin.topic_ids,
+            self.telemetry,
+            min(settings.shutdown.drain_seconds, settings.endpoint.timeout_seconds + 5),
+        )
 
     def _source(self, source: SourceSection) -> Source:
         rules = rules_from(source, self.settings)

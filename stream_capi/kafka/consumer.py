@@ -39,6 +39,7 @@ from stream_capi.kafka.client_errors import (
 )
 from stream_capi.kafka.commits import Commits
 from stream_capi.kafka.properties import uses_new_protocol
+from stream_capi.kafka.read_policy import ReadPolicy
 from stream_capi.kafka.start_offsets import Place, find_places
 from stream_capi.kafka.watch import STATISTICS_MS, StatisticsWatch
 from stream_capi.model import NO_LEADER_EPOCH, Commit, CommitResult, Committed, Records, TopicPartition, Trouble
@@ -70,19 +71,21 @@ class Sink(Protocol):
 
 
 class ConsumerThread:
-    """A member of the group. Every wait in here has a deadline, except the one for the first record."""
+    """A member of the group. Every wait in here has a deadline, except the one for the first record.
+
+    ``policy`` says what is read of the partitions.
+    """
 
     def __init__(
         self,
         properties: Mapping[str, Any],
-        topics: Sequence[str],
-        start: str,
+        policy: ReadPolicy,
         topic_ids: Callable[[Sequence[str]], Mapping[str, str]],
         events: Events,
         revoke_seconds: float,
     ) -> None:
-        self._topics = list(topics)
-        self._start = start
+        self._policy = policy
+        self._topics = list(policy.topics)
         self._topic_ids = topic_ids
         self._events = events
         self._revoke_seconds = revoke_seconds
@@ -109,9 +112,11 @@ class ConsumerThread:
         self.watch = StatisticsWatch(self._faults)
         self._ends: dict[TopicPartition, int] = {}
         self._hushed: set[TopicPartition] = set()  # not read, so that a question gets through
+        self._ended: list[TopicPartition] = []  # read to the end that the policy sets; the sink is to hear it
         self._commits = Commits(self._owns, lambda results: self._call(self._sink.committed, results))
         self._properties = {
             **properties,
+            **policy.properties,
             "enable.auto.commit": False,
             "enable.auto.offset.store": False,
             # Reading on from another place than the committed one is a decision for a person (contract, section 7.7).
@@ -281,6 +286,7 @@ class ConsumerThread:
             self._room.release()
         self._tell_watermarks()
         self._look_for_topics()
+        self._report_ended()
 
     def _wait_for_room(self) -> list[Records]:
         """The loop is behind: poll all the same, since a member that doesn't is thrown out, but with everything paused.
@@ -300,10 +306,28 @@ class ConsumerThread:
         return stray
 
     def _fetch(self, count: int, seconds: float) -> list[Records]:
-        chunks = self._reading.fetch(self._consumer, count, seconds)
+        allowed = self._policy.allowed(count)
+        if not allowed:
+            return []
+        chunks = self._reading.fetch(self._consumer, allowed, seconds)
         if chunks:
             self._faults.answered()
+        chunks = [part for chunk in chunks if (part := self._policy.part_of(chunk)).records]
+        self._pause_ended()
         return chunks
+
+    def _pause_ended(self) -> None:
+        ended = self._policy.take_ended()
+        if ended:
+            self._pause(ended)
+            self._ended += ended
+
+    def _report_ended(self) -> None:
+        """Called last in a turn: what was fetched with these ends has been handed over by then."""
+        for tp in self._ended:
+            if tp in self._reading.owned:
+                self._call(self._policy.handed_over, tp, self._reading.owned[tp])
+        self._ended = []
 
     def _on_message_error(self, message: Message) -> None:
         error = message.error()
@@ -313,6 +337,10 @@ class ConsumerThread:
             self._failure = self._failure or lost(error)
         elif error.code() in OUT_OF_RANGE and topic is not None and number is not None:
             self._call(self._sink.stop_partition, TopicPartition(topic, number), why_out_of_range(error))
+        elif error.code() == KafkaError._PARTITION_EOF:
+            tp = TopicPartition(topic or "", number or 0)
+            if tp in self._reading.owned:
+                self._policy.log_ended(tp, message.offset() or 0)
         else:
             self._faults.tell(error, topic, number)
 
@@ -367,7 +395,7 @@ class ConsumerThread:
 
     def _resume(self, partitions: Sequence[TopicPartition]) -> None:
         if not self._resting:
-            self._reading.resume(self._consumer, partitions)
+            self._reading.resume(self._consumer, [tp for tp in partitions if not self._policy.is_over(tp)])
 
     def _owns(self, commit: Commit) -> bool:
         return self._reading.owned.get(TopicPartition(commit.topic, commit.partition)) == commit.epoch
@@ -417,8 +445,9 @@ class ConsumerThread:
         Asking on and on in here would hold up every other callback, and at last cost the membership.
         """
         self._place_at = time.monotonic() + _REASSURE_SECONDS
+        wanted = [tp for tp in partitions if self._policy.wants(tp)]
         try:
-            return find_places(self._consumer, partitions, self._start, _CALL_SECONDS)
+            return find_places(self._consumer, wanted, self._policy.start, _CALL_SECONDS)
         except KafkaException as error:
             self._faults.tell(error_of(error))
             return []
@@ -446,6 +475,7 @@ class ConsumerThread:
         """Own these partitions and tell the sink, before the first of their records can come."""
         if not places:
             return
+        self._policy.begin(places)
         self._faults.answered()
         committed: list[Committed] = []
         for place in places:
@@ -460,6 +490,7 @@ class ConsumerThread:
         self._tell_ends({place.tp: place.high for place in places})
         self._pause([place.tp for place in places if place.stopped or self._resting])
         self._resume([place.tp for place in places if not place.stopped])
+        self._pause_ended()
         for place in places:
             if place.stopped:
                 self._call(self._sink.stop_partition, place.tp, place.stopped)

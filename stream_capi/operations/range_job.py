@@ -9,19 +9,18 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from stream_capi import last_resort, limits
 from stream_capi.app import App, stop_on_signals
 from stream_capi.config import Settings
 from stream_capi.errors import CheckFailed, StreamCapiError
 from stream_capi.kafka.admin import KafkaAdmin
-from stream_capi.kafka.client_errors import Events
-from stream_capi.kafka.range_consumer import RangeConsumer
+from stream_capi.kafka.range_policy import Adapt, RangePolicy
 from stream_capi.kafka.ranges import Range
 from stream_capi.model import TopicPartition
 from stream_capi.observe.what_to_do import what_to_do
-from stream_capi.pipeline.ports import DeadLetters
+from stream_capi.pipeline.ports import DeadLetters, Intake
 from stream_capi.pipeline.source import Source
 
 _LOOK_SECONDS = 0.1
@@ -56,25 +55,23 @@ class Tally(NamedTuple):
 class RangeJob:
     """Delivers the records of ranges, none of which is empty. ``show`` is called a few times a second."""
 
-    def __init__(self, ranges: Mapping[TopicPartition, Range], rate: float, show: Callable[[Progress], None]) -> None:
+    def __init__(
+        self,
+        ranges: Mapping[TopicPartition, Range],
+        rate: float,
+        show: Callable[[Progress], None],
+        adapt: Adapt | None = None,
+    ) -> None:
+        self.policy = RangePolicy(ranges, rate, adapt)
         self._ranges = ranges
-        self._rate = rate
         self._show = show
         self._left: set[TopicPartition] = set(ranges)
         self._stopped: dict[TopicPartition, str] = {}
-        self.intake: RangeConsumer
 
     # For the app
 
-    def consumer(
-        self,
-        properties: Mapping[str, Any],
-        topic_ids: Callable[[Sequence[str]], Mapping[str, str]],
-        events: Events,
-        revoke_seconds: float,
-    ) -> RangeConsumer:
-        self.intake = RangeConsumer(properties, self._ranges, topic_ids, events, revoke_seconds, self._rate)
-        return self.intake
+    def intake(self, consumer: Intake) -> Intake:
+        return consumer
 
     def sources(self, sources: Mapping[str, Source]) -> Mapping[str, Source]:
         return sources
@@ -94,7 +91,7 @@ class RangeJob:
         """See what is at its end. Called a few times a second, on the event loop."""
         for tp, partition in app.pipeline.partitions.items():
             offsets, end = partition.offsets, self._ranges[tp].end
-            if self.intake.reached.get(tp) == offsets.epoch and offsets.position < end:
+            if self.policy.reached.get(tp) == offsets.epoch and offsets.position < end:
                 offsets.track((), (), end)  # all that was left of the range are gaps
             if partition.committed is not None and partition.committed[0] >= end:
                 self._left.discard(tp)

@@ -11,7 +11,7 @@ import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import structlog
 
@@ -20,16 +20,14 @@ from stream_capi.config import Settings
 from stream_capi.core.offsets import PartitionOffsets
 from stream_capi.errors import StreamCapiError
 from stream_capi.kafka.admin import KafkaAdmin
-from stream_capi.kafka.client_errors import Events
 from stream_capi.kafka.originals import Originals, Place
-from stream_capi.kafka.range_consumer import Adapt, RangeConsumer
 from stream_capi.kafka.ranges import Range
 from stream_capi.model import Commit, CommitResult, DeadLetter, Record, TopicPartition
 from stream_capi.operations import range_job
 from stream_capi.operations.dead_letters import MOST_OTHERS, Letter, Letters, Picked, Redriven, first
 from stream_capi.operations.range_job import Progress, RangeJob, Tally
 from stream_capi.operations.redrive_source import Event, LetterSource
-from stream_capi.pipeline.ports import DeadLetters
+from stream_capi.pipeline.ports import DeadLetters, Intake
 from stream_capi.pipeline.source import Source
 
 log = structlog.get_logger("stream_capi")
@@ -64,18 +62,17 @@ def plan(settings: Settings, known: Letters, redriven: Redriven, picked: Picked,
     return Plan(group_of(settings), redriven, wanted, told)
 
 
-class _Intake(RangeConsumer):
-    """Its commits are kept elsewhere: of each letter, not of how far the dead-letter topic was read."""
+class _LetterCommits:
+    """Keeps the pipeline's commits from the group: what is committed is each letter, not how far the topic was read."""
 
-    asked: Sequence[Commit] = ()
+    def __init__(self, consumer: Intake) -> None:
+        self.pause = consumer.pause
+        self.resume = consumer.resume
+        self.grant_credit = consumer.grant_credit
+        self.asked: Sequence[Commit] = ()  # the last commits that were asked for, until they are answered
 
     def commit(self, commits: Sequence[Commit]) -> None:
         self.asked = commits
-
-    def answer(self, error: str | None) -> None:
-        """Tell how the commit ended that was asked for last."""
-        asked, self.asked = self.asked, ()
-        self._sink.committed([CommitResult(commit, error) for commit in asked])
 
 
 class _Letters:
@@ -106,7 +103,7 @@ class Redrive(RangeJob):
         self._reading = asyncio.Lock()
         self._trackers: dict[TopicPartition, PartitionOffsets] = {}
         ranges = {tp: Range(of_one[0].offset, of_one[-1].offset + 1) for tp, of_one in self._open.items()}
-        super().__init__(ranges, rate, show)
+        super().__init__(ranges, rate, show, self._event_of)
 
     @property
     def starts(self) -> dict[TopicPartition, int]:
@@ -120,18 +117,9 @@ class Redrive(RangeJob):
 
     # For the app
 
-    def consumer(
-        self,
-        properties: Mapping[str, Any],
-        topic_ids: Callable[[Sequence[str]], Mapping[str, str]],
-        events: Events,
-        revoke_seconds: float,
-    ) -> RangeConsumer:
-        adapt: Adapt = self._event_of
-        self.intake = self._intake = _Intake(
-            properties, self._ranges, topic_ids, events, revoke_seconds, self._rate, adapt
-        )
-        return self.intake
+    def intake(self, consumer: Intake) -> Intake:
+        self._commits = _LetterCommits(consumer)
+        return self._commits
 
     def sources(self, sources: Mapping[str, Source]) -> Mapping[str, Source]:
         topic = self._settings.dead_letter.topic
@@ -161,8 +149,10 @@ class Redrive(RangeJob):
     async def look(self, app: App) -> None:
         await super().look(app)
         self._trackers |= {tp: partition.offsets for tp, partition in app.pipeline.partitions.items()}
-        if self._intake.asked:
-            self._intake.answer(await self.keep())
+        if self._commits.asked:
+            error = await self.keep()
+            asked, self._commits.asked = self._commits.asked, ()
+            app.pipeline.committed([CommitResult(commit, error) for commit in asked])
 
     async def keep(self) -> str | None:
         """Commit the outcomes that there are. Returns why that failed, or None."""

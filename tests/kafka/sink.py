@@ -16,6 +16,7 @@ from stream_capi.core.held_reason import HeldReason
 from stream_capi.kafka.admin import KafkaAdmin
 from stream_capi.kafka.consumer import ConsumerThread
 from stream_capi.kafka.properties import consumer_properties
+from stream_capi.kafka.read_policy import WholeLog
 from stream_capi.model import Commit, CommitResult, Committed, Records, TopicPartition
 
 BUDGET = 64 * 1_048_576
@@ -61,7 +62,11 @@ class Member:
         self.told = Told()
         self.ids = KafkaAdmin(kafka)
         self.thread = ConsumerThread(
-            consumer_properties(kafka, BUDGET), topics, start, self.ids.topic_ids, self.told, revoke_seconds
+            consumer_properties(kafka, BUDGET),
+            WholeLog(topics, start),
+            self.ids.topic_ids,
+            self.told,
+            revoke_seconds,
         )
         self.granting = True
         self.most: int | None = None  # records of the next chunk

@@ -10,6 +10,7 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from stream_capi.kafka.consumer import ConsumerThread
+from stream_capi.kafka.read_policy import WholeLog
 from tests.kafka.sink import Told
 
 
@@ -47,7 +48,7 @@ async def test_a_member_that_a_rebalance_overtakes_as_it_leaves_ends_well(
 ) -> None:
     client, nobody, told = Overtaken(error), Any, Told()
     monkeypatch.setattr("stream_capi.kafka.consumer.Consumer", lambda properties: client)
-    thread = ConsumerThread({}, ["leads"], "earliest", lambda topics: {}, told, 1.0)
+    thread = ConsumerThread({}, WholeLog(["leads"], "earliest"), lambda topics: {}, told, 1.0)
     before: list[bool] = []
     thread.on_leave = lambda: before.append(not client.left)
     ended = thread.start(nobody)  # type: ignore[arg-type]  # gets nothing
