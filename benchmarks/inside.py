@@ -40,7 +40,7 @@ from stream_capi.observe.telemetry import Telemetry
 from stream_capi.pipeline.delivery import Clock
 from stream_capi.pipeline.delivery_rules import delivery_rules, lanes_of
 from stream_capi.pipeline.pipeline import Pipeline
-from stream_capi.pipeline.source import Source
+from stream_capi.pipeline.source import TopicSource
 
 SETUP = SetUp("127.0.0.1:1", "http://127.0.0.1:1", "g", "leads", "views", "http://127.0.0.1:1/v1/event", "p", "k")
 _IDS = {EventName.GENERATE_LEAD: 1, EventName.PAGE_VIEW: 2}
@@ -148,8 +148,8 @@ def _compiling(rules: SourceRules) -> Callable[[WriterSchema], Transform]:
 def _pipeline(neighbours: _Neighbours) -> Pipeline:
     settings = loaded(SETUP)
     schemas: Schemas = _Known()
-    sources: Mapping[str, Source] = {
-        source.topic: Source(
+    sources: Mapping[str, TopicSource] = {
+        source.topic: TopicSource(
             source.topic,
             source.framing,
             schemas,

@@ -46,7 +46,7 @@ from stream_capi.pipeline.delivery import Clock
 from stream_capi.pipeline.delivery_rules import delivery_rules, lanes_of
 from stream_capi.pipeline.pipeline import Pipeline
 from stream_capi.pipeline.ports import DeadLetters, Intake
-from stream_capi.pipeline.source import Source
+from stream_capi.pipeline.source import Source, TopicSource
 
 logger = structlog.get_logger("stream_capi")
 
@@ -153,7 +153,7 @@ class App:
             min(settings.shutdown.drain_seconds, settings.endpoint.timeout_seconds + 5),
         )
 
-    def _source(self, source: SourceSection) -> Source:
+    def _source(self, source: SourceSection) -> TopicSource:
         rules = rules_from(source, self.settings)
 
         def compile_for(schema: WriterSchema) -> Transform:
@@ -162,7 +162,7 @@ class App:
             return transform
 
         pixel, event = source.pixel, source.event
-        return Source(
+        return TopicSource(
             source.topic,
             source.framing,
             self._schemas.for_source(source),

@@ -9,9 +9,9 @@ from typing import Any
 
 from stream_capi.avro.framing import Run, SchemaKey, Unframed
 from stream_capi.kafka.originals import Place
-from stream_capi.model import Record, Rejection, Routed, Skipped, Transformed
+from stream_capi.model import Lane, Record, Rejection, Routed, Skipped, Transformed
 from stream_capi.operations.dead_letters import Letter
-from stream_capi.pipeline.source import Codec, Source, Transform
+from stream_capi.pipeline.source import Codec, Source, Transform, decode_and_map
 from stream_capi.record_headers import all_headers, marked
 
 _REFERENCE = "reference"
@@ -67,7 +67,7 @@ class Event:
         return self._record.leader_epoch()
 
 
-class LetterSource(Source):
+class LetterSource:
     """A source of ``Event`` records, which go to the lanes of their own ``sources``. ``window`` in seconds.
 
     ``letters`` gives the letter at a partition and offset of the dead-letter topic, ``read`` the records at places of the
@@ -83,10 +83,12 @@ class LetterSource(Source):
         window: float,
         read: Reader,
     ) -> None:
-        # What else a source is made of (framing, schemas, mapping) is left to those that it stands for.
-        self.topic, self.lane, self.pixel, self.window = topic, None, None, window
-        self.max_ratio = None
-        self.waiting_for = {}
+        self.topic = topic
+        self.lane: Lane | None = None
+        self.pixel: str | None = None
+        self.window = window
+        self.max_ratio: float | None = None
+        self.waiting_for: dict[SchemaKey, str] = {}
         self._sources = sources
         self._letters = letters
         self._read = read
@@ -140,9 +142,14 @@ class LetterSource(Source):
         if own.kind == _REFERENCE:
             made = await self._made_of(source, self._references[key])
             del self._references[key]
-            return Codec(_Undecoded(), _Given(made))  # type: ignore[arg-type]  # nothing is left to be decoded
+            return Codec(_Undecoded(), _Given(made))  # nothing is left to be decoded
         codec = await source.load(own)
         return self._placed(source, codec) if isinstance(codec, Codec) else codec
+
+    def transform(
+        self, codec: Codec, payloads: Sequence[bytes], partition: int, offsets: Sequence[int], now_ms: int
+    ) -> list[Transformed]:
+        return decode_and_map(codec, payloads, self.topic, partition, offsets, now_ms)
 
     async def _made_of(self, source: Source, letters: Sequence[Letter]) -> list[Transformed]:
         """Read the events of letters by reference, and map each as its source says."""

@@ -26,15 +26,59 @@ class Transform(Protocol):
     ) -> list[Transformed]: ...
 
 
+class Decodes(Protocol):
+    """The compiled decoder of one writer's schema (``avro`` builds it). Rows need memory as its ``Decoder`` says."""
+
+    @property
+    def amplification(self) -> float: ...
+    @property
+    def overhead(self) -> float: ...
+    def decode(self, payloads: Sequence[bytes]) -> Sequence[dict[str, Any] | Rejection]: ...
+
+
 class Codec(NamedTuple):
     """What turns the payloads of one writer's schema into ServerEvents."""
 
-    decoder: Decoder
+    decoder: Decodes
     transform: Transform
 
 
-class Source:
-    """A topic's events. ``lane`` is where all of them go, or None where each record decides; ``window`` in seconds."""
+class Source(Protocol):
+    """The events of a topic, as the pipeline sees them.
+
+    ``lane`` is where all of them go, or None where each record decides; ``window`` in seconds. ``max_ratio`` is the share
+    that may become dead letters, where it is not the one for all sources. ``waiting_for`` has the schemas that the registry
+    couldn't be asked for, and why.
+    """
+
+    topic: str
+    lane: Lane | None
+    pixel: str | None
+    window: float
+    max_ratio: float | None
+    waiting_for: dict[SchemaKey, str]
+
+    def frame(self, records: Sequence[Record], values: Sequence[bytes]) -> Sequence[Run | Unframed]:
+        """Split a chunk into runs of one schema. Tombstones are the caller's."""
+        ...
+
+    def codec(self, key: SchemaKey) -> Codec | Rejection | None:
+        """The codec of a schema, why there is none, or None where the schema must be loaded first. No I/O."""
+        ...
+
+    async def load(self, key: SchemaKey) -> Codec | Rejection:
+        """Ask for the schema. Raises RegistryUnavailable where nobody can answer now."""
+        ...
+
+    def transform(
+        self, codec: Codec, payloads: Sequence[bytes], partition: int, offsets: Sequence[int], now_ms: int
+    ) -> list[Transformed]:
+        """Decode and map a run; what can't be decoded keeps its place as a Rejection."""
+        ...
+
+
+class TopicSource:
+    """The source of a topic in the settings: its framing, its schemas, its mapping."""
 
     def __init__(
         self,
@@ -52,8 +96,8 @@ class Source:
         self.lane = lane
         self.pixel = pixel
         self.window = window
-        self.max_ratio = max_ratio  # of events that may become dead letters, where it is not the one for all sources
-        self.waiting_for: dict[SchemaKey, str] = {}  # schemas that the registry couldn't be asked for, and why
+        self.max_ratio = max_ratio
+        self.waiting_for: dict[SchemaKey, str] = {}
         self._framing = framing
         self._schema_file = schema_file
         self._schemas = schemas
@@ -61,10 +105,7 @@ class Source:
         self._codecs: dict[SchemaKey, Codec | Rejection] = {}
 
     def frame(self, records: Sequence[Record], values: Sequence[bytes]) -> Sequence[Run | Unframed]:
-        """Split a chunk into runs of one schema. Tombstones are the caller's.
-
-        A fault that nobody foresaw is that of its record alone.
-        """
+        """A fault that nobody foresaw is that of its record alone."""
         try:
             return frame(self._framing, records, values, schema_file=self._schema_file)
         except MemoryError:
@@ -87,7 +128,6 @@ class Source:
         return Run(found.key, index, found.payloads)
 
     def codec(self, key: SchemaKey) -> Codec | Rejection | None:
-        """The codec of a schema, why there is none, or None where the schema must be loaded first. No I/O."""
         codec = self._codecs.get(key)
         if codec is not None:
             return codec
@@ -95,7 +135,6 @@ class Source:
         return self._built(key, schema) if isinstance(schema, WriterSchema) else schema
 
     async def load(self, key: SchemaKey) -> Codec | Rejection:
-        """Ask for the schema. Raises RegistryUnavailable where nobody can answer now."""
         schema = await self._schemas.load(key)
         return self._built(key, schema) if isinstance(schema, WriterSchema) else schema
 
@@ -113,32 +152,37 @@ class Source:
     def transform(
         self, codec: Codec, payloads: Sequence[bytes], partition: int, offsets: Sequence[int], now_ms: int
     ) -> list[Transformed]:
-        """Decode and map a run; what can't be decoded keeps its place as a Rejection.
-
-        Rows may take a hundred times the memory of their payloads: a run is decoded in slices, each mapped before the next.
-        """
-        mapped: list[Transformed] = []
-        for start, end in _slices(codec.decoder, payloads):
-            mapped += self._of_slice(codec, payloads[start:end], partition, offsets[start:end], now_ms)
-        return mapped
-
-    def _of_slice(
-        self, codec: Codec, payloads: Sequence[bytes], partition: int, offsets: Sequence[int], now_ms: int
-    ) -> list[Transformed]:
-        rows = codec.decoder.decode(payloads)
-        bad = (
-            {i: row for i, row in enumerate(rows) if isinstance(row, Rejection)} if Rejection in map(type, rows) else {}
-        )
-        good = [row for row in rows if not isinstance(row, Rejection)] if bad else rows
-        if bad:
-            offsets = [offset for i, offset in enumerate(offsets) if i not in bad]
-        mapped = codec.transform.apply(good, self.topic, partition, offsets, now_ms)  # type: ignore[arg-type]  # all dicts
-        for i, rejection in bad.items():  # in order, so that each comes to its own place again
-            mapped.insert(i, rejection)
-        return mapped
+        return decode_and_map(codec, payloads, self.topic, partition, offsets, now_ms)
 
 
-def _slices(decoder: Decoder, payloads: Sequence[bytes]) -> Iterator[tuple[int, int]]:
+def decode_and_map(
+    codec: Codec, payloads: Sequence[bytes], topic: str, partition: int, offsets: Sequence[int], now_ms: int
+) -> list[Transformed]:
+    """Decode and map a run; what can't be decoded keeps its place as a Rejection.
+
+    Rows may take a hundred times the memory of their payloads: a run is decoded in slices, each mapped before the next.
+    """
+    mapped: list[Transformed] = []
+    for start, end in _slices(codec.decoder, payloads):
+        mapped += _of_slice(codec, payloads[start:end], topic, partition, offsets[start:end], now_ms)
+    return mapped
+
+
+def _of_slice(
+    codec: Codec, payloads: Sequence[bytes], topic: str, partition: int, offsets: Sequence[int], now_ms: int
+) -> list[Transformed]:
+    rows = codec.decoder.decode(payloads)
+    bad = {i: row for i, row in enumerate(rows) if isinstance(row, Rejection)} if Rejection in map(type, rows) else {}
+    good = [row for row in rows if not isinstance(row, Rejection)] if bad else rows
+    if bad:
+        offsets = [offset for i, offset in enumerate(offsets) if i not in bad]
+    mapped = codec.transform.apply(good, topic, partition, offsets, now_ms)  # type: ignore[arg-type]  # all dicts
+    for i, rejection in bad.items():  # in order, so that each comes to its own place again
+        mapped.insert(i, rejection)
+    return mapped
+
+
+def _slices(decoder: Decodes, payloads: Sequence[bytes]) -> Iterator[tuple[int, int]]:
     """Where to cut a run, so that the rows of each slice fit into the bytes that may be decoded at once."""
     fixed, ratio = decoder.overhead, decoder.amplification
     if fixed * len(payloads) + ratio * sum(map(len, payloads)) <= _DECODED_AT_ONCE:

@@ -18,7 +18,7 @@ from stream_capi.events.explain import explain
 from stream_capi.events.rules import SourceRules
 from stream_capi.events.transform import Transform, compile_source
 from stream_capi.model import Rejection, Routed, Transformed
-from stream_capi.pipeline.source import Codec, Source
+from stream_capi.pipeline.source import Codec, TopicSource
 from tests.events.making import NOW, TOPIC, rules
 from tests.events.wild import plain
 from tests.fake_record import FakeRecord
@@ -49,7 +49,7 @@ class Line:
         self.transforms: list[Transform] = []
         self._decoder: Decoder | None = None
         self.schemas = OneSchema(schema_text)
-        self.source = Source(
+        self.source = TopicSource(
             TOPIC, "raw", self.schemas, self._compile, self.rules.lane, self.rules.pixel, 1.0, schema_file=True
         )
 

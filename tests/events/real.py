@@ -23,7 +23,7 @@ from stream_capi.events.rules import rules_from
 from stream_capi.events.transform import compile_source
 from stream_capi.kafka.scan import latest_records
 from stream_capi.model import Record, Rejection, Transformed
-from stream_capi.pipeline.source import Source
+from stream_capi.pipeline.source import TopicSource
 from tests.stack import Broker, Registry
 
 Header = tuple[str, bytes]
@@ -86,7 +86,7 @@ class Member:
     def __init__(self, settings: Settings) -> None:
         stated, self._registry = settings.sources[0], AppRegistry(settings)
         rules = rules_from(stated, settings)
-        self._source = Source(
+        self._source = TopicSource(
             stated.topic,
             stated.framing,
             self._registry.for_source(stated),

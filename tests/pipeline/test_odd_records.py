@@ -12,7 +12,7 @@ from stream_capi.avro.framing import FILE_KEY, Run, Unframed, frame
 from stream_capi.model import Code, Record, Records, TopicPartition
 from stream_capi.observe.telemetry import Telemetry
 from stream_capi.pipeline import source as source_module
-from stream_capi.pipeline.source import Source
+from stream_capi.pipeline.source import TopicSource
 from tests.fake_record import FakeRecord
 from tests.simulation import LEADS, Line, always, simulate
 
@@ -27,7 +27,7 @@ def test_a_fault_of_the_framing_is_that_of_its_record_alone(monkeypatch: pytest.
 
     monkeypatch.setattr(source_module, "frame", broken)
     nothing: Any = None
-    source = Source("leads", "raw", nothing, nothing, LEADS, "main", 1.0)
+    source = TopicSource("leads", "raw", nothing, nothing, LEADS, "main", 1.0)
     values = [b"one", b"boom", b"two"]
     records = [FakeRecord(value) for value in values]
     first, bad, last = source.frame(records, values)
@@ -45,7 +45,7 @@ def test_a_lack_of_memory_while_framing_is_no_records_fault(monkeypatch: pytest.
 
     monkeypatch.setattr(source_module, "frame", short)
     nothing: Any = None
-    source = Source("leads", "raw", nothing, nothing, LEADS, "main", 1.0)
+    source = TopicSource("leads", "raw", nothing, nothing, LEADS, "main", 1.0)
     with pytest.raises(MemoryError):
         source.frame([FakeRecord(b"one")], [b"one"])
 

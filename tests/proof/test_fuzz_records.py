@@ -15,7 +15,7 @@ from stream_capi.avro.schemas import FileSchema
 from stream_capi.avro.writer_schema import WriterSchema
 from stream_capi.events.transform import compile_source
 from stream_capi.model import EventName, Lane, Rejection
-from stream_capi.pipeline.source import Source
+from stream_capi.pipeline.source import TopicSource
 from tests.events.making import LEAD, NOW, SCHEMAS, TOPIC, is_outcome, lead, rules
 from tests.proof.corpus import keeping, kept
 from tests.proof.profile import tries
@@ -33,18 +33,20 @@ DAMAGE = st.lists(st.tuples(st.integers(0, 400), st.integers(0, 4), st.binary(ma
 
 
 @pytest.fixture(scope="module")
-def source() -> Source:
+def source() -> TopicSource:
     def compiled(schema: WriterSchema) -> Any:
         return compile_source(rules(), schema.raw)
 
     schema = FileSchema(SCHEMAS / "lead.avsc")
-    return Source(TOPIC, "raw", schema, compiled, Lane("main", EventName.GENERATE_LEAD), "main", 1.0, schema_file=True)
+    return TopicSource(
+        TOPIC, "raw", schema, compiled, Lane("main", EventName.GENERATE_LEAD), "main", 1.0, schema_file=True
+    )
 
 
 @tries(600)
 @given(st.lists(st.tuples(st.sampled_from(GOOD), DAMAGE), min_size=1, max_size=4))
 def test_any_damage_leaves_an_outcome_for_every_record(
-    source: Source, damaged: list[tuple[bytes, list[tuple[int, int, bytes]]]]
+    source: TopicSource, damaged: list[tuple[bytes, list[tuple[int, int, bytes]]]]
 ) -> None:
     values = []
     for good, damage in damaged:
@@ -56,12 +58,12 @@ def test_any_damage_leaves_an_outcome_for_every_record(
         outcomes(source, values)
 
 
-def test_what_was_found_before(source: Source) -> None:
+def test_what_was_found_before(source: TopicSource) -> None:
     for value in kept("records"):
         outcomes(source, [value, GOOD[0]])
 
 
-def outcomes(source: Source, values: list[bytes]) -> None:
+def outcomes(source: TopicSource, values: list[bytes]) -> None:
     records: Any = [Framed(value, None) for value in values]
     for run in frame("raw", records, values):
         assert isinstance(run, Run)
