@@ -3,8 +3,11 @@ PYTHON ?= python3
 BIN := .venv/bin
 MINUTES ?= 30
 ROWS ?= long or not long
-# Two processes, each with a broker and a registry of its own: the tests mostly wait for these.
-PARALLEL ?= --numprocesses 2 --dist loadfile --no-loadscope-reorder
+# Four processes on two cores, each with a broker and a registry of its own: the tests mostly wait for these. Those of
+# test-fast wait for nothing, and stress makes the machine busy by itself.
+PROCESSES ?= 4
+test-fast stress: PROCESSES := 2
+PARALLEL ?= --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder
 SEED ?= $(shell $(PYTHON) -c "import random; print(random.SystemRandom().randrange(10**6))")
 TIMES ?= 5
 # The tests import the program twice and start it hundreds of times; without its byte code each start compiles it again.

@@ -73,12 +73,15 @@ def test_ci_runs_the_last_tier() -> None:
 
 
 def test_what_is_left_to_the_last_tier_has_another_case_in_the_one_before(pytestconfig: pytest.Config) -> None:
+    """But what the tests' own neighbours do is no promise of the program."""
     cases: defaultdict[str, set[bool]] = defaultdict(set)
     for item in pytestconfig.stash[COLLECTED]:
         marked = frozenset(mark.name for mark in item.iter_markers() if mark.name in MARKERS)
         if "repeat" in marked or "long" not in marked:
             cases[item.nodeid.partition("[")[0]].add(selects(TEST, marked))
-    assert [name for name, selected in cases.items() if selected == {False}] == []
+    assert [
+        name for name, selected in cases.items() if selected == {False} and not name.startswith("tests/stack/")
+    ] == []
 
 
 # No server and no browser without a marker

@@ -186,7 +186,18 @@ COMMANDS = [
 ]
 
 
-@pytest.mark.parametrize("words", COMMANDS)
+# One way of each kind into the program: the main job, a command that reads, a server, a command of several words.
+FIRST = {
+    "run --config f",
+    "explain --config f --topic t --latest 1",
+    "mock-endpoint",
+    "dead-letters redrive --config f",
+}
+
+
+@pytest.mark.parametrize(
+    "words", [words if words in FIRST else pytest.param(words, marks=pytest.mark.repeat) for words in COMMANDS]
+)
 def test_a_bug_in_any_command_is_told_by_its_type_and_place_alone(words: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", _INJECTED, *words.split()],

@@ -13,13 +13,13 @@ from collections.abc import Iterator
 import pytest
 
 from tests.proof.mutants import MUTANTS, Patch, broken
-from tests.proof.profile import LONG, SHORT
+from tests.proof.profile import LONG
 from tests.proof.world import World
 from tests.proof.world.days import DAY, live
 
 # In the long profile new seeds each time, from one that is printed and can be given again.
 FIRST = int(os.environ.get("PROOF_SEED", time.time_ns() % 10**6 if LONG else 1))
-HOURS = range(FIRST, FIRST + (400 if LONG else 1 if SHORT else 3))
+HOURS = range(FIRST, FIRST + (400 if LONG else 3))
 DAYS = range(FIRST, FIRST + (20 if LONG else 1))
 
 
@@ -33,6 +33,7 @@ def world_of(seed: int) -> Iterator[World]:
         world.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", HOURS)
 def test_an_hour_under_fire_ends_well(seed: int) -> None:
     with world_of(seed) as world:

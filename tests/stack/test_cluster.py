@@ -17,7 +17,7 @@ from tests.stack.records import acknowledged, read, write
 from tests.stack.users import grant, on_topic, take_away
 from tests.stack.waiting import until
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.repeat]  # it shows nothing of the program
 
 
 def _epochs(cluster: Cluster, topic: str, count: int) -> list[tuple[bytes, int]]:
