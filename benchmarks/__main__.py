@@ -7,7 +7,8 @@ import sys
 import time
 
 from benchmarks import agree, latency, members, memory, partitions, plot, profile, report, stages
-from benchmarks.backlog import Templates, kept, schema_ids
+from benchmarks.backlog import Backlogs
+from benchmarks.contenders.shapes import SHIPPED
 from benchmarks.figures import Figures
 from benchmarks.machine import described
 from benchmarks.measure import measured
@@ -40,14 +41,13 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 def _measure(stack: Stack, arguments: argparse.Namespace) -> Figures:
-    ids = schema_ids(stack.registry.url)
-    templates = Templates(ids, seed=1)
-    manifest = CACHE / "backlog.json"
+    backlogs_of = Backlogs(stack, CACHE / "backlog.json")
+    templates = backlogs_of.templates(SHIPPED.name)
     dead_letter_topic(stack)
-    sample = kept(stack, templates, ids, agree.EVENTS, manifest)
+    sample = backlogs_of.of(agree.EVENTS)
     start = agree.digests(stack, sample, [plan(name, stack, sample) for name in NAMES], _LOG, _say)
-    small = kept(stack, templates, ids, arguments.events // _SLOW, manifest)
-    large = kept(stack, templates, ids, arguments.events, manifest)
+    small = backlogs_of.of(arguments.events // _SLOW)
+    large = backlogs_of.of(arguments.events)
     figures = Figures(described(), arguments.events, start)
     backlogs = {PROGRAM: large, BARE: large, ORDINARY: small, LIBRARY: small}
     if "ratios" in arguments.only:
@@ -76,7 +76,7 @@ def _measure(stack: Stack, arguments: argparse.Namespace) -> Figures:
         figures.members = members.measured(stack, large, _LOG)
         _say("members measured")
     if "partitions" in arguments.only:
-        wide = [kept(stack, templates, ids, partitions.EVENTS, manifest, count) for count in partitions.OF_A_TOPIC]
+        wide = [backlogs_of.of(partitions.EVENTS, count) for count in partitions.OF_A_TOPIC]
         figures.partitions = partitions.measured(stack, wide, _LOG)
         _say("partitions measured")
     return figures

@@ -1,35 +1,24 @@
-"""A million mixed events, produced once with the framing that a customer's serializer writes, and kept.
-
-To encode a million events would take longer than to deliver them. So some thousands of different ones are encoded, and each
-record is one of them with an id and a time of its own, put in as bytes: both lead the encoding, at a fixed width.
-"""
+"""Backlogs of mixed events, produced once and kept: a million of the shipped contract, fewer of the other shapes."""
 
 from __future__ import annotations
 
-import io
 import json
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
-import fastavro
 from confluent_kafka import KafkaError, Message, Producer
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 
-from benchmarks.contenders.setup import SCHEMAS
+from benchmarks.contenders.shapes import SHAPES, SHIPPED
 from benchmarks.stack import Stack
+from benchmarks.templates import Templates, names_of, varint_of
 from stream_capi.model import EventName
-from stream_capi.sandbox.samples import Samples
 
 PARTITIONS = 4
-LEAD_SHARE = 0.3
 BATCH = 100
-_VERSION = 2  # of what is produced; a backlog of another one is produced anew
-_DIFFERENT = 4000
-_ID_DIGITS = 24
-_TIME_BYTES = 6  # of a varint that holds epoch milliseconds, from 2004 to 2109
+_VERSION = 3  # of what is produced; a backlog of another one is produced anew
 _SECONDS = 120.0
 
 
@@ -41,6 +30,7 @@ class Backlog:
     views: str
     events: int
     partitions: int = PARTITIONS
+    shape: str = SHIPPED.name
 
     @property
     def topics(self) -> dict[EventName, str]:
@@ -48,55 +38,21 @@ class Backlog:
         return {EventName.GENERATE_LEAD: self.leads, EventName.PAGE_VIEW: self.views}
 
 
-class Templates:
-    """Framed records, each in two parts: what goes before the id and time, and what goes behind them."""
-
-    def __init__(self, ids: Mapping[EventName, int], seed: int) -> None:
-        samples = Samples(seed, bad_share=0.0)
-        self._tails: dict[EventName, list[bytes]] = {}
-        self._heads: dict[EventName, bytes] = {}
-        for name in EventName:
-            schema: Any = fastavro.parse_schema(json.loads(SCHEMAS[name].read_text()))
-            self._heads[name] = b"\x00" + ids[name].to_bytes(4, "big") + bytes([_ID_DIGITS * 2])
-            self._tails[name] = [_tail(schema, samples, name) for _ in range(_DIFFERENT)]
-
-    def value(self, name: EventName, number: int, at: bytes) -> bytes:
-        """Record ``number``, at a time that ``varint_of`` gave."""
-        return b"%b%024d%b%b" % (self._heads[name], number, at, self._tails[name][number % _DIFFERENT])
+Ids = Mapping[str, Mapping[EventName, int]]  # by the shape's name
 
 
-def varint_of(epoch_ms: int) -> bytes:
-    """A time as Avro's long."""
-    number, out = epoch_ms << 1, bytearray()
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-    assert len(out) == _TIME_BYTES
-    return bytes(out)
-
-
-def _tail(schema: Any, samples: Samples, name: EventName) -> bytes:
-    event = samples.event(name, int(time.time() * 1000))
-    event["event_id"] = ""
-    out = io.BytesIO()
-    fastavro.schemaless_writer(out, schema, event)
-    return out.getvalue()[1 + _TIME_BYTES :]
-
-
-def schema_ids(url: str) -> dict[EventName, int]:
-    """Register both schemas, always in the same order: an empty registry then gives the same ids each time."""
+def schema_ids(url: str) -> Ids:
+    """Register all schemas, always in the same order: an empty registry then gives the same ids each time."""
     client = SchemaRegistryClient({"url": url})
     return {
-        name: client.register_schema(f"{name.value}-value", Schema(SCHEMAS[name].read_text(), "AVRO"))
-        for name in EventName
+        shape.name: {
+            name: client.register_schema(
+                f"{shape.name}-{name.value}-value", Schema(shape.schemas[name].read_text(), "AVRO")
+            )
+            for name in EventName
+        }
+        for shape in SHAPES.values()
     }
-
-
-def names_of(count: int) -> Iterator[EventName]:
-    """The names of ``count`` events, of which the share of leads is exact in each ten."""
-    for number in range(count):
-        yield EventName.GENERATE_LEAD if number % 10 < LEAD_SHARE * 10 else EventName.PAGE_VIEW
 
 
 class Writer:
@@ -154,31 +110,41 @@ def fill(stack: Stack, templates: Templates, backlog: Backlog) -> Backlog:
     return backlog
 
 
-def kept(
-    stack: Stack,
-    templates: Templates,
-    ids: Mapping[EventName, int],
-    events: int,
-    manifest: Path,
-    partitions: int = PARTITIONS,
-) -> Backlog:
-    """The backlog of so many events, as an earlier run left it, or produced now."""
-    of = f"{events}x{partitions}"
-    backlog = Backlog(f"leads-{of}", f"page-views-{of}", events, partitions)
-    wanted = {"version": _VERSION, "ids": {name.value: number for name, number in ids.items()}, **asdict(backlog)}
-    found = json.loads(manifest.read_text()) if manifest.exists() else []
-    there = stack.broker.admin.list_topics(timeout=15).topics
-    whole = wanted in found and all(
-        topic in there and sum(stack.broker.end_offsets(topic).values()) == count
-        for topic, count in _counts(backlog).items()
-    )
-    if not whole:
-        for topic in backlog.topics.values():
-            if topic in there:
-                stack.broker.delete_topic(topic)
-        fill(stack, templates, backlog)
-        manifest.write_text(json.dumps([*(one for one in found if one["leads"] != backlog.leads), wanted]))
-    return backlog
+class Backlogs:
+    """The backlogs of a stack, as an earlier run left them, or produced now."""
+
+    def __init__(self, stack: Stack, manifest: Path) -> None:
+        self._stack = stack
+        self._manifest = manifest
+        self._ids = schema_ids(stack.registry.url)
+        self._templates: dict[str, Templates] = {}
+
+    def templates(self, shape: str) -> Templates:
+        """The records of a shape."""
+        if shape not in self._templates:
+            self._templates[shape] = Templates(SHAPES[shape], self._ids[shape], seed=1)
+        return self._templates[shape]
+
+    def of(self, events: int, partitions: int = PARTITIONS, shape: str = SHIPPED.name) -> Backlog:
+        """The backlog of so many events."""
+        of = f"{shape}-{events}x{partitions}"
+        backlog = Backlog(f"leads-{of}", f"page-views-{of}", events, partitions, shape)
+        ids = {name.value: number for name, number in self._ids[shape].items()}
+        wanted = {"version": _VERSION, "ids": ids, **asdict(backlog)}
+        found = json.loads(self._manifest.read_text()) if self._manifest.exists() else []
+        broker = self._stack.broker
+        there = broker.admin.list_topics(timeout=15).topics
+        whole = wanted in found and all(
+            topic in there and sum(broker.end_offsets(topic).values()) == count
+            for topic, count in _counts(backlog).items()
+        )
+        if not whole:
+            for topic in backlog.topics.values():
+                if topic in there:
+                    broker.delete_topic(topic)
+            fill(self._stack, self.templates(shape), backlog)
+            self._manifest.write_text(json.dumps([*(one for one in found if one["leads"] != backlog.leads), wanted]))
+        return backlog
 
 
 def _counts(backlog: Backlog) -> dict[str, int]:

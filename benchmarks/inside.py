@@ -14,15 +14,14 @@ from typing import NamedTuple
 
 from confluent_kafka import Message
 
-from benchmarks.backlog import Templates, names_of, varint_of
-from benchmarks.contenders.bare import loaded, mapping_of
-from benchmarks.contenders.setup import SCHEMAS, SetUp
+from benchmarks.contenders.bare import loaded
+from benchmarks.contenders.setup import SetUp
+from benchmarks.contenders.shapes import SHAPES
+from benchmarks.mapping import mapping_of, source_of
+from benchmarks.templates import Templates, names_of, varint_of
 from stream_capi.avro.framing import SchemaKey
-from stream_capi.avro.schemas import Schemas
-from stream_capi.avro.writer_schema import RefusedSchema, WriterSchema, build
 from stream_capi.core.batch import Batch
-from stream_capi.events.rules import SourceRules, rules_from
-from stream_capi.events.transform import IDENTIFIER_FIELDS, Transform, compile_source
+from stream_capi.events.transform import IDENTIFIER_FIELDS
 from stream_capi.model import (
     Answer,
     Commit,
@@ -30,9 +29,7 @@ from stream_capi.model import (
     Committed,
     DeadLetter,
     EventName,
-    Lane,
     Records,
-    Rejection,
     TopicPartition,
 )
 from stream_capi.observe.metrics import Metrics
@@ -40,14 +37,13 @@ from stream_capi.observe.telemetry import Telemetry
 from stream_capi.pipeline.delivery import Clock
 from stream_capi.pipeline.delivery_rules import delivery_rules, lanes_of
 from stream_capi.pipeline.pipeline import Pipeline
-from stream_capi.pipeline.source import TopicSource
 
 SETUP = SetUp("127.0.0.1:1", "http://127.0.0.1:1", "g", "leads", "views", "http://127.0.0.1:1/v1/event", "p", "k")
 _IDS = {EventName.GENERATE_LEAD: 1, EventName.PAGE_VIEW: 2}
 _TOPICS = {EventName.GENERATE_LEAD: SETUP.leads, EventName.PAGE_VIEW: SETUP.views}
 _CHUNK = 500
 _BATCH = 100
-_IN_HAND = 16  # chunks between two looks at the clock, so that batches are answered as they would be
+_IN_HAND = 8000  # events between two looks at the clock, so that batches are answered as they would be
 
 
 class Cost(NamedTuple):
@@ -73,42 +69,35 @@ class Fetched(NamedTuple):
         return Records(self.topic, 0, 1, list(self.messages))
 
 
-def fetched(count: int) -> list[Fetched]:
-    """A mixed backlog in chunks, one partition of each topic."""
-    templates = Templates(_IDS, seed=1)
-    now_ms = int(time.time() * 1000)
-    at = varint_of(now_ms)
-    messages: dict[str, list[Message]] = {topic: [] for topic in _TOPICS.values()}
+def values(count: int, shape: str) -> dict[str, list[bytes]]:
+    """The framed values of a mixed backlog, by their topic."""
+    templates = Templates(SHAPES[shape], _IDS, seed=1)
+    at = varint_of(int(time.time() * 1000))
+    of_topics: dict[str, list[bytes]] = {topic: [] for topic in _TOPICS.values()}
     for number, name in enumerate(names_of(count)):
-        of_topic = messages[_TOPICS[name]]
-        value = templates.value(name, number, at)
-        of_topic.append(Message(_TOPICS[name], 0, len(of_topic), value=value, timestamp=(1, now_ms)))
+        of_topics[_TOPICS[name]].append(templates.value(name, number, at))
+    return of_topics
+
+
+def chunked(of_topics: Mapping[str, Sequence[bytes]], chunk: int) -> list[Fetched]:
+    """A backlog in chunks of so many records, one partition of each topic."""
+    now_ms = int(time.time() * 1000)
     return [
-        Fetched(topic, of_topic[start : start + _CHUNK])
-        for topic, of_topic in messages.items()
-        for start in range(0, len(of_topic), _CHUNK)
+        Fetched(
+            topic,
+            [
+                Message(topic, 0, start + at, value=value, timestamp=(1, now_ms))
+                for at, value in enumerate(of_topic[start : start + chunk])
+            ],
+        )
+        for topic, of_topic in of_topics.items()
+        for start in range(0, len(of_topic), chunk)
     ]
 
 
-class _Known:
-    """Schemas that are there."""
-
-    def __init__(self) -> None:
-        self._known: dict[SchemaKey, WriterSchema] = {}
-        for name, number in _IDS.items():
-            key = SchemaKey("id", number)
-            schema = build(key, SCHEMAS[name].read_text())
-            assert not isinstance(schema, RefusedSchema)
-            self._known[key] = schema
-
-    def cached(self, key: SchemaKey) -> WriterSchema | Rejection | None:
-        return self._known[key]
-
-    async def load(self, key: SchemaKey) -> WriterSchema | Rejection:
-        return self._known[key]
-
-    async def aclose(self) -> None:
-        return
+def fetched(count: int, shape: str = SETUP.shape) -> list[Fetched]:
+    """A mixed backlog in chunks as large as the bare parts' own."""
+    return chunked(values(count, shape), _CHUNK)
 
 
 class _Neighbours:
@@ -141,24 +130,11 @@ class _Neighbours:
         raise AssertionError(f"no event of this backlog is a dead letter: {letter!r}")
 
 
-def _compiling(rules: SourceRules) -> Callable[[WriterSchema], Transform]:
-    return lambda schema: compile_source(rules, schema.raw)
-
-
-def _pipeline(neighbours: _Neighbours) -> Pipeline:
-    settings = loaded(SETUP)
-    schemas: Schemas = _Known()
-    sources: Mapping[str, TopicSource] = {
-        source.topic: TopicSource(
-            source.topic,
-            source.framing,
-            schemas,
-            _compiling(rules_from(source, settings)),
-            Lane(str(source.pixel), EventName(str(source.event))),
-            source.pixel,
-            settings.batch.window_ms / 1000,
-        )
-        for source in settings.sources
+def _pipeline(neighbours: _Neighbours, setup: SetUp) -> Pipeline:
+    settings = loaded(setup)
+    sources = {
+        source.topic: source_of(settings, at, setup.shape, SchemaKey("id", _IDS[EventName(str(source.event))]))
+        for at, source in enumerate(settings.sources)
     }
     return Pipeline(
         sources,
@@ -173,19 +149,20 @@ def _pipeline(neighbours: _Neighbours) -> Pipeline:
     )
 
 
-async def whole(chunks: Sequence[Fetched]) -> float:
+async def whole(chunks: Sequence[Fetched], setup: SetUp = SETUP) -> float:
     """Seconds of processor time from records to commits."""
     neighbours = _Neighbours()
-    pipeline = _pipeline(neighbours)
+    pipeline = _pipeline(neighbours, setup)
     neighbours.committed = pipeline.committed
     running = asyncio.create_task(pipeline.run())
     await asyncio.sleep(0)
     pipeline.assigned([Committed(topic, 0, 1, 0, was_committed=False) for topic in sorted(_TOPICS.values())], {})
-    begun = time.process_time()
-    for number, chunk in enumerate(chunks):
+    begun, taken = time.process_time(), 0
+    for chunk in chunks:
         pipeline.fetched([chunk.records()])
         await asyncio.sleep(0)
-        if number % _IN_HAND == 0:
+        before, taken = taken, taken + len(chunk.messages)
+        if before // _IN_HAND < taken // _IN_HAND:
             pipeline.regulate()
             pipeline.commit()
     await pipeline.drain(30.0)
@@ -203,7 +180,9 @@ async def bare(chunks: Sequence[Fetched]) -> float:
     """Seconds of processor time for decoding, mapping and joining alone."""
     settings = loaded(SETUP)
     neighbours = _Neighbours()
-    mapped = {source.topic: mapping_of(settings, at, 1 << 45) for at, source in enumerate(settings.sources)}
+    mapped = {
+        source.topic: mapping_of(settings, at, SETUP.shape, 1 << 45) for at, source in enumerate(settings.sources)
+    }
     begun = time.process_time()
     for chunk in chunks:
         events = mapped[chunk.topic]([record.value()[5:] for record in chunk.messages])  # type: ignore[index]

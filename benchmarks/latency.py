@@ -7,10 +7,11 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.backlog import Backlog, Templates, Writer, names_of, varint_of
+from benchmarks.backlog import Backlog, Writer
 from benchmarks.measure import watching
 from benchmarks.plans import program, set_up
 from benchmarks.stack import Stack
+from benchmarks.templates import Templates, names_of, varint_of
 
 _STEP_SECONDS = 0.005
 _SETTLE_SECONDS = 3.0  # of the load that count for nothing: the program starts

@@ -29,7 +29,15 @@ def set_up(stack: Stack, backlog: Backlog) -> SetUp:
     group = f"bench-{os.getpid()}-{next(_serial)}"
     endpoint = stack.endpoint.url
     return SetUp(
-        stack.broker.bootstrap, stack.registry.url, group, backlog.leads, backlog.views, endpoint, PIXEL_ID, KEY
+        stack.broker.bootstrap,
+        stack.registry.url,
+        group,
+        backlog.leads,
+        backlog.views,
+        endpoint,
+        PIXEL_ID,
+        KEY,
+        backlog.shape,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from benchmarks.contenders.setup import SetUp
+from benchmarks.contenders.shapes import SHAPES
 
 DEAD_LETTERS = "bench.dead-letters"
 
@@ -16,7 +17,10 @@ def settings_of(setup: SetUp, admin_port: int = 0, **sections: dict[str, Any]) -
         "schema_registry": {"url": setup.registry},
         "endpoint": {"url": setup.url},
         "pixels": [{"name": "bench", "pixel_id": setup.pixel_id, "api_key_env": "BENCH_KEY"}],
-        "sources": [{"topic": topic, "event": name, "pixel": "bench"} for topic, name in setup.names.items()],
+        "sources": [
+            {"topic": topic, "event": name, "pixel": "bench", "fields": SHAPES[setup.shape].paths(name)}
+            for topic, name in setup.names.items()
+        ],
         "dead_letter": {"topic": DEAD_LETTERS},
         "admin": {"port": admin_port},
     }

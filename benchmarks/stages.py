@@ -15,14 +15,11 @@ from confluent_kafka import Consumer, Message, TopicPartition
 from benchmarks import inside
 from benchmarks.backlog import BATCH, Backlog
 from benchmarks.contenders.bare import loaded
-from benchmarks.contenders.setup import SCHEMAS, SetUp
+from benchmarks.contenders.setup import SetUp
+from benchmarks.mapping import halves_of
 from benchmarks.stack import KEY, PIXEL_ID, Stack
-from stream_capi.avro.decode import Decoder
-from stream_capi.avro.framing import FILE_KEY, frame
-from stream_capi.avro.writer_schema import WriterSchema, build
+from stream_capi.avro.framing import frame
 from stream_capi.endpoint.client import EndpointClient
-from stream_capi.events.rules import rules_from
-from stream_capi.events.transform import compile_source
 from stream_capi.kafka.properties import consumer_properties
 from stream_capi.model import Records
 
@@ -69,19 +66,15 @@ def _mapping(chunks: Sequence[Records]) -> dict[str, float]:
     settings = loaded(inside.SETUP)
     costs = dict.fromkeys(("frame", "decode", "map, hash, serialise"), 0.0)
     events = sum(len(chunk.records) for chunk in chunks)
-    for source in settings.sources:
-        schema = build(FILE_KEY, SCHEMAS[str(source.event)].read_text())
-        assert isinstance(schema, WriterSchema)
-        decoder, transform = Decoder(schema), compile_source(rules_from(source, settings), schema.raw)
+    for at, source in enumerate(settings.sources):
+        halves = halves_of(settings, at, inside.SETUP.shape, 1 << 45)
         own: list[Any] = [chunk for chunk in chunks if chunk.topic == source.topic]  # none has a tombstone
         framed: list[Any] = [frame("confluent", c.records, c.values) for c in own]
         costs["frame"] += _least(lambda own=own: (frame("confluent", c.records, c.values) for c in own))  # type: ignore[misc]
         payloads = [runs[0].payloads for runs in framed]
-        costs["decode"] += _least(lambda d=decoder, p=payloads: map(d.decode, p))  # type: ignore[misc]
-        rows: list[Any] = [decoder.decode(of_chunk) for of_chunk in payloads]
-        costs["map, hash, serialise"] += _least(
-            lambda t=transform, r=rows: (t.apply(rows, "t", 0, range(len(rows)), 1 << 45) for rows in r)  # type: ignore[misc]
-        )
+        costs["decode"] += _least(lambda h=halves, p=payloads: map(h.decode, p))  # type: ignore[misc]
+        decoded: list[Any] = [(halves.decode(of_chunk), len(of_chunk)) for of_chunk in payloads]
+        costs["map, hash, serialise"] += _least(lambda h=halves, d=decoded: (h.map(*one) for one in d))  # type: ignore[misc]
     return {stage: 1e6 * seconds / events for stage, seconds in costs.items()}
 
 

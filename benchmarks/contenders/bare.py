@@ -9,37 +9,21 @@ from __future__ import annotations
 import asyncio
 import os
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 import aiohttp
 import tomli_w
 from confluent_kafka import Consumer
 
-from benchmarks.contenders.setup import BATCH, SCHEMAS, SetUp, told
+from benchmarks.contenders.setup import BATCH, SetUp, told
+from benchmarks.mapping import mapping_of
 from benchmarks.settings import settings_of
 from stream_capi import config
-from stream_capi.avro.decode import Decoder
-from stream_capi.avro.framing import FILE_KEY
-from stream_capi.avro.writer_schema import RefusedSchema, build
 from stream_capi.config import Settings
-from stream_capi.events.rules import rules_from
-from stream_capi.events.transform import compile_source
 from stream_capi.kafka.properties import consumer_properties
-from stream_capi.model import Transformed
 
 _CHUNK = 500
 _PREFIX = 5  # bytes of the framing
-
-
-def mapping_of(settings: Settings, at: int, now_ms: int) -> Callable[[list[bytes]], list[Transformed]]:
-    """Decode and map the payloads of the source at this place of the settings."""
-    source = settings.sources[at]
-    schema = build(FILE_KEY, SCHEMAS[str(source.event)].read_text())
-    assert not isinstance(schema, RefusedSchema)
-    decode = Decoder(schema).decode
-    apply = compile_source(rules_from(source, settings), schema.raw).apply
-    return lambda payloads: apply(decode(payloads), source.topic, 0, range(len(payloads)), now_ms)  # type: ignore[arg-type]
 
 
 def loaded(setup: SetUp) -> Settings:
@@ -53,7 +37,7 @@ def loaded(setup: SetUp) -> Settings:
 async def _run(setup: SetUp) -> None:
     settings = loaded(setup)
     now_ms = 1 << 45  # of the ages nothing is asked
-    mapped = {source.topic: mapping_of(settings, at, now_ms) for at, source in enumerate(settings.sources)}
+    mapped = {source.topic: mapping_of(settings, at, setup.shape, now_ms) for at, source in enumerate(settings.sources)}
     properties = consumer_properties(settings.kafka, settings.delivery.max_buffered_bytes)
     consumer = Consumer({**properties, "enable.auto.commit": False, "auto.offset.reset": "earliest"})
     consumer.subscribe(list(mapped))

@@ -6,7 +6,6 @@ its checkpoints. Runs in an environment of its own, because it wants an older Ka
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import requests
@@ -15,7 +14,7 @@ from quixstreams.models.serializers.avro import AvroDeserializer
 from quixstreams.models.serializers.schema_registry import SchemaRegistryClientConfig
 from quixstreams.sinks import BatchingSink, SinkBatch
 
-from benchmarks.contenders.plain import body, server_event
+from benchmarks.contenders.plain import body, mapping_of
 from benchmarks.contenders.setup import BATCH, SetUp, told
 
 
@@ -48,7 +47,7 @@ def _run(setup: SetUp) -> None:
         values = AvroDeserializer(schema_registry_client_config=registry)
         topic = app.topic(topic_name, value_deserializer=values, key_deserializer="bytes")
         frame: Any = app.dataframe(topic)
-        frame.apply(partial(server_event, event)).sink(sink)
+        frame.apply(mapping_of(setup.shape, event)).sink(sink)
     app.run()
 
 

@@ -8,7 +8,7 @@ from confluent_kafka import DeserializingConsumer
 from confluent_kafka.schema_registry import SchemaRegistryClient, topic_subject_name_strategy
 from confluent_kafka.schema_registry.avro import AvroDeserializer
 
-from benchmarks.contenders.plain import body, server_event
+from benchmarks.contenders.plain import body, mapping_of
 from benchmarks.contenders.setup import BATCH, SetUp, told
 
 # By default the deserializer asks for a subject's "associations" first: a registry that knows of none may never answer, and
@@ -28,6 +28,7 @@ def _run(setup: SetUp) -> None:
         }
     )
     consumer.subscribe(list(setup.names))
+    mapped = {topic: mapping_of(setup.shape, name) for topic, name in setup.names.items()}
     batches: dict[str, list[bytes]] = {topic: [] for topic in setup.names}
     with requests.Session() as session:
 
@@ -46,7 +47,7 @@ def _run(setup: SetUp) -> None:
             if message.error():
                 raise SystemExit(str(message.error()))
             topic = str(message.topic())
-            batches[topic].append(server_event(setup.names[topic], message.value()))  # type: ignore[arg-type]
+            batches[topic].append(mapped[topic](message.value()))  # type: ignore[arg-type]
             if len(batches[topic]) == BATCH:
                 send(topic)
 

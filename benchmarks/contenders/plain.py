@@ -7,11 +7,15 @@ orjson, because it runs in the stream library's environment too.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from hashlib import sha256
 from typing import Any
 
 import orjson
+
+from benchmarks.contenders.shapes import SHAPES
 
 REQUIRED = ("client_ip_address", "client_user_agent", "esi")
 OPTIONAL = (
@@ -22,7 +26,7 @@ _SYSTEMS = {"windows": "desktop_os", "macos": "desktop_os", "ios": "ios", "andro
 
 
 def server_event(name: str, record: dict[str, Any]) -> bytes:
-    """One record of the shipped schemas as the JSON of a ServerEvent."""
+    """One record of the shipped schemas, or with their fields, as the JSON of a ServerEvent."""
     user = {field: record[field] for field in REQUIRED}
     for field in OPTIONAL:
         value = record[field]
@@ -53,6 +57,24 @@ def server_event(name: str, record: dict[str, Any]) -> bytes:
             "dedupe_id": record["dedupe_id"] or record["event_id"],
         }
     )
+
+
+_ABSENT = dict.fromkeys((*OPTIONAL, "dedupe_id"))
+
+
+def mapping_of(shape: str, name: str) -> Callable[[dict[str, Any]], bytes]:
+    """The mapping of an event's name for the records of a shape."""
+    within, columns = SHAPES[shape].within, SHAPES[shape].columns[name]
+    fields = [(target.rpartition(".")[2], column) for target, column in columns.items()]
+    if not fields:
+        return partial(server_event, name)
+
+    def mapped(record: dict[str, Any]) -> bytes:
+        if within:
+            record = record[within]
+        return server_event(name, _ABSENT | {field: record[column] for field, column in fields})
+
+    return mapped
 
 
 def body(events: list[bytes]) -> bytes:

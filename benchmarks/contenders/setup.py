@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import NamedTuple
 
+from benchmarks.contenders.shapes import LEAD, SHIPPED, VIEW
+
 BATCH = 100
-_SCHEMAS = Path(__file__).parents[2] / "schemas"
-SCHEMAS = {"generate_lead": _SCHEMAS / "lead.avsc", "page_view": _SCHEMAS / "page_view.avsc"}
 
 
 class SetUp(NamedTuple):
@@ -22,11 +21,12 @@ class SetUp(NamedTuple):
     url: str
     pixel_id: str
     key: str
+    shape: str = SHIPPED.name
 
     @property
     def names(self) -> dict[str, str]:
         """The event's name of each topic."""
-        return {self.leads: "generate_lead", self.views: "page_view"}
+        return {self.leads: LEAD, self.views: VIEW}
 
     @property
     def target(self) -> str:

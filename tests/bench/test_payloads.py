@@ -5,17 +5,19 @@ from __future__ import annotations
 import time
 import tracemalloc
 
-from benchmarks.backlog import Templates, varint_of
-from benchmarks.contenders.bare import loaded, mapping_of
+from benchmarks.contenders.bare import loaded
+from benchmarks.contenders.shapes import SHIPPED
+from benchmarks.mapping import mapping_of
+from benchmarks.templates import Templates, varint_of
 from stream_capi.model import EventName
 from tests.bench.test_plain import SETUP
 
 
 def test_a_payload_keeps_its_own_bytes_and_not_the_buffer_it_was_written_into() -> None:
-    templates = Templates(dict.fromkeys(EventName, 7), seed=3)
+    templates = Templates(SHIPPED, dict.fromkeys(EventName, 7), seed=3)
     now_ms = int(time.time() * 1000)
     values = [templates.value(EventName.GENERATE_LEAD, number, varint_of(now_ms))[5:] for number in range(1000)]
-    mapped = mapping_of(loaded(SETUP), 0, now_ms)
+    mapped = mapping_of(loaded(SETUP), 0, SETUP.shape, now_ms)
     mapped(values)  # what is compiled and cached is no part of it
     tracemalloc.start()
     payloads = mapped(values)

@@ -1,0 +1,76 @@
+"""The program's own way from bytes to payloads, without the rest of it: the one place that knows how its parts are joined."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from benchmarks.contenders.shapes import SHAPES
+from stream_capi.avro.framing import FILE_KEY, SchemaKey
+from stream_capi.avro.schemas import WriterSchema
+from stream_capi.avro.writer_schema import RefusedSchema, build
+from stream_capi.config import Settings
+from stream_capi.events.rules import rules_from
+from stream_capi.events.transform import compile_source
+from stream_capi.model import EventName, Lane, Rejection, Transformed
+from stream_capi.pipeline.source import Codec, TopicSource
+
+
+class Known:
+    """Schemas that are there, each under its key."""
+
+    def __init__(self, schemas: Mapping[SchemaKey, WriterSchema]) -> None:
+        self._schemas = schemas
+
+    def cached(self, key: SchemaKey) -> WriterSchema | Rejection | None:
+        return self._schemas[key]
+
+    async def load(self, key: SchemaKey) -> WriterSchema | Rejection:
+        return self._schemas[key]
+
+    async def aclose(self) -> None:
+        return
+
+
+def source_of(settings: Settings, at: int, shape: str, key: SchemaKey = FILE_KEY) -> TopicSource:
+    """The source at this place of the settings, with its schema under ``key``."""
+    source = settings.sources[at]
+    schema = build(key, SHAPES[shape].schemas[str(source.event)].read_text())
+    assert not isinstance(schema, RefusedSchema)
+    rules = rules_from(source, settings)
+    return TopicSource(
+        source.topic,
+        source.framing,
+        Known({key: schema}),
+        lambda writer: compile_source(rules, writer.raw),
+        Lane(str(source.pixel), EventName(str(source.event))),
+        source.pixel,
+        settings.batch.window_ms / 1000,
+    )
+
+
+def mapping_of(settings: Settings, at: int, shape: str, now_ms: int) -> Callable[[Sequence[bytes]], list[Transformed]]:
+    """Decode and map payloads of the source at this place of the settings."""
+    source = source_of(settings, at, shape)
+    codec = _codec(source)
+    return lambda payloads: source.transform(codec, payloads, 0, range(len(payloads)), now_ms)
+
+
+class Halves(NamedTuple):
+    """The two halves of that way."""
+
+    decode: Callable[[Sequence[bytes]], Any]
+    map: Callable[[Any, int], list[Transformed]]  # what was decoded, and the number of records
+
+
+def halves_of(settings: Settings, at: int, shape: str, now_ms: int) -> Halves:
+    """The decoder and the mapping of the source at this place of the settings."""
+    source = source_of(settings, at, shape)
+    decoder, transform = _codec(source)
+    return Halves(decoder.decode, lambda rows, count: transform.apply(rows, source.topic, 0, range(count), now_ms))
+
+
+def _codec(source: TopicSource) -> Codec:
+    codec = source.codec(FILE_KEY)
+    assert isinstance(codec, Codec), codec
+    return codec
