@@ -36,8 +36,9 @@ lint: .venv/ready ## ruff, the format, mypy and the import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# All of it, or parts: make bench ONLY="wide chunks"
 bench: .venv/ready ## measures, and writes the figures into docs/performance.md
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks $(if $(ONLY),--only $(ONLY))
 
 faults: .venv/ready ## the whole fault matrix on the real broker, with its scorecard
 	$(BIN)/python -m pytest tests/faults -m "$(ROWS)" $(PARALLEL)

@@ -1,38 +1,46 @@
-"""``make bench``: everything in one run, under ten minutes on two cores."""
+"""``make bench``: everything in one run, under twenty minutes on two cores."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 import time
+from pathlib import Path
 
-from benchmarks import agree, latency, members, memory, partitions, plot, profile, report, stages
+from benchmarks import contest, latency, members, memory, partitions, plot, profile, report, side_by_side, stages
 from benchmarks.backlog import Backlogs
-from benchmarks.contenders.shapes import SHIPPED
+from benchmarks.before import NoHistory, imported_from, tree
+from benchmarks.contenders.shapes import SHAPES, SHIPPED, WIDE
 from benchmarks.figures import Figures
-from benchmarks.machine import described
-from benchmarks.measure import measured
-from benchmarks.plans import BARE, LIBRARY, NAMES, ORDINARY, PROGRAM, dead_letter_topic, others_installed, plan, set_up
+from benchmarks.machine import Load, described
+from benchmarks.plans import PROGRAM, dead_letter_topic, others_installed, set_up
 from benchmarks.stack import CACHE, ROOT, Stack, forget, running
 
 EVENTS = 1_000_000
-_SLOW = 5  # how many times smaller the backlog is that the slower contenders are given
-_PARTS = ("ratios", "stages", "profile", "latency", "memory", "members", "partitions")
+_PARTS = (*SHAPES, "payloads", "chunks", "stages", "profile", "latency", "memory", "members", "partitions")
+_SPREAD = {"memory", "partitions"}  # what needs backlogs of few partitions and of many
 _DOCUMENT, _PICTURE = ROOT / "docs" / "performance.md", ROOT / "docs" / "performance.svg"
 _LOG = CACHE / "contender.log"
 _QUIET = 20.0  # events a second of a load that fills no batch
 _HALF_LOAD = 15_000.0  # where no throughput was measured in the same run
+_SECONDS = 30.0  # before the slow endpoint
+# Of the events and the runs of the shipped contract, what the other shapes get: their events cost several times as much.
+_OTHERS_EVENTS, _OTHERS_REPEATS = 0.3, 0.6
 
 
 def main(arguments: argparse.Namespace) -> None:
     """Run what was asked for; the document is written only by a whole run."""
-    begun = time.monotonic()
+    begun, load = time.monotonic(), Load()
     others_installed()
     if arguments.forget:
         forget()
-    with running() as stack:
-        figures = _measure(stack, arguments)
-    figures.minutes = (time.monotonic() - begun) / 60
+    figures = Figures(described(), arguments.events)
+    with tree() as before:
+        assert imported_from(before) == before, "the commit before would be measured with the program of this one"
+        _without_neighbours(figures, arguments, before)
+        with running() as stack:
+            _measure(stack, figures, arguments, before)
+    figures.minutes, figures.load = (time.monotonic() - begun) / 60, load.told()
     print(report.text(figures))
     if set(arguments.only) == set(_PARTS) and arguments.events == EVENTS and not arguments.no_write:
         report.write(_DOCUMENT, figures)
@@ -40,46 +48,62 @@ def main(arguments: argparse.Namespace) -> None:
         print(f"\nwritten: {_DOCUMENT.relative_to(ROOT)}, {_PICTURE.relative_to(ROOT)}")
 
 
-def _measure(stack: Stack, arguments: argparse.Namespace) -> Figures:
-    backlogs_of = Backlogs(stack, CACHE / "backlog.json")
-    templates = backlogs_of.templates(SHIPPED.name)
+def _without_neighbours(figures: Figures, arguments: argparse.Namespace, before: Path) -> None:
+    """What needs no broker, before one runs beside it."""
+    works = [("payloads", side_by_side.RUN)] if "payloads" in arguments.only else []
+    works += [("intake", chunk) for chunk in side_by_side.CHUNKS] if "chunks" in arguments.only else []
+    for shape in SHAPES if works else ():
+        for (work, chunk), pairs in side_by_side.measured(shape, before, works).items():
+            if work == "payloads":
+                figures.payloads[shape] = pairs
+            else:
+                figures.chunks[shape, chunk] = pairs
+            _say(f"{shape} {work}, {chunk} a chunk: {pairs.cost} of the commit before's time")
+
+
+def _measure(stack: Stack, figures: Figures, arguments: argparse.Namespace, before: Path) -> None:
+    backlogs = Backlogs(stack, CACHE / "backlog.json")
     dead_letter_topic(stack)
-    sample = backlogs_of.of(agree.EVENTS)
-    start = agree.digests(stack, sample, [plan(name, stack, sample) for name in NAMES], _LOG, _say)
-    small = backlogs_of.of(arguments.events // _SLOW)
-    large = backlogs_of.of(arguments.events)
-    figures = Figures(described(), arguments.events, start)
-    backlogs = {PROGRAM: large, BARE: large, ORDINARY: small, LIBRARY: small}
-    if "ratios" in arguments.only:
-        for repeat in range(arguments.repeats):
-            # There and back again, so that none has the same one before it each time.
-            for name, backlog in list(backlogs.items())[:: -1 if repeat % 2 else 1]:
-                run = measured(stack, plan(name, stack, backlog), _LOG)
-                figures.runs.setdefault(name, []).append(run)
-                took = 1e6 * run.cpu / run.events
-                _say(f"{repeat + 1}/{arguments.repeats} {name}: {took:.1f} µs/event, {run.per_second:,.0f} events/s")
-    throughput = figures.per_second(PROGRAM) if figures.runs else 2 * _HALF_LOAD
+    for shape, (events, repeats) in _sizes(arguments).items():
+        if shape in arguments.only:
+            figures.contests[shape] = contest.measured(stack, backlogs, shape, events, repeats, before, _LOG, _say)
+    shipped = figures.contests.get(SHIPPED.name)
+    throughput = shipped.per_second(PROGRAM) if shipped else 2 * _HALF_LOAD
     if "stages" in arguments.only:
+        large = backlogs.of(arguments.events)
         figures.stages = stages.measured(stack, large, set_up(stack, large), throughput)
         _say("stages measured")
     if "profile" in arguments.only:
-        figures.profile = profile.measured(stack, large)
-        _say("profile taken")
+        for shape in (SHIPPED.name, WIDE.name):
+            backlog = backlogs.of(_sizes(arguments)[shape][0], shape=shape)
+            figures.profiles[shape] = profile.measured(stack, backlog)
+            _say(f"{shape}: profile taken")
     if "latency" in arguments.only:
+        templates = backlogs.templates(SHIPPED.name)
         for name, rate, seconds in (("half load", throughput / 2, 15.0), ("quiet", _QUIET, 15.0)):
             figures.latencies[name] = latency.measured(stack, templates, rate, seconds, _LOG)
             _say(f"latency, {name}: p99 {figures.latencies[name].p99:.0f} ms")
+    _of_partitions(stack, figures, arguments, backlogs)
+
+
+def _of_partitions(stack: Stack, figures: Figures, arguments: argparse.Namespace, backlogs: Backlogs) -> None:
+    """What a member's partitions, and more members, change."""
+    spread = [backlogs.of(arguments.events, count) for count in partitions.OF_A_TOPIC if _SPREAD & set(arguments.only)]
     if "memory" in arguments.only:
-        figures.memory = memory.measured(stack, large, 30.0, _LOG)
-        _say(f"memory: peak {figures.memory.peak:.0f} MB")
+        figures.memory = memory.measured(stack, spread, _SECONDS, _LOG)
+        _say(f"memory: peaks of {', '.join(f'{one.peak:.0f} MB' for one in figures.memory.values())}")
     if "members" in arguments.only:
-        figures.members = members.measured(stack, large, _LOG)
+        figures.members = members.measured(stack, backlogs.of(arguments.events), _LOG)
         _say("members measured")
     if "partitions" in arguments.only:
-        wide = [backlogs_of.of(partitions.EVENTS, count) for count in partitions.OF_A_TOPIC]
-        figures.partitions = partitions.measured(stack, wide, _LOG)
+        figures.partitions = partitions.measured(stack, spread, _LOG)
         _say("partitions measured")
-    return figures
+
+
+def _sizes(arguments: argparse.Namespace) -> dict[str, tuple[int, int]]:
+    """Of each shape, how many events its backlog has and how often each contender runs."""
+    others = int(arguments.events * _OTHERS_EVENTS), max(1, round(arguments.repeats * _OTHERS_REPEATS))
+    return {shape: (arguments.events, arguments.repeats) if shape == SHIPPED.name else others for shape in SHAPES}
 
 
 def _say(line: str) -> None:
@@ -91,10 +115,13 @@ def _parsed() -> argparse.Namespace:
     parser.add_argument("--events", type=int, default=EVENTS, help="events of the backlog (default: a million)")
     parser.add_argument("--repeats", type=int, default=5, help="alternating runs of each contender")
     parser.add_argument("--only", nargs="+", choices=_PARTS, default=list(_PARTS), help="measure these alone")
-    parser.add_argument("--forget", action="store_true", help="produce the backlog anew")
+    parser.add_argument("--forget", action="store_true", help="produce the backlogs anew")
     parser.add_argument("--no-write", action="store_true", help="leave docs/performance.md as it is")
     return parser.parse_args()
 
 
 if __name__ == "__main__":
-    main(_parsed())
+    try:
+        main(_parsed())
+    except NoHistory as error:
+        sys.exit(f"benchmarks: {error}")

@@ -1,4 +1,4 @@
-"""What it was measured on."""
+"""What it was measured on, and what else the machine had to do."""
 
 from __future__ import annotations
 
@@ -22,6 +22,33 @@ def described() -> str:
     packages = ", ".join(f"{name} {version(name)}" for name in _PACKAGES)
     system = f"{platform.system()} {platform.release()}, {platform.python_implementation()} {platform.python_version()}"
     return f"{model}, {os.cpu_count()} cores, {memory:.0f} GiB; {system}; {packages}"
+
+
+class Load:
+    """What the machine had to do besides this process and its children, from the making on."""
+
+    def __init__(self) -> None:
+        self._before, self._cpu, self._own = os.getloadavg()[0], _spent(), _own()
+
+    def told(self) -> str:
+        """In one line. To be asked when all children have ended: only then is their time counted as ours."""
+        total, busy, stolen = (now - then for now, then in zip(_spent(), self._cpu, strict=True))
+        others = max(0.0, busy - (_own() - self._own))
+        return (
+            f"load average of the minute before {self._before:.1f}; while it ran, other processes took {others / total:.0%} "
+            f"of the processors' time, and the host {stolen / total:.0%}"
+        )
+
+
+def _spent() -> tuple[float, float, float]:
+    """Seconds of all processors: in all, at work, and taken by the host."""
+    times = psutil.cpu_times()
+    busy = times.user + times.nice + times.system + times.irq + times.softirq
+    return busy + times.idle + times.iowait + times.steal, busy, times.steal
+
+
+def _own() -> float:
+    return sum(os.times()[:4])
 
 
 def _lines(path: str) -> list[str]:

@@ -44,6 +44,7 @@ class Plan(NamedTuple):
     env: dict[str, str]
     done: Callable[[], bool] = lambda: True
     committed: Callable[[], bool] | None = None
+    folder: Path = ROOT
 
 
 class Watched:
@@ -54,7 +55,7 @@ class Watched:
         with log.open("wb") as output:
             self._popen = subprocess.Popen(
                 plan.command,
-                cwd=ROOT,
+                cwd=plan.folder,
                 env=environment(plan.env),
                 stdin=subprocess.DEVNULL,
                 stdout=output,

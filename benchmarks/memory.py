@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,8 +24,15 @@ class Memory(NamedTuple):
     lag: int
 
 
-def measured(stack: Stack, backlog: Backlog, seconds: float, log: Path) -> Memory:
-    """Run for so long against a slow endpoint."""
+AIMS = {8: 200, 128: 300}  # megabytes, by the partitions of a member
+
+
+def measured(stack: Stack, backlogs: Iterable[Backlog], seconds: float, log: Path) -> dict[int, Memory]:
+    """Run over each backlog for so long against a slow endpoint; by the partitions that the member has of both topics."""
+    return {len(backlog.topics) * backlog.partitions: _of(stack, backlog, seconds, log) for backlog in backlogs}
+
+
+def _of(stack: Stack, backlog: Backlog, seconds: float, log: Path) -> Memory:
     stack.endpoint.reset(latency=_LATENCY)
     readings: list[int] = []
     with watching(program(stack, set_up(stack, backlog), backlog, backlog.events), log) as watched:

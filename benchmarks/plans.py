@@ -11,14 +11,22 @@ from pathlib import Path
 import tomli_w
 
 from benchmarks.backlog import Backlog
+from benchmarks.before import search_path
 from benchmarks.contenders.setup import SetUp
 from benchmarks.measure import Plan
 from benchmarks.settings import DEAD_LETTERS, settings_of
 from benchmarks.stack import CACHE, KEY, PIXEL_ID, ROOT, Stack
 from tests.stack.process import free_ports
 
-PROGRAM, BARE, ORDINARY, LIBRARY = "stream-capi", "bare parts", "ordinary consumer", "stream library"
-NAMES = (PROGRAM, BARE, ORDINARY, LIBRARY)
+PROGRAM, BEFORE = "stream-capi", "commit before"
+BARE, ORDINARY, LIBRARY = "bare parts", "ordinary consumer", "stream library"
+NAMES = (
+    PROGRAM,
+    BEFORE,
+    BARE,
+    ORDINARY,
+    LIBRARY,
+)  # in the order that they run in: the two that are compared most, together
 _WARM = 0.1
 _OTHERS = ROOT / ".venv-bench"
 _serial = itertools.count()
@@ -41,12 +49,18 @@ def set_up(stack: Stack, backlog: Backlog) -> SetUp:
     )
 
 
-def plan(name: str, stack: Stack, backlog: Backlog) -> Plan:
-    """How one contender is run over all of a backlog: a part of it could be of more leads, which cost more."""
+def plan(name: str, stack: Stack, backlog: Backlog, before: Path) -> Plan:
+    """How one contender is run over all of a backlog: a part of it could be of more leads, which cost more.
+
+    :param before: the folder with the program of the commit before.
+    """
     events = backlog.events
     setup = set_up(stack, backlog)
-    if name == PROGRAM:
-        return program(stack, setup, backlog, events)
+    if name in (PROGRAM, BEFORE):
+        ours = program(stack, setup, backlog, events, name=name.replace(" ", "-"))
+        return (
+            ours if name == PROGRAM else ours._replace(name=BEFORE, folder=before, env=ours.env | search_path(before))
+        )
     module = {BARE: "bare", ORDINARY: "ordinary", LIBRARY: "library"}[name]
     python = str(_OTHERS / "bin" / "python") if name == LIBRARY else sys.executable
     command = [python, "-W", "ignore", "-m", f"benchmarks.contenders.{module}", *setup.arguments()]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
+from benchmarks.contenders.shapes import SHIPPED
 from benchmarks.figures import Figures
 from benchmarks.plans import NAMES, PROGRAM
 
@@ -39,12 +40,12 @@ def _bar(x: float, y: float, width: float, colour: str) -> str:
 
 def _contenders(figures: Figures, parts: list[str], y: int) -> int:
     parts.append(_text(10, y, "Events per CPU-second", "title"))
-    names = [name for name in NAMES if name in figures.runs]
-    most = max((figures.per_cpu_second(name) for name in names), default=1.0)
+    contest = figures.contests[SHIPPED.name]
+    most = max(contest.per_cpu_second(name) for name in NAMES)
     room = _WIDTH - _LEFT - 90
     y += 14
-    for name in names:
-        value = figures.per_cpu_second(name)
+    for name in NAMES:
+        value = contest.per_cpu_second(name)
         parts.append(_text(_LEFT - 10, y + 18, name, anchor="end"))
         parts.append(_bar(_LEFT, y, room * value / most, _COLOURS[0] if name == PROGRAM else _COLOURS[-1]))
         parts.append(_text(_LEFT + room * value / most + 8, y + 18, f"{value:,.0f}"))

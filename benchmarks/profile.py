@@ -34,16 +34,9 @@ class Part(NamedTuple):
 REST = "start and the rest"
 # The innermost frame that belongs to a part decides, so a library's time is that of the part that called it.
 PARTS = (
-    Part(
-        "decode",
-        "Avro's bytes to a dictionary, by the decoder compiled for the writer's schema",
-        ("avro/decode.py", "<decoder"),
-    ),
-    Part(
-        "map",
-        "the compiled mapping: checks, normalising, hashes, the event's JSON",
-        ("stream_capi/events/", "(<string>"),
-    ),
+    Part("frame", "the prefix with the schema's id, off each value", ("avro/framing.py",)),
+    Part("decode", "Avro's bytes to the values that the mapping asks for", ("stream_capi/avro/", "<decoder")),
+    Part("map", "checks, normalising, hashes, the event's JSON", ("stream_capi/events/", "(<string>")),
     Part(
         "post",
         "the HTTP library, the kernel's sockets, each request's deadline",
@@ -54,7 +47,6 @@ PARTS = (
         "the Kafka client's fetches, sorted by partition, on a thread of their own; its waits for the interpreter count",
         ("stream_capi/kafka/",),
     ),
-    Part("frame", "the prefix with the schema's id, off each value", ("avro/framing.py",)),
     Part(
         "take in",
         "offsets, sizes, guards: what is done with each chunk as a whole",

@@ -1,0 +1,64 @@
+"""The commit before mapping by columns, out of this repository's own history, to compare with in one run."""
+
+from __future__ import annotations
+
+import compileall
+import io
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from benchmarks.stack import ROOT, environment
+
+COMMIT = "bba7d4a027178166b09825719e1d2123b27bd299"  # the last one that decoded and mapped record by record
+_FOLDERS = ("stream_capi", "schemas")
+
+
+class NoHistory(Exception):
+    """The commit is not in the repository at hand."""
+
+
+@contextmanager
+def tree(repository: Path = ROOT, commit: str = COMMIT) -> Iterator[Path]:
+    """A temporary folder with the program of that commit, which runs in this one's environment. Raises NoHistory."""
+    with tempfile.TemporaryDirectory(prefix="stream-capi-before-") as folder:
+        with tarfile.open(fileobj=io.BytesIO(_archive(repository, commit))) as archive:
+            archive.extractall(folder, filter="data")
+        # Compiled beforehand on both sides, or the first run of one would compile, and its start be counted too high.
+        for at in (Path(folder), ROOT):
+            compileall.compile_dir(at / "stream_capi", quiet=2)
+        yield Path(folder)
+
+
+def search_path(at: Path) -> dict[str, str]:
+    """The environment in which ``stream_capi`` is that of the folder, before the one that is installed."""
+    return {"PYTHONPATH": str(at) if at == ROOT else f"{at}:{ROOT}"}
+
+
+def imported_from(at: Path) -> Path:
+    """Where a process that is started for the folder gets ``stream_capi`` from."""
+    command = [sys.executable, "-c", "import stream_capi; print(stream_capi.__file__)"]
+    done = subprocess.run(command, cwd=at, env=environment(search_path(at)), check=True, capture_output=True, text=True)
+    return Path(done.stdout.strip()).parents[1]
+
+
+def _archive(repository: Path, commit: str) -> bytes:
+    command = ["git", "-C", str(repository), "archive", "--format=tar", commit, *_FOLDERS]
+    try:
+        done = subprocess.run(command, check=False, capture_output=True)
+    except FileNotFoundError as error:
+        raise NoHistory(_message(repository, commit, "git is not installed")) from error
+    if done.returncode:
+        raise NoHistory(_message(repository, commit, done.stderr.decode(errors="replace").strip()))
+    return done.stdout
+
+
+def _message(repository: Path, commit: str, cause: str) -> str:
+    return (
+        f"the commit that the program is compared with ({commit[:12]}) can't be read from {repository}: {cause}\n"
+        "It takes a clone with its history: in a shallow one, `git fetch --unshallow` brings it."
+    )
