@@ -15,7 +15,8 @@ from pathlib import Path
 from benchmarks.stack import ROOT, environment
 
 COMMIT = "bba7d4a027178166b09825719e1d2123b27bd299"  # the last one that decoded and mapped record by record
-_FOLDERS = ("stream_capi", "schemas")
+WORKER = "benchmarks.contenders.chunks"  # what is run of a commit besides its program
+_FOLDERS = {"stream_capi", "schemas"}
 
 
 class NoHistory(Exception):
@@ -26,12 +27,19 @@ class NoHistory(Exception):
 def tree(repository: Path = ROOT, commit: str = COMMIT) -> Iterator[Path]:
     """A temporary folder with the program of that commit, which runs in this one's environment. Raises NoHistory."""
     with tempfile.TemporaryDirectory(prefix="stream-capi-before-") as folder:
-        with tarfile.open(fileobj=io.BytesIO(_archive(repository, commit))) as archive:
-            archive.extractall(folder, filter="data")
+        _extract(_archive(repository, commit), Path(folder))
         # Compiled beforehand on both sides, or the first run of one would compile, and its start be counted too high.
         for at in (Path(folder), ROOT):
             compileall.compile_dir(at / "stream_capi", quiet=2)
         yield Path(folder)
+
+
+def _extract(archived: bytes, folder: Path) -> None:
+    """A commit that has the worker brings its own, made for its own program; another one is worked by this one's."""
+    with tarfile.open(fileobj=io.BytesIO(archived)) as archive:
+        has_worker = WORKER.replace(".", "/") + ".py" in archive.getnames()
+        wanted = _FOLDERS | {"benchmarks"} if has_worker else _FOLDERS
+        archive.extractall(folder, [file for file in archive if file.name.split("/")[0] in wanted], filter="data")
 
 
 def search_path(at: Path) -> dict[str, str]:
@@ -39,15 +47,15 @@ def search_path(at: Path) -> dict[str, str]:
     return {"PYTHONPATH": str(at) if at == ROOT else f"{at}:{ROOT}"}
 
 
-def imported_from(at: Path) -> Path:
-    """Where a process that is started for the folder gets ``stream_capi`` from."""
-    command = [sys.executable, "-c", "import stream_capi; print(stream_capi.__file__)"]
+def found_in(at: Path, module: str) -> Path:
+    """The file that a process which is started for the folder has as this module."""
+    command = [sys.executable, "-c", f"import importlib.util; print(importlib.util.find_spec({module!r}).origin)"]
     done = subprocess.run(command, cwd=at, env=environment(search_path(at)), check=True, capture_output=True, text=True)
-    return Path(done.stdout.strip()).parents[1]
+    return Path(done.stdout.strip())
 
 
 def _archive(repository: Path, commit: str) -> bytes:
-    command = ["git", "-C", str(repository), "archive", "--format=tar", commit, *_FOLDERS]
+    command = ["git", "-C", str(repository), "archive", "--format=tar", commit]
     try:
         done = subprocess.run(command, check=False, capture_output=True)
     except FileNotFoundError as error:

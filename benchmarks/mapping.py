@@ -1,4 +1,7 @@
-"""The program's own way from bytes to payloads, without the rest of it: the one place that knows how its parts are joined."""
+"""The program's own way from bytes to payloads, without the rest of it: the one place that knows how its parts are joined.
+
+As long as ``before.COMMIT`` has no worker of its own, this module and ``inside`` must run with that commit's program too.
+"""
 
 from __future__ import annotations
 

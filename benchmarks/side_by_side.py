@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from benchmarks import inside
-from benchmarks.before import search_path
+from benchmarks.before import WORKER, search_path
 from benchmarks.figures import Pairs
 from benchmarks.stack import ROOT, environment
 
@@ -60,7 +60,7 @@ def sides(shape: str, before: Path, events: int = _EVENTS) -> Iterator[tuple[Sid
 
 @contextmanager
 def _started(at: Path, shape: str, values: Path) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-m", "benchmarks.contenders.chunks", "--shape", shape, "--values", str(values)]
+    command = [sys.executable, "-m", WORKER, "--shape", shape, "--values", str(values)]
     with subprocess.Popen(
         command,
         cwd=at,

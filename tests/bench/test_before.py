@@ -41,8 +41,19 @@ def test_a_process_started_for_an_earlier_commit_imports_that_commits_program(re
     committed(repository, "AT = 'second'\n")
     with before.tree(repository, first) as at:
         assert (at / "stream_capi" / "__init__.py").read_text() == "AT = 'first'\n"
-        assert before.imported_from(at) == at
-        assert before.imported_from(ROOT) == ROOT
+        assert before.found_in(at, "stream_capi") == at / "stream_capi" / "__init__.py"
+        assert before.found_in(ROOT, "stream_capi") == ROOT / "stream_capi" / "__init__.py"
+
+
+@pytest.mark.parametrize("has_worker", [True, False])
+def test_a_commit_is_worked_by_its_own_worker_where_it_has_one(repository: Path, has_worker: bool) -> None:
+    """What a worker calls may be called otherwise in a later program."""
+    worker = Path(*before.WORKER.split(".")).with_suffix(".py")
+    for file in (worker if has_worker else worker.with_name("other.py"), Path("benchmarks", "__init__.py")):
+        (repository / file).parent.mkdir(parents=True, exist_ok=True)
+        (repository / file).write_text("")
+    with before.tree(repository, committed(repository, "")) as at:
+        assert before.found_in(at, before.WORKER) == (at if has_worker else ROOT) / worker
 
 
 @pytest.mark.parametrize("shallow", [True, False])
