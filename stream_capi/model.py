@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import repeat
@@ -96,6 +96,17 @@ class Rejection(NamedTuple):
     code: Code
     detail: str
     pixel: str | None = None
+
+
+class Table(NamedTuple):
+    """The records of a run by columns: the values at each path that the mapping asks for."""
+
+    length: int  # records, those that could not be decoded included
+    columns: Mapping[str, Sequence[Any]]  # path as the settings write it -> one value a record
+    rejected: Mapping[int, Rejection]  # index of a record that could not be decoded -> why; its values are None
+
+    def __repr__(self) -> str:
+        return f"Table({self.length} records, {len(self.columns)} columns, {len(self.rejected)} rejected)"
 
 
 def internal_error(error: Exception) -> Rejection:

@@ -22,6 +22,7 @@ from stream_capi.avro.writer_schema import WriterSchema
 from stream_capi.model import Code, Rejection, internal_error
 
 Decoded = dict[str, Any] | Rejection
+Reader = Callable[[bytes, str, int], tuple[Any, int]]
 _MOST_TIMES = 4096  # high halves of times that are kept, eight seconds each
 _DEEPEST = 16  # spaces before a line from which on records get a function of their own
 _SMALL = 64  # indices below this are one byte on the wire, twice their value
@@ -35,7 +36,7 @@ class Fault(ValueError):
 # A length of one byte, to the way from there to the end of what it counts; 0 where it is longer, or negative.
 _SPAN = tuple(n // 2 + 1 if n < 128 and n % 2 == 0 else 0 for n in range(256))
 # What the compiled text may raise on a payload, and nothing else does: beyond this list it is a bug.
-_FAULTS = (IndexError, KeyError, ValueError, OverflowError, struct.error)
+FAULTS = (IndexError, KeyError, ValueError, OverflowError, struct.error)
 
 
 def _unsigned(buf: bytes, i: int) -> tuple[int, int]:
@@ -67,7 +68,7 @@ def _long(buf: bytes, i: int) -> tuple[int, int]:
     return (n >> 1) ^ -(n & 1), end
 
 
-def _stretch(buf: bytes, i: int) -> tuple[int, int]:
+def stretch(buf: bytes, i: int) -> tuple[int, int]:
     """Start and end of what a length counts, where the length takes more than one byte."""
     n, i = _unsigned(buf, i)
     if n & 1:
@@ -75,7 +76,7 @@ def _stretch(buf: bytes, i: int) -> tuple[int, int]:
     return i, i + (n >> 1)
 
 
-def _count(buf: bytes, i: int, least: int) -> tuple[int, int]:
+def count(buf: bytes, i: int, least: int) -> tuple[int, int]:
     """Items in the next block of an array or a map; ``least`` is the fewest bytes that one takes."""
     n, i = _long(buf, i)
     if n < 0:  # the block's size in bytes follows, for readers that skip
@@ -153,6 +154,32 @@ def compile_decoder(node: Node) -> Callable[[Sequence[bytes]], list[Decoded]]:
     return decode
 
 
+class Readers:
+    """Functions that read one value of a type inside ``root``: (payload, the same as Latin-1, position) -> value, end.
+
+    Each is compiled when it is first asked for. On bytes that break a rule it raises one of ``FAULTS``.
+    """
+
+    def __init__(self, root: Node) -> None:
+        self._writer = _Writer(root)
+        self._namespace: dict[str, Any] = {}
+        self._read: dict[tuple[int, ...], Reader] = {}
+
+    def of(self, node: Node) -> Reader:
+        # Unions of the same types are one: most fields of a wide record are a string or null.
+        key = tuple(map(id, node.branches)) or (id(node),)
+        read = self._read.get(key)
+        if read is None:
+            writer, name = self._writer, f"value{len(self._read)}"
+            writer.functions = []
+            body = writer.value(node, "v", " ")
+            text = "\n".join([*writer.functions, f"def {name}(buf, text, i):", *body, " return v, i"])
+            self._namespace |= writer.constants
+            exec(compile(text, "<reader of a value>", "exec"), self._namespace)  # noqa: S102
+            read = self._read[key] = self._namespace[name]
+        return read
+
+
 class _Writer:
     """Writes the compiled text: a function for each array and map, and for each record that many fields share, so that it
     is written once and no text nests deep. Other records are read in place: a call costs as much as two fields."""
@@ -162,17 +189,17 @@ class _Writer:
         self.functions: list[str] = []
         self.written: dict[int, str] = {}
         self.constants: dict[str, Any] = {
-            "FAULTS": _FAULTS,
+            "FAULTS": FAULTS,
             "Fault": Fault,
             "SPAN": _SPAN,
             "TIMES": _TIMES,
             "BOOLEAN": {0: False, 1: True},
-            "count": _count,
+            "count": count,
             "double": struct.Struct("<d").unpack_from,
             "float_": struct.Struct("<f").unpack_from,
             "long": _long,
             "rejected": _rejected,
-            "stretch": _stretch,
+            "stretch": stretch,
         }
 
     def record(self, node: Node, pad: str, of: str = "v") -> list[str]:

@@ -62,41 +62,41 @@ MANY = {"type": "enum", "name": "M", "symbols": [f"s{k}" for k in range(100)]}
 WIDE = ["null", *({"type": "fixed", "name": f"F{k}", "size": 1} for k in range(99))]
 
 
-@pytest.mark.parametrize(
-    ("kind", "payload", "detail"),
-    [
-        (["null", "string"], varint(-1) + b"\x02x", "no such branch"),
-        (["null", "string"], varint(2), "no such branch"),
-        (["null", "string"], b"", "ends early"),
-        (WIDE, varint(-1), "no such branch"),
-        (WIDE, varint(100) + b"x", "no such branch"),
-        (ENUM, varint(-1), "no such enum symbol"),
-        (ENUM, varint(2), "no such enum symbol"),
-        (MANY, varint(-1), "no such enum symbol"),
-        (MANY, varint(100), "no such enum symbol"),
-        ("boolean", b"\x02", "no such enum symbol or boolean"),
-        ("string", varint(-1), "a length is negative"),
-        ("string", varint(-(2**40)), "a length is negative"),
-        ("bytes", varint(-1), "a length is negative"),
-        ("string", varint(5) + b"abc", "ends early"),
-        ("string", varint(2**60), "ends early"),
-        ("bytes", varint(2**62), "ends early"),
-        ("string", b"\x06\xff\xfe\xfd", "not UTF-8"),
-        ("string", varint(2) + b"\xed\xa0", "not UTF-8"),
-        ("long", b"\x80" * 9, "ends early"),
-        ("long", b"\xff" * 11, "longer than 64 bits"),
-        ("long", b"\xff" * 9 + b"\x02", "longer than 64 bits"),
-        ("double", b"\0" * 7, "ends early"),
-        ("float", b"\0" * 3, "ends early"),
-        ({"type": "fixed", "name": "F", "size": 4}, b"abc", "ends early"),
-        ({"type": "array", "items": "int"}, varint(2**60) + b"\x02", "more items than the bytes left"),
-        ({"type": "array", "items": "int"}, varint(-(2**60)) + varint(1) + b"\x02", "more items than the bytes left"),
-        ({"type": "array", "items": "int"}, varint(-(2**63)) + varint(1) + b"\x02", "more items than the bytes left"),
-        ({"type": "array", "items": "double"}, varint(2) + b"\0" * 15, "more items than the bytes left"),
-        ({"type": "map", "values": "null"}, varint(10**8) + b"\0", "more items than the bytes left"),
-        ({"type": "array", "items": "int"}, varint(1) + b"\x02", "ends early"),
-    ],
-)
+BROKEN_RULES: list[tuple[Any, bytes, str]] = [
+    (["null", "string"], varint(-1) + b"\x02x", "no such branch"),
+    (["null", "string"], varint(2), "no such branch"),
+    (["null", "string"], b"", "ends early"),
+    (WIDE, varint(-1), "no such branch"),
+    (WIDE, varint(100) + b"x", "no such branch"),
+    (ENUM, varint(-1), "no such enum symbol"),
+    (ENUM, varint(2), "no such enum symbol"),
+    (MANY, varint(-1), "no such enum symbol"),
+    (MANY, varint(100), "no such enum symbol"),
+    ("boolean", b"\x02", "no such enum symbol or boolean"),
+    ("string", varint(-1), "a length is negative"),
+    ("string", varint(-(2**40)), "a length is negative"),
+    ("bytes", varint(-1), "a length is negative"),
+    ("string", varint(5) + b"abc", "ends early"),
+    ("string", varint(2**60), "ends early"),
+    ("bytes", varint(2**62), "ends early"),
+    ("string", b"\x06\xff\xfe\xfd", "not UTF-8"),
+    ("string", varint(2) + b"\xed\xa0", "not UTF-8"),
+    ("long", b"\x80" * 9, "ends early"),
+    ("long", b"\xff" * 11, "longer than 64 bits"),
+    ("long", b"\xff" * 9 + b"\x02", "longer than 64 bits"),
+    ("double", b"\0" * 7, "ends early"),
+    ("float", b"\0" * 3, "ends early"),
+    ({"type": "fixed", "name": "F", "size": 4}, b"abc", "ends early"),
+    ({"type": "array", "items": "int"}, varint(2**60) + b"\x02", "more items than the bytes left"),
+    ({"type": "array", "items": "int"}, varint(-(2**60)) + varint(1) + b"\x02", "more items than the bytes left"),
+    ({"type": "array", "items": "int"}, varint(-(2**63)) + varint(1) + b"\x02", "more items than the bytes left"),
+    ({"type": "array", "items": "double"}, varint(2) + b"\0" * 15, "more items than the bytes left"),
+    ({"type": "map", "values": "null"}, varint(10**8) + b"\0", "more items than the bytes left"),
+    ({"type": "array", "items": "int"}, varint(1) + b"\x02", "ends early"),
+]
+
+
+@pytest.mark.parametrize(("kind", "payload", "detail"), BROKEN_RULES)
 def test_bytes_that_break_a_rule_are_rejected_with_it(kind: Any, payload: bytes, detail: str) -> None:
     assert detail in fault(record(kind), payload)
 

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import inspect
+import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+import stream_capi
 from stream_capi.cli import COMMANDS, load
 
-HEAVY = frozenset({"aiohttp", "confluent_kafka", "fastavro", "prometheus_client", "pycountry", "rich.progress"})
+HEAVY = frozenset(
+    {"aiohttp", "confluent_kafka", "fastavro", "numpy", "prometheus_client", "pycountry", "rich.progress"}
+)
 _HELP = """
 import sys
 sys.argv = ["stream-capi", "--help"]
@@ -54,3 +60,25 @@ def test_the_summary_of_a_command_is_the_first_line_of_its_own_help(name: str) -
     own = load(name).help
     assert own is not None
     assert inspect.cleandoc(own).splitlines()[0] == COMMANDS[name].summary
+
+
+_THREADS = """
+from stream_capi.avro.arrays import np
+(np.ones((500, 500)) @ np.ones((500, 500))).sum()
+print(sum(line.startswith("Threads:") and int(line.split()[1]) for line in open("/proc/self/status")))
+"""
+
+
+def test_numpy_starts_no_thread() -> None:
+    """Whatever the environment asks for: workers and containers count their threads."""
+    environment = os.environ | {"OPENBLAS_NUM_THREADS": "4", "OMP_NUM_THREADS": "4"}
+    words = [sys.executable, "-c", _THREADS]
+    done = subprocess.run(words, check=True, capture_output=True, text=True, env=environment)
+    assert done.stdout == "1\n"
+
+
+def test_numpy_is_imported_in_one_place() -> None:
+    """Which sets the number of its threads before."""
+    package = Path(stream_capi.__file__).parent
+    importing = re.compile(r"^\s*(import|from) numpy\b", re.MULTILINE)
+    assert [file.name for file in package.rglob("*.py") if importing.search(file.read_text())] == ["arrays.py"]

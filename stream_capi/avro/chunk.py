@@ -1,0 +1,165 @@
+"""The records of a chunk in one buffer, and what a walk through them found: columns of texts and numbers.
+
+A text that is ASCII is a slice of the buffer as Latin-1, which is decoded once. Every string must be UTF-8, those that no
+column needs as well: all bytes that are no text (numbers, lengths of more than one byte, bytes) become zeros in a copy of
+the buffer. What is left of a record is UTF-8 if each of its strings is, since a byte below 128, the length, stands between
+any two. Only records that have a byte above 127 there are looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+from stream_capi.avro.arrays import Bytes, Ints, NDArray, np
+
+_SHORT = 64  # bytes; longer stretches are cut one by one
+
+
+class _Found(NamedTuple):
+    """Values of one column: their rows, arrays with an entry for each, and what makes a list of values of the arrays."""
+
+    column: int
+    rows: Ints
+    arrays: tuple[NDArray[Any], ...]
+    make: Callable[..., list[Any]]
+
+
+class Chunk:
+    """Payloads of ``least`` to ``most`` bytes, walked at once; shorter and longer ones begin at the limit.
+
+    ``limit`` is the position that no record ends at. Behind it are ``room`` zeros, for the steps of records that are there.
+    """
+
+    def __init__(self, payloads: Sequence[bytes], least: int, most: int, room: int) -> None:
+        lengths = np.fromiter(map(len, payloads), np.int64, len(payloads))
+        fit = (lengths >= least) & (lengths <= most)
+        if not fit.all():
+            payloads = [payload if fits else b"" for payload, fits in zip(payloads, fit.tolist(), strict=True)]
+            lengths[~fit] = 0
+        self.payloads = payloads
+        self.rows = np.arange(len(payloads))
+        self.buffer = b"".join([*payloads, bytes(room + 128)])
+        self.bytes: Bytes = np.frombuffer(self.buffer, np.uint8)
+        self.words = np.ndarray((len(self.buffer) - 7,), "<i8", self.buffer, 0, (1,))
+        self.ends = np.cumsum(lengths)
+        self.limit = int(self.ends[-1]) + 1
+        self._begins = self.ends - lengths
+        self.starts: list[int] = self._begins.tolist()
+        self.first = np.where(fit, self._begins, self.limit)
+        self.steps = 0  # since somebody looked at how many records still are within their bytes
+        self._texts: dict[int, str] = {}
+        self._found: list[_Found] = []
+        self._no_text: list[tuple[Ints, Ints, Ints]] = []
+
+    def text(self, row: int) -> str:
+        """A payload as Latin-1."""
+        text = self._texts.get(row)
+        if text is None:
+            text = self._texts[row] = str(self.payloads[row], "latin-1")
+        return text
+
+    def no_text(self, rows: Ints, start: Ints, end: Ints) -> None:
+        """These bytes are none of a string that is to be checked."""
+        self._no_text.append((rows, start, end))
+
+    def note_texts(self, column: int, rows: Ints, start: Ints, end: Ints, binary: bool) -> None:
+        self._found.append(_Found(column, rows, (rows, start, end), self._binaries if binary else self._strings))
+
+    def note_numbers(self, column: int, rows: Ints, values: NDArray[Any]) -> None:
+        self._found.append(_Found(column, rows, (values,), np.ndarray.tolist))
+
+    def note_symbols(self, column: int, rows: Ints, index: Ints, symbols: NDArray[Any]) -> None:
+        self._found.append(_Found(column, rows, (index,), partial(_symbols, symbols)))
+
+    def note_values(self, column: int, rows: Ints, values: list[Any]) -> None:
+        self._found.append(_Found(column, rows, (np.arange(len(rows)),), partial(_listed, values)))
+
+    def columns(self, last: Ints, count: int) -> tuple[list[list[Any]], list[int]]:
+        """The values of ``count`` columns, and the records to leave to the scalar decoder; ``last`` is where each came to."""
+        good = (last == self.ends) & (self.first < self.limit)
+        self._careful = self._check(good)
+        odd = np.flatnonzero(~good).tolist()
+        columns: list[list[Any]] = [[] for _ in range(count)]
+        for column, rows, arrays, make in self._found:
+            if odd:
+                kept = good[rows]
+                rows, arrays = rows[kept], tuple(array[kept] for array in arrays)
+            values = make(*arrays)
+            if len(rows) == len(self.rows):
+                columns[column] = values
+                continue
+            into = columns[column] = columns[column] or [None] * len(self.rows)
+            for row, value in zip(rows.tolist(), values, strict=True):
+                into[row] = value
+        return [column or [None] * len(self.rows) for column in columns], odd
+
+    def _check(self, good: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Which records have a string that is not ASCII. Those in which one is not UTF-8 are good no more."""
+        plain = bytearray(self.buffer)
+        self._blank(plain, good)
+        careful = np.zeros(len(good), np.bool_)
+        if plain.isascii():
+            return careful
+        view = np.frombuffer(plain, np.uint8)
+        careful = (np.bitwise_or.reduceat(view, self._begins) > 127) & good
+        for row in np.flatnonzero(careful).tolist():
+            try:
+                plain[self.starts[row] : self.starts[row] + len(self.payloads[row])].decode()
+            except UnicodeDecodeError:
+                good[row] = False
+        return careful
+
+    def _blank(self, plain: bytearray, good: NDArray[np.bool_]) -> None:
+        """Make zeros of all that is no text, and of the records that are not good."""
+        bad = np.flatnonzero(~good)
+        stretches = [(self._begins[bad], self.ends[bad])]
+        for rows, start, end in self._no_text:
+            if len(bad):
+                kept = good[rows]
+                start, end = start[kept], end[kept]
+            stretches.append((start, end))
+        start, end = (np.concatenate(parts) for parts in zip(*stretches, strict=True))
+        length = end - start
+        short = length <= _SHORT
+        if not short.all():
+            for s, e in zip(start[~short].tolist(), end[~short].tolist(), strict=True):
+                plain[s:e] = bytes(e - s)
+            start, length = start[short], length[short]
+        view = np.frombuffer(plain, np.uint8)
+        view[_each(start, length)] = 0
+
+    def _strings(self, rows: Ints, start: Ints, end: Ints) -> list[Any]:
+        text = self._latin()
+        values = [text[s:e] for s, e in zip(start.tolist(), end.tolist(), strict=True)]
+        for at in np.flatnonzero(self._careful[rows]).tolist():
+            if not values[at].isascii():
+                values[at] = values[at].encode("latin-1").decode()
+        return values
+
+    def _binaries(self, _: Ints, start: Ints, end: Ints) -> list[Any]:
+        buffer = self.buffer
+        return [buffer[s:e] for s, e in zip(start.tolist(), end.tolist(), strict=True)]
+
+    def _latin(self) -> str:
+        text = self._texts.get(-1)
+        if text is None:
+            text = self._texts[-1] = str(self.buffer, "latin-1")
+        return text
+
+
+def _each(start: Ints, length: Ints) -> Ints:
+    """Every position of the stretches."""
+    before = np.cumsum(length)
+    total = int(before[-1]) if len(before) else 0
+    return np.repeat(start - (before - length), length) + np.arange(total)
+
+
+def _symbols(symbols: NDArray[Any], index: Ints) -> list[Any]:
+    found: list[Any] = symbols.take(index).tolist()
+    return found
+
+
+def _listed(values: list[Any], index: Ints) -> list[Any]:
+    return values if len(index) == len(values) else [values[at] for at in index.tolist()]

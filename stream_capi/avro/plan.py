@@ -1,0 +1,118 @@
+"""The steps of a walk, out of a schema and the paths that are wanted from it; made once for each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+
+from stream_capi.avro.arrays import NDArray, np
+from stream_capi.avro.decode import Reader
+from stream_capi.avro.hardening import Node
+from stream_capi.avro.rows import Path
+from stream_capi.avro.steps import Fixed, Items, Nothing, Number, Optional, Real, Record, Step, Symbol, Text, Union
+
+_MOST_BRANCHES = 64  # whose index is one byte
+_MOST_SYMBOLS = 64
+
+Wanted = Sequence[tuple[int, Path]]
+_KINDS: dict[str, Callable[[Node, Callable[[Node], Reader], Wanted], Step]] = {
+    "null": Nothing,
+    "boolean": Symbol,
+    "enum": Symbol,
+    "int": Number,
+    "long": Number,
+    "float": Real,
+    "double": Real,
+    "bytes": Text,
+    "string": Text,
+    "fixed": Fixed,
+}
+
+
+class Plan:
+    """``room``: zeros that the steps of one record may pass over in a row, at most."""
+
+    def __init__(self, root: Node, paths: Sequence[Path], reader: Callable[[Node], Reader]) -> None:
+        self.room = _Rooms().of(root)
+        self._reader = reader
+        self._known: dict[tuple[int, tuple[tuple[int, Path], ...]], Step] = {}
+        self.step = self._step(root, list(enumerate(paths)))
+
+    def _step(self, node: Node, wanted: Wanted) -> Step:
+        key = (id(node), tuple(wanted))  # each once: unions of the same records, inside each other, multiply
+        step = self._known.get(key)
+        if step is None:
+            step = self._known[key] = self._written(node, wanted)
+        return step
+
+    def _written(self, node: Node, wanted: Wanted) -> Step:
+        if node.type == "union":
+            return self._union(node, wanted)
+        whole = any(not path for _, path in wanted)
+        if node.type == "record":
+            if whole:
+                return Step(node, self._reader, wanted)
+            fields = [
+                self._step(field, [(column, path[1:]) for column, path in wanted if str(path[0]) == name])
+                for name, field in node.fields
+            ]
+            return Record(node, self._reader, wanted, fields)
+        if node.items is not None:
+            return Step(node, self._reader, wanted) if wanted else Items(node, self._reader, self._step(node.items, ()))
+        return _KINDS[node.type](node, self._reader, [here for here in wanted if not here[1]])
+
+    def _union(self, node: Node, wanted: Wanted) -> Step:
+        if len(node.branches) > _MOST_BRANCHES:
+            return Step(node, self._reader, wanted)
+        union = Union(node, self._reader, wanted, [self._step(branch, wanted) for branch in node.branches])
+        if len(node.branches) != 2 or node.branches[0].type == node.branches[1].type:
+            return union
+        null, value = node.branches if node.branches[0].type == "null" else node.branches[::-1]
+        whole = any(not path for _, path in wanted)
+        tabled = _TEXTS if whole else _TABLED
+        if null.type != "null" or value.type not in tabled or len(value.symbols) > _MOST_SYMBOLS:
+            return union
+        tag = 2 * node.branches.index(value)
+        return Optional(union, self._reader, _optional(value.type, len(value.symbols), tag), tag)
+
+
+_TEXTS = ("string", "bytes")
+_TABLED = (*_TEXTS, "int", "long", "boolean", "enum")
+
+
+@lru_cache(maxsize=256)
+def _optional(kind: str, symbols: int, tag: int) -> NDArray[np.int8]:
+    """The first two bytes of a value or null, as a number of 16 bits, to how long it is; -1 if they do not tell."""
+    second = np.arange(256)
+    if kind in _TEXTS:
+        ahead = np.where((second < 126) & (second % 2 == 0), second // 2 + 2, -1)
+    elif kind in ("int", "long"):
+        ahead = np.where(second < 128, 2, -1)
+    elif kind == "boolean":
+        ahead = np.where(second < 2, 2, -1)
+    else:
+        ahead = np.where((second % 2 == 0) & (second < 2 * symbols), 2, -1)
+    table = np.full((256, 256), -1, np.int8)  # by the second byte and the first
+    table[:, 2 - tag] = 1
+    table[:, tag] = ahead
+    return table.ravel()
+
+
+class _Rooms:
+    """How many bytes a value takes at most if it is read out of zeros, whichever branches it takes."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, int] = {}
+
+    def of(self, node: Node) -> int:
+        room = self._known.get(id(node))
+        if room is None:
+            room = self._known[id(node)] = self._counted(node)
+        return room
+
+    def _counted(self, node: Node) -> int:
+        if node.type == "record":
+            return sum(self.of(field) for _, field in node.fields)
+        if node.branches:
+            return 1 + max(map(self.of, node.branches))
+        return max(node.least, 1) + (1 + self.of(node.items) if node.items is not None else 0)

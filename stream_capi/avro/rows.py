@@ -1,0 +1,60 @@
+"""Decoded records to columns: the values at each path, for records that the scalar decoder reads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from stream_capi.avro.hardening import Node
+from stream_capi.config.dotted_paths import Step
+
+Path = tuple[Step, ...]
+
+
+def follow(value: Any, path: Path) -> Any:
+    """The value at a path inside a value; None where a step leads nowhere."""
+    for step in path:
+        if value.__class__ is dict:
+            value = value.get(str(step))
+        elif value.__class__ is list and (isinstance(step, int) or step.isdecimal()):
+            value = value[int(step)] if len(value) > int(step) else None
+        else:
+            return None
+    return value
+
+
+def compile_rows(root: Node, paths: Sequence[Path]) -> Callable[[Sequence[dict[str, Any]]], list[tuple[Any, ...]]]:
+    """The function that gives, for each record, the tuple of its values at the paths."""
+    values = "".join(f"{_expression(root, path)}, " for path in paths)
+    # Names of fields enter the text through repr() alone.
+    text = f"def read(rows): return [({values}) for row in rows]"
+    namespace: dict[str, Any] = {"follow": follow}
+    exec(compile(text, f"<columns of {root.name}>", "exec"), namespace)  # noqa: S102
+    read: Callable[[Sequence[dict[str, Any]]], list[tuple[Any, ...]]] = namespace["read"]
+    return read
+
+
+def _expression(root: Node, path: Path) -> str:
+    """Subscripts as long as each value is a record, ``get`` where it is a record, a map or null, ``follow`` from there on."""
+    code, here = "row", [root]
+    for at, step in enumerate(path):
+        name = str(step)
+        if any(node.type not in ("record", "map", "null") for node in here):
+            return f"follow({code}, {path[at:]!r})"
+        inside = [_inside(node, name) for node in here if node.type != "null"]
+        if len(here) == 1 and here[0].type == "record" and inside[0]:
+            code = f"{code}[{name!r}]"
+        else:
+            code = f"(at.get({name!r}) if (at := {code}) is not None else None)"
+        here = list({id(node): node for nodes in inside for node in nodes}.values())
+        if not here:
+            return "None"
+    return code
+
+
+def _inside(node: Node, name: str) -> Sequence[Node]:
+    """The types that a record's field or a map's value may have."""
+    inner = node.items if node.type == "map" else dict(node.fields).get(name)
+    if inner is None:
+        return ()
+    return inner.branches or (inner,)

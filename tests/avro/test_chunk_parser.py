@@ -1,0 +1,209 @@
+"""A chunk's columns against the scalar decoder's rows, read path by path: equal in each value, type and rejection."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stream_capi.avro import chunk_parser, steps
+from stream_capi.avro.chunk_parser import ChunkParser
+from stream_capi.avro.decode import Decoder
+from stream_capi.avro.hardening import Node
+from stream_capi.events.paths import read
+from stream_capi.model import Rejection, Table
+from tests.avro.records import LEAD, encode, lead, record, schema
+from tests.avro.test_decode import BROKEN_RULES, ENUM, GREEDY, MANY, WIDE, events
+from tests.proof.profile import tries
+from tests.proof.test_fuzz_schemas import PAYLOADS, SOUND_RECORDS
+
+
+@pytest.fixture(autouse=True)
+def _no_net(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault of the walk fails the test, where the program would decode the chunk one by one."""
+
+    def parse(self: ChunkParser, payloads: Sequence[bytes]) -> Table:
+        return self._at_once(payloads) if len(payloads) >= chunk_parser.MANY else self._one_by_one(payloads)
+
+    monkeypatch.setattr(ChunkParser, "parse", parse)
+
+
+def scalar(raw: Any, paths: Sequence[str], payloads: Sequence[bytes]) -> Table:
+    rows = Decoder(schema(raw)).decode(payloads)
+    bad = {at: row for at, row in enumerate(rows) if isinstance(row, Rejection)}
+    columns = {path: [None if at in bad else read(row, path) for at, row in enumerate(rows)] for path in paths}
+    return Table(len(payloads), columns, bad)
+
+
+def alike(raw: Any, paths: Sequence[str], payloads: Sequence[bytes]) -> Table:
+    """Parse in the present mode, and hold it against the scalar way."""
+    expected, made = scalar(raw, paths, payloads), ChunkParser(schema(raw), paths).parse(payloads)
+    assert made.length == expected.length
+    assert dict(made.rejected) == dict(expected.rejected)
+    assert set(made.columns) == set(expected.columns)
+    for path, column in expected.columns.items():
+        assert repr(list(made.columns[path])) == repr(column), (
+            path
+        )  # types as well: 1, 1.0, True and numpy's own differ
+    return made
+
+
+def paths_of(node: Node, before: str = "", depth: int = 0) -> Iterator[str]:
+    """Every path through a schema, to leaves and to what holds them; a few items, and keys that some maps have."""
+    if before:
+        yield before
+    if depth > 6:
+        return
+    for name, field in node.fields:
+        yield from paths_of(
+            field,
+            f'{before}."{name}"'.removeprefix(".") if name.isprintable() and name.strip() == name else before,
+            depth + 1,
+        )
+    for branch in node.branches:
+        yield from paths_of(branch, before, depth + 1)
+    if node.items is not None:
+        for step in ("[0]", ".1") if node.type == "array" else (".a", '."0"', ".b"):
+            yield from paths_of(node.items, before + step, depth + 1)
+
+
+def drawn_paths(data: st.DataObject, raw: Any) -> list[str]:
+    known = sorted({*paths_of(schema(raw).parsed), "none", "f0.none", "f1[0]", "f0[0].f0", "f0.a.b"})
+    return data.draw(st.lists(st.sampled_from(known), max_size=12, unique=True))
+
+
+DAMAGE = st.sampled_from((b"", b"\xff", b"\x80\x80\x80\x80\x01", b"\x01", b"\x80" * 9 + b"\x01", b"\xff" * 9 + b"\x01", b"\xff" * 11, b"\x80\x00", b"\x03", b"\xfe\xff\xff\xff\x0f", b"\xc3", b"\xed\xa0\x80"))  # fmt: skip
+
+
+@st.composite
+def chunks(draw: st.DrawFn, good: Sequence[bytes]) -> list[bytes]:
+    """Good and damaged records in any order, enough of them to be walked at once."""
+    kinds = list(good)
+    for _ in range(draw(st.integers(0, 4))):
+        damaged = draw(st.sampled_from(good))
+        at = draw(st.integers(0, len(damaged)))
+        kinds.append(
+            damaged[:at] + draw(st.one_of(DAMAGE, st.binary(max_size=3))) + damaged[at + draw(st.integers(0, 3)) :]
+        )
+    kinds += draw(st.lists(st.sampled_from((b"", b"\0" * 80, b"\2" * 80, b"\x80\x01" * 40)), max_size=1))
+    return draw(st.lists(st.sampled_from(kinds), min_size=1, max_size=8)) * draw(st.sampled_from((1, 5, 40))) + kinds
+
+
+@pytest.fixture(params=[1, 3, 32])
+def few(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    """From how many records on arrays are used. From one on, all that is read is read by arrays."""
+    monkeypatch.setattr(steps, "FEW", request.param)
+    monkeypatch.setattr(chunk_parser, "MANY", 1)
+    few: int = request.param
+    return few
+
+
+@tries(150)
+@given(events(), st.data())
+def test_any_chunk_of_any_schema(few: int, event: tuple[Any, list[Any]], data: st.DataObject) -> None:
+    raw, values = event
+    alike(raw, drawn_paths(data, raw), data.draw(chunks([encode(raw, value) for value in values])))
+
+
+@tries(150)
+@given(SOUND_RECORDS, PAYLOADS, st.data())
+def test_any_bytes_under_a_sound_schema(few: int, raw: Any, payloads: list[bytes], data: st.DataObject) -> None:
+    alike(raw, drawn_paths(data, raw), data.draw(chunks(payloads)))
+
+
+@tries(100)
+@given(events(), st.data())
+def test_few_records(event: tuple[Any, list[Any]], data: st.DataObject) -> None:
+    raw, values = event
+    payloads = data.draw(
+        st.lists(st.sampled_from([encode(raw, value) for value in values] + [b"", b"\xff"]), max_size=3)
+    )
+    alike(raw, drawn_paths(data, raw), payloads)
+
+
+@pytest.mark.parametrize("few", [1, 32], indirect=True)
+@pytest.mark.parametrize(
+    "kind",
+    ["null", "boolean", "int", "long", "float", "double", "bytes", "string", ENUM, MANY, {"type": "fixed", "name": "F", "size": 4}, WIDE,
+     {"type": "array", "items": "int"}, {"type": "array", "items": "string"}, {"type": "map", "values": "string"}, {"type": "map", "values": "null"},
+     record("string", ["null", "long"]) | {"name": "I"}],
+    ids=str,
+)  # fmt: skip
+@pytest.mark.parametrize("nullable", [0, 1, 2])
+def test_all_short_payloads(few: int, kind: Any, nullable: int) -> None:
+    """Every payload of a byte, and many of two and three: each way of a type to be right or wrong."""
+    if nullable and (kind == "null" or kind is WIDE):
+        return
+    raw = record(kind if not nullable else ["null", kind] if nullable == 1 else [kind, "null"])
+    odd = [0, 1, 2, 3, 4, 6, 126, 127, 128, 129, 130, 194, 195, 254, 255]
+    payloads = [bytes([a]) for a in range(256)] + [bytes([a, b]) for a in (0, 2, 128, 255) for b in range(256)]
+    payloads += [bytes([a, b, c]) for a in odd[:9] for b in odd[7:] for c in odd[::3]]
+    payloads += [p + b"a\xc3\xa9" for p in payloads] + [p + b"abcdefg" for p in payloads[:600]]
+    alike(raw, ["f0", "f0.f0", "f0[0]", "f0.a", "f0.f1"], payloads)
+    alike(raw, [], payloads)
+
+
+@pytest.mark.parametrize("few", [1, 32], indirect=True)
+@pytest.mark.parametrize(("kind", "payload"), [(kind, payload) for kind, payload, _ in BROKEN_RULES], ids=str)
+def test_each_broken_rule_among_good_records(few: int, kind: Any, payload: bytes) -> None:
+    raw = record(kind, "string")
+    good = [p for p in (b"\0\0", b"\0" * 9, b"\0\4\xc3\xa9", b"\2\2\2\2a", b"\2\2") if p]
+    for payloads in ([payload], [*good, payload] * 20, [payload + b"\0", *good * 8], [*good, payload + b"\2b"] * 30):
+        alike(raw, ["f0", "f1", "f0[1]"], payloads)
+
+
+def test_numbers_of_all_lengths(few: int) -> None:
+    numbers = [sign * (2**bits + more) for bits in range(63) for more in (-1, 0, 1) for sign in (1, -1)]
+    numbers += [2**63 - 1, -(2**63)]
+    raw = record("long", ["null", "long"], "int")
+    values = [{"f0": n, "f1": n, "f2": 0} for n in numbers]
+    made = alike(raw, ["f0", "f1", "f2"], [encode(raw, value) for value in values])
+    assert made.columns["f0"] == numbers
+    assert not made.rejected
+
+
+def test_a_record_that_runs_into_the_next_leaves_it_alone(few: int) -> None:
+    """Neither its text nor its numbers: what the one reads there must not hide what is wrong in the other."""
+    raw = record("double", "string", "bytes", "long")
+    good = encode(raw, {"f0": 1.5, "f1": "é" * 5, "f2": b"\xff" * 9, "f3": 2**60})
+    wrong = good.replace("é".encode(), b"\xc3\xff")
+    for cut in range(1, len(good)):
+        alike(raw, ["f1", "f3"], [good[:cut], wrong, good[:cut], good] * 12)
+
+
+def test_large_payloads_are_left_to_the_scalar_decoder(few: int) -> None:
+    raw = record(
+        {"type": "array", "items": {"type": "array", "items": {"type": "array", "items": "boolean"}}}, "string"
+    )
+    limit = schema(raw).parsed.payload_limit
+    good = b"\0\2a"
+    made = alike(raw, ["f0", "f1"], [good] * 40 + [b"\0" * (limit + 1), good])
+    assert "larger than" in made.rejected[40].detail
+
+
+def test_a_lead_of_all_kinds(few: int) -> None:
+    kinds = [
+        lead(),
+        lead(zip="94025", os="iOS", dedupe_id=""),
+        lead(email="jürgen@straße.example"),
+        lead(email=None, currency=""),
+    ]
+    names = [field["name"] for field in LEAD["fields"]]
+    payloads = [encode(LEAD, kind) for kind in kinds]
+    made = alike(LEAD, names, payloads * 50)
+    assert not made.rejected
+    for cut in range(few % 3, len(payloads[2]), 9):
+        alike(
+            LEAD,
+            names,
+            [*payloads, payloads[2][:cut], payloads[2], payloads[2][:cut] + b"\xff" + payloads[2][cut + 1 :]] * 12,
+        )
+
+
+def test_schemas_of_the_greediest_payloads(few: int) -> None:
+    for raw, payload in GREEDY:
+        alike(raw, ["f0", "f0[0]"], [payload, payload[:-1], b"\0"] * 2)
+        alike(raw, [], [payload, payload[:-1], b"\0"] * 2)
