@@ -16,5 +16,6 @@ from numpy.typing import NDArray  # noqa: E402
 
 Ints = NDArray[np.int64]  # positions, rows and lengths
 Bytes = NDArray[np.uint8]
+Flags = NDArray[np.bool_]
 
-__all__ = ["Bytes", "Ints", "NDArray", "np"]
+__all__ = ["Bytes", "Flags", "Ints", "NDArray", "np"]

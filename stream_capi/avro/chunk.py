@@ -12,8 +12,11 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-from stream_capi.avro.arrays import Bytes, Ints, NDArray, np
+from stream_capi.avro.arrays import Bytes, Flags, Ints, NDArray, np
 
+_NONE = np.zeros(0, np.int64)
+_NOT_HERE = -(1 << 62)
+_SPLIT = 16  # characters
 _SHORT = 64  # bytes; longer stretches are cut one by one
 
 
@@ -24,6 +27,9 @@ class _Found(NamedTuple):
     rows: Ints
     arrays: tuple[NDArray[Any], ...]
     make: Callable[..., list[Any]]
+
+
+_Stretches = tuple[Ints, Ints, Ints]  # rows, starts, ends
 
 
 class Chunk:
@@ -51,7 +57,10 @@ class Chunk:
         self.steps = 0  # since somebody looked at how many records still are within their bytes
         self._texts: dict[int, str] = {}
         self._found: list[_Found] = []
-        self._no_text: list[tuple[Ints, Ints, Ints]] = []
+        self._no_text: list[_Stretches] = []
+        self._uncounted: list[_Stretches] = []  # those of them whose bytes above 127 are to be counted
+        self._high = np.zeros(len(payloads), np.int64)  # bytes above 127 that are no text, in each record
+        self._some_high: list[tuple[Ints, NDArray[Any]]] = []
 
     def text(self, row: int) -> str:
         """A payload as Latin-1."""
@@ -63,6 +72,15 @@ class Chunk:
     def no_text(self, rows: Ints, start: Ints, end: Ints) -> None:
         """These bytes are none of a string that is to be checked."""
         self._no_text.append((rows, start, end))
+        self._uncounted.append((rows, start, end))
+
+    def no_text_number(self, rows: Ints, start: Ints, end: Ints, high: NDArray[Any]) -> None:
+        """The same, where it is known how many of the bytes are above 127."""
+        self._no_text.append((rows, start, end))
+        if rows is self.rows:
+            self._high += high
+        else:
+            self._some_high.append((rows, high))
 
     def note_texts(self, column: int, rows: Ints, start: Ints, end: Ints, binary: bool) -> None:
         self._found.append(_Found(column, rows, (rows, start, end), self._binaries if binary else self._strings))
@@ -95,42 +113,50 @@ class Chunk:
                 into[row] = value
         return [column or [None] * len(self.rows) for column in columns], odd
 
-    def _check(self, good: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    def _check(self, good: Flags) -> Flags:
         """Which records have a string that is not ASCII. Those in which one is not UTF-8 are good no more."""
-        plain = bytearray(self.buffer)
-        self._blank(plain, good)
-        careful = np.zeros(len(good), np.bool_)
-        if plain.isascii():
-            return careful
-        view = np.frombuffer(plain, np.uint8)
-        careful = (np.bitwise_or.reduceat(view, self._begins) > 127) & good
-        for row in np.flatnonzero(careful).tolist():
-            try:
-                plain[self.starts[row] : self.starts[row] + len(self.payloads[row])].decode()
-            except UnicodeDecodeError:
-                good[row] = False
+        above = (self.bytes.view(np.int8) < 0).nonzero()[0]
+        rows, start, end = _joined(self._uncounted)
+        self._some_high.append((rows, np.searchsorted(above, end) - np.searchsorted(above, start)))
+        rows, high = (np.concatenate(parts) for parts in zip(*self._some_high, strict=True))
+        known = self._high + np.bincount(rows, high, len(good))
+        careful: Flags = (known != np.diff(np.searchsorted(above, self.ends), prepend=0)) & good
+        if careful.any():
+            self._decode(careful.nonzero()[0], good)
         return careful
 
-    def _blank(self, plain: bytearray, good: NDArray[np.bool_]) -> None:
-        """Make zeros of all that is no text, and of the records that are not good."""
-        bad = np.flatnonzero(~good)
-        stretches = [(self._begins[bad], self.ends[bad])]
-        for rows, start, end in self._no_text:
-            if len(bad):
-                kept = good[rows]
-                start, end = start[kept], end[kept]
-            stretches.append((start, end))
-        start, end = (np.concatenate(parts) for parts in zip(*stretches, strict=True))
+    def _decode(self, careful: Ints, good: Flags) -> None:
+        """Decode the texts of these records, with zeros between them."""
+        texts = bytearray().join([self.payloads[row] for row in careful.tolist()])
+        lengths = self.ends[careful] - self._begins[careful]
+        ends = np.cumsum(lengths)
+        to_texts = np.full(len(good), _NOT_HERE)
+        to_texts[careful] = ends - lengths - self._begins[careful]
+        rows, start, end = _joined(self._no_text)
+        move = to_texts[rows]
+        here = (move > _NOT_HERE).nonzero()[0]
+        start, end = start[here] + move[here], end[here] + move[here]
         length = end - start
         short = length <= _SHORT
-        if not short.all():
-            for s, e in zip(start[~short].tolist(), end[~short].tolist(), strict=True):
-                plain[s:e] = bytes(e - s)
-            start, length = start[short], length[short]
-        view = np.frombuffer(plain, np.uint8)
-        view[_each(start, length)] = 0
+        for s, e in zip(start[~short].tolist(), end[~short].tolist(), strict=True):
+            texts[s:e] = bytes(e - s)
+        np.frombuffer(texts, np.uint8)[_each(start[short], length[short])] = 0
+        try:
+            texts.decode()
+        except UnicodeDecodeError:
+            for row, s, e in zip(careful.tolist(), (ends - lengths).tolist(), ends.tolist(), strict=True):
+                good[row] = _is_text(texts[s:e])
 
     def _strings(self, rows: Ints, start: Ints, end: Ints) -> list[Any]:
+        length = end - start
+        if len(rows) and int(length.sum()) <= _SPLIT * len(rows):
+            # One behind the other, with a separator: up to this length, splitting is cheaper than cutting each.
+            length += 1
+            apart = self.bytes.take(_each(start, length))
+            apart[np.cumsum(length) - 1] = 0
+            joined = apart.tobytes()
+            if joined.count(0) == len(rows):
+                return joined[:-1].decode().split("\0")
         text = self._latin()
         values = [text[s:e] for s, e in zip(start.tolist(), end.tolist(), strict=True)]
         for at in np.flatnonzero(self._careful[rows]).tolist():
@@ -147,6 +173,19 @@ class Chunk:
         if text is None:
             text = self._texts[-1] = str(self.buffer, "latin-1")
         return text
+
+
+def _is_text(text: bytearray) -> bool:
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _joined(stretches: Sequence[_Stretches]) -> _Stretches:
+    rows, start, end = (np.concatenate(parts) for parts in zip((_NONE, _NONE, _NONE), *stretches, strict=True))
+    return rows, start, end
 
 
 def _each(start: Ints, length: Ints) -> Ints:

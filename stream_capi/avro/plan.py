@@ -3,17 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 
-from stream_capi.avro.arrays import NDArray, np
 from stream_capi.avro.decode import Reader
 from stream_capi.avro.hardening import Node
 from stream_capi.avro.rows import Path
-from stream_capi.avro.steps import Fixed, Items, Nothing, Number, Optional, Real, Record, Step, Symbol, Text, Union
+from stream_capi.avro.steps import (
+    BOOLEAN,
+    Fixed,
+    Items,
+    Nothing,
+    Number,
+    Optional,
+    OptionalNumber,
+    OptionalReal,
+    OptionalSymbol,
+    OptionalText,
+    Real,
+    Record,
+    Step,
+    Symbol,
+    Text,
+    Union,
+    one_byte,
+)
 
 _MOST_BRANCHES = 64  # whose index is one byte
 _MOST_SYMBOLS = 64
 
+_OPTIONAL: dict[str, type[Optional]] = {
+    "int": OptionalNumber,
+    "long": OptionalNumber,
+    "float": OptionalReal,
+    "double": OptionalReal,
+    "bytes": OptionalText,
+    "string": OptionalText,
+}
 Wanted = Sequence[tuple[int, Path]]
 _KINDS: dict[str, Callable[[Node, Callable[[Node], Reader], Wanted], Step]] = {
     "null": Nothing,
@@ -68,34 +92,14 @@ class Plan:
         if len(node.branches) != 2 or node.branches[0].type == node.branches[1].type:
             return union
         null, value = node.branches if node.branches[0].type == "null" else node.branches[::-1]
-        whole = any(not path for _, path in wanted)
-        tabled = _TEXTS if whole else _TABLED
-        if null.type != "null" or value.type not in tabled or len(value.symbols) > _MOST_SYMBOLS:
+        if null.type != "null":
             return union
         tag = 2 * node.branches.index(value)
-        return Optional(union, self._reader, _optional(value.type, len(value.symbols), tag), tag)
-
-
-_TEXTS = ("string", "bytes")
-_TABLED = (*_TEXTS, "int", "long", "boolean", "enum")
-
-
-@lru_cache(maxsize=256)
-def _optional(kind: str, symbols: int, tag: int) -> NDArray[np.int8]:
-    """The first two bytes of a value or null, as a number of 16 bits, to how long it is; -1 if they do not tell."""
-    second = np.arange(256)
-    if kind in _TEXTS:
-        ahead = np.where((second < 126) & (second % 2 == 0), second // 2 + 2, -1)
-    elif kind in ("int", "long"):
-        ahead = np.where(second < 128, 2, -1)
-    elif kind == "boolean":
-        ahead = np.where(second < 2, 2, -1)
-    else:
-        ahead = np.where((second % 2 == 0) & (second < 2 * symbols), 2, -1)
-    table = np.full((256, 256), -1, np.int8)  # by the second byte and the first
-    table[:, 2 - tag] = 1
-    table[:, tag] = ahead
-    return table.ravel()
+        if value.type in ("boolean", "enum") and len(value.symbols) <= _MOST_SYMBOLS and union.column is None:
+            table = BOOLEAN if value.type == "boolean" else one_byte(len(value.symbols))
+            return OptionalSymbol(union, self._reader, tag, table)
+        optional = _OPTIONAL.get(value.type)
+        return union if optional is None else optional(union, self._reader, tag)
 
 
 class _Rooms:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
-from stream_capi.avro.arrays import Ints, NDArray, np
+from stream_capi.avro.arrays import Flags, Ints, NDArray, np
 from stream_capi.avro.chunk import Chunk
 from stream_capi.avro.decode import FAULTS, Reader, count, stretch
 from stream_capi.avro.hardening import Node
@@ -26,11 +26,13 @@ FEW = 32
 _MOST_AT_ONCE = 16  # items, or fields, between two looks at how many records still are within their bytes
 _CARE = -1
 _HIGH_BITS = np.int64(-0x7F7F7F7F7F7F7F80)  # 0x80 in each byte
+_NINE = np.uint8(9)
+_HIGH_BITS_OF_SEVEN = np.int64(0x0080808080808080)
 _MOST = np.int64((1 << 63) - 1)
 
 # A length of one byte, to the way from there to the end of what it counts.
 _SPAN = np.array([n // 2 + 1 if n < 128 and n % 2 == 0 else _CARE for n in range(256)], np.int8)
-_BOOLEAN = np.array([1, 1] + [_CARE] * 254, np.int8)
+BOOLEAN = np.array([1, 1] + [_CARE] * 254, np.int8)
 
 
 def varints(chunk: Chunk, at: Ints) -> tuple[Ints, Ints]:
@@ -40,15 +42,33 @@ def varints(chunk: Chunk, at: Ints) -> tuple[Ints, Ints]:
     stop = stops & -stops
     below = stop - 1
     size = (np.bitwise_count(below) + np.uint8(1)) >> 3
-    number = word & below & 0x7F7F7F7F7F7F7F7F
-    number = number & 0x007F007F007F007F | (number & 0x7F007F007F007F00) >> 1
-    number = number & 0x00003FFF00003FFF | (number & 0x3FFF00003FFF0000) >> 2
-    number = number & 0x000000000FFFFFFF | (number & 0x0FFFFFFF00000000) >> 4
+    number = _compact(word & below)
     after = at + size
-    long = np.flatnonzero(stop == 0)
+    long = (stop == 0).nonzero()[0]
     if len(long):  # nine or ten bytes
         number[long], after[long] = _long_varints(chunk, at[long], number[long])
     return number, after
+
+
+def _compact(word: Ints) -> Ints:
+    """The number that the lower seven bits of each byte make."""
+    word = word & 0x7F7F7F7F7F7F7F7F
+    word = word & 0x007F007F007F007F | (word & 0x7F007F007F007F00) >> 1
+    word = word & 0x00003FFF00003FFF | (word & 0x3FFF00003FFF0000) >> 2
+    return word & 0x000000000FFFFFFF | (word & 0x0FFFFFFF00000000) >> 4
+
+
+def _of_two_bytes(word: Ints) -> Ints | None:
+    """Lengths, if each takes two bytes and none is negative."""
+    other = word & 0x8081 != 0x0080
+    if b"\1" in other.tobytes():
+        return None
+    length: Ints = word >> 1 & 0x3F | word >> 2 & 0x1FC0
+    return length
+
+
+def _reals(word: Ints, double: bool) -> NDArray[Any]:
+    return word.view(np.float64) if double else word.astype(np.uint32).view(np.float32)
 
 
 def _long_varints(chunk: Chunk, at: Ints, number: Ints) -> tuple[Ints, Ints]:
@@ -63,8 +83,17 @@ def signed(number: Ints) -> Ints:
     return (number >> 1 & _MOST) ^ -(number & 1)
 
 
+@lru_cache(maxsize=2)
+def _optional_text(tag: int) -> NDArray[np.int8]:
+    """The first two bytes of a text or null, as a number of 16 bits, to how long it is."""
+    table = np.full((256, 256), _CARE, np.int8)  # by the second byte and the first
+    table[:, 2 - tag] = 1
+    table[:, tag] = np.where(_SPAN < 0, _CARE, _SPAN + 1)
+    return table.ravel()
+
+
 @lru_cache(maxsize=64)
-def _one_byte(symbols: int) -> NDArray[np.int8]:
+def one_byte(symbols: int) -> NDArray[np.int8]:
     """The first byte of an enum, to its length: 1, or care."""
     return np.array([1 if n % 2 == 0 and n // 2 < symbols else _CARE for n in range(256)], np.int8)
 
@@ -117,7 +146,7 @@ class Text(Step):
         ahead = _SPAN.take(chunk.bytes.take(at))
         start, after = at + 1, at + ahead
         if not ahead.tobytes().isascii():
-            care = np.flatnonzero(ahead < 0)
+            care = (ahead < 0).nonzero()[0]
             start[care], after[care] = self._long(chunk, at[care], rows[care])
         if self.node.type == "bytes":
             chunk.no_text(rows, at, after)
@@ -127,13 +156,17 @@ class Text(Step):
 
     def _long(self, chunk: Chunk, at: Ints, rows: Ints) -> tuple[Ints, Ints]:
         """Start and end of those whose length takes more than one byte; both the limit where it is negative."""
-        if len(at) < FEW:
+        length = _of_two_bytes(chunk.words[at])
+        if length is not None:
+            start = at + 2
+            end = np.minimum(start + length, chunk.limit)
+        elif len(at) < FEW:
             start, end = self._long_one_by_one(chunk, at, rows)
         else:
             number, start = varints(chunk, at)
             length = np.minimum(number >> 1 & _MOST, chunk.limit)
             end = np.minimum(np.where(number & 1, chunk.limit, start + length), chunk.limit)
-        chunk.no_text(rows, at, start)
+        chunk.no_text_number(rows, at, start, start - at - 1)
         return start, end
 
     def _long_one_by_one(self, chunk: Chunk, at: Ints, rows: Ints) -> tuple[Ints, Ints]:
@@ -150,36 +183,112 @@ class Text(Step):
 
 
 class Optional(Step):
-    """Null, or a value that a table of its first two bytes tells the length of; what is longer goes to ``careful``."""
+    """Null or one other type; ``careful`` is the union's own step, for the records that this one doesn't understand."""
 
-    def __init__(self, careful: Step, reader: Callable[[Node], Reader], table: NDArray[np.int8], tag: int) -> None:
+    def __init__(self, careful: Step, reader: Callable[[Node], Reader], tag: int) -> None:
         super().__init__(careful.node, reader, careful.wanted)
         self._careful = careful
-        self._table = table
         self._tag = tag
-        self._binary = careful.node.branches[tag // 2].type == "bytes"
+        self._null = 2 - tag
 
     def _walk(self, chunk: Chunk, at: Ints, rows: Ints) -> Ints:
-        head = chunk.words[at]
-        head &= 0xFFFF
-        ahead = self._table.take(head)
+        first = chunk.bytes.take(at)
+        there = first == self._tag
+        values, nulls = np.count_nonzero(there), np.count_nonzero(first == self._null)
+        if nulls == len(at):
+            return at + 1
+        if nulls + values < len(at):
+            return self._careful.walk(chunk, at, rows)
+        return self._either(chunk, at, rows, there)
+
+    def _either(self, chunk: Chunk, at: Ints, rows: Ints, there: Flags) -> Ints:
+        raise NotImplementedError
+
+
+class OptionalText(Optional):
+    """A table of the first two bytes tells how long it is."""
+
+    def __init__(self, careful: Step, reader: Callable[[Node], Reader], tag: int) -> None:
+        super().__init__(careful, reader, tag)
+        self._table = _optional_text(tag)
+        self._binary = careful.node.branches[tag // 2].type == "bytes"
+
+    def _either(self, chunk: Chunk, at: Ints, rows: Ints, there: Flags) -> Ints:
+        word = chunk.words[at]
+        ahead = self._table.take(word & 0xFFFF)
         after = at + ahead
-        plain = ahead.tobytes().isascii()
+        short = ahead.tobytes().isascii()
         if self.column is not None:
-            head &= 0xFF
-            there = head == self._tag
-            if not plain:
-                there &= ahead > 0
-            some = np.flatnonzero(there)
+            some = (there if short else there & (ahead > 0)).nonzero()[0]
             if len(some) == len(at):
                 chunk.note_texts(self.column, rows, at + 2, after, self._binary)
             elif len(some):
                 chunk.note_texts(self.column, rows[some], at[some] + 2, after[some], self._binary)
-        if not plain:
-            care = np.flatnonzero(ahead < 0)
-            after[care] = self._careful.walk(chunk, at[care], rows[care])
+        if not short:
+            care = (ahead < 0).nonzero()[0]
+            after[care] = self._long(chunk, word[care], at[care], rows[care])
         if self._binary:
             chunk.no_text(rows, at, after)
+        return after
+
+    def _long(self, chunk: Chunk, word: Ints, at: Ints, rows: Ints) -> Ints:
+        """The ends of texts whose length takes two bytes; where there are others, all are left to the careful step."""
+        length = _of_two_bytes(word >> 8)
+        if length is None:
+            return self._careful.walk(chunk, at, rows)
+        start = at + 3
+        after: Ints = np.minimum(start + length, chunk.limit)
+        chunk.no_text_number(rows, at, start, np.ones(len(at), np.uint8))
+        if self.column is not None:
+            chunk.note_texts(self.column, rows, start, after, self._binary)
+        return after
+
+
+class OptionalNumber(Optional):
+    """Of up to seven bytes."""
+
+    def _either(self, chunk: Chunk, at: Ints, rows: Ints, there: Flags) -> Ints:
+        word = chunk.words[at] >> 8
+        stops = ~word & _HIGH_BITS_OF_SEVEN
+        below = (stops & -stops) - 1
+        bits = np.bitwise_count(below)
+        if b"\1" in bits.tobytes():  # no byte ends it
+            return self._careful.walk(chunk, at, rows)
+        bits *= there
+        after: Ints = at + (bits + _NINE >> 3)  # with the branch's byte
+        chunk.no_text_number(rows, at, after, bits >> 3)
+        if self.column is not None:
+            some = there.nonzero()[0]
+            chunk.note_numbers(self.column, rows[some], signed(_compact(word[some] & below[some])))
+        return after
+
+
+class OptionalReal(Optional):
+    def _either(self, chunk: Chunk, at: Ints, rows: Ints, there: Flags) -> Ints:
+        double = self._careful.node.branches[self._tag // 2].type == "double"
+        after = at + (there * np.uint8(8 if double else 4) + np.uint8(1))
+        word = chunk.words[at + 1]
+        if not double:
+            word &= 0xFFFFFFFF
+        chunk.no_text_number(rows, at, after, np.bitwise_count(word & _HIGH_BITS) * there)
+        if self.column is not None:
+            some = there.nonzero()[0]
+            chunk.note_numbers(self.column, rows[some], _reals(word[some], double))
+        return after
+
+
+class OptionalSymbol(Optional):
+    """Of one byte; it fills no column."""
+
+    def __init__(self, careful: Step, reader: Callable[[Node], Reader], tag: int, table: NDArray[np.int8]) -> None:
+        super().__init__(careful, reader, tag)
+        self._table = table
+
+    def _either(self, chunk: Chunk, at: Ints, rows: Ints, there: Flags) -> Ints:
+        ahead = self._table.take(chunk.bytes.take(at + 1)) * there
+        after = at + 1 + ahead
+        if not ahead.tobytes().isascii():
+            after[ahead < 0] = chunk.limit
         return after
 
 
@@ -192,7 +301,7 @@ class Number(Step):
             number, after = first.astype(np.int64), at + 1
         else:
             number, after = varints(chunk, at)
-            chunk.no_text(rows, at, after)
+            chunk.no_text_number(rows, at, after, after - at - 1)
         if self.column is not None:
             chunk.note_numbers(self.column, rows, signed(number))
         return after
@@ -205,12 +314,12 @@ class Symbol(Step):
         super().__init__(node, reader, wanted)
         symbols: Sequence[Any] = (False, True) if node.type == "boolean" else node.symbols
         self._symbols = np.array(symbols, object)
-        self._table = _BOOLEAN if node.type == "boolean" else _one_byte(len(symbols)) if len(symbols) <= 64 else None
+        self._table = BOOLEAN if node.type == "boolean" else one_byte(len(symbols)) if len(symbols) <= 64 else None
 
     def _walk(self, chunk: Chunk, at: Ints, rows: Ints) -> Ints:
         if self._table is None:
             number, after = varints(chunk, at)
-            chunk.no_text(rows, at, after)
+            chunk.no_text_number(rows, at, after, after - at - 1)
             index = signed(number)
             after[(index < 0) | (index >= len(self._symbols))] = chunk.limit
         else:
@@ -231,11 +340,12 @@ class Real(Step):
     def _walk(self, chunk: Chunk, at: Ints, rows: Ints) -> Ints:
         double = self.node.type == "double"
         after = at + (8 if double else 4)
-        chunk.no_text(rows, at, after)
+        word = chunk.words[at]
+        if not double:
+            word &= 0xFFFFFFFF
+        chunk.no_text_number(rows, at, after, np.bitwise_count(word & _HIGH_BITS))
         if self.column is not None:
-            word = chunk.words[at]
-            values = word.view(np.float64) if double else word.astype(np.uint32).view(np.float32)
-            chunk.note_numbers(self.column, rows, values)
+            chunk.note_numbers(self.column, rows, _reals(word, double))
         return after
 
 
@@ -261,17 +371,14 @@ class Union(Step):
         branch = chunk.bytes.take(at)
         taken = branch.tobytes()
         inside = at + 1
-        after = None
+        after = np.full(len(at), chunk.limit)
         for index, step in enumerate(self._branches):
-            count = taken.count(index * 2)
-            if count == len(at):
-                return step.walk(chunk, inside, rows)
-            if count:
-                if after is None:
-                    after = np.full(len(at), chunk.limit)
-                some = np.flatnonzero(branch == index * 2)
+            if index * 2 in taken:
+                some = (branch == index * 2).nonzero()[0]
+                if len(some) == len(at):
+                    return step.walk(chunk, inside, rows)
                 after[some] = step.walk(chunk, inside[some], rows[some])
-        return np.full(len(at), chunk.limit) if after is None else after
+        return after
 
 
 class Record(Step):
@@ -309,7 +416,7 @@ class Items(Step):
         position, mine = at.copy(), rows
         left = np.zeros(len(at), np.int64)  # items of the block
         while len(here) >= FEW:
-            ended = np.flatnonzero(left == 0)
+            ended = (left == 0).nonzero()[0]
             if len(ended):
                 left[ended], position[ended] = self._count(chunk, position[ended], mine[ended])
                 finished = left == 0
@@ -339,7 +446,7 @@ class Items(Step):
         number, after = varints(chunk, at)
         chunk.no_text(rows, at, after)
         items = signed(number)
-        sized = np.flatnonzero(items < 0)  # the block's size in bytes follows
+        sized = (items < 0).nonzero()[0]  # the block's size in bytes follows
         if len(sized):
             items[sized] = -items[sized]
             _, after[sized] = varints(chunk, after[sized])
