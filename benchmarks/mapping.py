@@ -69,8 +69,8 @@ class Halves(NamedTuple):
 def halves_of(settings: Settings, at: int, shape: str, now_ms: int) -> Halves:
     """The decoder and the mapping of the source at this place of the settings."""
     source = source_of(settings, at, shape)
-    decoder, transform = _codec(source)
-    return Halves(decoder.decode, lambda rows, count: transform.apply(rows, source.topic, 0, range(count), now_ms))
+    codec = _codec(source)
+    return Halves(codec.table, lambda table, count: codec.transform.apply(table, source.topic, 0, range(count), now_ms))
 
 
 def _codec(source: TopicSource) -> Codec:

@@ -98,17 +98,6 @@ class Rejection(NamedTuple):
     pixel: str | None = None
 
 
-class Table(NamedTuple):
-    """The records of a run by columns: the values at each path that the mapping asks for."""
-
-    length: int  # records, those that could not be decoded included
-    columns: Mapping[str, Sequence[Any]]  # path as the settings write it -> one value a record
-    rejected: Mapping[int, Rejection]  # index of a record that could not be decoded -> why; its values are None
-
-    def __repr__(self) -> str:
-        return f"Table({self.length} records, {len(self.columns)} columns, {len(self.rejected)} rejected)"
-
-
 def internal_error(error: Exception) -> Rejection:
     """The rejection of a record or schema that raised what nobody foresaw.
 
@@ -206,6 +195,23 @@ class Committed(NamedTuple):
     metadata: str = ""
     was_committed: bool = True
     leader_epoch: int = NO_LEADER_EPOCH  # as it was committed
+
+
+class Table(NamedTuple):
+    """The records of a run by columns: the values at each path that the mapping asks for."""
+
+    length: int  # records, those that could not be decoded included
+    columns: Mapping[str, Sequence[Any]]  # path as the settings write it -> one value a record
+    rejected: Mapping[int, Rejection]  # index of a record that could not be decoded -> why; its values are None
+
+    def pick(self, indexes: Sequence[int]) -> Table:
+        """The records at these indexes, in their order."""
+        columns = {path: [column[at] for at in indexes] for path, column in self.columns.items()}
+        rejected = {to: self.rejected[at] for to, at in enumerate(indexes) if at in self.rejected}
+        return Table(len(indexes), columns, rejected)
+
+    def __repr__(self) -> str:
+        return f"Table({self.length} records)"
 
 
 class Columns(NamedTuple):

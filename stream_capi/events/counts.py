@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from typing import Protocol
 
-from stream_capi.events.fields import IDENTIFIER_FIELDS
 from stream_capi.model import Lane
 
 
@@ -19,23 +18,26 @@ class CountSink(Protocol):
 
 
 class Counts:
-    """What is counted an event, kept in plain dictionaries until somebody collects it."""
+    """What is counted of the events, kept in plain dictionaries until somebody collects it."""
 
     def __init__(self) -> None:
-        self.identifiers: defaultdict[Lane, Counter[int]] = defaultdict(Counter)
+        self.lanes: dict[Lane, Counter[str]] = {}  # events under "", and how many of them have each identifier
         self.dropped: Counter[tuple[str, str]] = Counter()
         self.suspect: Counter[tuple[str, str]] = Counter()
 
+    def of_lane(self, lane: Lane) -> Counter[str]:
+        """The counts of a lane: looked up once for each plan, since to hash a lane takes as long as to count it."""
+        return self.lanes.setdefault(lane, Counter())
+
     def drain_into(self, sink: CountSink) -> None:
         """Hand over what was counted since the last time."""
-        for lane, masks in self.identifiers.items():
-            if masks:
-                sink.mapped(lane.pixel, lane.event.value, masks.total())
-            for mask, n in masks.items():
-                for bit, field in enumerate(IDENTIFIER_FIELDS):
-                    if mask >> bit & 1:
-                        sink.identifiers(lane.pixel, lane.event.value, field, n)
-            masks.clear()
+        for lane, counted in self.lanes.items():
+            for field, n in counted.items():
+                if field:
+                    sink.identifiers(lane.pixel, lane.event.value, field, n)
+                else:
+                    sink.mapped(lane.pixel, lane.event.value, n)
+            counted.clear()
         for (field, reason), n in self.dropped.items():
             sink.dropped(field, reason, n)
         for (field, reason), n in self.suspect.items():

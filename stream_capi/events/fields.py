@@ -1,31 +1,14 @@
-"""What each field of a ServerEvent must be, as functions from a raw value to the one that is sent (contract, section 5).
-
-A function returns None where the value is wrong; ``WRONG`` says in one line what it should have been, and under which
-reason a field that is left out is counted. The compiled transform and ``explain`` both call these, so that they can't differ.
-"""
+"""The fields of a ServerEvent: one table, which mapping, ``explain``, ``check`` and the tests of the documents iterate."""
 
 from __future__ import annotations
 
-import re
-import sys
 from collections.abc import Callable
-from functools import lru_cache
-from hashlib import sha256
+from enum import Enum, auto
 from typing import Any, NamedTuple
 
-from stream_capi.events.network import address, url
+from stream_capi.events import network, values, whole
 from stream_capi.events.tables import COUNTRIES, CURRENCIES, OPERATING_SYSTEMS
-
-IDENTIFIER_FIELDS = ("aleid", "axwrt", "alart", "client_id", "user_id", "email", "phone")
-RESTRICTED_FIELDS = (
-    "aleid", "alart", "client_id", "user_id", "client_ip_address", "client_user_agent", "esi",
-)  # fmt: skip
-RESTRICTED_IDENTIFIERS = ("alart", "client_id", "user_id")
-# What tells who a person is, against what an ad's click brought along: the former is left out without consent.
-PERSONAL_FIELDS = ("client_id", "user_id", "email", "phone", "zip", "sid", "ifa", "idfv")
-
-LEAST_TIME_MS = 10**11  # March 1973: what is below is a count of seconds, or no time at all
-MOST_TIME_MS = 10**14  # the year 5138: what is above is a count of microseconds
+from stream_capi.events.whole import Spellings, Whole
 
 
 class Wrong(NamedTuple):
@@ -35,181 +18,202 @@ class Wrong(NamedTuple):
     reason: str
 
 
-WRONG = {
-    "event_time": Wrong(
-        "must be a time: a timestamp type, ISO-8601 text with an offset, or a number whose unit the schema or the mapping "
-        "says; below 10^11 it would be seconds",
-        "time",
-    ),
-    "event_source_url": Wrong("must be an absolute http or https URL with a host", "url"),
-    "data.currency": Wrong("must be an ISO 4217 code of three letters", "currency"),
-    "data.value": Wrong("must be a finite number of 0 or more", "value"),
-    "user_data.client_ip_address": Wrong("must be one IPv4 or IPv6 address", "address"),
-    "user_data.client_user_agent": Wrong("must be text", "text"),
-    "user_data.esi": Wrong("must be web or app", "esi"),
-    "user_data.email": Wrong("must have an @, or be a SHA-256 in hex", "no_at"),
-    "user_data.phone": Wrong("must have 7 to 15 digits, or be a SHA-256 in hex", "digits"),
-    "user_data.country_code": Wrong("must be an ISO 3166-1 code of two letters", "unknown"),
-    "user_data.zip": Wrong("must have digits in the United States", "digits"),
-    "user_data.os": Wrong("must be a known operating system", "unknown"),
-    "user_data.user_id": Wrong("must be a number in the restricted profile", "not_numeric"),
-}
+class Need(Enum):
+    """What becomes of an event without the field."""
+
+    REQUIRED = auto()  # dead-lettered
+    DATA = auto()  # dead-lettered, if it is a lead
+    IDENTIFIER = auto()  # dead-lettered, if it has none of the others either
+    OPTIONAL = auto()  # sent without
+    ID = auto()  # sent with the next one, or with one made of its place
+
+
+class Rule(NamedTuple):
+    """What makes a field's text or number valid: as people are told it, for one value, and for a whole column.
+
+    ``one`` is None where trimming is all. ``plain``: what it gives has no character that JSON escapes.
+    """
+
+    told: str
+    one: Callable[..., Any] | None = None
+    whole: Whole = whole.trimmed
+    plain: bool = False
+
+
+class Field(NamedTuple):
+    """A field, with what it must be.
+
+    ``longest``: characters of a text as it came, blanks around it included, beyond which no rule is asked: the work on one
+    record stays in proportion to its size. ``personal``: it tells who a person is, against what an ad's click brought along,
+    and is left out without consent. ``beside``: the field whose value the rule takes besides.
+    """
+
+    target: str
+    need: Need
+    rule: Rule
+    wrong: Wrong
+    longest: int = 8_192
+    restricted: bool = False  # the restricted profile has it
+    personal: bool = False
+    in_restricted: Rule | None = None  # its rule there, if it is another one
+    unhashed: Rule | None = None  # its rule where the API hashes
+    beside: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The last part of the target, as the API and the counts name it."""
+        return self.target.rpartition(".")[2]
+
+    def rule_for(self, *, hash_here: bool, restricted: bool) -> Rule:
+        """The rule under these settings."""
+        if restricted and self.in_restricted is not None:
+            return self.in_restricted
+        return self.unhashed if self.unhashed is not None and not hash_here else self.rule
+
+
 UNFIT = Wrong("is of a type that can't hold it", "type")
-
-# Characters of a text as it came, beyond which no rule is asked: the work on one record stays in proportion to its size.
-_LONGEST = {
-    "data.currency": 64,
-    "user_data.client_ip_address": 1_024,
-    "user_data.esi": 64,
-    "user_data.email": 1_024,
-    "user_data.phone": 256,
-    "user_data.country_code": 64,
-    "user_data.zip": 64,
-    "user_data.os": 64,
-}
+ABSENT = Wrong("is absent", "absent")
+TOO_OLD = Wrong("is older than delivery.max_age_seconds", "too_old")
+IN_FUTURE = Wrong("is more than delivery.max_future_seconds ahead", "in_future")
+NOT_PUBLIC = Wrong("is no public address", "not_public")
 
 
-def longest(target: str) -> int:
-    """The most characters that a field's text may have, blanks around it included."""
-    return _LONGEST.get(target, 8_192)
+def too_long(longest: int) -> Wrong:
+    """What a text of more characters breaks."""
+    return Wrong(f"is longer than {longest} characters", "too_long")
 
 
-def too_long(target: str) -> Wrong:
-    """What a longer text breaks."""
-    return Wrong(f"is longer than {longest(target)} characters", "too_long")
+_TRIMMED = Rule("trimmed")
+_TEXT = Wrong("must be text", "text")
+_CLEANED_EMAIL, _CLEANED_PHONE, _HASHED = "trimmed, lower-cased", "digits only", "SHA-256 unless it is one"
+_URL = Rule("an absolute http or https URL", network.url, whole.urls, plain=True)
 
 
-_is_hash = re.compile(r"[0-9a-fA-F]{64}").fullmatch
-_NOT_DIGITS = bytes(sorted(set(range(256)) - set(b"0123456789")))
+def _user(name: str, need: Need, rule: Rule = _TRIMMED, wrong: Wrong = _TEXT, **more: Any) -> Field:
+    return Field(f"user_data.{name}", need, rule, wrong, **more)
 
 
-def time(ms: int, unit: str | None = None) -> int | None:
-    """Epoch milliseconds. Only ``unit = "s"`` makes a time before March 1973 believable."""
-    least = 1 if unit == "s" else LEAST_TIME_MS
-    return ms if least <= ms < MOST_TIME_MS else None
+# In the order in which they are looked at: the first fault of a record decides.
+_FIELDS = (
+    Field(
+        "event_time",
+        Need.REQUIRED,
+        Rule("epoch milliseconds", values.time),
+        Wrong(
+            "must be a time: a timestamp type, ISO-8601 text with an offset, or a number whose unit the schema or the "
+            "mapping says; below 10^11 it would be seconds",
+            "time",
+        ),
+        restricted=True,
+    ),
+    Field(
+        "event_source_url",
+        Need.REQUIRED,
+        _URL,
+        Wrong("must be an absolute http or https URL with a host", "url"),
+        restricted=True,
+        in_restricted=_URL._replace(told="scheme and host of an absolute URL"),
+    ),
+    Field(
+        "data.currency",
+        Need.DATA,
+        Rule("an ISO 4217 code, upper-cased", values.currency, Spellings({code: code for code in CURRENCIES}), plain=True),
+        Wrong("must be an ISO 4217 code of three letters", "currency"),
+        longest=64,
+        restricted=True,
+    ),
+    Field(
+        "data.value",
+        Need.DATA,
+        Rule("a finite number of 0 or more", values.value),
+        Wrong("must be a finite number of 0 or more", "value"),
+        restricted=True,
+    ),
+    _user(
+        "client_ip_address",
+        Need.REQUIRED,
+        Rule("one IPv4 or IPv6 address", network.address, whole.addresses, plain=True),
+        Wrong("must be one IPv4 or IPv6 address", "address"),
+        longest=1_024,
+        restricted=True,
+    ),
+    _user("client_user_agent", Need.REQUIRED, restricted=True),
+    _user(
+        "esi",
+        Need.REQUIRED,
+        Rule("web or app", values.esi, Spellings(values.SOURCES), plain=True),
+        Wrong("must be web or app", "esi"),
+        longest=64,
+        restricted=True,
+    ),
+    _user("aleid", Need.IDENTIFIER, restricted=True),
+    _user("axwrt", Need.IDENTIFIER),
+    _user("alart", Need.IDENTIFIER, restricted=True),
+    _user("client_id", Need.IDENTIFIER, restricted=True, personal=True),
+    _user(
+        "user_id",
+        Need.IDENTIFIER,
+        _TRIMMED,
+        Wrong("must be a number in the restricted profile", "not_numeric"),
+        restricted=True,
+        personal=True,
+        in_restricted=Rule("digits", values.numeric, whole.digits, plain=True),
+    ),
+    _user(
+        "email",
+        Need.IDENTIFIER,
+        Rule(f"{_CLEANED_EMAIL}, {_HASHED}", values.email, whole.emails, plain=True),
+        Wrong("must have an @, or be a SHA-256 in hex", "no_at"),
+        longest=1_024,
+        personal=True,
+        unhashed=Rule(_CLEANED_EMAIL, values.email_plain, whole.plain_emails),
+    ),
+    _user(
+        "phone",
+        Need.IDENTIFIER,
+        Rule(f"{_CLEANED_PHONE}, {_HASHED}", values.phone, whole.phones, plain=True),
+        Wrong("must have 7 to 15 digits, or be a SHA-256 in hex", "digits"),
+        longest=256,
+        personal=True,
+        unhashed=Rule(_CLEANED_PHONE, values.phone_plain, whole.plain_phones, plain=True),
+    ),
+    _user(
+        "country_code",
+        Need.OPTIONAL,
+        Rule(
+            "an ISO 3166-1 code, upper-cased",
+            values.country_code,
+            Spellings({country: country for country in COUNTRIES}),
+            plain=True,
+        ),
+        Wrong("must be an ISO 3166-1 code of two letters", "unknown"),
+        longest=64,
+    ),
+    _user(
+        "zip",
+        Need.OPTIONAL,
+        Rule("trimmed; in the US the first five digits", values.zip_code, whole.five_digits),
+        Wrong("must have digits in the United States", "digits"),
+        longest=64,
+        personal=True,
+        beside="user_data.country_code",
+    ),
+    _user(
+        "os",
+        Need.OPTIONAL,
+        Rule("ios, android or desktop_os", values.operating_system, Spellings(OPERATING_SYSTEMS, most=1_000), plain=True),
+        Wrong("must be a known operating system", "unknown"),
+        longest=64,
+    ),
+    _user("sid", Need.OPTIONAL, personal=True),
+    _user("ifa", Need.OPTIONAL, personal=True),
+    _user("idfv", Need.OPTIONAL, personal=True),
+    Field("dedupe_id", Need.ID, _TRIMMED, _TEXT, restricted=True),
+    Field("event_id", Need.ID, _TRIMMED, _TEXT, restricted=True),
+)  # fmt: skip
 
-
-def currency(text: str) -> str | None:
-    """ISO 4217, upper-cased."""
-    code = text if text in CURRENCIES or not text.isascii() else text.strip().upper()
-    return code if code in CURRENCIES else None
-
-
-def value(number: float) -> float | None:
-    """Finite and not negative. An integer that JSON's readers can't hold exactly goes as the float that they would read."""
-    if not 0 <= number <= sys.float_info.max:
-        return None
-    return number + 0.0 if number.__class__ is float or number >= 2**53 else number  # -0.0 becomes 0.0
-
-
-def email(text: str) -> str | None:
-    """SHA-256 of the trimmed, lower-cased text; a hash passes as it is."""
-    text = text.strip().lower()
-    if "@" in text:
-        return sha256(text.encode()).hexdigest()
-    return text if _is_hash(text) else None
-
-
-def email_plain(text: str) -> str | None:
-    """Trimmed and lower-cased, for an API that hashes by itself."""
-    text = text.strip().lower()
-    return text if "@" in text or _is_hash(text) else None
-
-
-def phone(text: str) -> str | None:
-    """SHA-256 of the digits. Whether it is a hash already is asked first: a hash's own digits would look like a number."""
-    text = text.strip()
-    if len(text) == 64 and _is_hash(text):
-        return text.lower()
-    digits = _phone_digits(text)
-    return sha256(digits).hexdigest() if digits else None
-
-
-def phone_plain(text: str) -> str | None:
-    """The digits, without ``+`` and without a leading ``00``."""
-    text = text.strip()
-    if len(text) == 64 and _is_hash(text):
-        return text.lower()
-    return _phone_digits(text).decode() or None
-
-
-def _phone_digits(text: str) -> bytes:
-    """The digits of a phone number; none where it can't be one."""
-    digits = text.encode().translate(None, _NOT_DIGITS)  # a sixth of a regular expression's time
-    if digits.startswith(b"00"):  # an odd zero stays
-        digits = digits[(len(digits) - len(digits.lstrip(b"0"))) // 2 * 2 :]
-    return digits if 7 <= len(digits) <= 15 else b""
-
-
-_SOURCES = {"web": "web", "app": "app"}
-
-
-def esi(text: str) -> str | None:
-    """Where the event comes from: web or app."""
-    return _SOURCES.get(text) or _SOURCES.get(text.strip().lower())
-
-
-def country_code(text: str) -> str | None:
-    """ISO 3166-1 alpha-2, upper-cased."""
-    code = (
-        text if text in COUNTRIES or not text.isascii() else text.strip().upper()
-    )  # ß in capitals would be South Sudan
-    return code if code in COUNTRIES else None
-
-
-def zip_code(text: str, country: str | None) -> str | None:
-    """A postcode; of one in the United States the first five digits."""
-    text = text.strip()
-    if country != "US":
-        return text
-    digits = text if text.isascii() and text.isdigit() else text.encode().translate(None, _NOT_DIGITS).decode()
-    return digits[:5] or None
-
-
-@lru_cache(maxsize=1024)
-def operating_system(text: str) -> str | None:
-    """ios, android or desktop_os, from the common spellings and with a version after them."""
-    name = text.strip().lower()
-    known = OPERATING_SYSTEMS.get(name)
-    if known is None:
-        name = name.rstrip("0123456789._- ").removesuffix(" version")
-        known = OPERATING_SYSTEMS.get(name) or OPERATING_SYSTEMS.get(name.partition(" ")[0])
-    return known
-
-
-def numeric(text: str) -> str | None:
-    """A user id of digits alone, as the restricted flow wants it."""
-    text = text.strip()
-    return text if text.isascii() and text.isdigit() else None
-
-
-def derived_id(position: str) -> str:
-    """The dedupe id of an event without one, from ``topic-partition-offset``: the same in a retry and in a replay."""
-    return sha256(position.encode()).hexdigest()
-
-
-# The values that nearly every event has: the compiled text looks here before it calls a function.
-KNOWN: dict[str, dict[str, str]] = {
-    "data.currency": {code: code for code in CURRENCIES},
-    "user_data.esi": _SOURCES,
-    "user_data.country_code": {code: code for code in COUNTRIES},
-}
-
-
-def function_of(target: str, *, hash_here: bool, restricted: bool) -> Callable[..., Any] | None:
-    """What makes a field's text or number valid (a postcode's takes the country besides); None where trimming is all."""
-    functions: dict[str, Callable[..., Any]] = {
-        "event_source_url": url,
-        "data.currency": currency,
-        "data.value": value,
-        "user_data.client_ip_address": address,
-        "user_data.esi": esi,
-        "user_data.email": email if hash_here else email_plain,
-        "user_data.phone": phone if hash_here else phone_plain,
-        "user_data.country_code": country_code,
-        "user_data.zip": zip_code,
-        "user_data.os": operating_system,
-    }
-    if restricted:
-        functions["user_data.user_id"] = numeric
-    return functions.get(target)
+FIELDS: dict[str, Field] = {field.target: field for field in _FIELDS}
+IDENTIFIER_FIELDS = tuple(field.name for field in _FIELDS if field.need is Need.IDENTIFIER)
+# Of a pixel of the restricted profile; an ad's click id alone does not do there.
+RESTRICTED_IDENTIFIERS = ("alart", "client_id", "user_id")
+RESTRICTED_FIELDS = tuple(field.name for field in _FIELDS if field.restricted and field.target.startswith("user_data."))

@@ -85,8 +85,7 @@ def _guess(target: str, leaves: Iterable[tuple[str, frozenset[Kind]]]) -> Guess:
     found = sorted(
         (rank, path.count("."), path, kinds)
         for path, kinds in dict(leaves).items()
-        if (rank := _rank(target, path, known)) is not None
-        and not unfit(target, Found("", kinds), None, restricted=False)
+        if (rank := _rank(target, path, known)) is not None and not unfit(target, Found(kinds), None, restricted=False)
     )
     if not found:
         return Guess(target, (), sure=False)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
-from stream_capi.events.routing import consents, holds
+from stream_capi.config import Where
+from stream_capi.events.routing import Question, Routing
 from stream_capi.events.rules import SourceRules, as_key
+from stream_capi.events.taking import Columns
+from stream_capi.model import Rejection, Skipped
 
 
 class Verdict(StrEnum):
@@ -45,55 +48,56 @@ class Line:
         return f"Line({self.target}, {self.verdict.value})"
 
 
-def routing_lines(rules: SourceRules, value_at: Callable[[str], Any]) -> Iterator[Line]:
-    """The questions of the routing, up to the one that decides against the record."""
-    for line in _questions(rules, value_at):
-        yield line
-        if line.verdict is not Verdict.PASSED:
+def routing_lines(rules: SourceRules, routing: Routing, columns: Columns) -> Iterator[Line]:
+    """The questions of the routing to the first record, up to the one that decides against it."""
+    wheres = iter(rules.where)
+    for question in routing.questions:
+        (raw,), (answer,) = question.value(columns, 1), question.answers(columns, 1)
+        verdict = {Skipped: Verdict.SKIPS, Rejection: Verdict.FAILS}.get(type(answer), Verdict.PASSED)
+        told = _Told(question, raw, answer, verdict)
+        if question.about == "where":
+            yield _where(told, next(wheres))
+        elif question.about == "consent_field":
+            yield _consent(told, rules)
+        else:
+            yield _looked_up(told, rules)
+        if verdict is not Verdict.PASSED:
             return
 
 
-def _questions(rules: SourceRules, value_at: Callable[[str], Any]) -> Iterator[Line]:
-    for where in rules.where:
-        raw = value_at(where.field)
-        verdict = Verdict.PASSED if holds(where, raw) else Verdict.SKIPS
-        rule = " or ".join(str(one) for one in where.one_of or (where.equals,))
-        if where.present is not None:
-            rule = "there" if where.present else "null"
-        known = where.present is None and verdict is Verdict.PASSED
-        yield Line("where", (where.field,), where.field, raw, f"is {rule}", None, verdict, harmless=known)
-    if rules.event_field is not None:
-        key = as_key(value_at(rules.event_field))
-        key = key if key is not None and key in rules.events else "*"
-        yield _looked_up("event_field", rules.event_field, value_at, rules.events, key)
-    if rules.pixel_field is not None:
-        names = {name: name for name in rules.restricted}
-        yield _looked_up("pixel_field", rules.pixel_field, value_at, names, as_key(value_at(rules.pixel_field)))
-    if rules.consent_field is not None:
-        yield _consent(rules, rules.consent_field, value_at(rules.consent_field))
+class _Told(NamedTuple):
+    """A question with its answer for one record."""
+
+    question: Question
+    raw: Any
+    answer: Any
+    verdict: Verdict
+
+    def line(self, rule: str, result: Any = None, note: str = "", harmless: bool = False) -> Line:
+        path = self.question.path
+        return Line(self.question.about, (path,), path, self.raw, rule, result, self.verdict, note, harmless)
 
 
-def _looked_up(
-    target: str, path: str, value_at: Callable[[str], Any], table: Mapping[str, Any], key: str | None
-) -> Line:
-    raw = value_at(path)
-    rule = "a value in events" if target == "event_field" else "the name of a pixel"
-    if key is None or key not in table:
-        note = "is null" if raw is None else "is none of those in the settings"
-        return Line(target, (path,), path, raw, rule, None, Verdict.FAILS, note)
-    found = table[key]
-    verdict = Verdict.SKIPS if found is None else Verdict.PASSED
-    result = "skip" if found is None else str(found)
-    return Line(target, (path,), path, raw, rule, result, verdict, harmless=as_key(raw) == key)
+def _where(told: _Told, where: Where) -> Line:
+    rule = " or ".join(str(one) for one in where.one_of or (where.equals,))
+    if where.present is not None:
+        rule = "there" if where.present else "null"
+    return told.line(f"is {rule}", harmless=where.present is None and told.verdict is Verdict.PASSED)
 
 
-def _consent(rules: SourceRules, path: str, raw: Any) -> Line:
+def _looked_up(told: _Told, rules: SourceRules) -> Line:
+    of_events = told.question.about == "event_field"
+    rule = "a value in events" if of_events else "the name of a pixel"
+    if told.verdict is Verdict.FAILS:
+        return told.line(rule, note="is null" if told.raw is None else "is none of those in the settings")
+    result = "skip" if told.verdict is Verdict.SKIPS else str(told.answer)
+    return told.line(rule, result, harmless=as_key(told.raw) in (rules.events if of_events else rules.restricted))
+
+
+def _consent(told: _Told, rules: SourceRules) -> Line:
     rule = f"a consent to {', '.join(rules.consent_purposes)}" if rules.consent_purposes else "a consent"
-    notes = ["absent means no"] if raw is None else []
-    granted = consents(raw, rules.consent_purposes)
-    skips = not granted and not rules.strip_without_consent
-    if not granted and not skips:
+    notes = ["absent means no"] if told.raw is None else []
+    if told.answer is False:
         notes.append("sent without what tells who the person is")
-    verdict, result = Verdict.SKIPS if skips else Verdict.PASSED, "yes" if granted else "no"
-    harmless = isinstance(raw, bool)
-    return Line("consent_field", (path,), path, raw, rule, result, verdict, "; ".join(notes), harmless)
+    result = "yes" if told.answer is True else "no"
+    return told.line(rule, result, "; ".join(notes), isinstance(told.raw, bool))

@@ -11,13 +11,12 @@ from difflib import get_close_matches
 from typing import Any
 
 from stream_capi.events import kinds
-from stream_capi.events.fields import RESTRICTED_IDENTIFIERS, WRONG, currency, function_of
+from stream_capi.events.fields import FIELDS, RESTRICTED_IDENTIFIERS, Need
 from stream_capi.events.kinds import Kind
 from stream_capi.events.paths import Found, Missing, Schema
 from stream_capi.events.rules import SourceRules, as_key
 from stream_capi.model import EventName, Lane
 
-_USER_REQUIRED = ("client_ip_address", "client_user_agent", "esi")
 _KEYS = ("string", "enum", "int", "long", "float", "double", "boolean")
 _CONSENTS = ("boolean", "string", "enum")
 _SETS_OF_PURPOSES = ("string", "enum", "map", "array", "record", "error")
@@ -72,8 +71,8 @@ class _Check:
             yield from self._looked_up("values.field", rules.values.field, list(rules.values.table))
         if rules.consent_field is not None:
             yield from self._consent(rules.consent_field, bool(rules.consent_purposes))
-        if rules.default_currency is not None and currency(rules.default_currency) is None:
-            yield f"default_currency: {WRONG['data.currency'].sentence}"
+        if rules.default_currency is not None and not _valid("data.currency", rules.default_currency):
+            yield f"default_currency: {FIELDS['data.currency'].wrong.sentence}"
 
     def _where(self, path: str, wanted: Iterable[Any]) -> Iterator[str]:
         found = self._schema.find(path)
@@ -112,9 +111,8 @@ class _Check:
     def _mapped(self, target: str, restricted: bool) -> Iterator[str]:
         rule = self._rules.rule(target)
         if rule.has_const:
-            function = function_of(target, hash_here=self._rules.hash_here, restricted=restricted)
-            if function is not None and target != "user_data.zip" and function(rule.const) is None:
-                yield f"{target}: its constant {WRONG[target].sentence}"
+            if not _valid(target, rule.const, restricted):
+                yield f"{target}: its constant {FIELDS[target].wrong.sentence}"
             return
         for path in rule.paths:
             found = self._schema.find(path)
@@ -154,8 +152,8 @@ class _Check:
 
 
 def _required(lane: Lane) -> list[str]:
-    data = ["data.currency", "data.value"] if lane.event is EventName.GENERATE_LEAD else []
-    return ["event_time", "event_source_url", *data, *(f"user_data.{field}" for field in _USER_REQUIRED)]
+    needs = {Need.REQUIRED, Need.DATA} if lane.event is EventName.GENERATE_LEAD else {Need.REQUIRED}
+    return [target for target, field in FIELDS.items() if field.need in needs]
 
 
 def unfit(target: str, found: Found, unit: str | None, restricted: bool) -> str:
@@ -174,12 +172,12 @@ def unfit(target: str, found: Found, unit: str | None, restricted: bool) -> str:
         return f"which can't be {wanted}"
     if len({kind.scale for kind in fitting if kind.logical == "decimal"}) > 1:
         return "and nothing in a record tells which"
-    if all(kind.type == "enum" for kind in fitting) and target in WRONG:
+    if all(kind.type == "enum" for kind in fitting):
         symbols = [symbol for kind in fitting for symbol in kind.symbols]
         if not any(_valid(target, symbol, restricted) for symbol in symbols):
-            return f"none of which fits: it {WRONG[target].sentence}"
+            return f"none of which fits: it {FIELDS[target].wrong.sentence}"
     if restricted and target == "user_data.user_id" and all(kind.logical == "uuid" for kind in fitting):
-        return f"which never fits: it {WRONG[target].sentence}"
+        return f"which never fits: it {FIELDS[target].wrong.sentence}"
     return ""
 
 
@@ -195,9 +193,11 @@ def _unfit_time(found: Found, unit: str | None) -> str:
     return ""
 
 
-def _valid(target: str, text: str, restricted: bool) -> bool:
-    function = function_of(target, hash_here=True, restricted=restricted)
-    return function is None or target == "user_data.zip" or function(text) is not None
+def _valid(target: str, given: Any, restricted: bool = False) -> bool:
+    """Whether a field's rule takes a value; of one that asks for another field besides, nobody knows."""
+    field = FIELDS[target]
+    rule = field.rule_for(hash_here=True, restricted=restricted).one
+    return rule is None or field.beside is not None or rule(given) is not None
 
 
 def _may_equal(kind: Kind, value: Any) -> bool:

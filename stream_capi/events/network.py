@@ -20,7 +20,8 @@ _LONGEST_INTERNATIONAL = 100
 _LONGEST_IPV6 = 45  # characters; beyond it nothing is asked, and so no cache below holds a longer text
 _NAME = rf"[A-Za-z0-9][A-Za-z0-9\-._~]{{0,{_LONGEST_HOST - 1}}}+"
 _SCHEME, _REST = "[Hh][Tt][Tt][Pp][Ss]?://", rf"(?:/{_CHARS})?(?:\?{_CHARS_Q})?(?:\#{_CHARS_Q})?"
-_is_url = re.compile(rf"{_SCHEME}{_NAME}(?::[0-9]{{1,4}})?{_REST}").fullmatch
+URL = rf"{_SCHEME}{_NAME}(?::[0-9]{{1,4}})?{_REST}"
+_is_url = re.compile(URL).fullmatch
 _is_any_url = re.compile(rf"{_SCHEME}(?:{_NAME}|\[[0-9A-Fa-f:.]+\])(?::[0-9]{{1,5}})?{_REST}").fullmatch
 _is_name = re.compile(_NAME).fullmatch
 # Scheme, host (a user before it is left out), port, path, query, fragment. Not the library's: it normalises a host before
@@ -84,6 +85,9 @@ _PARAMETERS = {name: re.compile(rf"[?&]{name}=([^&#]*)").search for name in ("al
 
 def parameter(valid_url: str, name: str) -> str:
     """``aleid`` or ``alart`` from a URL's query; empty where it has none."""
+    before, first, rest = valid_url.partition(f"?{name}=")
+    if first and rest.isalnum() and not ("?" in before or "&" in before or "#" in before):
+        return rest  # it is all of the query, as an ad's link has it
     found = _PARAMETERS[name](valid_url)
     if found is None:
         return ""
@@ -95,7 +99,9 @@ def parameter(valid_url: str, name: str) -> str:
 
 
 _is_ipv4 = re.compile(r"(?:(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])(?:\.(?!$)|$)){4}").fullmatch
-MAYBE_SUSPECT_IPV4 = ("0.", "10.", "127.", "169.254.", "172.", "192.168.")
+_MAYBE_SUSPECT_IPV4 = ("0.", "10.", "127.", "169.254.", "172.", "192.168.")
+_OCTET = r"(?:1[0-9]?+[0-9]?+|2(?:[0-4][0-9]?+|5[0-5]?+|[6-9])?+|[3-9][0-9]?+|0)"
+PUBLIC_IPV4 = rf"(?!{'|'.join(map(re.escape, _MAYBE_SUSPECT_IPV4))}){_OCTET}\.{_OCTET}\.{_OCTET}\.{_OCTET}"
 
 
 def address(text: str) -> str | None:
@@ -117,7 +123,7 @@ def _is_ipv6(text: str) -> bool:
 
 def suspect(valid_address: str) -> str | None:
     """Why an address can't be a user's on the internet (a server's own is a common fault), or None."""
-    if ":" not in valid_address and not valid_address.startswith(MAYBE_SUSPECT_IPV4):
+    if ":" not in valid_address and not valid_address.startswith(_MAYBE_SUSPECT_IPV4):
         return None
     return _suspect(valid_address)
 

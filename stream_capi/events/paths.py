@@ -1,4 +1,4 @@
-"""Paths into a record: read, followed through a writer's schema, and written as an expression (contract, section 4).
+"""Paths into a record: followed through a writer's schema, and read from decoded records (contract, section 4).
 
 ``customer.contact.email`` goes through records, ``headers."x.y"`` through a map's key with a dot, ``items[0].price`` through
 an array (``items.0.price`` as well). A union is followed into each of its branches; where the value at hand took another
@@ -7,14 +7,14 @@ one, the path reads as null.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
-from itertools import count
 from typing import Any, NamedTuple
 
 from stream_capi.avro.names import NAMED, full_name, namespace_of, resolve
 from stream_capi.config.dotted_paths import Step, steps
 from stream_capi.events.kinds import Kind
+from stream_capi.model import Rejection, Table
 
 _OTHERS = ("boolean", "int", "long", "float", "double", "bytes", "string", "array", "map")
 # What a logical type stands on. On another type it is to be passed over (Avro specification), as are unknown ones.
@@ -32,9 +32,6 @@ _UNDER = {
     "uuid": ("string", "fixed"),
     "duration": ("fixed",),
 }
-
-Path = tuple[Step, ...]
-_NOTHING: Mapping[Path, str] = {}
 
 
 class Missing(NamedTuple):
@@ -62,9 +59,8 @@ class Missing(NamedTuple):
 
 
 class Found(NamedTuple):
-    """A path that the schema has: what its values are, and the expression that reads one from ``row`` (None where null)."""
+    """A path that the schema has: what its values are."""
 
-    code: str
     kinds: frozenset[Kind]
 
 
@@ -110,29 +106,19 @@ class Schema:
         else:
             yield from self.branches(node["type"], space)
 
-    def find(self, path: str | Path, bound: Mapping[Path, str] = _NOTHING) -> Found | Missing:
-        """Follow a path. ``bound`` names local variables that hold what the beginnings of paths lead to."""
-        path = steps(path) if isinstance(path, str) else path
-        here = [self.root]
-        code, names, before, sure = "row", count(), "", True  # sure: a value is there in every record
-        for at, step in enumerate(path, 1):
+    def find(self, path: str) -> Found | Missing:
+        """Follow a path."""
+        here, before = [self.root], ""
+        for step in steps(path):
             # Each type once: else unions of the same records, inside each other, multiply with every step.
             met = [branch for node, space in here for branch in self.branches(node, space)]
             branches = list({id(branch[0]): branch for branch in met}.values())
-            ways = [way for node, space in branches if (way := _way(node, space, step)) is not None]
-            if not ways:
+            here = [way for node, space in branches if (way := _way(node, space, step)) is not None]
+            if not here:
                 return Missing(before, str(step), tuple(_names_in(branches)))
-            whole = len(ways) == len(branches)  # each type that the value may have can be gone into
-            if sure and whole and all(way[0] == "record" for way in ways):
-                code = f"{code}[{step!r}]"
-            else:
-                code, sure = _read(code, step, whole, {way[0] for way in ways}, f"at_{next(names)}"), False
-            code = bound.get(path[:at], code)
-            here = [way[1:] for way in ways]
-            sure = sure and not any(takes_null(node) for node, _ in here)
             before = f"{before}.{step}".removeprefix(".")
         kinds = {_kind(node) for node, space in here for node, _ in self.branches(node, space)}
-        return Found(code, frozenset(kinds))
+        return Found(frozenset(kinds))
 
     def leaves(self, limit: int = 400) -> list[tuple[str, frozenset[Kind]]]:
         """Every path through records and the first items of arrays, for guesses and hints."""
@@ -164,16 +150,16 @@ def _types_in(node: Mapping[str, Any]) -> list[Any]:
     return [node[{"array": "items", "map": "values"}[kind]] if kind in ("array", "map") else kind]
 
 
-def _way(node: Mapping[str, Any], space: str, step: Step) -> tuple[str, Any, str] | None:
-    """How a type is gone into: the way (record, map, array), the type inside, its namespace."""
+def _way(node: Mapping[str, Any], space: str, step: Step) -> tuple[Any, str] | None:
+    """The type that a step into another one leads to, and its namespace."""
     kind = node.get("type")
     if kind in ("record", "error"):
         inner = next((field["type"] for field in node["fields"] if field["name"] == step), None)
-        return None if inner is None else ("record", inner, space)
+        return None if inner is None else (inner, space)
     if kind == "map":
-        return "map", node["values"], space
+        return node["values"], space
     if kind == "array" and (isinstance(step, int) or step.isdigit()):
-        return "array", node["items"], space
+        return node["items"], space
     return None
 
 
@@ -190,19 +176,6 @@ def takes_null(node: Any) -> bool:
     return node == "null" or (isinstance(node, dict) and takes_null(node.get("type")))
 
 
-def _read(code: str, step: Step, whole: bool, ways: set[str], at: str) -> str:
-    """The expression for one more step into what may be null; ``at`` is a local name for the value it starts from."""
-    if ways == {"array"}:
-        index = int(step)
-        test = f"({at} := {code}) is not None" if whole else f"({at} := {code}).__class__ is list"
-        return f"({at}[{index}] if {test} and len({at}) > {index} else None)"
-    get = f"{at}[{step!r}]" if whole and ways == {"record"} else f"{at}.get({str(step)!r})"
-    if ways <= {"record", "map"}:
-        test = f"({at} := {code}) is not None" if whole else f"({at} := {code}).__class__ is dict"
-        return f"({get} if {test} else None)"
-    return f"follow({code}, {step!r})"  # arrays beside maps or records
-
-
 def follow(value: Any, step: Step) -> Any:
     """One step into a value of any type, None where it doesn't lead anywhere."""
     if value.__class__ is dict:
@@ -213,10 +186,22 @@ def follow(value: Any, step: Step) -> Any:
 
 
 def read(row: Any, path: str) -> Any:
-    """The value at a path, step by step: what the compiled expressions do at once."""
+    """The value at a path."""
     for step in steps(path):
         row = follow(row, step)
     return row
+
+
+def table_of(rows: Sequence[Mapping[str, Any] | Rejection], paths: Iterable[str]) -> Table:
+    """Decoded records by columns."""
+    rejected = {at: row for at, row in enumerate(rows) if isinstance(row, Rejection)}
+    return Table(len(rows), {path: _column(rows, path) for path in paths}, rejected)
+
+
+def _column(rows: Sequence[Any], path: str) -> list[Any]:
+    for step in steps(path):
+        rows = [row.get(step) if row.__class__ is dict and step.__class__ is str else follow(row, step) for row in rows]
+    return list(rows)
 
 
 def _kind(node: Mapping[str, Any]) -> Kind:

@@ -2,51 +2,131 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from itertools import repeat
+from typing import Any
 
 from stream_capi.config import Where
+from stream_capi.events.paths import Found, Schema
 from stream_capi.events.rules import SourceRules, as_key
-from stream_capi.model import Code, Lane, Rejection, Skipped
+from stream_capi.events.taking import Column, Columns
+from stream_capi.events.work import Fault
+from stream_capi.model import Code, EventName, Rejection, Skipped
+
+_FEW = 4  # records of which each is asked alone
+_TEXT = {str, type(None)}
 
 
-class Way(NamedTuple):
-    """Where an event goes, and whether with all that is known of the person."""
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What one of a record's values decides: a part of its way, or what becomes of it instead.
 
-    lane: Lane
-    consent: bool
+    ``about`` is the name of the setting; ``is_there``: the schema has the path.
+    """
+
+    about: str
+    path: str
+    is_there: bool
+    answer: Callable[[Any], Any]
+
+    def value(self, columns: Columns, length: int) -> Column:
+        """The values that are asked."""
+        return columns[self.path] if self.is_there else [None] * length
+
+    def answers(self, columns: Columns, length: int) -> list[Any]:
+        """The answer for each record. Texts are asked once each."""
+        column = self.value(columns, length)
+        if length < _FEW or not _TEXT.issuperset(map(type, column)):
+            return list(map(self.answer, column))
+        known = {value: self.answer(value) for value in dict.fromkeys(column)}
+        return [known[value] for value in column]
 
 
-def route(rules: SourceRules, read: Callable[[str], Any]) -> Way | Rejection | Skipped:
-    """Decide a record's lane; ``read`` gives the value at a path."""
+Way = tuple[str, EventName, bool]  # pixel, event, and whether there is a consent
+
+
+class Routing:
+    """The questions that decide the ways of a source's records, in their order."""
+
+    def __init__(self, rules: SourceRules, schema: Schema) -> None:
+        self._rules = rules
+        self.questions = [
+            Question(about, path, isinstance(schema.find(path), Found), answer)
+            for about, path, answer in _questions(rules)
+        ]
+
+    @property
+    def paths(self) -> set[str]:
+        """The columns that it reads."""
+        return {question.path for question in self.questions if question.is_there}
+
+    def ways(self, columns: Columns, length: int) -> tuple[list[Way], dict[int, Fault]]:
+        """Where each record goes; and what becomes of those that go nowhere, by their indexes."""
+        faults: dict[int, Fault] = {}
+        parts: dict[str, Any] = {}
+        for question in self.questions:
+            answers = question.answers(columns, length)
+            parts[question.about] = answers
+            for at, answer in enumerate(answers):
+                if answer.__class__ is Skipped or answer.__class__ is Rejection:
+                    faults.setdefault(at, answer)
+        pixels = parts.get("pixel_field", repeat(self._rules.pixel, length))
+        events = parts.get("event_field", repeat(self._rules.event, length))
+        consents = parts.get("consent_field", repeat(True, length))
+        return list(zip(pixels, events, consents, strict=True)), faults
+
+
+def _questions(rules: SourceRules) -> list[tuple[str, str, Callable[[Any], Any]]]:
+    asked: list[tuple[str, str, Callable[[Any], Any]]] = []
     for where in rules.where:
-        if not holds(where, read(where.field)):
-            return Skipped("where")
-    event = rules.event
+        asked.append(("where", where.field, _where(where)))
     if rules.event_field is not None:
-        found = read(rules.event_field)
-        key = as_key(found)
-        if key is None or key not in rules.events:
-            key = "*"  # whatever else, null too
-        if key not in rules.events and found is None:
-            return Rejection(Code.MISSING_FIELD, f'event_field "{rules.event_field}" is null', rules.pixel)
-        if key not in rules.events:
-            return Rejection(Code.INVALID_FIELD, f'event_field "{rules.event_field}" is not in events', rules.pixel)
-        event = rules.events[key]
-        if event is None:
-            return Skipped("event")
-    pixel = rules.pixel
+        asked.append(("event_field", rules.event_field, _event(rules, rules.event_field)))
     if rules.pixel_field is not None:
-        found = read(rules.pixel_field)
-        if found is None:
-            return Rejection(Code.MISSING_FIELD, f'pixel_field "{rules.pixel_field}" is null')
-        if as_key(found) not in rules.restricted:
-            return Rejection(Code.INVALID_FIELD, f'pixel_field "{rules.pixel_field}" names none of the pixels')
-        pixel = as_key(found)
-    assert event is not None and pixel is not None  # noqa: S101, PT018 -- the settings have one of each pair
-    if rules.consent_field is None or consents(read(rules.consent_field), rules.consent_purposes):
-        return Way(Lane(pixel, event), True)
-    return Way(Lane(pixel, event), False) if rules.strip_without_consent else Skipped("no_consent")
+        asked.append(("pixel_field", rules.pixel_field, _pixel(rules.restricted, rules.pixel_field)))
+    if rules.consent_field is not None:
+        asked.append(("consent_field", rules.consent_field, _consent(rules)))
+    return asked
+
+
+def _where(where: Where) -> Callable[[Any], Any]:
+    skipped = Skipped("where")
+    return lambda value: None if holds(where, value) else skipped
+
+
+def _event(rules: SourceRules, path: str) -> Callable[[Any], Any]:
+    table: dict[str, EventName | Skipped] = {
+        key: Skipped("event") if event is None else event for key, event in rules.events.items()
+    }
+    other: Any = table.get("*") or Rejection(Code.INVALID_FIELD, f'event_field "{path}" is not in events', rules.pixel)
+    null: Any = table.get("*") or Rejection(Code.MISSING_FIELD, f'event_field "{path}" is null', rules.pixel)
+
+    def event(value: Any) -> Any:
+        if value is None:
+            return null
+        key = as_key(value)
+        return other if key is None else table.get(key, other)
+
+    return event
+
+
+def _pixel(known: Mapping[str, bool], path: str) -> Callable[[Any], Any]:
+    other = Rejection(Code.INVALID_FIELD, f'pixel_field "{path}" names none of the pixels')
+    null = Rejection(Code.MISSING_FIELD, f'pixel_field "{path}" is null')
+
+    def pixel(value: Any) -> Any:
+        if value is None:
+            return null
+        key = as_key(value)
+        return key if key in known else other
+
+    return pixel
+
+
+def _consent(rules: SourceRules) -> Callable[[Any], Any]:
+    without: Any = False if rules.strip_without_consent else Skipped("no_consent")
+    return lambda value: consents(value, rules.consent_purposes) or without
 
 
 _LONGEST = 8_192  # characters of a text that may be a consent

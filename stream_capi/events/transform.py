@@ -1,21 +1,23 @@
-"""The hot path: one function compiled for each (source, writer's schema, lane), from a decoded record to its payload.
+"""The hot path: a table of decoded values to payloads, by columns.
 
-``explain`` walks the same rules one by one, and tests hold the two together.
+``explain`` runs the same plans on a table of one record.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from itertools import repeat
+from collections.abc import Sequence
 from typing import Any
 
-from stream_capi.events.compiler import Compiler, Make
 from stream_capi.events.counts import Counts
-from stream_capi.events.fields import IDENTIFIER_FIELDS, MOST_TIME_MS, PERSONAL_FIELDS
+from stream_capi.events.fields import IDENTIFIER_FIELDS, Field
 from stream_capi.events.paths import Schema
-from stream_capi.events.picking import compile_picker
+from stream_capi.events.plan import Plan
+from stream_capi.events.routing import Routing, Way
 from stream_capi.events.rules import SourceRules
-from stream_capi.model import EventName, Lane, Routed, Transformed, internal_error
+from stream_capi.events.taking import Columns, Taking
+from stream_capi.events.values import MOST_TIME_MS
+from stream_capi.events.work import Work
+from stream_capi.model import Lane, Routed, Table, Transformed, internal_error
 
 __all__ = ["IDENTIFIER_FIELDS", "Counts", "Transform", "compile_source"]
 
@@ -23,63 +25,119 @@ __all__ = ["IDENTIFIER_FIELDS", "Counts", "Transform", "compile_source"]
 class Transform:
     """A source's mapping for one writer's schema.
 
-    Nothing validates a payload after it was made: each line of a compiled function is what makes one field valid, and
+    Nothing validates a payload after it was made: each step of a plan is what makes one field valid, and
     tests hold the payloads against the API document.
     """
 
     def __init__(self, rules: SourceRules, schema: Schema) -> None:
         self.counts = Counts()
+        self.routing = Routing(rules, schema)
         self._rules = rules
         self._schema = schema
         self._max_age = rules.max_age_ms or MOST_TIME_MS
-        self._makes: dict[tuple[str, str, bool], tuple[Make, Lane]] = {}
-        lane, asks = rules.lane, rules.where or rules.consent_field is not None
-        self._only = None if asks or lane is None else self._make(lane, True)
-        self._pick = compile_picker(rules, schema)
+        self._plans: dict[Way, Plan] = {}
+        lane = rules.lane
+        self._only = None if self.routing.questions or lane is None else self.plan((lane.pixel, lane.event, True))
+        self.paths = frozenset(self.routing.paths.union(*(one.paths for one in self._every_plan())))
 
-    def apply(
-        self, rows: Sequence[dict[str, Any]], topic: str, partition: int, offsets: Sequence[int], now_ms: int
-    ) -> list[Transformed]:
+    def apply(self, table: Table, topic: str, partition: int, offsets: Sequence[int], now_ms: int) -> list[Transformed]:
         """Map decoded records. ``now_ms`` is epoch milliseconds; topic, partition and offset make the id of one without.
 
         A record that raises what nobody foresaw is rejected alone.
         """
-        if len(rows) != len(offsets):
-            raise ValueError("not as many offsets as rows")
-        oldest, newest = now_ms - self._max_age, now_ms + self._rules.max_future_ms
-        make: Callable[[dict[str, Any], str, int, int, int], Transformed] = self._only or self._routed
-        log = f"{topic}-{partition}"
-        made: list[Transformed] = []
-        while len(made) < len(rows):
-            at, fault = len(made), Exception()
-            try:  # what was made before one raises stays in the list
-                made += map(make, rows[at:], repeat(log), offsets[at:], repeat(oldest), repeat(newest))
-            except MemoryError:
-                raise
-            except Exception as error:
-                fault = error
-            if len(made) < len(rows):  # a StopIteration ends the map in silence
-                made.append(internal_error(fault))
+        if table.length != len(offsets):
+            raise ValueError("not as many offsets as records")
+        place = f"{topic}-{partition}"
+        try:
+            return self._mapped(table, place, offsets, now_ms)
+        except MemoryError:
+            raise
+        except Exception as error:
+            if table.length == 1:
+                return [internal_error(error)]
+        return [
+            made
+            for at, offset in enumerate(offsets)
+            for made in self.apply(table.pick([at]), topic, partition, [offset], now_ms)
+        ]
+
+    def _mapped(self, table: Table, place: str, offsets: Sequence[int], now_ms: int) -> list[Transformed]:
+        if self._only is not None and not table.rejected:
+            work = self.run(self._only, table.columns, table.length, place, offsets, now_ms)
+            made: list[Transformed] = work.payloads()
+            self._count(self._only, work)
+            return made
+        return self._of_groups(table, place, offsets, now_ms)
+
+    def _of_groups(self, table: Table, place: str, offsets: Sequence[int], now_ms: int) -> list[Transformed]:
+        """Map the records of each lane, and put the results in order again."""
+        ways, faults = self.routing.ways(table.columns, table.length)
+        faults = {**faults, **table.rejected}
+        groups: dict[Way, list[int]] = {}
+        for at, way in enumerate(ways):
+            if at not in faults:
+                groups.setdefault(way, []).append(at)
+        made: list[Any] = [faults.get(at) for at in range(table.length)] if faults else [None] * table.length
+        done: list[tuple[Plan, Work]] = []
+        for way, indexes in groups.items():
+            plan, length = self.plan(way), len(indexes)
+            whole = length == table.length
+            columns = table.columns if whole else _columns(table.columns, plan.paths, indexes)
+            of_group = offsets if whole else [offsets[at] for at in indexes]
+            work = self.run(plan, columns, length, place, of_group, now_ms)
+            done.append((plan, work))
+            for at, one in zip(indexes, self.routed(plan.lane, work.payloads()), strict=True):
+                made[at] = one
+        for plan, work in done:
+            self._count(plan, work)
         return made
 
-    def _routed(self, row: dict[str, Any], log: str, offset: int, oldest: int, newest: int) -> Transformed:
-        picked = self._pick(row)
-        if picked.__class__ is not tuple:
-            return picked  # type: ignore[return-value]  # a Rejection or a Skipped, which are tuples of classes of their own
-        found = self._makes.get(picked)  # type: ignore[arg-type]
-        make, lane = self._first(*picked) if found is None else found
-        made = make(row, log, offset, oldest, newest)
-        return Routed(lane, made) if made.__class__ is bytes and self._rules.lane is None else made
+    def run(self, plan: Plan, columns: Columns, length: int, place: str, offsets: Sequence[int], now_ms: int) -> Work:
+        """Make the events of one lane. ``place`` is the topic and partition in one text."""
+        oldest, newest = now_ms - self._max_age, now_ms + self._rules.max_future_ms
+        return plan.run(columns, length, place, offsets, oldest, newest)
 
-    def _first(self, pixel: str, event: str, consent: bool) -> tuple[Make, Lane]:
-        """Compiled when first needed: an agency's source has hundreds of lanes, of which one member may see a few."""
-        lane = Lane(pixel, EventName(event))
-        found = self._makes[pixel, event, consent] = self._make(lane, consent), lane
+    def routed(self, lane: Lane, payloads: list[Any]) -> list[Any]:
+        """Payloads with their lane, where the source has several."""
+        if self._rules.lane is not None:
+            return payloads
+        return [Routed(lane, payload) if payload.__class__ is bytes else payload for payload in payloads]
+
+    def _count(self, plan: Plan, work: Work) -> None:
+        """Count what came of the events, once nothing can raise any more."""
+        counts, faults = self.counts, work.faults
+        if sent := work.length - len(faults):
+            plan.counted_here[""] += sent
+        for name, target in plan.identifiers.items():
+            texts, _, n, _ = work.judged[target]
+            if n and (n := n - sum(1 for at in faults if texts[at]) if faults else n):
+                plan.counted_here[name] += n
+        if work.dropped:
+            counts.dropped.update(work.dropped)
+        if work.suspect:
+            counts.suspect.update(work.suspect)
+
+    def taking(self, field: Field) -> Taking:
+        """Where a field comes from, also if its lane leaves it out."""
+        return Taking(self._rules.rule(field.target), self._schema, field.target, field.longest)
+
+    def plan(self, way: Way) -> Plan:
+        """Made when first needed: an agency's source has hundreds of lanes, of which one member may see a few."""
+        found = self._plans.get(way)
+        if found is None:
+            pixel, event, consent = way
+            found = self._plans[way] = Plan(self._rules, self._schema, Lane(pixel, event), consent, self.counts)
         return found
 
-    def _make(self, lane: Lane, consent: bool) -> Make:
-        without = () if consent else PERSONAL_FIELDS
-        return Compiler(self._rules, self._schema, lane, self.counts, without).make()
+    def _every_plan(self) -> list[Plan]:
+        """A plan for each event and profile: they read all that any plan reads."""
+        rules = self._rules
+        lanes = {(lane.event, rules.restricted[lane.pixel]): lane for lane in rules.lanes()}
+        return [self.plan((lane.pixel, lane.event, True)) for lane in lanes.values()]
+
+
+def _columns(columns: Columns, paths: set[str], indexes: Sequence[int]) -> Columns:
+    return {path: [columns[path][at] for at in indexes] for path in paths}
 
 
 def compile_source(rules: SourceRules, schema_raw: Any) -> Transform:

@@ -9,7 +9,7 @@ from typing import Any
 
 from stream_capi.avro.framing import Run, SchemaKey, Unframed
 from stream_capi.kafka.originals import Place
-from stream_capi.model import Lane, Record, Rejection, Routed, Skipped, Transformed
+from stream_capi.model import Lane, Record, Rejection, Routed, Skipped, Table, Transformed
 from stream_capi.operations.dead_letters import Letter
 from stream_capi.pipeline.source import Codec, Source, Transform, decode_and_map
 from stream_capi.record_headers import all_headers, marked
@@ -201,8 +201,10 @@ class _Given:
     def __init__(self, made: Sequence[Transformed]) -> None:
         self._made = made
 
-    def apply(self, rows: Sequence[dict[str, Any]], *_: Any) -> list[Transformed]:
-        assert len(rows) == len(self._made)  # noqa: S101 -- a run has its own key
+    paths: frozenset[str] = frozenset()
+
+    def apply(self, table: Table, *_: Any) -> list[Transformed]:
+        assert table.length == len(self._made)  # noqa: S101 -- a run has its own key
         return list(self._made)
 
 
@@ -212,18 +214,16 @@ class _AtSource:
     def __init__(self, source: Source, transform: Transform, letters: Mapping[tuple[int, int], Letter]) -> None:
         self._lane = source.lane
         self._transform = transform
+        self.paths = transform.paths
         self._letters = letters
 
-    def apply(
-        self, rows: Sequence[dict[str, Any]], topic: str, partition: int, offsets: Sequence[int], now_ms: int
-    ) -> list[Transformed]:
+    def apply(self, table: Table, topic: str, partition: int, offsets: Sequence[int], now_ms: int) -> list[Transformed]:
         letters = [self._letters[partition, offset] for offset in offsets]
         mapped: list[Transformed] = []
-        for source, group in groupby(zip(rows, letters, strict=True), key=lambda pair: pair[1].source):
+        for source, group in groupby(range(table.length), key=lambda at: letters[at].source):
             of_one = list(group)
-            places = [letter.source_offset for _, letter in of_one]
-            of_rows = [row for row, _ in of_one]
-            mapped += self._transform.apply(of_rows, source.topic, source.partition, places, now_ms)
+            places = [letters[at].source_offset for at in of_one]
+            mapped += self._transform.apply(table.pick(of_one), source.topic, source.partition, places, now_ms)
         if self._lane is None:
             return mapped
         return [Routed(self._lane, made) if isinstance(made, bytes) else made for made in mapped]

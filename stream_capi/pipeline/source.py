@@ -13,16 +13,21 @@ from typing import Any, NamedTuple, Protocol
 from stream_capi.avro.decode import Decoder
 from stream_capi.avro.framing import Run, SchemaKey, Unframed, frame
 from stream_capi.avro.schemas import Schemas, WriterSchema
-from stream_capi.model import Lane, Record, Rejection, Transformed, internal_error
+from stream_capi.events.paths import table_of
+from stream_capi.model import Lane, Record, Rejection, Table, Transformed, internal_error
 
 _DECODED_AT_ONCE = 32 << 20  # bytes that the rows of a slice may take at worst, unless it is one record
 
 
 class Transform(Protocol):
-    """The compiled mapping of one source for one writer's schema (``events`` builds it)."""
+    """The mapping of one source for one writer's schema (``events`` builds it)."""
+
+    @property
+    def paths(self) -> frozenset[str]:
+        """The paths that it reads."""
 
     def apply(
-        self, rows: Sequence[dict[str, Any]], topic: str, partition: int, offsets: Sequence[int], now_ms: int
+        self, table: Table, topic: str, partition: int, offsets: Sequence[int], now_ms: int
     ) -> list[Transformed]: ...
 
 
@@ -41,6 +46,10 @@ class Codec(NamedTuple):
 
     decoder: Decodes
     transform: Transform
+
+    def table(self, payloads: Sequence[bytes]) -> Table:
+        """The payloads by columns."""
+        return table_of(self.decoder.decode(payloads), self.transform.paths)
 
 
 class Source(Protocol):
@@ -164,21 +173,8 @@ def decode_and_map(
     """
     mapped: list[Transformed] = []
     for start, end in _slices(codec.decoder, payloads):
-        mapped += _of_slice(codec, payloads[start:end], topic, partition, offsets[start:end], now_ms)
-    return mapped
-
-
-def _of_slice(
-    codec: Codec, payloads: Sequence[bytes], topic: str, partition: int, offsets: Sequence[int], now_ms: int
-) -> list[Transformed]:
-    rows = codec.decoder.decode(payloads)
-    bad = {i: row for i, row in enumerate(rows) if isinstance(row, Rejection)} if Rejection in map(type, rows) else {}
-    good = [row for row in rows if not isinstance(row, Rejection)] if bad else rows
-    if bad:
-        offsets = [offset for i, offset in enumerate(offsets) if i not in bad]
-    mapped = codec.transform.apply(good, topic, partition, offsets, now_ms)  # type: ignore[arg-type]  # all dicts
-    for i, rejection in bad.items():  # in order, so that each comes to its own place again
-        mapped.insert(i, rejection)
+        table = codec.table(payloads[start:end])
+        mapped += codec.transform.apply(table, topic, partition, offsets[start:end], now_ms)
     return mapped
 
 

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import orjson
+import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
 from stream_capi.config import Settings
 from stream_capi.events.explain import explain
+from stream_capi.events.fields import FIELDS
+from stream_capi.events.paths import table_of
 from stream_capi.events.rules import SourceRules, rules_from
 from stream_capi.events.transform import Transform, compile_source
 from stream_capi.model import EventName, Rejection, Routed, Skipped, Transformed
@@ -76,12 +79,31 @@ def nullable(kind: Any) -> list[Any]:
 
 def apply(transform: Transform, row: Mapping[str, Any], offset: int = 7, now_ms: int = NOW) -> Transformed:
     """What becomes of one record, at partition 3."""
-    (made,) = transform.apply([dict(row)], TOPIC, 3, [offset], now_ms)
+    (made,) = mapped(transform, [row], offsets=[offset], now_ms=now_ms)
     return made
 
 
+def mapped(
+    transform: Transform,
+    rows: Sequence[Mapping[str, Any]],
+    topic: str = TOPIC,
+    partition: int = 3,
+    offsets: Sequence[int] | None = None,
+    now_ms: int = NOW,
+) -> list[Transformed]:
+    """What becomes of decoded records."""
+    table = table_of(rows, transform.paths)
+    return transform.apply(table, topic, partition, range(len(rows)) if offsets is None else offsets, now_ms)
+
+
+def break_rule(monkeypatch: pytest.MonkeyPatch, target: str, one: Callable[[str], Any]) -> None:
+    """Put a rule of one's own in the place of a field's."""
+    field = FIELDS[target]
+    monkeypatch.setitem(FIELDS, target, field._replace(rule=field.rule._replace(one=one)))
+
+
 def outcome(of_source: SourceRules, schema_raw: Any, row: Mapping[str, Any]) -> Transformed:
-    """What becomes of one record, compiled and explained, which must agree."""
+    """What becomes of one record, mapped and explained, which must agree."""
     made = apply(compile_source(of_source, schema_raw), row)
     assert explain(of_source, schema_raw, row, (TOPIC, 3, 7), NOW).outcome == made
     return made

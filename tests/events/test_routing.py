@@ -8,7 +8,7 @@ import pytest
 
 from stream_capi.events.transform import Transform, compile_source
 from stream_capi.model import Code, EventName, Lane, Rejection, Routed, Skipped, Transformed
-from tests.events.making import LEAD, apply, lead, nullable, outcome, record, rules, sent
+from tests.events.making import LEAD, apply, lead, mapped, nullable, outcome, record, rules, sent
 
 MORE: dict[str, Any] = {
     "kind": nullable("string"),
@@ -209,7 +209,7 @@ def test_consent_is_asked_of_each_lane() -> None:
         for ok in (True, False)
         for pixel in ("main", "strict")
     ]
-    users = [sent(made)["user_data"] for made in one.apply(rows, "leads", 0, range(4), 1_741_784_500_000)]
+    users = [sent(made)["user_data"] for made in mapped(one, rows)]
     assert ["user_id" in user for user in users] == [True, False, False, False]
 
 

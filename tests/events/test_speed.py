@@ -12,6 +12,7 @@ import fastavro
 
 from stream_capi.events.transform import compile_source
 from stream_capi.model import EventName, Routed
+from stream_capi.pipeline.source import Codec
 from stream_capi.sandbox.samples import Samples
 from tests.avro.records import decoder
 from tests.events.making import LEAD, nullable, rules
@@ -108,9 +109,8 @@ def line_of(schema: Any, source: dict[str, Any], records: list[dict[str, Any]], 
     """Decode and transform a chunk of these records."""
     parsed = fastavro.parse_schema(schema)
     payloads = [written(parsed, record) for record in records]
-    decode, transform = decoder(schema), compile_source(rules(**source), schema)
-    rows: Any = decode.decode
-    return lambda: list(transform.apply(rows(payloads), "leads", 0, range(CHUNK), now))
+    codec = Codec(decoder(schema), compile_source(rules(**source), schema))
+    return lambda: codec.transform.apply(codec.table(payloads), "leads", 0, range(CHUNK), now)
 
 
 def written(parsed: Any, record: dict[str, Any]) -> bytes:

@@ -11,7 +11,19 @@ import pytest
 from stream_capi.events.fields import IDENTIFIER_FIELDS
 from stream_capi.events.transform import Transform, compile_source
 from stream_capi.model import Code, Rejection
-from tests.events.making import LEAD, apply, lead, lead_rejected, lead_sent, nullable, record, rules, sent, user_sent
+from tests.events.making import (
+    LEAD,
+    apply,
+    lead,
+    lead_rejected,
+    lead_sent,
+    mapped,
+    nullable,
+    record,
+    rules,
+    sent,
+    user_sent,
+)
 
 EMAIL_HASH = "62a14e44f765419d10fea99367361a727c12365e2520f32218d505ed9aa0f62f"
 PHONE_HASH = "e323ec626319ca94ee8bff2e4c87cf613be6ea19919ed1364124e16807ab3176"
@@ -249,8 +261,8 @@ def test_any_one_identifier_is_enough_and_is_counted(field: str) -> None:
     value = {"email": "a@b.example", "phone": "16505551212"}.get(field, "x")
     transform = compile_source(rules(), LEAD)
     assert field in sent(apply(transform, lead(user_id=None) | {field: value}))["user_data"]
-    (masks,) = transform.counts.identifiers.values()
-    assert masks == {1 << IDENTIFIER_FIELDS.index(field): 1}
+    (counted,) = transform.counts.lanes.values()
+    assert counted == {"": 1, field: 1}
 
 
 @pytest.mark.parametrize(
@@ -321,9 +333,9 @@ def test_a_derived_id_is_the_same_each_time_and_another_for_each_place() -> None
     row = lead(event_id="", dedupe_id=None)
     again = compile_source(rules(), LEAD)
     assert sent(apply(transform, row))["dedupe_id"] == sent(apply(again, row, now_ms=1_741_784_999_000))["dedupe_id"]
-    made = [*transform.apply([row, row], "leads", 3, [7, 8], 1_741_784_500_000),
-            *transform.apply([row], "leads", 37, [8], 1_741_784_500_000),
-            *transform.apply([row], "leads-3", 3, [7], 1_741_784_500_000)]  # fmt: skip
+    made = [*mapped(transform, [row, row], "leads", 3, [7, 8]),
+            *mapped(transform, [row], "leads", 37, [8]),
+            *mapped(transform, [row], "leads-3", 3, [7])]  # fmt: skip
     assert len({sent(one)["dedupe_id"] for one in made}) == 4
 
 

@@ -25,7 +25,7 @@ from stream_capi.events.rules import rules_from
 from stream_capi.events.transform import compile_source
 from stream_capi.model import Routed, Skipped, Transformed
 from tests.events.cases import Case, cases, other_configurations
-from tests.events.making import NOW, sent
+from tests.events.making import NOW, mapped, sent
 from tests.events.real import confluent, encoded, map_newest, produce, register, settings_of
 from tests.events.wild import plain
 from tests.stack import Broker, Registry
@@ -71,7 +71,7 @@ def test_a_case_fits_its_schema_and_gives_the_event_that_is_shown(case: Case, tm
     raw = whole(case)
     assert mapping_faults(rules, raw) == []
     row = row_from_json(raw, case.record)
-    (made,) = compile_source(rules, raw).apply([row], "t", 0, [0], NOW)
+    (made,) = mapped(compile_source(rules, raw), [row], "t", 0, now_ms=NOW)
     assert sent(made) == case.event
     assert explain(rules, raw, row, ("t", 0, 0), NOW).outcome == made
 
@@ -87,7 +87,7 @@ def changed(case: Case, folder: Path, **fields: Any) -> Transformed:
             place = place[step]
         place[last] = value
     rules, raw = rules_from(stated.sources[0], stated), whole(case)
-    (made,) = compile_source(rules, raw).apply([row_from_json(raw, json.dumps(record))], "t", 0, [0], NOW)
+    (made,) = mapped(compile_source(rules, raw), [row_from_json(raw, json.dumps(record))], "t", 0, now_ms=NOW)
     return made
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from stream_capi.config.settings import TARGETS
-from stream_capi.events.fields import longest
+from stream_capi.events.fields import FIELDS
 from tests.events.line import Line, encoded, line_of, memory, took
 from tests.events.making import LEAD, is_outcome, lead
 
@@ -126,7 +126,7 @@ def test_the_longest_text_costs_no_more_than_ordinary_events_of_its_size(unmappe
     normal = min(took(both(unmapped, ordinary)) for _ in range(20)) / len(ordinary)
     for start in BEFORE.get(target, ("",)):
         for name, character in characters(target).items():
-            record = payload(as_long(start, character, longest(target)))
+            record = payload(as_long(start, character, FIELDS[target].longest))
             assert is_outcome(line.outcome(record))
             assert_within(FACTOR * normal * len(record), both(line, record), (name, start))
 

@@ -36,13 +36,12 @@ from stream_capi import config
 from stream_capi.app import App
 from stream_capi.core.batch import Batch
 from stream_capi.core.offsets import PartitionOffsets
-from stream_capi.events import fields
 from stream_capi.model import Code, Columns, DeadLetter, EventName, Lane, Records
 from stream_capi.observe import logs
 from stream_capi.sandbox.embedded_broker import EmbeddedBroker
 from stream_capi.sandbox.fault_script import Action, RequestInfo
 from stream_capi.sandbox.mock_api import MockEndpoint
-from tests.events.making import LEAD
+from tests.events.making import LEAD, break_rule
 from tests.fake_record import FakeRecord
 
 EMAIL = "Canary.Person+tag@canary-mail.example"
@@ -245,7 +244,7 @@ async def scene(folder: Path) -> AsyncIterator[Scene]:
 async def test_no_output_holds_personal_data_a_hash_a_key_or_a_token(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fields, "currency", raising)
+    break_rule(monkeypatch, "data.currency", raising)
     async with scene(tmp_path) as seen:
         running = asyncio.create_task(seen.app.run())
         await seen.until(lambda: len(seen.app.pipeline.partitions) >= 3, "an assignment")

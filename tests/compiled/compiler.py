@@ -13,12 +13,13 @@ from typing import Any
 import orjson
 
 from stream_capi.config.dotted_paths import steps
-from stream_capi.events import fields, kinds, network
-from stream_capi.events.counts import Counts
-from stream_capi.events.fields import IDENTIFIER_FIELDS, RESTRICTED_IDENTIFIERS, UNFIT, WRONG
-from stream_capi.events.paths import Missing, Path, Schema, follow
+from stream_capi.events import kinds, network
 from stream_capi.events.rules import SourceRules, as_key
 from stream_capi.model import Code, EventName, Lane, Rejection, Skipped
+from tests.compiled import fields
+from tests.compiled.counts import Counts
+from tests.compiled.fields import IDENTIFIER_FIELDS, RESTRICTED_IDENTIFIERS, UNFIT, WRONG
+from tests.compiled.paths import Missing, Path, Schema, follow
 
 Make = Callable[[dict[str, Any], str, int, int, int], bytes | Rejection | Skipped]
 
@@ -214,7 +215,7 @@ class Compiler:
         if self._rules.refuse_private:
             target = "user_data.client_ip_address"
             then = f"return {self._reject(Code.INVALID_FIELD, target, 'is no public address')}"
-        maybe = f"':' in ip or ip.startswith({network.MAYBE_SUSPECT_IPV4!r})"  # of most addresses, the call is saved
+        maybe = f"':' in ip or ip.startswith({network._MAYBE_SUSPECT_IPV4!r})"  # of most addresses, the call is saved
         self._add(f"if ({maybe}) and (reason := {self._const(network.suspect)}(ip)) is not None: {then}")
         self._required("user_data.client_user_agent", "agent")
         self._required("user_data.esi", "esi")

@@ -7,10 +7,10 @@ from typing import Any
 
 from stream_capi.config import Where
 from stream_capi.events.kinds import Kind
-from stream_capi.events.paths import Missing, Schema, follow
-from stream_capi.events.routing import consents, holds
 from stream_capi.events.rules import SourceRules, as_key
 from stream_capi.model import Code, EventName, Rejection, Skipped
+from tests.compiled.paths import Missing, Schema, follow
+from tests.compiled.routing import consents, holds
 
 # Pixel and event, and whether there is a consent. Plain texts, as they are hashed for each event.
 Picker = Callable[[dict[str, Any]], tuple[str, str, bool] | Rejection | Skipped]

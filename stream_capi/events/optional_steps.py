@@ -1,0 +1,145 @@
+"""The steps for fields that an event may be without: what is wrong is left out and counted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import repeat
+from typing import Any, NamedTuple
+
+from stream_capi.events import network, values
+from stream_capi.events.fields import UNFIT, Field
+from stream_capi.events.judging import NONE_WRONG, NOTHING, Judge, Judged
+from stream_capi.events.taking import Taking
+from stream_capi.events.whole import is_plain
+from stream_capi.events.work import Fault, Step, Work, in_json
+
+_NO_UNFIT: Sequence[int] = ()
+
+
+class Given(NamedTuple):
+    """A field that an event may have: where it comes from, and what judges it. ``path`` is set where that is all.
+
+    ``only_trimmed``: of a tidy text nothing more is asked.
+    """
+
+    field: Field
+    target: str
+    taking: Taking
+    path: str | None
+    judge: Judge
+    before: str
+    lead_in: Iterable[str]
+    beside: str | None
+    from_url: bool
+    only_trimmed: bool
+
+    @classmethod
+    def of(cls, field: Field, taking: Taking, judge: Judge, from_url: bool, only_trimmed: bool) -> Given:
+        """The field with what its JSON has before the text."""
+        before, path = f'","{field.name}":"', taking.plain_path
+        more = repeat(before), field.beside, from_url, only_trimmed and path is not None
+        return cls(field, field.target, taking, path, judge, before, *more)
+
+
+def optionals(fields: Sequence[Given]) -> Step:
+    """Fields that are left out where they are empty, and left out and counted where they are wrong."""
+
+    def step(work: Work) -> None:
+        columns, length, known, pieces, tidy = work.columns, work.length, work.judged, work.pieces, work.tidy
+        for field, target, taking, path, judge, before, lead_in, beside, from_url, only_trimmed in fields:
+            column, unfit = (columns[path], _NO_UNFIT) if path is not None else taking.column(columns, length)
+            judged: Judged
+            if tidy and only_trimmed:
+                judged = column, NONE_WRONG, length if all(column) else sum(map(bool, column)), True
+            elif any(column):
+                judged = judge(column, known[beside][0] if beside in known else None)
+            else:
+                judged = column, NONE_WRONG, 0, True
+            if unfit or judged[1]:
+                judged = judged[0], {**judged[1], **dict.fromkeys(unfit, UNFIT)}, judged[2], judged[3]
+                work.drop(field.name, judged[1])
+            sent = judged[2]
+            if from_url and sent < length:
+                judged = _or_of_url(work, judged, field.name)
+                sent = judged[2]
+            known[target] = judged
+            if sent == length:
+                pieces += lead_in, judged[0] if judged[3] else in_json(judged, length)
+            elif sent:
+                pieces.append([before + text if text else "" for text in in_json(judged, length)])
+
+    return step
+
+
+def _or_of_url(work: Work, judged: Judged, name: str) -> Judged:
+    """A click's id, which is taken from the URL where none is mapped."""
+    urls, sign = work.judged["event_source_url"][0], f"{name}="
+    given = [network.parameter(url, name) if url and sign in url else "" for url in urls]
+    if not any(given):
+        return judged
+    texts, wrong, sent, plain = judged
+    if sent:
+        given = ["" if text else of_url for text, of_url in zip(texts, given, strict=True)]
+    work.aside[sign] = given
+    merged: Sequence[Any] = [text or of_url for text, of_url in zip(texts, given, strict=True)] if sent else given
+    return merged, wrong, sum(map(bool, merged)), plain and is_plain(given)
+
+
+def identified(targets: Sequence[str], fault: Fault) -> Step:
+    """An event without any of the identifiers that count is rejected."""
+
+    def step(work: Work) -> None:
+        there = []
+        for target in targets:
+            texts, _, sent, _ = work.judged.get(target, NOTHING)
+            if sent == work.length:
+                return
+            if sent:
+                there.append(texts)
+        found: Sequence[Any] = list(map(any, zip(*there, strict=True))) if there else [False] * work.length
+        work.reject({at: fault for at, is_there in enumerate(found) if not is_there})
+
+    return step
+
+
+def id_step(ids: Sequence[Given]) -> Step:
+    """What makes the event one of a kind: the first of these, or an id made of its place."""
+    before, after = repeat('"},"dedupe_id":"'), repeat('"}')
+
+    def step(work: Work) -> None:
+        columns, length, tidy = work.columns, work.length, work.tidy
+        known: Judged = NOTHING
+        for field, target, taking, path, judge, *_, only_trimmed in ids:
+            column, unfit = (columns[path], _NO_UNFIT) if path is not None else taking.column(columns, length)
+            judged: Judged
+            if tidy and only_trimmed:
+                judged = column, NONE_WRONG, length if all(column) else sum(map(bool, column)), True
+            else:
+                judged = judge(column, None)
+            if unfit or judged[1]:
+                judged = judged[0], {**judged[1], **dict.fromkeys(unfit, UNFIT)}, judged[2], judged[3]
+                texts = known[0] if known[2] else [None] * length
+                work.drop(field.name, {at: why for at, why in judged[1].items() if not texts[at]})
+            work.judged[target] = judged
+            if judged[2]:
+                known = _or(known, judged) if known[2] else judged
+            if known[2] == length:
+                break
+        if known[2] < length:
+            known = _or(known, _derived(work))
+        work.aside["id"] = known[0]
+        work.pieces += before, known[0] if known[3] else in_json(known, length), after
+
+    return step
+
+
+def _or(first: Judged, second: Judged) -> Judged:
+    """The first text, or the second where there is none."""
+    texts = [one or other for one, other in zip(first[0] or second[0], second[0], strict=True)]
+    return texts, NONE_WRONG, sum(map(bool, texts)), first[3] and second[3]
+
+
+def _derived(work: Work) -> Judged:
+    """Ids made of topic, partition and offset."""
+    ids = [values.derived_id(f"{work.place}-{offset}") for offset in work.offsets]
+    return ids, NONE_WRONG, work.length, True

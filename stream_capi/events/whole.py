@@ -1,0 +1,182 @@
+"""Rules for whole columns: the fast ways of ``fields``, for values that need no care.
+
+Each takes the texts of a column, none of them empty, and the most characters that one may have; it gives what is sent for
+each one, in order. Where it gives nothing for a text, the careful way of the same field decides; None for the whole column
+means that each of its texts needs care. What a fast way gives has no character that JSON escapes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from hashlib import sha256
+from itertools import chain
+from typing import Any
+
+import orjson
+
+from stream_capi.events import network
+
+Found = Sequence[str | None] | None
+Whole = Callable[[Sequence[str], int], Found]
+
+_FEW = 4  # texts below which it costs more to join them than to hash them one by one
+_NOT_DIGITS = bytes(sorted(set(range(256)) - set(b"0123456789\n")))
+
+
+def is_plain(texts: Iterable[str]) -> bool:
+    """Whether all are of ASCII characters that JSON writes as they are."""
+    joined = "".join(texts)
+    return len(orjson.dumps(joined)) == len(joined) + 2
+
+
+def are_tidy(columns: Iterable[Iterable[str | None]], longest: int) -> bool:
+    """Whether no text in these columns has a blank or a character that JSON escapes, or is too long."""
+    joined = "".join(filter(None, chain.from_iterable(columns)))
+    size = len(joined)
+    if len(orjson.dumps(joined)) != size + 2 or " " in joined:
+        return False
+    return size <= longest or max(map(len, filter(None, chain.from_iterable(columns)))) <= longest
+
+
+def escaped(texts: Sequence[str]) -> list[str]:
+    """Each text as it stands between quotes in JSON. A quote inside is escaped, so that ``","`` only parts two of them."""
+    return orjson.dumps(texts).decode()[2:-2].split('","')
+
+
+def numbers(values: Sequence[Any]) -> list[str]:
+    """Each number as JSON writes it."""
+    return orjson.dumps(values)[1:-1].decode().split(",")
+
+
+def _lines(texts: Sequence[str], longest: int) -> str | None:
+    """The texts, a line each; None where one has a line's end in it, or is too long."""
+    lines = "\n".join(texts)
+    if lines.count("\n") != len(texts) - 1 or (len(lines) > longest and max(map(len, texts)) > longest):
+        return None
+    return lines
+
+
+def _odd(match: Callable[[str, int], re.Match[str] | None], lines: str) -> list[int]:
+    """Which lines a pattern of any number of lines leaves out; the last line has an end, too."""
+    odd: list[int] = []
+    start = number = 0
+    while True:
+        found = match(lines, start)
+        end = found.end() if found else start
+        if end >= len(lines):
+            return odd
+        number += lines.count("\n", start, end)
+        odd.append(number)
+        number += 1
+        start = lines.index("\n", end) + 1
+
+
+def _matching(pattern: str) -> Whole:
+    """Texts that a pattern matches go as they are. One search for the column takes two thirds of one for each text."""
+    match = re.compile(rf"(?:{pattern}\n)*+").match
+
+    def matching(texts: Sequence[str], longest: int) -> Found:
+        lines = _lines(texts, longest)
+        if lines is None:
+            return None
+        odd = _odd(match, lines + "\n")
+        if not odd:
+            return texts
+        found: list[str | None] = list(texts)
+        for at in odd:
+            found[at] = None
+        return found
+
+    return matching
+
+
+urls = _matching(network.URL)
+# Those that nobody on the internet has need care: they are counted, or refused.
+addresses = _matching(network.PUBLIC_IPV4)
+
+
+def trimmed(texts: Sequence[str], longest: int) -> Found:
+    """Texts without blanks around them."""
+    joined = "".join(texts)
+    size = len(joined)
+    if len(orjson.dumps(joined)) != size + 2 or (size > longest and max(map(len, texts)) > longest):
+        return None
+    return list(map(str.strip, texts)) if " " in joined else texts  # no other blank goes into JSON as it is
+
+
+def emails(texts: Sequence[str], longest: int) -> Found:
+    """SHA-256 of addresses without blanks, lower-cased."""
+    lines = _lines(texts, longest) if len(texts) >= _FEW else None
+    if lines is None or not _has_no_blanks(lines, len(texts)):
+        return None
+    return [sha256(line).hexdigest() if b"@" in line else None for line in lines.lower().encode().split(b"\n")]
+
+
+def plain_emails(texts: Sequence[str], longest: int) -> Found:
+    """Addresses without blanks, lower-cased."""
+    lines = _lines(texts, longest)
+    if lines is None or not _has_no_blanks(lines, len(texts)):
+        return None
+    return [line if "@" in line else None for line in lines.lower().split("\n")]
+
+
+def _has_no_blanks(lines: str, length: int) -> bool:
+    """Whether no line has a blank, a character to escape, or one beyond ASCII, whose neighbours have a say in its case."""
+    return " " not in lines and len(orjson.dumps(lines)) == len(lines) + length + 1  # each line's end is escaped
+
+
+def _digits(texts: Sequence[str], longest: int) -> list[bytes] | None:
+    """The digits of phone numbers; None where one may be a hash instead."""
+    lines = _lines(texts, min(longest, 63))
+    return None if lines is None else lines.encode().translate(None, _NOT_DIGITS).split(b"\n")
+
+
+def phones(texts: Sequence[str], longest: int) -> Found:
+    """SHA-256 of the digits of numbers that don't begin with ``00``."""
+    found = _digits(texts, longest) if len(texts) >= _FEW else None
+    if found is None:
+        return None
+    return [sha256(d).hexdigest() if 7 <= len(d) <= 15 and d[:2] != b"00" else None for d in found]
+
+
+def plain_phones(texts: Sequence[str], longest: int) -> Found:
+    """The digits of numbers that don't begin with ``00``."""
+    found = _digits(texts, longest)
+    if found is None:
+        return None
+    return [d.decode() if 7 <= len(d) <= 15 and d[:2] != b"00" else None for d in found]
+
+
+def five_digits(texts: Sequence[str], _: int) -> Found:
+    """Postcodes of five digits, which any country may have."""
+    joined = "".join(texts)
+    return texts if joined.isascii() and joined.isdigit() and set(map(len, texts)) == {5} else None
+
+
+def digits(texts: Sequence[str], longest: int) -> Found:
+    """Numbers without a sign."""
+    joined = "".join(texts)
+    if len(joined) > longest and max(map(len, texts)) > longest:
+        return None
+    return texts if joined.isascii() and joined.isdigit() else None
+
+
+class Spellings:
+    """A table of spellings and what is sent for each, for values of which a column has few different ones.
+
+    ``most`` of them are learned from what the careful way finds.
+    """
+
+    def __init__(self, table: Mapping[str, str], most: int = 0) -> None:
+        self.table = dict(table)
+        self._most = most and len(table) + most
+
+    def learn(self, column: Sequence[Any], found: Sequence[Any]) -> None:
+        """Keep what was found for texts, as long as there is room."""
+        for text, value in zip(column, found, strict=True):
+            if value and len(self.table) < self._most:
+                self.table[text] = value
+
+    def __call__(self, texts: Sequence[str], _: int) -> Found:
+        return list(map(self.table.get, texts))

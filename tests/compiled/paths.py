@@ -1,0 +1,230 @@
+"""Paths into a record: read, followed through a writer's schema, and written as an expression (contract, section 4).
+
+``customer.contact.email`` goes through records, ``headers."x.y"`` through a map's key with a dot, ``items[0].price`` through
+an array (``items.0.price`` as well). A union is followed into each of its branches; where the value at hand took another
+one, the path reads as null.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from difflib import get_close_matches
+from itertools import count
+from typing import Any, NamedTuple
+
+from stream_capi.avro.names import NAMED, full_name, namespace_of, resolve
+from stream_capi.config.dotted_paths import Step, steps
+from stream_capi.events.kinds import Kind
+
+_OTHERS = ("boolean", "int", "long", "float", "double", "bytes", "string", "array", "map")
+# What a logical type stands on. On another type it is to be passed over (Avro specification), as are unknown ones.
+_UNDER = {
+    "date": ("int",),
+    "time-millis": ("int",),
+    "time-micros": ("long",),
+    "timestamp-millis": ("long",),
+    "timestamp-micros": ("long",),
+    "timestamp-nanos": ("long",),
+    "local-timestamp-millis": ("long",),
+    "local-timestamp-micros": ("long",),
+    "local-timestamp-nanos": ("long",),
+    "decimal": ("bytes", "fixed"),
+    "uuid": ("string", "fixed"),
+    "duration": ("fixed",),
+}
+
+Path = tuple[Step, ...]
+_NOTHING: Mapping[Path, str] = {}
+
+
+class Missing(NamedTuple):
+    """A path that the schema doesn't have: how far it goes, the step that fails, and what is there instead."""
+
+    before: str
+    step: str
+    known: tuple[str, ...]
+
+    def __str__(self) -> str:
+        if not self.known:
+            return f'{self.where()} no "{self.step}" in it'
+        close = self.nearest()
+        hint = f'did you mean "{close}"?' if close else f"it has {', '.join(self.known[:12])}"
+        return f'{self.where()} no "{self.step}"; {hint}'
+
+    def where(self) -> str:
+        """The beginning of the sentence that tells it."""
+        return f'"{self.before}" has' if self.before else "the schema has"
+
+    def nearest(self) -> str | None:
+        """The path that was probably meant, by the names that stand where this one fails."""
+        close = get_close_matches(self.step, self.known)
+        return f"{self.before}.{close[0]}".removeprefix(".") if close else None
+
+
+class Found(NamedTuple):
+    """A path that the schema has: what its values are, and the expression that reads one from ``row`` (None where null)."""
+
+    code: str
+    kinds: frozenset[Kind]
+
+
+class Schema:
+    """A writer's schema as JSON, with its named types looked up as a path needs them."""
+
+    def __init__(self, raw: Any) -> None:
+        self._named: dict[str, tuple[Any, str]] = {}
+        self._collect(raw, "")
+        self.root = (raw, "")
+
+    def _collect(self, node: Any, space: str) -> None:
+        if isinstance(node, list):
+            for branch in node:
+                self._collect(branch, space)
+        elif isinstance(node, dict):
+            kind = node.get("type")
+            if kind in NAMED:
+                full = full_name(node, space)
+                space = namespace_of(full)
+                self._named.setdefault(full, (node, space))
+            for inner in _types_in(node):
+                if isinstance(inner, (dict, list)):
+                    self._collect(inner, space)
+
+    def branches(self, node: Any, space: str) -> Iterator[tuple[Any, str]]:
+        """The types that a value may have, unions taken apart and names looked up; null left out."""
+        if isinstance(node, list):
+            for branch in node:
+                yield from self.branches(branch, space)
+        elif isinstance(node, str):
+            full = resolve(node, space, self._named)
+            if full is not None:
+                yield self._named[full]
+            elif node != "null":
+                yield {"type": node}, space
+        elif isinstance(node.get("type"), (dict, list)):
+            yield from self.branches(node["type"], space)
+        elif node.get("type") in NAMED:
+            yield node, namespace_of(full_name(node, space))
+        elif node.get("type") in _OTHERS:
+            yield node, space
+        else:
+            yield from self.branches(node["type"], space)
+
+    def find(self, path: str | Path, bound: Mapping[Path, str] = _NOTHING) -> Found | Missing:
+        """Follow a path. ``bound`` names local variables that hold what the beginnings of paths lead to."""
+        path = steps(path) if isinstance(path, str) else path
+        here = [self.root]
+        code, names, before, sure = "row", count(), "", True  # sure: a value is there in every record
+        for at, step in enumerate(path, 1):
+            # Each type once: else unions of the same records, inside each other, multiply with every step.
+            met = [branch for node, space in here for branch in self.branches(node, space)]
+            branches = list({id(branch[0]): branch for branch in met}.values())
+            ways = [way for node, space in branches if (way := _way(node, space, step)) is not None]
+            if not ways:
+                return Missing(before, str(step), tuple(_names_in(branches)))
+            whole = len(ways) == len(branches)  # each type that the value may have can be gone into
+            if sure and whole and all(way[0] == "record" for way in ways):
+                code = f"{code}[{step!r}]"
+            else:
+                code, sure = _read(code, step, whole, {way[0] for way in ways}, f"at_{next(names)}"), False
+            code = bound.get(path[:at], code)
+            here = [way[1:] for way in ways]
+            sure = sure and not any(takes_null(node) for node, _ in here)
+            before = f"{before}.{step}".removeprefix(".")
+        kinds = {_kind(node) for node, space in here for node, _ in self.branches(node, space)}
+        return Found(code, frozenset(kinds))
+
+    def leaves(self, limit: int = 400) -> list[tuple[str, frozenset[Kind]]]:
+        """Every path through records and the first items of arrays, for guesses and hints."""
+        found: list[tuple[str, frozenset[Kind]]] = []
+        self._leaves(self.root, "", 0, found, limit)
+        return found
+
+    def _leaves(
+        self, at: tuple[Any, str], before: str, depth: int, found: list[tuple[str, frozenset[Kind]]], limit: int
+    ) -> None:
+        for node, space in self.branches(*at):
+            for field in node.get("fields", ()) if node.get("type") in ("record", "error") else ():
+                path = f"{before}.{field['name']}".removeprefix(".")
+                inner = list(self.branches(field["type"], space))
+                arrays = [(node["items"], space) for node, space in inner if node.get("type") == "array"]
+                for of_field, to in ((field["type"], space), path), *((items, f"{path}[0]") for items in arrays):
+                    if depth < 6:
+                        self._leaves(of_field, to, depth + 1, found, limit)
+                if len(found) >= limit:
+                    return
+                found.append((path, frozenset(_kind(node) for node, _ in inner)))
+
+
+def _types_in(node: Mapping[str, Any]) -> list[Any]:
+    """The types inside a type. Any other attribute is somebody's own, whatever it is called."""
+    kind = node.get("type")
+    if kind in ("record", "error"):
+        return [field["type"] for field in node["fields"]]
+    return [node[{"array": "items", "map": "values"}[kind]] if kind in ("array", "map") else kind]
+
+
+def _way(node: Mapping[str, Any], space: str, step: Step) -> tuple[str, Any, str] | None:
+    """How a type is gone into: the way (record, map, array), the type inside, its namespace."""
+    kind = node.get("type")
+    if kind in ("record", "error"):
+        inner = next((field["type"] for field in node["fields"] if field["name"] == step), None)
+        return None if inner is None else ("record", inner, space)
+    if kind == "map":
+        return "map", node["values"], space
+    if kind == "array" and (isinstance(step, int) or step.isdigit()):
+        return "array", node["items"], space
+    return None
+
+
+def _names_in(branches: Iterable[tuple[Any, str]]) -> Iterator[str]:
+    for node, _ in branches:
+        if node.get("type") in ("record", "error"):
+            yield from (field["name"] for field in node["fields"])
+
+
+def takes_null(node: Any) -> bool:
+    """Whether a type has null among its values."""
+    if isinstance(node, list):
+        return any(takes_null(branch) for branch in node)
+    return node == "null" or (isinstance(node, dict) and takes_null(node.get("type")))
+
+
+def _read(code: str, step: Step, whole: bool, ways: set[str], at: str) -> str:
+    """The expression for one more step into what may be null; ``at`` is a local name for the value it starts from."""
+    if ways == {"array"}:
+        index = int(step)
+        test = f"({at} := {code}) is not None" if whole else f"({at} := {code}).__class__ is list"
+        return f"({at}[{index}] if {test} and len({at}) > {index} else None)"
+    get = f"{at}[{step!r}]" if whole and ways == {"record"} else f"{at}.get({str(step)!r})"
+    if ways <= {"record", "map"}:
+        test = f"({at} := {code}) is not None" if whole else f"({at} := {code}).__class__ is dict"
+        return f"({get} if {test} else None)"
+    return f"follow({code}, {step!r})"  # arrays beside maps or records
+
+
+def follow(value: Any, step: Step) -> Any:
+    """One step into a value of any type, None where it doesn't lead anywhere."""
+    if value.__class__ is dict:
+        return value.get(str(step))
+    if value.__class__ is list and (isinstance(step, int) or step.isdigit()):
+        return value[int(step)] if len(value) > int(step) else None
+    return None
+
+
+def read(row: Any, path: str) -> Any:
+    """The value at a path, step by step: what the compiled expressions do at once."""
+    for step in steps(path):
+        row = follow(row, step)
+    return row
+
+
+def _kind(node: Mapping[str, Any]) -> Kind:
+    kind, logical, scale = str(node.get("type")), node.get("logicalType"), node.get("scale", 0)
+    if kind == "enum":
+        return Kind(kind, symbols=tuple(node["symbols"]))
+    if not isinstance(logical, str) or kind not in _UNDER.get(logical, ()):
+        return Kind(kind)
+    if logical == "decimal":
+        return Kind(kind, logical, scale) if scale.__class__ is int and scale >= 0 else Kind(kind)
+    return Kind(kind, logical)
