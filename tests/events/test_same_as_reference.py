@@ -1,0 +1,189 @@
+"""The mapping by columns against the plain reference: payloads, rejections, skips and counts are the same."""
+
+from __future__ import annotations
+
+import io
+import math
+from typing import Any
+
+import fastavro
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from stream_capi.events.explain import explain
+from stream_capi.events.paths import table_of
+from stream_capi.events.rules import SourceRules
+from stream_capi.events.transform import Transform, compile_source
+from stream_capi.model import Code, Rejection, Transformed
+from tests.avro.records import decoder
+from tests.events.making import LEAD, NOW, PAGE_VIEW, TOPIC, lead, rules
+from tests.events.reference import Counts, outcome_of
+from tests.events.wild import deliveries, paths, plain, schemas, sources, values
+
+OFTEN = settings(deadline=None, max_examples=300, suppress_health_check=list(HealthCheck))
+
+
+Row = dict[str, Any] | Rejection
+UNREADABLE = Rejection(Code.DECODE_ERROR, "the record ends early")
+
+
+class Sink:
+    """What is counted, as the metrics are told it."""
+
+    def __init__(self) -> None:
+        self.counts: Counts = Counts()
+
+    def mapped(self, pixel: str, event: str, n: int) -> None:
+        self.counts["mapped", pixel, event] += n
+
+    def identifiers(self, pixel: str, event: str, field: str, n: int) -> None:
+        self.counts["identifiers", pixel, event, field] += n
+
+    def dropped(self, field: str, reason: str, n: int) -> None:
+        self.counts["dropped", field, reason] += n
+
+    def suspect(self, field: str, reason: str, n: int) -> None:
+        self.counts["suspect", field, reason] += n
+
+
+def counted(transform: Transform) -> Counts:
+    sink = Sink()
+    transform.counts.drain_into(sink)
+    return sink.counts
+
+
+def compare(raw: Any, rows: list[Row], of_source: SourceRules) -> None:
+    """Map records together, one by one, and in two chunks; explain the first of them."""
+    counts: Counts = Counts()
+    expected: list[Transformed] = [
+        row if isinstance(row, Rejection) else outcome_of(of_source, raw, row, (TOPIC, 3, 7 + at), NOW, counts)
+        for at, row in enumerate(rows)
+    ]
+    transform = compile_source(of_source, raw)
+
+    def mapped(start: int, end: int) -> list[Transformed]:
+        table = table_of(rows[start:end], transform.paths)
+        return transform.apply(table, TOPIC, 3, range(7 + start, 7 + end), NOW)
+
+    made = mapped(0, len(rows))
+    assert made == expected
+    assert list(map(type, made)) == list(map(type, expected))
+    assert counted(transform) == counts
+    assert [one for at in range(len(rows)) for one in mapped(at, at + 1)] == expected
+    assert mapped(0, len(rows) // 3) + mapped(len(rows) // 3, len(rows)) == expected
+    if not isinstance(rows[0], Rejection):
+        assert explain(of_source, raw, rows[0], (TOPIC, 3, 7), NOW).outcome == expected[0]
+
+
+def decoded(raw: Any, given_values: list[Any]) -> list[Row]:
+    payloads = []
+    schema = fastavro.parse_schema(plain(raw))
+    for value in given_values:
+        out = io.BytesIO()
+        fastavro.schemaless_writer(out, schema, value)
+        payloads.append(out.getvalue())
+    return list(decoder(raw).decode(payloads))
+
+
+def some_unreadable(data: st.DataObject, rows: list[Row]) -> list[Row]:
+    if data.draw(st.sampled_from((False, False, False, True))):
+        return [UNREADABLE if data.draw(st.sampled_from((False, False, True))) else row for row in rows]
+    return rows
+
+
+@OFTEN
+@given(st.data())
+def test_any_schema(data: st.DataObject) -> None:
+    raw = data.draw(schemas())
+    source, delivery = data.draw(sources(paths(raw))), data.draw(deliveries)
+    n = data.draw(st.sampled_from((1, 2, 5, 8, 12)))
+    rows = decoded(raw, [values(data.draw, raw) for _ in range(n)])
+    compare(raw, some_unreadable(data, rows), rules(delivery=delivery, **source))
+
+
+NASTY = {
+    "event_source_url": (
+        "https://a.example/?aleid=1%20&alart=2", "http://h/x y", " http://h ", "https://é.example/", "HTTP://H:80/#?aleid=1",
+        "http://a\nhttp://b", 'http://h/?aleid="%22', "x" * 9000, "http://h:99999/", "http://h/?aleid=%", "https://h/q?alart=a+b",
+        "http://h/&aleid=1?aleid=2", "http://h/?aleid=1?aleid=2", "http://h?aleid=1", "http://h/#x?aleid=1",
+    ),
+    "client_ip_address": (
+        "1.2.3.4", "10.0.0.1", "172.16.1.1", "172.32.0.1", " 8.8.8.8", "256.1.1.1", "01.2.3.4", "1.2.3.4\n", "2001:db8::1", "::1",
+        "::ffff:10.0.0.1", "0.1.0.0", "127.0.0.1", "169.254.0.1", "192.168.0.1", "1.2.3", "25.25.25.25", "249.250.255.99",
+        "1.2.3.4\n5.6.7.8",
+    ),
+    "client_user_agent": (
+        "agent", ' "q" \\ é\u2028', "\x00", "\x1f a", "   ", "a\nb", "x" * 8192, "x" * 8193, '","', "\x7f", "😀", "a ", " a",
+    ),
+    "email": (
+        "a@b", " A@B.example\t", "ΑΣ@ΣΑΣ", "ab" * 32, "AB" * 32, "a@b\nc@d", "nobody", "é@x", "\x1c@", '"@"', "x" * 1024 + "@",
+        "İ@x", "a @b", "@",
+    ),
+    "phone": (
+        "+1 (650) 555-1212", "0049 30 123456", "000123456789", "ab1" * 21 + "c", "12345", "1234567", "123456789012345",
+        "1234567890123456", "١٢٣٤٥٦٧", "１２３４５６７", "1234567\n1234567", "00", "c" * 64, "CD" * 32, "1" * 64, "1" * 63, "1" * 257,
+    ),
+    "country_code": ("US", "us", " DE ", "ß", "XX", "US\u00a0", "GB", "ſs"),
+    "zip": ("94025", "94025-1234", " 94025 ", "SW1A 1AA", "--", "1", "９４０２５", '"', "é", "1234 5", "12345\n"),
+    "os": ("iOS", "Windows 10", "BeOS", "Mac OS X 10_15", " ", "android", "x" * 65),
+    "esi": ("web", "app", "WEB", " app ", "server"),
+    "currency": ("USD", "usd ", "EUR", "XXX1", "USD\u00a0", "ß"),
+    "value": (0.0, -0.0, 1.5, 1e22, 1e-7, -1.0, math.nan, math.inf, 5e-324),
+    "event_time": (NOW, NOW - 1, NOW - 60_001, NOW + 600_001, 1, -1, 10**14, 2**62, 10**11),
+}  # fmt: skip
+IDS = ("id", " id ", '"', "\\", "é", "\n", "42", "042", "x" * 8193, "", "١", "a b")
+DRAWN: dict[str, st.SearchStrategy[Any]] = {
+    "event_source_url": st.from_regex(r"\Ahttps?://[a-zA-Z0-9.\-~_]{1,12}(:[0-9]{0,5})?(/[a-z%#?&=\n ]{0,12})?\Z"),
+    "client_ip_address": st.one_of(st.from_regex(r"\A[0-9]{1,3}(\.[0-9]{1,3}){3}\Z"), st.ip_addresses().map(str)),
+    "phone": st.text("0123456789+ ", max_size=18),
+    "value": st.floats(),
+}
+MAPPED = ("email", "user_id", "zip", "aleid", "client_ip_address")
+FROM = ("email", "sid", "zip", "ifa", "event_source_url", "client_ip_address", "phone")
+
+
+def value_of(name: str) -> st.SearchStrategy[Any]:
+    """Values of a field of the shipped contract that are hard to get right."""
+    nasty = st.sampled_from(NASTY.get(name, IDS))
+    some = st.one_of(nasty, DRAWN[name]) if name in DRAWN else nasty
+    return some if name in ("event_time", "value") else st.one_of(st.none(), some, some)
+
+
+def leads(data: st.DataObject, raw: Any) -> list[dict[str, Any]]:
+    """Some records, of which all or some have hard values in the same few fields."""
+    names = [field["name"] for field in raw["fields"]]
+    wild = data.draw(st.lists(st.sampled_from(names), max_size=6, unique=True))
+    often = data.draw(st.booleans())
+    rows = []
+    for _ in range(data.draw(st.sampled_from((1, 3, 6, 7, 20)))):
+        row = {name: value for name, value in lead(email="a@b.example", sid="s").items() if name in names}
+        for name in wild:
+            if often or data.draw(st.booleans()):
+                row[name] = data.draw(value_of(name))
+        rows.append(row)
+    return rows
+
+
+@OFTEN
+@given(st.data())
+def test_hard_values_in_the_shipped_contract(data: st.DataObject) -> None:
+    view = data.draw(st.booleans())
+    raw: Any = PAGE_VIEW if view else LEAD
+    rows = leads(data, raw)
+    source: dict[str, Any] = {"event": "page_view" if view else "generate_lead"}
+    source["pixel"] = data.draw(st.sampled_from(("main", "strict")))
+    if data.draw(st.booleans()):
+        several = st.lists(st.sampled_from(FROM), min_size=1, max_size=3)
+        mapped = data.draw(st.lists(st.sampled_from(MAPPED), max_size=3, unique=True))
+        source["fields"] = {f"user_data.{name}": data.draw(several) for name in mapped}
+        source["fields"] |= {
+            name: data.draw(several) for name in ("event_source_url", "dedupe_id") if data.draw(st.booleans())
+        }
+    if data.draw(st.booleans()) and not view:
+        source["default_currency"] = data.draw(st.sampled_from(("EUR", "eur")))
+        source["values"] = {"field": "sid", "table": {"s": 4.5, "42": 0}}
+        source["values"] |= {"default": 0.5} if data.draw(st.booleans()) else {}
+    if data.draw(st.booleans()):
+        source |= {"consent_field": "idfv", "without_consent": data.draw(st.sampled_from(("skip", "strip")))}
+        rows = [row | {"idfv": data.draw(st.sampled_from((None, "yes", "no")))} for row in rows]
+    compare(raw, some_unreadable(data, list(rows)), rules(delivery=data.draw(deliveries), **source))
