@@ -13,21 +13,21 @@ from benchmarks.stack import ROOT
 
 EVENTS = 1000
 TWICE = """
-_once = Source.transform
+_once = TopicSource.transform
 
 def _twice(self, *arguments):
     _once(self, *arguments)
     return _once(self, *arguments)
 
-Source.transform = _twice
+TopicSource.transform = _twice
 """
 OTHERWISE = """
-_right = Source.transform
+_right = TopicSource.transform
 
 def _otherwise(self, *arguments):
     return [payload.replace(b"web", b"app") for payload in _right(self, *arguments)]
 
-Source.transform = _otherwise
+TopicSource.transform = _otherwise
 """
 
 
