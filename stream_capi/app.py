@@ -19,15 +19,13 @@ from typing import Any, Protocol
 import structlog
 
 from stream_capi import __version__, last_resort
-from stream_capi.avro.framing import FILE_KEY
-from stream_capi.avro.registry import RegistrySchemas
-from stream_capi.avro.schemas import FileSchema, FolderSchemas, Schemas, SchemasByKind
+from stream_capi.avro.schema_sources import SchemaSources
 from stream_capi.avro.writer_schema import WriterSchema
 from stream_capi.config import KeySource, Settings, SourceSection, open_to_others, resolve_pixel_id
 from stream_capi.core.batch import Batch
 from stream_capi.core.held_reason import HeldReason
 from stream_capi.endpoint.client import EndpointClient
-from stream_capi.errors import ConfigurationError, ExitCode
+from stream_capi.errors import ExitCode
 from stream_capi.events.rules import rules_from
 from stream_capi.events.transform import IDENTIFIER_FIELDS, Transform, compile_source
 from stream_capi.kafka.admin import KafkaAdmin
@@ -105,7 +103,7 @@ class App:
         self.keys = {pixel.name: KeySource(pixel, environ) for pixel in settings.pixels}
         self._pixel_ids = {pixel.name: resolve_pixel_id(pixel, environ) for pixel in settings.pixels}
         self._transforms: list[Transform] = []
-        self._schemas = Registry(settings)
+        self._schemas = SchemaSources(settings)
         self._tracer = tracing.from_environment(environ)
         self.client = EndpointClient(
             url=settings.endpoint.url,
@@ -323,36 +321,6 @@ def _first(several: BaseExceptionGroup[BaseException]) -> BaseException:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
-
-
-class Registry:
-    """Where each source's schemas come from; the registry's client is shared."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        registry = settings.schema_registry
-        self.registry = RegistrySchemas(registry.url, registry.properties) if registry else None
-
-    def for_source(self, source: SourceSection) -> Schemas:
-        """The schemas of one source, by its framing."""
-        kinds: dict[str, Schemas] = {}
-        if source.schema_file is not None:
-            if source.has_folder:
-                folder = FolderSchemas(source.schema_file)
-                kinds |= {"fingerprint": folder, "id": folder}
-            else:
-                kinds[FILE_KEY.kind] = FileSchema(source.schema_file)
-        if self.registry is not None:
-            kinds.setdefault("id", self.registry)
-            kinds["guid"] = self.registry
-        if not kinds:
-            raise ConfigurationError([f"sources: {source.topic}: there is no [schema_registry] and no schema_file"])
-        return SchemasByKind(kinds)
-
-    async def aclose(self) -> None:
-        """Close the registry's client."""
-        if self.registry is not None:
-            await self.registry.aclose()
 
 
 def stop_signals() -> list[signal.Signals]:

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from stream_capi.app import Registry
 from stream_capi.avro.decode import Decoder
 from stream_capi.avro.framing import Unframed, frame
-from stream_capi.avro.schemas import FileSchema, FolderSchemas
+from stream_capi.avro.schema_sources import SchemaSources
 from stream_capi.avro.writer_schema import WriterSchema
 from stream_capi.config import Settings, SourceSection
 from stream_capi.config.files import content
@@ -67,24 +66,31 @@ async def explain_records(
     settings: Settings, source: SourceSection, records: Sequence[Record]
 ) -> list[ExplainedRecord]:
     """Explain records of a source. Raises RegistryUnavailable, ConfigurationError."""
-    registry = Registry(settings)
+    placed = [(record, f"{record.topic()}[{record.partition()}]@{record.offset()}") for record in records]
+    return await _explained(settings, source, placed)
+
+
+async def _explained(
+    settings: Settings, source: SourceSection, placed: Sequence[tuple[Record, str]]
+) -> list[ExplainedRecord]:
+    """Explain records, each with the words for where it is."""
+    sources = SchemaSources(settings)
     try:
-        return [await _of_record(settings, source, registry, record) for record in records]
+        return [await _of_record(settings, source, sources, record, at) for record, at in placed]
     finally:
-        await registry.aclose()
+        await sources.aclose()
 
 
-async def _of_record(settings: Settings, source: SourceSection, registry: Registry, record: Record) -> ExplainedRecord:
-    at = f"{record.topic()}[{record.partition()}]@{record.offset()}"
-    if isinstance(record, _FileRecord):
-        at = source.topic
+async def _of_record(
+    settings: Settings, source: SourceSection, sources: SchemaSources, record: Record, at: str
+) -> ExplainedRecord:
     value = record.value()
     if value is None:
         return ExplainedRecord(at, "", None, Skipped("tombstone"))
     (framed,) = frame(source.framing, [record], [value], schema_file=source.schema_file is not None)
     if isinstance(framed, Unframed):
         return ExplainedRecord(at, "", None, framed.rejection)
-    schema = await registry.for_source(source).load(framed.key)
+    schema = await sources.for_source(source).load(framed.key)
     if isinstance(schema, Rejection):
         return ExplainedRecord(at, str(framed.key), None, schema)
     (row,) = Decoder(schema).decode(framed.payloads)
@@ -123,7 +129,7 @@ async def explain_file(settings: Settings, source: SourceSection, file: Path) ->
     """
     value = file_content(file)
     if file.suffix.lower() != ".json":
-        return await explain_records(settings, source, [_FileRecord(value, source.topic)])
+        return await _explained(settings, source, [(_FileRecord(value, source.topic), source.topic)])
     schema = await _schema_of_json(settings, source)
     try:
         row = row_from_json(schema.raw, value.decode("utf-8-sig"))
@@ -136,18 +142,12 @@ async def explain_file(settings: Settings, source: SourceSection, file: Path) ->
 
 async def _schema_of_json(settings: Settings, source: SourceSection) -> WriterSchema:
     """The schema that JSON is read with: the source's file, the one schema of its folder, or the registry's newest."""
-    if source.schema_file is not None and not source.has_folder:
-        return FileSchema(source.schema_file).schema
-    if source.schema_file is not None:
-        schemas = FolderSchemas(source.schema_file).schemas()
-        if len(schemas) != 1:
-            names = ", ".join(schema.name for schema in schemas)
-            raise ConfigurationError([f"--file: JSON needs one schema; {source.schema_file} has {names}"])
-        return schemas[0]
-    registry = Registry(settings)
+    sources = SchemaSources(settings)
     try:
-        if registry.registry is None:
-            raise ConfigurationError([f"sources: {source.topic}: there is no [schema_registry] and no schema_file"])
-        return await registry.registry.newest(source.topic)
+        schemas = await sources.newest(source)
     finally:
-        await registry.aclose()
+        await sources.aclose()
+    if len(schemas) != 1:
+        names = ", ".join(schema.name for schema in schemas)
+        raise ConfigurationError([f"--file: JSON needs one schema; {source.schema_file} has {names}"])
+    return schemas[0]

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import NamedTuple
 
-from stream_capi.avro.registry import RegistrySchemas
-from stream_capi.avro.schemas import FileSchema, FolderSchemas, WriterSchema
+from stream_capi.avro.schema_sources import SchemaSources
 from stream_capi.config import Settings, SourceSection
 from stream_capi.core.clock import Clocks
 from stream_capi.endpoint.client import EndpointClient
@@ -84,23 +83,19 @@ def _topics(admin: KafkaAdmin, needed: Mapping[str, str]) -> tuple[dict[str, int
 
 
 async def _schemas(settings: Settings) -> AsyncIterator[Finding]:
-    stated = settings.schema_registry
-    registry = RegistrySchemas(stated.url, stated.properties) if stated else None
+    sources = SchemaSources(settings)
     try:
         for source in settings.sources:
-            async for finding in _schema(source, settings, registry):
+            async for finding in _schema(source, settings, sources):
                 yield finding
     finally:
-        if registry is not None:
-            await registry.aclose()
+        await sources.aclose()
 
 
-async def _schema(
-    source: SourceSection, settings: Settings, registry: RegistrySchemas | None
-) -> AsyncIterator[Finding]:
+async def _schema(source: SourceSection, settings: Settings, sources: SchemaSources) -> AsyncIterator[Finding]:
     subject = f"mapping of {source.topic}"
     try:
-        schemas = await _newest(source, registry)
+        schemas = await sources.newest(source)
     except ConfigurationError as error:
         for fault in error.faults:
             yield Finding(subject, False, fault)
@@ -114,18 +109,6 @@ async def _schema(
             yield Finding(subject, False, f"{schema.name}: {fault}")
         if not faults:
             yield Finding(subject, True, f"fits {schema.name}")
-
-
-async def _newest(source: SourceSection, registry: RegistrySchemas | None) -> Sequence[WriterSchema]:
-    if source.schema_file is not None:
-        return (
-            FolderSchemas(source.schema_file).schemas()
-            if source.has_folder
-            else [FileSchema(source.schema_file).schema]
-        )
-    if registry is None:
-        raise ConfigurationError(["there is no [schema_registry] and no schema_file"])
-    return [await registry.newest(source.topic)]
 
 
 async def _endpoint(settings: Settings) -> AsyncIterator[Finding]:

@@ -49,7 +49,11 @@ def test_the_help_of_all_commands_imports_none_of_the_libraries_behind_them() ->
 
 @pytest.mark.parametrize(
     ("name", "needed"),
-    [("status", {"confluent_kafka"}), ("check", {"aiohttp", "confluent_kafka", "fastavro", "pycountry"})],
+    [
+        ("status", {"confluent_kafka"}),
+        ("check", {"aiohttp", "confluent_kafka", "fastavro", "pycountry"}),
+        ("explain", {"confluent_kafka", "fastavro", "pycountry"}),
+    ],
 )
 def test_a_command_imports_what_it_needs(name: str, needed: set[str]) -> None:
     assert modules_after(_LOAD, name) & HEAVY == needed

@@ -16,8 +16,8 @@ from confluent_kafka import KafkaError, Message, Producer
 from confluent_kafka.schema_registry import Schema, SchemaReference
 
 from stream_capi import config
-from stream_capi.app import Registry as AppRegistry
 from stream_capi.avro.framing import Run
+from stream_capi.avro.schema_sources import SchemaSources
 from stream_capi.config import Settings
 from stream_capi.events.rules import rules_from
 from stream_capi.events.transform import compile_source
@@ -84,12 +84,12 @@ class Member:
     """The first source's way from records to events, as a member of the group has it for the life of its process."""
 
     def __init__(self, settings: Settings) -> None:
-        stated, self._registry = settings.sources[0], AppRegistry(settings)
+        stated, self._schemas = settings.sources[0], SchemaSources(settings)
         rules = rules_from(stated, settings)
         self._source = TopicSource(
             stated.topic,
             stated.framing,
-            self._registry.for_source(stated),
+            self._schemas.for_source(stated),
             lambda schema: compile_source(rules, schema.raw),
             rules.lane,
             rules.pixel,
@@ -113,7 +113,7 @@ class Member:
         return made
 
     async def aclose(self) -> None:
-        await self._registry.aclose()
+        await self._schemas.aclose()
 
 
 async def map_newest(settings: Settings, count: int) -> list[Transformed]:
