@@ -15,7 +15,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaException, Message
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException, Message
 from confluent_kafka import TopicPartition as ClientPartition
 
 from stream_capi.kafka.start_offsets import NextOffset, Place
@@ -93,7 +93,7 @@ class Reading:
         chunks: list[Records] = []
         skipped: set[TopicPartition] = set()
         self._fresh.clear()
-        for tp, records in _runs(self._whole(consumer.consume(count, seconds))):
+        for tp, records in _runs(self._whole(consumer.consume(count, seconds), skipped)):
             if tp in self._fresh:
                 skipped.add(tp)
                 continue
@@ -102,18 +102,23 @@ class Reading:
             chunks.append(chunk)
             if epoch >= 0:
                 self._positions[tp] = NextOffset(chunk.columns.offsets[-1] + 1, chunk.leader_epochs[-1][1])
-        # Fetched in the same call as the assignment, a record may be of the former one, whose offsets lie further on.
+        # Fetched in the same call as the assignment, a record or the log's end may be of the former one, whose offsets lie
+        # further on. After a seek the client reports both again.
         self._unsought.update(tp for tp in skipped if tp in self.owned and tp not in self.paused)
         self.seek_unsought(consumer)
         return chunks
 
-    def _whole(self, messages: list[Message]) -> list[Message]:
-        """The messages that are records; what is an error is told."""
+    def _whole(self, messages: list[Message], skipped: set[TopicPartition]) -> list[Message]:
+        """The messages that are records; errors are reported, but for ends of partitions that this call has assigned."""
         errors = [message for message in messages if message.error() is not None]
         if not errors:
             return messages
         for message in errors:
-            self._on_error(message)
+            tp = TopicPartition(message.topic() or "", message.partition() or 0)
+            if tp in self._fresh and _is_end(message):
+                skipped.add(tp)
+            else:
+                self._on_error(message)
         return [message for message in messages if message.error() is None]
 
     def high(self, consumer: Consumer, seconds: float | None) -> dict[TopicPartition, int]:
@@ -132,6 +137,11 @@ class Reading:
                 if at.error is None and at.offset >= 0:
                     high[TopicPartition(at.topic, at.partition)] = at.offset
         return high
+
+
+def _is_end(message: Message) -> bool:
+    error = message.error()
+    return error is not None and error.code() == KafkaError._PARTITION_EOF
 
 
 def _runs(messages: list[Message]) -> Iterator[tuple[TopicPartition, list[Record]]]:

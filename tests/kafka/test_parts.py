@@ -329,6 +329,29 @@ def test_a_record_fetched_together_with_its_assignment_is_fetched_again() -> Non
     assert [(c.partition, c.epoch) for c in it.fetch(client, 500, 0)] == [(0, 2)]
 
 
+def test_an_end_fetched_together_with_its_assignment_is_asked_for_again() -> None:
+    """It may be of the former assignment: records between the commit and it would then be taken for gaps."""
+    client: Any = Client()
+    client.group[A], client.high[A] = (5, ""), 50
+    it = reading(client)
+    it.disown([A])
+    end = KafkaError(KafkaError._PARTITION_EOF)
+    client.messages = [Message(A, 50, end)]
+
+    def assigned_anew() -> None:
+        places = find_places(client, [A], "earliest", 1.0)
+        it.assign(client, [A], places, 2)
+        it.own(places[0])
+
+    client.in_fetch = assigned_anew
+    assert it.fetch(client, 500, 0) == []
+    assert client.called("fault") == []
+    assert client.called("seek") == [[(0, 5)]], "without a seek the client does not report the end again"
+    client.in_fetch = None
+    it.fetch(client, 500, 0)
+    assert client.calls[-1] == ("fault", end)
+
+
 def test_a_record_of_a_partition_that_has_left_is_nobodys_and_moves_nothing() -> None:
     client: Any = Client()
     it = reading(client)
