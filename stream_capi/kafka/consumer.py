@@ -18,7 +18,7 @@ import asyncio
 import queue
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Any, Protocol
 
@@ -433,7 +433,7 @@ class ConsumerThread:
         assigned = [TopicPartition(p.topic, p.partition) for p in partitions]
         # When leaving has begun, nothing is read any more, but the answer is owed in full: after a shorter one the group's
         # list and the client's own differ, the client refuses to give up the group's, and its close never ends.
-        places = [] if self._left else self._find(assigned)
+        places = [] if self._left else self._find(self._wanted(assigned))
         self._reading.assign(consumer, assigned, places, self._epoch)
         self._take_up(places)
         if assigned and not self._left:
@@ -445,25 +445,28 @@ class ConsumerThread:
         Asking on and on in here would hold up every other callback, and at last cost the membership.
         """
         self._place_at = time.monotonic() + _REASSURE_SECONDS
-        wanted = [tp for tp in partitions if self._policy.wants(tp)]
         try:
-            return find_places(self._consumer, wanted, self._policy.start, _CALL_SECONDS)
+            return find_places(self._consumer, partitions, self._policy.start, _CALL_SECONDS)
         except KafkaException as error:
             self._faults.tell(error_of(error))
             return []
 
     def _place_the_unplaced(self) -> None:
-        if self._reading.unplaced and time.monotonic() >= self._place_at:
-            places = self._find(list(self._reading.unplaced))
+        unplaced = self._wanted(self._reading.unplaced)
+        if (unplaced or self._hushed) and time.monotonic() >= self._place_at:
+            places = self._find(unplaced)
             self._take_up(places)
-            self._hush(places)
+            self._hush(bool(unplaced) and not places)
 
-    def _hush(self, places: Sequence[Place]) -> None:
+    def _wanted(self, partitions: Iterable[TopicPartition]) -> list[TopicPartition]:
+        return [tp for tp in partitions if self._policy.wants(tp)]
+
+    def _hush(self, unanswered: bool) -> None:
         """Read nothing until the places are found, where the question was lost behind a long answer on a thin line.
 
         The client closes the connection with a question that times out, and the answer under way is lost with it.
         """
-        if not places and self.watch.busy:
+        if unanswered and self.watch.busy:
             reading = [tp for tp in self._reading.owned if tp not in self._reading.paused]
             self._hushed.update(reading)
             self._pause(reading)
