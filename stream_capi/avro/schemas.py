@@ -78,9 +78,6 @@ class FileSchema:
     async def load(self, key: SchemaKey) -> WriterSchema | Rejection:
         return self.schema if key == FILE_KEY else unknown(key, "a schema file")
 
-    async def newest(self, topic: str) -> WriterSchema:
-        return self.schema
-
     async def aclose(self) -> None:
         return
 
