@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import math
 from typing import Any
 
 import fastavro
@@ -17,6 +16,7 @@ from stream_capi.events.transform import Transform, compile_source
 from stream_capi.model import Code, Rejection, Transformed
 from tests.avro.records import decoder
 from tests.events.making import LEAD, NOW, PAGE_VIEW, TOPIC, lead, rules
+from tests.events.nasty import IDS, NASTY
 from tests.events.reference import Counts, outcome_of
 from tests.events.wild import deliveries, paths, plain, schemas, sources, values
 
@@ -101,37 +101,6 @@ def test_any_schema(data: st.DataObject) -> None:
     compare(raw, some_unreadable(data, rows), rules(delivery=delivery, **source))
 
 
-NASTY = {
-    "event_source_url": (
-        "https://a.example/?aleid=1%20&alart=2", "http://h/x y", " http://h ", "https://é.example/", "HTTP://H:80/#?aleid=1",
-        "http://a\nhttp://b", 'http://h/?aleid="%22', "x" * 9000, "http://h:99999/", "http://h/?aleid=%", "https://h/q?alart=a+b",
-        "http://h/&aleid=1?aleid=2", "http://h/?aleid=1?aleid=2", "http://h?aleid=1", "http://h/#x?aleid=1",
-    ),
-    "client_ip_address": (
-        "1.2.3.4", "10.0.0.1", "172.16.1.1", "172.32.0.1", " 8.8.8.8", "256.1.1.1", "01.2.3.4", "1.2.3.4\n", "2001:db8::1", "::1",
-        "::ffff:10.0.0.1", "0.1.0.0", "127.0.0.1", "169.254.0.1", "192.168.0.1", "1.2.3", "25.25.25.25", "249.250.255.99",
-        "1.2.3.4\n5.6.7.8",
-    ),
-    "client_user_agent": (
-        "agent", ' "q" \\ é\u2028', "\x00", "\x1f a", "   ", "a\nb", "x" * 8192, "x" * 8193, '","', "\x7f", "😀", "a ", " a",
-    ),
-    "email": (
-        "a@b", " A@B.example\t", "ΑΣ@ΣΑΣ", "ab" * 32, "AB" * 32, "a@b\nc@d", "nobody", "é@x", "\x1c@", '"@"', "x" * 1024 + "@",
-        "İ@x", "a @b", "@",
-    ),
-    "phone": (
-        "+1 (650) 555-1212", "0049 30 123456", "000123456789", "ab1" * 21 + "c", "12345", "1234567", "123456789012345",
-        "1234567890123456", "١٢٣٤٥٦٧", "１２３４５６７", "1234567\n1234567", "00", "c" * 64, "CD" * 32, "1" * 64, "1" * 63, "1" * 257,
-    ),
-    "country_code": ("US", "us", " DE ", "ß", "XX", "US\u00a0", "GB", "ſs"),
-    "zip": ("94025", "94025-1234", " 94025 ", "SW1A 1AA", "--", "1", "９４０２５", '"', "é", "1234 5", "12345\n"),
-    "os": ("iOS", "Windows 10", "BeOS", "Mac OS X 10_15", " ", "android", "x" * 65),
-    "esi": ("web", "app", "WEB", " app ", "server"),
-    "currency": ("USD", "usd ", "EUR", "XXX1", "USD\u00a0", "ß"),
-    "value": (0.0, -0.0, 1.5, 1e22, 1e-7, -1.0, math.nan, math.inf, 5e-324),
-    "event_time": (NOW, NOW - 1, NOW - 60_001, NOW + 600_001, 1, -1, 10**14, 2**62, 10**11),
-}  # fmt: skip
-IDS = ("id", " id ", '"', "\\", "é", "\n", "42", "042", "x" * 8193, "", "١", "a b")
 DRAWN: dict[str, st.SearchStrategy[Any]] = {
     "event_source_url": st.from_regex(r"\Ahttps?://[a-zA-Z0-9.\-~_]{1,12}(:[0-9]{0,5})?(/[a-z%#?&=\n ]{0,12})?\Z"),
     "client_ip_address": st.one_of(st.from_regex(r"\A[0-9]{1,3}(\.[0-9]{1,3}){3}\Z"), st.ip_addresses().map(str)),
