@@ -70,7 +70,8 @@ def halves_of(settings: Settings, at: int, shape: str, now_ms: int) -> Halves:
     """The decoder and the mapping of the source at this place of the settings."""
     source = source_of(settings, at, shape)
     codec = _codec(source)
-    return Halves(codec.table, lambda table, count: codec.transform.apply(table, source.topic, 0, range(count), now_ms))
+    apply = codec.transform.apply
+    return Halves(codec.parser.parse, lambda table, count: apply(table, source.topic, 0, range(count), now_ms))
 
 
 def _codec(source: TopicSource) -> Codec:

@@ -142,7 +142,7 @@ class LetterSource:
         if own.kind == _REFERENCE:
             made = await self._made_of(source, self._references[key])
             del self._references[key]
-            return Codec(_Undecoded(), _Given(made))  # nothing is left to be decoded
+            return Codec(_NothingToParse(), _Given(made))  # nothing is left to be decoded
         codec = await source.load(own)
         return self._placed(source, codec) if isinstance(codec, Codec) else codec
 
@@ -178,7 +178,7 @@ class LetterSource:
         return self._sources[topic], SchemaKey(kind, key.value)
 
     def _placed(self, source: Source, codec: Codec) -> Codec:
-        return Codec(codec.decoder, _AtSource(source, codec.transform, self._letters))
+        return Codec(codec.parser, _AtSource(source, codec.transform, self._letters))
 
 
 def _of_source(topic: str, key: SchemaKey) -> SchemaKey:
@@ -186,13 +186,13 @@ def _of_source(topic: str, key: SchemaKey) -> SchemaKey:
     return SchemaKey(f"{topic}:{key.kind}", key.value)
 
 
-class _Undecoded:
-    """In the place of a decoder, where all is mapped already."""
+class _NothingToParse:
+    """In the place of a parser, where all is mapped already."""
 
-    overhead = amplification = 0.0  # nothing is decoded
+    overhead = amplification = 0.0
 
-    def decode(self, payloads: Sequence[bytes]) -> list[dict[str, Any]]:
-        return [{} for _ in payloads]
+    def parse(self, payloads: Sequence[bytes]) -> Table:
+        return Table(len(payloads), {}, {})
 
 
 class _Given:

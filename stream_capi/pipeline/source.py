@@ -8,12 +8,11 @@ can be compiled for, for a reason that nobody foresaw, rejects its records. Whet
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
-from stream_capi.avro.decode import Decoder
+from stream_capi.avro.chunk_parser import ChunkParser
 from stream_capi.avro.framing import Run, SchemaKey, Unframed, frame
 from stream_capi.avro.schemas import Schemas, WriterSchema
-from stream_capi.events.paths import table_of
 from stream_capi.model import Lane, Record, Rejection, Table, Transformed, internal_error
 
 _DECODED_AT_ONCE = 32 << 20  # bytes that the rows of a slice may take at worst, unless it is one record
@@ -31,25 +30,21 @@ class Transform(Protocol):
     ) -> list[Transformed]: ...
 
 
-class Decodes(Protocol):
-    """The compiled decoder of one writer's schema (``avro`` builds it). Rows need memory as its ``Decoder`` says."""
+class Parser(Protocol):
+    """Reads the payloads of one writer's schema (``avro`` builds it). Tables need memory as its ``Decoder`` says."""
 
     @property
     def amplification(self) -> float: ...
     @property
     def overhead(self) -> float: ...
-    def decode(self, payloads: Sequence[bytes]) -> Sequence[dict[str, Any] | Rejection]: ...
+    def parse(self, payloads: Sequence[bytes]) -> Table: ...
 
 
 class Codec(NamedTuple):
     """What turns the payloads of one writer's schema into ServerEvents."""
 
-    decoder: Decodes
+    parser: Parser
     transform: Transform
-
-    def table(self, payloads: Sequence[bytes]) -> Table:
-        """The payloads by columns."""
-        return table_of(self.decoder.decode(payloads), self.transform.paths)
 
 
 class Source(Protocol):
@@ -150,7 +145,8 @@ class TopicSource:
     def _built(self, key: SchemaKey, schema: WriterSchema) -> Codec | Rejection:
         codec: Codec | Rejection
         try:
-            codec = Codec(Decoder(schema), self._compile(schema))
+            transform = self._compile(schema)
+            codec = Codec(ChunkParser(schema, transform.paths), transform)
         except MemoryError:
             raise
         except Exception as error:
@@ -172,15 +168,15 @@ def decode_and_map(
     Rows may take a hundred times the memory of their payloads: a run is decoded in slices, each mapped before the next.
     """
     mapped: list[Transformed] = []
-    for start, end in _slices(codec.decoder, payloads):
-        table = codec.table(payloads[start:end])
+    for start, end in _slices(codec.parser, payloads):
+        table = codec.parser.parse(payloads[start:end])
         mapped += codec.transform.apply(table, topic, partition, offsets[start:end], now_ms)
     return mapped
 
 
-def _slices(decoder: Decodes, payloads: Sequence[bytes]) -> Iterator[tuple[int, int]]:
+def _slices(parser: Parser, payloads: Sequence[bytes]) -> Iterator[tuple[int, int]]:
     """Where to cut a run, so that the rows of each slice fit into the bytes that may be decoded at once."""
-    fixed, ratio = decoder.overhead, decoder.amplification
+    fixed, ratio = parser.overhead, parser.amplification
     if fixed * len(payloads) + ratio * sum(map(len, payloads)) <= _DECODED_AT_ONCE:
         yield 0, len(payloads)
         return

@@ -10,11 +10,11 @@ from typing import Any
 
 import fastavro
 
+from stream_capi.avro.chunk_parser import ChunkParser
 from stream_capi.events.transform import compile_source
 from stream_capi.model import EventName, Routed
-from stream_capi.pipeline.source import Codec
 from stream_capi.sandbox.samples import Samples
-from tests.avro.records import decoder
+from tests.avro.records import schema as schema_of
 from tests.events.making import LEAD, nullable, rules
 
 CHUNK, ROUNDS = 300, 25
@@ -109,8 +109,9 @@ def line_of(schema: Any, source: dict[str, Any], records: list[dict[str, Any]], 
     """Decode and transform a chunk of these records."""
     parsed = fastavro.parse_schema(schema)
     payloads = [written(parsed, record) for record in records]
-    codec = Codec(decoder(schema), compile_source(rules(**source), schema))
-    return lambda: codec.transform.apply(codec.table(payloads), "leads", 0, range(CHUNK), now)
+    transform = compile_source(rules(**source), schema)
+    parser = ChunkParser(schema_of(schema), transform.paths)
+    return lambda: transform.apply(parser.parse(payloads), "leads", 0, range(CHUNK), now)
 
 
 def written(parsed: Any, record: dict[str, Any]) -> bytes:
