@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import time
 from pathlib import Path
@@ -122,6 +123,8 @@ def _parsed() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
+    # Ended from outside, it ends what it started: a contender that ran on would be measured along with the next run's.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
         main(_parsed())
     except NoHistory as error:
