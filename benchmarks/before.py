@@ -14,7 +14,7 @@ from pathlib import Path
 
 from benchmarks.stack import ROOT, environment
 
-COMMIT = "bba7d4a027178166b09825719e1d2123b27bd299"  # the last one that decoded and mapped record by record
+COMMIT = "897717c8bfeaafbb3669583463bc5d81f39dbc39"  # the last one that decoded and mapped record by record
 WORKER = "benchmarks.contenders.chunks"  # what is run of a commit besides its program
 _FOLDERS = {"stream_capi", "schemas"}
 
