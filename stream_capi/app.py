@@ -35,7 +35,7 @@ from stream_capi.kafka.properties import consumer_properties, events_bytes
 from stream_capi.kafka.read_policy import ReadPolicy, WholeLog
 from stream_capi.model import Answer, EventName, Lane, TopicPartition
 from stream_capi.observe import tracing
-from stream_capi.observe.admin import AdminServer
+from stream_capi.observe.admin_server import AdminServer
 from stream_capi.observe.health import Health
 from stream_capi.observe.metrics import Metrics
 from stream_capi.observe.snapshot import Snapshot

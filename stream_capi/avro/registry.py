@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 from stream_capi.avro.framing import SchemaKey
 from stream_capi.avro.registry_client import NotFound, RegistryClient
-from stream_capi.avro.writer_schema import Missing, RefusedSchema, WriterSchema, build, definitions, unknown
+from stream_capi.avro.writer_schema import RefusedSchema, UnknownSchemas, WriterSchema, build, definitions, unknown
 from stream_capi.errors import ConfigurationError, RegistryUnavailable
 from stream_capi.model import Rejection
 
@@ -61,7 +61,7 @@ class RegistrySchemas:
     ) -> None:
         self._client = RegistryClient(url, properties, timeout)
         self._known: dict[SchemaKey, WriterSchema | Rejection] = {}
-        self._missing = Missing(clock)
+        self._missing = UnknownSchemas(clock)
         self._loading: dict[SchemaKey, asyncio.Task[WriterSchema | Rejection]] = {}
 
     def cached(self, key: SchemaKey) -> WriterSchema | Rejection | None:

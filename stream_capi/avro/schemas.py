@@ -21,8 +21,8 @@ from stream_capi.avro.framing import FILE_KEY, SchemaKey
 from stream_capi.avro.registry import RegistrySchemas
 from stream_capi.avro.writer_schema import (
     MAX_CHARACTERS,
-    Missing,
     RefusedSchema,
+    UnknownSchemas,
     WriterSchema,
     build,
     definitions,
@@ -93,7 +93,7 @@ class FolderSchemas:
 
     def __init__(self, folder: Path | str, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.folder = Path(folder)
-        self._missing = Missing(clock)
+        self._missing = UnknownSchemas(clock)
         self._files: list[tuple[str, int, int, int]] = []
         self._known = self._read()
 

@@ -70,7 +70,7 @@ def unknown(key: SchemaKey, where: str) -> Rejection:
     return Rejection(Code.UNKNOWN_SCHEMA, f"{key} is not known to {where}")
 
 
-class Missing:
+class UnknownSchemas:
     """Schemas that a source said it doesn't have, believed for a limited time and never more than a limited number.
 
     ``clock`` gives seconds; corrupt records may state any of four billion ids.

@@ -21,7 +21,7 @@ from stream_capi.kafka.originals import Originals
 from stream_capi.kafka.ranges import shown_time
 from stream_capi.model import Record
 from stream_capi.observe.masking import FIELDS, scrub
-from stream_capi.operations.dead_letters import Letter
+from stream_capi.operations.dead_letters import StoredDeadLetter
 from stream_capi.operations.explain import ExplainedRecord, explain_records
 from stream_capi.operations.redrive_source import Event
 from stream_capi.record_headers import headers_of, lost_headers
@@ -47,7 +47,7 @@ def topic_shown(topic: str) -> str:
 class Shown(NamedTuple):
     """A letter and its explanation; where there is none, ``why_not`` says why."""
 
-    letter: Letter
+    letter: StoredDeadLetter
     record: Record
     explanation: ExplainedRecord | None
     why_not: str
@@ -82,7 +82,7 @@ class Shown(NamedTuple):
         return {**dict(self.facts()), "mapping": explanation, "no_mapping": self.why_not or None}
 
 
-async def shown_letters(settings: Settings, letters: Sequence[tuple[Letter, Record]]) -> list[Shown]:
+async def shown_letters(settings: Settings, letters: Sequence[tuple[StoredDeadLetter, Record]]) -> list[Shown]:
     """Explain each of them as an event of its source. Raises Unavailable, KafkaLost."""
     originals = Originals(settings.kafka)
     try:
@@ -91,7 +91,7 @@ async def shown_letters(settings: Settings, letters: Sequence[tuple[Letter, Reco
         await asyncio.to_thread(originals.close)
 
 
-async def _shown(settings: Settings, originals: Originals, letter: Letter, record: Record) -> Shown:
+async def _shown(settings: Settings, originals: Originals, letter: StoredDeadLetter, record: Record) -> Shown:
     source = next((source for source in settings.sources if source.topic == letter.kind.topic), None)
     if source is None:
         return Shown(letter, record, None, f"{topic_shown(letter.kind.topic)} is not the topic of one of the sources")

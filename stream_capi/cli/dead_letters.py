@@ -29,9 +29,17 @@ from stream_capi.kafka.scan import record_at
 from stream_capi.model import Code, Record
 from stream_capi.observe import logs
 from stream_capi.operations import redrive
-from stream_capi.operations.dead_letters import MOST_OTHERS, Letter, Picked, Redriven, in_order, letter_of, read_letters
+from stream_capi.operations.dead_letters import (
+    MOST_OTHERS,
+    Picked,
+    Redriven,
+    StoredDeadLetter,
+    in_order,
+    letter_of,
+    read_letters,
+)
 from stream_capi.operations.range_job import await_alone
-from stream_capi.operations.redrive import Ledger, Plan
+from stream_capi.operations.redrive import Ledger, RedrivePlan
 
 app = typer.Typer(
     name="dead-letters",
@@ -65,7 +73,7 @@ def list_letters(
     letters = read_letters(settings, admin, picked.since)
     found = list(in_order(letter for letter in letters.found if picked(letter)))[-limit if limit else 0 :]
     redriven = Redriven(settings, admin, letters._replace(found=found))
-    kinds: dict[tuple[str, str], list[Letter]] = defaultdict(list)
+    kinds: dict[tuple[str, str], list[StoredDeadLetter]] = defaultdict(list)
     for letter in found:
         kind = letter.kind
         kinds[(topic_shown(kind.topic), kind.code.value) if kind in redriven.asked else _OTHER].append(letter)
@@ -116,7 +124,7 @@ def show_letter(
     if (partition is None) != (offset is None):
         raise typer.BadParameter("--partition and --offset go together")
     settings = config.load(config_file, keys=False)
-    found: list[tuple[Letter, Record]]
+    found: list[tuple[StoredDeadLetter, Record]]
     if partition is not None and offset is not None:
         record = record_at(settings.kafka, settings.dead_letter.topic, partition, offset)
         letter = letter_of(record)
@@ -177,7 +185,7 @@ def redrive_letters(
 
 
 async def _execute(
-    settings: Settings, admin: KafkaAdmin, planned: Plan, rate: float, watch: ProgressBar, as_json: bool
+    settings: Settings, admin: KafkaAdmin, planned: RedrivePlan, rate: float, watch: ProgressBar, as_json: bool
 ) -> None:
     logs.install_hooks(asyncio.get_running_loop())
     process.tune_garbage_collector()
@@ -204,7 +212,7 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> Table:
     return table
 
 
-def _print_plan(settings: Settings, planned: Plan, as_json: bool) -> None:
+def _print_plan(settings: Settings, planned: RedrivePlan, as_json: bool) -> None:
     kinds = Counter(letter.kind for letter in planned.wanted)
     references = Counter(letter.kind for letter in planned.wanted if letter.by_reference)
     rows = [

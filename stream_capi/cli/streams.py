@@ -12,7 +12,7 @@ from typing import TextIO
 from stream_capi.errors import OutputLost
 
 
-class _Output(io.TextIOWrapper):
+class _StandardOutput(io.TextIOWrapper):
     """Standard output. What can't be written ends the command in a line, and the reader's going away without one."""
 
     def write(self, text: str, /) -> int:
@@ -53,7 +53,7 @@ def prepare() -> None:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
-    sys.stdout = _prepared(sys.stdout, sys.__stdout__, _Output)
+    sys.stdout = _prepared(sys.stdout, sys.__stdout__, _StandardOutput)
     sys.stderr = _prepared(sys.stderr, sys.__stderr__, _Errors)
 
 

@@ -47,7 +47,7 @@ _LATEST: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 Answer = TypeVar("Answer")
 
 
-class Committed(NamedTuple):
+class GroupOffset(NamedTuple):
     """What a group has committed for a partition: the next offset to read, and the commit's metadata."""
 
     offset: int
@@ -143,7 +143,7 @@ class KafkaAdmin:
         late = [tp for tp in partitions if at[tp] < 0]
         return at | (self._offsets(late, _LATEST) if late else {})
 
-    def committed(self, group: str, topics: Iterable[str]) -> dict[TopicPartition, Committed]:
+    def committed(self, group: str, topics: Iterable[str]) -> dict[TopicPartition, GroupOffset]:
         """What the group has committed, of the partitions for which it has. Raises Unavailable, KafkaLost."""
         partitions = _client_partitions(self.partitions(topics))
         asked = ConsumerGroupTopicPartitions(group, partitions)
@@ -151,12 +151,12 @@ class KafkaAdmin:
         found = self._ask(
             what, lambda admin: admin.list_consumer_group_offsets([asked], request_timeout=self._seconds)[group]
         )
-        committed: dict[TopicPartition, Committed] = {}
+        committed: dict[TopicPartition, GroupOffset] = {}
         for at in found.topic_partitions:
             if at.error is not None:
                 raise self._told(what, at.error)
             if at.offset >= 0:
-                committed[TopicPartition(at.topic, at.partition)] = Committed(at.offset, at.metadata or "")
+                committed[TopicPartition(at.topic, at.partition)] = GroupOffset(at.offset, at.metadata or "")
         return committed
 
     def group_members(self, group: str) -> Group:

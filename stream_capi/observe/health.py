@@ -44,14 +44,14 @@ class Consumer(Protocol):
     def timeouts(self) -> Mapping[str, int]: ...
 
 
-class Letters(Protocol):
+class DeadLetterState(Protocol):
     """The dead letters' writer."""
 
     @property
     def failing(self) -> str: ...
 
 
-class Trust(Protocol):
+class TrustState(Protocol):
     """The certificates that are trusted."""
 
     fault: str
@@ -61,7 +61,7 @@ class Client(Protocol):
     """The endpoint's client."""
 
     @property
-    def trust(self) -> Trust: ...
+    def trust(self) -> TrustState: ...
 
 
 class Told(Protocol):
@@ -88,7 +88,7 @@ class Parts(Protocol):
     @property
     def consumer(self) -> Consumer: ...
     @property
-    def dead_letters(self) -> Letters: ...
+    def dead_letters(self) -> DeadLetterState: ...
     @property
     def client(self) -> Client: ...
 

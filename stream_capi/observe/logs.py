@@ -31,7 +31,7 @@ _MOST_KINDS = 1_000
 _LEVELS = {name: getattr(logging, name.upper()) for name in ("debug", "info", "warning", "error", "critical")}
 
 
-class _Output:
+class _LogOutput:
     """Where lines go, whatever their level. ``sys.stderr`` is asked for each time: it may be replaced."""
 
     def __init__(self, name: str = _OWN) -> None:
@@ -111,7 +111,7 @@ class _Libraries(logging.Handler):
                 event["repeated"] = repeated
         except Exception:
             event = {"event": WITHHELD}
-        out = _Output(record.name)
+        out = _LogOutput(record.name)
         out.line(_line(out, record.levelname.lower(), event))
 
 
@@ -147,7 +147,7 @@ def configure(level: str = "info", format: str = "auto") -> None:
     structlog.configure(
         processors=[_line],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
-        logger_factory=_Output,
+        logger_factory=_LogOutput,
         cache_logger_on_first_use=False,
     )
     own_level = _LEVELS[level]
@@ -183,7 +183,7 @@ def write_behind() -> None:
     """Let nobody wait for standard error from now on: for commands with an event loop, which must go on."""
 
     def notice(count: int) -> str:
-        return _line(_Output(), "warning", {"event": "log lines were dropped", "count": count}) + "\n"
+        return _line(_LogOutput(), "warning", {"event": "log lines were dropped", "count": count}) + "\n"
 
     log_writer.write_behind(notice)
 
@@ -200,7 +200,7 @@ def _tell(level: str, event: str, error: BaseException | None = None, every_time
         told["repeated"] = repeated
     if short:
         told["reason"] = short
-    out = _Output()
+    out = _LogOutput()
     out.line(_line(out, level, told))
 
 

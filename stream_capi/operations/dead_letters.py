@@ -21,7 +21,7 @@ from stream_capi.config import Settings
 from stream_capi.config.values import is_topic
 from stream_capi.core.offset_metadata import METADATA_LIMIT, Resolved, decode_outcomes, topic_id_of
 from stream_capi.core.offsets import PartitionOffsets
-from stream_capi.kafka.admin import Committed, KafkaAdmin
+from stream_capi.kafka.admin import GroupOffset, KafkaAdmin
 from stream_capi.kafka.dead_letter_writer import BY_REFERENCE, SOURCE_HEADERS
 from stream_capi.kafka.ranges import Moment, TopicLog
 from stream_capi.kafka.scan import scan
@@ -35,20 +35,20 @@ MOST_OTHERS = 100  # kinds that are told apart, of topics that no source has
 _MOST_DETAIL_BYTES = 4000
 
 
-class Kind(NamedTuple):
+class DeadLetterGroup(NamedTuple):
     """What letters are told apart by."""
 
     topic: str
     code: Code
 
 
-class Letter(NamedTuple):
+class StoredDeadLetter(NamedTuple):
     """A letter's place in the dead-letter topic, when it was written, and what it is a letter of. Epoch milliseconds."""
 
     at: TopicPartition
     offset: int
     written: int
-    kind: Kind
+    kind: DeadLetterGroup
     source: TopicPartition
     source_offset: int
     source_written: int
@@ -70,7 +70,7 @@ class Picked(NamedTuple):
     topic: str | None = None
     since: int | None = None
 
-    def __call__(self, letter: Letter) -> bool:
+    def __call__(self, letter: StoredDeadLetter) -> bool:
         return (
             (self.code is None or letter.kind.code is self.code)
             and (self.topic is None or letter.kind.topic == self.topic)
@@ -78,7 +78,7 @@ class Picked(NamedTuple):
         )
 
 
-def letter_of(record: Record) -> Letter | None:
+def letter_of(record: Record) -> StoredDeadLetter | None:
     """Read a record's headers; None for one that is no letter of this program's.
 
     Whoever may write to the topic may write any headers: what no letter can hold is no letter.
@@ -90,11 +90,11 @@ def letter_of(record: Record) -> Letter | None:
         lost = headers.get(LOST, b"").decode()
         if code not in _CODES or not is_topic(topic) or not (lost == "" or _is_count(lost)):
             return None
-        return Letter(
+        return StoredDeadLetter(
             TopicPartition(record.topic() or "", record.partition() or 0),
             record.offset() or 0,
             record.timestamp()[1],
-            Kind(topic, Code(code)),
+            DeadLetterGroup(topic, Code(code)),
             TopicPartition(topic, _number(partition, 0, 2**31 - 1)),
             _number(offset, 0, 2**63 - 2),
             _number(written, -(2**63), 2**63 - 1),
@@ -115,15 +115,15 @@ def _number(text: str, least: int, most: int) -> int:
     return int(text)
 
 
-class Letters(NamedTuple):
+class StoredDeadLetters(NamedTuple):
     """All letters of the dead-letter topic, up to ``ends``; ``foreign`` counts the records that are none."""
 
-    found: Sequence[Letter]
+    found: Sequence[StoredDeadLetter]
     foreign: int
     ends: Mapping[TopicPartition, int]
 
 
-def read_letters(settings: Settings, admin: KafkaAdmin, since: int | None = None) -> Letters:
+def read_letters(settings: Settings, admin: KafkaAdmin, since: int | None = None) -> StoredDeadLetters:
     """Read the dead-letter topic, from what was written at ``since`` on. Raises Unavailable, KafkaLost."""
     log = TopicLog(admin, settings.dead_letter.topic)
     ranges = log.ranges(Moment("earliest") if since is None else Moment("time", since), Moment("latest"))
@@ -134,23 +134,23 @@ def read_letters(settings: Settings, admin: KafkaAdmin, since: int | None = None
             foreign += 1
         else:
             found.append(letter)
-    return Letters(found, foreign, {tp: of_one.end for tp, of_one in ranges.items()})
+    return StoredDeadLetters(found, foreign, {tp: of_one.end for tp, of_one in ranges.items()})
 
 
-def in_order(letters: Iterable[Letter]) -> Iterator[Letter]:
+def in_order(letters: Iterable[StoredDeadLetter]) -> Iterator[StoredDeadLetter]:
     """By the time of writing, but never against the order within a partition: the first few are its first few, too."""
-    partitions: dict[TopicPartition, list[Letter]] = defaultdict(list)
+    partitions: dict[TopicPartition, list[StoredDeadLetter]] = defaultdict(list)
     for letter in letters:
         partitions[letter.at].append(letter)
     return merge(*partitions.values(), key=lambda letter: letter.written)
 
 
-def first(letters: Iterable[Letter], limit: int | None) -> list[Letter]:
+def first(letters: Iterable[StoredDeadLetter], limit: int | None) -> list[StoredDeadLetter]:
     """The oldest letters, as many as ``limit``."""
     return list(islice(in_order(letters), None if limit is None else min(limit, sys.maxsize)))
 
 
-def _told_apart(letters: Iterable[Letter], topics: Set[str]) -> frozenset[Kind]:
+def _told_apart(letters: Iterable[StoredDeadLetter], topics: Set[str]) -> frozenset[DeadLetterGroup]:
     """The kinds of the sources' topics, and of the others those with the most letters.
 
     Whoever may write to the dead-letter topic may name thousands of topics, and each kind is a question to the broker.
@@ -163,30 +163,30 @@ def _told_apart(letters: Iterable[Letter], topics: Set[str]) -> frozenset[Kind]:
 class Redriven:
     """Which letters were redriven, by the commits of the groups that remember it. Of kinds not ``asked`` for: none."""
 
-    def __init__(self, settings: Settings, admin: KafkaAdmin, letters: Letters) -> None:
+    def __init__(self, settings: Settings, admin: KafkaAdmin, letters: StoredDeadLetters) -> None:
         """Ask for the commits. Raises Unavailable, KafkaLost."""
         self._admin = admin
         self._topic = settings.dead_letter.topic
         self._group = settings.kafka.group_id
         self._topic_id = admin.topic_ids([self._topic]).get(self._topic, "")
         self._ends = letters.ends
-        self._offsets: dict[tuple[Kind, TopicPartition], list[int]] = defaultdict(list)
-        self._epochs: dict[tuple[Kind, TopicPartition], list[int]] = defaultdict(list)
+        self._offsets: dict[tuple[DeadLetterGroup, TopicPartition], list[int]] = defaultdict(list)
+        self._epochs: dict[tuple[DeadLetterGroup, TopicPartition], list[int]] = defaultdict(list)
         for letter in letters.found:
             self._offsets[letter.kind, letter.at].append(letter.offset)
             self._epochs[letter.kind, letter.at].append(letter.leader_epoch)
         self._done = {key: bytearray(len(offsets)) for key, offsets in self._offsets.items()}
-        self._changed: set[Kind] = set()
+        self._changed: set[DeadLetterGroup] = set()
         self._lock = threading.Lock()  # a commit that was given up goes on in its thread
         self.asked = _told_apart(letters.found, {source.topic for source in settings.sources})
         for kind in self.asked:
             for tp, position in admin.committed(self._group_of(kind), [self._topic]).items():
                 self._mark_known(kind, tp, position)
 
-    def _group_of(self, kind: Kind) -> str:
+    def _group_of(self, kind: DeadLetterGroup) -> str:
         return f"{self._group}.redrive.{kind.code.value}.{kind.topic}"
 
-    def _mark_known(self, kind: Kind, tp: TopicPartition, position: Committed) -> None:
+    def _mark_known(self, kind: DeadLetterGroup, tp: TopicPartition, position: GroupOffset) -> None:
         topic_id = topic_id_of(position.metadata)
         if topic_id and self._topic_id and topic_id != self._topic_id:
             return  # of a dead-letter topic that was made anew since: its offsets are other letters
@@ -198,11 +198,11 @@ class Redriven:
             for at in range(bisect_left(offsets, start), bisect_left(offsets, end)):
                 done[at] |= epochs[at] == leader_epoch
 
-    def __contains__(self, letter: Letter) -> bool:
+    def __contains__(self, letter: StoredDeadLetter) -> bool:
         key = (letter.kind, letter.at)
         return bool(self._done[key][bisect_left(self._offsets[key], letter.offset)])
 
-    def add(self, letter: Letter) -> None:
+    def add(self, letter: StoredDeadLetter) -> None:
         """This one was redriven. Remembered with the next ``keep``."""
         key = (letter.kind, letter.at)
         with self._lock:
@@ -218,12 +218,12 @@ class Redriven:
                 self._admin.reset(self._group_of(kind), offsets, {tp: position.metadata for tp, position in at.items()})
                 self._changed.discard(kind)
 
-    def _position(self, kind: Kind, tp: TopicPartition, end: int) -> Committed:
+    def _position(self, kind: DeadLetterGroup, tp: TopicPartition, end: int) -> GroupOffset:
         key = (kind, tp)
         runs = list(_runs(self._offsets.get(key, []), self._epochs.get(key, []), self._done.get(key, b""), end))
         start = runs.pop(0)[1] if runs and runs[0][0] == 0 else 0
         tracker = PartitionOffsets(*tp, 0, start, tuple(runs))
-        return Committed(start, tracker.outcomes_beyond(METADATA_LIMIT, self._topic_id))
+        return GroupOffset(start, tracker.outcomes_beyond(METADATA_LIMIT, self._topic_id))
 
 
 def _runs(offsets: Sequence[int], leader_epochs: Sequence[int], done: Sequence[int], end: int) -> Iterator[Resolved]:

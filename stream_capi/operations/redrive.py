@@ -24,7 +24,14 @@ from stream_capi.kafka.originals import Originals, Place
 from stream_capi.kafka.ranges import Range
 from stream_capi.model import Commit, CommitResult, DeadLetter, Record, TopicPartition
 from stream_capi.operations import range_job
-from stream_capi.operations.dead_letters import MOST_OTHERS, Letter, Letters, Picked, Redriven, first
+from stream_capi.operations.dead_letters import (
+    MOST_OTHERS,
+    Picked,
+    Redriven,
+    StoredDeadLetter,
+    StoredDeadLetters,
+    first,
+)
 from stream_capi.operations.range_job import Progress, RangeJob, Tally
 from stream_capi.operations.redrive_source import Event, LetterSource
 from stream_capi.pipeline.ports import DeadLetters, Intake
@@ -36,12 +43,12 @@ NOTHING = Tally(0, 0, {}, {})  # where no letter was left
 _COMMIT_MS = 200  # what was not kept before a kill is sent again, so little of it
 
 
-class Plan(NamedTuple):
+class RedrivePlan(NamedTuple):
     """Which letters are to be redriven. ``without_source`` counts those that no source is there for, by topic."""
 
     group: str
     redriven: Redriven
-    wanted: Sequence[Letter]
+    wanted: Sequence[StoredDeadLetter]
     without_source: Mapping[str, int]
 
 
@@ -50,7 +57,9 @@ def group_of(settings: Settings) -> str:
     return f"{settings.kafka.group_id}.redrive"
 
 
-def plan(settings: Settings, known: Letters, redriven: Redriven, picked: Picked, limit: int | None) -> Plan:
+def plan(
+    settings: Settings, known: StoredDeadLetters, redriven: Redriven, picked: Picked, limit: int | None
+) -> RedrivePlan:
     """Pick the letters that were not redriven yet, the oldest first."""
     topics = {source.topic for source in settings.sources}
     left = [letter for letter in known.found if picked(letter) and letter not in redriven]
@@ -59,7 +68,7 @@ def plan(settings: Settings, known: Letters, redriven: Redriven, picked: Picked,
     told = dict(strange.most_common(MOST_OTHERS))
     if rest := strange.total() - sum(told.values()):
         told["other-topics"] = rest
-    return Plan(group_of(settings), redriven, wanted, told)
+    return RedrivePlan(group_of(settings), redriven, wanted, told)
 
 
 class _LetterCommits:
@@ -92,11 +101,11 @@ class _Letters:
 class Redrive(RangeJob):
     """The letters of a plan on their way."""
 
-    def __init__(self, settings: Settings, planned: Plan, rate: float, show: Callable[[Progress], None]) -> None:
+    def __init__(self, settings: Settings, planned: RedrivePlan, rate: float, show: Callable[[Progress], None]) -> None:
         self._settings = settings
         self._redriven = planned.redriven
         self._wanted = {(letter.at, letter.offset): letter for letter in planned.wanted}
-        self._open: dict[TopicPartition, list[Letter]] = defaultdict(list)
+        self._open: dict[TopicPartition, list[StoredDeadLetter]] = defaultdict(list)
         for letter in sorted(planned.wanted, key=lambda one: (one.at, one.offset)):
             self._open[letter.at].append(letter)
         self._originals = Originals(settings.kafka)
@@ -198,7 +207,7 @@ async def run(
     settings: Settings,
     environ: Mapping[str, str],
     admin: KafkaAdmin,
-    planned: Plan,
+    planned: RedrivePlan,
     rate: float,
     show: Callable[[Progress], None],
 ) -> tuple[int, Ledger]:
@@ -217,7 +226,7 @@ async def run(
     return code, Ledger(len(planned.wanted), tally, work.left)
 
 
-def _settings_for(settings: Settings, planned: Plan) -> Settings:
+def _settings_for(settings: Settings, planned: RedrivePlan) -> Settings:
     """Letters that fail again are dead already: nothing is gained by holding them, however many they are."""
     own = range_job.settings_for(settings, planned.group, sorted({letter.kind.topic for letter in planned.wanted}))
     splits = max(settings.delivery.max_split_requests, 2 * settings.batch.max_events)

@@ -10,8 +10,8 @@ from typing import Any
 from stream_capi.avro.framing import Run, SchemaKey, Unframed
 from stream_capi.kafka.originals import Place
 from stream_capi.model import Lane, Record, Rejection, Routed, Skipped, Table, Transformed
-from stream_capi.operations.dead_letters import Letter
-from stream_capi.pipeline.source import Codec, Source, Transform, decode_and_map
+from stream_capi.operations.dead_letters import StoredDeadLetter
+from stream_capi.pipeline.source import Codec, Source, TableTransform, decode_and_map
 from stream_capi.record_headers import all_headers, marked
 
 _REFERENCE = "reference"
@@ -25,7 +25,7 @@ class Event:
 
     __slots__ = ("_at", "_record", "_value", "letter")
 
-    def __init__(self, record: Record, value: bytes | None, letter: Letter, at_source: bool = False) -> None:
+    def __init__(self, record: Record, value: bytes | None, letter: StoredDeadLetter, at_source: bool = False) -> None:
         self.letter = letter
         self._record = record
         self._value = value
@@ -79,7 +79,7 @@ class LetterSource:
         self,
         topic: str,
         sources: Mapping[str, Source],
-        letters: Mapping[tuple[int, int], Letter],
+        letters: Mapping[tuple[int, int], StoredDeadLetter],
         window: float,
         read: Reader,
     ) -> None:
@@ -92,7 +92,7 @@ class LetterSource:
         self._sources = sources
         self._letters = letters
         self._read = read
-        self._references: dict[SchemaKey, Sequence[Letter]] = {}
+        self._references: dict[SchemaKey, Sequence[StoredDeadLetter]] = {}
 
     def frame(self, records: Sequence[Record], values: Sequence[bytes]) -> list[Run | Unframed]:
         """Split a chunk into runs of one source and schema."""
@@ -112,7 +112,7 @@ class LetterSource:
             start += len(of_one)
         return framed
 
-    def _letter_of(self, record: Record) -> Letter:
+    def _letter_of(self, record: Record) -> StoredDeadLetter:
         return self._letters[record.partition() or 0, record.offset() or 0]
 
     def _kind_of(self, record: Record) -> tuple[str, bool]:
@@ -151,14 +151,14 @@ class LetterSource:
     ) -> list[Transformed]:
         return decode_and_map(codec, payloads, self.topic, partition, offsets, now_ms)
 
-    async def _made_of(self, source: Source, letters: Sequence[Letter]) -> list[Transformed]:
+    async def _made_of(self, source: Source, letters: Sequence[StoredDeadLetter]) -> list[Transformed]:
         """Read the events of letters by reference, and map each as its source says."""
         found = await self._read([(letter.source, letter.source_offset) for letter in letters])
         return [
             await self._mapped(source, letter, found.get((letter.source, letter.source_offset))) for letter in letters
         ]
 
-    async def _mapped(self, source: Source, letter: Letter, record: Record | None) -> Transformed:
+    async def _mapped(self, source: Source, letter: StoredDeadLetter, record: Record | None) -> Transformed:
         value = None if record is None else record.value()
         if record is None or value is None or not letter.is_of(record):
             return Skipped("gone")
@@ -211,7 +211,9 @@ class _Given:
 class _AtSource:
     """A source's transform, told for each letter the place where its event came from."""
 
-    def __init__(self, source: Source, transform: Transform, letters: Mapping[tuple[int, int], Letter]) -> None:
+    def __init__(
+        self, source: Source, transform: TableTransform, letters: Mapping[tuple[int, int], StoredDeadLetter]
+    ) -> None:
         self._lane = source.lane
         self._transform = transform
         self.paths = transform.paths

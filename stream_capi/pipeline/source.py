@@ -18,7 +18,7 @@ from stream_capi.model import Lane, Record, Rejection, Table, Transformed, inter
 _DECODED_AT_ONCE = 32 << 20  # bytes that the rows of a slice may take at worst, unless it is one record
 
 
-class Transform(Protocol):
+class TableTransform(Protocol):
     """The mapping of one source for one writer's schema (``events`` builds it)."""
 
     @property
@@ -44,7 +44,7 @@ class Codec(NamedTuple):
     """What turns the payloads of one writer's schema into ServerEvents."""
 
     parser: Parser
-    transform: Transform
+    transform: TableTransform
 
 
 class Source(Protocol):
@@ -89,7 +89,7 @@ class TopicSource:
         topic: str,
         framing: str,
         schemas: Schemas,
-        compile_transform: Callable[[WriterSchema], Transform],
+        compile_transform: Callable[[WriterSchema], TableTransform],
         lane: Lane | None,
         pixel: str | None,
         window: float,

@@ -126,7 +126,7 @@ HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")]
 HeaderText = Annotated[str, Field(pattern=r"^[ -~]*$")]
 
 
-class Rule(BaseModel):
+class ScriptRule(BaseModel):
     """One of ``[[rules]]``."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True)
@@ -215,13 +215,13 @@ class _File(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
 
     seed: int = 0
-    rules: tuple[Rule, ...]
+    rules: tuple[ScriptRule, ...]
 
 
 class Script:
     """Rules with their counts. A script is followed by one stand-in, from its start."""
 
-    def __init__(self, rules: Sequence[Rule] = (), seed: int = 0) -> None:
+    def __init__(self, rules: Sequence[ScriptRule] = (), seed: int = 0) -> None:
         self._rules = tuple(rules)
         self._chance = random.Random(seed)
         self._counts = [0] * len(self._rules)
@@ -279,7 +279,7 @@ class Script:
 def _told(error: ErrorDetails) -> str:
     steps, where, known = list(error["loc"]), "", list(_File.model_fields)
     if len(steps) > 1 and isinstance(number := steps[1], int):
-        steps, where, known = steps[2:], f"rule {number + 1}: ", list(Rule.model_fields)
+        steps, where, known = steps[2:], f"rule {number + 1}: ", list(ScriptRule.model_fields)
     key = ".".join(str(step) for step in steps if step != "[key]")
     what = error["msg"].removeprefix("Value error, ").replace("Input should", "must")
     if error["type"] == "extra_forbidden":

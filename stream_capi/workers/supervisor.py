@@ -41,7 +41,7 @@ from stream_capi.config.consistency import WORKER
 from stream_capi.core.flow import Backoff
 from stream_capi.errors import ConfigurationError, ExitCode, WorkersFailed
 from stream_capi.kafka.properties import session_properties, uses_new_protocol
-from stream_capi.observe.admin import AdminServer
+from stream_capi.observe.admin_server import AdminServer
 from stream_capi.observe.status_document import StatusDocument
 from stream_capi.workers.aggregate import SummedMetrics, joined, not_ready
 

@@ -20,7 +20,7 @@ from stream_capi.avro.framing import SchemaKey
 from stream_capi.avro.registry import MAX_KNOWN, MAX_REFERENCES, MAX_TOTAL_BYTES
 from stream_capi.avro.registry_client import LOOKUPS, MAX_ANSWER_BYTES
 from stream_capi.avro.schemas import RegistrySchemas, WriterSchema
-from stream_capi.avro.writer_schema import Missing
+from stream_capi.avro.writer_schema import UnknownSchemas
 from stream_capi.errors import ConfigurationError, RegistryUnavailable
 from stream_capi.model import Code, Rejection
 from tests.avro.records import LEAD, record
@@ -136,7 +136,7 @@ async def test_an_id_that_a_healthy_registry_doesnt_know_is_unknown_for_a_minute
     assert source.cached(key) is answer
     registry.answers["/schemas/ids/999"] = {"schema": json.dumps(LEAD)}
     assert await source.load(key) is answer
-    now[0] += Missing.SECONDS
+    now[0] += UnknownSchemas.SECONDS
     assert source.cached(key) is None
     assert isinstance(await source.load(key), WriterSchema)
     await source.aclose()

@@ -11,7 +11,7 @@ from fastavro.schema import fingerprint, to_parsing_canonical_form
 
 from stream_capi.avro.framing import FILE_KEY, Run, SchemaKey
 from stream_capi.avro.schemas import FileSchema, FolderSchemas, SchemasByKind, WriterSchema
-from stream_capi.avro.writer_schema import Missing, unknown
+from stream_capi.avro.writer_schema import UnknownSchemas, unknown
 from stream_capi.errors import ConfigurationError, RegistryUnavailable
 from stream_capi.model import Code, Rejection
 from tests.avro.records import LEAD, SCHEMAS, encode, lead, parts, record
@@ -97,7 +97,7 @@ async def test_a_file_that_is_added_later_is_found_when_the_first_no_has_run_out
     assert missing.code is Code.UNKNOWN_SCHEMA
     write(tmp_path, **{"7": record("int")})
     assert source.cached(key) is missing
-    clock.now += Missing.SECONDS
+    clock.now += UnknownSchemas.SECONDS
     assert source.cached(key) is None
     assert isinstance(await source.load(key), WriterSchema)
     assert isinstance(source.cached(key), WriterSchema)
@@ -146,12 +146,12 @@ async def test_each_kind_of_key_goes_to_its_source(tmp_path: Path) -> None:
 
 def test_answers_of_no_are_forgotten_in_time_and_never_pile_up() -> None:
     clock = Clock()
-    missing = Missing(clock)
-    for number in range(Missing.LIMIT + 5):
+    missing = UnknownSchemas(clock)
+    for number in range(UnknownSchemas.LIMIT + 5):
         missing.add(SchemaKey("id", number), unknown(SchemaKey("id", number), "x"))
-    kept = [number for number in range(Missing.LIMIT + 5) if missing.get(SchemaKey("id", number)) is not None]
-    assert kept == list(range(5, Missing.LIMIT + 5))
-    clock.now += Missing.SECONDS - 1
+    kept = [number for number in range(UnknownSchemas.LIMIT + 5) if missing.get(SchemaKey("id", number)) is not None]
+    assert kept == list(range(5, UnknownSchemas.LIMIT + 5))
+    clock.now += UnknownSchemas.SECONDS - 1
     assert missing.get(SchemaKey("id", 6)) is not None
     clock.now += 1
     assert missing.get(SchemaKey("id", 6)) is None

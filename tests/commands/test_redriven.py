@@ -13,13 +13,22 @@ from hypothesis import strategies as st
 from stream_capi.config import Settings
 from stream_capi.core.offset_metadata import METADATA_LIMIT
 from stream_capi.errors import Unavailable
-from stream_capi.kafka.admin import Committed
+from stream_capi.kafka.admin import GroupOffset
 from stream_capi.model import Code, TopicPartition
-from stream_capi.operations.dead_letters import MOST_OTHERS, Kind, Letter, Letters, Picked, Redriven, first, in_order
+from stream_capi.operations.dead_letters import (
+    MOST_OTHERS,
+    DeadLetterGroup,
+    Picked,
+    Redriven,
+    StoredDeadLetter,
+    StoredDeadLetters,
+    first,
+    in_order,
+)
 from stream_capi.operations.redrive import plan
 
 TOPIC = Settings().dead_letter.topic
-KINDS = [Kind(topic, code) for topic in ("leads", "views") for code in (Code.TOO_OLD, Code.REFUSED)]
+KINDS = [DeadLetterGroup(topic, code) for topic in ("leads", "views") for code in (Code.TOO_OLD, Code.REFUSED)]
 
 
 class Commits:
@@ -28,34 +37,34 @@ class Commits:
     def __init__(self, log: str = "log-1") -> None:
         self.log = log
         self.down = False
-        self.kept: dict[str, dict[TopicPartition, Committed]] = {}
+        self.kept: dict[str, dict[TopicPartition, GroupOffset]] = {}
 
     def topic_ids(self, topics: Sequence[str]) -> dict[str, str]:
         return dict.fromkeys(topics, self.log) if self.log else {}
 
-    def committed(self, group: str, topics: Iterable[str]) -> dict[TopicPartition, Committed]:
+    def committed(self, group: str, topics: Iterable[str]) -> dict[TopicPartition, GroupOffset]:
         return dict(self.kept.get(group, {}))
 
     def reset(self, group: str, offsets: Mapping[TopicPartition, int], metadata: Mapping[TopicPartition, str]) -> None:
         if self.down:
             raise Unavailable("no answer")
         assert all(len(text) <= METADATA_LIMIT for text in metadata.values())
-        self.kept.setdefault(group, {}).update({tp: Committed(at, metadata[tp]) for tp, at in offsets.items()})
+        self.kept.setdefault(group, {}).update({tp: GroupOffset(at, metadata[tp]) for tp, at in offsets.items()})
 
 
-def letter(offset: int, kind: Kind, partition: int = 0, written: int = 1000) -> Letter:
+def letter(offset: int, kind: DeadLetterGroup, partition: int = 0, written: int = 1000) -> StoredDeadLetter:
     at = TopicPartition(TOPIC, partition)
-    return Letter(at, offset, written, kind, TopicPartition(kind.topic, 0), offset, written, 0, "", False, 0)
+    return StoredDeadLetter(at, offset, written, kind, TopicPartition(kind.topic, 0), offset, written, 0, "", False, 0)
 
 
-def letters(found: Sequence[Letter]) -> Letters:
+def letters(found: Sequence[StoredDeadLetter]) -> StoredDeadLetters:
     ends: dict[TopicPartition, int] = {}
     for one in found:
         ends[one.at] = max(ends.get(one.at, 0), one.offset + 1)
-    return Letters(found, 0, ends)
+    return StoredDeadLetters(found, 0, ends)
 
 
-def redriven(commits: Commits, found: Sequence[Letter]) -> Redriven:
+def redriven(commits: Commits, found: Sequence[StoredDeadLetter]) -> Redriven:
     admin: Any = commits
     return Redriven(Settings(), admin, letters(found))
 
@@ -64,15 +73,15 @@ def test_thousands_of_forged_topics_ask_the_broker_a_bounded_number_of_questions
     asked: list[str] = []
 
     class Counting(Commits):
-        def committed(self, group: str, topics: Iterable[str]) -> dict[TopicPartition, Committed]:
+        def committed(self, group: str, topics: Iterable[str]) -> dict[TopicPartition, GroupOffset]:
             asked.append(group)
             return super().committed(group, topics)
 
     source: Any = {"topic": "leads", "event": "generate_lead", "pixel": "main"}
     settings = Settings(sources=(source,))
-    forged = [letter(at, Kind(f"forged-{at}", Code.REFUSED)) for at in range(5_000)]
-    common = [letter(5_000 + at, Kind("gone", Code.TOO_OLD)) for at in range(5)]
-    ours = [letter(6_000 + at, Kind("leads", code)) for at, code in enumerate(Code)]
+    forged = [letter(at, DeadLetterGroup(f"forged-{at}", Code.REFUSED)) for at in range(5_000)]
+    common = [letter(5_000 + at, DeadLetterGroup("gone", Code.TOO_OLD)) for at in range(5)]
+    ours = [letter(6_000 + at, DeadLetterGroup("leads", code)) for at, code in enumerate(Code)]
     admin: Any = Counting()
     admin.reset(f"{settings.kafka.group_id}.redrive.too_old.gone", {forged[0].at: 5_003}, {forged[0].at: ""})
     found = letters([*forged, *common, *ours])
@@ -87,7 +96,7 @@ def test_thousands_of_forged_topics_ask_the_broker_a_bounded_number_of_questions
 
 
 @st.composite
-def topics(draw: st.DrawFn) -> list[Letter]:
+def topics(draw: st.DrawFn) -> list[StoredDeadLetter]:
     """Letters of some kinds in two partitions, with gaps."""
     found = []
     for partition in (0, 1):
@@ -100,8 +109,8 @@ def topics(draw: st.DrawFn) -> list[Letter]:
 
 @pytest.mark.slow
 @given(topics(), st.data())
-def test_exactly_what_was_added_is_known_to_the_next_run(found: list[Letter], data: st.DataObject) -> None:
-    commits, added = Commits(), set[Letter]()
+def test_exactly_what_was_added_is_known_to_the_next_run(found: list[StoredDeadLetter], data: st.DataObject) -> None:
+    commits, added = Commits(), set[StoredDeadLetter]()
     for _ in range(3):
         books = redriven(commits, found)
         assert {one for one in found if one in books} == added

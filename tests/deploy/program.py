@@ -11,7 +11,7 @@ import yaml
 
 from stream_capi import config
 from stream_capi.cli import COMMANDS, load
-from stream_capi.observe.admin import AdminServer
+from stream_capi.observe.admin_server import AdminServer
 from stream_capi.observe.metrics import Metrics
 
 ROOT = Path(__file__).parents[2]

@@ -8,7 +8,7 @@ from confluent_kafka import Producer
 
 from stream_capi.config.settings import KafkaSection
 from stream_capi.errors import CheckFailed, ConfigurationError, KafkaLost, Unavailable
-from stream_capi.kafka.admin import Committed, KafkaAdmin
+from stream_capi.kafka.admin import GroupOffset, KafkaAdmin
 from stream_capi.model import TopicPartition
 from stream_capi.sandbox.embedded_broker import EmbeddedBroker
 from tests.kafka.sink import PROTOCOLS, Member, eventually, produce
@@ -81,9 +81,9 @@ async def test_a_group_is_told_with_its_members_and_reset_only_without_them(
         with pytest.raises(CheckFailed, match=re.escape(refusal)):
             admin.reset(group, {tps[0]: 1})
         member.metadata = "beyond"
-    assert admin.committed(group, [topic]) == {tps[0]: Committed(5, "beyond"), tps[1]: Committed(0, "beyond")}
+    assert admin.committed(group, [topic]) == {tps[0]: GroupOffset(5, "beyond"), tps[1]: GroupOffset(0, "beyond")}
     admin.reset(group, {tps[0]: 2})
-    assert admin.committed(group, [topic]) == {tps[0]: Committed(2, ""), tps[1]: Committed(0, "beyond")}
+    assert admin.committed(group, [topic]) == {tps[0]: GroupOffset(2, ""), tps[1]: GroupOffset(0, "beyond")}
 
 
 @pytest.mark.real

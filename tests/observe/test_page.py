@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
-from stream_capi.observe.admin import AdminServer
+from stream_capi.observe.admin_server import AdminServer
 from stream_capi.observe.metrics import Metrics
 from stream_capi.observe.what_to_do import what_to_do
 from tests.observe import statuses

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from schemathesis import GenerationMode
 
-from stream_capi.observe.admin import HEADERS, AdminServer
+from stream_capi.observe.admin_server import HEADERS, AdminServer
 from stream_capi.observe.metrics import Metrics
 from stream_capi.sandbox.mock_api import MockEndpoint
 from tests.proof.profile import tries

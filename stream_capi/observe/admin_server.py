@@ -29,7 +29,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.aiohttp import make_aiohttp_handler
 
 from stream_capi.errors import ConfigurationError
-from stream_capi.observe.connections import Connections
+from stream_capi.observe.admin_connections import Connections
 from stream_capi.observe.status_document import StatusDocument
 
 log = structlog.get_logger("stream_capi")

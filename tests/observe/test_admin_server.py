@@ -19,8 +19,8 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families
 
 from stream_capi.errors import ConfigurationError
-from stream_capi.observe.admin import HEADERS, AdminServer, page_policy
-from stream_capi.observe.connections import MOST_CONNECTIONS
+from stream_capi.observe.admin_connections import MOST_CONNECTIONS
+from stream_capi.observe.admin_server import HEADERS, AdminServer, page_policy
 from stream_capi.observe.metrics import Metrics
 from stream_capi.operations.group_status import ask_member
 from tests.observe import statuses
@@ -344,7 +344,7 @@ async def test_half_open_connections_keep_nobody_out_and_cost_few_descriptors_an
 async def test_a_head_that_does_not_come_in_time_ends_its_connection(
     server: AdminServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("stream_capi.observe.connections.HEAD_SECONDS", 0.3)
+    monkeypatch.setattr("stream_capi.observe.admin_connections.HEAD_SECONDS", 0.3)
     ((reader, writer),) = await half_open(server, 1)
     begun = time.monotonic()
 
@@ -364,7 +364,7 @@ async def test_a_head_that_does_not_come_in_time_ends_its_connection(
 async def test_a_kept_connection_may_be_used_again_and_is_closed_when_it_rests(
     server: AdminServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("stream_capi.observe.connections.HEAD_SECONDS", 0.3)
+    monkeypatch.setattr("stream_capi.observe.admin_connections.HEAD_SECONDS", 0.3)
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
     begun = time.monotonic()
     for _ in range(6):
