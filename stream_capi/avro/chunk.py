@@ -15,7 +15,10 @@ from typing import Any, NamedTuple
 from stream_capi.avro.arrays import Bytes, Flags, Ints, NDArray, np
 
 _NONE = np.zeros(0, np.int64)
+_NO_STRETCHES = (_NONE, _NONE, _NONE)
+_HIGH_BITS = np.array([sum(0x80 << 8 * n for n in range(size)) for size in range(9)], np.uint64)
 _NOT_HERE = -(1 << 62)
+_AT_ONCE = 8192  # words
 _SPLIT = 16  # characters
 _SHORT = 64  # bytes; longer stretches are cut one by one
 
@@ -98,6 +101,8 @@ class Chunk:
         """The values of ``count`` columns, and the records to leave to the scalar decoder; ``last`` is where each came to."""
         good = (last == self.ends) & (self.first < self.limit)
         self._careful = self._check(good)
+        texts = sum(int((array[2] - array[1]).sum()) for _, _, array, make in self._found if make == self._strings)
+        self._split = _SHORT if texts * 4 < len(self.buffer) else _SPLIT
         odd = np.flatnonzero(~good).tolist()
         columns: list[list[Any]] = [[] for _ in range(count)]
         for column, rows, arrays, make in self._found:
@@ -115,12 +120,12 @@ class Chunk:
 
     def _check(self, good: Flags) -> Flags:
         """Which records have a string that is not ASCII. Those in which one is not UTF-8 are good no more."""
-        above = (self.bytes.view(np.int8) < 0).nonzero()[0]
+        above = _Above(self.buffer)
         rows, start, end = _joined(self._uncounted)
-        self._some_high.append((rows, np.searchsorted(above, end) - np.searchsorted(above, start)))
+        self._some_high.append((rows, above.before(end) - above.before(start)))
         rows, high = (np.concatenate(parts) for parts in zip(*self._some_high, strict=True))
         known = self._high + np.bincount(rows, high, len(good))
-        careful: Flags = (known != np.diff(np.searchsorted(above, self.ends), prepend=0)) & good
+        careful: Flags = (known != np.diff(above.before(self.ends), prepend=0)) & good
         if careful.any():
             self._decode(careful.nonzero()[0], good)
         return careful
@@ -130,16 +135,18 @@ class Chunk:
         texts = bytearray().join([self.payloads[row] for row in careful.tolist()])
         lengths = self.ends[careful] - self._begins[careful]
         ends = np.cumsum(lengths)
-        to_texts = np.full(len(good), _NOT_HERE)
-        to_texts[careful] = ends - lengths - self._begins[careful]
-        rows, start, end = _joined(self._no_text)
-        move = to_texts[rows]
-        here = (move > _NOT_HERE).nonzero()[0]
-        start, end = start[here] + move[here], end[here] + move[here]
-        length = end - start
+        move = np.full(len(good), _NOT_HERE)
+        move[careful] = ends - lengths - self._begins[careful]
+        moved = []
+        for rows, start, end in self._no_text:
+            here = careful if rows is self.rows else (move.take(rows) > _NOT_HERE).nonzero()[0]
+            if len(here):
+                moved.append((start.take(here), end.take(here), move.take(rows.take(here))))
+        start, end, by = (np.concatenate(parts) for parts in zip(_NO_STRETCHES, *moved, strict=True))
+        start, length = start + by, end - start
         short = length <= _SHORT
-        for s, e in zip(start[~short].tolist(), end[~short].tolist(), strict=True):
-            texts[s:e] = bytes(e - s)
+        for s, n in zip(start[~short].tolist(), length[~short].tolist(), strict=True):
+            texts[s : s + n] = bytes(n)
         np.frombuffer(texts, np.uint8)[_each(start[short], length[short])] = 0
         try:
             texts.decode()
@@ -149,7 +156,7 @@ class Chunk:
 
     def _strings(self, rows: Ints, start: Ints, end: Ints) -> list[Any]:
         length = end - start
-        if len(rows) and int(length.sum()) <= _SPLIT * len(rows):
+        if len(rows) and int(length.sum()) <= self._split * len(rows):
             # One behind the other, with a separator: up to this length, splitting is cheaper than cutting each.
             length += 1
             apart = self.bytes.take(_each(start, length))
@@ -175,6 +182,31 @@ class Chunk:
         return text
 
 
+class _Above:
+    """Counts bytes above 127, by words of eight bytes and blocks of eight words."""
+
+    def __init__(self, buffer: bytes) -> None:
+        self._words = np.frombuffer(buffer, "<u8", len(buffer) // 64 * 8)
+        self._of_word = np.empty(len(self._words), np.uint8)
+        for at in range(0, len(self._words), _AT_ONCE):  # as small as memory that needn't be asked for
+            part = slice(at, at + _AT_ONCE)
+            np.bitwise_count(self._words[part] & _HIGH_BITS[8], out=self._of_word[part])
+        # The product's bytes are the sums over a block's words up to each of them.
+        self._in_block = self._of_word.view("<u8") * np.uint64(0x0101010101010101)
+        of_block = (self._in_block >> np.uint64(56)).view(np.int64)
+        self._before_block = np.cumsum(of_block) - of_block
+
+    def before(self, position: Ints) -> Ints:
+        """How many there are in the buffer before each of the positions."""
+        word, block = position >> 3, position >> 6
+        up_to_word = self._in_block.take(block) >> (word.astype(np.uint64) & np.uint64(7)) * np.uint64(8) & np.uint64(
+            255
+        )
+        in_word = np.bitwise_count(self._words.take(word) & _HIGH_BITS.take(position & 7))
+        before: Ints = self._before_block.take(block) + up_to_word.view(np.int64) - self._of_word.take(word) + in_word
+        return before
+
+
 def _is_text(text: bytearray) -> bool:
     try:
         text.decode()
@@ -184,7 +216,7 @@ def _is_text(text: bytearray) -> bool:
 
 
 def _joined(stretches: Sequence[_Stretches]) -> _Stretches:
-    rows, start, end = (np.concatenate(parts) for parts in zip((_NONE, _NONE, _NONE), *stretches, strict=True))
+    rows, start, end = (np.concatenate(parts) for parts in zip(_NO_STRETCHES, *stretches, strict=True))
     return rows, start, end
 
 

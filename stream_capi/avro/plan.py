@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from stream_capi.avro.decode import Reader
 from stream_capi.avro.hardening import Node
+from stream_capi.avro.optional_steps import Optional, OptionalNumber, OptionalReal, OptionalSymbol, OptionalText
 from stream_capi.avro.rows import Path
 from stream_capi.avro.steps import (
     BOOLEAN,
@@ -13,11 +14,6 @@ from stream_capi.avro.steps import (
     Items,
     Nothing,
     Number,
-    Optional,
-    OptionalNumber,
-    OptionalReal,
-    OptionalSymbol,
-    OptionalText,
     Real,
     Record,
     Step,

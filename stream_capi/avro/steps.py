@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
-from stream_capi.avro.arrays import Flags, Ints, NDArray, np
+from stream_capi.avro.arrays import Ints, NDArray, np
 from stream_capi.avro.chunk import Chunk
 from stream_capi.avro.decode import FAULTS, Reader, count, stretch
 from stream_capi.avro.hardening import Node
@@ -24,25 +24,25 @@ from stream_capi.avro.rows import Path, follow
 
 FEW = 32
 _MOST_AT_ONCE = 16  # items, or fields, between two looks at how many records still are within their bytes
-_CARE = -1
-_HIGH_BITS = np.int64(-0x7F7F7F7F7F7F7F80)  # 0x80 in each byte
-_NINE = np.uint8(9)
-_HIGH_BITS_OF_SEVEN = np.int64(0x0080808080808080)
+_SOME_BRANCHES = 4
+_FEW_IN_A_BRANCH = 8  # records, on the average
+CARE = -1
+HIGH_BITS = np.int64(-0x7F7F7F7F7F7F7F80)  # 0x80 in each byte
 _MOST = np.int64((1 << 63) - 1)
 
 # A length of one byte, to the way from there to the end of what it counts.
-_SPAN = np.array([n // 2 + 1 if n < 128 and n % 2 == 0 else _CARE for n in range(256)], np.int8)
-BOOLEAN = np.array([1, 1] + [_CARE] * 254, np.int8)
+SPAN = np.array([n // 2 + 1 if n < 128 and n % 2 == 0 else CARE for n in range(256)], np.int8)
+BOOLEAN = np.array([1, 1] + [CARE] * 254, np.int8)
 
 
 def varints(chunk: Chunk, at: Ints) -> tuple[Ints, Ints]:
     """The numbers at the positions, 64 bits as they are on the wire, and the positions behind them."""
     word = chunk.words[at]
-    stops = ~word & _HIGH_BITS  # bytes that end a number
+    stops = ~word & HIGH_BITS  # bytes that end a number
     stop = stops & -stops
     below = stop - 1
     size = (np.bitwise_count(below) + np.uint8(1)) >> 3
-    number = _compact(word & below)
+    number = compact(word & below)
     after = at + size
     long = (stop == 0).nonzero()[0]
     if len(long):  # nine or ten bytes
@@ -50,7 +50,7 @@ def varints(chunk: Chunk, at: Ints) -> tuple[Ints, Ints]:
     return number, after
 
 
-def _compact(word: Ints) -> Ints:
+def compact(word: Ints) -> Ints:
     """The number that the lower seven bits of each byte make."""
     word = word & 0x7F7F7F7F7F7F7F7F
     word = word & 0x007F007F007F007F | (word & 0x7F007F007F007F00) >> 1
@@ -58,7 +58,7 @@ def _compact(word: Ints) -> Ints:
     return word & 0x000000000FFFFFFF | (word & 0x0FFFFFFF00000000) >> 4
 
 
-def _of_two_bytes(word: Ints) -> Ints | None:
+def of_two_bytes(word: Ints) -> Ints | None:
     """Lengths, if each takes two bytes and none is negative."""
     other = word & 0x8081 != 0x0080
     if b"\1" in other.tobytes():
@@ -67,7 +67,7 @@ def _of_two_bytes(word: Ints) -> Ints | None:
     return length
 
 
-def _reals(word: Ints, double: bool) -> NDArray[Any]:
+def reals(word: Ints, double: bool) -> NDArray[Any]:
     return word.view(np.float64) if double else word.astype(np.uint32).view(np.float32)
 
 
@@ -83,19 +83,10 @@ def signed(number: Ints) -> Ints:
     return (number >> 1 & _MOST) ^ -(number & 1)
 
 
-@lru_cache(maxsize=2)
-def _optional_text(tag: int) -> NDArray[np.int8]:
-    """The first two bytes of a text or null, as a number of 16 bits, to how long it is."""
-    table = np.full((256, 256), _CARE, np.int8)  # by the second byte and the first
-    table[:, 2 - tag] = 1
-    table[:, tag] = np.where(_SPAN < 0, _CARE, _SPAN + 1)
-    return table.ravel()
-
-
 @lru_cache(maxsize=64)
 def one_byte(symbols: int) -> NDArray[np.int8]:
     """The first byte of an enum, to its length: 1, or care."""
-    return np.array([1 if n % 2 == 0 and n // 2 < symbols else _CARE for n in range(256)], np.int8)
+    return np.array([1 if n % 2 == 0 and n // 2 < symbols else CARE for n in range(256)], np.int8)
 
 
 class Step:
@@ -143,7 +134,7 @@ class Text(Step):
     """A string, or bytes."""
 
     def _walk(self, chunk: Chunk, at: Ints, rows: Ints) -> Ints:
-        ahead = _SPAN.take(chunk.bytes.take(at))
+        ahead = SPAN.take(chunk.bytes.take(at))
         start, after = at + 1, at + ahead
         if not ahead.tobytes().isascii():
             care = (ahead < 0).nonzero()[0]
@@ -156,7 +147,7 @@ class Text(Step):
 
     def _long(self, chunk: Chunk, at: Ints, rows: Ints) -> tuple[Ints, Ints]:
         """Start and end of those whose length takes more than one byte; both the limit where it is negative."""
-        length = _of_two_bytes(chunk.words[at])
+        length = of_two_bytes(chunk.words[at])
         if length is not None:
             start = at + 2
             end = np.minimum(start + length, chunk.limit)
@@ -180,116 +171,6 @@ class Text(Step):
             found.append((min(start + before, chunk.limit), min(end + before, chunk.limit)))
         pairs = np.array(found, np.int64)
         return pairs[:, 0], pairs[:, 1]
-
-
-class Optional(Step):
-    """Null or one other type; ``careful`` is the union's own step, for the records that this one doesn't understand."""
-
-    def __init__(self, careful: Step, reader: Callable[[Node], Reader], tag: int) -> None:
-        super().__init__(careful.node, reader, careful.wanted)
-        self._careful = careful
-        self._tag = tag
-        self._null = 2 - tag
-
-    def _walk(self, chunk: Chunk, at: Ints, rows: Ints) -> Ints:
-        first = chunk.bytes.take(at)
-        there = first == self._tag
-        values, nulls = np.count_nonzero(there), np.count_nonzero(first == self._null)
-        if nulls == len(at):
-            return at + 1
-        if nulls + values < len(at):
-            return self._careful.walk(chunk, at, rows)
-        return self._either(chunk, at, rows, there)
-
-    def _either(self, chunk: Chunk, at: Ints, rows: Ints, there: Flags) -> Ints:
-        raise NotImplementedError
-
-
-class OptionalText(Optional):
-    """A table of the first two bytes tells how long it is."""
-
-    def __init__(self, careful: Step, reader: Callable[[Node], Reader], tag: int) -> None:
-        super().__init__(careful, reader, tag)
-        self._table = _optional_text(tag)
-        self._binary = careful.node.branches[tag // 2].type == "bytes"
-
-    def _either(self, chunk: Chunk, at: Ints, rows: Ints, there: Flags) -> Ints:
-        word = chunk.words[at]
-        ahead = self._table.take(word & 0xFFFF)
-        after = at + ahead
-        short = ahead.tobytes().isascii()
-        if self.column is not None:
-            some = (there if short else there & (ahead > 0)).nonzero()[0]
-            if len(some) == len(at):
-                chunk.note_texts(self.column, rows, at + 2, after, self._binary)
-            elif len(some):
-                chunk.note_texts(self.column, rows[some], at[some] + 2, after[some], self._binary)
-        if not short:
-            care = (ahead < 0).nonzero()[0]
-            after[care] = self._long(chunk, word[care], at[care], rows[care])
-        if self._binary:
-            chunk.no_text(rows, at, after)
-        return after
-
-    def _long(self, chunk: Chunk, word: Ints, at: Ints, rows: Ints) -> Ints:
-        """The ends of texts whose length takes two bytes; where there are others, all are left to the careful step."""
-        length = _of_two_bytes(word >> 8)
-        if length is None:
-            return self._careful.walk(chunk, at, rows)
-        start = at + 3
-        after: Ints = np.minimum(start + length, chunk.limit)
-        chunk.no_text_number(rows, at, start, np.ones(len(at), np.uint8))
-        if self.column is not None:
-            chunk.note_texts(self.column, rows, start, after, self._binary)
-        return after
-
-
-class OptionalNumber(Optional):
-    """Of up to seven bytes."""
-
-    def _either(self, chunk: Chunk, at: Ints, rows: Ints, there: Flags) -> Ints:
-        word = chunk.words[at] >> 8
-        stops = ~word & _HIGH_BITS_OF_SEVEN
-        below = (stops & -stops) - 1
-        bits = np.bitwise_count(below)
-        if b"\1" in bits.tobytes():  # no byte ends it
-            return self._careful.walk(chunk, at, rows)
-        bits *= there
-        after: Ints = at + (bits + _NINE >> 3)  # with the branch's byte
-        chunk.no_text_number(rows, at, after, bits >> 3)
-        if self.column is not None:
-            some = there.nonzero()[0]
-            chunk.note_numbers(self.column, rows[some], signed(_compact(word[some] & below[some])))
-        return after
-
-
-class OptionalReal(Optional):
-    def _either(self, chunk: Chunk, at: Ints, rows: Ints, there: Flags) -> Ints:
-        double = self._careful.node.branches[self._tag // 2].type == "double"
-        after = at + (there * np.uint8(8 if double else 4) + np.uint8(1))
-        word = chunk.words[at + 1]
-        if not double:
-            word &= 0xFFFFFFFF
-        chunk.no_text_number(rows, at, after, np.bitwise_count(word & _HIGH_BITS) * there)
-        if self.column is not None:
-            some = there.nonzero()[0]
-            chunk.note_numbers(self.column, rows[some], _reals(word[some], double))
-        return after
-
-
-class OptionalSymbol(Optional):
-    """Of one byte; it fills no column."""
-
-    def __init__(self, careful: Step, reader: Callable[[Node], Reader], tag: int, table: NDArray[np.int8]) -> None:
-        super().__init__(careful, reader, tag)
-        self._table = table
-
-    def _either(self, chunk: Chunk, at: Ints, rows: Ints, there: Flags) -> Ints:
-        ahead = self._table.take(chunk.bytes.take(at + 1)) * there
-        after = at + 1 + ahead
-        if not ahead.tobytes().isascii():
-            after[ahead < 0] = chunk.limit
-        return after
 
 
 class Number(Step):
@@ -343,9 +224,9 @@ class Real(Step):
         word = chunk.words[at]
         if not double:
             word &= 0xFFFFFFFF
-        chunk.no_text_number(rows, at, after, np.bitwise_count(word & _HIGH_BITS))
+        chunk.no_text_number(rows, at, after, np.bitwise_count(word & HIGH_BITS))
         if self.column is not None:
-            chunk.note_numbers(self.column, rows, _reals(word, double))
+            chunk.note_numbers(self.column, rows, reals(word, double))
         return after
 
 
@@ -370,6 +251,8 @@ class Union(Step):
     def _walk(self, chunk: Chunk, at: Ints, rows: Ints) -> Ints:
         branch = chunk.bytes.take(at)
         taken = branch.tobytes()
+        if len(self._branches) > _SOME_BRANCHES and len(set(taken)) * _FEW_IN_A_BRANCH > len(at):
+            return self.one_by_one(chunk, at, rows)
         inside = at + 1
         after = np.full(len(at), chunk.limit)
         for index, step in enumerate(self._branches):
@@ -396,6 +279,7 @@ class Record(Step):
                 chunk.steps = 0
                 within = at <= chunk.ends[rows]
                 if np.count_nonzero(within) < FEW:
+                    chunk.steps = _MOST_AT_ONCE  # whoever reads on looks as well
                     return np.full(len(at), chunk.limit)
         return at
 

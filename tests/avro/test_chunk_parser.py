@@ -16,7 +16,7 @@ from stream_capi.avro.hardening import Node
 from stream_capi.events.paths import read
 from stream_capi.model import Rejection, Table
 from tests.avro.records import LEAD, encode, lead, record, schema
-from tests.avro.test_decode import BROKEN_RULES, ENUM, GREEDY, MANY, WIDE, events
+from tests.avro.test_decode import BROKEN_RULES, ENUM, GREEDY, MANY, WIDE, events, varint
 from tests.proof.profile import tries
 from tests.proof.test_fuzz_schemas import PAYLOADS, SOUND_RECORDS
 
@@ -26,7 +26,7 @@ def _no_net(monkeypatch: pytest.MonkeyPatch) -> None:
     """A fault of the walk fails the test, where the program would decode the chunk one by one."""
 
     def parse(self: ChunkParser, payloads: Sequence[bytes]) -> Table:
-        return self._at_once(payloads) if len(payloads) >= chunk_parser.MANY else self._one_by_one(payloads)
+        return self._at_once(payloads) if len(payloads) >= chunk_parser.enough(1000) else self._one_by_one(payloads)
 
     monkeypatch.setattr(ChunkParser, "parse", parse)
 
@@ -96,7 +96,7 @@ def chunks(draw: st.DrawFn, good: Sequence[bytes]) -> list[bytes]:
 def few(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
     """From how many records on arrays are used. From one on, all that is read is read by arrays."""
     monkeypatch.setattr(steps, "FEW", request.param)
-    monkeypatch.setattr(chunk_parser, "MANY", 1)
+    monkeypatch.setattr(chunk_parser, "enough", lambda fields: 1)
     few: int = request.param
     return few
 
@@ -180,6 +180,7 @@ def test_large_payloads_are_left_to_the_scalar_decoder(few: int) -> None:
     )
     limit = schema(raw).parsed.payload_limit
     good = b"\0\2a"
+    alike(raw, ["f0", "f1"], [good, varint(5000) + b"\0" * 5001 + good[1:], b"\0" + varint(5000) + b"x" * 5000] * 20)
     made = alike(raw, ["f0", "f1"], [good] * 40 + [b"\0" * (limit + 1), good])
     assert "larger than" in made.rejected[40].detail
 
