@@ -12,7 +12,7 @@ from stream_capi.avro.arrays import Flags, Ints, NDArray, np
 from stream_capi.avro.chunk import Chunk
 from stream_capi.avro.decode import Reader
 from stream_capi.avro.hardening import Node
-from stream_capi.avro.steps import CARE, HIGH_BITS, SPAN, Step, compact, of_two_bytes, reals, signed
+from stream_capi.avro.steps import CARE, SPAN, Step, compact, high_bytes, of_two_bytes, reals, signed
 
 _NINE = np.uint8(9)
 _HIGH_BITS_OF_SEVEN = np.int64(0x0080808080808080)
@@ -115,7 +115,7 @@ class OptionalReal(Optional):
         word = chunk.words[at + 1]
         if not double:
             word &= 0xFFFFFFFF
-        chunk.no_text_number(rows, at, after, np.bitwise_count(word & HIGH_BITS) * there)
+        chunk.no_text_number(rows, at, after, high_bytes(word) * there)
         if self.column is not None:
             some = there.nonzero()[0]
             chunk.note_numbers(self.column, rows[some], reals(word[some], double))

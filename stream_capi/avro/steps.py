@@ -67,6 +67,14 @@ def of_two_bytes(word: Ints) -> Ints | None:
     return length
 
 
+def high_bytes(word: Ints) -> NDArray[np.uint8]:
+    """How many bytes of each word are above 127."""
+    high: NDArray[np.uint8] = np.bitwise_count(
+        (word & HIGH_BITS).view(np.uint64)
+    )  # signed, it counts the absolute value
+    return high
+
+
 def reals(word: Ints, double: bool) -> NDArray[Any]:
     return word.view(np.float64) if double else word.astype(np.uint32).view(np.float32)
 
@@ -224,7 +232,7 @@ class Real(Step):
         word = chunk.words[at]
         if not double:
             word &= 0xFFFFFFFF
-        chunk.no_text_number(rows, at, after, np.bitwise_count(word & HIGH_BITS))
+        chunk.no_text_number(rows, at, after, high_bytes(word))
         if self.column is not None:
             chunk.note_numbers(self.column, rows, reals(word, double))
         return after

@@ -208,3 +208,18 @@ def test_schemas_of_the_greediest_payloads(few: int) -> None:
     for raw, payload in GREEDY:
         alike(raw, ["f0", "f0[0]"], [payload, payload[:-1], b"\0"] * 2)
         alike(raw, [], [payload, payload[:-1], b"\0"] * 2)
+
+
+def test_a_null_says_nothing_of_the_text_behind_it(few: int) -> None:
+    """Bytes behind a null are no number's: counted as such, they would hide that the string is not UTF-8."""
+    raw = record(["null", "double"], ["null", "long"], ["null", "float"], "string")
+    texts = ["ü" * n for n in range(6)]
+    good = [
+        encode(raw, {"f0": f0, "f1": f1, "f2": f0, "f3": text})
+        for text in texts
+        for f0 in (None, -1.5)
+        for f1 in (None, 2**40)
+    ]
+    wrong = [payload[:-1] + b"\xff" for payload in good] + [payload[:-2] + b"\xff\xff" for payload in good]
+    made = alike(raw, ["f0", "f1", "f2", "f3"], [*good, *wrong])
+    assert made.columns["f3"][: len(good)] == [text for text in texts for _ in range(4)]
