@@ -53,7 +53,7 @@ def time_step(needed: Needed, before: str) -> Step:
     taking, target, invalid = needed.taking, needed.field.target, needed.field.wrong
     unit = taking.rule.unit
     least, most = 1 if unit == "s" else values.LEAST_TIME_MS, values.MOST_TIME_MS - 1
-    lead_in = repeat(before)
+    lead_in, path = repeat(before), taking.plain_path
 
     def wrong(time: int | None, work: Work) -> Wrong | None:
         if time is None:
@@ -63,23 +63,23 @@ def time_step(needed: Needed, before: str) -> Step:
         return TOO_OLD if time < work.oldest else IN_FUTURE if time > work.newest else None
 
     def step(work: Work) -> None:
-        times, unfit = taking.column(work.columns, work.length)
+        times, unfit = (work.columns[path], ()) if path is not None else taking.column(work.columns, work.length)
         judged: Judged = times, NONE_WRONG, work.length, True
-        if unfit or not _between(times, max(least, work.oldest), min(most, work.newest)):
+        if (
+            unfit
+            or None in times
+            or not (
+                least <= (first := min(times)) <= (last := max(times)) <= most
+                and work.oldest <= first
+                and last <= work.newest
+            )
+        ):
             faults = {at: why for at, time in enumerate(times) if (why := wrong(time, work)) is not None}
             judged = needed.fail(work, judged, faults | dict.fromkeys(unfit, invalid))
         work.judged[target] = judged
         work.pieces += lead_in, numbers(judged[0])
 
     return step
-
-
-def _between(times: Sequence[Any], least: int, most: int) -> bool:
-    """Whether all are times within these bounds."""
-    try:
-        return bool(least <= min(times) and max(times) <= most)
-    except TypeError:  # None among them
-        return False
 
 
 More = Callable[[Work, Judged, Sequence[int]], Judged]
@@ -93,18 +93,18 @@ def required(needed: Needed, judge: Judge, before: str, settle: More | None = No
     :param then: what is asked of the texts besides.
     """
     taking, target, lead_in = needed.taking, needed.field.target, repeat(before)
-    settle = settle or needed.settle
+    path, settle = taking.plain_path, settle or needed.settle
 
     def step(work: Work) -> None:
-        column, unfit = taking.column(work.columns, work.length)
+        length = work.length
+        column, unfit = (work.columns[path], ()) if path is not None else taking.column(work.columns, length)
         judged = judge(column, None)
-        if judged[2] < work.length:
+        if judged[2] < length:
             judged = settle(work, judged, unfit)
         if then is not None and judged[0] is not column:
             judged = then(work, judged, unfit)
         work.judged[target] = judged
-        is_whole = judged[3] and judged[2] == work.length
-        work.pieces += lead_in, judged[0] if is_whole else in_json(judged, work.length)
+        work.pieces += lead_in, judged[0] if judged[3] and judged[2] == length else in_json(judged, length)
 
     return step
 

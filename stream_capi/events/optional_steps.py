@@ -43,10 +43,11 @@ class Given(NamedTuple):
 
 def optionals(fields: Sequence[Given]) -> Step:
     """Fields that are left out where they are empty, and left out and counted where they are wrong."""
+    plain: list[tuple[Any, ...]] = [tuple(field) for field in fields]  # which take a third of the time to unpack
 
     def step(work: Work) -> None:
         columns, length, known, pieces, tidy = work.columns, work.length, work.judged, work.pieces, work.tidy
-        for field, target, taking, path, judge, before, lead_in, beside, from_url, only_trimmed in fields:
+        for field, target, taking, path, judge, before, lead_in, beside, from_url, only_trimmed in plain:
             column, unfit = (columns[path], _NO_UNFIT) if path is not None else taking.column(columns, length)
             judged: Judged
             if tidy and only_trimmed:

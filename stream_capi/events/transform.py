@@ -49,7 +49,12 @@ class Transform:
             raise ValueError("not as many offsets as records")
         place = f"{topic}-{partition}"
         try:
-            return self._mapped(table, place, offsets, now_ms)
+            if self._only is None or table.rejected:
+                return self._of_groups(table, place, offsets, now_ms)
+            work = self.run(self._only, table.columns, table.length, place, offsets, now_ms)
+            payloads: list[Transformed] = work.payloads()
+            self._count(self._only, work)
+            return payloads
         except MemoryError:
             raise
         except Exception as error:
@@ -60,14 +65,6 @@ class Transform:
             for at, offset in enumerate(offsets)
             for made in self.apply(table.pick([at]), topic, partition, [offset], now_ms)
         ]
-
-    def _mapped(self, table: Table, place: str, offsets: Sequence[int], now_ms: int) -> list[Transformed]:
-        if self._only is not None and not table.rejected:
-            work = self.run(self._only, table.columns, table.length, place, offsets, now_ms)
-            made: list[Transformed] = work.payloads()
-            self._count(self._only, work)
-            return made
-        return self._of_groups(table, place, offsets, now_ms)
 
     def _of_groups(self, table: Table, place: str, offsets: Sequence[int], now_ms: int) -> list[Transformed]:
         """Map the records of each lane, and put the results in order again."""

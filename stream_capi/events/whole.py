@@ -20,7 +20,6 @@ from stream_capi.events import network
 Found = Sequence[str | None] | None
 Whole = Callable[[Sequence[str], int], Found]
 
-_FEW = 4  # texts below which it costs more to join them than to hash them one by one
 _NOT_DIGITS = bytes(sorted(set(range(256)) - set(b"0123456789\n")))
 
 
@@ -57,7 +56,7 @@ def _lines(texts: Sequence[str], longest: int) -> str | None:
     return lines
 
 
-def _odd(match: Callable[[str, int], re.Match[str] | None], lines: str) -> list[int]:
+def _odd(match: Callable[..., re.Match[str] | None], lines: str) -> list[int]:
     """Which lines a pattern of any number of lines leaves out; the last line has an end, too."""
     odd: list[int] = []
     start = number = 0
@@ -80,11 +79,12 @@ def _matching(pattern: str) -> Whole:
         lines = _lines(texts, longest)
         if lines is None:
             return None
-        odd = _odd(match, lines + "\n")
-        if not odd:
+        lines += "\n"
+        first = match(lines)
+        if first is not None and first.end() == len(lines):
             return texts
         found: list[str | None] = list(texts)
-        for at in odd:
+        for at in _odd(match, lines):
             found[at] = None
         return found
 
@@ -107,7 +107,7 @@ def trimmed(texts: Sequence[str], longest: int) -> Found:
 
 def emails(texts: Sequence[str], longest: int) -> Found:
     """SHA-256 of addresses without blanks, lower-cased."""
-    lines = _lines(texts, longest) if len(texts) >= _FEW else None
+    lines = _lines(texts, longest)
     if lines is None or not _has_no_blanks(lines, len(texts)):
         return None
     return [sha256(line).hexdigest() if b"@" in line else None for line in lines.lower().encode().split(b"\n")]
@@ -134,10 +134,13 @@ def _digits(texts: Sequence[str], longest: int) -> list[bytes] | None:
 
 def phones(texts: Sequence[str], longest: int) -> Found:
     """SHA-256 of the digits of numbers that don't begin with ``00``."""
-    found = _digits(texts, longest) if len(texts) >= _FEW else None
+    found = _digits(texts, longest)
     if found is None:
         return None
     return [sha256(d).hexdigest() if 7 <= len(d) <= 15 and d[:2] != b"00" else None for d in found]
+
+
+HASHED: tuple[Whole, ...] = (emails, phones)  # of one text alone, the careful way costs less
 
 
 def plain_phones(texts: Sequence[str], longest: int) -> Found:
