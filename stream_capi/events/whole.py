@@ -33,9 +33,9 @@ def are_tidy(columns: Iterable[Iterable[str | None]], longest: int) -> bool:
     """Whether no text in these columns has a blank or a character that JSON escapes, or is too long."""
     joined = "".join(filter(None, chain.from_iterable(columns)))
     size = len(joined)
-    if len(orjson.dumps(joined)) != size + 2 or " " in joined:
-        return False
-    return size <= longest or max(map(len, filter(None, chain.from_iterable(columns)))) <= longest
+    if " " in joined or (size > longest and max(map(len, filter(None, chain.from_iterable(columns)))) > longest):
+        return False  # before JSON is made of it, which may be six times as long
+    return len(orjson.dumps(joined)) == size + 2
 
 
 def escaped(texts: Sequence[str]) -> list[str]:
@@ -100,7 +100,7 @@ def trimmed(texts: Sequence[str], longest: int) -> Found:
     """Texts without blanks around them."""
     joined = "".join(texts)
     size = len(joined)
-    if len(orjson.dumps(joined)) != size + 2 or (size > longest and max(map(len, texts)) > longest):
+    if (size > longest and max(map(len, texts)) > longest) or len(orjson.dumps(joined)) != size + 2:
         return None
     return list(map(str.strip, texts)) if " " in joined else texts  # no other blank goes into JSON as it is
 

@@ -39,7 +39,11 @@ def test_the_plain_reference_knows_the_same_fields() -> None:
 
 def test_a_mapping_reads_what_its_fields_and_its_routing_need_and_the_schema_has() -> None:
     fields = {"user_data.email": ["sid", "nowhere"], "user_data.os": {"const": "ios"}}
-    source: dict[str, Any] = {"fields": fields, "where": {"field": "idfv", "present": True}, "values": {"field": "ifa", "table": {}}}
+    source: dict[str, Any] = {
+        "fields": fields,
+        "where": {"field": "idfv", "present": True},
+        "values": {"field": "ifa", "table": {}},
+    }
     paths = compile_source(rules(**source), LEAD).paths
     assert {"sid", "idfv", "ifa", "event_time"} <= paths
     assert not {"nowhere", "os", "email"} & paths
