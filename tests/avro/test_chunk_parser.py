@@ -223,3 +223,46 @@ def test_a_null_says_nothing_of_the_text_behind_it(few: int) -> None:
     wrong = [payload[:-1] + b"\xff" for payload in good] + [payload[:-2] + b"\xff\xff" for payload in good]
     made = alike(raw, ["f0", "f1", "f2", "f3"], [*good, *wrong])
     assert made.columns["f3"][: len(good)] == [text for text in texts for _ in range(4)]
+
+
+EVERY = [
+    "boolean",
+    "int",
+    "long",
+    "float",
+    "double",
+    "bytes",
+    "string",
+    ENUM,
+    MANY,
+    {"type": "fixed", "name": "F", "size": 4},
+]
+PLAIN = {
+    "boolean": True,
+    "int": -3,
+    "long": 1741784485001,
+    "float": -0.5,
+    "double": -1.5,
+    "bytes": b"\xff" * 70,
+    "string": "ü" * 40,
+}
+
+
+@pytest.mark.parametrize("nullable", [0, 1, 2])
+def test_good_records_are_not_left_to_the_scalar_decoder(
+    few: int, nullable: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would give the same values: only the time would show it."""
+    kinds = [kind if not nullable else ["null", kind] if nullable == 1 else [kind, "null"] for kind in EVERY]
+    raw = record(*kinds, {"type": "array", "items": "string"}, {"type": "map", "values": "long"})
+    plain = [
+        PLAIN[kind] if isinstance(kind, str) else "a" if kind is ENUM else "s99" if kind is MANY else b"\xfe" * 4
+        for kind in EVERY
+    ]
+    full = [*plain, ["é", "x" * 200], {"a": 2**60}]
+    nulls = [[*full[:at], None if nullable else full[at], *full[at + 1 :]] for at in range(len(EVERY))]
+    payloads = [encode(raw, {f"f{k}": value for k, value in enumerate(values)}) for values in (full, *nulls)] * 4
+    for paths in ([f"f{k}" for k in range(len(full))], []):
+        parser = ChunkParser(schema(raw), paths)
+        monkeypatch.setattr(parser, "decoder", None)
+        assert not parser._at_once(payloads).rejected
