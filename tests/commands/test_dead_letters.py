@@ -263,10 +263,14 @@ def test_a_second_redrive_waits_for_the_first(tmp_path: Path, broker: Broker, re
         events = bury(scene, 300)
         with Started(scene, *REDRIVE, "--rate", "100", "--execute") as first:
             until(lambda: scene.endpoint.answered().total() >= 20, 60, "twenty deliveries")
-            second = told(scene, *REDRIVE, "--execute", "--json")
-            assert "waiting for" in second.stderr
-            assert json.loads(second.stdout)["letters"] == 0
-            assert first.wait() == 0
+            scene.endpoint.answer(
+                lambda _: Action(status=503)
+            )  # the first one is under way for as long as the second one takes to start
+            with Started(scene, *REDRIVE, "--execute", "--json") as second:
+                until(lambda: "waiting for" in second.output, 60, "the word that the second one waits")
+                scene.endpoint.answer(None)
+                assert first.wait() == second.wait() == 0
+                assert json.loads(second.output.splitlines()[-1])["letters"] == 0
         assert delivered_once(scene, events)
 
 
