@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from stream_capi.events.fields import FIELDS, IDENTIFIER_FIELDS, Field, Need
+from stream_capi.events.judging import NOTHING
 from stream_capi.events.lines import Line, Verdict, routing_lines
 from stream_capi.events.paths import Schema, table_of
 from stream_capi.events.plan import Plan
@@ -97,8 +98,8 @@ class _Event:
         taking = self._plan.takings.get(field.target)
         if taking is None:
             return self._withheld(field)
-        (value,), wrongs, *_ = self._work.judged[field.target]
-        wrong = wrongs.get(0)
+        values, wrongs, *_ = self._work.judged.get(field.target, NOTHING)
+        value, wrong = values[0] if values else None, wrongs.get(0)
         if wrong is not None and field.need in (Need.REQUIRED, Need.DATA):
             line = self._line(field, taking, None, Verdict.FAILS, wrong.sentence)
         elif value is not None and value != "":

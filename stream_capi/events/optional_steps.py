@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from itertools import repeat
+from itertools import compress, repeat
 from typing import Any, NamedTuple
 
 from stream_capi.events import network, values
@@ -14,6 +14,7 @@ from stream_capi.events.whole import is_plain
 from stream_capi.events.work import Fault, Step, Work, in_json
 
 _NO_UNFIT: Sequence[int] = ()
+_PERHAPS = (True,)  # in the place of a column that must be looked at
 
 
 class Given(NamedTuple):
@@ -44,25 +45,31 @@ class Given(NamedTuple):
 def optionals(fields: Sequence[Given]) -> Step:
     """Fields that are left out where they are empty, and left out and counted where they are wrong."""
     plain: list[tuple[Any, ...]] = [tuple(field) for field in fields]  # which take a third of the time to unpack
+    # What has a text in no record is passed over, where a look at one column tells that.
+    looked_at = ["" if field.from_url or field.path is None else field.path for field in fields]
 
     def step(work: Work) -> None:
         columns, length, known, pieces, tidy = work.columns, work.length, work.judged, work.pieces, work.tidy
-        for field, target, taking, path, judge, before, lead_in, beside, from_url, only_trimmed in plain:
+        has_text: Iterable[bool] = map(any, map(columns.get, looked_at, repeat(_PERHAPS)))
+        for field, target, taking, path, judge, before, lead_in, beside, from_url, only_trimmed in compress(
+            plain, has_text
+        ):
             column, unfit = (columns[path], _NO_UNFIT) if path is not None else taking.column(columns, length)
             judged: Judged
             if tidy and only_trimmed:
                 judged = column, NONE_WRONG, length if all(column) else sum(map(bool, column)), True
-            elif any(column):
-                judged = judge(column, known[beside][0] if beside in known else None)
             else:
-                judged = column, NONE_WRONG, 0, True
+                judged = judge(column, known[beside][0] if beside in known else None)
             if unfit or judged[1]:
                 judged = judged[0], {**judged[1], **dict.fromkeys(unfit, UNFIT)}, judged[2], judged[3]
                 work.drop(field.name, judged[1])
             sent = judged[2]
             if from_url and sent < length:
-                judged = _or_of_url(work, judged, field.name)
-                sent = judged[2]
+                sign = field.name + "="
+                urls = [url for url in known["event_source_url"][0] if url and sign in url]
+                if urls:
+                    judged = _or_of_url(work, judged, field.name)
+                    sent = judged[2]
             known[target] = judged
             if sent == length:
                 pieces += lead_in, judged[0] if judged[3] else in_json(judged, length)

@@ -10,6 +10,7 @@ from typing import Any
 
 from stream_capi.events.counts import Counts
 from stream_capi.events.fields import IDENTIFIER_FIELDS, Field
+from stream_capi.events.judging import NOTHING
 from stream_capi.events.paths import Schema
 from stream_capi.events.plan import Plan
 from stream_capi.events.routing import Routing, Way
@@ -106,7 +107,7 @@ class Transform:
         if sent := work.length - len(faults):
             plan.counted_here[""] += sent
         for name, target in plan.identifiers.items():
-            texts, _, n, _ = work.judged[target]
+            texts, _, n, _ = work.judged.get(target, NOTHING)
             if n and (n := n - sum(1 for at in faults if texts[at]) if faults else n):
                 plan.counted_here[name] += n
         if work.dropped:
