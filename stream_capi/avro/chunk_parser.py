@@ -15,8 +15,8 @@ from typing import Any
 from stream_capi.avro.chunk import Chunk
 from stream_capi.avro.decode import Decoder, Readers
 from stream_capi.avro.hardening import Node
-from stream_capi.avro.plan import Plan
 from stream_capi.avro.rows import compile_rows
+from stream_capi.avro.walk_plan import WalkPlan
 from stream_capi.avro.writer_schema import WriterSchema
 from stream_capi.config.dotted_paths import steps
 from stream_capi.model import Rejection, Table
@@ -58,27 +58,29 @@ class ChunkParser:
         fields = fields_of(schema.parsed)
         self._large = min(schema.parsed.payload_limit, _LARGE + _LARGE_FIELD * fields)
         self._enough = enough(fields)
-        self._plan = Plan(schema.parsed, self._paths, Readers(schema.parsed).of)
+        self._plan = WalkPlan(schema.parsed, self._paths, Readers(schema.parsed).of)
 
     def parse(self, payloads: Sequence[bytes]) -> Table:
         """The columns of all records, in order; those that can't be decoded have None in each."""
         if len(payloads) < self._enough or self._plan.room > _MOST_ROOM:
-            return self._one_by_one(payloads)
+            return self.parse_one_by_one(payloads)
         try:
-            return self._at_once(payloads)
+            return self.parse_at_once(payloads)
         except MemoryError:
             raise
         except Exception:  # nobody foresaw it: the scalar decoder says of each record what is wrong with it
-            return self._one_by_one(payloads)
+            return self.parse_one_by_one(payloads)
 
-    def _one_by_one(self, payloads: Sequence[bytes]) -> Table:
+    def parse_one_by_one(self, payloads: Sequence[bytes]) -> Table:
+        """The same by the scalar decoder."""
         rows = self.decoder.decode(payloads)
         if rows and Rejection not in map(type, rows):
             return self._table(len(rows), list(zip(*self._read_rows(rows), strict=True)), {})  # type: ignore[arg-type]  # all dicts
         columns: list[list[Any]] = [[None] * len(rows) for _ in self._paths]
         return self._table(len(rows), columns, self._fill(columns, range(len(rows)), rows))
 
-    def _at_once(self, payloads: Sequence[bytes]) -> Table:
+    def parse_at_once(self, payloads: Sequence[bytes]) -> Table:
+        """The same, all records a field at a time; those with something unusual by the scalar decoder."""
         root = self.schema.parsed
         chunk = Chunk(payloads, root.least, self._large, self._plan.room)
         last = self._plan.step.walk(chunk, chunk.first, chunk.rows)

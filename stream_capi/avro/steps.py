@@ -272,7 +272,7 @@ class Union(Step):
         return after
 
 
-class Record(Step):
+class Fields(Step):
     def __init__(
         self, node: Node, reader: Callable[[Node], Reader], wanted: Sequence[tuple[int, Path]], fields: Sequence[Step]
     ) -> None:

@@ -12,9 +12,9 @@ from typing import Any
 
 from stream_capi.events.fields import FIELDS, IDENTIFIER_FIELDS, Field, Need
 from stream_capi.events.judging import NOTHING
+from stream_capi.events.lane_plan import LanePlan
 from stream_capi.events.lines import Line, Verdict, routing_lines
 from stream_capi.events.paths import Schema, table_of
-from stream_capi.events.plan import Plan
 from stream_capi.events.rules import SourceRules, as_key
 from stream_capi.events.taking import Taking
 from stream_capi.events.transform import Transform
@@ -58,7 +58,7 @@ def explain(
 class _Event:
     """An event that was made, and what is told of it."""
 
-    def __init__(self, rules: SourceRules, transform: Transform, plan: Plan, work: Work) -> None:
+    def __init__(self, rules: SourceRules, transform: Transform, plan: LanePlan, work: Work) -> None:
         self._rules = rules
         self._transform = transform
         self._plan = plan

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from enum import Enum, auto
 from typing import Any, NamedTuple
 
-from stream_capi.events import network, values, whole
+from stream_capi.events import network, value_rules, whole
 from stream_capi.events.tables import COUNTRIES, CURRENCIES, OPERATING_SYSTEMS
 from stream_capi.events.whole import Spellings, Whole
 
@@ -98,7 +98,7 @@ _FIELDS = (
     Field(
         "event_time",
         Need.REQUIRED,
-        Rule("epoch milliseconds", values.time),
+        Rule("epoch milliseconds", value_rules.time),
         Wrong(
             "must be a time: a timestamp type, ISO-8601 text with an offset, or a number whose unit the schema or the "
             "mapping says; below 10^11 it would be seconds",
@@ -117,7 +117,12 @@ _FIELDS = (
     Field(
         "data.currency",
         Need.DATA,
-        Rule("an ISO 4217 code, upper-cased", values.currency, Spellings({code: code for code in CURRENCIES}), plain=True),
+        Rule(
+            "an ISO 4217 code, upper-cased",
+            value_rules.currency,
+            Spellings({code: code for code in CURRENCIES}),
+            plain=True,
+        ),
         Wrong("must be an ISO 4217 code of three letters", "currency"),
         longest=64,
         restricted=True,
@@ -125,7 +130,7 @@ _FIELDS = (
     Field(
         "data.value",
         Need.DATA,
-        Rule("a finite number of 0 or more", values.value),
+        Rule("a finite number of 0 or more", value_rules.value),
         Wrong("must be a finite number of 0 or more", "value"),
         restricted=True,
     ),
@@ -141,7 +146,7 @@ _FIELDS = (
     _user(
         "esi",
         Need.REQUIRED,
-        Rule("web or app", values.esi, Spellings(values.SOURCES), plain=True),
+        Rule("web or app", value_rules.esi, Spellings(value_rules.SOURCES), plain=True),
         Wrong("must be web or app", "esi"),
         longest=64,
         restricted=True,
@@ -157,32 +162,32 @@ _FIELDS = (
         Wrong("must be a number in the restricted profile", "not_numeric"),
         restricted=True,
         personal=True,
-        in_restricted=Rule("digits", values.numeric, whole.digits, plain=True),
+        in_restricted=Rule("digits", value_rules.numeric, whole.digits, plain=True),
     ),
     _user(
         "email",
         Need.IDENTIFIER,
-        Rule(f"{_CLEANED_EMAIL}, {_HASHED}", values.email, whole.emails, plain=True),
+        Rule(f"{_CLEANED_EMAIL}, {_HASHED}", value_rules.email, whole.emails, plain=True),
         Wrong("must have an @, or be a SHA-256 in hex", "no_at"),
         longest=1_024,
         personal=True,
-        unhashed=Rule(_CLEANED_EMAIL, values.email_plain, whole.plain_emails),
+        unhashed=Rule(_CLEANED_EMAIL, value_rules.email_plain, whole.plain_emails),
     ),
     _user(
         "phone",
         Need.IDENTIFIER,
-        Rule(f"{_CLEANED_PHONE}, {_HASHED}", values.phone, whole.phones, plain=True),
+        Rule(f"{_CLEANED_PHONE}, {_HASHED}", value_rules.phone, whole.phones, plain=True),
         Wrong("must have 7 to 15 digits, or be a SHA-256 in hex", "digits"),
         longest=256,
         personal=True,
-        unhashed=Rule(_CLEANED_PHONE, values.phone_plain, whole.plain_phones, plain=True),
+        unhashed=Rule(_CLEANED_PHONE, value_rules.phone_plain, whole.plain_phones, plain=True),
     ),
     _user(
         "country_code",
         Need.OPTIONAL,
         Rule(
             "an ISO 3166-1 code, upper-cased",
-            values.country_code,
+            value_rules.country_code,
             Spellings({country: country for country in COUNTRIES}),
             plain=True,
         ),
@@ -192,7 +197,7 @@ _FIELDS = (
     _user(
         "zip",
         Need.OPTIONAL,
-        Rule("trimmed; in the US the first five digits", values.zip_code, whole.five_digits),
+        Rule("trimmed; in the US the first five digits", value_rules.zip_code, whole.five_digits),
         Wrong("must have digits in the United States", "digits"),
         longest=64,
         personal=True,
@@ -201,7 +206,12 @@ _FIELDS = (
     _user(
         "os",
         Need.OPTIONAL,
-        Rule("ios, android or desktop_os", values.operating_system, Spellings(OPERATING_SYSTEMS, most=1_000), plain=True),
+        Rule(
+            "ios, android or desktop_os",
+            value_rules.operating_system,
+            Spellings(OPERATING_SYSTEMS, most=1_000),
+            plain=True,
+        ),
         Wrong("must be a known operating system", "unknown"),
         longest=64,
     ),

@@ -13,7 +13,7 @@ from typing import Any
 from stream_capi.events import kinds
 from stream_capi.events.fields import FIELDS, RESTRICTED_IDENTIFIERS, Need
 from stream_capi.events.kinds import Kind
-from stream_capi.events.paths import Found, Missing, Schema
+from stream_capi.events.paths import Found, MissingPath, Schema
 from stream_capi.events.rules import SourceRules, as_key
 from stream_capi.model import EventName, Lane
 
@@ -49,7 +49,7 @@ class _Check:
         """Lanes of one event and profile have the same faults."""
         return {(lane.event, self._rules.restricted[lane.pixel]): lane for lane in self._rules.lanes()}.values()
 
-    def _absent(self, missing: Missing) -> str:
+    def _absent(self, missing: MissingPath) -> str:
         """A path that isn't there, with the one that was probably meant: near by, or of that name anywhere."""
         if missing.nearest() is None:
             names = {path.rpartition(".")[2]: path for path, _ in reversed(self._schema.leaves())}
@@ -76,7 +76,7 @@ class _Check:
 
     def _where(self, path: str, wanted: Iterable[Any]) -> Iterator[str]:
         found = self._schema.find(path)
-        if isinstance(found, Missing):
+        if isinstance(found, MissingPath):
             yield f"where: {self._absent(found)}"
             return
         for value in wanted:
@@ -87,7 +87,7 @@ class _Check:
         if path is None:
             return
         found = self._schema.find(path)
-        if isinstance(found, Missing):
+        if isinstance(found, MissingPath):
             yield f"{key}: {self._absent(found)}"
         elif not any(kind.type in _KEYS for kind in found.kinds):
             yield f'{key}: "{path}" is {_named(found)}, which no key of a table can be'
@@ -100,7 +100,7 @@ class _Check:
     def _consent(self, path: str, purposes: bool) -> Iterator[str]:
         found = self._schema.find(path)
         fitting, other = (_SETS_OF_PURPOSES, _CONSENTS) if purposes else (_CONSENTS, _SETS_OF_PURPOSES)
-        if isinstance(found, Missing):
+        if isinstance(found, MissingPath):
             yield f"consent_field: {self._absent(found)}"
         elif not any(kind.type in fitting for kind in found.kinds):
             needs = f" {'with' if purposes else 'without'} consent_purposes" if _any_type(found, other) else ""
@@ -116,7 +116,7 @@ class _Check:
             return
         for path in rule.paths:
             found = self._schema.find(path)
-            if isinstance(found, Missing):
+            if isinstance(found, MissingPath):
                 yield f"{target}: {self._absent(found)}"
             elif why := unfit(target, found, rule.unit, restricted):
                 yield f'{target}: "{path}" is {_named(found)}, {why}'
@@ -127,7 +127,7 @@ class _Check:
             return
         (path,) = self._rules.rule(target).paths
         found = self._schema.find(path)
-        if isinstance(found, Missing):
+        if isinstance(found, MissingPath):
             yield f"{target}: is required for {lane.event.value}, and {self._absent(found)}; map it in [sources.fields]"
         elif why := unfit(target, found, None, self._rules.restricted[lane.pixel]):
             yield f'{target}: "{path}" is {_named(found)}, {why}; map another one in [sources.fields]'

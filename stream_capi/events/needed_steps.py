@@ -7,7 +7,7 @@ from itertools import repeat
 from typing import Any
 
 from stream_capi.config import ValueRule
-from stream_capi.events import network, values
+from stream_capi.events import network, value_rules
 from stream_capi.events.fields import ABSENT, IN_FUTURE, TOO_OLD, Field, Wrong
 from stream_capi.events.judging import NONE_WRONG, Judge, Judged
 from stream_capi.events.rules import as_key
@@ -52,13 +52,13 @@ def time_step(needed: Needed, before: str) -> Step:
     """When it happened."""
     taking, target, invalid = needed.taking, needed.field.target, needed.field.wrong
     unit = taking.rule.unit
-    least, most = 1 if unit == "s" else values.LEAST_TIME_MS, values.MOST_TIME_MS - 1
+    least, most = 1 if unit == "s" else value_rules.LEAST_TIME_MS, value_rules.MOST_TIME_MS - 1
     lead_in, path = repeat(before), taking.plain_path
 
     def wrong(time: int | None, work: Work) -> Wrong | None:
         if time is None:
             return ABSENT
-        if values.time(time, unit) is None:
+        if value_rules.time(time, unit) is None:
             return invalid
         return TOO_OLD if time < work.oldest else IN_FUTURE if time > work.newest else None
 
@@ -164,7 +164,7 @@ def amount_step(needed: Needed, table: ValueRule | None, table_path: str | None)
 
     def mapped(work: Work) -> tuple[list[Any], dict[int, Wrong]]:
         given, unfit = taking.column(work.columns, work.length)
-        amounts = [None if number is None else values.value(number) for number in given]
+        amounts = [None if number is None else value_rules.value(number) for number in given]
         if None not in amounts:
             return amounts, {}
         found = zip(given, amounts, strict=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from itertools import compress, repeat
 from typing import Any, NamedTuple
 
-from stream_capi.events import network, values
+from stream_capi.events import network, value_rules
 from stream_capi.events.fields import UNFIT, Field
 from stream_capi.events.judging import NONE_WRONG, NOTHING, Judge, Judged
 from stream_capi.events.taking import Taking
@@ -149,5 +149,5 @@ def _or(first: Judged, second: Judged) -> Judged:
 
 def _derived(work: Work) -> Judged:
     """Ids made of topic, partition and offset."""
-    ids = [values.derived_id(f"{work.place}-{offset}") for offset in work.offsets]
+    ids = [value_rules.derived_id(f"{work.place}-{offset}") for offset in work.offsets]
     return ids, NONE_WRONG, work.length, True

@@ -34,7 +34,7 @@ _UNDER = {
 }
 
 
-class Missing(NamedTuple):
+class MissingPath(NamedTuple):
     """A path that the schema doesn't have: how far it goes, the step that fails, and what is there instead."""
 
     before: str
@@ -106,7 +106,7 @@ class Schema:
         else:
             yield from self.branches(node["type"], space)
 
-    def find(self, path: str) -> Found | Missing:
+    def find(self, path: str) -> Found | MissingPath:
         """Follow a path."""
         here, before = [self.root], ""
         for step in steps(path):
@@ -115,7 +115,7 @@ class Schema:
             branches = list({id(branch[0]): branch for branch in met}.values())
             here = [way for node, space in branches if (way := _way(node, space, step)) is not None]
             if not here:
-                return Missing(before, str(step), tuple(_names_in(branches)))
+                return MissingPath(before, str(step), tuple(_names_in(branches)))
             before = f"{before}.{step}".removeprefix(".")
         kinds = {_kind(node) for node, space in here for node, _ in self.branches(node, space)}
         return Found(frozenset(kinds))

@@ -11,12 +11,12 @@ from typing import Any
 from stream_capi.events.counts import Counts
 from stream_capi.events.fields import IDENTIFIER_FIELDS, Field
 from stream_capi.events.judging import NOTHING
+from stream_capi.events.lane_plan import LanePlan
 from stream_capi.events.paths import Schema
-from stream_capi.events.plan import Plan
 from stream_capi.events.routing import Routing, Way
 from stream_capi.events.rules import SourceRules
 from stream_capi.events.taking import Columns, Taking
-from stream_capi.events.values import MOST_TIME_MS
+from stream_capi.events.value_rules import MOST_TIME_MS
 from stream_capi.events.work import Work
 from stream_capi.model import Lane, Routed, Table, Transformed, internal_error
 
@@ -36,7 +36,7 @@ class Transform:
         self._rules = rules
         self._schema = schema
         self._max_age = rules.max_age_ms or MOST_TIME_MS
-        self._plans: dict[Way, Plan] = {}
+        self._plans: dict[Way, LanePlan] = {}
         lane = rules.lane
         self._only = None if self.routing.questions or lane is None else self.plan((lane.pixel, lane.event, True))
         self.paths = frozenset(self.routing.paths.union(*(one.paths for one in self._every_plan())))
@@ -76,7 +76,7 @@ class Transform:
             if at not in faults:
                 groups.setdefault(way, []).append(at)
         made: list[Any] = [faults.get(at) for at in range(table.length)] if faults else [None] * table.length
-        done: list[tuple[Plan, Work]] = []
+        done: list[tuple[LanePlan, Work]] = []
         for way, indexes in groups.items():
             plan, length = self.plan(way), len(indexes)
             whole = length == table.length
@@ -90,7 +90,9 @@ class Transform:
             self._count(plan, work)
         return made
 
-    def run(self, plan: Plan, columns: Columns, length: int, place: str, offsets: Sequence[int], now_ms: int) -> Work:
+    def run(
+        self, plan: LanePlan, columns: Columns, length: int, place: str, offsets: Sequence[int], now_ms: int
+    ) -> Work:
         """Make the events of one lane. ``place`` is the topic and partition in one text."""
         oldest, newest = now_ms - self._max_age, now_ms + self._rules.max_future_ms
         return plan.run(columns, length, place, offsets, oldest, newest)
@@ -101,7 +103,7 @@ class Transform:
             return payloads
         return [Routed(lane, payload) if payload.__class__ is bytes else payload for payload in payloads]
 
-    def _count(self, plan: Plan, work: Work) -> None:
+    def _count(self, plan: LanePlan, work: Work) -> None:
         """Count what came of the events, once nothing can raise any more."""
         counts, faults = self.counts, work.faults
         if sent := work.length - len(faults):
@@ -119,15 +121,15 @@ class Transform:
         """Where a field comes from, also if its lane leaves it out."""
         return Taking(self._rules.rule(field.target), self._schema, field.target, field.longest)
 
-    def plan(self, way: Way) -> Plan:
+    def plan(self, way: Way) -> LanePlan:
         """Made when first needed: an agency's source has hundreds of lanes, of which one member may see a few."""
         found = self._plans.get(way)
         if found is None:
             pixel, event, consent = way
-            found = self._plans[way] = Plan(self._rules, self._schema, Lane(pixel, event), consent, self.counts)
+            found = self._plans[way] = LanePlan(self._rules, self._schema, Lane(pixel, event), consent, self.counts)
         return found
 
-    def _every_plan(self) -> list[Plan]:
+    def _every_plan(self) -> list[LanePlan]:
         """A plan for each event and profile: they read all that any plan reads."""
         rules = self._rules
         lanes = {(lane.event, rules.restricted[lane.pixel]): lane for lane in rules.lanes()}

@@ -168,6 +168,11 @@ class ConsumerThread:
         self._room.release()
 
     @property
+    def paused(self) -> frozenset[TopicPartition]:
+        """The partitions that are not read from at present."""
+        return frozenset(self._reading.paused)
+
+    @property
     def missing_topics(self) -> frozenset[str]:
         """The topics that the broker doesn't know."""
         return self._faults.missing

@@ -26,7 +26,11 @@ def _no_net(monkeypatch: pytest.MonkeyPatch) -> None:
     """A fault of the walk fails the test, where the program would decode the chunk one by one."""
 
     def parse(self: ChunkParser, payloads: Sequence[bytes]) -> Table:
-        return self._at_once(payloads) if len(payloads) >= chunk_parser.enough(1000) else self._one_by_one(payloads)
+        return (
+            self.parse_at_once(payloads)
+            if len(payloads) >= chunk_parser.enough(1000)
+            else self.parse_one_by_one(payloads)
+        )
 
     monkeypatch.setattr(ChunkParser, "parse", parse)
 
@@ -265,4 +269,4 @@ def test_good_records_are_not_left_to_the_scalar_decoder(
     for paths in ([f"f{k}" for k in range(len(full))], []):
         parser = ChunkParser(schema(raw), paths)
         monkeypatch.setattr(parser, "decoder", None)
-        assert not parser._at_once(payloads).rejected
+        assert not parser.parse_at_once(payloads).rejected

@@ -72,7 +72,6 @@ async def registry() -> AsyncIterator[FakeRegistry]:
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
-    assert site._server is not None
     fake.url = f"http://127.0.0.1:{runner.addresses[0][1]}{PATH}"
     fake.answers["/schemas/ids/1"] = {"schema": json.dumps(LEAD)}
     yield fake

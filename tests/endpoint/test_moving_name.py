@@ -62,6 +62,7 @@ async def test_requests_follow_a_name_that_moves_to_another_address(monkeypatch:
 
 def _peer(client: EndpointClient) -> str:
     """Where the pooled connections lead."""
-    assert client._connector is not None
-    pooled = [one[0].transport for many in client._connector._conns.values() for one in many]
+    connector = client._connector
+    assert connector is not None
+    pooled = [one[0].transport for many in connector._conns.values() for one in many]
     return str(pooled[-1].get_extra_info("peername")[0]) if pooled and pooled[-1] else ""

@@ -9,7 +9,7 @@ import pytest
 
 from stream_capi.config.dotted_paths import steps
 from stream_capi.events.kinds import Kind
-from stream_capi.events.paths import Found, Missing, Schema, read, table_of
+from stream_capi.events.paths import Found, MissingPath, Schema, read, table_of
 from tests.avro.hostile_schemas import forks
 from tests.avro.records import record as numbered
 from tests.events.making import nullable, record
@@ -122,7 +122,7 @@ def test_the_types_at_the_end_of_a_path_are_those_of_every_branch() -> None:
 
 @pytest.mark.parametrize("path", ["absent", "inner.absent", "plain.x", "items.x", "inner[0]", "either.z"])
 def test_a_path_that_the_schema_lacks_reads_as_null(path: str) -> None:
-    assert isinstance(Schema(SCHEMA).find(path), Missing)
+    assert isinstance(Schema(SCHEMA).find(path), MissingPath)
 
 
 def test_named_types_are_found_by_their_namespace() -> None:
@@ -141,7 +141,7 @@ def test_named_types_are_found_by_their_namespace() -> None:
     for path in ("of_this.x", "of_that.y", "wrapped.y"):
         assert isinstance(schema.find(path), Found), path
     for path in ("of_this.y", "of_that.x"):
-        assert isinstance(schema.find(path), Missing), path
+        assert isinstance(schema.find(path), MissingPath), path
 
 
 def test_a_name_with_a_dot_is_whole_whatever_space_it_stands_in() -> None:
@@ -160,7 +160,7 @@ def test_a_name_with_a_dot_is_whole_whatever_space_it_stands_in() -> None:
         ],
     }
     assert isinstance(Schema(raw).find("which.x"), Found)
-    assert isinstance(Schema(raw).find("which.y"), Missing)
+    assert isinstance(Schema(raw).find("which.y"), MissingPath)
     assert isinstance(Schema(raw).find("cash.z"), Found)  # of no namespace: strictly out of reach, and yet written so
 
 

@@ -107,7 +107,7 @@ async def test_a_pause_holds_and_ends_without_losing_or_doubling(
             await asyncio.sleep(0.01)
         await eventually(lambda: member.read == 2000, 30, "all records")
         member.thread.pause([tp])
-        await eventually(lambda: tp in member.thread._reading.paused, 10, "the pause")
+        await eventually(lambda: tp in member.thread.paused, 10, "the pause")
         produce(broker.bootstrap, topic, 0, numbered(10, 2000))
         await eventually(lambda: member.high[tp] == 2010, 30, "the log's end, which no fetch brings now")
         assert member.read == 2000
@@ -150,7 +150,7 @@ async def test_a_loop_that_is_behind_costs_neither_records_nor_the_membership(
         await eventually(lambda: member.read > 0, 30, "the first records")
         await asyncio.sleep(8)  # longer than a member may go without polling
         assert member.read < 5000
-        assert member.thread._reading.paused == {TopicPartition(topic, 0)}, "what is not handed over is not fetched"
+        assert member.thread.paused == {TopicPartition(topic, 0)}, "what is not handed over is not fetched"
         member.granting = True
         member.thread.grant_credit()
         await eventually(lambda: member.read == 5000, 30, "all records")
@@ -242,7 +242,7 @@ async def test_records_that_go_while_a_partition_is_paused_stop_it(
     async with Member(broker.bootstrap, group, [topic], one_protocol) as member:
         await eventually(lambda: bool(member.assignments), 30, "the assignment")
         member.thread.pause([tp])
-        await eventually(lambda: tp in member.thread._reading.paused, 10, "the pause")
+        await eventually(lambda: tp in member.thread.paused, 10, "the pause")
         produce(broker.bootstrap, topic, 0, numbered(10))
         broker.delete_records(topic, 0, 5)
         member.thread.resume([tp])
@@ -348,7 +348,7 @@ async def test_at_rest_nothing_more_is_read_and_a_stop_commits_what_the_sink_say
     async with Member(broker.bootstrap, group, [topic], one_protocol) as member:
         await eventually(lambda: member.read == 10, 30, "all records")
         member.thread.rest()
-        await eventually(lambda: bool(member.thread._reading.paused), 10, "the rest")
+        await eventually(lambda: bool(member.thread.paused), 10, "the rest")
         member.thread.resume([TopicPartition(topic, 0)])
         produce(broker.bootstrap, topic, 0, numbered(10, 10))
         await eventually(lambda: member.high[TopicPartition(topic, 0)] == 20, 30, "the log's end")

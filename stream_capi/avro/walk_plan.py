@@ -6,16 +6,16 @@ from collections.abc import Callable, Sequence
 
 from stream_capi.avro.decode import Reader
 from stream_capi.avro.hardening import Node
-from stream_capi.avro.optional_steps import Optional, OptionalNumber, OptionalReal, OptionalSymbol, OptionalText
+from stream_capi.avro.nullable_steps import Optional, OptionalNumber, OptionalReal, OptionalSymbol, OptionalText
 from stream_capi.avro.rows import Path
 from stream_capi.avro.steps import (
     BOOLEAN,
+    Fields,
     Fixed,
     Items,
     Nothing,
     Number,
     Real,
-    Record,
     Step,
     Symbol,
     Text,
@@ -49,7 +49,7 @@ _KINDS: dict[str, Callable[[Node, Callable[[Node], Reader], Wanted], Step]] = {
 }
 
 
-class Plan:
+class WalkPlan:
     """``room``: zeros that the steps of one record may pass over in a row, at most."""
 
     def __init__(self, root: Node, paths: Sequence[Path], reader: Callable[[Node], Reader]) -> None:
@@ -76,7 +76,7 @@ class Plan:
                 self._step(field, [(column, path[1:]) for column, path in wanted if str(path[0]) == name])
                 for name, field in node.fields
             ]
-            return Record(node, self._reader, wanted, fields)
+            return Fields(node, self._reader, wanted, fields)
         if node.items is not None:
             return Step(node, self._reader, wanted) if wanted else Items(node, self._reader, self._step(node.items, ()))
         return _KINDS[node.type](node, self._reader, [here for here in wanted if not here[1]])

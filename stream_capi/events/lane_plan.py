@@ -27,7 +27,7 @@ from stream_capi.model import Code, EventName, Lane, Rejection, Skipped
 _FROM_URL = ("user_data.aleid", "user_data.alart")
 
 
-class Plan:
+class LanePlan:
     """The mapping of one lane. Without ``consent``, what tells who a person is is left out."""
 
     def __init__(self, rules: SourceRules, schema: Schema, lane: Lane, consent: bool, counts: Counts) -> None:
