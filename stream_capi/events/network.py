@@ -86,7 +86,7 @@ _PARAMETERS = {name: re.compile(rf"[?&]{name}=([^&#]*)").search for name in ("al
 def parameter(valid_url: str, name: str) -> str:
     """``aleid`` or ``alart`` from a URL's query; empty where it has none."""
     before, first, rest = valid_url.partition(f"?{name}=")
-    if first and rest.isalnum() and not ("?" in before or "&" in before or "#" in before):
+    if first and rest.isalnum() and "&" not in before and "#" not in before:
         return rest  # it is all of the query, as an ad's link has it
     found = _PARAMETERS[name](valid_url)
     if found is None:

@@ -15,6 +15,7 @@ from tests.events.making import (
     lead,
     lead_rejected,
     lead_sent,
+    mapped,
     nullable,
     page_view_made,
     record,
@@ -376,6 +377,15 @@ def test_null_is_absent_and_another_type_is_invalid(field: str) -> None:
     invalid = apply(transform, lead(**{field: True}))
     assert isinstance(invalid, Rejection)
     assert invalid.code is Code.INVALID_FIELD
+
+
+def test_a_currency_of_another_type_has_no_default() -> None:
+    kinds = {f["name"]: f["type"] for f in LEAD["fields"]} | {"currency": ["null", "string", "boolean"]}
+    transform = compile_source(rules(default_currency="EUR"), record(**kinds))
+    made = mapped(transform, [lead(currency=None), lead(currency=True), lead(currency="usd")])
+    assert isinstance(made[1], Rejection)
+    assert made[1].code is Code.INVALID_FIELD
+    assert [sent(made[at])["data"]["currency"] for at in (0, 2)] == ["EUR", "USD"]
 
 
 def test_the_detail_names_every_path_that_was_looked_at() -> None:

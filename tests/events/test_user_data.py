@@ -274,6 +274,8 @@ def test_any_one_identifier_is_enough_and_is_counted(field: str) -> None:
         {"user_id": " ", "client_id": "", "aleid": "\t"},
         {"event_source_url": "https://a.b/aleid=1#?aleid=2"},
         {"event_source_url": "https://a.b/&aleid=1"},
+        {"event_source_url": "https://a.b/&aleid=1?aleid=2"},
+        {"event_source_url": "https://a.b/#?aleid=2"},
         {"event_source_url": "https://a.b/?aleid=&alart=%20&xaleid=1&axwrt=1&email=a@b"},
     ],
 )
@@ -292,6 +294,9 @@ def test_without_any_identifier_an_event_is_dead_lettered(fields: dict[str, Any]
         ("?{}=a%2Fb+c", "a/b c"),
         ("?{}=a%2Fb", "a/b"),
         ("?{}=a+b+", "a b"),
+        ("?{}=a%22b", 'a"b'),
+        ("?{0}=1?{0}=2", "1?{0}=2"),
+        ("?x=1?{}=2", "2"),
         ("?{0}=1&{0}=2", "1"),
         ("?x{0}=1&{0}=2", "2"),
     ],
@@ -299,7 +304,7 @@ def test_without_any_identifier_an_event_is_dead_lettered(fields: dict[str, Any]
 def test_what_an_ad_brought_along_is_taken_from_the_url(field: str, query: str, made: str) -> None:
     url = "https://shop.example/x" + query.format(field)
     event = lead_sent(user_id=None, event_source_url=url)
-    assert event["user_data"][field] == made
+    assert event["user_data"][field] == made.format(field)
     assert event["event_source_url"] == url
 
 
@@ -349,6 +354,32 @@ def test_an_id_of_another_type_is_counted_and_the_next_one_taken() -> None:
 
 
 # what is counted
+
+
+@pytest.mark.parametrize(
+    ("fields", "counted"),
+    [
+        ({"client_ip_address": "x", "email": "nobody"}, {}),
+        ({"user_id": None, "email": "nobody", "zip": "--", "country_code": "US"}, {("email", "no_at"): 1}),
+        ({"dedupe_id": "d", "event_id": "x" * 8_193}, {}),
+        ({"dedupe_id": "", "event_id": "x" * 8_193}, {("event_id", "too_long"): 1}),
+        ({"dedupe_id": "x" * 8_193}, {("dedupe_id", "too_long"): 1}),
+    ],
+)
+def test_what_is_left_out_is_counted_up_to_the_fault_that_ends_the_event(
+    fields: dict[str, Any], counted: dict[tuple[str, str], int]
+) -> None:
+    transform = compile_source(rules(), LEAD)
+    apply(transform, lead(**fields))
+    assert transform.counts.dropped == counted
+
+
+def test_of_an_event_that_is_not_sent_no_identifier_is_counted() -> None:
+    transform = compile_source(rules(), LEAD)
+    good, bad = lead(email="a@b.example"), lead(email="a@b.example", esi="server", sid="s")
+    mapped(transform, [good, bad, good, lead(event_time=None)])
+    (counted,) = transform.counts.lanes.values()
+    assert counted == {"": 2, "user_id": 2, "email": 2}
 
 
 class Sink:

@@ -11,7 +11,7 @@ import pytest
 
 from stream_capi.events.fields import FIELDS, Field, too_long
 from stream_capi.events.judging import judge_of
-from stream_capi.events.whole import escaped, numbers
+from stream_capi.events.whole import are_tidy, escaped, numbers
 from tests.events.nasty import IDS, NASTY
 
 GOOD = {
@@ -108,3 +108,10 @@ def test_texts_are_escaped_as_json_has_them(texts: list[str]) -> None:
 def test_numbers_are_written_as_json_has_them() -> None:
     values = [0.0, 1, 2.5, 1e22, 1e-7, 2**53, None]
     assert numbers(values) == ["0.0", "1", "2.5", "1e+22", "1e-7", "9007199254740992", "null"]
+
+
+@pytest.mark.parametrize("text", ["a b", " a", "a ", "\t", '"', "\\", "é", "\x00", "\u2028", "123456", "a\n"])
+def test_what_is_to_be_trimmed_or_escaped_or_is_too_long_is_not_tidy(text: str) -> None:
+    assert not are_tidy([["a", None, ""], [None, text, "a"]], 5)
+    assert are_tidy([["a", None, ""], ["bcdef", "\x7f", "12345"]], 5)
+    assert are_tidy([], 5)
