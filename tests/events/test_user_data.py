@@ -374,6 +374,13 @@ def test_what_is_left_out_is_counted_up_to_the_fault_that_ends_the_event(
     assert transform.counts.dropped == counted
 
 
+def test_an_id_that_nobody_asks_for_is_not_counted_whatever_it_is() -> None:
+    transform = compile_source(rules(), LEAD)
+    made = mapped(transform, [lead(dedupe_id="d", event_id="x" * 8_193), lead(dedupe_id=None, event_id="e")])
+    assert [sent(one)["dedupe_id"] for one in made] == ["d", "e"]
+    assert not transform.counts.dropped
+
+
 def test_of_an_event_that_is_not_sent_no_identifier_is_counted() -> None:
     transform = compile_source(rules(), LEAD)
     good, bad = lead(email="a@b.example"), lead(email="a@b.example", esi="server", sid="s")
