@@ -35,7 +35,7 @@ class Rule(NamedTuple):
     """
 
     told: str
-    one: Callable[..., Any] | None = None
+    one: Callable[..., object] | None = None
     whole: Whole = whole.trimmed
     plain: bool = False
 

@@ -77,6 +77,9 @@ class _Told(NamedTuple):
         path = self.question.path
         return Line(self.question.about, (path,), path, self.raw, rule, result, self.verdict, note, harmless)
 
+    def __repr__(self) -> str:
+        return f"Told({self.verdict})"
+
 
 def _where(told: _Told, where: Where) -> Line:
     rule = " or ".join(str(one) for one in where.one_of or (where.equals,))

@@ -28,7 +28,7 @@ class Question:
     about: str
     path: str
     is_there: bool
-    answer: Callable[[Any], Any]
+    answer: Callable[[object], object]
 
     def value(self, columns: Columns, length: int) -> Column:
         """The values that are asked."""
