@@ -25,7 +25,7 @@ test-fast: .venv/ready ## the quick loop: no broker, no registry, no browser, no
 	PROOF=short $(BIN)/python -m pytest $(PARALLEL) -m "not real and not browser and not slow and not repeat and not long"
 
 test: .venv/ready ## every promise once, on a real broker and a real registry
-	$(BIN)/python -m pytest $(PARALLEL) -m "not repeat and not long"
+	PROOF=short $(BIN)/python -m pytest $(PARALLEL) -m "not repeat and not long"
 
 test-all: .venv/ready ## all tests: every parameter and the runs of minutes too
 	$(BIN)/python -m pytest $(PARALLEL) -m "long or not long"

@@ -1,6 +1,6 @@
 """How much the proofs try, by ``PROOF``: ``short`` a fifth, ``long`` twenty times as much as without it.
 
-``make test-fast`` is short, ``make prove`` is long. Without the long profile the cases are the same each time, so that a
+``make test-fast`` and ``make test`` are short, ``make prove`` is long. Without the long profile the cases are the same each time, so that a
 run says of a change what it said yesterday; the long one looks at new cases, and keeps what it finds in hypothesis' own
 database. Each failure prints what replays it.
 """
@@ -17,7 +17,7 @@ SHORT = os.environ.get("PROOF") == "short"
 
 
 def tries(examples: int, steps: int | None = None, **more: Any) -> settings:
-    """Settings for ``examples`` runs in ``make test``."""
+    """Settings for ``examples`` runs in ``make test-all``."""
     if steps is not None:
         more["stateful_step_count"] = steps * 2 if LONG else steps
     return settings(
