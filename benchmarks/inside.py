@@ -126,8 +126,8 @@ class _Neighbours:
     def commit(self, commits: Sequence[Commit]) -> None:
         self.committed([CommitResult(commit, None) for commit in commits])
 
-    async def write(self, letter: DeadLetter) -> None:
-        raise AssertionError(f"no event of this backlog is a dead letter: {letter!r}")
+    async def write(self, dead_letter: DeadLetter) -> None:
+        raise AssertionError(f"no event of this backlog is a dead letter: {dead_letter!r}")
 
 
 def _pipeline(neighbours: _Neighbours, setup: SetUp) -> Pipeline:

@@ -116,7 +116,7 @@ class App:
         self.telemetry.detail_of = lambda reason: self.client.tls_reason if reason == "tls" else ""
         self.kafka_admin = KafkaAdmin(settings.kafka)
         self.dead_letters = DeadLetterWriter(
-            settings.kafka, settings.dead_letter.topic, self.telemetry.letters_unwritten
+            settings.kafka, settings.dead_letter.topic, self.telemetry.dead_letters_unwritten
         )
         self.consumer = self._consumer()
         self.consumer.on_leave = lambda: self.on_end()

@@ -22,7 +22,7 @@ Place = tuple[str, int, int]
 _READING_SECONDS = 20.0  # within which a dead letter that lies in the topic must have been read
 
 
-class Letter(NamedTuple):
+class FoundDeadLetter(NamedTuple):
     """A dead letter as it lies in the topic."""
 
     source: Place
@@ -32,11 +32,11 @@ class Letter(NamedTuple):
     value: bytes | None
 
 
-class Letters:
+class DeadLetterReader:
     """Reads the dead-letter topic as it grows."""
 
     def __init__(self, broker: Kafka, topic: str) -> None:
-        self.found: list[Letter] = []
+        self.found: list[FoundDeadLetter] = []
         self._topic = topic
         # Assigned, not subscribed: a group would make this reader wait for rebalances after each fault of the broker.
         self._reader = Consumer(
@@ -62,7 +62,7 @@ class Letters:
             }
             text = {name: (value or b"").decode() for name, value in headers.items() if name.startswith("capi-")}
             source = (text["capi-source-topic"], int(text["capi-source-partition"]), int(text["capi-source-offset"]))
-            self.found.append(Letter(source, text["capi-error-code"], headers, message.key(), message.value()))
+            self.found.append(FoundDeadLetter(source, text["capi-error-code"], headers, message.key(), message.value()))
 
     def close(self) -> None:
         self._reader.close()
@@ -96,7 +96,7 @@ class Ledger:
         self._topics = list(topics)
         self._answered = answered
         self._every = every
-        self._letters = Letters(broker, dead_letters)
+        self._dead_letters = DeadLetterReader(broker, dead_letters)
         # Not an admin client: its answers come by futures, and the one that is lost with a killed broker blocks the rest.
         self._asker = Consumer(
             {
@@ -109,7 +109,7 @@ class Ledger:
         )
         self._checked: dict[tuple[str, int], int] = defaultdict(int)
         self._ends: dict[tuple[str, int], int] = defaultdict(int)
-        self._lettered: set[Place] = set()
+        self._dead_lettered: set[Place] = set()
         self._ending = threading.Event()
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._watch, name="ledger", daemon=True)
@@ -120,7 +120,7 @@ class Ledger:
 
     def __exit__(self, *_: object) -> None:
         self.freeze()
-        self._letters.close()
+        self._dead_letters.close()
         self._asker.close()
 
     def freeze(self) -> None:
@@ -156,7 +156,7 @@ class Ledger:
         answered = self._answered()  # after the offsets were read: what stands there must have been answered before
         with self._lock:
             self.samples += 1
-            self._read_letters()
+            self._read_dead_letters()
             for place in found:
                 if place.offset >= 0:
                     self._hold_against(place.topic, place.partition, place.offset, answered)
@@ -169,20 +169,20 @@ class Ledger:
         self.committed[tp] = offset
         for at in range(self._checked[tp], offset):
             event = self.produced.get((topic, partition, at))
-            if event is None or event.event_id in answered or (topic, partition, at) in self._lettered:
+            if event is None or event.event_id in answered or (topic, partition, at) in self._dead_lettered:
                 continue  # no event: a tombstone, or one that a test doesn't count
             # With a first fault the books are red: the following ones, thousands perhaps, need no patience.
             deadline = time.monotonic() + (0 if self.faults else self.patience)
-            while (topic, partition, at) not in self._lettered and time.monotonic() < deadline:
-                self._read_letters(0.5)
-            if (topic, partition, at) not in self._lettered:
+            while (topic, partition, at) not in self._dead_lettered and time.monotonic() < deadline:
+                self._read_dead_letters(0.5)
+            if (topic, partition, at) not in self._dead_lettered:
                 self.faults.append(f"{topic}[{partition}]: committed {offset}, and the event at {at} is unanswered")
         self._checked[tp] = max(self._checked[tp], offset)
 
-    def _read_letters(self, seconds: float = 0.05) -> None:
-        before = len(self._letters.found)
-        self._letters.read(seconds)
-        self._lettered.update(letter.source for letter in self._letters.found[before:])
+    def _read_dead_letters(self, seconds: float = 0.05) -> None:
+        before = len(self._dead_letters.found)
+        self._dead_letters.read(seconds)
+        self._dead_lettered.update(dead_letter.source for dead_letter in self._dead_letters.found[before:])
 
     # Closing the books
 
@@ -207,21 +207,22 @@ class Ledger:
             raise
         assert not self.faults, "\n".join(self.faults[:10])
 
-    def letters(self) -> list[Letter]:
+    def dead_letters(self) -> list[FoundDeadLetter]:
         """The dead letters so far."""
         with self._lock:
-            self._read_letters(0.2)
-            return list(self._letters.found)
+            self._read_dead_letters(0.2)
+            return list(self._dead_letters.found)
 
     def tally(self) -> Tally:
         """What became of every event, by all that was seen so far. No I/O: it may be asked when all has ended."""
         if self._frozen is not None:
             return self._frozen
         with self._lock:
-            produced, lettered, committed = dict(self.produced), set(self._lettered), dict(self.committed)
+            produced, dead_lettered, committed = dict(self.produced), set(self._dead_lettered), dict(self.committed)
         answered = self._answered()  # asked last: what the offsets copied above pass over is among these
         found = Counter(
-            _fate(place, event, answered, lettered, committed.get(place[:2], 0)) for place, event in produced.items()
+            _fate(place, event, answered, dead_lettered, committed.get(place[:2], 0))
+            for place, event in produced.items()
         )
         return Tally(len(produced), *(found[fate] for fate in Tally._fields[1:]))
 
@@ -231,23 +232,25 @@ class Ledger:
         ``duplicates`` is how many deliveries may be repetitions; None where any number may, as after a kill.
         """
         self.await_all(seconds)
-        answered, letters = self._answered(), self.letters()
-        by_place = {letter.source: letter for letter in letters}
+        answered, dead_letters = self._answered(), self.dead_letters()
+        by_place = {dead_letter.source: dead_letter for dead_letter in dead_letters}
         wrong: list[str] = []
         for place, event in self.produced.items():
-            letter = by_place.get(place)
+            dead_letter = by_place.get(place)
             if event.bad_code is None:
                 if not answered[event.event_id]:
-                    wrong.append(f"{place}: lost ({'dead-lettered as ' + letter.code if letter else 'nowhere'})")
-            elif letter is None:
+                    wrong.append(
+                        f"{place}: lost ({'dead-lettered as ' + dead_letter.code if dead_letter else 'nowhere'})"
+                    )
+            elif dead_letter is None:
                 wrong.append(f"{place}: not dead-lettered, should be {event.bad_code.value}")
-            elif letter.code != event.bad_code.value:
-                wrong.append(f"{place}: dead-lettered as {letter.code}, should be {event.bad_code.value}")
+            elif dead_letter.code != event.bad_code.value:
+                wrong.append(f"{place}: dead-lettered as {dead_letter.code}, should be {event.bad_code.value}")
             elif answered[event.event_id]:
                 wrong.append(f"{place}: delivered, although it is {event.bad_code.value}")
         good = {event.event_id for event in self.produced.values() if event.bad_code is None}
-        wrong += [f"{letter.source}: dead-lettered as {letter.code} for no reason" for letter in letters
-                  if letter.source in self.produced and self.produced[letter.source].bad_code is None]  # fmt: skip
+        wrong += [f"{dead_letter.source}: dead-lettered as {dead_letter.code} for no reason" for dead_letter in dead_letters
+                  if dead_letter.source in self.produced and self.produced[dead_letter.source].bad_code is None]  # fmt: skip
         assert not wrong, f"{len(wrong)} of {len(self.produced)} events are not accounted for:\n" + "\n".join(
             wrong[:10]
         )
@@ -257,10 +260,10 @@ class Ledger:
         assert not self.faults, "\n".join(self.faults[:10])
 
 
-def _fate(place: Place, event: Produced, answered: Counter[str], lettered: set[Place], committed: int) -> str:
+def _fate(place: Place, event: Produced, answered: Counter[str], dead_lettered: set[Place], committed: int) -> str:
     if answered[event.event_id]:
         return "delivered"
-    if place in lettered:
+    if place in dead_lettered:
         return "dead_lettered"
     return "lost" if place[2] < committed else "uncommitted"
 

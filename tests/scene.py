@@ -118,8 +118,8 @@ class Scene:
             told = [member.output] + [member.get(path)[1] for path in ("/metrics", "/status", "/readyz")]
             for text in told:
                 assert_private(text, *secrets)
-        for letter in self.ledger.letters():
-            for name, value in letter.headers.items():
+        for dead_letter in self.ledger.dead_letters():
+            for name, value in dead_letter.headers.items():
                 if name.startswith("capi-"):
                     assert_private((value or b"").decode(), *secrets)
 

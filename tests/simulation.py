@@ -118,8 +118,8 @@ class Line:
         self.ids: dict[str, str] = {}  # the id of each topic, where the broker tells it
         self.leader_epoch = 0  # of every record that is read
         self.accepted: Counter[str] = Counter()
-        self.letters: Counter[str] = Counter()
-        self.letter_codes: Counter[str] = Counter()
+        self.dead_letters: Counter[str] = Counter()
+        self.dead_letter_codes: Counter[str] = Counter()
         self.requests: list[tuple[float, str, list[str], int | None]] = []
         self.told: Counter[str] = Counter()
         self.settings = {"max_buffered_bytes": 2**20} | rules
@@ -172,15 +172,15 @@ class Line:
             self.accepted.update(ids)
         return answer
 
-    async def write(self, letter: DeadLetter) -> None:
+    async def write(self, dead_letter: DeadLetter) -> None:
         await asyncio.sleep(self.write_seconds)
-        text = (letter.record.value() or b"").decode()
-        if letter.place_only:
+        text = (dead_letter.record.value() or b"").decode()
+        if dead_letter.place_only:
             self.by_reference.append(text)
         elif text == self.unwritable:
             raise SystemError("its headers can't be read")
-        self.letters[(letter.record.value() or b"").decode().strip('"')] += 1
-        self.letter_codes[letter.code.value] += 1
+        self.dead_letters[(dead_letter.record.value() or b"").decode().strip('"')] += 1
+        self.dead_letter_codes[dead_letter.code.value] += 1
 
     # Kafka's side
 
@@ -215,7 +215,7 @@ class Line:
 
     def has_outcome(self, value: bytes | None) -> bool:
         text = (value or b"").decode().strip('"')
-        return value is None or text in self.accepted or text in self.letters
+        return value is None or text in self.accepted or text in self.dead_letters
 
     def produce(self, topic: str, partition: int, *ids: str | None) -> None:
         for event in ids:

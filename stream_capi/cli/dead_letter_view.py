@@ -47,14 +47,14 @@ def topic_shown(topic: str) -> str:
 class Shown(NamedTuple):
     """A letter and its explanation; where there is none, ``why_not`` says why."""
 
-    letter: StoredDeadLetter
+    dead_letter: StoredDeadLetter
     record: Record
     explanation: ExplainedRecord | None
     why_not: str
 
     def facts(self) -> list[tuple[str, Any]]:
         """What is known of it, in the order in which one asks."""
-        letter, record = self.letter, self.record
+        stored, record = self.dead_letter, self.record
         headers = headers_of(record)
         version = next((value for name, value in headers if name == "capi-version" and value), b"")
         others = [(name, value) for name, value in headers if name not in OWN_HEADERS]
@@ -62,18 +62,18 @@ class Shown(NamedTuple):
         if len(others) > _MOST_HEADERS:
             shown["…"] = f"and {len(others) - _MOST_HEADERS:,} more"
         return [
-            ("letter", f"{letter.at}@{letter.offset}"),
-            ("written", shown_time(letter.written)),
-            ("code", letter.kind.code.value),
-            ("detail", _masked_detail(letter.detail)),
-            ("source", f"{topic_shown(letter.source.topic)}[{letter.source.partition}]@{letter.source_offset}"),
-            ("produced", shown_time(letter.source_written)),
-            ("attempts", letter.attempts),
+            ("letter", f"{stored.at}@{stored.offset}"),
+            ("written", shown_time(stored.written)),
+            ("code", stored.kind.code.value),
+            ("detail", _masked_detail(stored.detail)),
+            ("source", f"{topic_shown(stored.source.topic)}[{stored.source.partition}]@{stored.source_offset}"),
+            ("produced", shown_time(stored.source_written)),
+            ("attempts", stored.attempts),
             ("version", plain(scrub(version[:_NAME_CHARACTERS].decode(errors="replace")))),
             ("key", masked(record.key())),
-            ("value", "by reference" if letter.by_reference else masked(record.value())),
+            ("value", "by reference" if stored.by_reference else masked(record.value())),
             ("headers", shown),
-            ("headers_lost", letter.headers_lost or lost_headers(record) or None),
+            ("headers_lost", stored.headers_lost or lost_headers(record) or None),
         ]
 
     def as_json(self) -> dict[str, Any]:
@@ -82,30 +82,32 @@ class Shown(NamedTuple):
         return {**dict(self.facts()), "mapping": explanation, "no_mapping": self.why_not or None}
 
 
-async def shown_letters(settings: Settings, letters: Sequence[tuple[StoredDeadLetter, Record]]) -> list[Shown]:
+async def shown_dead_letters(
+    settings: Settings, dead_letters: Sequence[tuple[StoredDeadLetter, Record]]
+) -> list[Shown]:
     """Explain each of them as an event of its source. Raises Unavailable, KafkaLost."""
     originals = Originals(settings.kafka)
     try:
-        return [await _shown(settings, originals, letter, record) for letter, record in letters]
+        return [await _shown(settings, originals, stored, record) for stored, record in dead_letters]
     finally:
         await asyncio.to_thread(originals.close)
 
 
-async def _shown(settings: Settings, originals: Originals, letter: StoredDeadLetter, record: Record) -> Shown:
-    source = next((source for source in settings.sources if source.topic == letter.kind.topic), None)
+async def _shown(settings: Settings, originals: Originals, stored: StoredDeadLetter, record: Record) -> Shown:
+    source = next((source for source in settings.sources if source.topic == stored.kind.topic), None)
     if source is None:
-        return Shown(letter, record, None, f"{topic_shown(letter.kind.topic)} is not the topic of one of the sources")
+        return Shown(stored, record, None, f"{topic_shown(stored.kind.topic)} is not the topic of one of the sources")
     found: Record | None = record
-    if letter.by_reference:
-        place = (letter.source, letter.source_offset)
+    if stored.by_reference:
+        place = (stored.source, stored.source_offset)
         found = (await asyncio.to_thread(originals.read, [place])).get(place)
-    if found is None or (letter.by_reference and not letter.is_of(found)):
-        return Shown(letter, record, None, _GONE)
-    (explained,) = await explain_records(settings, source, [Event(found, found.value(), letter, at_source=True)])
-    return Shown(letter, record, explained, "")
+    if found is None or (stored.by_reference and not stored.is_of(found)):
+        return Shown(stored, record, None, _GONE)
+    (explained,) = await explain_records(settings, source, [Event(found, found.value(), stored, at_source=True)])
+    return Shown(stored, record, explained, "")
 
 
-def print_letter(shown: Shown) -> None:
+def print_dead_letter(shown: Shown) -> None:
     """Print a letter: its facts, then its fields."""
     out = console()
     table = Table(box=box.SIMPLE, show_header=False, pad_edge=False)

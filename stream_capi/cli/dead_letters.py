@@ -15,7 +15,7 @@ from rich.table import Table
 from stream_capi import config
 from stream_capi.cli import process
 from stream_capi.cli.console import console
-from stream_capi.cli.dead_letter_view import print_letter, shown_letters, topic_shown
+from stream_capi.cli.dead_letter_view import print_dead_letter, shown_dead_letters, topic_shown
 from stream_capi.cli.options import Config, Json
 from stream_capi.cli.progress import ProgressBar
 from stream_capi.cli.sources import source_of
@@ -34,9 +34,9 @@ from stream_capi.operations.dead_letters import (
     Picked,
     Redriven,
     StoredDeadLetter,
+    dead_letter_of,
     in_order,
-    letter_of,
-    read_letters,
+    read_dead_letters,
 )
 from stream_capi.operations.range_job import await_alone
 from stream_capi.operations.redrive import Ledger, RedrivePlan
@@ -58,7 +58,7 @@ SinceOption = Annotated[
 
 
 @app.command("list")
-def list_letters(
+def list_dead_letters(
     config_file: Config,
     code: CodeOption = None,
     topic: TopicOption = None,
@@ -70,27 +70,32 @@ def list_letters(
     settings = config.load(config_file, keys=False)
     picked = _picked(code, topic, since)
     admin = KafkaAdmin(settings.kafka)
-    letters = read_letters(settings, admin, picked.since)
-    found = list(in_order(letter for letter in letters.found if picked(letter)))[-limit if limit else 0 :]
-    redriven = Redriven(settings, admin, letters._replace(found=found))
+    dead_letters = read_dead_letters(settings, admin, picked.since)
+    found = list(in_order(stored for stored in dead_letters.found if picked(stored)))[-limit if limit else 0 :]
+    redriven = Redriven(settings, admin, dead_letters._replace(found=found))
     kinds: dict[tuple[str, str], list[StoredDeadLetter]] = defaultdict(list)
-    for letter in found:
-        kind = letter.kind
-        kinds[(topic_shown(kind.topic), kind.code.value) if kind in redriven.asked else _OTHER].append(letter)
+    for stored in found:
+        kind = stored.kind
+        kinds[(topic_shown(kind.topic), kind.code.value) if kind in redriven.asked else _OTHER].append(stored)
     rows = [
         {
             "topic": topic,
             "code": code,
             "letters": len(of_kind),
-            "redriven": sum(letter in redriven for letter in of_kind),
-            "by_reference": sum(letter.by_reference for letter in of_kind),
-            "first": shown_time(min(letter.written for letter in of_kind)),
-            "last": shown_time(max(letter.written for letter in of_kind)),
+            "redriven": sum(stored in redriven for stored in of_kind),
+            "by_reference": sum(stored.by_reference for stored in of_kind),
+            "first": shown_time(min(stored.written for stored in of_kind)),
+            "last": shown_time(max(stored.written for stored in of_kind)),
         }
         for (topic, code), of_kind in sorted(kinds.items(), key=lambda kind: (kind[0] == _OTHER, kind[0]))
     ]
     if as_json:
-        told = {"topic": settings.dead_letter.topic, "kinds": rows, "letters": len(found), "foreign": letters.foreign}
+        told = {
+            "topic": settings.dead_letter.topic,
+            "kinds": rows,
+            "letters": len(found),
+            "foreign": dead_letters.foreign,
+        }
         print_json(told, indent=2)
         return
     out = console()
@@ -99,13 +104,13 @@ def list_letters(
         out.print(_table(rows))
     if _OTHER in kinds:
         out.print(f"Of other topics {MOST_OTHERS} kinds are told apart; whether the rest was redriven was not asked.")
-    out.print(f"{len(found):,} letters, {sum(letter in redriven for letter in found):,} of them redriven")
-    if letters.foreign:
-        out.print(f"{letters.foreign:,} records there are no letters of this program; they are left alone")
+    out.print(f"{len(found):,} letters, {sum(stored in redriven for stored in found):,} of them redriven")
+    if dead_letters.foreign:
+        out.print(f"{dead_letters.foreign:,} records there are no letters of this program; they are left alone")
 
 
 @app.command("show")
-def show_letter(
+def show_dead_letter(
     config_file: Config,
     code: CodeOption = None,
     topic: TopicOption = None,
@@ -127,29 +132,29 @@ def show_letter(
     found: list[tuple[StoredDeadLetter, Record]]
     if partition is not None and offset is not None:
         record = record_at(settings.kafka, settings.dead_letter.topic, partition, offset)
-        letter = letter_of(record)
-        if letter is None:
+        stored = dead_letter_of(record)
+        if stored is None:
             raise ConfigurationError([f"--offset: that record of {settings.dead_letter.topic} is no dead letter"])
-        found = [(letter, record)]
+        found = [(stored, record)]
     else:
         picked = _picked(code, topic, since)
-        letters = read_letters(settings, KafkaAdmin(settings.kafka), picked.since)
-        newest = list(in_order(letter for letter in letters.found if picked(letter)))[-limit:]
+        dead_letters = read_dead_letters(settings, KafkaAdmin(settings.kafka), picked.since)
+        newest = list(in_order(stored for stored in dead_letters.found if picked(stored)))[-limit:]
         originals = Originals(settings.kafka)
-        records = originals.read([(letter.at, letter.offset) for letter in newest])
+        records = originals.read([(stored.at, stored.offset) for stored in newest])
         originals.close()
-        found = [(letter, kept) for letter in newest if (kept := records.get((letter.at, letter.offset)))]
-    shown = asyncio.run(shown_letters(settings, found))
+        found = [(stored, kept) for stored in newest if (kept := records.get((stored.at, stored.offset)))]
+    shown = asyncio.run(shown_dead_letters(settings, found))
     if as_json:
         print_json([one.as_json() for one in shown], indent=2)
     elif not shown:
         print("no such dead letter")
     for one in shown if not as_json else ():
-        print_letter(one)
+        print_dead_letter(one)
 
 
 @app.command("redrive")
-def redrive_letters(
+def redrive_dead_letters(
     config_file: Config,
     code: CodeOption = None,
     topic: TopicOption = None,
@@ -174,8 +179,10 @@ def redrive_letters(
         logs.configure("error", "console")
         logs.write_behind()
         await_alone(admin, redrive.group_of(settings), watch.tell)
-    letters = read_letters(settings, admin)
-    planned = redrive.plan(settings, letters, Redriven(settings, admin, letters), _picked(code, topic, since), limit)
+    dead_letters = read_dead_letters(settings, admin)
+    planned = redrive.plan(
+        settings, dead_letters, Redriven(settings, admin, dead_letters), _picked(code, topic, since), limit
+    )
     if not execute:
         _print_plan(settings, planned, as_json)
     elif not planned.wanted:
@@ -213,8 +220,8 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def _print_plan(settings: Settings, planned: RedrivePlan, as_json: bool) -> None:
-    kinds = Counter(letter.kind for letter in planned.wanted)
-    references = Counter(letter.kind for letter in planned.wanted if letter.by_reference)
+    kinds = Counter(stored.kind for stored in planned.wanted)
+    references = Counter(stored.kind for stored in planned.wanted if stored.by_reference)
     rows = [
         {"topic": kind.topic, "code": kind.code.value, "letters": count, "by_reference": references[kind]}
         for kind, count in sorted(kinds.items())
@@ -248,7 +255,7 @@ def _print_ledger(ledger: Ledger, as_json: bool) -> None:
     tally = ledger.tally
     if as_json:
         told = {
-            "letters": ledger.letters,
+            "letters": ledger.dead_letters,
             "delivered": tally.delivered,
             "dead_lettered": dict(tally.dead_lettered),
             "skipped": dict(tally.skipped),
@@ -260,7 +267,7 @@ def _print_ledger(ledger: Ledger, as_json: bool) -> None:
     table = Table(show_header=False)
     table.add_column()
     table.add_column(justify="right")
-    table.add_row("letters to be redriven", f"{ledger.letters:,}")
+    table.add_row("letters to be redriven", f"{ledger.dead_letters:,}")
     table.add_row("delivered", f"{tally.delivered:,}")
     for code, count in tally.dead_lettered.items():
         table.add_row(f"dead-lettered again: {code}", f"{count:,}")

@@ -36,7 +36,7 @@ OWN_HEADERS = frozenset(
 )
 
 _AT_ONCE_BYTES = 8 * 1_048_576
-_LETTER_OVERHEAD = 1024
+_DEAD_LETTER_OVERHEAD = 1024
 _DETAIL_CHARACTERS = 1000
 _MOST_HEADERS = 100_000  # of a record with more, the client hands over none: its dead letter could not be read
 _REFERENCE_BYTES = 4096  # of key and original headers, that a letter by reference still carries
@@ -85,26 +85,26 @@ class DeadLetterWriter:
         self._producer = self._made()
         self._thread.start()
 
-    async def write(self, letter: DeadLetter) -> None:
+    async def write(self, dead_letter: DeadLetter) -> None:
         """Return when the broker has acknowledged the letter, however long that takes. Cancelling it is safe.
 
         A letter too large for the topic is tried alone, since it may have been its batch that was too large, and then
         written by reference: its source position and its error, without the value.
         """
-        form = _first_form(letter)
+        form = _first_form(dead_letter)
         alone = False
         attempt = 0
         try:
-            while (error := await self._attempt(letter, form, alone)) is not None:
+            while (error := await self._attempt(dead_letter, form, alone)) is not None:
                 if error.code() in _TOO_LARGE and not form.by_reference:
-                    form = reference(letter) if alone else form
+                    form = reference(dead_letter) if alone else form
                     alone = True
                     continue
                 attempt += 1
-                self._tell(letter, error.name())
+                self._tell(dead_letter, error.name())
                 await asyncio.sleep(_BACKOFF.delay(attempt, random.random()))
         finally:
-            self._tell(letter, None)
+            self._tell(dead_letter, None)
 
     @property
     def failing(self) -> str:
@@ -122,9 +122,9 @@ class DeadLetterWriter:
 
     # One attempt
 
-    async def _attempt(self, letter: DeadLetter, form: Form, alone: bool) -> KafkaError | None:
+    async def _attempt(self, dead_letter: DeadLetter, form: Form, alone: bool) -> KafkaError | None:
         """Produce once and await the broker's answer; None when it is a yes."""
-        size = _LETTER_OVERHEAD if letter.place_only else _size(letter.record)
+        size = _DEAD_LETTER_OVERHEAD if dead_letter.place_only else _size(dead_letter.record)
         async with self._room.taken(self._room.capacity if alone else size):
             answer: asyncio.Future[KafkaError | None] = self._loop.create_future()
 
@@ -148,15 +148,15 @@ class DeadLetterWriter:
                 done, _ = await asyncio.wait([answer], timeout=_SILENCE_SECONDS)
                 if done:
                     return answer.result()
-                self._tell(letter, "no_acknowledgement")
+                self._tell(dead_letter, "no_acknowledgement")
 
-    def _tell(self, letter: DeadLetter, reason: str | None) -> None:
+    def _tell(self, dead_letter: DeadLetter, reason: str | None) -> None:
         """Note how this letter fares. People are told of the first one that fails and of the last one that is healed."""
         before = self.failing
         if reason is None:
-            self._failing.pop(id(letter), None)
+            self._failing.pop(id(dead_letter), None)
         else:
-            self._failing[id(letter)] = reason
+            self._failing[id(dead_letter)] = reason
         if bool(self.failing) != bool(before) and self._on_state is not None:
             self._on_state(self.failing or None)
 
@@ -234,24 +234,24 @@ def _settle(answer: asyncio.Future[KafkaError | None], error: KafkaError | None)
 
 def _size(record: Record) -> int:
     return (
-        _LETTER_OVERHEAD
+        _DEAD_LETTER_OVERHEAD
         + len(record.value() or b"")
         + len(record.key() or b"")
         + sum(len(name) + len(value or b"") for name, value in headers_of(record))
     )
 
 
-def _first_form(letter: DeadLetter) -> Form:
+def _first_form(dead_letter: DeadLetter) -> Form:
     """The form to try first: as much of the record as the letter is allowed to read."""
-    if letter.place_only:
-        return Form(None, b"", [*_own(letter), (BY_REFERENCE, b"true")], by_reference=True)
-    return reference(letter) if letter.by_reference else whole(letter)
+    if dead_letter.place_only:
+        return Form(None, b"", [*_own(dead_letter), (BY_REFERENCE, b"true")], by_reference=True)
+    return reference(dead_letter) if dead_letter.by_reference else whole(dead_letter)
 
 
-def whole(letter: DeadLetter) -> Form:
+def whole(dead_letter: DeadLetter) -> Form:
     """Original key, value and headers, and what is known of the failure; what was known of a former one is replaced."""
-    record = letter.record
-    own = _own(letter)
+    record = dead_letter.record
+    own = _own(dead_letter)
     original: Headers = [(name, value) for name, value in headers_of(record) if name not in OWN_HEADERS]
     lost = lost_headers(record)
     room = _MOST_HEADERS - len(own) - 2  # what is lost, and that it is by reference
@@ -263,18 +263,18 @@ def whole(letter: DeadLetter) -> Form:
     return Form(record.key(), record.value(), original + own)
 
 
-def _own(letter: DeadLetter) -> Headers:
+def _own(dead_letter: DeadLetter) -> Headers:
     """The headers that say what is known of the failure. Reads nothing of the record but its place and time."""
-    record = letter.record
+    record = dead_letter.record
     kind, milliseconds = record.timestamp()
     told: dict[str, object] = {
-        "capi-error-code": letter.code.value,
-        "capi-error-detail": _printable(letter.detail[:_DETAIL_CHARACTERS]),
+        "capi-error-code": dead_letter.code.value,
+        "capi-error-detail": _printable(dead_letter.detail[:_DETAIL_CHARACTERS]),
         "capi-source-topic": record.topic(),
         "capi-source-partition": record.partition(),
         "capi-source-offset": record.offset(),
         "capi-source-timestamp": milliseconds if kind else -1,
-        "capi-attempts": letter.attempts,
+        "capi-attempts": dead_letter.attempts,
         "capi-version": __version__,
     }
     return [(name, str(value).encode("utf-8", "replace")) for name, value in told.items()]
@@ -285,13 +285,13 @@ def _printable(text: str) -> str:
     return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in text)
 
 
-def reference(letter: DeadLetter) -> Form:
+def reference(dead_letter: DeadLetter) -> Form:
     """A letter without its value; of key and original headers, what is small.
 
     The value is empty, not null: in a compacted topic a null deletes what has the same key.
     """
-    key, value, headers, _ = whole(letter)
-    if _size(letter.record) - len(value or b"") - _LETTER_OVERHEAD > _REFERENCE_BYTES:
+    key, value, headers, _ = whole(dead_letter)
+    if _size(dead_letter.record) - len(value or b"") - _DEAD_LETTER_OVERHEAD > _REFERENCE_BYTES:
         headers = [(name, text) for name, text in headers if name in OWN_HEADERS]
         key = key if len(key or b"") <= _REFERENCE_BYTES else None
     return Form(key, b"", [*headers, (BY_REFERENCE, b"true")], by_reference=True)

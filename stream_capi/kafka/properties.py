@@ -72,7 +72,7 @@ _SESSION_MS, _HEARTBEAT_MS = 9000, 1000
 STATIC_SESSION_MS = 45_000
 _HEARTBEATS = 4  # in a session: one or two that come late cost nothing
 _LONGEST_MS = 3_600_000  # the client refuses more
-_LARGEST_LETTER = 100_000_000  # below what a broker reads as one request (socket.request.max.bytes: 100 MiB)
+_LARGEST_DEAD_LETTER = 100_000_000  # below what a broker reads as one request (socket.request.max.bytes: 100 MiB)
 
 
 class ClientLog:
@@ -163,7 +163,7 @@ def producer_properties(kafka: KafkaSection) -> dict[str, Any]:
         "linger.ms": 5,
         "compression.type": "lz4",
         # Whether a record is too large is the topic's to say.
-        "message.max.bytes": _LARGEST_LETTER,
+        "message.max.bytes": _LARGEST_DEAD_LETTER,
         # How soon a missing topic is told.
         "topic.metadata.propagation.max.ms": 5000,
         "logger": ClientLog(),

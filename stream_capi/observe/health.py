@@ -22,8 +22,8 @@ from stream_capi.observe.what_to_do import (
     KEY_UNREADABLE,
     NO_SCHEMA_ANSWER,
     TOPIC_MISSING,
+    dead_letters_reason,
     difference,
-    letters_reason,
     what_to_do,
 )
 from stream_capi.pipeline.pipeline import Pipeline
@@ -156,7 +156,7 @@ class Health:
             yield (
                 app.settings.dead_letter.topic,
                 f"dead letters wait: {app.dead_letters.failing}",
-                letters_reason(app.dead_letters.failing),
+                dead_letters_reason(app.dead_letters.failing),
             )
         for pixel, source_of_key in app.keys.items():
             if source_of_key.fault:

@@ -41,13 +41,13 @@ class _Place(NamedTuple):
     records: Sequence[Record]
 
 
-def oldest_events(pipeline: Pipeline, letters_fail: str = "") -> dict[TopicPartition, Oldest]:
-    """The oldest open event of each partition that has one. ``letters_fail``: why dead letters can't be written now."""
+def oldest_events(pipeline: Pipeline, dead_letters_fail: str = "") -> dict[TopicPartition, Oldest]:
+    """The oldest open event of each partition that has one. ``dead_letters_fail``: why dead letters can't be written now."""
     wanted = {p.offsets: p for p in pipeline.partitions.values() if p.offsets.unresolved}
     firsts = {offsets: offsets.watermark for offsets in wanted}
     found: dict[TopicPartition, Oldest] = {}
     now_ms = pipeline.clock.epoch() * 1000
-    for place in _places(pipeline, letters_fail):
+    for place in _places(pipeline, dead_letters_fail):
         if not firsts:
             break
         for owner, record in zip(place.owners, place.records, strict=False):
@@ -60,17 +60,17 @@ def oldest_events(pipeline: Pipeline, letters_fail: str = "") -> dict[TopicParti
     return found
 
 
-def _places(pipeline: Pipeline, letters_fail: str) -> Iterator[_Place]:
+def _places(pipeline: Pipeline, dead_letters_fail: str) -> Iterator[_Place]:
     now = pipeline.clock.now()
     for line in pipeline.delivery.lanes.values():
         for batch in line.in_flight:
             yield _Place(_in_flight(line, batch), batch.owners, batch.records)
     for partition in pipeline.partitions.values():
-        why = f"dead letter can't be written: {letters_fail}" if letters_fail else "dead letter being written"
-        letters = [letter.record for letter in partition.dead_letters.values()]
-        yield _Place(Wait("dead_letter", why), [partition.offsets] * len(letters), letters)
-    for partition, letter in pipeline.quarantined:
-        yield _Place(Wait("held", f"held: {HeldReason.DEAD_LETTER_RATIO}"), [partition.offsets], [letter.record])
+        why = f"dead letter can't be written: {dead_letters_fail}" if dead_letters_fail else "dead letter being written"
+        dead_letters = [dead_letter.record for dead_letter in partition.dead_letters.values()]
+        yield _Place(Wait("dead_letter", why), [partition.offsets] * len(dead_letters), dead_letters)
+    for partition, dead_letter in pipeline.quarantined:
+        yield _Place(Wait("held", f"held: {HeldReason.DEAD_LETTER_RATIO}"), [partition.offsets], [dead_letter.record])
     for partition, run, columns in pipeline.without_schema:
         fault = partition.source.waiting_for.get(run.key)
         why = f"waits for {run.key}" + (f": {fault}" if fault else "")

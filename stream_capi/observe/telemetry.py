@@ -18,8 +18,8 @@ from stream_capi.observe.what_to_do import (
     COMMITS_FAIL,
     KEY_UNREADABLE,
     NO_SCHEMA_ANSWER,
+    dead_letters_reason,
     difference,
-    letters_reason,
     what_to_do,
 )
 
@@ -146,12 +146,12 @@ class Telemetry:
                 action=what_to_do(Code.INTERNAL_ERROR.value),
             )
 
-    def letters_unwritten(self, reason: str | None) -> None:
+    def dead_letters_unwritten(self, reason: str | None) -> None:
         """Dead letters can't be written (``reason``), or all of them can be again (None)."""
         if reason is None:
             log.info("dead letters can be written again")
         else:
-            log.error("dead letters can't be written", reason=reason, action=what_to_do(letters_reason(reason)))
+            log.error("dead letters can't be written", reason=reason, action=what_to_do(dead_letters_reason(reason)))
 
     def kafka(self, event: str, **details: object) -> None:
         """Something happened on the consumer's thread."""

@@ -12,7 +12,7 @@ from stream_capi.core.held_reason import HeldReason
 from stream_capi.model import NOT_READ, OUT_OF_REACH, REQUESTS_TIME_OUT
 
 NO_SCHEMA_ANSWER = "registry_unavailable"
-LETTERS_UNWRITTEN = "dead_letters_unwritten"
+DEAD_LETTERS_UNWRITTEN = "dead_letters_unwritten"
 KEY_UNREADABLE = "key_file_unreadable"
 CERTIFICATES_UNREADABLE = "certificates_unreadable"
 COMMITS_FAIL = "commits_fail"
@@ -50,8 +50,8 @@ WHAT_TO_DO: Mapping[str, str] = MappingProxyType(
         **{reason.value: reason.what_to_do for reason in HeldReason},
         # Neighbours
         NO_SCHEMA_ANSWER: "The schema registry gives no answer: check it and [schema_registry]; the records wait.",
-        LETTERS_UNWRITTEN: "Dead letters can't be written: check that the topic dead_letter.topic exists and that this user "
-        "may write to it; their partitions wait.",
+        DEAD_LETTERS_UNWRITTEN: "Dead letters can't be written: check that the topic dead_letter.topic exists and that this "
+        "user may write to it; their partitions wait.",
         INVALID_TIMESTAMP: "The brokers refuse the time of the dead letters: the clock of this machine, or theirs, is wrong; "
         "check both, then the bounds on timestamps of the topic dead_letter.topic.",
         CLOCK_DIFFERS: "The clock of this machine or of the other side is wrong: check NTP here first; what is in the future "
@@ -88,9 +88,9 @@ def what_to_do(reason: str) -> str:
     return _UNKNOWN
 
 
-def letters_reason(failing: str) -> str:
+def dead_letters_reason(failing: str) -> str:
     """The reason to look up for dead letters that can't be written: most faults of theirs have the same remedy."""
-    return INVALID_TIMESTAMP if INVALID_TIMESTAMP in failing else LETTERS_UNWRITTEN
+    return INVALID_TIMESTAMP if INVALID_TIMESTAMP in failing else DEAD_LETTERS_UNWRITTEN
 
 
 def difference(of: str, seconds: float) -> str:

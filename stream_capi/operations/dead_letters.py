@@ -70,15 +70,15 @@ class Picked(NamedTuple):
     topic: str | None = None
     since: int | None = None
 
-    def __call__(self, letter: StoredDeadLetter) -> bool:
+    def __call__(self, stored: StoredDeadLetter) -> bool:
         return (
-            (self.code is None or letter.kind.code is self.code)
-            and (self.topic is None or letter.kind.topic == self.topic)
-            and (self.since is None or letter.written >= self.since)
+            (self.code is None or stored.kind.code is self.code)
+            and (self.topic is None or stored.kind.topic == self.topic)
+            and (self.since is None or stored.written >= self.since)
         )
 
 
-def letter_of(record: Record) -> StoredDeadLetter | None:
+def dead_letter_of(record: Record) -> StoredDeadLetter | None:
     """Read a record's headers; None for one that is no letter of this program's.
 
     Whoever may write to the topic may write any headers: what no letter can hold is no letter.
@@ -123,39 +123,39 @@ class StoredDeadLetters(NamedTuple):
     ends: Mapping[TopicPartition, int]
 
 
-def read_letters(settings: Settings, admin: KafkaAdmin, since: int | None = None) -> StoredDeadLetters:
+def read_dead_letters(settings: Settings, admin: KafkaAdmin, since: int | None = None) -> StoredDeadLetters:
     """Read the dead-letter topic, from what was written at ``since`` on. Raises Unavailable, KafkaLost."""
     log = TopicLog(admin, settings.dead_letter.topic)
     ranges = log.ranges(Moment("earliest") if since is None else Moment("time", since), Moment("latest"))
     found, foreign = [], 0
     for record in scan(settings.kafka, ranges):
-        letter = letter_of(record)
-        if letter is None:
+        stored = dead_letter_of(record)
+        if stored is None:
             foreign += 1
         else:
-            found.append(letter)
+            found.append(stored)
     return StoredDeadLetters(found, foreign, {tp: of_one.end for tp, of_one in ranges.items()})
 
 
-def in_order(letters: Iterable[StoredDeadLetter]) -> Iterator[StoredDeadLetter]:
+def in_order(dead_letters: Iterable[StoredDeadLetter]) -> Iterator[StoredDeadLetter]:
     """By the time of writing, but never against the order within a partition: the first few are its first few, too."""
     partitions: dict[TopicPartition, list[StoredDeadLetter]] = defaultdict(list)
-    for letter in letters:
-        partitions[letter.at].append(letter)
-    return merge(*partitions.values(), key=lambda letter: letter.written)
+    for stored in dead_letters:
+        partitions[stored.at].append(stored)
+    return merge(*partitions.values(), key=lambda stored: stored.written)
 
 
-def first(letters: Iterable[StoredDeadLetter], limit: int | None) -> list[StoredDeadLetter]:
+def first(dead_letters: Iterable[StoredDeadLetter], limit: int | None) -> list[StoredDeadLetter]:
     """The oldest letters, as many as ``limit``."""
-    return list(islice(in_order(letters), None if limit is None else min(limit, sys.maxsize)))
+    return list(islice(in_order(dead_letters), None if limit is None else min(limit, sys.maxsize)))
 
 
-def _told_apart(letters: Iterable[StoredDeadLetter], topics: Set[str]) -> frozenset[DeadLetterGroup]:
+def _told_apart(dead_letters: Iterable[StoredDeadLetter], topics: Set[str]) -> frozenset[DeadLetterGroup]:
     """The kinds of the sources' topics, and of the others those with the most letters.
 
     Whoever may write to the dead-letter topic may name thousands of topics, and each kind is a question to the broker.
     """
-    counts = Counter(letter.kind for letter in letters)
+    counts = Counter(stored.kind for stored in dead_letters)
     others = Counter({kind: count for kind, count in counts.items() if kind.topic not in topics})
     return frozenset(counts.keys() - others.keys()) | {kind for kind, _ in others.most_common(MOST_OTHERS)}
 
@@ -163,22 +163,22 @@ def _told_apart(letters: Iterable[StoredDeadLetter], topics: Set[str]) -> frozen
 class Redriven:
     """Which letters were redriven, by the commits of the groups that remember it. Of kinds not ``asked`` for: none."""
 
-    def __init__(self, settings: Settings, admin: KafkaAdmin, letters: StoredDeadLetters) -> None:
+    def __init__(self, settings: Settings, admin: KafkaAdmin, dead_letters: StoredDeadLetters) -> None:
         """Ask for the commits. Raises Unavailable, KafkaLost."""
         self._admin = admin
         self._topic = settings.dead_letter.topic
         self._group = settings.kafka.group_id
         self._topic_id = admin.topic_ids([self._topic]).get(self._topic, "")
-        self._ends = letters.ends
+        self._ends = dead_letters.ends
         self._offsets: dict[tuple[DeadLetterGroup, TopicPartition], list[int]] = defaultdict(list)
         self._epochs: dict[tuple[DeadLetterGroup, TopicPartition], list[int]] = defaultdict(list)
-        for letter in letters.found:
-            self._offsets[letter.kind, letter.at].append(letter.offset)
-            self._epochs[letter.kind, letter.at].append(letter.leader_epoch)
+        for stored in dead_letters.found:
+            self._offsets[stored.kind, stored.at].append(stored.offset)
+            self._epochs[stored.kind, stored.at].append(stored.leader_epoch)
         self._done = {key: bytearray(len(offsets)) for key, offsets in self._offsets.items()}
         self._changed: set[DeadLetterGroup] = set()
         self._lock = threading.Lock()  # a commit that was given up goes on in its thread
-        self.asked = _told_apart(letters.found, {source.topic for source in settings.sources})
+        self.asked = _told_apart(dead_letters.found, {source.topic for source in settings.sources})
         for kind in self.asked:
             for tp, position in admin.committed(self._group_of(kind), [self._topic]).items():
                 self._mark_known(kind, tp, position)
@@ -198,16 +198,16 @@ class Redriven:
             for at in range(bisect_left(offsets, start), bisect_left(offsets, end)):
                 done[at] |= epochs[at] == leader_epoch
 
-    def __contains__(self, letter: StoredDeadLetter) -> bool:
-        key = (letter.kind, letter.at)
-        return bool(self._done[key][bisect_left(self._offsets[key], letter.offset)])
+    def __contains__(self, stored: StoredDeadLetter) -> bool:
+        key = (stored.kind, stored.at)
+        return bool(self._done[key][bisect_left(self._offsets[key], stored.offset)])
 
-    def add(self, letter: StoredDeadLetter) -> None:
+    def add(self, stored: StoredDeadLetter) -> None:
         """This one was redriven. Remembered with the next ``keep``."""
-        key = (letter.kind, letter.at)
+        key = (stored.kind, stored.at)
         with self._lock:
-            self._done[key][bisect_left(self._offsets[key], letter.offset)] = 1
-            self._changed.add(letter.kind)
+            self._done[key][bisect_left(self._offsets[key], stored.offset)] = 1
+            self._changed.add(stored.kind)
 
     def keep(self) -> None:
         """Commit what has changed since. Raises Unavailable, KafkaLost; what was not kept is kept with the next call."""

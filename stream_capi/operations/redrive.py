@@ -33,7 +33,7 @@ from stream_capi.operations.dead_letters import (
     first,
 )
 from stream_capi.operations.range_job import Progress, RangeJob, Tally
-from stream_capi.operations.redrive_source import Event, LetterSource
+from stream_capi.operations.redrive_source import DeadLetterSource, Event
 from stream_capi.pipeline.ports import DeadLetters, Intake
 from stream_capi.pipeline.source import Source
 
@@ -62,16 +62,16 @@ def plan(
 ) -> RedrivePlan:
     """Pick the letters that were not redriven yet, the oldest first."""
     topics = {source.topic for source in settings.sources}
-    left = [letter for letter in known.found if picked(letter) and letter not in redriven]
-    strange = Counter(letter.kind.topic for letter in left if letter.kind.topic not in topics)
-    wanted = first((letter for letter in left if letter.kind.topic in topics), limit)
+    left = [stored for stored in known.found if picked(stored) and stored not in redriven]
+    strange = Counter(stored.kind.topic for stored in left if stored.kind.topic not in topics)
+    wanted = first((stored for stored in left if stored.kind.topic in topics), limit)
     told = dict(strange.most_common(MOST_OTHERS))
     if rest := strange.total() - sum(told.values()):
         told["other-topics"] = rest
     return RedrivePlan(group_of(settings), redriven, wanted, told)
 
 
-class _LetterCommits:
+class _DeadLetterCommits:
     """Keeps the pipeline's commits from the group: what is committed is each letter, not how far the topic was read."""
 
     def __init__(self, consumer: Intake) -> None:
@@ -84,18 +84,20 @@ class _LetterCommits:
         self.asked = commits
 
 
-class _Letters:
+class _RepeatedDeadLetters:
     """Writes the letters of events that failed again: with their own places, and the attempts of all times."""
 
     def __init__(self, writer: DeadLetters) -> None:
         self._writer = writer
 
-    async def write(self, letter: DeadLetter) -> None:
-        event = letter.record
+    async def write(self, dead_letter: DeadLetter) -> None:
+        event = dead_letter.record
         assert isinstance(event, Event)  # noqa: S101 -- nothing else comes from this intake
-        attempts = event.letter.attempts + max(1, letter.attempts)
-        by_reference = event.letter.by_reference
-        await self._writer.write(DeadLetter(event.original, letter.code, letter.detail, attempts, by_reference))
+        attempts = event.dead_letter.attempts + max(1, dead_letter.attempts)
+        by_reference = event.dead_letter.by_reference
+        await self._writer.write(
+            DeadLetter(event.original, dead_letter.code, dead_letter.detail, attempts, by_reference)
+        )
 
 
 class Redrive(RangeJob):
@@ -104,10 +106,10 @@ class Redrive(RangeJob):
     def __init__(self, settings: Settings, planned: RedrivePlan, rate: float, show: Callable[[Progress], None]) -> None:
         self._settings = settings
         self._redriven = planned.redriven
-        self._wanted = {(letter.at, letter.offset): letter for letter in planned.wanted}
+        self._wanted = {(stored.at, stored.offset): stored for stored in planned.wanted}
         self._open: dict[TopicPartition, list[StoredDeadLetter]] = defaultdict(list)
-        for letter in sorted(planned.wanted, key=lambda one: (one.at, one.offset)):
-            self._open[letter.at].append(letter)
+        for stored in sorted(planned.wanted, key=lambda one: (one.at, one.offset)):
+            self._open[stored.at].append(stored)
         self._originals = Originals(settings.kafka)
         self._reading = asyncio.Lock()
         self._trackers: dict[TopicPartition, PartitionOffsets] = {}
@@ -127,23 +129,25 @@ class Redrive(RangeJob):
     # For the app
 
     def intake(self, consumer: Intake) -> Intake:
-        self._commits = _LetterCommits(consumer)
+        self._commits = _DeadLetterCommits(consumer)
         return self._commits
 
     def sources(self, sources: Mapping[str, Source]) -> Mapping[str, Source]:
         topic = self._settings.dead_letter.topic
-        letters = {(tp.partition, offset): letter for (tp, offset), letter in self._wanted.items()}
-        return {topic: LetterSource(topic, sources, letters, self._settings.batch.window_ms / 1000, self._read)}
+        dead_letters = {(tp.partition, offset): stored for (tp, offset), stored in self._wanted.items()}
+        return {
+            topic: DeadLetterSource(topic, sources, dead_letters, self._settings.batch.window_ms / 1000, self._read)
+        }
 
     def dead_letters(self, writer: DeadLetters) -> DeadLetters:
-        return _Letters(writer)
+        return _RepeatedDeadLetters(writer)
 
     def _event_of(self, record: Record) -> Record | None:
         """On the consumer's thread: letters that are not wanted are passed over."""
-        letter = self._wanted.get((TopicPartition(record.topic() or "", record.partition() or 0), record.offset() or 0))
-        if letter is None:
+        stored = self._wanted.get((TopicPartition(record.topic() or "", record.partition() or 0), record.offset() or 0))
+        if stored is None:
             return None
-        return Event(record, b"" if letter.by_reference else record.value(), letter)
+        return Event(record, b"" if stored.by_reference else record.value(), stored)
 
     async def _read(self, places: Sequence[Place]) -> Mapping[Place, Record]:
         async with self._reading:
@@ -168,8 +172,8 @@ class Redrive(RangeJob):
         for tp, tracker in self._trackers.items():
             settled = [one for one in self._open[tp] if _is_settled(tracker, one.offset)]
             if settled:
-                for letter in settled:
-                    self._redriven.add(letter)
+                for stored in settled:
+                    self._redriven.add(stored)
                 self._open[tp] = [one for one in self._open[tp] if not _is_settled(tracker, one.offset)]
         try:
             await asyncio.to_thread(self._redriven.keep)
@@ -193,14 +197,14 @@ def _is_settled(tracker: PartitionOffsets, offset: int) -> bool:
 class Ledger(NamedTuple):
     """What became of the letters that were wanted."""
 
-    letters: int
+    dead_letters: int
     tally: Tally
     left: int
 
     @property
     def holds(self) -> bool:
         """Whether each of them has an outcome, and all of those are kept."""
-        return self.left == 0 and self.tally.holds and self.tally.read == self.letters
+        return self.left == 0 and self.tally.holds and self.tally.read == self.dead_letters
 
 
 async def run(
@@ -228,7 +232,7 @@ async def run(
 
 def _settings_for(settings: Settings, planned: RedrivePlan) -> Settings:
     """Letters that fail again are dead already: nothing is gained by holding them, however many they are."""
-    own = range_job.settings_for(settings, planned.group, sorted({letter.kind.topic for letter in planned.wanted}))
+    own = range_job.settings_for(settings, planned.group, sorted({stored.kind.topic for stored in planned.wanted}))
     splits = max(settings.delivery.max_split_requests, 2 * settings.batch.max_events)
     commit_ms = min(settings.kafka.commit_interval_ms, _COMMIT_MS)
     return own.model_copy(

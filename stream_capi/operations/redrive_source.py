@@ -23,13 +23,13 @@ Reader = Callable[[Sequence[Place]], Awaitable[Mapping[Place, Record]]]
 class Event:
     """A letter as the event that it was, at the letter's place; ``original`` is the same at the place it came from."""
 
-    __slots__ = ("_at", "_record", "_value", "letter")
+    __slots__ = ("_at", "_record", "_value", "dead_letter")
 
-    def __init__(self, record: Record, value: bytes | None, letter: StoredDeadLetter, at_source: bool = False) -> None:
-        self.letter = letter
+    def __init__(self, record: Record, value: bytes | None, stored: StoredDeadLetter, at_source: bool = False) -> None:
+        self.dead_letter = stored
         self._record = record
         self._value = value
-        self._at = (*letter.source, letter.source_offset) if at_source else (*letter.at, letter.offset)
+        self._at = (*stored.source, stored.source_offset) if at_source else (*stored.at, stored.offset)
 
     def __repr__(self) -> str:
         topic, partition, offset = self._at
@@ -37,7 +37,7 @@ class Event:
 
     @property
     def original(self) -> Event:
-        return Event(self._record, self._value, self.letter, at_source=True)
+        return Event(self._record, self._value, self.dead_letter, at_source=True)
 
     def topic(self) -> str:
         return self._at[0]
@@ -56,21 +56,21 @@ class Event:
 
     def headers(self) -> Any:
         """As they were, with the mark of those that an earlier dead letter had lost."""
-        return marked(all_headers([self._record])[0], self.letter.headers_lost)
+        return marked(all_headers([self._record])[0], self.dead_letter.headers_lost)
 
     def timestamp(self) -> tuple[int, int]:
         """When the event itself was produced."""
-        return (1, self.letter.source_written) if self.letter.source_written > 0 else (0, -1)
+        return (1, self.dead_letter.source_written) if self.dead_letter.source_written > 0 else (0, -1)
 
     def leader_epoch(self) -> int | None:
         """That of the letter's own record: offsets of the dead-letter topic are what is committed."""
         return self._record.leader_epoch()
 
 
-class LetterSource:
+class DeadLetterSource:
     """A source of ``Event`` records, which go to the lanes of their own ``sources``. ``window`` in seconds.
 
-    ``letters`` gives the letter at a partition and offset of the dead-letter topic, ``read`` the records at places of the
+    ``dead_letters`` gives the one at a partition and offset of the dead-letter topic, ``read`` the records at places of the
     sources' topics. The events of letters by reference are read as schemas are: on the side, while the others go on; a few
     at a time, since each is larger than the topic of the letters takes, and what is kept of them is their payload.
     """
@@ -79,7 +79,7 @@ class LetterSource:
         self,
         topic: str,
         sources: Mapping[str, Source],
-        letters: Mapping[tuple[int, int], StoredDeadLetter],
+        dead_letters: Mapping[tuple[int, int], StoredDeadLetter],
         window: float,
         read: Reader,
     ) -> None:
@@ -90,7 +90,7 @@ class LetterSource:
         self.max_ratio: float | None = None
         self.waiting_for: dict[SchemaKey, str] = {}
         self._sources = sources
-        self._letters = letters
+        self._dead_letters = dead_letters
         self._read = read
         self._references: dict[SchemaKey, Sequence[StoredDeadLetter]] = {}
 
@@ -112,21 +112,21 @@ class LetterSource:
             start += len(of_one)
         return framed
 
-    def _letter_of(self, record: Record) -> StoredDeadLetter:
-        return self._letters[record.partition() or 0, record.offset() or 0]
+    def _dead_letter_of(self, record: Record) -> StoredDeadLetter:
+        return self._dead_letters[record.partition() or 0, record.offset() or 0]
 
     def _kind_of(self, record: Record) -> tuple[str, bool]:
-        letter = self._letter_of(record)
-        return letter.source.topic, letter.by_reference
+        stored = self._dead_letter_of(record)
+        return stored.source.topic, stored.by_reference
 
     def _to_be_read(self, topic: str, start: int, records: Sequence[Record]) -> Iterator[Run]:
         """Runs of letters by reference, each with a key of its own: what is asked for is the events, not a schema."""
         for at in range(0, len(records), _AT_ONCE):
-            letters = [self._letter_of(record) for record in records[at : at + _AT_ONCE]]
-            first, last = letters[0], letters[-1]
+            dead_letters = [self._dead_letter_of(record) for record in records[at : at + _AT_ONCE]]
+            first, last = dead_letters[0], dead_letters[-1]
             key = SchemaKey(f"{topic}:{_REFERENCE}", f"{first.at.partition}@{first.offset}-{last.offset}")
-            self._references[key] = letters
-            yield Run(key, start + at, [b""] * len(letters))
+            self._references[key] = dead_letters
+            yield Run(key, start + at, [b""] * len(dead_letters))
 
     def codec(self, key: SchemaKey) -> Codec | Rejection | None:
         """The codec of the letter's own source."""
@@ -151,16 +151,17 @@ class LetterSource:
     ) -> list[Transformed]:
         return decode_and_map(codec, payloads, self.topic, partition, offsets, now_ms)
 
-    async def _made_of(self, source: Source, letters: Sequence[StoredDeadLetter]) -> list[Transformed]:
+    async def _made_of(self, source: Source, dead_letters: Sequence[StoredDeadLetter]) -> list[Transformed]:
         """Read the events of letters by reference, and map each as its source says."""
-        found = await self._read([(letter.source, letter.source_offset) for letter in letters])
+        found = await self._read([(stored.source, stored.source_offset) for stored in dead_letters])
         return [
-            await self._mapped(source, letter, found.get((letter.source, letter.source_offset))) for letter in letters
+            await self._mapped(source, stored, found.get((stored.source, stored.source_offset)))
+            for stored in dead_letters
         ]
 
-    async def _mapped(self, source: Source, letter: StoredDeadLetter, record: Record | None) -> Transformed:
+    async def _mapped(self, source: Source, stored: StoredDeadLetter, record: Record | None) -> Transformed:
         value = None if record is None else record.value()
-        if record is None or value is None or not letter.is_of(record):
+        if record is None or value is None or not stored.is_of(record):
             return Skipped("gone")
         (framed,) = source.frame([record], [value])
         if isinstance(framed, Unframed):
@@ -169,7 +170,7 @@ class LetterSource:
         if isinstance(codec, Rejection):
             return codec
         # No answer of the endpoint is at hand here: a local clock that is behind makes no event one of the future.
-        now_ms, place = max(int(time.time() * 1000), letter.source_written), (letter.at.partition, [letter.offset])
+        now_ms, place = max(int(time.time() * 1000), stored.source_written), (stored.at.partition, [stored.offset])
         (made,) = source.transform(self._placed(source, codec), framed.payloads, *place, now_ms)
         return made
 
@@ -178,7 +179,7 @@ class LetterSource:
         return self._sources[topic], SchemaKey(kind, key.value)
 
     def _placed(self, source: Source, codec: Codec) -> Codec:
-        return Codec(codec.parser, _AtSource(source, codec.transform, self._letters))
+        return Codec(codec.parser, _AtSource(source, codec.transform, self._dead_letters))
 
 
 def _of_source(topic: str, key: SchemaKey) -> SchemaKey:
@@ -212,19 +213,19 @@ class _AtSource:
     """A source's transform, told for each letter the place where its event came from."""
 
     def __init__(
-        self, source: Source, transform: TableTransform, letters: Mapping[tuple[int, int], StoredDeadLetter]
+        self, source: Source, transform: TableTransform, dead_letters: Mapping[tuple[int, int], StoredDeadLetter]
     ) -> None:
         self._lane = source.lane
         self._transform = transform
         self.paths = transform.paths
-        self._letters = letters
+        self._dead_letters = dead_letters
 
     def apply(self, table: Table, topic: str, partition: int, offsets: Sequence[int], now_ms: int) -> list[Transformed]:
-        letters = [self._letters[partition, offset] for offset in offsets]
+        dead_letters = [self._dead_letters[partition, offset] for offset in offsets]
         mapped: list[Transformed] = []
-        for source, group in groupby(range(table.length), key=lambda at: letters[at].source):
+        for source, group in groupby(range(table.length), key=lambda at: dead_letters[at].source):
             of_one = list(group)
-            places = [letters[at].source_offset for at in of_one]
+            places = [dead_letters[at].source_offset for at in of_one]
             mapped += self._transform.apply(table.pick(of_one), source.topic, source.partition, places, now_ms)
         if self._lane is None:
             return mapped

@@ -27,25 +27,25 @@ class DeadLetterTasks:
         self._start = start
         self._resolved = resolved
 
-    def write(self, partition: Partition, letters: Sequence[DeadLetter]) -> None:
+    def write(self, partition: Partition, dead_letters: Sequence[DeadLetter]) -> None:
         """Write the dead letters of a partition, which knows the tasks until they end."""
-        for letter in letters:
-            task = self._start(self._write_one(partition, letter))
-            partition.dead_letters[task] = letter
+        for dead_letter in dead_letters:
+            task = self._start(self._write_one(partition, dead_letter))
+            partition.dead_letters[task] = dead_letter
             task.add_done_callback(partition.dead_letters.pop)
 
-    async def _write_one(self, partition: Partition, letter: DeadLetter) -> None:
+    async def _write_one(self, partition: Partition, dead_letter: DeadLetter) -> None:
         try:
-            await self._dead_letters.write(letter)
+            await self._dead_letters.write(dead_letter)
         except (MemoryError, StreamCapiError):
             raise
         except Exception as error:  # a record that can't be written as it came is written by reference
             why = internal_error(error)
-            report_internal_error(self._observer, partition, [(letter.record, why)])
-            letter = DeadLetter(letter.record, why.code, why.detail, letter.attempts, place_only=True)
-            await self._dead_letters.write(letter)
-        partition.offsets.resolve(letter.record.offset() or 0)
-        self._observer.dead_lettered(partition.tp.topic, letter.code.value)
+            report_internal_error(self._observer, partition, [(dead_letter.record, why)])
+            dead_letter = DeadLetter(dead_letter.record, why.code, why.detail, dead_letter.attempts, place_only=True)
+            await self._dead_letters.write(dead_letter)
+        partition.offsets.resolve(dead_letter.record.offset() or 0)
+        self._observer.dead_lettered(partition.tp.topic, dead_letter.code.value)
         self._resolved(partition)
 
 

@@ -157,8 +157,8 @@ class Mapper:
             self._send(partition, lane, of_lane, columns.pick(places))
         if rejected:
             report_internal_error(self._observer, partition, rejected)
-            letters = [DeadLetter(record, rejection.code, rejection.detail) for record, rejection in rejected]
-            self._quarantine.reject(partition, letters)
+            dead_letters = [DeadLetter(record, rejection.code, rejection.detail) for record, rejection in rejected]
+            self._quarantine.reject(partition, dead_letters)
 
     def _send(self, partition: Partition, lane: Lane, payloads: Sequence[bytes], columns: Columns) -> None:
         source = partition.source

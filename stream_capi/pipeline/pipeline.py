@@ -74,8 +74,8 @@ class Pipeline:
         budget, in_flight = max_buffered_bytes, rules.max_in_flight
         self.backpressure = Backpressure(self.partitions, self.delivery, intake, budget, in_flight)
         regulate = self.backpressure.regulate
-        self._letters = DeadLetterTasks(dead_letters, observer, self._start, regulate)
-        write, ratio = self._letters.write, rules.max_dead_letter_ratio
+        self._dead_letters = DeadLetterTasks(dead_letters, observer, self._start, regulate)
+        write, ratio = self._dead_letters.write, rules.max_dead_letter_ratio
         self.quarantine = Quarantine(sources, ratio, self.clocks, clock.now, observer, write, self._map_again)
         self._mapper = Mapper(self.delivery, self.quarantine, observer, clock, rules.max_bytes, self._start, regulate)
         self._commit_under_way = False
@@ -144,7 +144,7 @@ class Pipeline:
             partition = self.partitions.get(TopicPartition(owner.topic, owner.partition))
             if partition is not None and partition.offsets is owner:
                 detail = f"the API answered {reason} to this event alone"
-                self._letters.write(partition, [DeadLetter(record, Code.REFUSED, detail, batch.attempts)])
+                self._dead_letters.write(partition, [DeadLetter(record, Code.REFUSED, detail, batch.attempts)])
 
     def regulate(self) -> None:
         """Pause and resume every partition as its memory and its lane ask for. To be called a few times a second."""
@@ -254,9 +254,9 @@ class Pipeline:
         """Await requests and dead letters under way. False where a request was not answered in time."""
         owners = {partition.offsets for partition in leaving}
         whole = await self.delivery.drain(lambda batch: not owners.isdisjoint(batch.assignments), deadline)
-        letters = [task for partition in leaving for task in partition.dead_letters]
-        if letters:
-            await asyncio.wait(letters, timeout=max(0.0, deadline - self._clock.now()))
+        dead_letters = [task for partition in leaving for task in partition.dead_letters]
+        if dead_letters:
+            await asyncio.wait(dead_letters, timeout=max(0.0, deadline - self._clock.now()))
         return whole
 
     @property

@@ -25,7 +25,7 @@ class Intake(Protocol):
 class DeadLetters(Protocol):
     """Where events go that can't be delivered. ``write`` returns when the broker has acknowledged, however long it takes."""
 
-    async def write(self, letter: DeadLetter) -> None: ...
+    async def write(self, dead_letter: DeadLetter) -> None: ...
 
 
 class Observer(DeliveryObserver, LookupObserver, Protocol):

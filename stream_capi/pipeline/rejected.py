@@ -66,16 +66,16 @@ class Quarantine:
         """Count events of a source that were good."""
         self._guards[topic].passed(count)
 
-    def reject(self, partition: Partition, letters: Sequence[DeadLetter]) -> None:
+    def reject(self, partition: Partition, dead_letters: Sequence[DeadLetter]) -> None:
         """Dead-letter the events, or let them wait while their source is held."""
         topic = partition.tp.topic
-        if self._guards[topic].admits(len(letters)):
-            self._write(partition, letters)
+        if self._guards[topic].admits(len(dead_letters)):
+            self._write(partition, dead_letters)
             return
         if topic not in self.since:
             self.since[topic] = self._now()
             self._observer.intake_held(topic, HeldReason.DEAD_LETTER_RATIO)
-        self._waiting[topic].extend((partition, letter) for letter in letters)
+        self._waiting[topic].extend((partition, dead_letter) for dead_letter in dead_letters)
 
     def review(self) -> None:
         """Judge again what waits as too old or too new, and end holds that are over. To be called a few times a second."""
@@ -92,11 +92,11 @@ class Quarantine:
         for topic in self.since:
             by_clock: dict[Partition, list[Record]] = {}
             others: deque[tuple[Partition, DeadLetter]] = deque()
-            for partition, letter in self._waiting[topic]:
-                if letter.code in _BY_CLOCK:
-                    by_clock.setdefault(partition, []).append(letter.record)
+            for partition, dead_letter in self._waiting[topic]:
+                if dead_letter.code in _BY_CLOCK:
+                    by_clock.setdefault(partition, []).append(dead_letter.record)
                 else:
-                    others.append((partition, letter))
+                    others.append((partition, dead_letter))
             self._waiting[topic] = others
             self._guards[topic].pause(True)
             for partition, records in by_clock.items():
@@ -114,8 +114,8 @@ class Quarantine:
                 self._observer.intake_held(topic, None)
             else:
                 self._observer.hold_over(topic, "events that waited were judged anew, and none is rejected any more")
-            for partition, letter in waiting:
-                self._write(partition, [letter])
+            for partition, dead_letter in waiting:
+                self._write(partition, [dead_letter])
 
     def _end_hold(self, topic: str) -> deque[tuple[Partition, DeadLetter]]:
         """Give the topic a new guard; returns what waited."""
@@ -127,7 +127,7 @@ class Quarantine:
     def forget_fenced(self) -> None:
         """Drop what waits of assignments that have ended; a hold for nothing else ends with it."""
         for topic, waiting in self._waiting.items():
-            left = deque((partition, letter) for partition, letter in waiting if not partition.offsets.fenced)
+            left = deque((partition, dead_letter) for partition, dead_letter in waiting if not partition.offsets.fenced)
             self._waiting[topic] = left
             if waiting and not left:
                 self._end_hold(topic)

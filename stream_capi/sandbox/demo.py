@@ -219,9 +219,11 @@ class Demo:
 
     def _ledger(self) -> DemoLedger:
         delivered = self._endpoint.times_accepted()
-        letters, uncommitted = self._read_back()
+        dead_letters, uncommitted = self._read_back()
         twice = sum(count - 1 for count in delivered.values())
-        return DemoLedger(self._produced, len(delivered), letters, twice, uncommitted, time.monotonic() - self._begun)
+        return DemoLedger(
+            self._produced, len(delivered), dead_letters, twice, uncommitted, time.monotonic() - self._begun
+        )
 
     def _read_back(self) -> tuple[dict[str, int], int]:
         """From the broker: the dead letters by code, and how many events lie behind the committed offsets."""

@@ -17,7 +17,7 @@ from stream_capi.kafka.admin import KafkaAdmin
 from stream_capi.model import Code, TopicPartition
 from stream_capi.sandbox.fault_script import Action, RequestInfo
 from tests.commands.running import Started, ids_of, only, told, told_json
-from tests.ledger import Letter
+from tests.ledger import FoundDeadLetter
 from tests.scene import Scene
 from tests.stack import Broker, Produced, Registry
 from tests.stack.waiting import until
@@ -29,11 +29,11 @@ LIST, SHOW, REDRIVE = (("dead-letters", name) for name in ("list", "show", "redr
 
 def bury(scene: Scene, count: int, bad: int = 0) -> list[Produced]:
     """Events that a member dead-letters: those that can't be read by their own codes, all others as too old."""
-    before = len(scene.ledger.letters())
+    before = len(scene.ledger.dead_letters())
     events = scene.produce(count, bad=bad)
     time.sleep(1.1)  # until all of them are older than a second; nothing is awaited by it
     member = scene.member(delivery={"max_age_seconds": 1}, dead_letter={"max_ratio": 1.0})
-    until(lambda: len(scene.ledger.letters()) >= before + count, 60, "all dead letters")
+    until(lambda: len(scene.ledger.dead_letters()) >= before + count, 60, "all dead letters")
     assert member.terminate() == 0
     return events
 
@@ -42,8 +42,8 @@ def redriven(scene: Scene) -> int:
     return sum(kind["redriven"] for kind in told_json(scene, *LIST)["kinds"])
 
 
-def new_letters(scene: Scene, before: int) -> list[Letter]:
-    return scene.ledger.letters()[before:]
+def new_dead_letters(scene: Scene, before: int) -> list[FoundDeadLetter]:
+    return scene.ledger.dead_letters()[before:]
 
 
 def delivered_once(scene: Scene, events: list[Produced]) -> bool:
@@ -61,7 +61,7 @@ def test_letters_are_counted_by_topic_and_code_and_picked_by_each_filter(
         time.sleep(0.01)
         between = datetime.now(UTC).isoformat(timespec="milliseconds")
         bury(scene, 40)
-        lying = Counter((letter.source[0], letter.code) for letter in scene.ledger.letters())
+        lying = Counter((dead_letter.source[0], dead_letter.code) for dead_letter in scene.ledger.dead_letters())
         assert len({code for _, code in lying}) == 3
         told_by_kind = told_json(scene, *LIST)
         assert told_by_kind["letters"] == 100
@@ -144,7 +144,7 @@ def test_mended_letters_are_delivered_and_hopeless_ones_come_back_with_their_own
     with Scene(tmp_path, broker, registry) as scene:
         events = bury(scene, 400, bad=24)
         offsets = {topic: broker.committed(scene.group, topic) for topic in (scene.leads, scene.views)}
-        old = scene.ledger.letters()
+        old = scene.ledger.dead_letters()
         plan = told_json(scene, *REDRIVE)
         assert plan["letters"] == 400
         assert not scene.endpoint.answered(), "a plan sends nothing"
@@ -152,18 +152,18 @@ def test_mended_letters_are_delivered_and_hopeless_ones_come_back_with_their_own
         assert (done["delivered"], done["left"], done["holds"]) == (376, 0, True)
         assert sum(done["dead_lettered"].values()) == 24
         assert delivered_once(scene, events)
-        attempts = {letter.source: int(letter.headers["capi-attempts"] or b"0") for letter in old}
-        again = {letter.source: letter for letter in new_letters(scene, len(old))}
+        attempts = {dead_letter.source: int(dead_letter.headers["capi-attempts"] or b"0") for dead_letter in old}
+        again = {dead_letter.source: dead_letter for dead_letter in new_dead_letters(scene, len(old))}
         bad = {(e.topic, e.partition, e.offset): e for e in events if e.bad_code is not None}
         assert again.keys() == bad.keys()
-        assert len(new_letters(scene, len(old))) == 24
-        by_source = {letter.source: letter for letter in old}
-        for source, letter in again.items():
+        assert len(new_dead_letters(scene, len(old))) == 24
+        by_source = {dead_letter.source: dead_letter for dead_letter in old}
+        for source, dead_letter in again.items():
             former = by_source[source]
-            assert (letter.key, letter.value) == (former.key, former.value)
-            assert letter.code == bad[source].bad_code
-            assert int(letter.headers["capi-attempts"] or b"0") == attempts[source] + 1
-            assert letter.headers["capi-source-timestamp"] == former.headers["capi-source-timestamp"]
+            assert (dead_letter.key, dead_letter.value) == (former.key, former.value)
+            assert dead_letter.code == bad[source].bad_code
+            assert int(dead_letter.headers["capi-attempts"] or b"0") == attempts[source] + 1
+            assert dead_letter.headers["capi-source-timestamp"] == former.headers["capi-source-timestamp"]
         assert {topic: broker.committed(scene.group, topic) for topic in offsets} == offsets
         scene.endpoint.assert_valid()
         scene.assert_private()
@@ -179,12 +179,12 @@ def test_a_redrive_of_one_code_leaves_the_others_and_none_is_redriven_twice(
         assert not scene.endpoint.answered()
         second = told_json(scene, *REDRIVE, "--code", "too_old", "--topic", scene.leads, "--execute")
         assert second["delivered"] == len(ids_of(only(events, scene.leads)))
-        before = len(scene.ledger.letters())
+        before = len(scene.ledger.dead_letters())
         # All of the rest, and among it those that have just come back, which are letters of their own.
         rest = told_json(scene, *REDRIVE, "--execute")
         assert rest["letters"] == 300 - second["delivered"]
         assert delivered_once(scene, events)
-        again = Counter(letter.source for letter in new_letters(scene, before))
+        again = Counter(dead_letter.source for dead_letter in new_dead_letters(scene, before))
         assert again == Counter((e.topic, e.partition, e.offset) for e in events if e.bad_code is not None)
         assert told_json(scene, *REDRIVE, "--code", "too_old")["letters"] == 0
 
@@ -222,7 +222,7 @@ def test_killed_half_way_and_run_again_nothing_is_lost_or_doubled(
 ) -> None:
     with Scene(tmp_path, broker, registry) as scene:
         events = bury(scene, 400, bad=40)
-        before = len(scene.ledger.letters())
+        before = len(scene.ledger.dead_letters())
         hanging = _answering(scene, quota=100)
         next(hanging)
         sections = {"batch": {"max_events": 20}, "delivery": {"max_in_flight": 1}}
@@ -236,7 +236,7 @@ def test_killed_half_way_and_run_again_nothing_is_lost_or_doubled(
         # The forty that came back are letters of their own by now, and come back once more.
         assert (done["letters"], done["delivered"], done["left"]) == (300, 260, 0)
         assert delivered_once(scene, events)
-        again = Counter(letter.source for letter in new_letters(scene, before))
+        again = Counter(dead_letter.source for dead_letter in new_dead_letters(scene, before))
         assert set(again) == {(e.topic, e.partition, e.offset) for e in events if e.bad_code is not None}
         assert set(again.values()) == {2}, "once by each of the two runs"
 
@@ -279,14 +279,16 @@ def test_the_api_refusing_all_of_them_again_makes_letters_of_them_and_holds_noth
 ) -> None:
     with Scene(tmp_path, broker, registry) as scene:
         events = bury(scene, 120)
-        before = scene.ledger.letters()
+        before = scene.ledger.dead_letters()
         scene.endpoint.answer(lambda _: Action(status=400))
         done = told_json(scene, *REDRIVE, "--execute")
         assert (done["delivered"], done["dead_lettered"], done["holds"]) == (0, {"refused": 120}, True)
-        again = new_letters(scene, len(before))
-        assert Counter(letter.source for letter in again) == Counter((e.topic, e.partition, e.offset) for e in events)
-        assert {letter.code for letter in again} == {"refused"}
-        assert all(int(letter.headers["capi-attempts"] or b"0") > 1 for letter in again)
+        again = new_dead_letters(scene, len(before))
+        assert Counter(dead_letter.source for dead_letter in again) == Counter(
+            (e.topic, e.partition, e.offset) for e in events
+        )
+        assert {dead_letter.code for dead_letter in again} == {"refused"}
+        assert all(int(dead_letter.headers["capi-attempts"] or b"0") > 1 for dead_letter in again)
         scene.endpoint.answer(None)
         assert told_json(scene, *REDRIVE, "--code", "refused", "--execute")["delivered"] == 120
         assert delivered_once(scene, events)
@@ -313,7 +315,11 @@ def test_a_letter_by_reference_is_read_from_its_source_and_one_that_is_gone_is_t
     with Scene(tmp_path, broker, registry, partitions=1, dead_letters=False) as scene:
         broker.create_topic(scene.dead, 1, {"max.message.bytes": "550"})
         events = bury(scene, 40)
-        by_reference = {letter.source for letter in scene.ledger.letters() if "capi-by-reference" in letter.headers}
+        by_reference = {
+            dead_letter.source
+            for dead_letter in scene.ledger.dead_letters()
+            if "capi-by-reference" in dead_letter.headers
+        }
         of_leads = [event for event in only(events, scene.leads) if (scene.leads, 0, event.offset) in by_reference]
         assert len(of_leads) >= 4, "letters by reference to try it with"
         gone = of_leads[: len(of_leads) // 2]
@@ -329,8 +335,8 @@ def test_a_letter_by_reference_is_read_from_its_source_and_one_that_is_gone_is_t
 
 def _offset_of(scene: Scene, event: Produced) -> int:
     """Where an event's letter lies in the one partition of the dead-letter topic."""
-    letters = [letter.source for letter in scene.ledger.letters()]
-    return letters.index((event.topic, event.partition, event.offset))
+    dead_letters = [dead_letter.source for dead_letter in scene.ledger.dead_letters()]
+    return dead_letters.index((event.topic, event.partition, event.offset))
 
 
 def test_a_dead_letter_topic_made_anew_has_letters_that_were_never_redriven(

@@ -52,12 +52,12 @@ class Commits:
         self.kept.setdefault(group, {}).update({tp: GroupOffset(at, metadata[tp]) for tp, at in offsets.items()})
 
 
-def letter(offset: int, kind: DeadLetterGroup, partition: int = 0, written: int = 1000) -> StoredDeadLetter:
+def dead_letter(offset: int, kind: DeadLetterGroup, partition: int = 0, written: int = 1000) -> StoredDeadLetter:
     at = TopicPartition(TOPIC, partition)
     return StoredDeadLetter(at, offset, written, kind, TopicPartition(kind.topic, 0), offset, written, 0, "", False, 0)
 
 
-def letters(found: Sequence[StoredDeadLetter]) -> StoredDeadLetters:
+def dead_letters(found: Sequence[StoredDeadLetter]) -> StoredDeadLetters:
     ends: dict[TopicPartition, int] = {}
     for one in found:
         ends[one.at] = max(ends.get(one.at, 0), one.offset + 1)
@@ -66,7 +66,7 @@ def letters(found: Sequence[StoredDeadLetter]) -> StoredDeadLetters:
 
 def redriven(commits: Commits, found: Sequence[StoredDeadLetter]) -> Redriven:
     admin: Any = commits
-    return Redriven(Settings(), admin, letters(found))
+    return Redriven(Settings(), admin, dead_letters(found))
 
 
 def test_thousands_of_forged_topics_ask_the_broker_a_bounded_number_of_questions() -> None:
@@ -79,12 +79,12 @@ def test_thousands_of_forged_topics_ask_the_broker_a_bounded_number_of_questions
 
     source: Any = {"topic": "leads", "event": "generate_lead", "pixel": "main"}
     settings = Settings(sources=(source,))
-    forged = [letter(at, DeadLetterGroup(f"forged-{at}", Code.REFUSED)) for at in range(5_000)]
-    common = [letter(5_000 + at, DeadLetterGroup("gone", Code.TOO_OLD)) for at in range(5)]
-    ours = [letter(6_000 + at, DeadLetterGroup("leads", code)) for at, code in enumerate(Code)]
+    forged = [dead_letter(at, DeadLetterGroup(f"forged-{at}", Code.REFUSED)) for at in range(5_000)]
+    common = [dead_letter(5_000 + at, DeadLetterGroup("gone", Code.TOO_OLD)) for at in range(5)]
+    ours = [dead_letter(6_000 + at, DeadLetterGroup("leads", code)) for at, code in enumerate(Code)]
     admin: Any = Counting()
     admin.reset(f"{settings.kafka.group_id}.redrive.too_old.gone", {forged[0].at: 5_003}, {forged[0].at: ""})
-    found = letters([*forged, *common, *ours])
+    found = dead_letters([*forged, *common, *ours])
     books = Redriven(settings, admin, found)
     assert len(asked) == len(set(asked)) == MOST_OTHERS + len(Code)
     assert {one.kind for one in (*common, *ours)} <= books.asked
@@ -102,7 +102,7 @@ def topics(draw: st.DrawFn) -> list[StoredDeadLetter]:
     for partition in (0, 1):
         offset = draw(st.integers(0, 5))
         for _ in range(draw(st.integers(0, 40))):
-            found.append(letter(offset, draw(st.sampled_from(KINDS)), partition))
+            found.append(dead_letter(offset, draw(st.sampled_from(KINDS)), partition))
             offset += draw(st.sampled_from((1, 1, 1, 2, 7)))
     return found
 
@@ -121,7 +121,7 @@ def test_exactly_what_was_added_is_known_to_the_next_run(found: list[StoredDeadL
                 books.keep()
         books.keep()
     # More letters have come since: none of them was redriven.
-    later = [letter(1000 + at, kind) for at, kind in enumerate(KINDS)]
+    later = [dead_letter(1000 + at, kind) for at, kind in enumerate(KINDS)]
     books = redriven(commits, [*found, *later])
     assert {one for one in [*found, *later] if one in books} == added
 
@@ -129,7 +129,7 @@ def test_exactly_what_was_added_is_known_to_the_next_run(found: list[StoredDeadL
 def test_alternating_kinds_need_no_more_room_than_one() -> None:
     """One group for all would have had to remember every second offset: ten thousand runs, of which it can hold some."""
     commits, kinds = Commits(), cycle(KINDS)
-    found = [letter(offset, next(kinds)) for offset in range(20_000)]
+    found = [dead_letter(offset, next(kinds)) for offset in range(20_000)]
     books = redriven(commits, found)
     some = [one for one in found if one.kind == KINDS[2]]
     for one in some:
@@ -140,7 +140,7 @@ def test_alternating_kinds_need_no_more_room_than_one() -> None:
 
 
 def test_what_could_not_be_kept_is_kept_with_the_next_call() -> None:
-    commits, found = Commits(), [letter(offset, KINDS[0]) for offset in range(10)]
+    commits, found = Commits(), [dead_letter(offset, KINDS[0]) for offset in range(10)]
     books = redriven(commits, found)
     books.add(found[3])
     commits.down = True
@@ -155,7 +155,7 @@ def test_what_could_not_be_kept_is_kept_with_the_next_call() -> None:
     ("before", "now", "known"), [("a", "b", False), ("a", "a", True), ("a", "", True), ("", "b", True)]
 )
 def test_commits_of_a_topic_made_anew_say_nothing(before: str, now: str, known: bool) -> None:
-    commits, found = Commits(before), [letter(0, KINDS[0])]
+    commits, found = Commits(before), [dead_letter(0, KINDS[0])]
     books = redriven(commits, found)
     books.add(found[0])
     books.keep()
@@ -166,7 +166,9 @@ def test_commits_of_a_topic_made_anew_say_nothing(before: str, now: str, known: 
 def test_the_oldest_come_first_but_never_against_their_order_in_a_partition() -> None:
     """A letter passed over would keep its partition's later ones from being remembered as one run."""
     times = {0: [5, 1, 9], 1: [2, 3, 4]}
-    found = [letter(at, KINDS[0], partition, time) for partition, of in times.items() for at, time in enumerate(of)]
+    found = [
+        dead_letter(at, KINDS[0], partition, time) for partition, of in times.items() for at, time in enumerate(of)
+    ]
     order = [(one.at.partition, one.offset) for one in in_order(found)]
     assert order == [(1, 0), (1, 1), (1, 2), (0, 0), (0, 1), (0, 2)]
     assert [(one.at.partition, one.offset) for one in first(found, 4)] == order[:4]

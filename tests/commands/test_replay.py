@@ -54,14 +54,14 @@ def test_a_range_by_time_is_delivered_again_event_by_event_and_the_live_group_is
         plan = told_json(scene, *words)
         assert plan["offsets"] == len(only(tuesday, scene.leads))
         assert since(scene, before).total() == 0, "a plan sends nothing"
-        letters = len(scene.ledger.letters())
+        dead_letters = len(scene.ledger.dead_letters())
         done = told_json(scene, *words, "--execute")
         wanted = ids_of(only(tuesday, scene.leads))
         bad = only(tuesday, scene.leads, fits=lambda event: event.bad_code is not None)
         assert since(scene, before) == Counter(dict.fromkeys(wanted, 1))
         assert (done["delivered"], done["left"], done["holds"]) == (len(wanted), 0, True)
         assert sum(done["dead_lettered"].values()) == len(bad)
-        again = Counter(letter.source for letter in scene.ledger.letters()[letters:])
+        again = Counter(dead_letter.source for dead_letter in scene.ledger.dead_letters()[dead_letters:])
         assert again == Counter((event.topic, event.partition, event.offset) for event in bad)
         assert committed(scene) == offsets
         scene.endpoint.assert_valid()

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from stream_capi.operations.dead_letters import letter_of
+from stream_capi.operations.dead_letters import dead_letter_of
 from tests.commands.running import told, told_json
 from tests.fake_record import FakeRecord
 from tests.faults.making import Maker
-from tests.ledger import Letter
+from tests.ledger import FoundDeadLetter
 from tests.scene import Scene
 from tests.stack import Broker, Registry
 from tests.stack.raw_producer import Raw, produce_raw
@@ -49,31 +49,34 @@ def test_strange_headers_are_delivered_dead_lettered_shown_replayed_and_redriven
             "all outcomes",
         )
         assert member.terminate() == 0
-        scene.notes += [f"{one.key!r} {one.code} {one.headers}"[:400] for one in scene.ledger.letters()]
+        scene.notes += [f"{one.key!r} {one.code} {one.headers}"[:400] for one in scene.ledger.dead_letters()]
         ids = Counter(record.event_id for record in good.values())
         assert scene.endpoint.answered() == ids
-        letters = {letter.key: letter for letter in scene.ledger.letters()}
-        assert set(letters) == {*(case.encode() for case in HEADERS), None, b""}
-        assert {letter.code for letter in letters.values()} == {"decode_error"}
-        lost = {key: _lost(letter) for key, letter in letters.items() if _lost(letter)}
+        dead_letters = {dead_letter.key: dead_letter for dead_letter in scene.ledger.dead_letters()}
+        assert set(dead_letters) == {*(case.encode() for case in HEADERS), None, b""}
+        assert {dead_letter.code for dead_letter in dead_letters.values()} == {"decode_error"}
+        lost = {key: _lost(dead_letter) for key, dead_letter in dead_letters.items() if _lost(dead_letter)}
         assert lost == {b"not UTF-8": b"1", b"many": b"9"}
-        kept = letters[b"not UTF-8"].headers
+        kept = dead_letters[b"not UTF-8"].headers
         assert (kept["before"], kept["after"]) == (b"1", b"2")
-        assert letters[b"own names"].headers["capi-source-partition"] == b"0"
-        assert letters[b"twice"].headers["one"] is None
+        assert dead_letters[b"own names"].headers["capi-source-partition"] == b"0"
+        assert dead_letters[b"twice"].headers["one"] is None
         _look(scene, len(records))
         assert told_json(scene, "dead-letters", "redrive", "--execute", code=0)["dead_lettered"] == {"decode_error": 8}
-        again = scene.ledger.letters()[8:]
-        assert {letter.key: _lost(letter) for letter in again if _lost(letter)} == {b"not UTF-8": b"1", b"many": b"9"}
-        assert all(letter.headers["capi-source-topic"] == scene.leads.encode() for letter in again)
+        again = scene.ledger.dead_letters()[8:]
+        assert {dead_letter.key: _lost(dead_letter) for dead_letter in again if _lost(dead_letter)} == {
+            b"not UTF-8": b"1",
+            b"many": b"9",
+        }
+        assert all(dead_letter.headers["capi-source-topic"] == scene.leads.encode() for dead_letter in again)
         told(scene, "replay", "--topic", scene.leads, "--from", "earliest", "--execute", dead_letter={"max_ratio": 1.0})
         assert scene.endpoint.answered() == ids + ids
         assert "Traceback" not in member.output
         scene.assert_private()
 
 
-def _lost(letter: Letter) -> bytes | None:
-    return letter.headers.get("capi-headers-lost")
+def _lost(dead_letter: FoundDeadLetter) -> bytes | None:
+    return dead_letter.headers.get("capi-headers-lost")
 
 
 def _look(scene: Scene, count: int) -> None:
@@ -83,9 +86,9 @@ def _look(scene: Scene, count: int) -> None:
         assert shown["outcome"]["kind"] == ("sent" if offset < len(HEADERS) else "dead_letter")
     told(scene, "explain", "--topic", scene.leads, "--latest", "100")
     told(scene, "dead-letters", "list")
-    shown_letters: list[dict[str, Any]] = told_json(scene, "dead-letters", "show", "--limit", "100")
-    assert [one["headers_lost"] for one in shown_letters].count(None) == 6
-    assert len(json.dumps(shown_letters)) < 100_000, "99,999 headers are counted, not listed"
+    shown_dead_letters: list[dict[str, Any]] = told_json(scene, "dead-letters", "show", "--limit", "100")
+    assert [one["headers_lost"] for one in shown_dead_letters].count(None) == 6
+    assert len(json.dumps(shown_dead_letters)) < 100_000, "99,999 headers are counted, not listed"
     text = told(scene, "dead-letters", "show", "--limit", "100").stdout
     assert "\x1b" not in text
     assert len(text) < 200_000
@@ -134,8 +137,8 @@ def record_of(raw: Raw) -> Any:
 
 @pytest.mark.parametrize("changes", FORGED, ids=lambda changes: str(changes)[:60])
 def test_headers_that_no_letter_can_have_are_no_letter(changes: dict[str, bytes]) -> None:
-    assert letter_of(record_of(forged(**changes))) is None
-    assert letter_of(record_of(forged())) is not None
+    assert dead_letter_of(record_of(forged(**changes))) is None
+    assert dead_letter_of(record_of(forged())) is not None
 
 
 @pytest.mark.real
@@ -179,7 +182,7 @@ def test_letters_by_reference_are_read_beside_the_consumer_and_each_is_delivered
         made = [maker.lead(partition=number % 2) for number in range(150)]
         produced = maker.put(made)
         maker.put([maker.lead(partition=0)])  # behind them: a place that no letter names
-        letters = [
+        dead_letters = [
             forged(
                 capi_source_topic=scene.leads.encode(),
                 capi_source_partition=b"%d" % event.partition,
@@ -189,7 +192,7 @@ def test_letters_by_reference_are_read_beside_the_consumer_and_each_is_delivered
             )._replace(value=b"")
             for event in produced
         ]
-        produce_raw(broker.bootstrap, scene.dead, *letters)
+        produce_raw(broker.bootstrap, scene.dead, *dead_letters)
         begun = time.monotonic()
         kafka = {"properties": {"max.poll.interval.ms": 12_000, "session.timeout.ms": 6000}}
         done = told_json(scene, "dead-letters", "redrive", "--execute", kafka=kafka)

@@ -52,12 +52,12 @@ def _poison_in_the_first(maker: Maker) -> None:
     maker.put(maker.lead(partition=number % 2) for number in range(100))
 
 
-def _await_letters_waiting(scene: Scene, member: Program) -> None:
+def _await_dead_letters_waiting(scene: Scene, member: Program) -> None:
     """The letter can't be written: its partition is committed up to it, all the others are committed to their ends."""
     until(lambda: f"{scene.dead}: dead letters wait" in notices(member), 60, "a word on the dead letters")
     until(lambda: _committed(scene, 1) >= 50 and scene.ledger.lag(scene.views) == 0, 60, "the sound partitions")
     assert _committed(scene, 0) <= 1
-    assert scene.ledger.letters() == []
+    assert scene.ledger.dead_letters() == []
     assert member.is_ready()
 
 
@@ -77,14 +77,14 @@ def test_without_the_topic_the_partition_waits_and_goes_on_when_it_is_made_and_a
         maker.put([large])
         member = scene.member()
         scene.produce(200)
-        _await_letters_waiting(scene, member)
+        _await_dead_letters_waiting(scene, member)
         broker.create_topic(scene.dead, config={"max.message.bytes": "16384"})
         await_progress(scene)
         scene.close(duplicates=0)
-        letters = {letter.code: letter for letter in scene.ledger.letters()}
-        assert letters["missing_field"].value
-        assert (letters["decode_error"].key, letters["decode_error"].value) == (b"large", b"")
-        assert letters["decode_error"].headers["capi-by-reference"] == b"true"
+        dead_letters = {dead_letter.code: dead_letter for dead_letter in scene.ledger.dead_letters()}
+        assert dead_letters["missing_field"].value
+        assert (dead_letters["decode_error"].key, dead_letters["decode_error"].value) == (b"large", b"")
+        assert dead_letters["decode_error"].headers["capi-by-reference"] == b"true"
 
 
 def test_while_writing_to_the_topic_is_denied_the_partition_waits_and_goes_on_when_it_is_allowed(
@@ -99,7 +99,7 @@ def test_while_writing_to_the_topic_is_denied_the_partition_waits_and_goes_on_wh
         _poison_in_the_first(maker)
         member = scene.member()
         scene.produce(200)
-        _await_letters_waiting(scene, member)
+        _await_dead_letters_waiting(scene, member)
         lifted = AclBindingFilter(
             ResourceType.TOPIC,
             scene.dead,
@@ -139,17 +139,17 @@ def test_letters_that_a_broker_is_slow_to_take_and_then_does_not_answer_are_each
         proxy.slow(2.0)
         try:
             produced = scene.produce(400, bad=40)
-            until(lambda: _letters_under_way(member), 60, "letters on their way")
+            until(lambda: _dead_letters_under_way(member), 60, "letters on their way")
             proxy.half_open()
             until(lambda: "no_acknowledgement" in notices(member), 60, "a word on the silence")
         finally:
             proxy.heal()
         await_progress(scene)
         scene.close(duplicates=None)
-        written = [letter.source for letter in scene.ledger.letters()]
+        written = [dead_letter.source for dead_letter in scene.ledger.dead_letters()]
         assert sorted(written) == sorted(event[:3] for event in produced if event.bad_code)
 
 
-def _letters_under_way(member: Program) -> bool:
+def _dead_letters_under_way(member: Program) -> bool:
     places = member.status()["partitions"]
     return any(place["oldest"] and place["oldest"]["state"] == "dead_letter" for place in places)

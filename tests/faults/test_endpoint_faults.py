@@ -68,10 +68,10 @@ def test_events_that_the_api_refuses_are_dead_lettered_alone_and_the_rest_of_the
         scene.close(duplicates=0)
         met = scene.endpoint.mock.counts.statuses
         assert sum(met[str(status)] for status in (400, 413, 422)) <= len(refused) * _MOST_REQUESTS_OF_ONE
-        by_place = {letter.source: letter for letter in scene.ledger.letters()}
+        by_place = {dead_letter.source: dead_letter for dead_letter in scene.ledger.dead_letters()}
         for event in refused:
-            letter = by_place[event.topic, event.partition, event.offset]
-            assert str(statuses[event.event_id]) in (letter.headers["capi-error-detail"] or b"").decode()
+            dead_letter = by_place[event.topic, event.partition, event.offset]
+            assert str(statuses[event.event_id]) in (dead_letter.headers["capi-error-detail"] or b"").decode()
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_when_all_events_are_refused_their_lane_is_held_and_nothing_is_dead_lett
         asked = scene.endpoint.mock.counts.requests
         until(lambda: scene.endpoint.mock.counts.requests >= asked + 3, 30, "probes")
         assert reason in reasons(member)
-        assert scene.ledger.letters() == []
+        assert scene.ledger.dead_letters() == []
         assert scene.ledger.lag() > 0
         scene.endpoint.answer(None)
         await_progress(scene)
@@ -132,7 +132,7 @@ def test_when_all_events_of_a_topic_lack_a_field_it_is_held_before_a_dead_letter
         await_held(member, "dead_letter_ratio")
         scene.produce(200)
         until(lambda: scene.ledger.lag(scene.views) == 0, 60, "the page views")
-        assert scene.ledger.letters() == []
+        assert scene.ledger.dead_letters() == []
         assert scene.ledger.lag(scene.leads) >= 400
         assert member.terminate() == 0
         scene.member(dead_letter={"max_ratio": 1.0})  # the one on call has looked at them: they are bad indeed
@@ -162,7 +162,7 @@ def test_a_pixel_is_held_while_its_requests_are_not_taken_and_probed_and_goes_on
             scene.endpoint.answer(None)
             await_progress(scene, scene.leads)
             scene.ledger.await_all(60)
-        assert scene.ledger.letters() == []
+        assert scene.ledger.dead_letters() == []
         assert {record.status for record in requests_of(scene, OTHER_PIXEL_ID)} == {200}
         scene.close(duplicates=0)
         assert member.is_ready()
@@ -193,7 +193,7 @@ def test_a_key_that_is_rotated_in_its_file_is_tried_at_once_and_nothing_waits_fo
         scratch.write_text(rotated)
         scratch.rename(key_file)
         await_progress(scene, scene.leads)
-        assert scene.ledger.letters() == []
+        assert scene.ledger.dead_letters() == []
         scene.close(duplicates=0)
 
 
@@ -210,7 +210,7 @@ def test_a_redirect_is_never_followed_and_a_proxy_of_the_environment_never_used(
             scene.endpoint.answer(None)
             await_progress(scene)
             scene.ledger.await_all(60)
-        assert scene.ledger.letters() == []
+        assert scene.ledger.dead_letters() == []
         scene.close(duplicates=0)
         assert elsewhere.seen == []
 
@@ -248,7 +248,7 @@ def test_no_request_of_a_pixel_goes_before_the_pause_has_ended_that_the_api_aske
         for number, end in ends.items():
             assert requests[number].number == number + 1
             assert requests[number].at >= end
-        assert scene.ledger.letters() == []
+        assert scene.ledger.dead_letters() == []
 
 
 def test_while_the_api_fails_few_requests_probe_it_and_a_success_of_another_kind_is_none(
@@ -272,7 +272,7 @@ def test_while_the_api_fails_few_requests_probe_it_and_a_success_of_another_kind
         scene.endpoint.answer(None)
         await_progress(scene)
         scene.close(duplicates=0)
-        assert scene.ledger.letters() == []
+        assert scene.ledger.dead_letters() == []
 
 
 def _met(scene: Scene, status: int) -> int:
@@ -308,7 +308,7 @@ def test_what_the_network_swallows_is_sent_again_with_the_same_id_and_the_same_c
         times = scene.endpoint.mock.times_accepted()
         assert len(times) == 2000
         assert sum(times.values()) > 2000, "nothing was repeated, so nothing was shown"
-        assert scene.ledger.letters() == []
+        assert scene.ledger.dead_letters() == []
 
 
 def test_an_endpoint_that_is_down_at_the_start_and_goes_down_again_is_waited_for(
@@ -439,7 +439,7 @@ def test_a_success_that_comes_before_the_events_were_sent_delivers_none_of_them(
         early = [record for record in scene.endpoint.mock.requests if record.status == 200 and not record.accepted]
         assert len(early) >= 5
         assert member.metric("stream_capi_requests_total", status="early_answer") == len(early)
-        assert scene.ledger.letters() == []
+        assert scene.ledger.dead_letters() == []
 
 
 def test_an_answer_that_nobody_asked_for_answers_no_batch(tmp_path: Path, broker: Broker, registry: Registry) -> None:
@@ -464,7 +464,7 @@ def test_an_answer_that_nobody_asked_for_answers_no_batch(tmp_path: Path, broker
         fail = False
         scene.close(duplicates=0)
         assert member.metric("stream_capi_requests_total", status="early_answer") == 0
-        assert scene.ledger.letters() == []
+        assert scene.ledger.dead_letters() == []
 
 
 def test_the_status_is_the_answer_however_long_the_head_is(tmp_path: Path, broker: Broker, registry: Registry) -> None:
@@ -528,7 +528,7 @@ def test_page_views_that_hang_or_are_refused_hold_up_no_lead_of_the_same_pixel(
         scene.produce(300)
         until(lambda: scene.ledger.lag(scene.leads) == 0, 60, "the leads, while page views are refused")
         assert scene.ledger.lag(scene.views) > 0
-        assert scene.ledger.letters() == []
+        assert scene.ledger.dead_letters() == []
         scene.endpoint.answer(None)
         await_progress(scene)
         scene.close(duplicates=0)

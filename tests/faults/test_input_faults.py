@@ -106,7 +106,7 @@ def test_corrupt_and_hostile_avro_becomes_dead_letters_at_bounded_cost_with_the_
         scene.close(duplicates=0)
         assert _peak_rss(member) - memory < 64 * 2**20
         assert sum(member.process.cpu_times()[:2]) - cpu < 10
-        assert len(scene.ledger.letters()) == len(values) + 3
+        assert len(scene.ledger.dead_letters()) == len(values) + 3
         assert member.is_ready()
 
 
@@ -135,8 +135,8 @@ def test_a_record_is_dead_lettered_as_it_was_with_the_code_of_what_is_wrong_with
         member = scene.member(delivery={"max_age_seconds": 86_400})
         scene.close(duplicates=0)
         assert member.metric("stream_capi_skipped_total", topic=scene.leads, reason="tombstone") == 30
-        letters = {letter.key: letter for letter in scene.ledger.letters()}
+        dead_letters = {dead_letter.key: dead_letter for dead_letter in scene.ledger.dead_letters()}
         for record in made:
-            letter = letters[record.key]
-            assert letter.value == record.value
-            assert [(name, letter.headers[name]) for name, _ in headers] == list(headers)
+            dead_letter = dead_letters[record.key]
+            assert dead_letter.value == record.value
+            assert [(name, dead_letter.headers[name]) for name, _ in headers] == list(headers)

@@ -81,7 +81,7 @@ def test_with_the_registry_down_at_the_start_everything_waits_and_then_goes_on(
         member = scene.member()
         until(lambda: _waits(member, scene.leads) and _waits(member, scene.views), 30, "a word on the registry")
         assert scene.ledger.lag() == 400
-        assert scene.ledger.letters() == []
+        assert scene.ledger.dead_letters() == []
         way.proxy.heal()
         await_progress(scene)
         scene.close(duplicates=0)
@@ -102,7 +102,7 @@ def test_while_the_registry_gives_no_answer_only_records_of_unknown_schemas_wait
             way.proxy.heal()
             await_progress(scene, scene.leads)
             scene.ledger.await_all(60)
-        assert scene.ledger.letters() == []
+        assert scene.ledger.dead_letters() == []
         scene.close(duplicates=0)
 
 
@@ -130,7 +130,7 @@ def test_what_a_gateway_says_in_the_registrys_place_is_no_word_on_any_schema(
             await_progress(scene, scene.leads)
             scene.ledger.await_all(60)
         assert _peak(member) < memory + _ANSWERS
-        assert scene.ledger.letters() == []
+        assert scene.ledger.dead_letters() == []
         scene.close(duplicates=0)
 
 
@@ -186,7 +186,7 @@ def test_a_schema_that_a_healthy_registry_does_not_know_is_a_dead_letter_and_is_
         scene.member()
         scene.close(duplicates=0)
         assert way.front.asked <= 4
-        details = {letter.headers["capi-error-detail"] for letter in scene.ledger.letters()}
+        details = {dead_letter.headers["capi-error-detail"] for dead_letter in scene.ledger.dead_letters()}
         assert any(b"2147483632" in (detail or b"") for detail in details)
 
 

@@ -110,7 +110,7 @@ def test_unknown_options_end_with_usage() -> None:
 
 @pytest.fixture
 def settings(broker: Broker, registry: Registry, names: Names) -> dict[str, Any]:
-    topic, letters = broker.create_topic(names.topic("leads"), 2), broker.create_topic(names.topic("dead"))
+    topic, dead_letters = broker.create_topic(names.topic("leads"), 2), broker.create_topic(names.topic("dead"))
     with registry.client() as client:
         client.register_schema(f"{topic}-value", Schema(_LEAD, "AVRO"))
     (port,) = free_ports(1)
@@ -120,7 +120,7 @@ def settings(broker: Broker, registry: Registry, names: Names) -> dict[str, Any]
         f"http://127.0.0.1:{port}/v1/event",
         names.group(),
         [{"topic": topic, "event": "generate_lead"}],
-        letters,
+        dead_letters,
     )
 
 

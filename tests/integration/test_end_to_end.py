@@ -66,11 +66,11 @@ def test_a_dead_letter_keeps_the_record_and_says_where_it_came_from_and_why(
         scene.member()
         scene.close()
         by_place = {(event.topic, event.partition, event.offset): event for event in produced}
-        for letter in scene.ledger.letters():
-            event = by_place[letter.source]
-            assert letter.key == event.event_id.encode()
-            assert letter.value
-            headers = {name: (value or b"").decode() for name, value in letter.headers.items()}
+        for dead_letter in scene.ledger.dead_letters():
+            event = by_place[dead_letter.source]
+            assert dead_letter.key == event.event_id.encode()
+            assert dead_letter.value
+            headers = {name: (value or b"").decode() for name, value in dead_letter.headers.items()}
             assert set(headers) == {
                 "capi-error-code",
                 "capi-error-detail",

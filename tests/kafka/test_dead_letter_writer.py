@@ -19,7 +19,7 @@ from stream_capi.kafka import dead_letter_writer
 from stream_capi.kafka.dead_letter_writer import DeadLetterWriter
 from stream_capi.model import Code, DeadLetter
 from tests.fake_record import FakeRecord
-from tests.kafka.letters import headers_of, letter, read_back
+from tests.kafka.dead_letters import dead_letter, headers_of, read_back
 from tests.kafka.sink import eventually
 from tests.stack import Broker, Proxy
 from tests.stack.names import Names
@@ -48,7 +48,7 @@ async def writing(bootstrap: str, topic: str, **properties: str) -> AsyncIterato
 async def test_a_letter_is_the_record_as_it_was_and_why(broker: Broker, names: Names) -> None:
     topic = broker.create_topic(names.topic())
     async with writing(broker.bootstrap, topic) as w:
-        await w.writer.write(letter(headers=[("trace", b"\x00\xff"), ("empty", b""), ("null", None)]))
+        await w.writer.write(dead_letter(headers=[("trace", b"\x00\xff"), ("empty", b""), ("null", None)]))
         assert w.told == []
     (message,) = read_back(broker.bootstrap, topic, 1)
     assert (message.key(), message.value()) == (b"key", b"value")
@@ -74,7 +74,7 @@ async def test_a_broker_that_stamps_letters_tells_its_clock(broker: Broker, name
         clocks = Clocks(time.monotonic, time.time)
         async with writing(broker.bootstrap, topic) as w:
             w.writer.on_stamped = clocks.brokers_wrote
-            await w.writer.write(letter())
+            await w.writer.write(dead_letter())
         offset = clocks.offset("brokers")
         assert offset == (pytest.approx(0, abs=5) if kind == "LogAppendTime" else None), (
             "only a broker's own stamp tells"
@@ -85,7 +85,7 @@ async def test_a_broker_that_stamps_letters_tells_its_clock(broker: Broker, name
 async def test_what_is_null_or_unknown_stays_so(broker: Broker, names: Names) -> None:
     topic = broker.create_topic(names.topic())
     async with writing(broker.bootstrap, topic) as w:
-        await w.writer.write(letter(key=None, value=b"", timestamp=(0, 0)))
+        await w.writer.write(dead_letter(key=None, value=b"", timestamp=(0, 0)))
     (message,) = read_back(broker.bootstrap, topic, 1)
     assert (message.key(), message.value()) == (None, b"")
     assert headers_of(message)["capi-source-timestamp"] == b"-1"
@@ -101,7 +101,7 @@ async def test_the_headers_of_a_former_failure_are_replaced(broker: Broker, name
         ("a", b"b"),
     ]
     async with writing(broker.bootstrap, topic) as w:
-        await w.writer.write(letter(headers=[*former, ("capi-attempts", b"1")]))
+        await w.writer.write(dead_letter(headers=[*former, ("capi-attempts", b"1")]))
     headers = headers_of(read_back(broker.bootstrap, topic, 1)[0])
     assert headers["capi-error-code"] == b"refused"
     assert headers["capi-attempts"] == b"7"
@@ -114,7 +114,7 @@ async def test_letters_of_one_partition_stay_in_order_and_none_is_there_twice(br
     topic = broker.create_topic(names.topic())
     async with writing(broker.bootstrap, topic) as w, asyncio.TaskGroup() as group:
         for offset in range(3000):
-            group.create_task(w.writer.write(letter(offset)))
+            group.create_task(w.writer.write(dead_letter(offset)))
     offsets = [int(headers_of(message)["capi-source-offset"]) for message in read_back(broker.bootstrap, topic, 3000)]
     assert offsets == list(range(3000))
 
@@ -123,12 +123,12 @@ async def test_letters_of_one_partition_stay_in_order_and_none_is_there_twice(br
 async def test_a_record_too_large_for_the_topic_is_written_by_reference(broker: Broker, names: Names) -> None:
     topic = broker.create_topic(names.topic(), config={"max.message.bytes": "20000"})
     async with writing(broker.bootstrap, topic) as w:
-        await w.writer.write(letter(value=os.urandom(30_000), headers=[("trace", b"1")]))
+        await w.writer.write(dead_letter(value=os.urandom(30_000), headers=[("trace", b"1")]))
         await w.writer.write(
-            letter(value=os.urandom(30_000), headers=[("trace", os.urandom(5000))], key=os.urandom(5000))
+            dead_letter(value=os.urandom(30_000), headers=[("trace", os.urandom(5000))], key=os.urandom(5000))
         )
         await w.writer.write(
-            letter(value=os.urandom(20_000_000))
+            dead_letter(value=os.urandom(20_000_000))
         )  # more than a batch, or a producer's default, may have
         assert w.told == []
     small, large, huge = read_back(broker.bootstrap, topic, 3)
@@ -147,7 +147,7 @@ async def test_records_that_are_too_large_only_together_are_written_whole(broker
     properties = {"linger.ms": "200", "compression.type": "none"}
     async with writing(broker.bootstrap, topic, **properties) as w, asyncio.TaskGroup() as group:
         for offset in range(20):
-            group.create_task(w.writer.write(letter(offset, value=os.urandom(8000))))
+            group.create_task(w.writer.write(dead_letter(offset, value=os.urandom(8000))))
     messages = read_back(broker.bootstrap, topic, 20)
     assert len(messages) == 20
     assert {len(message.value() or b"") for message in messages} == {8000}
@@ -157,13 +157,13 @@ async def test_records_that_are_too_large_only_together_are_written_whole(broker
 async def test_a_missing_topic_is_told_once_and_waited_for(broker: Broker, names: Names) -> None:
     topic = names.topic()
     async with writing(broker.bootstrap, topic) as w:
-        letters = [asyncio.create_task(w.writer.write(letter(offset))) for offset in range(3)]
+        dead_letters = [asyncio.create_task(w.writer.write(dead_letter(offset))) for offset in range(3)]
         await eventually(lambda: bool(w.told), 60, "the word of it")
         assert "TOPIC" in w.writer.failing
-        assert not any(task.done() for task in letters)
+        assert not any(task.done() for task in dead_letters)
         broker.create_topic(topic)
         async with asyncio.timeout(60):
-            await asyncio.gather(*letters)
+            await asyncio.gather(*dead_letters)
         assert w.told[-1] is None
         assert len(w.told) == 2
         assert w.writer.failing == ""
@@ -176,11 +176,11 @@ async def test_a_frozen_broker_is_told_and_waited_for_without_doubling(
 ) -> None:
     topic = own_broker.create_topic(names.topic())
     async with writing(own_broker.bootstrap, topic, **{"socket.timeout.ms": "2000"}) as w:
-        await w.writer.write(letter(0))
+        await w.writer.write(dead_letter(0))
         monkeypatch.setattr(dead_letter_writer, "_SILENCE_SECONDS", 1.0)
         own_broker.freeze()
         try:
-            waiting = [asyncio.create_task(w.writer.write(letter(offset))) for offset in range(1, 4)]
+            waiting = [asyncio.create_task(w.writer.write(dead_letter(offset))) for offset in range(1, 4)]
             await eventually(lambda: w.told == ["no_acknowledgement"], 30, "the word of it")
             await asyncio.sleep(4)  # requests time out and are sent again
         finally:
@@ -202,10 +202,10 @@ async def test_a_letter_after_a_silence_that_a_nat_did_not_outlast_is_written_at
     own_proxy.forget_idle(4)
     try:
         async with writing(own_proxy.address, topic) as w:
-            await w.writer.write(letter(0))
+            await w.writer.write(dead_letter(0))
             await asyncio.sleep(6)
             begun = asyncio.get_running_loop().time()
-            await w.writer.write(letter(1))
+            await w.writer.write(dead_letter(1))
             assert asyncio.get_running_loop().time() - begun < 4
             assert w.told == []
     finally:
@@ -216,9 +216,9 @@ async def test_a_letter_after_a_silence_that_a_nat_did_not_outlast_is_written_at
 async def test_a_broker_that_dies_and_comes_back_gets_every_letter_once(own_broker: Broker, names: Names) -> None:
     topic = own_broker.create_topic(names.topic())
     async with writing(own_broker.bootstrap, topic) as w:
-        await w.writer.write(letter(0))
+        await w.writer.write(dead_letter(0))
         own_broker.kill()
-        waiting = [asyncio.create_task(w.writer.write(letter(offset))) for offset in range(1, 4)]
+        waiting = [asyncio.create_task(w.writer.write(dead_letter(offset))) for offset in range(1, 4)]
         await asyncio.sleep(1)
         own_broker.restart()
         async with asyncio.timeout(90):
@@ -232,10 +232,10 @@ async def test_closing_ends_in_time_while_the_broker_is_frozen(own_broker: Broke
     topic = own_broker.create_topic(names.topic())
     w = Writing(own_broker.bootstrap, topic)
     w.writer.start()
-    await w.writer.write(letter(0))
+    await w.writer.write(dead_letter(0))
     own_broker.freeze()
     try:
-        waiting = asyncio.create_task(w.writer.write(letter(1)))
+        waiting = asyncio.create_task(w.writer.write(dead_letter(1)))
         await asyncio.sleep(0.5)
         begun = asyncio.get_running_loop().time()
         await w.writer.close(1)
@@ -250,11 +250,11 @@ async def test_closing_ends_in_time_while_the_broker_is_frozen(own_broker: Broke
 async def test_a_producer_that_ends_with_a_fatal_error_is_replaced(broker: Broker, names: Names) -> None:
     topic = broker.create_topic(names.topic())
     async with writing(broker.bootstrap, topic) as w:
-        await w.writer.write(letter(0))
+        await w.writer.write(dead_letter(0))
         spent = w.writer._producer
         w.writer._on_error(KafkaError(KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER, "a gap", fatal=True))
         await eventually(lambda: w.writer._producer is not spent, 10, "another producer")
-        await w.writer.write(letter(1))
+        await w.writer.write(dead_letter(1))
     assert len(read_back(broker.bootstrap, topic, 2)) == 2
 
 
@@ -299,7 +299,7 @@ async def test_whatever_goes_wrong_the_letter_is_tried_again(
     producer = Refusing(fault, fault)
     monkeypatch.setattr(w.writer, "_made", lambda: producer)
     w.writer.start()
-    await w.writer.write(letter())
+    await w.writer.write(dead_letter())
     assert producer.faults == []
     assert len(w.told) == 2
     assert w.told[1] is None
@@ -311,9 +311,9 @@ async def test_one_letter_that_fails_is_not_healed_by_another(monkeypatch: pytes
     producer = Refusing(*[KafkaError(KafkaError._MSG_TIMED_OUT)])
     monkeypatch.setattr(w.writer, "_made", lambda: producer)
     w.writer.start()
-    failing = asyncio.create_task(w.writer.write(letter(1)))
+    failing = asyncio.create_task(w.writer.write(dead_letter(1)))
     await eventually(lambda: bool(w.told), 10, "the failure")
-    await w.writer.write(letter(2))
+    await w.writer.write(dead_letter(2))
     assert w.told == ["_MSG_TIMED_OUT"]
     failing.cancel()
     await asyncio.wait([failing])
@@ -330,7 +330,7 @@ async def test_what_is_in_the_client_at_once_is_bounded(monkeypatch: pytest.Monk
     producer = Silent()
     monkeypatch.setattr(w.writer, "_made", lambda: producer)
     w.writer.start()
-    tasks = [asyncio.create_task(w.writer.write(letter(value=b"x" * 1_048_576))) for _ in range(20)]
+    tasks = [asyncio.create_task(w.writer.write(dead_letter(value=b"x" * 1_048_576))) for _ in range(20)]
     await eventually(lambda: producer.produced > 0, 10, "the first ones")
     await asyncio.sleep(0)
     assert producer.produced == 7
@@ -350,7 +350,7 @@ async def test_a_property_that_the_client_refuses_is_a_fault_of_the_configuratio
 
 
 def test_no_form_of_a_letter_shows_what_is_in_it() -> None:
-    secret = letter(value=b"canary", key=b"canary", headers=[("canary", b"canary")])
+    secret = dead_letter(value=b"canary", key=b"canary", headers=[("canary", b"canary")])
     assert "canary" not in repr(secret) + repr(dead_letter_writer.whole(secret)) + repr(
         dead_letter_writer.reference(secret)
     )

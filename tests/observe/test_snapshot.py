@@ -244,8 +244,8 @@ async def test_dead_letters_whose_time_the_brokers_refuse_name_the_clock() -> No
     (notice,) = line.status["notices"]
     assert "clock" in notice["what_to_do"]
     with structlog.testing.capture_logs() as logs:
-        line.telemetry.letters_unwritten("INVALID_TIMESTAMP")
-        line.telemetry.letters_unwritten("TOPIC_AUTHORIZATION_FAILED")
+        line.telemetry.dead_letters_unwritten("INVALID_TIMESTAMP")
+        line.telemetry.dead_letters_unwritten("TOPIC_AUTHORIZATION_FAILED")
     assert ["clock" in entry["action"] for entry in logs] == [True, False]
 
 

@@ -100,7 +100,7 @@ def test_tombstones_are_passed_over() -> None:
         line.produce("leads", 0, None, "a0", None)
         line.assign(P0)
         await line.run_for(3)
-        assert (line.accepted, line.lag, sum(line.letters.values())) == ({"a0": 1}, 0, 0)
+        assert (line.accepted, line.lag, sum(line.dead_letters.values())) == ({"a0": 1}, 0, 0)
         assert line.told["skipped"] == 1, "once for the chunk"
 
     simulate(run())
@@ -114,6 +114,6 @@ def test_an_empty_value_is_no_tombstone() -> None:
         line.assign(P0)
         await line.run_for(3)
         assert (line.accepted, line.lag) == ({"a0": 1, "a1": 1}, 0)
-        assert line.letter_codes == {"missing_field": 1}
+        assert line.dead_letter_codes == {"missing_field": 1}
 
     simulate(run())

@@ -59,10 +59,10 @@ def test_good_events_are_delivered_whatever_the_local_clock_says(ahead: float) -
         line.produce("leads", 0, *(f"{i / 100}:{i}" for i in range(300)))
         line.assign(P0)
         await line.run_for(20)
-        assert (sum(line.letters.values()), line.lag) == (0, 0)
+        assert (sum(line.dead_letters.values()), line.lag) == (0, 0)
         line.produce("leads", 0, *(f"{3600 + i}:{i}" for i in range(30)))
         await line.run_for(20)
-        assert line.letter_codes == {"in_future": 30}, "by the endpoint's clock, whatever the local one says"
+        assert line.dead_letter_codes == {"in_future": 30}, "by the endpoint's clock, whatever the local one says"
         assert line.lag == 0
         assert line.told["clock_differs None"] == 0
         assert sum(count for what, count in line.told.items() if what.startswith("clock_differs")) == (ahead != 0)
@@ -76,7 +76,7 @@ def test_before_the_first_answer_both_the_local_clock_and_the_records_time_must_
         line.produce("leads", 0, *("5:good" for _ in range(20)), "2000:bad")
         line.assign(P0)
         await line.run_for(5)
-        assert line.letter_codes == {"in_future": 1}
+        assert line.dead_letter_codes == {"in_future": 1}
 
     simulate(run())
 
@@ -93,7 +93,7 @@ def test_what_waits_is_judged_anew_when_the_clock_is_known() -> None:
         line.ahead = 0.0  # somebody sets the clock right
         line.status, line.dates = 200, True
         await line.run_for(5)
-        assert (sum(line.letters.values()), line.lag) == (0, 0)
+        assert (sum(line.dead_letters.values()), line.lag) == (0, 0)
         assert not line.pipeline.quarantined_since
         assert line.told["intake_held None"] == 0, "no dead letter was written"
 
@@ -111,7 +111,7 @@ def test_what_waits_is_judged_by_the_endpoints_clock_once_an_answer_tells_it() -
         assert not line.requests
         line.produce("leads", 0, "0:one")
         await line.run_for(5)
-        assert (sum(line.letters.values()), line.lag) == (0, 0)
+        assert (sum(line.dead_letters.values()), line.lag) == (0, 0)
 
     simulate(run())
 

@@ -153,7 +153,7 @@ def test_quarantined_events_go_with_their_partition_and_so_does_the_hold() -> No
         assert not line.pipeline.quarantined_since
         assert line.told["intake_held None"] == 0, "nothing is written of them here"
         assert line.told["hold_over events that waited are left to the next owner"] == 1
-        assert not line.letters
+        assert not line.dead_letters
 
     simulate(run())
 
@@ -181,6 +181,6 @@ def test_a_split_that_is_judged_after_its_partition_left_holds_nothing() -> None
         await coming_and_going
         assert [len(ids) for _, _, ids, _ in line.requests] == [100, 50, 50]
         assert not held(line.pipeline), "it would have had nothing to probe with"
-        assert not line.letters
+        assert not line.dead_letters
 
     simulate(run())

@@ -18,7 +18,7 @@ def test_a_set_up_fault_holds_the_pixel_and_goes_on_by_itself(status: int) -> No
         line.produce("leads", 0, *names("a", 2000))
         line.assign(P0)
         await line.run_for(290)
-        assert not line.letters
+        assert not line.dead_letters
         assert not line.accepted
         assert P0 in line.paused
         late = [at for at, *_ in line.requests if at > 5]
@@ -66,7 +66,7 @@ def test_a_page_view_fault_does_not_hold_up_leads() -> None:
             line.assign(P0, V0)
             await line.run_for(60)
             assert line.accepted == dict.fromkeys(names("a", 500), 1), answer
-            assert sum(line.letters.values()) < 100, "below a hundred events there is no share to speak of"
+            assert sum(line.dead_letters.values()) < 100, "below a hundred events there is no share to speak of"
 
     simulate(run())
 

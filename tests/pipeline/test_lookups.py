@@ -196,7 +196,7 @@ def test_a_flood_of_one_bad_id_is_one_question(chunk: int) -> None:
         line.produce("leads", 0, *names("a", 300))
         line.assign(P0)
         await line.run_for(60)
-        assert (line.letter_codes, line.lag, source.asked) == ({"unknown_schema": 300}, 0, {7: 1})
+        assert (line.dead_letter_codes, line.lag, source.asked) == ({"unknown_schema": 300}, 0, {7: 1})
         assert line.told["registry"] == 0
 
     simulate(run())

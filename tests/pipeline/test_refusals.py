@@ -19,8 +19,8 @@ def test_one_refused_event_is_found_and_the_other_ninety_nine_are_delivered() ->
         line.produce("leads", 0, *names("a", 100))
         line.assign(P0)
         await line.run_for(5)
-        assert line.letters == {"a37": 1}
-        assert line.letter_codes == {"refused": 1}
+        assert line.dead_letters == {"a37": 1}
+        assert line.dead_letter_codes == {"refused": 1}
         assert line.accepted == dict.fromkeys(set(names("a", 100)) - {"a37"}, 1)
         assert line.lag == 0
         assert len(line.requests) <= 15
@@ -34,7 +34,7 @@ def test_an_event_that_cannot_be_mapped_goes_to_the_dead_letters() -> None:
         line.produce("leads", 0, "a0", "bad1", "a2")
         line.assign(P0)
         await line.run_for(3)
-        assert (line.letters, line.accepted, line.lag) == ({"bad1": 1}, {"a0": 1, "a2": 1}, 0)
+        assert (line.dead_letters, line.accepted, line.lag) == ({"bad1": 1}, {"a0": 1, "a2": 1}, 0)
 
     simulate(run())
 
@@ -60,13 +60,13 @@ def test_a_refusal_of_all_events_empties_nothing_into_the_dead_letters(status: i
         line.produce("leads", 0, *names("a", 1000))
         line.assign(P0)
         await line.run_for(600)
-        assert not line.letters
+        assert not line.dead_letters
         assert line.store.get(P0, (0, ""))[0] == 0
         assert [one.reason for one in held(line.pipeline)] == ["split_budget"]
         line.answering = always(200)
         await asyncio.sleep(0)
         await line.run_for(120)
-        assert not line.letters
+        assert not line.dead_letters
         assert line.lag == 0
         assert not held(line.pipeline)
 
@@ -83,9 +83,9 @@ def test_a_poisoned_event_in_the_held_batch_does_not_hold_the_lane_for_ever() ->
         line.produce("leads", 0, *names("a", 100))
         line.assign(P0)
         await line.run_for(290)
-        assert not line.letters
+        assert not line.dead_letters
         await line.run_for(120)
-        assert line.letters == {"a13": 1}
+        assert line.dead_letters == {"a13": 1}
         assert line.accepted == dict.fromkeys(set(names("a", 100)) - {"a13"}, 1)
         assert line.lag == 0
 
@@ -107,7 +107,7 @@ def test_a_dead_letter_that_waits_is_given_up_with_its_partition() -> None:
         handing = asyncio.create_task(hand_over())
         await line.run_for(2000)
         await handing
-        assert not line.letters, "the next owner writes it"
+        assert not line.dead_letters, "the next owner writes it"
 
     simulate(run())
 
@@ -120,7 +120,7 @@ def test_too_many_refused_events_hold_the_lane_before_one_is_written() -> None:
         line.assign(P0)
         await line.run_for(300)
         assert "dead_letter_ratio" in {one.reason for one in held(line.pipeline)}
-        assert sum(line.letters.values()) < 100
+        assert sum(line.dead_letters.values()) < 100
 
     simulate(run())
 
@@ -132,11 +132,11 @@ def test_a_mapping_that_fails_for_all_is_no_fault_of_the_events() -> None:
         line.produce("leads", 0, *names("bad", 150))
         line.assign(P0)
         await line.run_for(30)
-        assert not line.letters
+        assert not line.dead_letters
         assert line.told["intake_held dead_letter_ratio"] == 1
         line.produce("leads", 0, *names("a", 200))
         await line.run_for(30)
-        assert sum(line.letters.values()) == 150, "good events have come: it was poison after all"
+        assert sum(line.dead_letters.values()) == 150, "good events have come: it was poison after all"
         assert line.lag == 0
 
     simulate(run())
@@ -148,7 +148,7 @@ def test_a_mass_of_bad_events_ends_as_dead_letters_once_good_ones_come_behind_it
         line.produce("leads", 0, *names("bad", 600), *names("a", 8000))
         line.assign(P0)
         await line.run_for(120)
-        assert sum(line.letters.values()) == 600
+        assert sum(line.dead_letters.values()) == 600
         assert (line.lag, line.told["intake_held dead_letter_ratio"], line.told["intake_held None"]) == (0, 1, 1)
 
     simulate(run())
@@ -161,14 +161,14 @@ def test_a_mass_of_bad_events_waits_while_bad_ones_come() -> None:
         line.produce("leads", 0, *mixed)
         line.assign(P0)
         await line.run_for(300)
-        assert sum(line.letters.values()) < 100
+        assert sum(line.dead_letters.values()) < 100
         assert line.told["intake_held None"] == 0
         line.produce("leads", 0, *names("c", 80), *names("badc", 40))
         await line.run_for(60)
         assert line.lag, "a third of the last hundred and twenty, but of two hundred more than half"
         line.produce("leads", 0, *names("d", 80))
         await line.run_for(60)
-        assert (line.lag, sum(line.letters.values())) == (0, 2040)
+        assert (line.lag, sum(line.dead_letters.values())) == (0, 2040)
 
     simulate(run())
 
@@ -185,7 +185,7 @@ def test_a_source_has_its_own_ratio_and_a_higher_one_lets_what_waits_go() -> Non
         line._new_pipeline()
         line.assign(P0, V0)
         await line.run_for(30)
-        assert (line.store[P0][0], line.letters["bad599"]) == (600, 1)
+        assert (line.store[P0][0], line.dead_letters["bad599"]) == (600, 1)
         assert list(line.pipeline.quarantined_since) == ["views"]
 
     simulate(run())
@@ -232,11 +232,11 @@ def test_a_burst_of_poison_holds_its_lane_only_until_good_events_show_it_for_poi
         line.assign(P0)
         await line.run_for(900)
         assert [one.reason for one in held(line.pipeline)] == ["split_budget"]
-        assert not line.letters, "nothing came that could tell poison from a fault of all events"
+        assert not line.dead_letters, "nothing came that could tell poison from a fault of all events"
         for i in range(60):
             line.produce("leads", 0, f"b{i}")
             await line.run_for(10)
-        assert line.letters == dict.fromkeys(poison, 1)
+        assert line.dead_letters == dict.fromkeys(poison, 1)
         assert line.lag == 0
 
     simulate(run())
@@ -249,7 +249,7 @@ def test_a_refusing_api_is_probed_once_in_a_while_and_fills_no_more_than_the_mem
         line.produce("leads", 0, *names("a", 5000))
         line.assign(P0)
         await line.run_for(3600)
-        assert not line.letters
+        assert not line.dead_letters
         assert len([at for at, *_ in line.requests if at > 60]) <= 120
         assert line.pipeline.buffered_bytes <= 400_000 + 100 * 1100
         line.answering = always(200)
@@ -266,7 +266,7 @@ def test_a_letter_that_can_not_be_written_as_it_came_is_written_by_reference() -
         line.produce("leads", 0, *names("a", 20), "bad0", "bad1")
         line.assign(P0)
         await line.run_for(5)
-        assert (line.letter_codes, line.lag) == ({"missing_field": 1, "internal_error": 1}, 0)
+        assert (line.dead_letter_codes, line.lag) == ({"missing_field": 1, "internal_error": 1}, 0)
         assert line.by_reference == ["bad1"]
         assert [one for one in line.told if one.startswith("internal_error SystemError at ")]
 

@@ -54,7 +54,7 @@ def test_a_schema_that_raises_when_it_is_loaded_dead_letters_its_records_alone()
         line.produce("views", 0, "b0", "b1")
         line.assign(P0, V0)
         await line.run_for(5)
-        assert (line.accepted, line.letter_codes, line.lag) == (
+        assert (line.accepted, line.dead_letter_codes, line.lag) == (
             dict.fromkeys(names("a", 20), 1),
             {"internal_error": 2},
             0,
@@ -81,6 +81,6 @@ def test_what_is_no_schema_s_fault_is_not_its_records(error: type[Exception]) ->
                 await line.run_for(5)
         else:
             await line.run_for(5)
-        assert (line.letter_codes, line.lag) == ({}, 1)
+        assert (line.dead_letter_codes, line.lag) == ({}, 1)
 
     simulate(run())

@@ -107,9 +107,9 @@ def resolve_before_answer(patch: pytest.MonkeyPatch) -> None:
 def dead_letter_resolved_before_it_is_written(patch: pytest.MonkeyPatch) -> None:
     """A dead letter counts as done when it is handed to the writer."""
 
-    async def write_one(self: DeadLetterTasks, partition: Partition, letter: DeadLetter) -> None:
-        partition.offsets.resolve(letter.record.offset() or 0)
-        await self._dead_letters.write(letter)
+    async def write_one(self: DeadLetterTasks, partition: Partition, dead_letter: DeadLetter) -> None:
+        partition.offsets.resolve(dead_letter.record.offset() or 0)
+        await self._dead_letters.write(dead_letter)
 
     patch.setattr(DeadLetterTasks, "_write_one", write_one)
 

@@ -22,7 +22,7 @@ from stream_capi.cli.dead_letter_view import Shown
 from stream_capi.config import Settings
 from stream_capi.model import EventName
 from stream_capi.observe import logs
-from stream_capi.operations.dead_letters import letter_of
+from stream_capi.operations.dead_letters import dead_letter_of
 from stream_capi.operations.explain import explain_records
 from stream_capi.record_headers import lost_headers
 from stream_capi.sandbox.embedded_broker import EmbeddedBroker
@@ -137,15 +137,15 @@ def test_any_messages_have_outcomes_and_their_letters_can_be_read(
         assert sum(outcomes.values()) == len(records)
         assert outcomes["delivered"] > 20, "good values in any wrapping are delivered"
         assert outcomes["dead"] > 20
-        letters: Any = read(broker.bootstrap, "dead", outcomes["dead"])
-        assert len(letters) == outcomes["dead"]
-        for record in letters:
-            letter = letter_of(record)
-            assert letter is not None
-            lost = sum(not _is_utf8(name) for name, _ in records[letter.source_offset].headers)
-            assert letter.headers_lost == (str(lost) if lost else "")
+        dead_letters: Any = read(broker.bootstrap, "dead", outcomes["dead"])
+        assert len(dead_letters) == outcomes["dead"]
+        for record in dead_letters:
+            dead_letter = dead_letter_of(record)
+            assert dead_letter is not None
+            lost = sum(not _is_utf8(name) for name, _ in records[dead_letter.source_offset].headers)
+            assert dead_letter.headers_lost == (str(lost) if lost else "")
             assert lost_headers(record) == ""
-            assert_shown_safely(str(Shown(letter, record, None, "").facts()))
+            assert_shown_safely(str(Shown(dead_letter, record, None, "").facts()))
         originals: Any = read(broker.bootstrap, "leads", len(records))
         told = asyncio.run(explain_records(settings, settings.sources[0], originals))
         assert len(told) == len(records)
@@ -182,9 +182,9 @@ def test_any_headers_are_a_letter_within_bounds_or_none(changes: dict[str, bytes
     whole = dict.fromkeys(_SOURCE[1:], b"0") | {"error-code": b"too_old", "source-topic": b"leads"}
     headers: Sequence[tuple[str, bytes | None]] = [(f"capi-{name}", text) for name, text in (whole | changes).items()]
     record: Any = FakeRecord(headers=list(headers))
-    letter = letter_of(record)
-    if letter is not None:
-        assert 0 <= letter.source.partition < 2**31
-        assert 0 <= letter.source_offset < 2**63 - 1
-        assert letter.source.topic.isascii()
-        assert_shown_safely(str(Shown(letter, record, None, "").facts()))
+    dead_letter = dead_letter_of(record)
+    if dead_letter is not None:
+        assert 0 <= dead_letter.source.partition < 2**31
+        assert 0 <= dead_letter.source_offset < 2**63 - 1
+        assert dead_letter.source.topic.isascii()
+        assert_shown_safely(str(Shown(dead_letter, record, None, "").facts()))

@@ -78,7 +78,7 @@ class PipelineModel(RuleBasedStateMachine):
     )
     def neighbours(self, what: str, which: int) -> None:
         if what == "letters":
-            self.world.letters_turn(("quick", "slow", "shut")[which % 3])
+            self.world.dead_letters_turn(("quick", "slow", "shut")[which % 3])
         elif what == "registry":
             self.world.registry_turns(which % 2 == 0)
         elif what == "commits":

@@ -67,7 +67,7 @@ CANARIES = {
 }
 PAGES = ("/healthz", "/readyz", "/status", "/metrics", "/", "/nothing?email=" + EMAIL)
 TOPICS = ("leads", "framed", "unasked")
-LETTERS = "dead-letters"
+DEAD_LETTERS = "dead-letters"
 SECONDS = 60.0
 
 CONFIGURATION = """
@@ -251,23 +251,23 @@ async def test_no_output_holds_personal_data_a_hash_a_key_or_a_token(
         seen.send("unasked", b"\0\0\0\0\1" + lead())  # waits for a registry that nobody reaches
         for code, bad in BAD.items():
             seen.send(*bad())
-            await seen.until(lambda code=code: _letters(seen.app)[code], f"a dead letter of code {code.value}")  # type: ignore[misc]
+            await seen.until(lambda code=code: _dead_letters(seen.app)[code], f"a dead letter of code {code.value}")  # type: ignore[misc]
         for name, fault in FAULTS.items():
             await through(seen, name, fault)
         await rotate_the_key(seen)
         await seen.look()
         await a_bug(seen, running)
-        letters = await asyncio.to_thread(_read_letters, seen.bootstrap)
+        dead_letters = await asyncio.to_thread(_read_dead_letters, seen.bootstrap)
     uncaught()
     out, err = capfd.readouterr()
-    assert leaks(str([value for _, value in letters])), "the canaries are there to be found"
+    assert leaks(str([value for _, value in dead_letters])), "the canaries are there to be found"
     assert leaks(str([accepted.event for accepted in seen.endpoint.events]))
-    assert {headers["capi-error-code"] for headers, _ in letters} == {code.value for code in BAD}
+    assert {headers["capi-error-code"] for headers, _ in dead_letters} == {code.value for code in BAD}
     for what, text in {
         "standard error": err,
         "standard output": out,
         "a page": "\n".join(seen.pages),
-        "a dead letter's header": str([_own(headers) for headers, _ in letters]),
+        "a dead letter's header": str([_own(headers) for headers, _ in dead_letters]),
     }.items():
         found = leaks(text)
         assert not found, f"{what} holds {found}: {_around(text, CANARIES[found[0]])}"
@@ -419,7 +419,7 @@ def _now_ms() -> int:
     return int(time.time() * 1000)
 
 
-def _letters(app: App) -> dict[Code, int]:
+def _dead_letters(app: App) -> dict[Code, int]:
     counts = app.metrics.dead_letter_counts
     return {code: sum(n for key, n in counts.items() if code.value in key) for code in Code}
 
@@ -436,23 +436,23 @@ def _get(url: str) -> str:
 def _make_topics(bootstrap: str) -> None:
     """The mock cluster makes a topic when someone first asks for it."""
     reader = Consumer({"bootstrap.servers": bootstrap, "group.id": "topics", "allow.auto.create.topics": True})
-    for topic in (*TOPICS, LETTERS):
+    for topic in (*TOPICS, DEAD_LETTERS):
         while not reader.list_topics(topic, timeout=5).topics[topic].partitions:
             pass
     reader.close()
 
 
-def _read_letters(bootstrap: str) -> list[tuple[dict[str, str], bytes | None]]:
+def _read_dead_letters(bootstrap: str) -> list[tuple[dict[str, str], bytes | None]]:
     reader = Consumer({"bootstrap.servers": bootstrap, "group.id": "letters", "enable.auto.commit": False})
-    reader.assign([TopicPartition(LETTERS, number, 0) for number in range(4)])
-    letters: list[tuple[dict[str, str], bytes | None]] = []
-    while len(letters) < len(BAD):
+    reader.assign([TopicPartition(DEAD_LETTERS, number, 0) for number in range(4)])
+    dead_letters: list[tuple[dict[str, str], bytes | None]] = []
+    while len(dead_letters) < len(BAD):
         for message in reader.consume(100, 0.1):
             given: Any = message.headers() or []
             headers = {name: (text or b"").decode() for name, text in given}
-            letters.append((headers, message.value()))
+            dead_letters.append((headers, message.value()))
     reader.close()
-    return letters
+    return dead_letters
 
 
 def _own(headers: dict[str, str]) -> dict[str, str]:

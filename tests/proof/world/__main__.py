@@ -41,7 +41,7 @@ def main() -> int:
 def _counted(world: World) -> Counter[str]:
     ledger = world.ledger
     nothing = sum(event.kind in NOTHING_TO_DO for event in ledger.events.values())
-    ended = ledger.answered.keys() | ledger.letters.keys()
+    ended = ledger.answered.keys() | ledger.dead_letters.keys()
     counts = {
         "simulated hours": round(world.now / 3600),
         "members": len(world.past) + len(world.members),
@@ -50,12 +50,12 @@ def _counted(world: World) -> Counter[str]:
         "produced": len(ledger.events),
         "passed over on purpose": nothing,
         "delivered": len(ledger.answered),
-        "dead-lettered": len(ledger.letters),
+        "dead-lettered": len(ledger.dead_letters),
         "gone with their log": len(ledger.events)
         - nothing
         - len(ended),  # retention, or a topic made anew; uncommitted
         "delivered again": sum(ledger.processed.values()) - len(ledger.processed),
-        "dead-lettered again": sum(ledger.letters.values()) - len(ledger.letters),
+        "dead-lettered again": sum(ledger.dead_letters.values()) - len(ledger.dead_letters),
     }
     return Counter(counts) + Counter({f"letters {code}": count for code, count in ledger.codes.items()})
 

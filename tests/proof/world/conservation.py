@@ -83,8 +83,8 @@ def _places(member: Member) -> Iterator[Place]:
     for waiting in pipeline.without_schema:
         for offset in waiting.columns.offsets:
             yield waiting.partition.offsets, offset
-    for partition, letter in pipeline.quarantined:
-        yield partition.offsets, letter.record.offset() or 0
+    for partition, dead_letter in pipeline.quarantined:
+        yield partition.offsets, dead_letter.record.offset() or 0
 
 
 def _of_batch(batch: Batch) -> Iterator[Place]:

@@ -63,7 +63,7 @@ def happen(world: World, rng: Random, what: str) -> None:
     elif what == "evict":
         world.evict(which, rng.uniform(0.0, 60.0))
     elif what == "letters":
-        world.letters_turn(rng.choice(("quick", "quick", "slow", "shut")))
+        world.dead_letters_turn(rng.choice(("quick", "quick", "slow", "shut")))
     elif what == "registry":
         world.registry_turns(rng.random() < 0.6)
     elif what == "commits":

@@ -16,12 +16,12 @@ class Ledger:
         self.handed: Counter[str] = Counter()
         self.processed: Counter[str] = Counter()  # the endpoint took it, whether or not anyone heard the 200
         self.answered: Counter[str] = Counter()  # a member heard the 200
-        self.letters: Counter[str] = Counter()
+        self.dead_letters: Counter[str] = Counter()
         self.refused_alone: set[str] = set()
         self.codes: Counter[str] = Counter()
 
     def has_outcome(self, event: Event) -> bool:
-        return event.id in self.answered or event.id in self.letters
+        return event.id in self.answered or event.id in self.dead_letters
 
     def took(self, events: list[Event]) -> None:
         """The endpoint processed a request."""
@@ -41,25 +41,25 @@ class Ledger:
             assert event.id in self.refused_alone, f"{event.id} is called refused, and never was alone"
         else:
             assert code is event.code, f"{event.id} is dead-lettered as {code}"
-        self.letters[event.id] += 1
+        self.dead_letters[event.id] += 1
         self.codes[code.value] += 1
         self._no_outcome_too_many(event)
 
     def _no_outcome_too_many(self, event: Event) -> None:
-        outcomes = self.answered[event.id] + self.letters[event.id]
+        outcomes = self.answered[event.id] + self.dead_letters[event.id]
         assert outcomes <= self.handed[event.id], f"{event.id}: outcome {outcomes}, handed over {self.handed[event.id]}"
 
     def explain(self, event: Event) -> str:
         return (
             f"{event.id}: handed over {self.handed[event.id]}, processed {self.processed[event.id]}, "
-            f"answered {self.answered[event.id]}, letters {self.letters[event.id]}"
+            f"answered {self.answered[event.id]}, letters {self.dead_letters[event.id]}"
         )
 
     def has_ended_well(self, event: Event) -> bool:
         """Whether it has the one outcome that it should have, after all has healed."""
-        delivered, lettered = event.id in self.answered, event.id in self.letters
+        delivered, dead_lettered = event.id in self.answered, event.id in self.dead_letters
         if event.kind in NOTHING_TO_DO:
-            return not delivered and not lettered
+            return not delivered and not dead_lettered
         if event.code is None:  # while the API refused everything, a good event may have been refused alone
-            return delivered or (lettered and event.id in self.refused_alone)
-        return lettered and not delivered
+            return delivered or (dead_lettered and event.id in self.refused_alone)
+        return dead_lettered and not delivered

@@ -149,19 +149,19 @@ class Member:
             decided = owner.fenced or other.id in ledger.answered or other.id in ledger.refused_alone
             assert decided, f"{event.id} is dead-lettered while {other.id} of its batch is not decided"
 
-    async def write(self, letter: DeadLetter) -> None:
+    async def write(self, dead_letter: DeadLetter) -> None:
         """The dead-letter topic: the event counts when the broker has it, also where nobody is left to be told."""
-        event: Event = letter.record.event  # type: ignore[attr-defined]  # every record of this world has one
-        if letter.code is Code.REFUSED:
+        event: Event = dead_letter.record.event  # type: ignore[attr-defined]  # every record of this world has one
+        if dead_letter.code is Code.REFUSED:
             self._is_judged_whole(event)
         try:
-            await self.world.letters_open.wait()
-            await asyncio.sleep(self.rng.uniform(0.0, self.world.letter_seconds))
+            await self.world.dead_letters_open.wait()
+            await asyncio.sleep(self.rng.uniform(0.0, self.world.dead_letter_seconds))
         except asyncio.CancelledError:
             if self.rng.random() < 0.2:
-                self.world.ledger.wrote(event, letter.code)
+                self.world.ledger.wrote(event, dead_letter.code)
             raise
-        self.world.ledger.wrote(event, letter.code)
+        self.world.ledger.wrote(event, dead_letter.code)
 
     def pause(self, partitions: Sequence[TopicPartition]) -> None:
         known = self._known_epoch

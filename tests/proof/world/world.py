@@ -44,7 +44,7 @@ class World:
         self.broker = Broker(self.ledger)
         self.registry = Registry()
         self.endpoint = Endpoint(seed, self.ledger, self.lanes)
-        self.letter_seconds = 0.05
+        self.dead_letter_seconds = 0.05
         self.told: Counter[str] = Counter()
         self.faults: list[BaseException] = []
         self.members: dict[str, Member] = {}
@@ -57,8 +57,8 @@ class World:
         self._do(self._begin())
 
     async def _begin(self) -> None:
-        self.letters_open = asyncio.Event()
-        self.letters_open.set()
+        self.dead_letters_open = asyncio.Event()
+        self.dead_letters_open.set()
         for topic in TOPICS:
             self._make_topic(topic)
 
@@ -213,13 +213,13 @@ class World:
             member.pipeline.delivery.probe_at_once(pixel)
             member.probed[pixel] = float("-inf")
 
-    def letters_turn(self, mode: str) -> None:
+    def dead_letters_turn(self, mode: str) -> None:
         """The dead-letter topic is quick, slow, or can't be written."""
-        self.letter_seconds = 30.0 if mode == "slow" else 0.05
+        self.dead_letter_seconds = 30.0 if mode == "slow" else 0.05
         if mode == "shut":
-            self.letters_open.clear()
+            self.dead_letters_open.clear()
         else:
-            self.letters_open.set()
+            self.dead_letters_open.set()
 
     def registry_turns(self, up: bool) -> None:
         """The registry goes down or comes back."""
@@ -272,7 +272,7 @@ class World:
         """Everything works again. Then everything has to come to its end, and the right one."""
         self.endpoint.modes.clear()
         self.endpoint.pace = "quick"
-        self.letters_turn("quick")
+        self.dead_letters_turn("quick")
         self.registry_turns(True)
         self.commits_turn(0)
         self._settle_rebalance()

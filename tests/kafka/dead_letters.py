@@ -13,7 +13,7 @@ from tests.fake_record import FakeRecord
 from tests.stack.waiting import until
 
 
-def letter(offset: int = 42, **record: Any) -> DeadLetter:
+def dead_letter(offset: int = 42, **record: Any) -> DeadLetter:
     record.setdefault("key", b"key")
     return DeadLetter(FakeRecord(place=("leads", 3, offset), **record), Code.REFUSED, "the API answered 400", 7)
 
