@@ -154,7 +154,7 @@ def main() -> None:
         code = process.flushed()
         raise SystemExit(ended.code or code) from None
     except StreamCapiError as error:
-        sys.exit(process.tell(error))
+        sys.exit(process.print_error(error))
     except (MemoryError, OSError, RuntimeError) as error:
         sys.exit(process.out_of_resources(error, started=False))
     except KeyboardInterrupt:

@@ -90,13 +90,13 @@ def list_dead_letters(
         for (topic, code), of_kind in sorted(kinds.items(), key=lambda kind: (kind[0] == _OTHER, kind[0]))
     ]
     if as_json:
-        told = {
+        document = {
             "topic": settings.dead_letter.topic,
             "kinds": rows,
             "letters": len(found),
             "foreign": dead_letters.foreign,
         }
-        print_json(told, indent=2)
+        print_json(document, indent=2)
         return
     out = console()
     out.print(f"dead letters in {settings.dead_letter.topic}")
@@ -178,7 +178,7 @@ def redrive_dead_letters(
     if execute:
         logs.configure("error", "console")
         logs.write_behind()
-        await_alone(admin, redrive.group_of(settings), watch.tell)
+        await_alone(admin, redrive.group_of(settings), watch.print_line)
     dead_letters = read_dead_letters(settings, admin)
     planned = redrive.plan(
         settings, dead_letters, Redriven(settings, admin, dead_letters), _picked(code, topic, since), limit
@@ -202,7 +202,7 @@ async def _execute(
         _print_ledger(ledger, as_json)
         code = code or (ExitCode.DONE if ledger.holds else ExitCode.FAILED)
     except StreamCapiError as error:
-        code = process.tell(error)
+        code = process.print_error(error)
     process.at_once(code)
 
 
@@ -228,8 +228,8 @@ def _print_plan(settings: Settings, planned: RedrivePlan, as_json: bool) -> None
     ]
     without_source = {topic_shown(topic): count for topic, count in planned.without_source.items()}
     if as_json:
-        told = {"group": planned.group, "kinds": rows, "letters": len(planned.wanted)}
-        print_json({**told, "without_source": without_source}, indent=2)
+        document = {"group": planned.group, "kinds": rows, "letters": len(planned.wanted)}
+        print_json({**document, "without_source": without_source}, indent=2)
         return
     out = console()
     out.print(f"redrive from {settings.dead_letter.topic} by group {planned.group}")
@@ -254,7 +254,7 @@ def _print_plan(settings: Settings, planned: RedrivePlan, as_json: bool) -> None
 def _print_ledger(ledger: Ledger, as_json: bool) -> None:
     tally = ledger.tally
     if as_json:
-        told = {
+        document = {
             "letters": ledger.dead_letters,
             "delivered": tally.delivered,
             "dead_lettered": dict(tally.dead_lettered),
@@ -262,7 +262,7 @@ def _print_ledger(ledger: Ledger, as_json: bool) -> None:
             "left": ledger.left,
             "holds": ledger.holds,
         }
-        print_json(told)
+        print_json(document)
         return
     table = Table(show_header=False)
     table.add_column()

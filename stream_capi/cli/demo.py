@@ -58,7 +58,7 @@ class View:
         self._keep_running = keep_running
         self._console = Console(quiet=quiet)
         self._live = Live(console=self._console, refresh_per_second=8, transient=True, auto_refresh=False)
-        self._told = 0.0
+        self._reported_at = 0.0
         self._last = (0.0, 0)
         self._rate = 0.0
         self._status_page = ""
@@ -80,8 +80,8 @@ class View:
             self._last = progress.seconds, progress.delivered
         if self._console.is_terminal:
             self._live.update(self._table(progress), refresh=True)
-        elif progress.seconds - self._told >= _LINE_SECONDS:
-            self._told = progress.seconds
+        elif progress.seconds - self._reported_at >= _LINE_SECONDS:
+            self._reported_at = progress.seconds
             self._console.print(
                 f"{progress.seconds:5.1f} s  produced {progress.produced}, delivered {progress.delivered}, "
                 f"dead-lettered {progress.dead_lettered}, in flight {progress.in_flight}"

@@ -81,10 +81,10 @@ async def _watch(mock: MockEndpoint, stop: asyncio.Event) -> None:
             while not await _stopped(stop, _REFRESH_SECONDS):
                 live.update(_table(mock), refresh=True)
     else:
-        told = 0
+        reported = 0
         while not await _stopped(stop, _LINE_SECONDS):
-            if mock.counts.requests != told:
-                told = mock.counts.requests
+            if mock.counts.requests != reported:
+                reported = mock.counts.requests
                 console.print(_line(mock), highlight=False, soft_wrap=True)
     console.print(_table(mock))
     for violation in mock.violations[:_VIOLATIONS]:

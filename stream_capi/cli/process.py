@@ -24,7 +24,7 @@ def tune_garbage_collector() -> None:
     gc.set_threshold(_GARBAGE, 10, 10)
 
 
-def tell(error: StreamCapiError) -> int:
+def print_error(error: StreamCapiError) -> int:
     """Print what is wrong, a line for each fault; returns the exit code."""
     for line in str(error).splitlines():
         print(f"stream-capi: {line}", file=sys.stderr)
@@ -57,5 +57,5 @@ def flushed() -> int:
     try:
         sys.stdout.flush()
     except OutputLost as error:
-        return tell(error)
+        return print_error(error)
     return ExitCode.DONE

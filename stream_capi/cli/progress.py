@@ -23,8 +23,8 @@ class ProgressBar:
         self._what = what
         self._console = console(stderr=True)
         self._quiet = quiet
-        self._told_at = time.monotonic()
-        self._told_waits: tuple[str, ...] = ()
+        self._reported_at = time.monotonic()
+        self._reported_waits: tuple[str, ...] = ()
         self._bar = Bar(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -48,19 +48,19 @@ class ProgressBar:
         self._bar.stop()
 
     def show(self, progress: Progress) -> None:
-        """Bring it up to date; what keeps the job is told once when it begins, also where all else is quiet."""
-        if progress.waits != self._told_waits:
+        """Bring it up to date; what keeps the job is printed once when it begins, also where all else is quiet."""
+        if progress.waits != self._reported_waits:
             for wait in progress.waits:
-                if wait not in self._told_waits:
-                    self.tell(wait)
-            self._told_waits = progress.waits
+                if wait not in self._reported_waits:
+                    self.print_line(wait)
+            self._reported_waits = progress.waits
         if self._quiet:
             return
         if self._console.is_terminal:
             self._show_bar(progress)
-        elif time.monotonic() - self._told_at >= _LINE_SECONDS:
-            self._told_at = time.monotonic()
-            self.tell(f"{progress.done:,} of {progress.total:,}: {_counts(progress)}")
+        elif time.monotonic() - self._reported_at >= _LINE_SECONDS:
+            self._reported_at = time.monotonic()
+            self.print_line(f"{progress.done:,} of {progress.total:,}: {_counts(progress)}")
 
     def _show_bar(self, progress: Progress) -> None:
         what = "stopping, waits for what is in flight" if progress.stopping else self._what
@@ -70,7 +70,7 @@ class ProgressBar:
             self._task = self._bar.add_task(what, total=max(1, progress.total), completed=progress.done, counts=counts)
         self._bar.update(self._task, description=what, completed=progress.done, counts=counts)
 
-    def tell(self, line: str) -> None:
+    def print_line(self, line: str) -> None:
         """Print a line, above the bar where there is one."""
         self._console.print(Text(line))
 

@@ -71,7 +71,7 @@ def command(
     watch = ProgressBar(f"replaying {topic}", quiet=as_json)
     logs.configure("error", "console")
     logs.write_behind()
-    await_alone(admin, planned.group, watch.tell)
+    await_alone(admin, planned.group, watch.print_line)
     if not planned.begun:
         range_replay.begin(admin, planned)
     if not planned.left:
@@ -94,7 +94,7 @@ async def _execute(
         _print_ledger(planned, ledger, as_json)
         code = code or (ExitCode.DONE if ledger.holds else ExitCode.FAILED)
     except StreamCapiError as error:
-        code = process.tell(error)
+        code = process.print_error(error)
     process.at_once(code)
 
 
@@ -155,7 +155,7 @@ def _print_ledger(planned: ReplayPlan, ledger: ReplayLedger, as_json: bool) -> N
     skipped = {name: n for name, n in tally.skipped.items() if name != "outcome_known"}
     before = ledger.before + tally.skipped.get("outcome_known", 0)
     if as_json:
-        told = {
+        document = {
             "topic": planned.topic,
             "group": planned.group,
             "offsets": ledger.offsets,
@@ -167,7 +167,7 @@ def _print_ledger(planned: ReplayPlan, ledger: ReplayLedger, as_json: bool) -> N
             "left": ledger.left,
             "holds": ledger.holds,
         }
-        print_json(told)
+        print_json(document)
         return
     table = Table(show_header=False)
     table.add_column()

@@ -54,7 +54,7 @@ async def _run(start: Start, is_worker: bool) -> None:
         process.tune_garbage_collector()
         code = await app.run()
     except StreamCapiError as error:
-        code = process.tell(error)
+        code = process.print_error(error)
     except (MemoryError, OSError, RuntimeError) as error:
         code = process.out_of_resources(error, started=app is not None and app.consumer.ended is not None)
     process.at_once(code)
@@ -67,7 +67,7 @@ async def _watch(settings: config.Settings, config_file: Path, count: int) -> No
         workers.stop_on_signals()
         code = await workers.run()
     except StreamCapiError as error:
-        code = process.tell(error)
+        code = process.print_error(error)
     except (MemoryError, OSError, RuntimeError) as error:
         code = process.out_of_resources(error, started=True)
     process.at_once(code)

@@ -49,11 +49,11 @@ def load(path: Path, environ: Mapping[str, str] | None = None, *, keys: bool = T
     faults += _inline_keys(data)
     names = _names(data)
     settings, wrong = _validated(data, faults)
-    told = {key for key in (*(fault.key for fault in faults), *wrong) if key}
+    reported = {key for key in (*(fault.key for fault in faults), *wrong) if key}
     if settings is not None:
         concluded = [*faults_of(settings, names, workers), *(_unreadable(settings, environ) if keys else ())]
-        around = {outer for key in told for outer in outers(key)}
-        faults += [fault for fault in concluded if not _follows(fault, told, around)]
+        around = {outer for key in reported for outer in outers(key)}
+        faults += [fault for fault in concluded if not _follows(fault, reported, around)]
     if faults or settings is None:
         raise ConfigurationError(list(dict.fromkeys(_line(fault, origins, path) for fault in faults)))
     return settings
@@ -214,12 +214,12 @@ def _taken_out(data: dict[str, Any], loc: Sequence[Step]) -> str:
     return key_of(loc[: at + 1])
 
 
-def _follows(fault: KeyFault, told: Set[str], around: Set[str]) -> bool:
-    """Whether a fault is only the consequence of one at the keys ``told``. ``around``: all keys that those are within."""
+def _follows(fault: KeyFault, reported: Set[str], around: Set[str]) -> bool:
+    """Whether a fault is only the consequence of one at the keys ``reported``. ``around``: all keys that hold those."""
     of = fault.of or (fault.key,)
-    if fault.key.startswith("pixels") and any(f"{fault.key}.{name}" in told for name in INLINE_KEYS):
+    if fault.key.startswith("pixels") and any(f"{fault.key}.{name}" in reported for name in INLINE_KEYS):
         return any(key.endswith(".api_key_env") for key in of)
-    return any(other in around or not told.isdisjoint(outers(other)) for other in of)
+    return any(other in around or not reported.isdisjoint(outers(other)) for other in of)
 
 
 def _unreadable(settings: Settings, environ: Mapping[str, str]) -> Iterator[KeyFault]:

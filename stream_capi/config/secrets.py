@@ -65,7 +65,7 @@ class KeySource:
         try:
             self._secret = read_key(pixel, environ)
         except Unreadable as error:
-            raise _told(pixel, error) from None
+            raise _error_for(pixel, error) from None
 
     def read(self) -> Secret:
         """The present key. No I/O."""
@@ -104,7 +104,7 @@ def resolve_pixel_id(pixel: PixelSection, environ: Mapping[str, str]) -> str:
     try:
         return read_pixel_id(pixel, environ)
     except Unreadable as error:
-        raise _told(pixel, error) from None
+        raise _error_for(pixel, error) from None
 
 
 def read_pixel_id(pixel: PixelSection, environ: Mapping[str, str]) -> str:
@@ -147,7 +147,7 @@ def _others_may_read(file: str) -> bool:
         return False
 
 
-def _told(pixel: PixelSection, error: Unreadable) -> ConfigurationError:
+def _error_for(pixel: PixelSection, error: Unreadable) -> ConfigurationError:
     return ConfigurationError([f"pixels.{pixel.name}.{error.attribute}: {error.why}"])
 
 

@@ -143,7 +143,7 @@ class EndpointClient:
             async with deadline(self._seconds):
                 connection = await self._connector.connect(request, [], aiohttp.ClientTimeout(total=None))
         except _NETWORK as error:
-            return self._told(error)
+            return self._error_message(error)
         connection.close()
         return None
 
@@ -191,7 +191,7 @@ class EndpointClient:
             made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, max(1, int(self._seconds * 1000)))
         return made
 
-    def _told(self, error: BaseException) -> str:
+    def _error_message(self, error: BaseException) -> str:
         host, port = self._url.host, self._url.port
         fault = fault_of(error)
         if fault == "timeout":

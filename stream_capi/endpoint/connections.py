@@ -188,7 +188,7 @@ def _unacknowledged(transport: Any) -> int:
     """How many bytes the kernel has sent, or is to send, without an acknowledgement; 0 where the system doesn't say."""
     socket = transport.get_extra_info("socket") if transport is not None else None
     try:
-        told = fcntl.ioctl(socket.fileno() if socket else -1, termios.TIOCOUTQ, bytes(4))
+        queued = fcntl.ioctl(socket.fileno() if socket else -1, termios.TIOCOUTQ, bytes(4))
     except (OSError, ValueError):  # ValueError: no descriptor
         return 0
-    return int(struct.unpack("i", told)[0])
+    return int(struct.unpack("i", queued)[0])

@@ -115,7 +115,7 @@ class KafkaAdmin:
                 if found.error is not None and found.error.code() not in MISSING:
                     raise KafkaException(found.error)
             except KafkaException as error:
-                raise self._told(f"topic {topic}", error_of(error)) from None
+                raise self._error_for(f"topic {topic}", error_of(error)) from None
             counts[topic] = None if found.error is not None else len(found.partitions)
         return counts
 
@@ -154,7 +154,7 @@ class KafkaAdmin:
         committed: dict[TopicPartition, GroupOffset] = {}
         for at in found.topic_partitions:
             if at.error is not None:
-                raise self._told(what, at.error)
+                raise self._error_for(what, at.error)
             if at.offset >= 0:
                 committed[TopicPartition(at.topic, at.partition)] = GroupOffset(at.offset, at.metadata or "")
         return committed
@@ -254,7 +254,7 @@ class KafkaAdmin:
             if at.error is not None and at.error.code() in _IN_USE:
                 raise CheckFailed(f"group {group} has got members meanwhile: stop them first")
             if at.error is not None:
-                raise self._told(f"{what}, {at.topic}[{at.partition}]", at.error)
+                raise self._error_for(f"{what}, {at.topic}[{at.partition}]", at.error)
 
     # How it asks
 
@@ -279,15 +279,15 @@ class KafkaAdmin:
         try:
             return question(self._client())
         except KafkaException as error:
-            raise self._told("the cluster", error_of(error)) from None
+            raise self._error_for("the cluster", error_of(error)) from None
 
     def _result(self, what: str, future: Future[Answer]) -> Answer:
         try:
             return future.result(self._seconds + 1)
         except KafkaException as error:
-            raise self._told(what, error_of(error)) from None
+            raise self._error_for(what, error_of(error)) from None
         except FutureTimeout:
-            raise self._told(what, KafkaError(KafkaError._TIMED_OUT)) from None
+            raise self._error_for(what, KafkaError(KafkaError._TIMED_OUT)) from None
 
     def _client(self) -> AdminClient:
         with self._lock:
@@ -298,7 +298,7 @@ class KafkaAdmin:
     def _on_error(self, error: KafkaError) -> None:
         self._last_error = error.str()
 
-    def _told(self, what: str, error: KafkaError) -> StreamCapiError:
+    def _error_for(self, what: str, error: KafkaError) -> StreamCapiError:
         """The error in a person's words. Why no connection comes about is known to the client's error callback only."""
         if error.code() in DENIED:
             return KafkaLost(f"{what}: {self._bootstrap} denies it ({error.str()}): check the user and its rights")

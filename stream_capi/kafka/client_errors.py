@@ -46,29 +46,29 @@ _REPEAT_SECONDS = 60.0
 
 
 class Events(Protocol):
-    """Where it is told, for logs and metrics. Called on the consumer's thread."""
+    """Where it is reported, for logs and metrics. Called on the consumer's thread."""
 
     def kafka(self, event: str, **details: object) -> None: ...
 
 
 class Faults:
-    """Tells the client's errors. ``missing`` are the topics that it did not find when it last looked."""
+    """Reports the client's errors. ``missing`` are the topics that it did not find when it last looked."""
 
     def __init__(self, events: Events, now: Callable[[], float] = time.monotonic) -> None:
         self.missing: frozenset[str] = frozenset()
         self._events = events
         self._now = now
-        self._told: dict[tuple[str, str | None], float] = {}
+        self._reported_at: dict[tuple[str, str | None], float] = {}
         self._unvalidated: set[str] = set()
 
-    def tell(self, error: KafkaError, topic: str | None = None, partition: int | None = None) -> None:
-        """Tell of an error, unless it was told within the last minute."""
+    def report_error(self, error: KafkaError, topic: str | None = None, partition: int | None = None) -> None:
+        """Report an error, unless it was reported within the last minute."""
         event = _event(error)
         if event == "topic missing" and topic is not None:
             self.missing |= {topic}
         key = (event, topic if error.code() in MISSING | DENIED else None)
-        if self._now() - self._told.get(key, -_REPEAT_SECONDS) >= _REPEAT_SECONDS:
-            self._told[key] = self._now()
+        if self._now() - self._reported_at.get(key, -_REPEAT_SECONDS) >= _REPEAT_SECONDS:
+            self._reported_at[key] = self._now()
             where = {"topic": topic, "partition": partition} if topic is not None else {}
             self._events.kafka(event, reason=error.name(), detail=error.str(), **where)
 
@@ -77,8 +77,8 @@ class Faults:
         self._events.kafka(event, **details)
 
     def answered(self) -> None:
-        """The brokers answer: what was told of them counts no more."""
-        if self._told.pop(("brokers unreachable", None), None) is not None:
+        """Brokers reachable again: clear the warning."""
+        if self._reported_at.pop(("brokers unreachable", None), None) is not None:
             self._events.kafka("brokers answer again")
 
     def unvalidated(self, topic: str) -> None:
@@ -90,7 +90,7 @@ class Faults:
     def found(self, topic: str) -> None:
         """The topic is there."""
         self.missing -= {topic}
-        self._told.pop(("topic missing", topic), None)
+        self._reported_at.pop(("topic missing", topic), None)
 
 
 def is_fatal(error: KafkaError) -> bool:

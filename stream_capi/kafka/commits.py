@@ -27,19 +27,21 @@ _RESEND_SECONDS = 0.25
 _NOT_A_MEMBER = frozenset({"UNKNOWN_MEMBER_ID", "STALE_MEMBER_EPOCH"})
 _HEARTBEAT_SECONDS = 2.0
 
-Tell = Callable[[Sequence[CommitResult]], None]
+Report = Callable[[Sequence[CommitResult]], None]
 
 
 class Commits:
-    """The commits under way. ``owns`` says whether one may be made; ``tell`` takes every result."""
+    """The commits under way. ``owns`` says whether one may be made; ``report`` takes every result."""
 
-    def __init__(self, owns: Callable[[Commit], bool], tell: Tell, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, owns: Callable[[Commit], bool], report: Report, now: Callable[[], float] = time.monotonic
+    ) -> None:
         self._owns = owns
-        self._tell = tell
+        self._report = report
         self._now = now
         self._under_way: list[Commit] = []
         self._sent_at = 0.0
-        self._fenced: list[CommitResult] = []  # of the commit under way, told with its end
+        self._fenced: list[CommitResult] = []  # of the commit under way, reported with its end
         self._next: list[Commit] = []
         self._send_from = 0.0  # no commit before: a heartbeat is due
 
@@ -50,22 +52,22 @@ class Commits:
             return
         owned, fenced = self._split(commits)
         if not owned:
-            self._tell(fenced)
+            self._report(fenced)
             return
         try:
             consumer.commit(offsets=self._offsets(owned), asynchronous=True)
             self._under_way, self._fenced, self._sent_at = owned, fenced, self._now()
         except KafkaException as error:
-            self._tell(fenced + [CommitResult(commit, error_of(error).name()) for commit in owned])
+            self._report(fenced + [CommitResult(commit, error_of(error).name()) for commit in owned])
 
     def answered(self, consumer: Consumer, error: KafkaError | None, offsets: Sequence[ClientPartition]) -> None:
         """The client's callback at the end of a commit."""
-        told = {(at.topic, at.partition, at.offset): at.error or error for at in offsets}
-        if {(commit.topic, commit.partition, commit.offset) for commit in self._under_way} != told.keys():
+        answers = {(at.topic, at.partition, at.offset): at.error or error for at in offsets}
+        if {(commit.topic, commit.partition, commit.offset) for commit in self._under_way} != answers.keys():
             return  # the late end of one that was given up
         results = []
         for commit in self._under_way:
-            fault = told[commit.topic, commit.partition, commit.offset]
+            fault = answers[commit.topic, commit.partition, commit.offset]
             results.append(CommitResult(commit, _name(fault)))
         self._end(consumer, results)
 
@@ -80,7 +82,7 @@ class Commits:
         self._under_way = []
         if any(result.error in _NOT_A_MEMBER for result in results):
             self._send_from = self._now() + _HEARTBEAT_SECONDS
-        self._tell([*results, *self._fenced])
+        self._report([*results, *self._fenced])
         self._send_next(consumer)
 
     def _send_next(self, consumer: Consumer) -> None:
@@ -111,7 +113,7 @@ class Commits:
             time.sleep(_ASK_SECONDS if left else 0)
         without = {(at.topic, at.partition) for at in left}
         results = [CommitResult(c, "timeout" if (c.topic, c.partition) in without else None) for c in owned]
-        self._tell([*fenced, *results])
+        self._report([*fenced, *results])
 
     def _split(self, commits: Sequence[Commit]) -> tuple[list[Commit], list[CommitResult]]:
         owned = [commit for commit in commits if self._owns(commit)]

@@ -50,7 +50,7 @@ CHUNK = 1000
 _IDLE_SECONDS = 0.1  # how long a poll waits for the first record, and so how late a command may be served
 _BEHIND_SECONDS = 1.0  # how long the loop may grant no credit before reading stops
 _CALL_SECONDS = 5.0  # deadline of each question to the broker
-_REASSURE_SECONDS = 1.0  # how often the high watermarks are told
+_REASSURE_SECONDS = 1.0  # how often the high watermarks are reported
 _ASK_SECONDS = 5.0  # how often those of paused partitions are asked for, which no fetch brings
 _LOOK_SECONDS = 10.0  # how often a topic of which nothing is assigned is looked for
 _UNASSIGN_SECONDS = 1.0  # until the client has taken back the assignment after the last commit
@@ -106,7 +106,7 @@ class ConsumerThread:
         self._epoch = 0
         self._left = False
         self._joined = False  # an assignment came, and was not lost since
-        self._place_at = self._told_at = self._asked_at = 0.0
+        self._place_at = self._reported_at = self._asked_at = 0.0
         self._look_at = time.monotonic() + _LOOK_SECONDS / 3
         self._faults = Faults(events)
         self.watch = StatisticsWatch(self._faults)
@@ -289,7 +289,7 @@ class ConsumerThread:
             self._call(self._sink.fetched, chunks)
         else:
             self._room.release()
-        self._tell_watermarks()
+        self._report_watermarks()
         self._look_for_topics()
         self._report_ended()
 
@@ -347,24 +347,24 @@ class ConsumerThread:
             if tp in self._reading.owned:
                 self._policy.log_ended(tp, message.offset() or 0)
         else:
-            self._faults.tell(error, topic, number)
+            self._faults.report_error(error, topic, number)
 
-    def _tell_watermarks(self) -> None:
+    def _report_watermarks(self) -> None:
         now = time.monotonic()
-        if now - self._told_at < _REASSURE_SECONDS or not self._reading.owned:
+        if now - self._reported_at < _REASSURE_SECONDS or not self._reading.owned:
             return
-        self._told_at = now
+        self._reported_at = now
         # A question that times out behind a long answer would cost the connection, and with it the answer.
         ask = now - self._asked_at >= _ASK_SECONDS and not self.watch.busy
         if ask:
             self._asked_at = now
         try:
-            self._tell_ends(self._reading.high(self._consumer, _REASSURE_SECONDS if ask else None))
+            self._report_ends(self._reading.high(self._consumer, _REASSURE_SECONDS if ask else None))
         except KafkaException as error:
-            self._faults.tell(error_of(error))
+            self._faults.report_error(error_of(error))
 
     def _look_for_topics(self) -> None:
-        """Tell of a topic that is missing: the broker does it with the classic protocol only. Never in a callback."""
+        """Report a topic that is missing: the broker does it with the classic protocol only. Never in a callback."""
         if time.monotonic() < self._look_at:
             return
         self._look_at = time.monotonic() + _LOOK_SECONDS
@@ -374,16 +374,16 @@ class ConsumerThread:
                 try:
                     found = self._consumer.list_topics(topic, timeout=_REASSURE_SECONDS).topics[topic]
                 except KafkaException as error:
-                    self._faults.tell(error_of(error))
+                    self._faults.report_error(error_of(error))
                     return
                 if found.error is None:
                     self._faults.found(topic)
                 else:
-                    self._faults.tell(found.error, topic)
+                    self._faults.report_error(found.error, topic)
 
     # Reading and not reading
 
-    def _tell_ends(self, high: Mapping[TopicPartition, int]) -> None:
+    def _report_ends(self, high: Mapping[TopicPartition, int]) -> None:
         self._ends.update(high)
         self._call(self._sink.watermarks, high)
 
@@ -420,7 +420,7 @@ class ConsumerThread:
         if is_fatal(error):
             self._failure = self._failure or lost(error)
         else:
-            self._faults.tell(error)
+            self._faults.report_error(error)
 
     def _on_statistics(self, statistics: str) -> None:
         reading = self._reading
@@ -453,7 +453,7 @@ class ConsumerThread:
         try:
             return find_places(self._consumer, partitions, self._policy.start, _CALL_SECONDS)
         except KafkaException as error:
-            self._faults.tell(error_of(error))
+            self._faults.report_error(error_of(error))
             return []
 
     def _place_the_unplaced(self) -> None:
@@ -495,7 +495,7 @@ class ConsumerThread:
                 self._faults.unvalidated(place.tp.topic)
         topic_ids = self._topic_ids(sorted({place.tp.topic for place in places}))
         self._call(self._assigned, self._epoch, committed, topic_ids)
-        self._tell_ends({place.tp: place.high for place in places})
+        self._report_ends({place.tp: place.high for place in places})
         self._pause([place.tp for place in places if place.stopped or self._resting])
         self._resume([place.tp for place in places if not place.stopped])
         self._pause_ended()

@@ -101,10 +101,10 @@ class DeadLetterWriter:
                     alone = True
                     continue
                 attempt += 1
-                self._tell(dead_letter, error.name())
+                self._report(dead_letter, error.name())
                 await asyncio.sleep(_BACKOFF.delay(attempt, random.random()))
         finally:
-            self._tell(dead_letter, None)
+            self._report(dead_letter, None)
 
     @property
     def failing(self) -> str:
@@ -130,7 +130,7 @@ class DeadLetterWriter:
 
             sent_at = time.monotonic()
 
-            def told(error: KafkaError | None, message: Message) -> None:
+            def on_delivery(error: KafkaError | None, message: Message) -> None:
                 with contextlib.suppress(RuntimeError):  # the loop has closed, and nobody waits any more
                     if error is None and self.on_stamped is not None:
                         kind, milliseconds = message.timestamp()
@@ -139,7 +139,7 @@ class DeadLetterWriter:
                     self._loop.call_soon_threadsafe(_settle, answer, error)
 
             try:
-                self._producer.produce(self._topic, form.value, form.key, headers=form.headers, on_delivery=told)
+                self._producer.produce(self._topic, form.value, form.key, headers=form.headers, on_delivery=on_delivery)
             except KafkaException as error:
                 return error_of(error)
             except BufferError:
@@ -148,10 +148,10 @@ class DeadLetterWriter:
                 done, _ = await asyncio.wait([answer], timeout=_SILENCE_SECONDS)
                 if done:
                     return answer.result()
-                self._tell(dead_letter, "no_acknowledgement")
+                self._report(dead_letter, "no_acknowledgement")
 
-    def _tell(self, dead_letter: DeadLetter, reason: str | None) -> None:
-        """Note how this letter fares. People are told of the first one that fails and of the last one that is healed."""
+    def _report(self, dead_letter: DeadLetter, reason: str | None) -> None:
+        """Note how a dead letter fares. Report when the first one fails and when the last one is healed."""
         before = self.failing
         if reason is None:
             self._failing.pop(id(dead_letter), None)
@@ -267,7 +267,7 @@ def _own(dead_letter: DeadLetter) -> Headers:
     """The headers that say what is known of the failure. Reads nothing of the record but its place and time."""
     record = dead_letter.record
     kind, milliseconds = record.timestamp()
-    told: dict[str, object] = {
+    headers: dict[str, object] = {
         "capi-error-code": dead_letter.code.value,
         "capi-error-detail": _printable(dead_letter.detail[:_DETAIL_CHARACTERS]),
         "capi-source-topic": record.topic(),
@@ -277,7 +277,7 @@ def _own(dead_letter: DeadLetter) -> Headers:
         "capi-attempts": dead_letter.attempts,
         "capi-version": __version__,
     }
-    return [(name, str(value).encode("utf-8", "replace")) for name, value in told.items()]
+    return [(name, str(value).encode("utf-8", "replace")) for name, value in headers.items()]
 
 
 def _printable(text: str) -> str:

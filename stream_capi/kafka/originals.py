@@ -51,7 +51,7 @@ class Originals:
             there = {tp: self._within_bounds(self._consumer, tp, offsets) for tp, offsets in wanted.items()}
             return self._read_all(self._consumer, there)
         except KafkaException as error:
-            raise _told(self._kafka, error_of(error)) from None
+            raise _error_for(self._kafka, error_of(error)) from None
 
     def close(self) -> None:
         """End the client."""
@@ -111,9 +111,9 @@ def _is_end(kafka: KafkaSection, message: Message) -> bool:
         return False
     if error.code() == KafkaError._PARTITION_EOF or error.code() in OUT_OF_RANGE or error.code() in MISSING:
         return True
-    raise _told(kafka, error)
+    raise _error_for(kafka, error)
 
 
-def _told(kafka: KafkaSection, error: KafkaError) -> KafkaLost | Unavailable:
+def _error_for(kafka: KafkaSection, error: KafkaError) -> KafkaLost | Unavailable:
     kind = KafkaLost if error.code() in DENIED else Unavailable
     return kind(f"kafka: {kafka.bootstrap_servers}: {error.str()}")

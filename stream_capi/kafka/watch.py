@@ -79,27 +79,27 @@ class StatisticsWatch:
         ends: Mapping[TopicPartition, int],
     ) -> None:
         """Take in one statistics. ``ends`` are the logs' ends as far as they are known."""
-        told: dict[str, Any] = orjson.loads(statistics)
-        self._at = told["ts"] / 1e6
-        brokers = {int(b["nodeid"]): _broker(b) for b in told["brokers"].values() if b["nodeid"] >= 0}
+        document: dict[str, Any] = orjson.loads(statistics)
+        self._at = document["ts"] / 1e6
+        brokers = {int(b["nodeid"]): _broker(b) for b in document["brokers"].values() if b["nodeid"] >= 0}
         self._names.update({number: broker.name for number, broker in brokers.items()})
         partitions = {
-            tp: _partition(told["topics"][tp.topic]["partitions"][str(tp.partition)])
+            tp: _partition(document["topics"][tp.topic]["partitions"][str(tp.partition)])
             for tp in assigned
-            if str(tp.partition) in told["topics"].get(tp.topic, {}).get("partitions", {})
+            if str(tp.partition) in document["topics"].get(tp.topic, {}).get("partitions", {})
         }
-        self._notice_long_answers(told["brokers"].values())
+        self._notice_long_answers(document["brokers"].values())
         read = [tp for tp in partitions if tp not in paused]
         led: dict[int, list[TopicPartition]] = defaultdict(list)
         for tp, partition in partitions.items():
             led[partition.leader].append(tp)
-        coordinator = self._coordinator_silence(told)
+        coordinator = self._coordinator_silence(document)
         # Cut off from its coordinator, a member loses its partitions, and their leaders may be out of reach as before.
         # Cut off from all brokers, the client forgets them and begins anew with the addresses of the settings.
         if brokers and (led or coordinator[1] < _PATIENCE_SECONDS / 2):
             self._led = dict(led)
             self._needed = {partitions[tp].leader for tp in read}
-        silent = self._silent(brokers, *coordinator) if self._names else self._bootstrap(told)
+        silent = self._silent(brokers, *coordinator) if self._names else self._bootstrap(document)
         names = {trouble.subject for trouble in silent}
         late = [trouble for trouble in self._timed_out(brokers, led) if trouble.subject not in names]
         deaf = {number for number, broker in brokers.items() if broker.name in names}
@@ -133,8 +133,8 @@ class StatisticsWatch:
             for at, what in waiting.items()
         ]
 
-    def _coordinator_silence(self, told: Mapping[str, Any]) -> tuple[str, float]:
-        group, found = told.get("cgrp"), told["brokers"].get("GroupCoordinator")
+    def _coordinator_silence(self, document: Mapping[str, Any]) -> tuple[str, float]:
+        group, found = document.get("cgrp"), document["brokers"].get("GroupCoordinator")
         if group is None or found is None or group["state"] == "term":
             return "", 0.0
         if found["nodename"]:
@@ -147,9 +147,9 @@ class StatisticsWatch:
         since = self._heard.setdefault("GroupCoordinator", self._at)
         return self._coordinator or "GroupCoordinator", self._at - since
 
-    def _bootstrap(self, told: Mapping[str, Any]) -> list[Trouble]:
+    def _bootstrap(self, document: Mapping[str, Any]) -> list[Trouble]:
         """No broker has answered since the start: the addresses of the settings are all that is known."""
-        given = [_broker(b) for b in told["brokers"].values() if b["source"] == "configured"]
+        given = [_broker(b) for b in document["brokers"].values() if b["source"] == "configured"]
         silent = [broker.name for broker in given if self._deaf(broker, idle_is_well=False)]
         if len(silent) < len(given):
             return []
@@ -247,15 +247,17 @@ def _first(names: Sequence[str], between: str = ", ") -> str:
     return between.join(names[:_MOST_NAMED]) + more
 
 
-def _broker(told: Mapping[str, Any]) -> _Broker:
-    waits = bool(told["waitresp_cnt"] or told["outbuf_cnt"])
-    return _Broker(told["name"], told["state"], waits, told["rxidle"] / 1e6, told["req_timeouts"])
+def _broker(statistics: Mapping[str, Any]) -> _Broker:
+    waits = bool(statistics["waitresp_cnt"] or statistics["outbuf_cnt"])
+    return _Broker(
+        statistics["name"], statistics["state"], waits, statistics["rxidle"] / 1e6, statistics["req_timeouts"]
+    )
 
 
-def _partition(told: Mapping[str, Any]) -> _Partition:
-    end = max(told["ls_offset"], told["eof_offset"])
-    position = told["next_offset"], told["app_offset"]
-    return _Partition(told["leader"], told["fetch_state"] == "active", position, end)
+def _partition(statistics: Mapping[str, Any]) -> _Partition:
+    end = max(statistics["ls_offset"], statistics["eof_offset"])
+    position = statistics["next_offset"], statistics["app_offset"]
+    return _Partition(statistics["leader"], statistics["fetch_state"] == "active", position, end)
 
 
 def named(partitions: Iterable[TopicPartition]) -> str:

@@ -64,7 +64,7 @@ class Client(Protocol):
     def trust(self) -> TrustState: ...
 
 
-class Told(Protocol):
+class TelemetryState(Protocol):
     """What the telemetry remembers (``Telemetry`` is one)."""
 
     joined: bool
@@ -84,7 +84,7 @@ class Parts(Protocol):
     @property
     def keys(self) -> Mapping[str, KeySource]: ...
     @property
-    def telemetry(self) -> Told: ...
+    def telemetry(self) -> TelemetryState: ...
     @property
     def consumer(self) -> Consumer: ...
     @property

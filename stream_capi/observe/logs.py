@@ -188,20 +188,20 @@ def write_behind() -> None:
     log_writer.write_behind(notice)
 
 
-def _tell(level: str, event: str, error: BaseException | None = None, every_time: bool = False) -> None:
+def _report(level: str, event: str, error: BaseException | None = None, every_time: bool = False) -> None:
     """Past structlog, which before ``configure`` would print the frames' variables. A line a minute for each kind."""
     short = limits.short_of(error) if error is not None else ""
     kind = (event, type(error), short, _place_of(error)) if error is not None else event
     repeated = 0 if every_time else _uncaught_repeats.before(kind)
     if repeated is None:
         return
-    told: dict[str, object] = {"event": event, "exc_info": error}
+    fields: dict[str, object] = {"event": event, "exc_info": error}
     if repeated:
-        told["repeated"] = repeated
+        fields["repeated"] = repeated
     if short:
-        told["reason"] = short
+        fields["reason"] = short
     out = _LogOutput()
-    out.line(_line(out, level, told))
+    out.line(_line(out, level, fields))
 
 
 def _place_of(error: BaseException) -> object:
@@ -214,18 +214,18 @@ def _place_of(error: BaseException) -> object:
 def _uncaught(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
     log_writer.finish()  # what comes now is written directly: no thread is to be relied on any more
     if isinstance(error, KeyboardInterrupt):
-        _tell("info", "interrupted")
+        _report("info", "interrupted")
     else:
-        _tell("critical", "a bug ended the program; what was under way stays uncommitted", error, every_time=True)
+        _report("critical", "a bug ended the program; what was under way stays uncommitted", error, every_time=True)
 
 
 def _in_thread(args: threading.ExceptHookArgs) -> None:
     if args.exc_type is not SystemExit:
-        _tell("error", "a bug ended a thread", args.exc_value)
+        _report("error", "a bug ended a thread", args.exc_value)
 
 
 def _unraisable(args: Any) -> None:
-    _tell("error", "an exception that nobody could take", args.exc_value)
+    _report("error", "an exception that nobody could take", args.exc_value)
 
 
 def _warned(
@@ -237,9 +237,9 @@ def _warned(
     line: str | None = None,
 ) -> None:
     """A warning's text may quote a value, and its line of source is of no use without it."""
-    _tell("warning", f"{category.__name__} from {place_of(filename)}:{lineno}")
+    _report("warning", f"{category.__name__} from {place_of(filename)}:{lineno}")
 
 
 def _in_loop(loop: asyncio.AbstractEventLoop, context: Mapping[str, Any]) -> None:
     """The context's message and its reprs hold arguments of callbacks: only the exception is told."""
-    _tell("error", "an exception in the event loop that nobody took", context.get("exception"))
+    _report("error", "an exception in the event loop that nobody took", context.get("exception"))

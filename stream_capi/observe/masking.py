@@ -137,7 +137,7 @@ def mask(logger: Any, method: str, event: Mapping[str, Any]) -> dict[str, Any]:
     error = _exception_of(event.get("exc_info"))
     if error is not None:
         shown["error"] = _type_of(error)
-        shown["traceback"] = list(told(error))
+        shown["traceback"] = list(exception_lines(error))
     return shown
 
 
@@ -149,7 +149,7 @@ def _exception_of(given: object) -> BaseException | None:
     return given if isinstance(given, BaseException) else None
 
 
-def told(error: BaseException, depth: int = 0) -> Iterator[str]:
+def exception_lines(error: BaseException, depth: int = 0) -> Iterator[str]:
     """An exception line by line: its type, the lines of code it passed, then its cause or the members of its group."""
     text = f": {scrub(str(error))}" if isinstance(error, StreamCapiError) else ""
     yield f"{_type_of(error)}{text}"
@@ -159,11 +159,11 @@ def told(error: BaseException, depth: int = 0) -> Iterator[str]:
     if isinstance(error, BaseExceptionGroup):
         for member in error.exceptions[:_MAX_ITEMS]:
             yield "with"
-            yield from told(member, depth + 1)
+            yield from exception_lines(member, depth + 1)
     cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     if cause is not None:
         yield "after"
-        yield from told(cause, depth + 1)
+        yield from exception_lines(cause, depth + 1)
 
 
 def _frames(traceback: TracebackType | None) -> list[str]:

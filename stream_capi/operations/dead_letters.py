@@ -150,8 +150,8 @@ def first(dead_letters: Iterable[StoredDeadLetter], limit: int | None) -> list[S
     return list(islice(in_order(dead_letters), None if limit is None else min(limit, sys.maxsize)))
 
 
-def _told_apart(dead_letters: Iterable[StoredDeadLetter], topics: Set[str]) -> frozenset[DeadLetterGroup]:
-    """The kinds of the sources' topics, and of the others those with the most letters.
+def _groups_to_ask_for(dead_letters: Iterable[StoredDeadLetter], topics: Set[str]) -> frozenset[DeadLetterGroup]:
+    """The groups of the sources' topics, and of the others those with the most dead letters.
 
     Whoever may write to the dead-letter topic may name thousands of topics, and each kind is a question to the broker.
     """
@@ -178,7 +178,7 @@ class Redriven:
         self._done = {key: bytearray(len(offsets)) for key, offsets in self._offsets.items()}
         self._changed: set[DeadLetterGroup] = set()
         self._lock = threading.Lock()  # a commit that was given up goes on in its thread
-        self.asked = _told_apart(dead_letters.found, {source.topic for source in settings.sources})
+        self.asked = _groups_to_ask_for(dead_letters.found, {source.topic for source in settings.sources})
         for kind in self.asked:
             for tp, position in admin.committed(self._group_of(kind), [self._topic]).items():
                 self._mark_known(kind, tp, position)

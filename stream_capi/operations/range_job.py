@@ -117,8 +117,8 @@ class RangeJob:
     @property
     def fault(self) -> StreamCapiError | None:
         """Why it can't go on without a person; None where it can."""
-        told = [f"{tp} is stopped: {reason}. {what_to_do(reason)}" for tp, reason in sorted(self._stopped.items())]
-        return StreamCapiError("\n".join(told)) if told else None
+        reasons = [f"{tp} is stopped: {reason}. {what_to_do(reason)}" for tp, reason in sorted(self._stopped.items())]
+        return StreamCapiError("\n".join(reasons)) if reasons else None
 
 
 def _by_last(counts: Mapping[tuple[str, ...], int]) -> dict[str, int]:
@@ -163,15 +163,15 @@ def settings_for(settings: Settings, group: str, topics: Sequence[str]) -> Setti
     )
 
 
-def await_alone(admin: KafkaAdmin, group: str, tell: Callable[[str], None], seconds: float = _FREE_SECONDS) -> None:
+def await_alone(admin: KafkaAdmin, group: str, report: Callable[[str], None], seconds: float = _FREE_SECONDS) -> None:
     """Return when nobody else is at the same work. Raises CheckFailed, Unavailable, KafkaLost."""
     deadline = time.monotonic() + seconds
-    told = False
+    reported = False
     while members := admin.group_members(group).members:
         names = ", ".join(map(str, members))
         if time.monotonic() > deadline:
             raise CheckFailed(f"this is being run already, by {names} in group {group}: let it end, or stop it")
-        if not told:
-            told = True
-            tell(f"waiting for {names} in group {group}: a run that was killed is given up by Kafka within a minute")
+        if not reported:
+            reported = True
+            report(f"waiting for {names} in group {group}: a run that was killed is given up by Kafka within a minute")
         time.sleep(0.5)

@@ -65,10 +65,10 @@ def plan(
     left = [stored for stored in known.found if picked(stored) and stored not in redriven]
     strange = Counter(stored.kind.topic for stored in left if stored.kind.topic not in topics)
     wanted = first((stored for stored in left if stored.kind.topic in topics), limit)
-    told = dict(strange.most_common(MOST_OTHERS))
-    if rest := strange.total() - sum(told.values()):
-        told["other-topics"] = rest
-    return RedrivePlan(group_of(settings), redriven, wanted, told)
+    without_source = dict(strange.most_common(MOST_OTHERS))
+    if rest := strange.total() - sum(without_source.values()):
+        without_source["other-topics"] = rest
+    return RedrivePlan(group_of(settings), redriven, wanted, without_source)
 
 
 class _DeadLetterCommits:

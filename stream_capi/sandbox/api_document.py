@@ -49,7 +49,7 @@ def read_batch(body: bytes) -> tuple[Any, list[str]]:
 
 def faults_of(batch: Any) -> list[str]:
     """What is wrong with a batch, each with its place; an empty list where nothing is."""
-    faults = [_told(error) for error in _validator().iter_errors(batch)]
+    faults = [_error_message(error) for error in _validator().iter_errors(batch)]
     if not faults:
         events = batch["events"]
         faults += [] if events else ["events: must have at least one event"]
@@ -126,7 +126,7 @@ def _is_absolute_url(value: object) -> bool:
 # Faults for people
 
 
-def _told(error: ValidationError) -> str:
+def _error_message(error: ValidationError) -> str:
     from jsonschema.exceptions import best_match
 
     if error.context:

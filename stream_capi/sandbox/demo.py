@@ -163,7 +163,7 @@ class Demo:
         producing = asyncio.create_task(asyncio.to_thread(self._produce))
         deadline = None
         while not (producing.done() and self._settled()):
-            self._tell()
+            self._report()
             await asyncio.wait([running], timeout=0.1)
             if running.done():
                 return  # its own error is raised where it is awaited
@@ -172,7 +172,7 @@ class Demo:
                 deadline = deadline or time.monotonic() + _PATIENCE
                 if time.monotonic() > deadline:
                     return
-        self._tell()
+        self._report()
 
     def _produce(self) -> None:
         begun, rate = time.monotonic(), self._events / _SECONDS
@@ -201,7 +201,7 @@ class Demo:
     def _produced(self) -> int:
         return sum(self._producer.acknowledged.values())
 
-    def _tell(self) -> None:
+    def _report(self) -> None:
         delivery = self._app.pipeline.delivery
         self._show(
             DemoProgress(

@@ -248,7 +248,7 @@ class Script:
             # By way of JSON, where a list may stand for a pair and nothing else is taken for what it isn't.
             file = _File.model_validate_json(json.dumps(data, default=str))
         except ValidationError as error:
-            raise ConfigurationError([f"{origin}: {_told(each)}" for each in error.errors()]) from None
+            raise ConfigurationError([f"{origin}: {_error_message(each)}" for each in error.errors()]) from None
         return cls(file.rules, file.seed)
 
     @property
@@ -276,7 +276,7 @@ class Script:
         return None
 
 
-def _told(error: ErrorDetails) -> str:
+def _error_message(error: ErrorDetails) -> str:
     steps, where, known = list(error["loc"]), "", list(_File.model_fields)
     if len(steps) > 1 and isinstance(number := steps[1], int):
         steps, where, known = steps[2:], f"rule {number + 1}: ", list(ScriptRule.model_fields)

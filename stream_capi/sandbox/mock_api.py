@@ -319,8 +319,8 @@ async def _reply(request: web.BaseRequest, verdict: _Verdict, action: Action) ->
     if action.body == "gzip_bomb":
         return web.Response(status=status, headers=headers | {"Content-Encoding": "gzip"}, body=_bomb())
     if action.body is None:
-        told = orjson.dumps({"faults": verdict.faults}) if status == verdict.status and verdict.faults else b""
-        return web.Response(status=status, headers=headers, body=told)
+        body = orjson.dumps({"faults": verdict.faults}) if status == verdict.status and verdict.faults else b""
+        return web.Response(status=status, headers=headers, body=body)
     response = web.StreamResponse(status=status, headers=headers)
     await response.prepare(request)
     while True:  # until the client has enough of it

@@ -385,16 +385,16 @@ def test_a_complaint_is_told_once_a_minute_and_again_after_it_was_mended() -> No
     told, now = Told(), [0.0]
     faults = Faults(told, lambda: now[0])
     for _ in range(3):
-        faults.tell(KafkaError(KafkaError._TRANSPORT))
-        faults.tell(KafkaError(KafkaError._ALL_BROKERS_DOWN), "leads", 0)
+        faults.report_error(KafkaError(KafkaError._TRANSPORT))
+        faults.report_error(KafkaError(KafkaError._ALL_BROKERS_DOWN), "leads", 0)
     assert told.count("brokers unreachable") == 1
     now[0] = 60.0
-    faults.tell(KafkaError(KafkaError._TRANSPORT))
+    faults.report_error(KafkaError(KafkaError._TRANSPORT))
     assert told.count("brokers unreachable") == 2
     faults.answered()
     faults.answered()
     assert told.count("brokers answer again") == 1
-    faults.tell(KafkaError(KafkaError._RESOLVE))
+    faults.report_error(KafkaError(KafkaError._RESOLVE))
     assert told.count("brokers unreachable") == 3
 
 
@@ -402,22 +402,22 @@ def test_missing_topics_are_told_each_and_forgotten_when_found() -> None:
     told = Told()
     faults = Faults(told)
     for topic in ("leads", "views", "leads"):
-        faults.tell(KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART), topic)
+        faults.report_error(KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART), topic)
     assert [details["topic"] for _, details in told.lines] == ["leads", "views"]
     assert faults.missing == {"leads", "views"}
     faults.found("leads")
     assert faults.missing == {"views"}
-    faults.tell(KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART), "leads")
+    faults.report_error(KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART), "leads")
     assert told.count("topic missing") == 3
 
 
 def test_denied_access_and_late_polls_have_words_of_their_own() -> None:
     told = Told()
     faults = Faults(told)
-    faults.tell(KafkaError(KafkaError._AUTHENTICATION))
-    faults.tell(KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED), "leads")
-    faults.tell(KafkaError(KafkaError._MAX_POLL_EXCEEDED))
-    faults.tell(KafkaError(KafkaError.INVALID_RECORD))
+    faults.report_error(KafkaError(KafkaError._AUTHENTICATION))
+    faults.report_error(KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED), "leads")
+    faults.report_error(KafkaError(KafkaError._MAX_POLL_EXCEEDED))
+    faults.report_error(KafkaError(KafkaError.INVALID_RECORD))
     assert [event.partition(";")[0] for event, _ in told.lines] == [
         "brokers deny access",
         "brokers deny access",

@@ -13,7 +13,7 @@ import pytest
 
 import stream_capi
 from stream_capi.errors import ConfigurationError, StreamCapiError
-from stream_capi.observe.masking import FIELDS, HIDDEN, mask, scrub, scrub_library_text, told
+from stream_capi.observe.masking import FIELDS, HIDDEN, exception_lines, mask, scrub, scrub_library_text
 from tests.observe import canaries
 
 
@@ -125,7 +125,7 @@ def test_causes_and_members_of_groups_are_told_the_same_way() -> None:
     inner = _raised(KeyError(canaries.HASH))
     group = _raised(ExceptionGroup(canaries.EMAIL, [ValueError(canaries.PHONE)]))
     group.__cause__ = inner
-    lines = list(told(group))
+    lines = list(exception_lines(group))
     assert [line for line in lines if not line.startswith(" ")] == [
         "ExceptionGroup",
         "with",
@@ -139,13 +139,13 @@ def test_causes_and_members_of_groups_are_told_the_same_way() -> None:
 def test_only_an_error_of_the_programs_own_keeps_its_text_and_not_its_causes() -> None:
     error = ConfigurationError([f"schema_registry: check the url, not {canaries.EMAIL}"])
     error.__cause__ = ValueError(canaries.TOKEN)
-    lines = list(told(error))
+    lines = list(exception_lines(error))
     assert lines == [
         f"stream_capi.errors.ConfigurationError: schema_registry: check the url, not {HIDDEN}",
         "after",
         "ValueError",
     ]
-    assert "StreamCapiError: text" in next(told(StreamCapiError("text")))
+    assert "StreamCapiError: text" in next(exception_lines(StreamCapiError("text")))
 
 
 def test_an_exception_that_goes_on_for_ever_is_told_in_bounds() -> None:
@@ -159,7 +159,7 @@ def test_an_exception_that_goes_on_for_ever_is_told_in_bounds() -> None:
 
     with pytest.raises(ValueError) as caught:  # noqa: PT011 -- it has no text
         deeper(100)
-    assert len(list(told(caught.value))) < 100
+    assert len(list(exception_lines(caught.value))) < 100
 
 
 def _log_calls(tree: ast.AST) -> Iterator[ast.Call]:
