@@ -42,7 +42,7 @@ def main(arguments: argparse.Namespace) -> None:
         _without_neighbours(figures, arguments, before)
         with running() as stack:
             _measure(stack, figures, arguments, before)
-    figures.minutes, figures.load = (time.monotonic() - begun) / 60, load.told()
+    figures.minutes, figures.load = (time.monotonic() - begun) / 60, load.summary()
     print(report.text(figures))
     if set(arguments.only) == set(_PARTS) and arguments.events == EVENTS and not arguments.no_write:
         report.write(_DOCUMENT, figures)

@@ -17,7 +17,7 @@ EVENTS = 2000
 
 
 def digests(
-    stack: Stack, sample: Backlog, plans: Iterable[Plan], log: Path, tell: Callable[[str], None]
+    stack: Stack, sample: Backlog, plans: Iterable[Plan], log: Path, report: Callable[[str], None]
 ) -> dict[str, float]:
     """Run each one over the sample; returns the processor seconds of each, which are nearly all its start's.
 
@@ -36,9 +36,9 @@ def digests(
                 watched.check()
                 time.sleep(0.05)
             cpu[plan.name] = watched.end()
-        told = stack.endpoint.digest()
-        assert told["events"] == told["different"] == sample.events, f"{plan.name} delivered {told}"
-        found[plan.name] = told["digest"]
-        tell(f"{plan.name}: {told['events']} events, {told['digest'][:16]}")
+        delivered = stack.endpoint.digest()
+        assert delivered["events"] == delivered["different"] == sample.events, f"{plan.name} delivered {delivered}"
+        found[plan.name] = delivered["digest"]
+        report(f"{plan.name}: {delivered['events']} events, {delivered['digest'][:16]}")
     assert len(set(found.values())) == 1, f"the contenders deliver different bytes: {found}"
     return cpu

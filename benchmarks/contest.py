@@ -23,11 +23,11 @@ def measured(
     repeats: int,
     before: Path,
     log: Path,
-    tell: Callable[[str], None],
+    report: Callable[[str], None],
 ) -> Contest:
     """First they agree on what they deliver, then they are timed."""
     sample = backlogs.of(agree.EVENTS, shape=shape)
-    contest = Contest(agree.digests(stack, sample, [plan(name, stack, sample, before) for name in NAMES], log, tell))
+    contest = Contest(agree.digests(stack, sample, [plan(name, stack, sample, before) for name in NAMES], log, report))
     small, large = backlogs.of(events // _SLOW, shape=shape), backlogs.of(events, shape=shape)
     for repeat in range(repeats):
         # There and back again, so that none has the same one before it each time.
@@ -36,5 +36,5 @@ def measured(
             run = run_of(stack, plan(name, stack, backlog, before), log)
             contest.runs.setdefault(name, []).append(run)
             took = 1e6 * run.cpu / run.events
-            tell(f"{shape} {repeat + 1}/{repeats} {name}: {took:.1f} µs/event, {run.per_second:,.0f} events/s")
+            report(f"{shape} {repeat + 1}/{repeats} {name}: {took:.1f} µs/event, {run.per_second:,.0f} events/s")
     return contest

@@ -45,7 +45,7 @@ class Books:
             first, *others = body.removeprefix(_HEAD).removesuffix(_TAIL).split(_BETWEEN)
             self.hashes += [sha256(event).digest() for event in (first, *(_BETWEEN[1:] + event for event in others))]
 
-    def told(self, path: str) -> dict[str, object]:
+    def answer(self, path: str) -> dict[str, object]:
         """The answer to a question of the benchmark's."""
         at = urlsplit(path)
         if at.path == "/reset":
@@ -93,7 +93,7 @@ class Connection(asyncio.Protocol):
             else:
                 self._answer(body)
             return
-        text = json.dumps(self._books.told(line.split()[1].decode())).encode()
+        text = json.dumps(self._books.answer(line.split()[1].decode())).encode()
         self._transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(text), text))
 
     def _answer(self, body: bytes) -> None:

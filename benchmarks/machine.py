@@ -30,7 +30,7 @@ class Load:
     def __init__(self) -> None:
         self._before, self._cpu, self._own = os.getloadavg()[0], _spent(), _own()
 
-    def told(self) -> str:
+    def summary(self) -> str:
         """In one line. To be asked when all children have ended: only then is their time counted as ours."""
         total, busy, stolen = (now - then for now, then in zip(_spent(), self._cpu, strict=True))
         others = max(0.0, busy - (_own() - self._own))

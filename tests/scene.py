@@ -115,8 +115,8 @@ class Scene:
         """No personal data, hash of it or key in what the members print and tell."""
         secrets = [*self.secrets, *self._canaries()]
         for member in self.members:
-            told = [member.output] + [member.get(path)[1] for path in ("/metrics", "/status", "/readyz")]
-            for text in told:
+            texts = [member.output] + [member.get(path)[1] for path in ("/metrics", "/status", "/readyz")]
+            for text in texts:
                 assert_private(text, *secrets)
         for dead_letter in self.ledger.dead_letters():
             for name, value in dead_letter.headers.items():

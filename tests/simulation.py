@@ -121,7 +121,7 @@ class Line:
         self.dead_letters: Counter[str] = Counter()
         self.dead_letter_codes: Counter[str] = Counter()
         self.requests: list[tuple[float, str, list[str], int | None]] = []
-        self.told: Counter[str] = Counter()
+        self.reports: Counter[str] = Counter()
         self.settings = {"max_buffered_bytes": 2**20} | rules
         self.random = random.Random(7)
         self.ahead = 0.0  # of the local wall clock, seconds
@@ -186,7 +186,7 @@ class Line:
 
     def pause(self, partitions: Sequence[TopicPartition]) -> None:
         self.paused.update(partitions)
-        self.told["pause"] += 1
+        self.reports["pause"] += 1
 
     def resume(self, partitions: Sequence[TopicPartition]) -> None:
         self.paused.difference_update(partitions)
@@ -197,7 +197,7 @@ class Line:
 
     def commit(self, commits: Any) -> None:
         if isinstance(commits, str):  # the observer's method of the same name
-            self.told[f"commit {commits}"] += 1
+            self.reports[f"commit {commits}"] += 1
             return
         for commit in commits:
             self.take_commit(commit)
@@ -286,13 +286,13 @@ class Line:
 
     def __getattr__(self, name: str) -> Any:
         if name in ("consumed", "delivered", "dead_lettered", "skipped", "request", "batch", "registry"):
-            return lambda *args: self.told.update([name])
+            return lambda *args: self.reports.update([name])
         if name in ("partition_stopped", "intake_held", "chunk_failed", "internal_error", "hold_over", "clock_differs"):
-            return lambda *args: self.told.update([f"{name} {args[-1]}"])
+            return lambda *args: self.reports.update([f"{name} {args[-1]}"])
         raise AttributeError(name)
 
     def gate_changed(self, subject: str, gate: Gate) -> None:
-        self.told[f"{subject} {gate.state.value} {gate.reason}".strip()] += 1
+        self.reports[f"{subject} {gate.state.value} {gate.reason}".strip()] += 1
 
     @property
     def lag(self) -> int:

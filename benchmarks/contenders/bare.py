@@ -15,7 +15,7 @@ import aiohttp
 import tomli_w
 from confluent_kafka import Consumer
 
-from benchmarks.contenders.setup import BATCH, SetUp, told
+from benchmarks.contenders.setup import BATCH, SetUp, set_up
 from benchmarks.mapping import mapping_of
 from benchmarks.settings import settings_of
 from stream_capi import config
@@ -60,4 +60,4 @@ async def _run(setup: SetUp) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(_run(told()))
+    asyncio.run(_run(set_up()))

@@ -15,7 +15,7 @@ from quixstreams.models.serializers.schema_registry import SchemaRegistryClientC
 from quixstreams.sinks import BatchingSink, SinkBatch
 
 from benchmarks.contenders.plain import body, mapping_of
-from benchmarks.contenders.setup import BATCH, SetUp, told
+from benchmarks.contenders.setup import BATCH, SetUp, set_up
 
 
 class _Endpoint(BatchingSink):
@@ -52,4 +52,4 @@ def _run(setup: SetUp) -> None:
 
 
 if __name__ == "__main__":
-    _run(told())
+    _run(set_up())

@@ -9,7 +9,7 @@ from confluent_kafka.schema_registry import SchemaRegistryClient, topic_subject_
 from confluent_kafka.schema_registry.avro import AvroDeserializer
 
 from benchmarks.contenders.plain import body, mapping_of
-from benchmarks.contenders.setup import BATCH, SetUp, told
+from benchmarks.contenders.setup import BATCH, SetUp, set_up
 
 # By default the deserializer asks for a subject's "associations" first: a registry that knows of none may never answer, and
 # the client waits for it without end.
@@ -53,4 +53,4 @@ def _run(setup: SetUp) -> None:
 
 
 if __name__ == "__main__":
-    _run(told())
+    _run(set_up())

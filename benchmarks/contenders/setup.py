@@ -39,11 +39,11 @@ class SetUp(NamedTuple):
         return {"Authorization": f"Bearer {self.key}", "Content-Type": "application/json"}
 
     def arguments(self) -> list[str]:
-        """The command line that ``told`` reads."""
+        """The command line that ``set_up`` reads."""
         return [f"--{name}={value}" for name, value in self._asdict().items()]
 
 
-def told() -> SetUp:
+def set_up() -> SetUp:
     """What stands on this process's command line."""
     parser = argparse.ArgumentParser()
     for field in SetUp._fields:

@@ -90,8 +90,8 @@ def test_a_ratio_is_that_of_the_pairs_with_its_spread() -> None:
 
 
 def test_each_command_that_takes_a_table_again_is_one() -> None:
-    told = set(re.findall(r"`make bench ONLY=(\w+)`", report.text(figures())))
-    assert told == set(_PARTS)
+    names = set(re.findall(r"`make bench ONLY=(\w+)`", report.text(figures())))
+    assert names == set(_PARTS)
 
 
 def test_the_figures_stand_between_the_marks_of_the_document() -> None:

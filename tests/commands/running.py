@@ -38,7 +38,7 @@ def configuration_of(scene: Scene, **sections: dict[str, Any]) -> str:
     return str(path)
 
 
-def told(scene: Scene, *words: str, code: int = 0, **sections: Any) -> subprocess.CompletedProcess[str]:
+def run_command(scene: Scene, *words: str, code: int = 0, **sections: Any) -> subprocess.CompletedProcess[str]:
     """Run a command on the scene's settings; it must end with this code, without a traceback and nothing personal."""
     done = command(*words, "--config", configuration_of(scene, **sections))
     assert_plain(done, code)
@@ -47,9 +47,9 @@ def told(scene: Scene, *words: str, code: int = 0, **sections: Any) -> subproces
     return done
 
 
-def told_json(scene: Scene, *words: str, code: int = 0, **sections: Any) -> Any:
+def run_for_json(scene: Scene, *words: str, code: int = 0, **sections: Any) -> Any:
     """What a command prints with ``--json``."""
-    return json.loads(told(scene, *words, "--json", code=code, **sections).stdout)
+    return json.loads(run_command(scene, *words, "--json", code=code, **sections).stdout)
 
 
 class Started:

@@ -16,7 +16,7 @@ from stream_capi.config.settings import KafkaSection
 from stream_capi.kafka.admin import KafkaAdmin
 from stream_capi.model import Code, TopicPartition
 from stream_capi.sandbox.fault_script import Action, RequestInfo
-from tests.commands.running import Started, ids_of, only, told, told_json
+from tests.commands.running import Started, ids_of, only, run_command, run_for_json
 from tests.ledger import FoundDeadLetter
 from tests.scene import Scene
 from tests.stack import Broker, Produced, Registry
@@ -39,7 +39,7 @@ def bury(scene: Scene, count: int, bad: int = 0) -> list[Produced]:
 
 
 def redriven(scene: Scene) -> int:
-    return sum(kind["redriven"] for kind in told_json(scene, *LIST)["kinds"])
+    return sum(kind["redriven"] for kind in run_for_json(scene, *LIST)["kinds"])
 
 
 def new_dead_letters(scene: Scene, before: int) -> list[FoundDeadLetter]:
@@ -63,32 +63,32 @@ def test_letters_are_counted_by_topic_and_code_and_picked_by_each_filter(
         bury(scene, 40)
         lying = Counter((dead_letter.source[0], dead_letter.code) for dead_letter in scene.ledger.dead_letters())
         assert len({code for _, code in lying}) == 3
-        told_by_kind = told_json(scene, *LIST)
-        assert told_by_kind["letters"] == 100
-        assert {(kind["topic"], kind["code"]): kind["letters"] for kind in told_by_kind["kinds"]} == lying
-        assert told_json(scene, *LIST, "--since", between)["letters"] == 40
-        assert told_json(scene, *LIST, "--code", "too_old")["letters"] == 96
-        of_topic = told_json(scene, *LIST, "--topic", scene.leads)
+        by_kind = run_for_json(scene, *LIST)
+        assert by_kind["letters"] == 100
+        assert {(kind["topic"], kind["code"]): kind["letters"] for kind in by_kind["kinds"]} == lying
+        assert run_for_json(scene, *LIST, "--since", between)["letters"] == 40
+        assert run_for_json(scene, *LIST, "--code", "too_old")["letters"] == 96
+        of_topic = run_for_json(scene, *LIST, "--topic", scene.leads)
         assert {kind["topic"] for kind in of_topic["kinds"]} == {scene.leads}
-        newest = told_json(scene, *LIST, "--limit", "10")
+        newest = run_for_json(scene, *LIST, "--limit", "10")
         assert newest["letters"] == 10
         assert all(kind["first"] > between.replace("+00:00", "Z") for kind in newest["kinds"])
-        text = told(scene, *LIST).stdout
+        text = run_command(scene, *LIST).stdout
         assert "too_old" in text
         assert "100 letters, 0 of them redriven" in text
 
 
 def test_an_empty_topic_and_records_of_others_are_told(tmp_path: Path, broker: Broker, registry: Registry) -> None:
     with Scene(tmp_path, broker, registry) as scene:
-        assert "0 letters" in told(scene, *LIST).stdout
-        assert "no such dead letter" in told(scene, *SHOW).stdout
-        assert told_json(scene, *REDRIVE, "--execute")["letters"] == 0
+        assert "0 letters" in run_command(scene, *LIST).stdout
+        assert "no such dead letter" in run_command(scene, *SHOW).stdout
+        assert run_for_json(scene, *REDRIVE, "--execute")["letters"] == 0
         producer = Producer({"bootstrap.servers": broker.bootstrap, "log_level": 0})
         producer.produce(scene.dead, b"another's", headers=[("capi-error-code", b"made_up")])
         producer.produce(scene.dead, None)
         assert producer.flush(30) == 0
-        assert told_json(scene, *LIST)["foreign"] == 2
-        assert told_json(scene, *REDRIVE, "--execute") == {
+        assert run_for_json(scene, *LIST)["foreign"] == 2
+        assert run_for_json(scene, *REDRIVE, "--execute") == {
             "letters": 0,
             "delivered": 0,
             "dead_lettered": {},
@@ -96,7 +96,7 @@ def test_an_empty_topic_and_records_of_others_are_told(tmp_path: Path, broker: B
             "left": 0,
             "holds": True,
         }
-        assert "is no dead letter" in told(scene, *SHOW, "--partition", "0", "--offset", "0", code=2).stderr
+        assert "is no dead letter" in run_command(scene, *SHOW, "--partition", "0", "--offset", "0", code=2).stderr
 
 
 def test_one_letter_is_shown_with_where_it_came_from_why_and_its_fields_masked(
@@ -104,35 +104,35 @@ def test_one_letter_is_shown_with_where_it_came_from_why_and_its_fields_masked(
 ) -> None:
     with Scene(tmp_path, broker, registry) as scene:
         events = bury(scene, 30, bad=4)
-        (shown,) = told_json(scene, *SHOW, "--code", "unknown_schema")
+        (shown,) = run_for_json(scene, *SHOW, "--code", "unknown_schema")
         (event,) = [event for event in events if event.bad_code is Code.UNKNOWN_SCHEMA]
         assert shown["source"] == f"{event.topic}[{event.partition}]@{event.offset}"
         assert shown["detail"]
         assert shown["mapping"]["outcome"] == {"kind": "dead_letter", "code": shown["code"], "detail": shown["detail"]}
         place = shown["letter"].removesuffix("]").replace("]@", "[").split("[")
-        (same,) = told_json(scene, *SHOW, "--partition", place[1], "--offset", place[2])
+        (same,) = run_for_json(scene, *SHOW, "--partition", place[1], "--offset", place[2])
         assert same == shown
         # By the settings of now: without the limit on their age these are good events.
         # Two of those that are too old have another fault, too.
-        old = told_json(scene, *SHOW, "--code", "too_old", "--limit", "28")
+        old = run_for_json(scene, *SHOW, "--code", "too_old", "--limit", "28")
         outcomes = Counter(one["mapping"]["outcome"]["kind"] for one in old)
         assert outcomes == {"sent": 26, "dead_letter": 2}
         shown_text = json.dumps([*old, shown])
         assert not any(one.event_id in shown_text for one in events), "an id may have a name in it"
-        assert len(told_json(scene, *SHOW, "--limit", "5")) == 5
-        text = told(scene, *SHOW, "--code", "decode_error").stdout
+        assert len(run_for_json(scene, *SHOW, "--limit", "5")) == 5
+        text = run_command(scene, *SHOW, "--code", "decode_error").stdout
         assert "decode_error" in text
         assert "By the settings of now" in text
 
 
 def test_what_can_not_be_is_refused_in_a_line(tmp_path: Path, broker: Broker, registry: Registry) -> None:
     with Scene(tmp_path, broker, registry) as scene:
-        assert "--since: must be a time" in told(scene, *LIST, "--since", "yesterday", code=2).stderr
-        assert "made_up" in told(scene, *LIST, "--code", "made_up", code=2).stderr
-        assert "is not the topic of one" in told(scene, *REDRIVE, "--topic", "nope", code=2).stderr
-        assert "go together" in told(scene, *SHOW, "--offset", "3", code=2).stderr
+        assert "--since: must be a time" in run_command(scene, *LIST, "--since", "yesterday", code=2).stderr
+        assert "made_up" in run_command(scene, *LIST, "--code", "made_up", code=2).stderr
+        assert "is not the topic of one" in run_command(scene, *REDRIVE, "--topic", "nope", code=2).stderr
+        assert "go together" in run_command(scene, *SHOW, "--offset", "3", code=2).stderr
         broker.delete_topic(scene.dead)
-        assert f"topic {scene.dead} is missing" in told(scene, *LIST, code=3).stderr
+        assert f"topic {scene.dead} is missing" in run_command(scene, *LIST, code=3).stderr
 
 
 # Redriving
@@ -145,10 +145,10 @@ def test_mended_letters_are_delivered_and_hopeless_ones_come_back_with_their_own
         events = bury(scene, 400, bad=24)
         offsets = {topic: broker.committed(scene.group, topic) for topic in (scene.leads, scene.views)}
         old = scene.ledger.dead_letters()
-        plan = told_json(scene, *REDRIVE)
+        plan = run_for_json(scene, *REDRIVE)
         assert plan["letters"] == 400
         assert not scene.endpoint.answered(), "a plan sends nothing"
-        done = told_json(scene, *REDRIVE, "--execute")
+        done = run_for_json(scene, *REDRIVE, "--execute")
         assert (done["delivered"], done["left"], done["holds"]) == (376, 0, True)
         assert sum(done["dead_lettered"].values()) == 24
         assert delivered_once(scene, events)
@@ -174,19 +174,19 @@ def test_a_redrive_of_one_code_leaves_the_others_and_none_is_redriven_twice(
 ) -> None:
     with Scene(tmp_path, broker, registry) as scene:
         events = bury(scene, 300, bad=40)
-        first = told_json(scene, *REDRIVE, "--code", "decode_error", "--execute")
+        first = run_for_json(scene, *REDRIVE, "--code", "decode_error", "--execute")
         assert (first["letters"], first["dead_lettered"]) == (10, {"decode_error": 10})
         assert not scene.endpoint.answered()
-        second = told_json(scene, *REDRIVE, "--code", "too_old", "--topic", scene.leads, "--execute")
+        second = run_for_json(scene, *REDRIVE, "--code", "too_old", "--topic", scene.leads, "--execute")
         assert second["delivered"] == len(ids_of(only(events, scene.leads)))
         before = len(scene.ledger.dead_letters())
         # All of the rest, and among it those that have just come back, which are letters of their own.
-        rest = told_json(scene, *REDRIVE, "--execute")
+        rest = run_for_json(scene, *REDRIVE, "--execute")
         assert rest["letters"] == 300 - second["delivered"]
         assert delivered_once(scene, events)
         again = Counter(dead_letter.source for dead_letter in new_dead_letters(scene, before))
         assert again == Counter((e.topic, e.partition, e.offset) for e in events if e.bad_code is not None)
-        assert told_json(scene, *REDRIVE, "--code", "too_old")["letters"] == 0
+        assert run_for_json(scene, *REDRIVE, "--code", "too_old")["letters"] == 0
 
 
 def test_limit_and_since_take_a_part_and_the_rest_is_still_there(
@@ -197,13 +197,13 @@ def test_limit_and_since_take_a_part_and_the_rest_is_still_there(
         time.sleep(0.01)
         between = datetime.now(UTC).isoformat(timespec="milliseconds")
         second = bury(scene, 100)
-        late = told_json(scene, *REDRIVE, "--since", between, "--limit", "30", "--execute")
+        late = run_for_json(scene, *REDRIVE, "--since", between, "--limit", "30", "--execute")
         assert late["delivered"] == 30
         assert set(scene.endpoint.answered()) <= ids_of(second)
-        early = told_json(scene, *REDRIVE, "--limit", "40", "--execute")
+        early = run_for_json(scene, *REDRIVE, "--limit", "40", "--execute")
         assert early["delivered"] == 40
         assert len(set(scene.endpoint.answered()) & ids_of(first)) == 40, "the oldest come first"
-        rest = told_json(scene, *REDRIVE, "--execute")
+        rest = run_for_json(scene, *REDRIVE, "--execute")
         assert rest["delivered"] == 130
         assert delivered_once(scene, first + second)
 
@@ -232,7 +232,7 @@ def test_killed_half_way_and_run_again_nothing_is_lost_or_doubled(
             first.kill()
         assert scene.endpoint.answered().total() == 100
         next(hanging, None)
-        done = told_json(scene, *REDRIVE, "--execute")
+        done = run_for_json(scene, *REDRIVE, "--execute")
         # The forty that came back are letters of their own by now, and come back once more.
         assert (done["letters"], done["delivered"], done["left"]) == (300, 260, 0)
         assert delivered_once(scene, events)
@@ -253,7 +253,7 @@ def test_stopped_with_ctrl_c_the_same_command_goes_on_with_the_rest(
             assert "the same command goes on with what is left" in first.output
         so_far = scene.endpoint.answered().total()
         assert redriven(scene) == so_far, "all that has an outcome is kept"
-        done = told_json(scene, *REDRIVE, "--execute")
+        done = run_for_json(scene, *REDRIVE, "--execute")
         assert done["delivered"] == 400 - so_far
         assert delivered_once(scene, events)
 
@@ -263,9 +263,8 @@ def test_a_second_redrive_waits_for_the_first(tmp_path: Path, broker: Broker, re
         events = bury(scene, 300)
         with Started(scene, *REDRIVE, "--rate", "100", "--execute") as first:
             until(lambda: scene.endpoint.answered().total() >= 20, 60, "twenty deliveries")
-            scene.endpoint.answer(
-                lambda _: Action(status=503)
-            )  # the first one is under way for as long as the second one takes to start
+            # The first one is under way for as long as the second one takes to start.
+            scene.endpoint.answer(lambda _: Action(status=503))
             with Started(scene, *REDRIVE, "--execute", "--json") as second:
                 until(lambda: "waiting for" in second.output, 60, "the word that the second one waits")
                 scene.endpoint.answer(None)
@@ -281,7 +280,7 @@ def test_the_api_refusing_all_of_them_again_makes_letters_of_them_and_holds_noth
         events = bury(scene, 120)
         before = scene.ledger.dead_letters()
         scene.endpoint.answer(lambda _: Action(status=400))
-        done = told_json(scene, *REDRIVE, "--execute")
+        done = run_for_json(scene, *REDRIVE, "--execute")
         assert (done["delivered"], done["dead_lettered"], done["holds"]) == (0, {"refused": 120}, True)
         again = new_dead_letters(scene, len(before))
         assert Counter(dead_letter.source for dead_letter in again) == Counter(
@@ -290,7 +289,7 @@ def test_the_api_refusing_all_of_them_again_makes_letters_of_them_and_holds_noth
         assert {dead_letter.code for dead_letter in again} == {"refused"}
         assert all(int(dead_letter.headers["capi-attempts"] or b"0") > 1 for dead_letter in again)
         scene.endpoint.answer(None)
-        assert told_json(scene, *REDRIVE, "--code", "refused", "--execute")["delivered"] == 120
+        assert run_for_json(scene, *REDRIVE, "--code", "refused", "--execute")["delivered"] == 120
         assert delivered_once(scene, events)
 
 
@@ -301,11 +300,11 @@ def test_an_id_derived_from_a_place_is_that_of_the_events_own_place(
         for source in scene.settings["sources"]:
             source["fields"] = {"event_id": "dedupe_id"}  # null in each of them
         bury(scene, 120)
-        assert told_json(scene, *REDRIVE, "--execute")["delivered"] == 120
+        assert run_for_json(scene, *REDRIVE, "--execute")["delivered"] == 120
         first = scene.endpoint.answered()
         assert len(first) == 120
         for topic in (scene.leads, scene.views):
-            told_json(scene, "replay", "--topic", topic, "--from", "earliest", "--execute")
+            run_for_json(scene, "replay", "--topic", topic, "--from", "earliest", "--execute")
         assert scene.endpoint.answered() == first + first
 
 
@@ -325,10 +324,10 @@ def test_a_letter_by_reference_is_read_from_its_source_and_one_that_is_gone_is_t
         gone = of_leads[: len(of_leads) // 2]
         broker.delete_records(scene.leads, 0, gone[-1].offset + 1)
         lost = {event.event_id for event in gone}
-        (shown,) = told_json(scene, *SHOW, "--partition", "0", "--offset", str(_offset_of(scene, gone[0])))
+        (shown,) = run_for_json(scene, *SHOW, "--partition", "0", "--offset", str(_offset_of(scene, gone[0])))
         assert shown["value"] == "by reference"
         assert "no longer in its topic" in shown["no_mapping"]
-        done = told_json(scene, *REDRIVE, "--execute")
+        done = run_for_json(scene, *REDRIVE, "--execute")
         assert (done["skipped"], done["delivered"], done["holds"]) == ({"gone": len(gone)}, 40 - len(gone), True)
         assert scene.endpoint.answered() == Counter(dict.fromkeys(ids_of(events) - lost, 1))
 
@@ -344,7 +343,7 @@ def test_a_dead_letter_topic_made_anew_has_letters_that_were_never_redriven(
 ) -> None:
     with Scene(tmp_path, broker, registry) as scene:
         bury(scene, 60)
-        assert told_json(scene, *REDRIVE, "--execute")["delivered"] == 60
+        assert run_for_json(scene, *REDRIVE, "--execute")["delivered"] == 60
         groups = [f"{scene.group}.redrive.too_old.{topic}" for topic in (scene.leads, scene.views)]
         kept = {group: broker.committed(group, scene.dead)[0] for group in groups}
         broker.delete_topic(scene.dead)
@@ -358,5 +357,5 @@ def test_a_dead_letter_topic_made_anew_has_letters_that_were_never_redriven(
         member = scene.member(delivery={"max_age_seconds": 1}, dead_letter={"max_ratio": 1.0})
         until(lambda: sum(broker.end_offsets(scene.dead).values()) >= 60, 60, "new letters")
         member.terminate()
-        assert told_json(scene, *REDRIVE, "--execute")["delivered"] == 60
+        assert run_for_json(scene, *REDRIVE, "--execute")["delivered"] == 60
         assert ids_of(events) <= set(scene.endpoint.answered())

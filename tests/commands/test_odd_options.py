@@ -57,7 +57,7 @@ PROPERTY_VALUES = (5, True, "", "x", -1, 1.5, 10**30, "/dev/zero", "/tmp", "USER
 NAMES_OF_NO_HOST = ("", "[", "a\nb", "a\udc80", LONG_LABEL, "..", "-", "999.999.1.1", "\0", "a" * 300)
 
 
-def told(*words: str) -> str:
+def error_of(*words: str) -> str:
     """Run a command; how it ended, which it must in words."""
     try:
         get_command(app)(list(words), standalone_mode=False)
@@ -70,8 +70,8 @@ def told(*words: str) -> str:
     raise AssertionError("it ended in no fault")
 
 
-def assert_told(*words: str) -> None:
-    ended = told(*words)
+def assert_reported(*words: str) -> None:
+    ended = error_of(*words)
     assert ended
     assert "\n" not in ended
 
@@ -85,24 +85,24 @@ def file(tmp_path: Path) -> str:
 
 @pytest.mark.parametrize("host", NAMES_OF_NO_HOST)
 def test_a_registry_that_can_not_be_one(host: str) -> None:
-    assert_told("init", "--registry", f"http://{host}", "--topic", "leads")
-    assert_told("init", "--registry", f"http://[{host}", "--topic", "leads")
+    assert_reported("init", "--registry", f"http://{host}", "--topic", "leads")
+    assert_reported("init", "--registry", f"http://[{host}", "--topic", "leads")
 
 
 @pytest.mark.parametrize("port", ["0", "-1", "99999", "x", "9" * 5000, "٣"])
 def test_a_registrys_port_that_can_not_be_one(port: str) -> None:
-    assert_told("init", "--registry", f"http://127.0.0.1:{port}", "--topic", "leads")
+    assert_reported("init", "--registry", f"http://127.0.0.1:{port}", "--topic", "leads")
 
 
 @pytest.mark.parametrize("topic", ["", ".", "a\nb", "a\udc80", "a b", "a/b", "é", "a" * 250, "[/x]"])
 def test_a_topic_that_kafka_does_not_take(topic: str) -> None:
-    assert told("init", "--registry", "http://127.0.0.1:1", "--topic", topic).startswith("usage: ")
+    assert error_of("init", "--registry", "http://127.0.0.1:1", "--topic", topic).startswith("usage: ")
 
 
 @pytest.mark.parametrize("given", ["5", "[1]", '"x"', "null", "true", "{", '{"a":{}}'])
 def test_registry_properties_of_another_shape(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(PROPERTIES, given)
-    assert_told(*REGISTRY)
+    assert_reported(*REGISTRY)
 
 
 @pytest.mark.slow
@@ -114,8 +114,8 @@ def test_an_odd_registry_property_ends_every_client_of_it(
     name: str, value: object, monkeypatch: pytest.MonkeyPatch, file: str
 ) -> None:
     monkeypatch.setenv(PROPERTIES, json.dumps({name: value}))
-    assert_told(*REGISTRY)
-    assert_told("produce-samples", "--config", file, "--count", "1")
+    assert_reported(*REGISTRY)
+    assert_reported("produce-samples", "--config", file, "--count", "1")
 
 
 @pytest.mark.parametrize("name", ["ssl.ca.location", "ssl.certificate.location", "ssl.key.location"])
@@ -123,17 +123,17 @@ def test_a_pipe_is_no_certificate(name: str, monkeypatch: pytest.MonkeyPatch, tm
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     monkeypatch.setenv(PROPERTIES, json.dumps({name: str(fifo)}))
-    assert told(*REGISTRY) == f"schema_registry.properties.{name}: names a pipe, not a file"
+    assert error_of(*REGISTRY) == f"schema_registry.properties.{name}: names a pipe, not a file"
 
 
 @pytest.mark.parametrize("output", ["a" * 300, "a/" * 5000, "/proc/1/mem", "/dev/full/x"])
 def test_an_output_that_can_not_be_written(output: str) -> None:
-    assert_told(*REGISTRY, "--output", output)
+    assert_reported(*REGISTRY, "--output", output)
 
 
 @pytest.mark.parametrize("host", [*NAMES_OF_NO_HOST[1:], "203.0.113.1"])
 def test_a_host_that_the_stand_in_can_not_listen_on(host: str) -> None:
-    ended = told("mock-endpoint", "--port", "0", "--host", host)
+    ended = error_of("mock-endpoint", "--port", "0", "--host", host)
     assert "can't be had" in ended
 
 
@@ -144,9 +144,9 @@ def test_a_host_that_the_stand_in_can_not_listen_on(host: str) -> None:
 def test_a_place_in_a_topic_that_is_none(option: str, place: str, file: str) -> None:
     words = {"--from": "0"} | {option: place}
     given = [word for pair in words.items() for word in pair]
-    assert told("replay", "--config", file, "--topic", "leads", *given).startswith(f"{option}: ")
+    assert error_of("replay", "--config", file, "--topic", "leads", *given).startswith(f"{option}: ")
     if option == "--to":
-        assert told("reset", "--config", file, "--to", place).startswith("--to: ")
+        assert error_of("reset", "--config", file, "--to", place).startswith("--to: ")
 
 
 ODD_CLIENT_PROPERTIES: tuple[tuple[str, str | int], ...] = (

@@ -13,7 +13,7 @@ import pytest
 from confluent_kafka import Producer
 
 from stream_capi.sandbox.fault_script import Action
-from tests.commands.running import Started, ids_of, on_a_terminal, only, told, told_json
+from tests.commands.running import Started, ids_of, on_a_terminal, only, run_command, run_for_json
 from tests.scene import Scene
 from tests.stack import Broker, Kafka, Registry
 from tests.stack.waiting import until
@@ -51,11 +51,11 @@ def test_a_range_by_time_is_delivered_again_event_by_event_and_the_live_group_is
         scene.close()
         before, offsets = scene.endpoint.answered(), committed(scene)
         words = ("replay", "--topic", scene.leads, "--from", start, "--to", end)
-        plan = told_json(scene, *words)
+        plan = run_for_json(scene, *words)
         assert plan["offsets"] == len(only(tuesday, scene.leads))
         assert since(scene, before).total() == 0, "a plan sends nothing"
         dead_letters = len(scene.ledger.dead_letters())
-        done = told_json(scene, *words, "--execute")
+        done = run_for_json(scene, *words, "--execute")
         wanted = ids_of(only(tuesday, scene.leads))
         bad = only(tuesday, scene.leads, fits=lambda event: event.bad_code is not None)
         assert since(scene, before) == Counter(dict.fromkeys(wanted, 1))
@@ -74,17 +74,17 @@ def test_the_plan_tells_offsets_counts_and_the_times_of_the_first_and_last_recor
     with Scene(tmp_path, broker, registry, partitions=2) as scene:
         begun = time.time()
         events = only(scene.produce(300), scene.leads)
-        plan = told_json(scene, "replay", "--topic", scene.leads, "--from", "earliest")
+        plan = run_for_json(scene, "replay", "--topic", scene.leads, "--from", "earliest")
         for one in plan["partitions"]:
             of_one = [event for event in events if event.partition == one["partition"]]
             assert (one["from"], one["to"], one["offsets"]) == (0, len(of_one), len(of_one))
             first, last = (datetime.fromisoformat(one[name]).timestamp() for name in ("first_record", "last_record"))
             assert begun - 1 < first <= last < time.time() + 1
-        text = told(scene, "replay", "--topic", scene.leads, "--from", "earliest").stdout
+        text = run_command(scene, "replay", "--topic", scene.leads, "--from", "earliest").stdout
         assert "add --execute" in text
         assert f"group {scene.group} stay where they are" in text
         assert "dedupe_id" in text
-        empty = told_json(scene, "replay", "--topic", scene.leads, "--from", "latest", "--execute")
+        empty = run_for_json(scene, "replay", "--topic", scene.leads, "--from", "latest", "--execute")
         assert (empty["offsets"], empty["holds"]) == (0, True)
 
 
@@ -103,17 +103,17 @@ def test_stopped_with_ctrl_c_the_same_command_goes_on_with_the_same_range_and_se
         so_far = scene.endpoint.answered().total()
         assert 100 <= so_far < len(events)
         later = scene.produce(300)
-        plan = told_json(scene, *words)
+        plan = run_for_json(scene, *words)
         assert plan["begun"]
         assert plan["offsets"] == len(events), "what was produced since belongs to no range that was begun before"
         assert plan["left"] == len(events) - so_far
-        done = told_json(scene, *words, "--execute")
+        done = run_for_json(scene, *words, "--execute")
         assert (done["before"], done["delivered"], done["left"]) == (so_far, len(events) - so_far, 0)
         assert scene.endpoint.answered() == Counter(dict.fromkeys(ids_of(events), 1))
         assert committed(scene) == {scene.leads: {}, scene.views: {}}
-        nothing = told_json(scene, *words, "--execute")
+        nothing = run_for_json(scene, *words, "--execute")
         assert (nothing["delivered"], nothing["before"], nothing["holds"]) == (0, len(events), True)
-        afresh = told_json(scene, *words, "--execute", "--afresh")
+        afresh = run_for_json(scene, *words, "--execute", "--afresh")
         assert afresh["delivered"] == len(events) + len(only(later, scene.views))
 
 
@@ -132,11 +132,11 @@ def test_killed_its_successor_waits_for_kafka_to_give_it_up_and_sends_again_only
         sections = {"batch": {"max_events": 20}, "delivery": {"max_in_flight": 1}}
         with Started(scene, *words, **sections) as first:
             until(lambda: scene.endpoint.answered().total() >= quota, 60, "a hundred events")
-            group = told_json(scene, *words[:-1])["group"]
+            group = run_for_json(scene, *words[:-1])["group"]
             until(lambda: broker.committed(group, scene.leads)[0][0] >= quota, 30, "the commit of a hundred events")
             first.kill()
         scene.endpoint.answer(None)
-        done = told(scene, *words, "--json")
+        done = run_command(scene, *words, "--json")
         assert f"in group {group}" in done.stderr, "who is waited for is told"
         assert scene.endpoint.answered() == Counter(dict.fromkeys(ids_of(events), 1))
 
@@ -156,9 +156,9 @@ def test_a_range_that_ends_in_gaps_of_compaction_and_transactions_comes_to_its_e
         values = _transactions(scene, topic)
         until(lambda: len(_offsets(broker, topic)) < 40, 60, "compaction of most records")
         left = len(_offsets(broker, topic))
-        plan = told_json(scene, "replay", "--topic", topic, "--from", "earliest")
+        plan = run_for_json(scene, "replay", "--topic", topic, "--from", "earliest")
         assert plan["offsets"] == broker.end_offsets(topic)[0]
-        done = told_json(scene, "replay", "--topic", topic, "--from", "earliest", "--execute")
+        done = run_for_json(scene, "replay", "--topic", topic, "--from", "earliest", "--execute")
         assert done["holds"]
         assert done["delivered"] + sum(done["skipped"].values()) <= left
         assert done["without_record"] == plan["offsets"] - done["delivered"] - sum(done["skipped"].values())
@@ -166,7 +166,7 @@ def test_a_range_that_ends_in_gaps_of_compaction_and_transactions_comes_to_its_e
         # A range that ends within a live topic, in the mark of a transaction: what is behind it is not waited for.
         last = plan["offsets"]
         inner = ("--from", str(last - 3), "--to", str(last - 1))
-        assert told_json(scene, "replay", "--topic", topic, *inner, "--execute")["holds"]
+        assert run_for_json(scene, "replay", "--topic", topic, *inner, "--execute")["holds"]
 
 
 def _transactions(scene: Scene, topic: str) -> set[str]:
@@ -217,16 +217,16 @@ def test_what_was_deleted_since_the_plan_stops_it_loudly(tmp_path: Path, broker:
             first.interrupt()
             first.wait()
         broker.delete_records(scene.leads, 0, len(events) - 5)
-        done = told(scene, *words, code=3)
+        done = run_command(scene, *words, code=3)
         assert "offset_out_of_range" in done.stderr
-        assert told_json(scene, *words, "--afresh")["delivered"] == 5
+        assert run_for_json(scene, *words, "--afresh")["delivered"] == 5
 
 
 def test_the_rate_is_kept(tmp_path: Path, broker: Broker, registry: Registry) -> None:
     with Scene(tmp_path, broker, registry, partitions=2) as scene:
         events = only(scene.produce(500), scene.leads)
         begun = time.monotonic()
-        done = told_json(scene, "replay", "--topic", scene.leads, "--from", "earliest", "--execute", "--rate", "50")
+        done = run_for_json(scene, "replay", "--topic", scene.leads, "--from", "earliest", "--execute", "--rate", "50")
         assert done["delivered"] == len(events)
         # A second's worth may come at once; the rest can't have come faster than that, however idle the machine.
         assert time.monotonic() - begun >= len(events) / 50 - 1
@@ -244,8 +244,8 @@ def test_stopped_at_the_deadline_with_requests_in_flight_it_ends_with_4_and_comm
             assert first.wait() == 4
             assert "Traceback" not in first.output
         scene.endpoint.answer(None)
-        assert told_json(scene, *words)["left"] == len(events)
-        assert told_json(scene, *words, "--execute")["delivered"] == len(events)
+        assert run_for_json(scene, *words)["left"] == len(events)
+        assert run_for_json(scene, *words, "--execute")["delivered"] == len(events)
 
 
 def test_on_a_terminal_a_bar_shows_how_far_it_is_and_what_is_left(
@@ -280,13 +280,13 @@ def test_what_can_not_be_is_refused_in_a_line(tmp_path: Path, broker: Broker, re
         ends = broker.end_offsets(scene.leads)
 
         def refused(*words: str) -> str:
-            done = told(scene, "replay", *words, code=2)
+            done = run_command(scene, "replay", *words, code=2)
             assert not done.stdout
             return done.stderr
 
         assert f"did you mean {scene.leads}" in refused("--topic", f"{scene.leads}s", "--from", "earliest")
-        told_bounds = refused("--topic", scene.leads, "--from", "100000")
-        assert f"{scene.leads}[1] has 0 to {ends[1]}" in told_bounds
+        bounds = refused("--topic", scene.leads, "--from", "100000")
+        assert f"{scene.leads}[1] has 0 to {ends[1]}" in bounds
         assert "partitions 0 to 1" in refused("--topic", scene.leads, "--from", "0", "--partition", "7")
         assert "must be" in refused("--topic", scene.leads, "--from", "last tuesday")
         assert "before --from" in refused("--topic", scene.leads, "--from", "latest", "--to", "earliest")
@@ -300,7 +300,7 @@ def test_one_partition_from_one_offset_to_another(tmp_path: Path, broker: Broker
     with Scene(tmp_path, broker, registry, partitions=3) as scene:
         events = only(scene.produce(600), scene.leads)
         words = ("--partition", "1", "--from", "10", "--to", "25", "--execute")
-        done = told_json(scene, "replay", "--topic", scene.leads, *words)
+        done = run_for_json(scene, "replay", "--topic", scene.leads, *words)
         assert (done["delivered"], done["holds"]) == (15, True)
         wanted = [event for event in events if event.partition == 1 and 10 <= event.offset < 25]
         assert scene.endpoint.answered() == Counter(dict.fromkeys(ids_of(wanted), 1))
@@ -309,6 +309,6 @@ def test_one_partition_from_one_offset_to_another(tmp_path: Path, broker: Broker
 def test_an_unreachable_broker_is_one_line(tmp_path: Path, broker: Broker, registry: Registry) -> None:
     with Scene(tmp_path, broker, registry) as scene:
         nowhere = {"kafka": {**scene.settings["kafka"], "bootstrap_servers": "127.0.0.1:1"}}
-        done = told(scene, "replay", "--topic", scene.leads, "--from", "earliest", code=3, **nowhere)
+        done = run_command(scene, "replay", "--topic", scene.leads, "--from", "earliest", code=3, **nowhere)
         assert len(done.stderr.splitlines()) == 1
         assert "127.0.0.1:1" in done.stderr

@@ -13,7 +13,7 @@ import pytest
 from stream_capi.config.settings import KafkaSection
 from stream_capi.kafka.admin import KafkaAdmin
 from stream_capi.model import TopicPartition
-from tests.commands.running import ids_of, only, told, told_json
+from tests.commands.running import ids_of, only, run_command, run_for_json
 from tests.scene import Scene
 from tests.stack import Broker, Registry
 from tests.stack.waiting import until
@@ -33,18 +33,18 @@ def test_it_is_planned_refused_while_the_group_has_members_by_their_names_and_th
         member = scene.member()
         scene.close()
         before = offsets(scene, scene.leads)
-        plan = told_json(scene, "reset", "--to", "earliest")
+        plan = run_for_json(scene, "reset", "--to", "earliest")
         assert {(one["topic"], one["partition"]) for one in plan["partitions"]} == {
             (topic, number) for topic in (scene.leads, scene.views) for number in (0, 1)
         }
         assert sum(one["again"] for one in plan["partitions"]) == 400
         assert len(plan["members"]) == 1
-        assert "The group has members" in told(scene, "reset", "--to", "earliest").stdout
-        refused = told(scene, "reset", "--to", "earliest", "--execute", code=1)
+        assert "The group has members" in run_command(scene, "reset", "--to", "earliest").stdout
+        refused = run_command(scene, "reset", "--to", "earliest", "--execute", code=1)
         assert f"group {scene.group} has members, stop them first: stream-capi-" in refused.stderr
         assert offsets(scene, scene.leads) == before
         assert member.terminate() == 0
-        done = told(scene, "reset", "--to", "earliest", "--topic", scene.leads, "--execute")
+        done = run_command(scene, "reset", "--to", "earliest", "--topic", scene.leads, "--execute")
         assert "Done" in done.stdout
         assert offsets(scene, scene.leads) == {0: 0, 1: 0}
         assert all(metadata == "" for _, metadata in broker.committed(scene.group, scene.leads).values())
@@ -69,13 +69,13 @@ def test_it_says_how_long_a_static_member_that_was_stopped_must_be_waited_for(
         scene.close()
         assert member.terminate() == 0
         wait = "Static members stay in the group for 15 s after they were stopped: wait for pod-0 at 127.0.0.1"
-        assert wait in told(scene, "reset", "--to", "earliest", "--execute", code=1).stderr
-        assert wait in told(scene, "reset", "--to", "earliest").stdout
-        plan = told_json(scene, "reset", "--to", "earliest")
+        assert wait in run_command(scene, "reset", "--to", "earliest", "--execute", code=1).stderr
+        assert wait in run_command(scene, "reset", "--to", "earliest").stdout
+        plan = run_for_json(scene, "reset", "--to", "earliest")
         assert (plan["static_members"], plan["session_seconds"]) == (["pod-0"], 15)
         admin = KafkaAdmin(KafkaSection(bootstrap_servers=broker.bootstrap))
         until(lambda: not admin.group_members(scene.group).members, 30, "the end of the session")
-        assert "Done" in told(scene, "reset", "--to", "earliest", "--execute").stdout
+        assert "Done" in run_command(scene, "reset", "--to", "earliest", "--execute").stdout
 
 
 def test_by_time_offset_and_latest_and_what_that_sends_again_or_passes_over(
@@ -89,10 +89,10 @@ def test_by_time_offset_and_latest_and_what_that_sends_again_or_passes_over(
         end = len(first) + len(second)
         words = ("reset", "--topic", scene.leads, "--execute", "--to")
         for to, offset, passed in (("latest", end, end), (between, len(first), 0), ("5", 5, 0)):
-            (one,) = told_json(scene, *words, to)["partitions"]
+            (one,) = run_for_json(scene, *words, to)["partitions"]
             assert (one["to"], one["passed"]) == (offset, passed)
             assert offsets(scene, scene.leads) == {0: offset}
-        (one,) = told_json(scene, *words[:3], "--to", between)["partitions"]
+        (one,) = run_for_json(scene, *words[:3], "--to", between)["partitions"]
         assert (one["again"], one["passed"], one["lag"]) == (0, len(first) - 5, len(second))
         assert offsets(scene, scene.leads) == {0: 5}, "a plan changes nothing"
         assert offsets(scene, scene.views) == {}
@@ -103,14 +103,16 @@ def test_an_offset_out_of_bounds_is_refused_with_the_bounds(tmp_path: Path, brok
         scene.produce(200)
         ends = broker.end_offsets(scene.leads)
         broker.delete_records(scene.leads, 0, 7)
-        done = told(scene, "reset", "--topic", scene.leads, "--to", "3", "--execute", code=2)
+        done = run_command(scene, "reset", "--topic", scene.leads, "--to", "3", "--execute", code=2)
         assert f"offset 3 is out of bounds: {scene.leads}[0] has 7 to {ends[0]}" in done.stderr
         assert offsets(scene, scene.leads) == {}
         one = ("--topic", scene.leads, "--partition", "1")
-        assert told_json(scene, "reset", *one, "--to", "3", "--execute")["done"]
+        assert run_for_json(scene, "reset", *one, "--to", "3", "--execute")["done"]
         assert offsets(scene, scene.leads) == {1: 3}
-        assert "--partition needs --topic" in told(scene, "reset", "--to", "3", "--partition", "1", code=2).stderr
-        assert "did you mean" in told(scene, "reset", "--to", "3", "--topic", f"{scene.leads}x", code=2).stderr
+        assert (
+            "--partition needs --topic" in run_command(scene, "reset", "--to", "3", "--partition", "1", code=2).stderr
+        )
+        assert "did you mean" in run_command(scene, "reset", "--to", "3", "--topic", f"{scene.leads}x", code=2).stderr
 
 
 def test_after_a_topic_was_made_anew_the_stopped_partitions_go_on_from_its_first_event(
@@ -134,7 +136,7 @@ def test_after_a_topic_was_made_anew_the_stopped_partitions_go_on_from_its_first
         until(lambda: "topic_made_anew" in stopped.get("/readyz")[1], 60, "the stopped partitions")
         assert set(scene.endpoint.answered()) & ids_of(only(new, scene.leads)) == set()
         assert stopped.terminate() == 0
-        plan = told(scene, "reset", "--topic", scene.leads, "--to", "earliest", "--execute")
+        plan = run_command(scene, "reset", "--topic", scene.leads, "--to", "earliest", "--execute")
         assert "Done" in plan.stdout
         goes_on = scene.member()
         until(lambda: ids_of(new) <= set(scene.endpoint.answered()), 60, "the new topic's events")
@@ -156,9 +158,9 @@ def test_after_retention_has_passed_the_commit_the_stopped_partition_goes_on_wit
         stopped = scene.member(ready=False)
         until(lambda: "offset_out_of_range" in stopped.get("/readyz")[1], 60, "the stopped partition")
         stopped.terminate()
-        plan = told(scene, "reset", "--topic", scene.leads, "--to", "earliest").stdout
+        plan = run_command(scene, "reset", "--topic", scene.leads, "--to", "earliest").stdout
         assert "out of the topic's bounds" in plan
-        told(scene, "reset", "--topic", scene.leads, "--to", "earliest", "--execute")
+        run_command(scene, "reset", "--topic", scene.leads, "--to", "earliest", "--execute")
         scene.member()
         until(lambda: ids_of(left) <= set(scene.endpoint.answered()), 60, "what retention has left")
         assert not ids_of(gone) & set(scene.endpoint.answered())

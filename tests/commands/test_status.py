@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from stream_capi.sandbox.fault_script import Action
-from tests.commands.running import Started, told, told_json
+from tests.commands.running import Started, run_command, run_for_json
 from tests.program import Program
 from tests.scene import Scene
 from tests.stack import Broker, Registry
@@ -37,19 +37,19 @@ def test_lag_and_members_with_their_share_are_told_by_the_broker(
 ) -> None:
     with Scene(tmp_path, broker, registry, partitions=2) as scene:
         scene.produce(200, bad=8)
-        before = told_json(scene, "status", **nowhere())
+        before = run_for_json(scene, "status", **nowhere())
         assert (before["lag"], before["members"], before["state"]) == (200, [], "dead")
         assert all(one["oldest"]["why"] == "nobody reads this partition" for one in before["partitions"])
         assert all(one["oldest"]["seconds"] >= 0 for one in before["partitions"])
         members = [scene.member(), scene.member()]
         until(lambda: all(len(one.status()["partitions"]) == 2 for one in members), 60, "a share for each member")
         scene.close()
-        after = told_json(scene, "status", **admin_of(members[0]))
+        after = run_for_json(scene, "status", **admin_of(members[0]))
         assert after["lag"] == 0
         assert [one["partitions"] for one in after["members"]] == [2, 2]
         assert {one["member"] for one in after["partitions"]} == {one["id"] for one in after["members"]}
         assert after["dead_letters"]["letters"] == 8
-        text = told(scene, "status", **admin_of(members[0])).stdout
+        text = run_command(scene, "status", **admin_of(members[0])).stdout
         assert "2 members, lag 0" in text
         assert "1 of 2 members were not asked" in text
         assert scene.leads in text
@@ -64,25 +64,25 @@ def test_what_is_held_and_why_the_oldest_event_waits_are_told_by_the_member(
         until(lambda: bool(member.status()["held"]), 60, "the held pixel")
         seen: dict[str, Any] = {}
 
-        def told_of_both() -> bool:
+        def reported_for_both() -> bool:
             """Between two looks a lane's probe may be out: then its event waits for that answer."""
-            seen.update(told_json(scene, "status", **admin_of(member)))
+            seen.update(run_for_json(scene, "status", **admin_of(member)))
             return all("401" in one["oldest"]["why"] for one in seen["partitions"])
 
-        until(told_of_both, 60, "the key's fault as what both lanes' oldest events wait for")
+        until(reported_for_both, 60, "the key's fault as what both lanes' oldest events wait for")
         assert seen["lag"] == len(events)
         (held,) = seen["held"]
         assert (held["subject"], held["reason"]) == ("main", "401")
         assert "key" in held["what_to_do"]
         assert all(one["oldest"]["offset"] == 0 for one in seen["partitions"])
-        text = told(scene, "status", **admin_of(member)).stdout
+        text = run_command(scene, "status", **admin_of(member)).stdout
         assert "held: main: 401. " in text
-        unseen = told_json(scene, "status", **nowhere())
+        unseen = run_for_json(scene, "status", **nowhere())
         assert unseen["held"] == []
         assert all(one["oldest"]["why"] == "not known here: its member was not reached" for one in unseen["partitions"])
         assert not unseen["asked"][0]["answered"]
-        assert "what they hold is not known here" in told(scene, "status", **nowhere()).stdout
-        named = told_json(scene, "status", "--member", f"127.0.0.1:{member.port}", **nowhere())
+        assert "what they hold is not known here" in run_command(scene, "status", **nowhere()).stdout
+        named = run_for_json(scene, "status", "--member", f"127.0.0.1:{member.port}", **nowhere())
         assert named["held"] == seen["held"] or named["held"][0]["reason"] == "401"
 
 
@@ -116,10 +116,10 @@ def test_whoever_answers_there_without_being_a_member_is_told(
         other = json.dumps({"group": "another", "partitions": []}).encode()
         for text, fault in ((b"<html>", "no answer"), (b"[]", "is no stream-capi"), (other, "for group another")):
             with answering(text) as port:
-                (asked,) = told_json(scene, "status", admin={"port": port})["asked"]
+                (asked,) = run_for_json(scene, "status", admin={"port": port})["asked"]
                 assert not asked["answered"]
                 assert fault in asked["fault"]
-        assert "no answer" in told_json(scene, "status", "--member", "no address:at all")["asked"][0]["fault"]
+        assert "no answer" in run_for_json(scene, "status", "--member", "no address:at all")["asked"][0]["fault"]
 
 
 def test_it_looks_again_until_it_is_told_to_end(tmp_path: Path, broker: Broker, registry: Registry) -> None:
@@ -136,12 +136,12 @@ def test_a_missing_topic_and_an_unreachable_broker_are_a_line_each(
     tmp_path: Path, broker: Broker, registry: Registry
 ) -> None:
     with Scene(tmp_path, broker, registry, dead_letters=False) as scene:
-        seen = told_json(scene, "status", **nowhere())
+        seen = run_for_json(scene, "status", **nowhere())
         assert seen["dead_letters"]["letters"] is None
         broker.delete_topic(scene.views)
-        done = told(scene, "status", code=3, **nowhere())
+        done = run_command(scene, "status", code=3, **nowhere())
         assert done.stderr.splitlines() == [
             f"stream-capi: topic {scene.views} is missing at {broker.bootstrap}: create it, or correct its name"
         ]
         unreachable = {"kafka": {**scene.settings["kafka"], "bootstrap_servers": "127.0.0.1:1"}}
-        assert len(told(scene, "status", code=3, **unreachable).stderr.splitlines()) == 1
+        assert len(run_command(scene, "status", code=3, **unreachable).stderr.splitlines()) == 1

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from stream_capi.operations.dead_letters import dead_letter_of
-from tests.commands.running import told, told_json
+from tests.commands.running import run_command, run_for_json
 from tests.fake_record import FakeRecord
 from tests.faults.making import Maker
 from tests.ledger import FoundDeadLetter
@@ -62,14 +62,18 @@ def test_strange_headers_are_delivered_dead_lettered_shown_replayed_and_redriven
         assert dead_letters[b"own names"].headers["capi-source-partition"] == b"0"
         assert dead_letters[b"twice"].headers["one"] is None
         _look(scene, len(records))
-        assert told_json(scene, "dead-letters", "redrive", "--execute", code=0)["dead_lettered"] == {"decode_error": 8}
+        assert run_for_json(scene, "dead-letters", "redrive", "--execute", code=0)["dead_lettered"] == {
+            "decode_error": 8
+        }
         again = scene.ledger.dead_letters()[8:]
         assert {dead_letter.key: _lost(dead_letter) for dead_letter in again if _lost(dead_letter)} == {
             b"not UTF-8": b"1",
             b"many": b"9",
         }
         assert all(dead_letter.headers["capi-source-topic"] == scene.leads.encode() for dead_letter in again)
-        told(scene, "replay", "--topic", scene.leads, "--from", "earliest", "--execute", dead_letter={"max_ratio": 1.0})
+        run_command(
+            scene, "replay", "--topic", scene.leads, "--from", "earliest", "--execute", dead_letter={"max_ratio": 1.0}
+        )
         assert scene.endpoint.answered() == ids + ids
         assert "Traceback" not in member.output
         scene.assert_private()
@@ -80,16 +84,16 @@ def _lost(dead_letter: FoundDeadLetter) -> bytes | None:
 
 
 def _look(scene: Scene, count: int) -> None:
-    """Everything that shows a record; ``told`` searches for addresses and tracebacks."""
+    """Everything that shows a record; ``run_command`` searches for addresses and tracebacks."""
     for offset in range(count):
-        (shown,) = told_json(scene, "explain", "--topic", scene.leads, "--partition", "0", "--offset", str(offset))
+        (shown,) = run_for_json(scene, "explain", "--topic", scene.leads, "--partition", "0", "--offset", str(offset))
         assert shown["outcome"]["kind"] == ("sent" if offset < len(HEADERS) else "dead_letter")
-    told(scene, "explain", "--topic", scene.leads, "--latest", "100")
-    told(scene, "dead-letters", "list")
-    shown_dead_letters: list[dict[str, Any]] = told_json(scene, "dead-letters", "show", "--limit", "100")
+    run_command(scene, "explain", "--topic", scene.leads, "--latest", "100")
+    run_command(scene, "dead-letters", "list")
+    shown_dead_letters: list[dict[str, Any]] = run_for_json(scene, "dead-letters", "show", "--limit", "100")
     assert [one["headers_lost"] for one in shown_dead_letters].count(None) == 6
     assert len(json.dumps(shown_dead_letters)) < 100_000, "99,999 headers are counted, not listed"
-    text = told(scene, "dead-letters", "show", "--limit", "100").stdout
+    text = run_command(scene, "dead-letters", "show", "--limit", "100").stdout
     assert "\x1b" not in text
     assert len(text) < 200_000
 
@@ -149,19 +153,20 @@ def test_forged_letters_end_no_command_and_are_printed_masked(
         ours = {"capi_source_topic": scene.leads.encode()}
         whole = [forged(**(ours | changes)) for changes in ODD_BUT_WHOLE]
         produce_raw(broker.bootstrap, scene.dead, *(forged(**changes) for changes in FORGED), *whole)
-        listed = told_json(scene, "dead-letters", "list")
+        listed = run_for_json(scene, "dead-letters", "list")
         assert (listed["letters"], listed["foreign"]) == (len(whole), len(FORGED))
-        shown = told_json(scene, "dead-letters", "show", "--limit", "100")
+        shown = run_for_json(scene, "dead-letters", "show", "--limit", "100")
         assert len(shown) == len(whole)
         texts = [
-            told(scene, "dead-letters", *words).stdout for words in (["list"], ["show", "--limit", "9"], ["redrive"])
+            run_command(scene, "dead-letters", *words).stdout
+            for words in (["list"], ["show", "--limit", "9"], ["redrive"])
         ]
         for text in [*texts, json.dumps(shown, ensure_ascii=False)]:
             assert "\x1b" not in text
             assert "\x9b" not in text
             assert "650 555" not in text
             assert "16505551212" not in text
-        done = told_json(scene, "dead-letters", "redrive", "--execute")
+        done = run_for_json(scene, "dead-letters", "redrive", "--execute")
         assert done == {
             "letters": 6,
             "delivered": 0,
@@ -195,11 +200,11 @@ def test_letters_by_reference_are_read_beside_the_consumer_and_each_is_delivered
         produce_raw(broker.bootstrap, scene.dead, *dead_letters)
         begun = time.monotonic()
         kafka = {"properties": {"max.poll.interval.ms": 12_000, "session.timeout.ms": 6000}}
-        done = told_json(scene, "dead-letters", "redrive", "--execute", kafka=kafka)
+        done = run_for_json(scene, "dead-letters", "redrive", "--execute", kafka=kafka)
         assert (done["delivered"], done["left"], done["holds"]) == (150, 0, True)
         assert scene.endpoint.answered() == Counter(record.event_id for record in made)
         assert time.monotonic() - begun < 30
-        assert told_json(scene, "dead-letters", "redrive")["letters"] == 0
+        assert run_for_json(scene, "dead-letters", "redrive")["letters"] == 0
 
 
 @pytest.mark.real
@@ -210,7 +215,7 @@ def test_letters_of_thousands_of_forged_topics_are_listed_within_seconds(
         topics = [scene.leads.encode(), *(b"forged-%d" % number for number in range(3_000))]
         produce_raw(broker.bootstrap, scene.dead, *(forged(capi_source_topic=topic) for topic in topics))
         begun = time.monotonic()
-        listed = told_json(scene, "dead-letters", "list")
+        listed = run_for_json(scene, "dead-letters", "list")
         assert time.monotonic() - begun < 20
         assert listed["letters"] == len(topics)
         assert len(listed["kinds"]) == 1 + 100 + 1
@@ -223,7 +228,7 @@ def test_letters_of_thousands_of_forged_topics_are_listed_within_seconds(
             "first": "",
             "last": "",
         }
-        assert "2,900" in told(scene, "dead-letters", "list").stdout
-        planned = told_json(scene, "dead-letters", "redrive")
+        assert "2,900" in run_command(scene, "dead-letters", "list").stdout
+        planned = run_for_json(scene, "dead-letters", "redrive")
         assert planned["letters"] == 1
         assert len(planned["without_source"]) == 101

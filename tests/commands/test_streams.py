@@ -105,8 +105,8 @@ def test_another_encoding_prints_all_that_it_can_and_json_that_can_be_read(tmp_p
     assert done.returncode == 0
     done = shell(explain(tmp_path, "--json", "--show-personal-data"), "", env)
     assert done.returncode == 0, done.stderr.decode()
-    (told,) = json.loads(done.stdout.decode(encoding))
-    assert "jane.dœ@example.com" in {field["value"] for field in told["fields"]}
+    (explained,) = json.loads(done.stdout.decode(encoding))
+    assert "jane.dœ@example.com" in {field["value"] for field in explained["fields"]}
 
 
 @pytest.mark.parametrize("more", FORMS)
@@ -207,12 +207,12 @@ def test_a_bug_in_any_command_is_told_by_its_type_and_place_alone(words: str) ->
         env=_ENV,
         timeout=60,
     )
-    told = done.stdout + done.stderr
+    output = done.stdout + done.stderr
     assert done.returncode == 1
-    assert "RuntimeError" in told
-    assert "a bug ended the program" in told
-    assert CANARY not in told
-    assert "Traceback (most recent call last)" not in told
+    assert "RuntimeError" in output
+    assert "a bug ended the program" in output
+    assert CANARY not in output
+    assert "Traceback (most recent call last)" not in output
 
 
 def test_every_command_has_a_bug_injected() -> None:

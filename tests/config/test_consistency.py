@@ -16,13 +16,13 @@ from tests.config.test_load import LEAST, PIXEL, SOURCE, Faults, Read, faults, r
 __all__ = ["faults", "read"]
 
 
-def told(faults: Faults, text: str) -> list[str]:
+def faults_of(faults: Faults, text: str) -> list[str]:
     return [fault.removeprefix("stream-capi.toml: ") for fault in faults(text)]
 
 
 def test_each_property_of_the_programs_own_is_refused_with_its_reason(faults: Faults) -> None:
     lines = "".join(f'"{name}" = "x"\n' for name in OWNED_PROPERTIES)
-    assert told(faults, f"{LEAST}[kafka.properties]\n{lines}") == [
+    assert faults_of(faults, f"{LEAST}[kafka.properties]\n{lines}") == [
         f'kafka.properties.{name if name.isalnum() else f""""{name}""" + chr(34)}: is the program\'s own: {reason}'
         for name, reason in OWNED_PROPERTIES.items()
     ]
@@ -45,7 +45,7 @@ def test_the_owned_properties_are_these() -> None:
 
 def test_callbacks_are_refused(faults: Faults) -> None:
     lines = '[kafka.properties]\n"stats_cb" = "x"\n"on_commit" = "x"\n'
-    assert [fault.partition(":")[0] for fault in told(faults, LEAST + lines)] == [
+    assert [fault.partition(":")[0] for fault in faults_of(faults, LEAST + lines)] == [
         "kafka.properties.stats_cb",
         "kafka.properties.on_commit",
     ]
@@ -71,13 +71,13 @@ def test_other_properties_pass(read: Read) -> None:
 @pytest.mark.parametrize("value", ["'abc'", "0", "-1", "'1.5'", "'" + "9" * 5000 + "'"], ids=lambda value: value[:6])
 def test_a_size_that_the_program_reckons_with_is_a_number(faults: Faults, read: Read, value: str) -> None:
     text = f'{LEAST}[kafka.properties]\n"message.max.bytes" = {value}\n'
-    assert told(faults, text) == ['kafka.properties."message.max.bytes": must be a whole number of bytes']
+    assert faults_of(faults, text) == ['kafka.properties."message.max.bytes": must be a whole number of bytes']
 
 
 @pytest.mark.parametrize("name", ["session.timeout.ms", "heartbeat.interval.ms"])
 @pytest.mark.parametrize("value", ['"soon"', '"9 s"', "0", "-1", "true", "0.5"])
 def test_a_session_is_a_number_of_milliseconds(faults: Faults, name: str, value: str) -> None:
-    (fault,) = told(faults, f'{LEAST}[kafka.properties]\n"{name}" = {value}\n')
+    (fault,) = faults_of(faults, f'{LEAST}[kafka.properties]\n"{name}" = {value}\n')
     assert fault == f'kafka.properties."{name}": must be a whole number of milliseconds'
 
 
@@ -91,7 +91,7 @@ def test_a_heartbeat_comes_before_the_session_ends(
     if passes:
         read(text)
     else:
-        assert told(faults, text) == [
+        assert faults_of(faults, text) == [
             'kafka.properties."heartbeat.interval.ms": must be below session.timeout.ms, or each session ends before its heartbeat'
         ]
 
@@ -100,7 +100,7 @@ def test_several_workers_need_a_place_for_their_number_in_a_static_members_name(
     file = tmp_path / "stream-capi.toml"
     fault = 'kafka.properties."group.instance.id": must hold "{worker}" with --workers 2: each worker needs a name of its own'
 
-    def told_for(name: str, workers: int, environ: Mapping[str, str] = MappingProxyType({})) -> list[str]:
+    def faults_for(name: str, workers: int, environ: Mapping[str, str] = MappingProxyType({})) -> list[str]:
         file.write_text(f'{LEAST}[kafka.properties]\n"group.instance.id" = "{name}"\n')
         try:
             load(file, {"CAPI_KEY": "k", **environ}, keys=False, workers=workers)
@@ -108,18 +108,18 @@ def test_several_workers_need_a_place_for_their_number_in_a_static_members_name(
             return list(error.faults)
         return []
 
-    assert told_for("pod-0", 2) == [f"{file}: {fault}"]
-    assert told_for("pod-0", 1) == told_for("pod-0-{worker}", 2) == told_for("pod-0-{worker}", 1) == []
+    assert faults_for("pod-0", 2) == [f"{file}: {fault}"]
+    assert faults_for("pod-0", 1) == faults_for("pod-0-{worker}", 2) == faults_for("pod-0-{worker}", 1) == []
     variable = "STREAM_CAPI_KAFKA__PROPERTIES__GROUP__INSTANCE__ID"
-    assert told_for("pod-0-{worker}", 2, {variable: "pod-0"}) == [f"{variable}: {fault}"]
-    assert told_for("pod-0", 2, {variable: "pod-0-{worker}"}) == []
+    assert faults_for("pod-0-{worker}", 2, {variable: "pod-0"}) == [f"{variable}: {fault}"]
+    assert faults_for("pod-0", 2, {variable: "pod-0-{worker}"}) == []
 
 
 @pytest.mark.parametrize("protocol", ["consumer", "CONSUMER"])
 @pytest.mark.parametrize("name", ["partition.assignment.strategy", "session.timeout.ms", "heartbeat.interval.ms"])
 def test_what_the_broker_decides_is_refused_with_its_protocol(faults: Faults, protocol: str, name: str) -> None:
     lines = f'[kafka.properties]\n"group.protocol" = "{protocol}"\n"{name}" = "1"\n'
-    (fault,) = told(faults, LEAST + lines)
+    (fault,) = faults_of(faults, LEAST + lines)
     assert fault.startswith(f'kafka.properties."{name}": is refused with group.protocol')
 
 
@@ -157,7 +157,7 @@ def test_urls_of_the_endpoint(read: Read, url: str) -> None:
     ],
 )
 def test_urls_of_the_endpoint_that_are_refused(faults: Faults, url: str, why: str) -> None:
-    (fault,) = told(faults, f'{LEAST}[endpoint]\nurl = "{url}"\n')
+    (fault,) = faults_of(faults, f'{LEAST}[endpoint]\nurl = "{url}"\n')
     assert fault.startswith("endpoint.url: ")
     assert why in fault
     assert "canary" not in fault
@@ -167,7 +167,7 @@ def test_other_places_of_the_network(faults: Faults) -> None:
     text = LEAST.replace(
         "[schema_registry]", '[schema_registry]\nurl = "http://a:1,https://user:canary@b"\nproperties = { url = "x" }'
     )
-    assert told(faults, f'{text}[endpoint]\nproxy = "proxy:3128"\nca_file = "none.pem"\n') == [
+    assert faults_of(faults, f'{text}[endpoint]\nproxy = "proxy:3128"\nca_file = "none.pem"\n') == [
         "endpoint.proxy: must be an absolute http or https URL",
         "endpoint.ca_file: names a file that is not there",
         'schema_registry.url: must hold no user or password; set properties."basic.auth.user.info"',
@@ -190,7 +190,7 @@ def test_other_places_of_the_network(faults: Faults) -> None:
 )
 def test_a_pixel_has_one_id_and_one_key(faults: Faults, pixel: str, wanted: list[str]) -> None:
     text = f'[schema_registry]\n[[pixels]]\nname = "main"\n{pixel}{SOURCE}'
-    assert told(faults, text) == [f"pixels[0]: must have exactly one of {choice}" for choice in wanted]
+    assert faults_of(faults, text) == [f"pixels[0]: must have exactly one of {choice}" for choice in wanted]
 
 
 @pytest.mark.parametrize(
@@ -274,13 +274,13 @@ def test_a_pixel_has_one_id_and_one_key(faults: Faults, pixel: str, wanted: list
     ],
 )
 def test_cross_checks(faults: Faults, text: str, wanted: str) -> None:
-    assert told(faults, text) == [wanted]
+    assert faults_of(faults, text) == [wanted]
 
 
 def test_paths_that_are_not_there(faults: Faults, tmp_path: Path) -> None:
     two = SOURCE.replace("leads", "others")
     text = f'{LEAST}schema_file = "a.avsc"\n{two}schema_folder = "stream-capi.toml"\n'
-    assert told(faults, text) == [
+    assert faults_of(faults, text) == [
         "sources[0].schema_file: a.avsc is not there",
         "sources[1].schema_folder: stream-capi.toml is not a folder",
     ]
@@ -310,7 +310,7 @@ def test_a_folder_of_schemas_stands_in_for_the_registry(read: Read, tmp_path: Pa
     ],
 )
 def test_fields(faults: Faults, field: str, wanted: str) -> None:
-    (fault,) = told(faults, f"{LEAST}[sources.fields]\n{field}\n")
+    (fault,) = faults_of(faults, f"{LEAST}[sources.fields]\n{field}\n")
     assert fault.startswith(f"sources[0].{wanted}")
 
 
@@ -318,7 +318,7 @@ def test_a_wrong_value_hides_no_other_fault_of_its_table(faults: Faults) -> None
     text = (
         '[schema_registry]\n[[pixels]]\nname = "main"\nprofile = "full"\n[[sources]]\ntopic = "leads"\nwindow_ms = 0\n'
     )
-    assert told(faults, text) == [
+    assert faults_of(faults, text) == [
         'pixels[0].profile: "full" is not one of lead_gen, restricted',
         "sources[0].window_ms: must be at least 1",
         "pixels[0]: must have exactly one of pixel_id, pixel_id_env and pixel_id_file; it has none",

@@ -139,10 +139,10 @@ def test_a_fault_names_the_variable(faults: Faults, variable: str, value: str, w
 
 
 def test_faults_of_file_and_environment_come_together(faults: Faults) -> None:
-    told = faults(
+    found = faults(
         LEAST + "[batch]\nmax_events = 0\n", ENVIRON | {"STREAM_CAPI_LOG__LEVEL": "loud", "STREAM_CAPI_X": ""}
     )
-    assert sorted(fault.partition(": ")[0] for fault in told) == [
+    assert sorted(fault.partition(": ")[0] for fault in found) == [
         "STREAM_CAPI_LOG__LEVEL",
         "STREAM_CAPI_X",
         "stream-capi.toml",

@@ -146,10 +146,10 @@ def test_where_a_pixels_id_comes_from(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["api_key", "key", "token", "api_token"])
 def test_a_key_written_inline_is_refused_and_not_shown(faults: Faults, name: str) -> None:
-    told = faults(LEAST.replace('api_key_env = "AXON_API_KEY"', f'{name} = "{CANARY}"'))
+    found = faults(LEAST.replace('api_key_env = "AXON_API_KEY"', f'{name} = "{CANARY}"'))
     why = "a key doesn't belong in a file of settings; use api_key_env or api_key_file"
-    assert told[0] == f"stream-capi.toml: pixels[0].{name}: {why}"
-    assert "canary" not in "".join(told)
+    assert found[0] == f"stream-capi.toml: pixels[0].{name}: {why}"
+    assert "canary" not in "".join(found)
 
 
 @pytest.mark.parametrize("attribute", ["api_key_env", "api_key_file"])

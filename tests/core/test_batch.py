@@ -23,7 +23,7 @@ def columns(*records: Any) -> Columns:
     return Columns(list(records), list(range(len(records))), [1000 + at for at in range(len(records))])
 
 
-def told(batch: Batch) -> list[Any]:
+def records_of(batch: Batch) -> list[Any]:
     """The records, which are here whatever the test gave for them."""
     return list(batch.records)
 
@@ -129,7 +129,7 @@ def test_a_part_has_the_history_of_the_whole() -> None:
     batch.extend([b"1", b"22", b"333"], columns("a", "b", "c"), [OWNER] * 3)
     batch.attempts, batch.refused, batch.split, batch.waiting_for = 3, True, Split.of(8), "400"
     part = batch.part([0, 2])
-    assert (part.payloads, told(part), part.owners) == ([b"1", b"333"], ["a", "c"], [OWNER] * 2)
+    assert (part.payloads, records_of(part), part.owners) == ([b"1", b"333"], ["a", "c"], [OWNER] * 2)
     assert (part.offsets, part.timestamps, list(part.assignments)) == ([0, 2], [1000, 1002], [OWNER])
     assert (part.attempts, part.refused, part.split, part.waiting_for) == (3, True, batch.split, "400")
     assert part.size == ENVELOPE_BYTES + 6
@@ -147,7 +147,7 @@ def test_halves_hold_every_event_once_and_merge_again() -> None:
     assert merged(LANE, [second, first]).attempts == 4
     whole = merged(LANE, [second, first])
     assert sorted(whole.payloads) == payloads
-    assert list(zip(told(whole), whole.offsets, whole.timestamps, strict=True)) == [
+    assert list(zip(records_of(whole), whole.offsets, whole.timestamps, strict=True)) == [
         (at, at, 1000 + at) for at in (3, 4, 5, 6, 0, 1, 2)
     ]
 
@@ -186,7 +186,7 @@ def test_every_event_is_in_one_batch_in_order_and_no_batch_is_too_large(
     assert [payload for batch in batches for payload in batch.payloads] == sent
     assert [at for batch in batches for at in batch.offsets] == [at for chunk in chunks for at in range(len(chunk))]
     assert [at - 1000 for batch in batches for at in batch.timestamps] == [at for b in batches for at in b.offsets]
-    assert [record for batch in batches for record in told(batch)] == sent
+    assert [record for batch in batches for record in records_of(batch)] == sent
     assert all(1 <= len(batch) <= max_events for batch in batches)
     assert all(len(batch.body()) <= batch.size <= max_bytes for batch in batches)
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream_capi.core.offset_metadata import METADATA_LIMIT, decode_outcomes, topic_id_of
-from tests.core.trackers import told, track, tracker
+from tests.core.trackers import decoded, track, tracker
 
 
 def test_the_text_keeps_its_form() -> None:
@@ -21,11 +21,11 @@ def test_the_text_keeps_its_form() -> None:
         offsets.resolve(offset)
     text = "capi2:abc:100:G;1ay1po>t`2hg"
     assert offsets.outcomes_beyond(topic_id="abc") == text
-    assert told(text, 100, "abc") == ((110, 150), (399, 400))
+    assert decoded(text, 100, "abc") == ((110, 150), (399, 400))
     around_a_byte = ((1, 128), (130, 258))  # 127 is the largest number of one byte
     text = "capi2::0:j%XDS1ponm0)PP"
     assert tracker(0, around_a_byte).outcomes_beyond() == text
-    assert told(text, 0) == around_a_byte
+    assert decoded(text, 0) == around_a_byte
 
 
 def test_the_text_of_release_0_1_names_its_log_and_no_outcome() -> None:
@@ -39,8 +39,8 @@ def test_what_has_just_room_is_told_and_nothing_beyond_the_limit() -> None:
     for ranges in (((3, 4),), ((3, 4), (10, 300)), ((3, 400), (900, 901), (1000, 9000))):
         offsets = tracker(0, ranges)
         whole = offsets.outcomes_beyond()
-        assert told(offsets.outcomes_beyond(len(whole)), 0) == ranges
-        assert told(offsets.outcomes_beyond(len(whole) - 1), 0) == ranges[:-1]
+        assert decoded(offsets.outcomes_beyond(len(whole)), 0) == ranges
+        assert decoded(offsets.outcomes_beyond(len(whole) - 1), 0) == ranges[:-1]
         assert all(len(offsets.outcomes_beyond(limit)) <= limit for limit in range(len(whole)))
 
 
@@ -50,15 +50,15 @@ def test_what_has_just_room_is_told_and_nothing_beyond_the_limit() -> None:
 )
 def test_metadata_that_does_not_fit_is_ignored(committed: int, log: str, why: str) -> None:
     text = tracker(100, ((110, 150),)).outcomes_beyond(topic_id="abc")
-    assert told(text, 100, "abc")
-    assert told(text, committed, log) == (), why
+    assert decoded(text, 100, "abc")
+    assert decoded(text, committed, log) == (), why
 
 
 @pytest.mark.parametrize(
     "text", ["", "x", "capi3::100:", "capi2::100:~~~~~", "capi2::100:00", "capi2::x:", "a:b:c:d", "capi2::100:\x00"]
 )
 def test_metadata_of_others_is_ignored(text: str) -> None:
-    assert told(text, 100) == ()
+    assert decoded(text, 100) == ()
 
 
 @pytest.mark.parametrize("skip", range(240, 256))
@@ -69,8 +69,8 @@ def test_a_text_that_lost_its_end_is_not_believed(skip: int) -> None:
     offsets.resolve(1)
     offsets.resolve(2 + skip)
     text = offsets.outcomes_beyond()
-    assert told(text, 0) == ((1, 2), (2 + skip, 3 + skip))
-    assert [told(text[:-cut], 0) for cut in range(1, 12)] == [()] * 11
+    assert decoded(text, 0) == ((1, 2), (2 + skip, 3 + skip))
+    assert [decoded(text[:-cut], 0) for cut in range(1, 12)] == [()] * 11
 
 
 @pytest.mark.parametrize(
@@ -89,14 +89,14 @@ def test_a_text_that_no_release_has_written_is_not_believed_although_its_checksu
     runs: bytes, why: str
 ) -> None:
     text = b85encode(crc32(runs).to_bytes(4, "big") + runs).decode()
-    assert told(f"capi2::100:{text}", 100) == (), why
+    assert decoded(f"capi2::100:{text}", 100) == (), why
 
 
 def test_ranges_of_any_size_come_back() -> None:
     ranges = ((101, 2**56), (2**57, 2**62))
-    assert told(tracker(100, ranges).outcomes_beyond(), 100) == ranges
+    assert decoded(tracker(100, ranges).outcomes_beyond(), 100) == ranges
     at_once = ((100, 101),)
-    assert told(tracker(100, at_once).outcomes_beyond(), 100) == at_once
+    assert decoded(tracker(100, at_once).outcomes_beyond(), 100) == at_once
 
 
 def test_a_limit_with_no_room_even_for_the_name_leaves_the_text_empty() -> None:
@@ -120,7 +120,7 @@ def test_metadata_stays_below_the_limit_and_leaves_the_far_end_out() -> None:
     assert METADATA_LIMIT == 4096, "Kafka's default for offset.metadata.max.bytes"
     assert METADATA_LIMIT - 4 <= len(text.encode()) <= METADATA_LIMIT
     assert [len(offsets.outcomes_beyond(limit, "abc")) for limit in (22, 30, 100)] == [22, 30, 100]
-    ranges = told(text, 0, "i" * 22)
+    ranges = decoded(text, 0, "i" * 22)
     assert ranges[:2] == ((1, 2), (3, 4))
     assert all(not offsets.is_open(first) for first, _ in ranges)
 

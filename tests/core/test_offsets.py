@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from stream_capi.core.offset_metadata import Resolved, decode_outcomes
 from stream_capi.core.offsets import PartitionOffsets
 from stream_capi.model import NO_LEADER_EPOCH
-from tests.core.trackers import EPOCH, told, track, tracker
+from tests.core.trackers import EPOCH, decoded, track, tracker
 
 
 def test_nothing_read_commits_the_start() -> None:
@@ -90,8 +90,8 @@ def test_outcomes_beyond_come_back_to_the_next_owner() -> None:
     for offset in [*range(110, 150), 199]:
         offsets.resolve(offset)
     text = offsets.outcomes_beyond(topic_id="abc")
-    assert told(text, 100, "abc") == ((110, 150), (199, 200))
-    heir = tracker(100, told(text, 100, "abc"))
+    assert decoded(text, 100, "abc") == ((110, 150), (199, 200))
+    heir = tracker(100, decoded(text, 100, "abc"))
     assert [o for o in range(100, 200) if heir.was_resolved_before(o, EPOCH)] == [*range(110, 150), 199]
 
 
@@ -150,10 +150,10 @@ def test_what_is_known_since_a_commit_is_all_before_the_watermark_and_the_outcom
 
 def test_an_heir_that_has_read_nothing_yet_passes_the_outcomes_on() -> None:
     heir = tracker(100, ((110, 150), (160, 170)))
-    assert told(heir.outcomes_beyond(), 100) == ((110, 150), (160, 170))
+    assert decoded(heir.outcomes_beyond(), 100) == ((110, 150), (160, 170))
     heir.track([100, 101], [1, 1], 120)
     heir.resolve(101)
-    assert told(heir.outcomes_beyond(), 100) == ((101, 150), (160, 170))
+    assert decoded(heir.outcomes_beyond(), 100) == ((101, 150), (160, 170))
 
 
 def test_what_was_resolved_before_up_to_the_read_position_is_told_no_more() -> None:
@@ -189,6 +189,6 @@ def test_no_commit_passes_an_open_event_and_none_goes_back(data: st.DataObject) 
         assert last <= watermark <= min(open_offsets, default=end)
         assert offsets.open_bytes == offsets.unresolved == len(open_offsets)
         last = watermark
-        heir = tracker(watermark, told(offsets.outcomes_beyond(), watermark))
+        heir = tracker(watermark, decoded(offsets.outcomes_beyond(), watermark))
         assert not any(heir.was_resolved_before(offset, EPOCH) for offset in open_offsets)
         assert all(heir.was_resolved_before(offset, EPOCH) for offset in resolved if offset >= watermark)

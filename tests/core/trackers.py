@@ -13,7 +13,7 @@ def tracker(start: int = 0, resolved_before: tuple[tuple[int, int], ...] = ()) -
     return PartitionOffsets("leads", 0, 1, start, ranges, EPOCH)
 
 
-def told(metadata: str, committed: int, topic_id: str = "") -> tuple[tuple[int, int], ...]:
+def decoded(metadata: str, committed: int, topic_id: str = "") -> tuple[tuple[int, int], ...]:
     """The ranges of a text, all of which must be of the one leader epoch."""
     ranges = decode_outcomes(metadata, committed, topic_id)
     assert {of.leader_epoch for of in ranges} <= {EPOCH}

@@ -66,8 +66,8 @@ def test_each_path_that_is_named_is_there(page: Path) -> None:
 
 def test_the_targets_of_make_are_the_ones_that_are_told() -> None:
     (targets,) = re.findall(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    told = {name for name, _ in names(section(CONTRIBUTING.read_text(), "Targets"))}
-    assert told == {f"make {target}" for target in targets.split()}
+    documented = {name for name, _ in names(section(CONTRIBUTING.read_text(), "Targets"))}
+    assert documented == {f"make {target}" for target in targets.split()}
 
 
 def test_twenty_questions_are_each_answered_by_files_that_are_there() -> None:

@@ -76,10 +76,10 @@ def test_each_alert_has_an_entry_and_each_entry_an_alert_in_the_same_order() -> 
 
 def test_each_reason_has_an_entry_and_each_entry_a_reason() -> None:
     reasons = section(TEXT, "Reasons")
-    told = {title for title in entries("Reasons") if terms(section(reasons, title))[:1] == PARTS[:1]}
-    told |= set(first_cells(reasons))
+    documented = {title for title in entries("Reasons") if terms(section(reasons, title))[:1] == PARTS[:1]}
+    documented |= set(first_cells(reasons))
     classes = {"3xx", "4xx", "5xx"}  # answers that have no word of their own
-    assert told == WHAT_TO_DO.keys() | classes
+    assert documented == WHAT_TO_DO.keys() | classes
 
 
 @pytest.mark.parametrize(
@@ -100,8 +100,8 @@ def test_each_code_of_a_dead_letter_is_explained() -> None:
 
 
 def test_each_exit_code_is_explained() -> None:
-    told = {int(cells[0]) for cells in rows(section(TEXT, "Stop, and exit codes")) if cells[0].isdigit()}
-    assert told == set(ExitCode)
+    documented = {int(cells[0]) for cells in rows(section(TEXT, "Stop, and exit codes")) if cells[0].isdigit()}
+    assert documented == set(ExitCode)
 
 
 # What is named

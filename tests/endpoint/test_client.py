@@ -257,7 +257,7 @@ async def test_whatever_is_wrong_after_the_status_does_not_unsay_it(
     head_is_there = asyncio.Event()
     drain = client_module._drain
 
-    async def told(response: aiohttp.ClientResponse, seconds: float) -> None:
+    async def recorded(response: aiohttp.ClientResponse, seconds: float) -> None:
         head_is_there.set()
         await drain(response, seconds)
 
@@ -275,7 +275,7 @@ async def test_whatever_is_wrong_after_the_status_does_not_unsay_it(
             await asyncio.sleep(0.02)
         return None
 
-    monkeypatch.setattr(client_module, "_drain", told)
+    monkeypatch.setattr(client_module, "_drain", recorded)
     monkeypatch.setattr(client_module, "_DRAIN_SECONDS", 0.1)
     async with RawServer(behave) as server:
         made = await client(server.url)

@@ -123,9 +123,9 @@ async def test_a_proxy_that_nobody_listens_on_is_a_fault_of_the_connection(clien
 async def test_a_name_that_nobody_knows_is_a_fault_of_names(client: MakeClient, host: str) -> None:
     made = await client(f"https://{host}/v1/event", timeout_seconds=120)
     assert (await made.post(PIXEL, KEY, BODY)).fault == "dns"
-    told = await made.probe()
-    assert told is not None
-    assert f"the name {host} can't be resolved" in told
+    message = await made.probe()
+    assert message is not None
+    assert f"the name {host} can't be resolved" in message
 
 
 async def test_a_name_server_that_does_not_answer_is_a_timeout(
@@ -244,11 +244,11 @@ async def test_a_wrong_certificate_gets_no_request(
     async with RawServer(answering(OK), tls(certificate(authority))) as server:
         made = await client(server.url, ca_file=ca_file)
         assert (await made.post(PIXEL, KEY, BODY)).fault == "tls"
-        told = await made.probe()
+        message = await made.probe()
     assert server.requests == []
-    assert told is not None
-    assert why in told
-    assert "\n" not in told
+    assert message is not None
+    assert why in message
+    assert "\n" not in message
 
 
 async def test_without_the_authority_its_certificates_are_not_trusted(

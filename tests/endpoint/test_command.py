@@ -90,15 +90,15 @@ def test_it_serves_until_a_signal_and_tells_the_totals(number: signal.Signals) -
         assert post(url, batch(lead(), lead())) == 200
         assert post(url, batch(lead(), lead(), lead(esi="canary"))) == 400
         code, lines = program.stop(number)
-    told = "\n".join(lines)
+    output = "\n".join(lines)
     assert code == 0
     assert [line.split() for line in lines if "events accepted" in line or "events refused" in line] == [
         ["│", "events", "accepted", "│", "2", "│"],
         ["│", "events", "refused", "│", "3", "│"],
     ]
-    assert "answered 400" in told
-    assert "violation: request 2: events[2].user_data.esi: must be one of web, app" in told
-    assert "canary" not in told
+    assert "answered 400" in output
+    assert "violation: request 2: events[2].user_data.esi: must be one of web, app" in output
+    assert "canary" not in output
 
 
 def test_in_json_it_says_where_it_listens_and_what_it_met(tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ async def test_a_valid_batch_is_accepted_as_a_whole_and_remembered(client: MakeC
 async def test_one_violation_refuses_the_whole_batch_and_is_listed(
     client: MakeClient, mock: MockEndpoint, name: str
 ) -> None:
-    change, told = VIOLATIONS[name]
+    change, expected = VIOLATIONS[name]
     wrong = lead("wrong")
     change(wrong)
     made = await client(mock.url)
@@ -84,11 +84,11 @@ async def test_one_violation_refuses_the_whole_batch_and_is_listed(
     assert mock.events == []
     assert mock.counts.refused == 2
     (violation,) = mock.violations
-    assert violation.startswith(f"request 1: {told}")
+    assert violation.startswith(f"request 1: {expected}")
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "expected"),
     [
         ({"data": b"{"}, "the body is not JSON in UTF-8"),
         ({"data": b'{"events":[]}'}, "events: must have at least one event"),
@@ -101,11 +101,11 @@ async def test_one_violation_refuses_the_whole_batch_and_is_listed(
     ],
 )
 async def test_a_request_that_the_document_does_not_allow_is_refused_and_listed(
-    http: aiohttp.ClientSession, options: dict[str, Any], told: str
+    http: aiohttp.ClientSession, options: dict[str, Any], expected: str
 ) -> None:
     async with MockEndpoint() as mock:
         assert await status_of(http, mock.url, **options) == 400
-        assert mock.violations == [f"request 1: {told}"]
+        assert mock.violations == [f"request 1: {expected}"]
         assert mock.events == []
 
 

@@ -74,22 +74,22 @@ async def test_the_log_says_of_a_failed_handshake_what_the_check_says(client: Ma
             assert (await made.post(PIXEL, KEY, BODY)).fault == "tls"
             assert reason in made.tls_reason
             assert made.tls_reason in (await made.probe() or "")
-            told = Telemetry(Metrics(IDENTIFIER_FIELDS))
-            told.detail_of = lambda _, made=made: made.tls_reason  # type: ignore[misc]
+            reporting = Telemetry(Metrics(IDENTIFIER_FIELDS))
+            reporting.detail_of = lambda _, made=made: made.tls_reason  # type: ignore[misc]
             gate = Gate(Backoff(1, 1), 1, threshold=1)
             gate.fail("tls", 0.0, 0.5)
             with capture_logs() as lines:
-                told.gate_changed("main", gate)
+                reporting.gate_changed("main", gate)
             assert reason in lines[0]["detail"]
 
 
 def test_a_file_that_can_not_be_read_any_more_is_a_line_when_it_begins_and_when_it_ends() -> None:
-    told = Telemetry(Metrics(IDENTIFIER_FIELDS))
+    reporting = Telemetry(Metrics(IDENTIFIER_FIELDS))
     with capture_logs() as lines:
-        told.file_fault("key file", "main", "", "names a file that is empty")
-        told.file_fault("key file", "main", "names a file that is empty", "names a file that is empty")
-        told.file_fault("key file", "main", "names a file that is empty", "")
-        told.file_fault("key file", "main", "", "")
+        reporting.file_fault("key file", "main", "", "names a file that is empty")
+        reporting.file_fault("key file", "main", "names a file that is empty", "names a file that is empty")
+        reporting.file_fault("key file", "main", "names a file that is empty", "")
+        reporting.file_fault("key file", "main", "", "")
     assert [(line["event"], line["log_level"]) for line in lines] == [
         ("key file unreadable", "error"),
         ("key file readable again", "info"),

@@ -75,8 +75,8 @@ def notices(member: Program) -> str:
 def await_held(member: Program, reason: str) -> None:
     """Wait until something is held for this reason; the member then isn't ready, and says why."""
     until(lambda: reason in reasons(member), 60, f"a hold for {reason}")
-    code, told = member.get("/readyz")
-    assert (code, reason in told) == (503, True), f"/readyz: {code} {told}"
+    code, text = member.get("/readyz")
+    assert (code, reason in text) == (503, True), f"/readyz: {code} {text}"
 
 
 def await_progress(scene: Scene, *topics: str) -> None:

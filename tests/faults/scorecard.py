@@ -69,9 +69,9 @@ def totals(rows: Sequence[Row]) -> dict[str, int]:
 
 def write(rows: Sequence[Row], whole: bool, file: Path) -> None:
     """Write the rows as JSON. ``whole`` says that the long rows were among them."""
-    told: dict[str, Any] = {"whole": whole, "totals": totals(rows), "rows": [asdict(row) for row in rows]}
+    document: dict[str, Any] = {"whole": whole, "totals": totals(rows), "rows": [asdict(row) for row in rows]}
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(told, indent=1) + "\n")
+    file.write_text(json.dumps(document, indent=1) + "\n")
 
 
 def table(rows: Sequence[Row]) -> Iterator[str]:
@@ -93,5 +93,5 @@ def table(rows: Sequence[Row]) -> Iterator[str]:
 
 def rows_of(reports: Iterable[pytest.TestReport]) -> list[Row]:
     """The rows that the tests have put into their reports, by group."""
-    told: list[Any] = [told for report in reports for name, told in report.user_properties if name == PROPERTY]
-    return sorted((Row(**of_row) for of_row in told), key=attrgetter("group"))
+    found: list[Any] = [value for report in reports for name, value in report.user_properties if name == PROPERTY]
+    return sorted((Row(**of_row) for of_row in found), key=attrgetter("group"))

@@ -33,10 +33,10 @@ def test_the_totals_leave_the_mutants_out_and_count_a_failed_row_as_not_survived
 def test_the_file_has_every_row_and_says_whether_the_long_ones_were_run(tmp_path: Path) -> None:
     file = tmp_path / "cache" / "scorecard.json"
     scorecard.write(ROWS, True, file)
-    told = json.loads(file.read_text())
-    assert told["whole"] is True
-    assert told["totals"] == scorecard.totals(ROWS)
-    assert [row["name"] for row in told["rows"]] == ["a fault", "another", "a wrong program"]
+    document = json.loads(file.read_text())
+    assert document["whole"] is True
+    assert document["totals"] == scorecard.totals(ROWS)
+    assert [row["name"] for row in document["rows"]] == ["a fault", "another", "a wrong program"]
 
 
 def test_the_table_has_a_line_for_each_row_and_one_for_all() -> None:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.commands.running import configuration_of, told
+from tests.commands.running import configuration_of, run_command
 from tests.integration.test_commands import command
 from tests.scene import Scene
 from tests.stack import Cluster, Registry
@@ -48,7 +48,7 @@ def test_least_rights_are_enough_to_deliver_dead_letter_and_commit(secured: Secu
     member = secured.scene.member()
     secured.scene.close()
     assert member.terminate() == 0
-    told(secured.scene, "check")
+    run_command(secured.scene, "check")
 
 
 @pytest.mark.parametrize("missing", range(4), ids=["leads", "views", "dead letters", "group"])

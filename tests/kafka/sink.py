@@ -30,8 +30,8 @@ PROTOCOLS: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-class Told:
-    """What the thread told for the logs."""
+class RecordedEvents:
+    """What the thread reported for the logs."""
 
     def __init__(self) -> None:
         self.lines: list[tuple[str, dict[str, object]]] = []
@@ -59,13 +59,13 @@ class Member:
         revoke_seconds: float = 10.0,
     ) -> None:
         kafka = KafkaSection(bootstrap_servers=bootstrap, group_id=group, properties={**QUICK, **properties})
-        self.told = Told()
+        self.reported = RecordedEvents()
         self.ids = KafkaAdmin(kafka)
         self.thread = ConsumerThread(
             consumer_properties(kafka, BUDGET),
             WholeLog(topics, start),
             self.ids.topic_ids,
-            self.told,
+            self.reported,
             revoke_seconds,
         )
         self.granting = True

@@ -73,9 +73,9 @@ async def test_a_group_is_told_with_its_members_and_reset_only_without_them(
     produce(broker.bootstrap, topic, 0, [b""] * 5)
     async with Member(broker.bootstrap, group, [topic], PROTOCOLS[protocol]) as member:
         await eventually(lambda: member.read == 5, 30, "all records")
-        told = admin.group_members(group)
-        (only,) = told.members
-        assert told.protocol == ("consumer" if protocol == "consumer" else "classic")
+        found = admin.group_members(group)
+        (only,) = found.members
+        assert found.protocol == ("consumer" if protocol == "consumer" else "classic")
         assert (only.client_id, sorted(only.partitions)) == ("stream-capi", tps)
         assert "127.0.0.1" in str(only)
         refusal = f"group {group} has members, stop them first: {only.member_id} at 127"

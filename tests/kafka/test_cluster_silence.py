@@ -39,7 +39,7 @@ def _java_hash(text: str) -> int:
 
 
 def _details(member: Member, event: str) -> str:
-    return "; ".join(f"{details}" for said, details in member.told.lines if said == event)
+    return "; ".join(f"{details}" for said, details in member.reported.lines if said == event)
 
 
 async def _said(member: Member, event: str, *words: str) -> float:
@@ -50,7 +50,7 @@ async def _said(member: Member, event: str, *words: str) -> float:
             lambda: all(word in _details(member, event) for word in words), PROMISED + 5, f"{event}: {', '.join(words)}"
         )
     except AssertionError as error:
-        error.add_note(f"what was reported: {member.told.lines}")
+        error.add_note(f"what was reported: {member.reported.lines}")
         raise
     return time.monotonic() - begun
 
@@ -83,9 +83,9 @@ async def test_a_leader_out_of_reach_is_named_with_its_partitions(cluster: Clust
         produce(cluster.bootstrap, topic, 0, numbered(5))
         await eventually(lambda: member.read == 25, 20, "what the others lead")
         await asyncio.sleep(7)
-        assert member.told.count("broker out of reach") == 1
+        assert member.reported.count("broker out of reach") == 1
         cluster.node(2).clients.heal()
-        await eventually(lambda: member.told.count("broker in reach again") == 1, 60, "the word of its end")
+        await eventually(lambda: member.reported.count("broker in reach again") == 1, 60, "the word of its end")
         await _read_on(cluster, member, topic, 4)
         assert member.thread.troubles == ()
 
@@ -102,7 +102,7 @@ async def test_a_coordinator_out_of_reach_is_named_with_what_waits(cluster: Clus
         address = _cut(cluster, 3, fault)
         assert await _said(member, "broker out of reach", address, "commits and assignments wait") <= PROMISED
         cluster.node(3).clients.heal()
-        await eventually(lambda: member.told.count("broker in reach again") == 1, 60, "the word of its end")
+        await eventually(lambda: member.reported.count("broker in reach again") == 1, 60, "the word of its end")
         await _read_on(cluster, member, topic, 2)
 
 
@@ -116,7 +116,7 @@ async def test_a_whole_cluster_out_of_reach_is_named(cluster: Cluster, names: Na
         await asyncio.sleep(STATISTICS_MS / 1000 + 1)  # until the brokers are known
         addresses = [_cut(cluster, number, fault) for number in (1, 2, 3)]
         assert await _said(member, "broker out of reach", *addresses, "commits and assignments wait") <= PROMISED
-        assert member.told.count("broker out of reach") <= 2
+        assert member.reported.count("broker out of reach") <= 2
         for node in cluster.nodes:
             node.clients.heal()
         await _read_on(cluster, member, topic, 3)

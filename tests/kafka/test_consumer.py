@@ -208,7 +208,7 @@ async def test_a_topic_that_is_missing_is_told_in_one_line_and_read_once_it_is_t
         await eventually(lambda: member.read == 3, 30, "the records of the topic that is there")
         await eventually(lambda: missing in member.thread.missing_topics, 30, "the missing topic")
         await asyncio.sleep(2.5)  # some refreshes of the metadata, each of which finds it missing
-        assert [details["topic"] for event, details in member.told.lines if event == "topic missing"] == [missing]
+        assert [details["topic"] for event, details in member.reported.lines if event == "topic missing"] == [missing]
         broker.create_topic(missing)
         produce(broker.bootstrap, missing, 0, numbered(3))
         await eventually(lambda: member.read == 6, 60, "the other records")
@@ -312,8 +312,8 @@ async def test_while_the_broker_does_not_tell_the_places_the_member_polls_on(
     async with Member(broker.bootstrap, names.group(), [topic], protocol) as member:
         await eventually(lambda: member.read == 10, 30, "all records")
         assert member.values[TopicPartition(topic, 0)] == numbered(10)
-        assert member.told.count("brokers unreachable") == 1
-        assert member.told.count("brokers answer again") == 1
+        assert member.reported.count("brokers unreachable") == 1
+        assert member.reported.count("brokers answer again") == 1
 
 
 @pytest.mark.parametrize("group_protocol", ["classic", "consumer"])

@@ -77,11 +77,11 @@ async def test_a_broker_that_dies_and_comes_back_is_told_once_and_read_on(
         await eventually(lambda: member.read == 10, 30, "all records")
         await _commit_until_taken(member)
         own_broker.kill()
-        await eventually(lambda: member.told.count("brokers unreachable") == 1, 30, "the word of it")
+        await eventually(lambda: member.reported.count("brokers unreachable") == 1, 30, "the word of it")
         own_broker.restart()
         produce(own_broker.bootstrap, topic, 0, numbered(10, 10))
         await eventually(lambda: member.offsets[tp][-1] == 19, 60, "the new records")
-        assert member.told.count("brokers unreachable") == 1
+        assert member.reported.count("brokers unreachable") == 1
         await _commit_until_taken(member)
         assert own_broker.committed(group, topic) == {0: (20, "")}
 
@@ -105,10 +105,10 @@ async def test_a_member_that_is_cut_off_goes_on_when_the_connection_is_mended(
 
 async def test_without_a_broker_the_member_waits_and_says_so_in_one_line(names: Names) -> None:
     async with Member("127.0.0.1:1", names.group(), ["topic"], PROPERTIES) as member:
-        await eventually(lambda: bool(member.told.lines), 30, "the word of it")
+        await eventually(lambda: bool(member.reported.lines), 30, "the word of it")
         await asyncio.sleep(3)
-        assert [event for event, _ in member.told.lines] == ["brokers unreachable"]
-        assert "127.0.0.1:1" in str(member.told.lines[0][1]["detail"])
+        assert [event for event, _ in member.reported.lines] == ["brokers unreachable"]
+        assert "127.0.0.1:1" in str(member.reported.lines[0][1]["detail"])
         assert await member.thread.stop(20)
 
 
@@ -121,11 +121,11 @@ async def test_a_frozen_broker_at_the_hand_over_holds_it_for_seconds_only(own_br
         own_broker.freeze()
         try:
             commits = [member.commit_of(TopicPartition(topic, 0))]
-            told: list[object] = []
+            reported: list[object] = []
             member.thread._commands.put(
-                lambda: Commits(lambda _: True, told.extend).wait_for(member.thread._consumer, commits, 1.0)
+                lambda: Commits(lambda _: True, reported.extend).wait_for(member.thread._consumer, commits, 1.0)
             )
-            await eventually(lambda: bool(told), 20, "the end of the wait")
+            await eventually(lambda: bool(reported), 20, "the end of the wait")
         finally:
             own_broker.thaw()
-        assert [result.error for result in told] == ["timeout"]  # type: ignore[attr-defined]  # results of commits
+        assert [result.error for result in reported] == ["timeout"]  # type: ignore[attr-defined]  # results of commits

@@ -29,9 +29,9 @@ class Writing:
     """A writer and what it told."""
 
     def __init__(self, bootstrap: str, topic: str, **properties: str) -> None:
-        self.told: list[str | None] = []
+        self.reported: list[str | None] = []
         kafka = KafkaSection(bootstrap_servers=bootstrap, properties={"reconnect.backoff.max.ms": 500, **properties})
-        self.writer = DeadLetterWriter(kafka, topic, self.told.append)
+        self.writer = DeadLetterWriter(kafka, topic, self.reported.append)
 
 
 @asynccontextmanager
@@ -49,7 +49,7 @@ async def test_a_letter_is_the_record_as_it_was_and_why(broker: Broker, names: N
     topic = broker.create_topic(names.topic())
     async with writing(broker.bootstrap, topic) as w:
         await w.writer.write(dead_letter(headers=[("trace", b"\x00\xff"), ("empty", b""), ("null", None)]))
-        assert w.told == []
+        assert w.reported == []
     (message,) = read_back(broker.bootstrap, topic, 1)
     assert (message.key(), message.value()) == (b"key", b"value")
     assert headers_of(message) == {
@@ -130,7 +130,7 @@ async def test_a_record_too_large_for_the_topic_is_written_by_reference(broker: 
         await w.writer.write(
             dead_letter(value=os.urandom(20_000_000))
         )  # more than a batch, or a producer's default, may have
-        assert w.told == []
+        assert w.reported == []
     small, large, huge = read_back(broker.bootstrap, topic, 3)
     for message in (small, large, huge):
         assert message.value() == b""  # a null would delete what has the same key, where the topic is compacted
@@ -158,14 +158,14 @@ async def test_a_missing_topic_is_told_once_and_waited_for(broker: Broker, names
     topic = names.topic()
     async with writing(broker.bootstrap, topic) as w:
         dead_letters = [asyncio.create_task(w.writer.write(dead_letter(offset))) for offset in range(3)]
-        await eventually(lambda: bool(w.told), 60, "the word of it")
+        await eventually(lambda: bool(w.reported), 60, "the word of it")
         assert "TOPIC" in w.writer.failing
         assert not any(task.done() for task in dead_letters)
         broker.create_topic(topic)
         async with asyncio.timeout(60):
             await asyncio.gather(*dead_letters)
-        assert w.told[-1] is None
-        assert len(w.told) == 2
+        assert w.reported[-1] is None
+        assert len(w.reported) == 2
         assert w.writer.failing == ""
     assert len(read_back(broker.bootstrap, topic, 3)) == 3
 
@@ -181,13 +181,13 @@ async def test_a_frozen_broker_is_told_and_waited_for_without_doubling(
         own_broker.freeze()
         try:
             waiting = [asyncio.create_task(w.writer.write(dead_letter(offset))) for offset in range(1, 4)]
-            await eventually(lambda: w.told == ["no_acknowledgement"], 30, "the word of it")
+            await eventually(lambda: w.reported == ["no_acknowledgement"], 30, "the word of it")
             await asyncio.sleep(4)  # requests time out and are sent again
         finally:
             own_broker.thaw()
         async with asyncio.timeout(60):
             await asyncio.gather(*waiting)
-        assert w.told == ["no_acknowledgement", None]
+        assert w.reported == ["no_acknowledgement", None]
     offsets = [int(headers_of(message)["capi-source-offset"]) for message in read_back(own_broker.bootstrap, topic, 4)]
     assert offsets == [0, 1, 2, 3]
 
@@ -207,7 +207,7 @@ async def test_a_letter_after_a_silence_that_a_nat_did_not_outlast_is_written_at
             begun = asyncio.get_running_loop().time()
             await w.writer.write(dead_letter(1))
             assert asyncio.get_running_loop().time() - begun < 4
-            assert w.told == []
+            assert w.reported == []
     finally:
         own_proxy.heal()
 
@@ -301,8 +301,8 @@ async def test_whatever_goes_wrong_the_letter_is_tried_again(
     w.writer.start()
     await w.writer.write(dead_letter())
     assert producer.faults == []
-    assert len(w.told) == 2
-    assert w.told[1] is None
+    assert len(w.reported) == 2
+    assert w.reported[1] is None
     await w.writer.close(0)
 
 
@@ -312,12 +312,12 @@ async def test_one_letter_that_fails_is_not_healed_by_another(monkeypatch: pytes
     monkeypatch.setattr(w.writer, "_made", lambda: producer)
     w.writer.start()
     failing = asyncio.create_task(w.writer.write(dead_letter(1)))
-    await eventually(lambda: bool(w.told), 10, "the failure")
+    await eventually(lambda: bool(w.reported), 10, "the failure")
     await w.writer.write(dead_letter(2))
-    assert w.told == ["_MSG_TIMED_OUT"]
+    assert w.reported == ["_MSG_TIMED_OUT"]
     failing.cancel()
     await asyncio.wait([failing])
-    assert w.told == ["_MSG_TIMED_OUT", None]
+    assert w.reported == ["_MSG_TIMED_OUT", None]
     await w.writer.close(0)
 
 

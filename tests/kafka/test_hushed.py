@@ -14,7 +14,7 @@ from stream_capi.kafka.range_policy import RangePolicy
 from stream_capi.kafka.ranges import Range
 from stream_capi.kafka.read_policy import ReadPolicy, WholeLog
 from stream_capi.model import TopicPartition
-from tests.kafka.sink import Told, eventually
+from tests.kafka.sink import RecordedEvents, eventually
 from tests.kafka.test_parts import Client
 
 A, B = TopicPartition("leads", 0), TopicPartition("leads", 1)
@@ -83,7 +83,7 @@ async def started(monkeypatch: pytest.MonkeyPatch, client: Group, policy: ReadPo
     monkeypatch.setattr("stream_capi.kafka.consumer.Consumer", lambda properties: client)
     monkeypatch.setattr("stream_capi.kafka.consumer._REASSURE_SECONDS", 0.0)
     properties = {"partition.assignment.strategy": "cooperative-sticky"}
-    thread = ConsumerThread(properties, policy, lambda topics: {}, Told(), 1.0)
+    thread = ConsumerThread(properties, policy, lambda topics: {}, RecordedEvents(), 1.0)
     thread.watch.busy = True
     sink: Any = Nobody()
     thread.start(sink)

@@ -11,7 +11,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 from stream_capi.kafka.consumer import ConsumerThread
 from stream_capi.kafka.read_policy import WholeLog
-from tests.kafka.sink import Told
+from tests.kafka.sink import RecordedEvents
 
 
 class Overtaken:
@@ -46,9 +46,9 @@ class Overtaken:
 async def test_a_member_that_a_rebalance_overtakes_as_it_leaves_ends_well(
     error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    client, nobody, told = Overtaken(error), Any, Told()
+    client, nobody, reported = Overtaken(error), Any, RecordedEvents()
     monkeypatch.setattr("stream_capi.kafka.consumer.Consumer", lambda properties: client)
-    thread = ConsumerThread({}, WholeLog(["leads"], "earliest"), lambda topics: {}, told, 1.0)
+    thread = ConsumerThread({}, WholeLog(["leads"], "earliest"), lambda topics: {}, reported, 1.0)
     before: list[bool] = []
     thread.on_leave = lambda: before.append(not client.left)
     ended = thread.start(nobody)  # type: ignore[arg-type]  # gets nothing
@@ -57,4 +57,4 @@ async def test_a_member_that_a_rebalance_overtakes_as_it_leaves_ends_well(
         await ended
     assert before == [True], "the alarm is armed before the first call that may hold the interpreter's lock"
     assert client.closed, "the group would wait for it"
-    assert told.count("the client could not take back its assignment") == 1
+    assert reported.count("the client could not take back its assignment") == 1

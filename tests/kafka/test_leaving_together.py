@@ -90,16 +90,16 @@ async def test_while_a_static_member_restarts_the_others_keep_what_they_have(
             await eventually(lambda: len(member.assignments) == 2 == len(other.assignments), 60, "a share for each")
             if protocol == "classic":  # where the rebalance that hands the share over gives the other one nothing
                 await eventually(
-                    lambda: other.told.lines[-1][0] == "assigned", 10, "the rebalance's end with the other"
+                    lambda: other.reported.lines[-1][0] == "assigned", 10, "the rebalance's end with the other"
                 )
-            owned, lines = set(member.assignments), len(other.told.lines)
+            owned, lines = set(member.assignments), len(other.reported.lines)
             assert await member.thread.stop(20)
         async with Member(broker.bootstrap, group, [topic], one) as member:
             await eventually(lambda: set(member.assignments) == owned, 30, "its share again")
             await asyncio.sleep(3)  # heartbeats enough to hear of a rebalance
-            told = [event for event, _ in other.told.lines[lines:]]
-            assert "revoked" not in told
-            assert "assigned" not in told
+            reported = [event for event, _ in other.reported.lines[lines:]]
+            assert "revoked" not in reported
+            assert "assigned" not in reported
 
 
 @pytest.mark.parametrize("protocol", STATIC)
@@ -212,11 +212,11 @@ async def test_a_static_member_that_restarts_again_and_again_while_it_joins_cost
             async with Member(broker.bootstrap, group, [topic], named(properties, "one")) as member:
                 if turn == 0:
                     await eventually(lambda m=member: len(m.assignments) == 2, 60, "its share")  # type: ignore[misc]
-                    revoked = [other.told.count("revoked") for other in others]
+                    revoked = [other.reported.count("revoked") for other in others]
                 await asyncio.sleep(chance.uniform(0, 2.0))
                 begun = asyncio.get_running_loop().time()
                 assert await member.thread.stop(25), "it hangs in the client"
                 took.append(asyncio.get_running_loop().time() - begun)
                 await member.ended
-        assert [other.told.count("revoked") for other in others] == revoked
+        assert [other.reported.count("revoked") for other in others] == revoked
     print(f"{protocol}: slowest of {len(took)} stops {max(took):.1f} s")  # noqa: T201 -- for docs/reliability.md

@@ -14,7 +14,7 @@ from stream_capi.kafka.client_errors import Faults, is_fatal
 from stream_capi.kafka.commits import Commits
 from stream_capi.kafka.start_offsets import find_places
 from stream_capi.model import Commit, CommitResult, TopicPartition
-from tests.kafka.sink import Told
+from tests.kafka.sink import RecordedEvents
 
 A, B, C = (TopicPartition("leads", number) for number in range(3))
 
@@ -382,43 +382,43 @@ def test_without_increments_the_whole_assignment_is_said() -> None:
 
 
 def test_a_complaint_is_told_once_a_minute_and_again_after_it_was_mended() -> None:
-    told, now = Told(), [0.0]
-    faults = Faults(told, lambda: now[0])
+    reported, now = RecordedEvents(), [0.0]
+    faults = Faults(reported, lambda: now[0])
     for _ in range(3):
         faults.report_error(KafkaError(KafkaError._TRANSPORT))
         faults.report_error(KafkaError(KafkaError._ALL_BROKERS_DOWN), "leads", 0)
-    assert told.count("brokers unreachable") == 1
+    assert reported.count("brokers unreachable") == 1
     now[0] = 60.0
     faults.report_error(KafkaError(KafkaError._TRANSPORT))
-    assert told.count("brokers unreachable") == 2
+    assert reported.count("brokers unreachable") == 2
     faults.answered()
     faults.answered()
-    assert told.count("brokers answer again") == 1
+    assert reported.count("brokers answer again") == 1
     faults.report_error(KafkaError(KafkaError._RESOLVE))
-    assert told.count("brokers unreachable") == 3
+    assert reported.count("brokers unreachable") == 3
 
 
 def test_missing_topics_are_told_each_and_forgotten_when_found() -> None:
-    told = Told()
-    faults = Faults(told)
+    reported = RecordedEvents()
+    faults = Faults(reported)
     for topic in ("leads", "views", "leads"):
         faults.report_error(KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART), topic)
-    assert [details["topic"] for _, details in told.lines] == ["leads", "views"]
+    assert [details["topic"] for _, details in reported.lines] == ["leads", "views"]
     assert faults.missing == {"leads", "views"}
     faults.found("leads")
     assert faults.missing == {"views"}
     faults.report_error(KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART), "leads")
-    assert told.count("topic missing") == 3
+    assert reported.count("topic missing") == 3
 
 
 def test_denied_access_and_late_polls_have_words_of_their_own() -> None:
-    told = Told()
-    faults = Faults(told)
+    reported = RecordedEvents()
+    faults = Faults(reported)
     faults.report_error(KafkaError(KafkaError._AUTHENTICATION))
     faults.report_error(KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED), "leads")
     faults.report_error(KafkaError(KafkaError._MAX_POLL_EXCEEDED))
     faults.report_error(KafkaError(KafkaError.INVALID_RECORD))
-    assert [event.partition(";")[0] for event, _ in told.lines] == [
+    assert [event.partition(";")[0] for event, _ in reported.lines] == [
         "brokers deny access",
         "brokers deny access",
         "polled too late",

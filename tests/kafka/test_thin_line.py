@@ -33,7 +33,7 @@ async def test_a_backlog_behind_a_thin_line_is_read(
                 "requests to a broker time out",
                 "brokers unreachable",
             ):  # no answer is given up and asked for again
-                assert member.told.count(event) == 0
+                assert member.reported.count(event) == 0
     finally:
         own_proxy.heal()
 
@@ -46,13 +46,13 @@ async def test_a_line_too_thin_to_read_is_named(own_broker: Broker, own_proxy: P
     try:
         async with Member(own_proxy.address, names.group(), [topic], properties) as member:
             for event in ("requests to a broker time out", "behind, and nothing is read"):
-                await eventually(lambda event=event: member.told.count(event) == 1, 20, event)  # type: ignore[misc]
-                details = str([details for said, details in member.told.lines if said == event])
+                await eventually(lambda event=event: member.reported.count(event) == 1, 20, event)  # type: ignore[misc]
+                details = str([details for said, details in member.reported.lines if said == event])
                 assert own_proxy.address in details
                 assert f"{topic}[0, 1, 2, 3, 4 and 7 more]" in details
             assert member.read == 0
             own_proxy.heal()
-            await eventually(lambda: member.told.count("read again") == 1, 30, "the word of its end")
+            await eventually(lambda: member.reported.count("read again") == 1, 30, "the word of its end")
             await eventually(lambda: member.read == 12 * 500, 30, "all records")
     finally:
         own_proxy.heal()

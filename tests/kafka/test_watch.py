@@ -11,7 +11,7 @@ from stream_capi.kafka.client_errors import Faults
 from stream_capi.kafka.watch import StatisticsWatch, named
 from stream_capi.model import NOT_READ, OUT_OF_REACH, REQUESTS_TIME_OUT, TopicPartition
 from stream_capi.observe.masking import mask
-from tests.kafka.sink import Told
+from tests.kafka.sink import RecordedEvents
 
 LEADS = [TopicPartition("leads", number) for number in range(4)]
 STEP = 3
@@ -21,8 +21,8 @@ class Client:
     """A client's statistics: two brokers, four partitions in turn, a group that the first broker coordinates."""
 
     def __init__(self) -> None:
-        self.told = Told()
-        self.watch = StatisticsWatch(Faults(self.told))
+        self.reported = RecordedEvents()
+        self.watch = StatisticsWatch(Faults(self.reported))
         self.now = 1000.0
         self.brokers: dict[str, dict[str, Any]] = {
             "kafka-1:9092/1": self.broker(1),
@@ -65,13 +65,13 @@ class Client:
                 broker["rx"] += not (broker.get("silent") or broker.get("long"))
                 if broker.get("silent"):
                     broker["rxidle"] += STEP * 1_000_000
-            told = {
+            statistics = {
                 "ts": self.now * 1e6,
                 "brokers": self.brokers,
                 "cgrp": self.group,
                 "topics": {"leads": {"partitions": {str(i): at for i, at in enumerate(self.partitions)}}},
             }
-            self.watch.judge(orjson.dumps(told).decode(), self.assigned, self.paused, self.ends)
+            self.watch.judge(orjson.dumps(statistics).decode(), self.assigned, self.paused, self.ends)
 
     @property
     def troubles(self) -> list[tuple[str, str]]:
@@ -79,7 +79,7 @@ class Client:
 
     @property
     def events(self) -> list[str]:
-        return [event for event, _ in self.told.lines]
+        return [event for event, _ in self.reported.lines]
 
 
 @pytest.fixture
@@ -101,7 +101,7 @@ def test_a_leader_without_a_connection_is_named_within_fifteen_seconds_and_once(
     assert client.watch.troubles[0].partitions == (LEADS[1], LEADS[3])
     client.pass_by(300)
     assert client.events == ["broker out of reach"]
-    assert "leads[1, 3] wait" in str(client.told.lines[0][1]["detail"])
+    assert "leads[1, 3] wait" in str(client.reported.lines[0][1]["detail"])
     client.brokers["kafka-2:9092/2"]["state"] = "UP"
     client.pass_by(3)
     assert client.troubles == []
@@ -176,7 +176,7 @@ def test_brokers_that_the_client_forgot_are_named_by_what_was_known(client: Clie
     client.pass_by(12)
     assert {subject for _, subject in client.troubles} == {"kafka-1:9092/1", "kafka-2:9092/2"}
     assert client.events == ["broker out of reach"], "one line for all"
-    shown = mask(None, "warning", {"event": "broker out of reach", **client.told.lines[0][1]})
+    shown = mask(None, "warning", {"event": "broker out of reach", **client.reported.lines[0][1]})
     assert "kafka-1:9092/1: no answer" in shown["detail"]
     assert "kafka-2:9092/2: no answer" in shown["detail"]
     assert "withheld" not in shown

@@ -18,7 +18,7 @@ def of(arrange: Callable[[Watched], None], seconds: float, answer: Any = None) -
         line = Watched(answer or (lambda pixel, ids, now: (0.08, Answer(200, seconds=0.08))))
         arrange(line)
         await line.run_for(seconds)
-        line.tell_ends()
+        line.report_ends()
         status: dict[str, Any] = line.status
         return status
 

@@ -28,8 +28,8 @@ from tests.observe import statuses
 ROOT = Path(__file__).parents[2]
 
 
-class Told:
-    """What the test decides to be told."""
+class GivenState:
+    """The state that a test gives."""
 
     def __init__(self) -> None:
         self.alive = True
@@ -49,8 +49,8 @@ class Told:
 
 
 @pytest.fixture
-def told() -> Told:
-    return Told()
+def state() -> GivenState:
+    return GivenState()
 
 
 @pytest.fixture
@@ -59,8 +59,8 @@ def metrics() -> Metrics:
 
 
 @pytest.fixture
-async def http(told: Told, metrics: Metrics) -> AsyncIterator[aiohttp.ClientSession]:
-    server = AdminServer("127.0.0.1", 0, metrics, told)
+async def http(state: GivenState, metrics: Metrics) -> AsyncIterator[aiohttp.ClientSession]:
+    server = AdminServer("127.0.0.1", 0, metrics, state)
     await server.start()
     async with aiohttp.ClientSession(f"http://127.0.0.1:{server.port}") as session:
         yield session
@@ -68,7 +68,7 @@ async def http(told: Told, metrics: Metrics) -> AsyncIterator[aiohttp.ClientSess
 
 
 async def test_any_free_port_is_taken_for_0_and_told() -> None:
-    servers = [AdminServer("127.0.0.1", 0, Metrics(()), Told()) for _ in range(2)]
+    servers = [AdminServer("127.0.0.1", 0, Metrics(()), GivenState()) for _ in range(2)]
     for server in servers:
         await server.start()
     assert len({server.port for server in servers} - {0}) == 2
@@ -77,9 +77,9 @@ async def test_any_free_port_is_taken_for_0_and_told() -> None:
 
 
 async def test_a_port_in_use_is_a_fault_of_the_settings() -> None:
-    first = AdminServer("127.0.0.1", 0, Metrics(()), Told())
+    first = AdminServer("127.0.0.1", 0, Metrics(()), GivenState())
     await first.start()
-    second = AdminServer("127.0.0.1", first.port, Metrics(()), Told())
+    second = AdminServer("127.0.0.1", first.port, Metrics(()), GivenState())
     with pytest.raises(
         ConfigurationError, match=rf"^admin\.port: {first.port} is in use on 127\.0\.0\.1; choose another"
     ):
@@ -90,13 +90,13 @@ async def test_a_port_in_use_is_a_fault_of_the_settings() -> None:
 
 
 async def test_a_host_of_another_machine_is_a_fault_of_the_settings() -> None:
-    server = AdminServer("192.0.2.1", 0, Metrics(()), Told())
+    server = AdminServer("192.0.2.1", 0, Metrics(()), GivenState())
     with pytest.raises(ConfigurationError, match=r"^admin\.host: 192\.0\.2\.1 is no address of this machine"):
         await server.start()
 
 
-async def test_a_stop_ends_the_connections_that_are_open(told: Told) -> None:
-    server = AdminServer("127.0.0.1", 0, Metrics(()), told)
+async def test_a_stop_ends_the_connections_that_are_open(state: GivenState) -> None:
+    server = AdminServer("127.0.0.1", 0, Metrics(()), state)
     await server.start()
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
     writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -112,16 +112,16 @@ async def test_a_stop_ends_the_connections_that_are_open(told: Told) -> None:
     ("alive", "status", "text"), [(True, 200, "alive\n"), (False, 503, "the Kafka consumer has ended\n")]
 )
 async def test_healthz_tells_whether_to_start_the_process_anew(
-    http: aiohttp.ClientSession, told: Told, alive: bool, status: int, text: str
+    http: aiohttp.ClientSession, state: GivenState, alive: bool, status: int, text: str
 ) -> None:
-    told.alive, told.reasons = alive, ["main is held: 401"]
+    state.alive, state.reasons = alive, ["main is held: 401"]
     async with http.get("/healthz") as answer:
         assert (answer.status, await answer.text()) == (status, text)
 
 
 @pytest.mark.parametrize("reasons", [[], ["main is held: 401", "leads[0] is held: topic_made_anew"]])
-async def test_readyz_gives_its_reasons(http: aiohttp.ClientSession, told: Told, reasons: list[str]) -> None:
-    told.reasons = reasons
+async def test_readyz_gives_its_reasons(http: aiohttp.ClientSession, state: GivenState, reasons: list[str]) -> None:
+    state.reasons = reasons
     async with http.get("/readyz") as answer:
         assert answer.status == (503 if reasons else 200)
         assert (await answer.text()).splitlines() == (reasons or ["ready"])
@@ -129,12 +129,12 @@ async def test_readyz_gives_its_reasons(http: aiohttp.ClientSession, told: Told,
 
 @pytest.mark.usefixtures("own_logging")
 async def test_a_fault_of_the_status_gets_no_process_killed_and_shows_nothing(
-    http: aiohttp.ClientSession, told: Told, capsys: pytest.CaptureFixture[str]
+    http: aiohttp.ClientSession, state: GivenState, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from stream_capi.observe import logs
 
     logs.configure("info", "json")
-    told.document = told.reasons = RuntimeError("canary")
+    state.document = state.reasons = RuntimeError("canary")
     asyncio.get_running_loop().set_debug(True)  # in which aiohttp would answer with the traceback
     for path, status in (("/healthz", 200), ("/readyz", 500), ("/status", 500)):
         async with http.get(path) as answer:
@@ -145,11 +145,11 @@ async def test_a_fault_of_the_status_gets_no_process_killed_and_shows_nothing(
     assert "canary" not in str(lines)
 
 
-async def test_status_is_the_programs_own_word(http: aiohttp.ClientSession, told: Told) -> None:
-    told.document = statuses.empty()
+async def test_status_is_the_programs_own_word(http: aiohttp.ClientSession, state: GivenState) -> None:
+    state.document = statuses.empty()
     async with http.get("/status") as answer:
         assert answer.content_type == "application/json"
-        assert await answer.json() == told.document
+        assert await answer.json() == state.document
 
 
 async def test_metrics_come_in_the_form_that_is_asked_for(http: aiohttp.ClientSession, metrics: Metrics) -> None:
@@ -226,8 +226,8 @@ async def answered(port: int, path: str, *headers: str) -> tuple[int, str]:
 
 
 @pytest.fixture
-async def server(told: Told, metrics: Metrics) -> AsyncIterator[AdminServer]:
-    server = AdminServer("127.0.0.1", 0, metrics, told, ["capi.example.com", "Other.Example"])
+async def server(state: GivenState, metrics: Metrics) -> AsyncIterator[AdminServer]:
+    server = AdminServer("127.0.0.1", 0, metrics, state, ["capi.example.com", "Other.Example"])
     await server.start()
     yield server
     await server.stop()
@@ -262,9 +262,9 @@ async def test_the_status_is_told_to_addresses_localhost_and_the_configured_name
     ],
 )
 async def test_a_name_that_was_rebound_to_this_address_is_told_nothing_but_what_to_set(
-    server: AdminServer, told: Told, hosts: tuple[str, ...]
+    server: AdminServer, state: GivenState, hosts: tuple[str, ...]
 ) -> None:
-    told.document = {"canary": 1}
+    state.document = {"canary": 1}
     for path in ("/", "/status", "/status?x=1"):
         status, text = await answered(server.port, path, *(f"Host: {host}" for host in hosts))
         assert status in (400, 421), "the library refuses some of them by itself"
@@ -277,20 +277,20 @@ async def test_probes_and_scrapes_come_under_any_name(server: AdminServer, path:
     assert (await answered(server.port, path, "Host: pod-1.stream-capi.svc"))[0] == 200
 
 
-async def test_health_does_not_depend_on_the_status_document(server: AdminServer, told: Told) -> None:
-    told.document = RuntimeError("a document of its own")
+async def test_health_does_not_depend_on_the_status_document(server: AdminServer, state: GivenState) -> None:
+    state.document = RuntimeError("a document of its own")
     assert await answered(server.port, "/healthz", "Host: x") == (200, "alive\n")
     assert await answered(server.port, "/readyz", "Host: x") == (200, "ready\n")
 
 
 async def test_the_status_command_is_no_browser_and_may_ask_under_any_name(
-    server: AdminServer, told: Told, monkeypatch: pytest.MonkeyPatch
+    server: AdminServer, state: GivenState, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = socket.getaddrinfo
     monkeypatch.setattr(socket, "getaddrinfo", lambda host, *rest, **more: real("127.0.0.1", *rest, **more))
-    told.document = {"partitions": [], "group": "g"}
+    state.document = {"partitions": [], "group": "g"}
     found = await asyncio.to_thread(ask_member, f"capi-0.example:{server.port}", "g")
-    assert found.status == told.document
+    assert found.status == state.document
 
 
 @pytest.mark.usefixtures("own_logging")
@@ -301,7 +301,7 @@ async def test_listening_on_all_addresses_is_a_warning(
     from stream_capi.observe import logs
 
     logs.configure("info", "json")
-    server = AdminServer(host, 0, Metrics(()), Told())
+    server = AdminServer(host, 0, Metrics(()), GivenState())
     await server.start()
     await server.stop()
     lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
@@ -376,8 +376,8 @@ async def test_a_kept_connection_may_be_used_again_and_is_closed_when_it_rests(
     writer.close()
 
 
-async def test_who_reads_no_answers_is_cut_off(server: AdminServer, told: Told) -> None:
-    told.document = {"long": "x" * 4_000_000}
+async def test_who_reads_no_answers_is_cut_off(server: AdminServer, state: GivenState) -> None:
+    state.document = {"long": "x" * 4_000_000}
     _, writer = await asyncio.open_connection("127.0.0.1", server.port)
     writer.write(b"GET /status HTTP/1.1\r\nHost: localhost\r\n\r\n")
     await asyncio.sleep(0.2)
@@ -407,9 +407,9 @@ async def test_descriptors_that_run_out_are_one_line_a_minute(
     from stream_capi.observe import logs
 
     logs.configure("info", "json")
-    told = {"message": "socket.accept() out of system resource", "exception": OSError(24, "Too many open files")}
+    context = {"message": "socket.accept() out of system resource", "exception": OSError(24, "Too many open files")}
     for _ in range(200):
-        asyncio.get_running_loop().call_exception_handler(told)
+        asyncio.get_running_loop().call_exception_handler(context)
     asyncio.get_running_loop().call_exception_handler({"message": "another fault"})
     lines = [json.loads(line)["event"] for line in capsys.readouterr().err.splitlines()]
     assert lines == ["admin connections not accepted", "another fault"]

@@ -17,14 +17,14 @@ LEADS, VIEWS = TopicPartition("leads", 3), TopicPartition("views", 0)
 
 def test_it_is_an_error_with_its_place_once_a_second_for_each_topic(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
-    telling = telemetry.Telemetry(Metrics(IDENTIFIER_FIELDS))
+    reporting = telemetry.Telemetry(Metrics(IDENTIFIER_FIELDS))
     monkeypatch.setattr("stream_capi.observe.telemetry.time.monotonic", lambda: now[0])
     with capture_logs() as lines:
         for offset in range(1_000):
-            telling.internal_error(LEADS, offset, "OverflowError at events/kinds.py:115")
-        telling.internal_error(VIEWS, 5, "KeyError at avro/decode.py:99")
+            reporting.internal_error(LEADS, offset, "OverflowError at events/kinds.py:115")
+        reporting.internal_error(VIEWS, 5, "KeyError at avro/decode.py:99")
         now[0] += 1.0
-        telling.internal_error(LEADS, 1_000, "OverflowError at events/kinds.py:115")
+        reporting.internal_error(LEADS, 1_000, "OverflowError at events/kinds.py:115")
     assert [(line["topic"], line["offset"]) for line in lines] == [("leads", 0), ("views", 5), ("leads", 1_000)]
     shown = mask(None, "error", lines[0])
     assert shown["detail"] == "OverflowError at events/kinds.py:115"

@@ -258,6 +258,6 @@ def test_a_librarys_flood_is_a_line_a_second_on_average(
         now[0] = 1000.0 + number / 5
         logging.getLogger("aiohttp.client").warning("Unclosed %d", number)
         logging.getLogger("stream_capi").warning("of its own")
-    told = [line["logger"] for line in lines(capsys)]
-    assert told.count("aiohttp.client") <= 121
-    assert told.count("stream_capi") == 600
+    loggers = [line["logger"] for line in lines(capsys)]
+    assert loggers.count("aiohttp.client") <= 121
+    assert loggers.count("stream_capi") == 600

@@ -74,10 +74,10 @@ class Shown:
         return f"http://127.0.0.1:{self._server.port}"
 
     def watch(self, page: Page) -> None:
-        def told(message: ConsoleMessage) -> None:
+        def on_console(message: ConsoleMessage) -> None:
             self.complaints.append(message.text)
 
-        page.on("console", told)
+        page.on("console", on_console)
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
         page.on("request", lambda request: self.asked.add(urlsplit(request.url)[:2]))
 

@@ -233,8 +233,8 @@ async def test_a_local_clock_that_is_wrong_by_more_than_a_minute() -> None:
         line.ahead = 0.0
         await line.run_for(15)
         assert line.status["notices"] == []
-    told = [entry["event"] for entry in logs if "clock" in entry["event"]]
-    assert told == ["clock differs", "clock agrees again, or is not known any more"]
+    events = [entry["event"] for entry in logs if "clock" in entry["event"]]
+    assert events == ["clock differs", "clock agrees again, or is not known any more"]
 
 
 @in_jumping_time
@@ -278,8 +278,10 @@ async def test_a_flood_of_schemas_that_nobody_can_give_is_one_short_notice() -> 
     (notice,) = line.status["notices"]
     waiting = line.pipeline.waiting_schemas["leads"]
     assert waiting >= 200
-    told = f"records wait for schema id 0, schema id 1, schema id 2 and {waiting - 3} more: the registry answers 503"
-    assert (notice["subject"], notice["reason"]) == ("leads", told)
+    expected = (
+        f"records wait for schema id 0, schema id 1, schema id 2 and {waiting - 3} more: the registry answers 503"
+    )
+    assert (notice["subject"], notice["reason"]) == ("leads", expected)
     assert len(orjson.dumps(line.status)) < 20_000
 
 
@@ -360,7 +362,7 @@ async def test_lag_counts_from_the_committed_offset_to_the_end() -> None:
     assert (entry["lag"], entry["committed"], entry["position"], entry["open_events"]) == (30, 0, 30, 30)
     line.answering = always(200)
     await line.run_for(60)
-    line.tell_ends()
+    line.report_ends()
     (entry,) = line.status["partitions"]
     assert (entry["lag"], entry["committed"], entry["position"], entry["open_events"]) == (0, 30, 30, 0)
     assert line.snapshot.gauges().lag == {("leads", "0"): 0}

@@ -69,9 +69,9 @@ class Watched(Line):
     def assign(self, *partitions: TopicPartition) -> None:
         super().assign(*partitions)
         self.telemetry.kafka("assigned", count=len(partitions))
-        self.tell_ends()
+        self.report_ends()
 
-    def tell_ends(self) -> None:
+    def report_ends(self) -> None:
         """What the consumer tells each second: where the partitions end."""
         self.pipeline.watermarks({tp: len(self.logs[tp]) for tp in self.pipeline.partitions})
 

@@ -101,7 +101,7 @@ def test_tombstones_are_passed_over() -> None:
         line.assign(P0)
         await line.run_for(3)
         assert (line.accepted, line.lag, sum(line.dead_letters.values())) == ({"a0": 1}, 0, 0)
-        assert line.told["skipped"] == 1, "once for the chunk"
+        assert line.reports["skipped"] == 1, "once for the chunk"
 
     simulate(run())
 

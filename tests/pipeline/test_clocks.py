@@ -64,8 +64,8 @@ def test_good_events_are_delivered_whatever_the_local_clock_says(ahead: float) -
         await line.run_for(20)
         assert line.dead_letter_codes == {"in_future": 30}, "by the endpoint's clock, whatever the local one says"
         assert line.lag == 0
-        assert line.told["clock_differs None"] == 0
-        assert sum(count for what, count in line.told.items() if what.startswith("clock_differs")) == (ahead != 0)
+        assert line.reports["clock_differs None"] == 0
+        assert sum(count for what, count in line.reports.items() if what.startswith("clock_differs")) == (ahead != 0)
 
     simulate(run())
 
@@ -89,13 +89,13 @@ def test_what_waits_is_judged_anew_when_the_clock_is_known() -> None:
         line.chunk = 150
         line.assign(P0)
         await line.run_for(5)
-        assert line.told["intake_held dead_letter_ratio"] == 1
+        assert line.reports["intake_held dead_letter_ratio"] == 1
         line.ahead = 0.0  # somebody sets the clock right
         line.status, line.dates = 200, True
         await line.run_for(5)
         assert (sum(line.dead_letters.values()), line.lag) == (0, 0)
         assert not line.pipeline.quarantined_since
-        assert line.told["intake_held None"] == 0, "no dead letter was written"
+        assert line.reports["intake_held None"] == 0, "no dead letter was written"
 
     simulate(run())
 
@@ -122,8 +122,8 @@ def test_brokers_that_stamp_records_ahead_of_the_local_clock_are_a_notice() -> N
         line.produce("leads", 0, *(f"1:{i}" for i in range(10)))
         line.assign(P0)
         await line.run_for(5)
-        told = [what for what in line.told if what.startswith("clock_differs")]
-        assert len(told) == 1
+        differences = [what for what in line.reports if what.startswith("clock_differs")]
+        assert len(differences) == 1
         assert line.pipeline.clocks.offset("brokers") == pytest.approx(-300, abs=2)
         await line.run_for(300)
         assert line.pipeline.clocks.offset("brokers") is None, "nothing was heard of them for long"

@@ -151,8 +151,8 @@ def test_quarantined_events_go_with_their_partition_and_so_does_the_hold() -> No
         await coming_and_going
         assert not list(line.pipeline.quarantined)
         assert not line.pipeline.quarantined_since
-        assert line.told["intake_held None"] == 0, "nothing is written of them here"
-        assert line.told["hold_over events that waited are left to the next owner"] == 1
+        assert line.reports["intake_held None"] == 0, "nothing is written of them here"
+        assert line.reports["hold_over events that waited are left to the next owner"] == 1
         assert not line.dead_letters
 
     simulate(run())

@@ -73,7 +73,7 @@ def test_a_flood_of_unknown_schemas_asks_a_few_questions_at_a_time_and_is_told_o
             await asyncio.sleep(120)
             assert source.most_at_once <= LIMIT
             assert source.asked.total() < 120, "no faster while nobody answers"
-            assert line.told["registry"] == 1, "a line for the topic, not for each schema"
+            assert line.reports["registry"] == 1, "a line for the topic, not for each schema"
             assert line.accepted == dict.fromkeys(names("b", 60), 1)
             source.down = lambda id_: False
 
@@ -81,7 +81,7 @@ def test_a_flood_of_unknown_schemas_asks_a_few_questions_at_a_time_and_is_told_o
         await line.run_for(300)
         await looking
         assert line.lag == 0
-        assert line.told["registry"] == 2
+        assert line.reports["registry"] == 2
         assert source.most_at_once <= LIMIT
         assert source.waiting_for == {}
 
@@ -101,13 +101,13 @@ def test_schemas_that_can_never_be_had_do_not_keep_the_others_waiting() -> None:
             line.produce("leads", 0, "late")
             await asyncio.sleep(25)
             assert line.accepted["late"] == 1
-            assert line.told["registry"] == 1
+            assert line.reports["registry"] == 1
             source.down = lambda id_: False
 
         looking = asyncio.create_task(look())
         await line.run_for(150)
         await looking
-        assert (line.lag, line.told["registry"]) == (0, 2)
+        assert (line.lag, line.reports["registry"]) == (0, 2)
 
     simulate(run())
 
@@ -197,6 +197,6 @@ def test_a_flood_of_one_bad_id_is_one_question(chunk: int) -> None:
         line.assign(P0)
         await line.run_for(60)
         assert (line.dead_letter_codes, line.lag, source.asked) == ({"unknown_schema": 300}, 0, {7: 1})
-        assert line.told["registry"] == 0
+        assert line.reports["registry"] == 0
 
     simulate(run())

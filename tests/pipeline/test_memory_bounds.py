@@ -58,7 +58,7 @@ def test_a_partition_that_was_paused_is_read_again_when_there_is_room_for_some_t
         line.assign(P0)
         await line.run_for(300)
         assert 2500 < sum(line.accepted.values()) <= 3000
-        assert 10 < line.told["pause"] < 100, "a pause throws away what was prefetched"
+        assert 10 < line.reports["pause"] < 100, "a pause throws away what was prefetched"
 
     simulate(run())
 
@@ -74,7 +74,7 @@ def test_many_partitions_are_not_paused_while_there_is_memory() -> None:
         line.assign(*partitions)
         await line.run_for(120)
         assert line.lag == 0
-        assert not line.told["pause"], "a pause throws away what was prefetched"
+        assert not line.reports["pause"], "a pause throws away what was prefetched"
 
     simulate(run())
 
@@ -116,7 +116,7 @@ def test_no_more_is_read_than_can_be_sent_soon() -> None:
         await line.run_for(20)
         watching.cancel()
         assert sum(line.accepted.values()) > 7000
-        assert not line.told["pause"], "a pause throws away what was prefetched"
+        assert not line.reports["pause"], "a pause throws away what was prefetched"
         assert most <= 150, "what is in flight, ready for the next slots, and a chunk of each"
 
     simulate(run())

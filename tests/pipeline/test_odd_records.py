@@ -55,19 +55,19 @@ def chunk(line: Line, records: Sequence[FakeRecord]) -> Records:
 
 
 def test_a_bug_names_the_records_that_were_taken_in() -> None:
-    told: list[tuple[Any, ...]] = []
+    failed: list[tuple[Any, ...]] = []
 
     async def main() -> None:
         line = Line(always(200))
         line.assign(TP)
         watched: Any = line.pipeline._observer
-        watched.chunk_failed = lambda *args: told.append(args)
+        watched.chunk_failed = lambda *args: failed.append(args)
         line.sources["leads"].frame = lambda *_: 1 / 0
         with pytest.raises(ZeroDivisionError):
             line.pipeline.fetched([chunk(line, [FakeRecord(place=(*TP, offset)) for offset in (7, 8, 12)])])
 
     simulate(main())
-    assert told == [(TP, 7, 12)]
+    assert failed == [(TP, 7, 12)]
 
 
 def test_the_log_line_of_a_bug_has_topic_partition_and_offsets(capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,7 +15,7 @@ P0 = TopicPartition("leads", 0)
 
 def pauses(line: Line) -> int:
     """Lines that the log would have."""
-    return sum(count for what, count in line.told.items() if what.startswith("main"))
+    return sum(count for what, count in line.reports.items() if what.startswith("main"))
 
 
 @pytest.mark.parametrize("retry_after", ["0", formatdate(EPOCH - 3600, usegmt=True), None])

@@ -133,7 +133,7 @@ def test_a_mapping_that_fails_for_all_is_no_fault_of_the_events() -> None:
         line.assign(P0)
         await line.run_for(30)
         assert not line.dead_letters
-        assert line.told["intake_held dead_letter_ratio"] == 1
+        assert line.reports["intake_held dead_letter_ratio"] == 1
         line.produce("leads", 0, *names("a", 200))
         await line.run_for(30)
         assert sum(line.dead_letters.values()) == 150, "good events have come: it was poison after all"
@@ -149,7 +149,7 @@ def test_a_mass_of_bad_events_ends_as_dead_letters_once_good_ones_come_behind_it
         line.assign(P0)
         await line.run_for(120)
         assert sum(line.dead_letters.values()) == 600
-        assert (line.lag, line.told["intake_held dead_letter_ratio"], line.told["intake_held None"]) == (0, 1, 1)
+        assert (line.lag, line.reports["intake_held dead_letter_ratio"], line.reports["intake_held None"]) == (0, 1, 1)
 
     simulate(run())
 
@@ -162,7 +162,7 @@ def test_a_mass_of_bad_events_waits_while_bad_ones_come() -> None:
         line.assign(P0)
         await line.run_for(300)
         assert sum(line.dead_letters.values()) < 100
-        assert line.told["intake_held None"] == 0
+        assert line.reports["intake_held None"] == 0
         line.produce("leads", 0, *names("c", 80), *names("badc", 40))
         await line.run_for(60)
         assert line.lag, "a third of the last hundred and twenty, but of two hundred more than half"
@@ -180,7 +180,7 @@ def test_a_source_has_its_own_ratio_and_a_higher_one_lets_what_waits_go() -> Non
         line.produce("views", 0, *names("badv", 600))
         line.assign(P0, V0)
         await line.run_for(30)
-        assert line.told["intake_held dead_letter_ratio"] == 2
+        assert line.reports["intake_held dead_letter_ratio"] == 2
         line.sources["leads"].max_ratio = 1.0
         line._new_pipeline()
         line.assign(P0, V0)
@@ -200,7 +200,7 @@ def test_at_the_bound_a_source_is_not_held_and_released_many_times_a_second() ->
         line.assign(P0)
         begun = asyncio.get_running_loop().time()
         await line.run_for(600)
-        lines = line.told["intake_held dead_letter_ratio"] + line.told["intake_held None"]
+        lines = line.reports["intake_held dead_letter_ratio"] + line.reports["intake_held None"]
         assert lines <= asyncio.get_running_loop().time() - begun
         assert lines < 60
         assert line.lag == 0
@@ -216,7 +216,7 @@ def test_a_spent_budget_is_told_when_it_holds_the_lane() -> None:
         line.assign(P0)
         await line.run_for(20)
         assert [one.reason for one in held(line.pipeline)] == ["split_budget"]
-        assert line.told["main/generate_lead held split_budget"] == 1
+        assert line.reports["main/generate_lead held split_budget"] == 1
 
     simulate(run())
 
@@ -268,6 +268,6 @@ def test_a_letter_that_can_not_be_written_as_it_came_is_written_by_reference() -
         await line.run_for(5)
         assert (line.dead_letter_codes, line.lag) == ({"missing_field": 1, "internal_error": 1}, 0)
         assert line.by_reference == ["bad1"]
-        assert [one for one in line.told if one.startswith("internal_error SystemError at ")]
+        assert [one for one in line.reports if one.startswith("internal_error SystemError at ")]
 
     simulate(run())

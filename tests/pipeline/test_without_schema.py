@@ -36,7 +36,7 @@ def test_records_wait_for_their_schema_while_the_registry_is_down() -> None:
         await line.run_for(90)
         await looking
         assert line.lag == 0
-        assert line.told["registry"] == 2, "told when it began and when it ended, not each time"
+        assert line.reports["registry"] == 2, "told when it began and when it ended, not each time"
 
     simulate(run())
 
@@ -59,8 +59,8 @@ def test_a_schema_that_raises_when_it_is_loaded_dead_letters_its_records_alone()
             {"internal_error": 2},
             0,
         )
-        (told,) = [one for one in line.told if one.startswith("internal_error")]
-        assert told.startswith("internal_error RecursionError at ")
+        (report,) = [one for one in line.reports if one.startswith("internal_error")]
+        assert report.startswith("internal_error RecursionError at ")
 
     simulate(run())
 

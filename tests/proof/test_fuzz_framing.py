@@ -54,23 +54,23 @@ class Framed(NamedTuple):
 @tries(400)
 @given(st.sampled_from(get_args(Framing)), st.booleans(), st.lists(st.builds(Framed, VALUES, HEADERS), max_size=8))
 def test_every_record_is_framed_or_told(framing: str, schema_file: bool, records: list[Framed]) -> None:
-    all_told(framing, schema_file, records)
+    assert_all_framed_or_rejected(framing, schema_file, records)
 
 
 @tries(200)
 @given(st.sampled_from(get_args(Framing)), st.booleans(), st.lists(st.binary(max_size=40), min_size=1, max_size=4))
 def test_random_bytes_are_framed_or_told(framing: str, schema_file: bool, values: list[bytes]) -> None:
     with keeping("framing", values[0]):
-        all_told(framing, schema_file, [Framed(value, None) for value in values])
+        assert_all_framed_or_rejected(framing, schema_file, [Framed(value, None) for value in values])
 
 
 def test_what_was_found_before() -> None:
     for value in kept("framing"):
         for framing in get_args(Framing):
-            all_told(framing, True, [Framed(value, None)])
+            assert_all_framed_or_rejected(framing, True, [Framed(value, None)])
 
 
-def all_told(framing: str, schema_file: bool, records: list[Framed]) -> None:
+def assert_all_framed_or_rejected(framing: str, schema_file: bool, records: list[Framed]) -> None:
     given_records: Any = records
     at = 0
     for part in frame(framing, given_records, [record.framed for record in records], schema_file=schema_file):

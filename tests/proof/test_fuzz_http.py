@@ -101,7 +101,7 @@ def endpoint() -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def admin() -> Iterator[Server]:
-    class Told:
+    class GivenState:
         alive = True
 
         def not_ready(self) -> list[str]:
@@ -113,7 +113,7 @@ def admin() -> Iterator[Server]:
     made: list[AdminServer] = []
 
     async def start() -> int:
-        made.append(AdminServer("127.0.0.1", 0, Metrics(("email",)), Told()))
+        made.append(AdminServer("127.0.0.1", 0, Metrics(("email",)), GivenState()))
         await made[0].start()
         return made[0].port
 
@@ -131,20 +131,20 @@ def test_a_request_that_the_document_allows_is_accepted_or_told_what_else_is_wan
     endpoint: Server, case: Any
 ) -> None:
     body = json.dumps(case.body).encode()
-    status, _, told = endpoint.ask("POST", "/v1/event?pixel_id=p", body, _authorized())
-    assert status in (200, 400), (status, told)
-    assert (status == 400) == bool(told), told
+    status, _, answered = endpoint.ask("POST", "/v1/event?pixel_id=p", body, _authorized())
+    assert status in (200, 400), (status, answered)
+    assert (status == 400) == bool(answered), answered
 
 
 @tries(120)
 @given(POST.as_strategy(generation_mode=GenerationMode.NEGATIVE))
 def test_a_request_that_the_document_forbids_is_refused_and_harms_nothing(endpoint: Server, case: Any) -> None:
     body = case.body if isinstance(case.body, bytes) else json.dumps(case.body).encode()
-    status, _, told = endpoint.ask("POST", "/v1/event?pixel_id=p", body, _authorized())
+    status, _, answered = endpoint.ask("POST", "/v1/event?pixel_id=p", body, _authorized())
     right = not isinstance(case.body, bytes) and BATCH.is_valid(
         case.body
     )  # it was the query or a header that was wrong
-    assert status == 400 or (right and status == 200), (status, told)
+    assert status == 400 or (right and status == 200), (status, answered)
     assert endpoint.ask("POST", "/v1/event?pixel_id=p", GOOD, _authorized())[0] == 200
 
 
@@ -153,8 +153,8 @@ def test_a_request_that_the_document_forbids_is_refused_and_harms_nothing(endpoi
 def test_the_admin_server_only_answers_questions_whatever_is_asked(
     admin: Server, method: str, path: str, headers: dict[str, str], body: bytes | None
 ) -> None:
-    status, given_back, told = admin.ask(method, path, body, headers)
-    assert status < 500 or (status == 503 and path.startswith("/readyz")), (status, told)
+    status, given_back, answered = admin.ask(method, path, body, headers)
+    assert status < 500 or (status == 503 and path.startswith("/readyz")), (status, answered)
     if 200 <= status < 300:
         assert method in ("GET", "HEAD")
     if status not in (0, 400):  # below that it is no request at all, and answered by the library itself

@@ -115,8 +115,8 @@ def record_or_not(text: str) -> None:
     try:
         row: dict[str, Any] = row_from_json(LEAD, text)
     except NotOfSchema as error:
-        told = str(error)
+        message = str(error)
     else:
         assert is_outcome(apply(compile_source(rules(), LEAD), row))
         return
-    assert CANARY not in told
+    assert CANARY not in message

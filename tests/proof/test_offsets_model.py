@@ -98,17 +98,19 @@ class OffsetsModel(RuleBasedStateMachine):
             text = data.draw(FOREIGN)
             assume(not text.startswith(f"capi2:{self.log}:{watermark}:"))
         log = {"log": "another", "no log": ""}.get(how, self.log)
-        told = numbers(decode_outcomes(text, watermark + 1 if how == "reset" else watermark, log))
+        decoded = numbers(decode_outcomes(text, watermark + 1 if how == "reset" else watermark, log))
         known = {offset for offset in self.done | self.settled if offset >= watermark}
         if how == "whole":
-            assert told == known
+            assert decoded == known
             assert topic_id_of(text) == self.log
         elif how == "limited":
-            assert told == {offset for offset in known if offset <= max(told, default=-1)}, "the far end is left out"
+            assert decoded == {offset for offset in known if offset <= max(decoded, default=-1)}, (
+                "the far end is left out"
+            )
         else:
-            assert told == set(), "not for this owner, or not whole: nothing of it is believed"
+            assert decoded == set(), "not for this owner, or not whole: nothing of it is believed"
             assert how not in ("version", "cut") or topic_id_of(text) in ("", self.log)
-        self._next_owner(watermark, text if told else "")
+        self._next_owner(watermark, text if decoded else "")
 
     def _next_owner(self, watermark: int, text: str) -> None:
         self.former.append(self.offsets)

@@ -271,14 +271,14 @@ async def test_no_output_holds_personal_data_a_hash_a_key_or_a_token(
     }.items():
         found = leaks(text)
         assert not found, f"{what} holds {found}: {_around(text, CANARIES[found[0]])}"
-    told = [json.loads(line)["event"] for line in err.splitlines() if line.startswith("{")]
+    logged = [json.loads(line)["event"] for line in err.splitlines() if line.startswith("{")]
     for event in (
         "held",
         "records wait for their schema",
         "internal error",
         "a bug ended the program; what was under way stays uncommitted",
     ):
-        assert event in told
+        assert event in logged
 
 
 async def through(seen: Scene, name: str, fault: Action) -> None:

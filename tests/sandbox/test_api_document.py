@@ -114,16 +114,16 @@ VIOLATIONS: dict[str, tuple[Change, str]] = {
 
 @pytest.mark.parametrize("name", VIOLATIONS)
 def test_a_violation_is_told_with_its_place_and_rule(name: str) -> None:
-    change, told = VIOLATIONS[name]
+    change, expected = VIOLATIONS[name]
     event = lead()
     change(event)
     (fault,) = read_batch(batch(event))[1]
-    assert fault.startswith(told)
+    assert fault.startswith(expected)
     assert "canary" not in fault
 
 
 @pytest.mark.parametrize(
-    ("body", "told"),
+    ("body", "expected"),
     [
         (b"", "the body is not JSON in UTF-8"),
         (b"{", "the body is not JSON in UTF-8"),
@@ -141,8 +141,8 @@ def test_a_violation_is_told_with_its_place_and_rule(name: str) -> None:
         (b'{"events":[],"events":[]}', "an object has the same key twice"),
     ],
 )
-def test_a_body_that_is_no_batch_is_told_as_such(body: bytes, told: str) -> None:
-    assert read_batch(body)[1][0] == told
+def test_a_body_that_is_no_batch_is_told_as_such(body: bytes, expected: str) -> None:
+    assert read_batch(body)[1][0] == expected
 
 
 def test_a_key_that_comes_twice_is_seen_however_deep() -> None:

@@ -180,11 +180,11 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_fault_is_told_with_its_rule_and_key(name: str) -> None:
-    rule, told = FAULTS[name]
+    rule, expected = FAULTS[name]
     with pytest.raises(ConfigurationError) as raised:
         rules(rule)
     (fault,) = raised.value.faults
-    assert fault.startswith(f"script: {told}")
+    assert fault.startswith(f"script: {expected}")
     assert "canary" not in fault
 
 
@@ -199,7 +199,7 @@ def test_all_faults_are_told_at_once_and_name_the_nearest_key() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "told"),
+    ("name", "content", "expected"),
     [
         ("missing.toml", None, "can't be read: No such file"),
         ("bad.toml", b"= 5", "is no script: Invalid"),
@@ -209,7 +209,9 @@ def test_all_faults_are_told_at_once_and_name_the_nearest_key() -> None:
         ("empty.toml", b"", "rules: is missing"),
     ],
 )
-def test_a_file_that_is_no_script_is_told_as_such(tmp_path: Path, name: str, content: bytes | None, told: str) -> None:
+def test_a_file_that_is_no_script_is_told_as_such(
+    tmp_path: Path, name: str, content: bytes | None, expected: str
+) -> None:
     path = tmp_path / name
     if content is not None:
         path.write_bytes(content)
@@ -217,4 +219,4 @@ def test_a_file_that_is_no_script_is_told_as_such(tmp_path: Path, name: str, con
         Script.load(path)
     (fault,) = raised.value.faults
     assert fault.startswith(f"{path}: ")
-    assert told in fault
+    assert expected in fault

@@ -31,7 +31,7 @@ _SECTIONS: dict[str, Any] = {
 }
 _CALM_SECONDS = 8.0  # between two faults
 _STALL_SECONDS = 30.0  # a member that has work and brings nothing for so long, with nothing wrong, stands still
-_TELL_SECONDS = 10.0
+_PRINT_SECONDS = 10.0
 
 
 class Size(NamedTuple):
@@ -93,16 +93,16 @@ class Soak:
             self._ending.wait(max(0.0, 1.0 - (time.monotonic() - begun)))
 
     def _watch(self, storm: Storm) -> None:
-        told = 0.0
+        printed_at = 0.0
         try:
             while not self._ending.wait(1.0):
                 self._measure(storm.steadfast)
                 for member in self.scene.members:
                     self._look_for_stall(member)
                 self.scene.endpoint.mock.events.clear()  # the books need the ids, which the requests keep
-                if time.monotonic() - told >= _TELL_SECONDS:
-                    told = time.monotonic()
-                    self._tell()
+                if time.monotonic() - printed_at >= _PRINT_SECONDS:
+                    printed_at = time.monotonic()
+                    self._print_ledger()
         except Exception as error:  # a soak that nobody watches has shown nothing
             self.stalls.append(f"the watch ended: {error!r}")
 
@@ -137,7 +137,7 @@ class Soak:
             self.stalls.append(f"{member.name} stood still with {lag:.0f} events waiting")
             self._moved[member.name] = (done, now)
 
-    def _tell(self) -> None:
+    def _print_ledger(self) -> None:
         tally = self.scene.ledger.tally()
         size = self.sizes[-1] if self.sizes else None
         print(

@@ -48,11 +48,11 @@ def test_a_worker_that_ends_once_in_a_while_is_always_started_again() -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "told"),
+    ("code", "expected"),
     [(0, 0), (3, 3), (4, 4), (-signal.SIGTERM, 0), (-signal.SIGKILL, 4), (-signal.SIGALRM, 4)],
 )
-def test_a_worker_that_was_asked_to_stop_before_it_began_has_cut_nothing_off(code: int, told: int) -> None:
-    assert stopped_with(code) == told
+def test_a_worker_that_was_asked_to_stop_before_it_began_has_cut_nothing_off(code: int, expected: int) -> None:
+    assert stopped_with(code) == expected
 
 
 Read = Callable[[str], Settings]

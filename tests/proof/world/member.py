@@ -83,7 +83,7 @@ class Member:
         self._most = CHUNK
         self._resting = False
         self._revoking = False
-        self._tell = loop.call_soon
+        self._call_soon = loop.call_soon
         self._client: Any = _Client(self)
         self._commits = Commits(self._owns, lambda results: self._call(self.pipeline.committed, results), loop.time)
         self.tasks = [
@@ -191,7 +191,7 @@ class Member:
         return self.owned.get(TopicPartition(commit.topic, commit.partition)) == commit.epoch
 
     def _call(self, function: Callable[..., None], *args: Any) -> None:
-        self._tell(self._serve, function, args)
+        self._call_soon(self._serve, function, args)
 
     def _serve(self, function: Callable[..., None], args: tuple[Any, ...]) -> None:
         if self.stopped:
@@ -361,13 +361,13 @@ class _Watcher:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
             raise AttributeError(name)
-        return lambda *args: self._member.world.told.update([f"{name} {args[-1]}" if name in _TOLD else name])
+        return lambda *args: self._member.world.reports.update([f"{name} {args[-1]}" if name in _REPORTED else name])
 
     def gate_changed(self, subject: str, gate: Gate) -> None:
-        self._member.world.told[f"{gate.state.value} {gate.reason}".strip()] += 1
+        self._member.world.reports[f"{gate.state.value} {gate.reason}".strip()] += 1
 
 
-_TOLD = ("partition_stopped", "intake_held", "hold_over", "commit")
+_REPORTED = ("partition_stopped", "intake_held", "hold_over", "commit")
 
 
 def _numbers(ranges: Ranges) -> set[int]:

@@ -45,7 +45,7 @@ class World:
         self.registry = Registry()
         self.endpoint = Endpoint(seed, self.ledger, self.lanes)
         self.dead_letter_seconds = 0.05
-        self.told: Counter[str] = Counter()
+        self.reports: Counter[str] = Counter()
         self.faults: list[BaseException] = []
         self.members: dict[str, Member] = {}
         self.past: list[Member] = []
@@ -134,8 +134,10 @@ class World:
         for partition in partitions:
             if partition.tp not in self.broker.tainted and self.broker.ids[partition.tp.topic] == partition.topic_id:
                 offsets = partition.offsets
-                told = (offsets.watermark, offsets.outcomes_beyond(topic_id=partition.topic_id))
-                assert self.broker.store.get(partition.tp) == told, f"{partition.tp}: not all of {told} was committed"
+                expected = (offsets.watermark, offsets.outcomes_beyond(topic_id=partition.topic_id))
+                assert self.broker.store.get(partition.tp) == expected, (
+                    f"{partition.tp}: not all of {expected} was committed"
+                )
 
     def evict(self, which: int, seconds: float) -> None:
         """The group goes on without a member, which learns of it only later."""
