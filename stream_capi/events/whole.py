@@ -38,9 +38,11 @@ def are_tidy(columns: Iterable[Iterable[str | None]], longest: int) -> bool:
     return len(orjson.dumps(joined)) == size + 2
 
 
-def escaped(texts: Sequence[str]) -> list[str]:
-    """Each text as it stands between quotes in JSON. A quote inside is escaped, so that ``","`` only parts two of them."""
-    return orjson.dumps(texts).decode()[2:-2].split('","')
+def escaped(texts: Iterable[str]) -> list[str]:
+    """Each text as it stands between quotes in JSON. One by one: in JSON of them all, a text that ends with ``",`` would look
+    like the end of two of them.
+    """
+    return [orjson.dumps(text)[1:-1].decode() for text in texts]
 
 
 def numbers(values: Sequence[Any]) -> list[str]:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Sequence
 from typing import Any
 
-import orjson
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from stream_capi.events.fields import FIELDS, Field, too_long
 from stream_capi.events.judging import judge_of
 from stream_capi.events.whole import are_tidy, escaped, numbers
 from tests.events.nasty import IDS, NASTY
+from tests.proof.profile import tries
 
 GOOD = {
     "event_source_url": "https://shop.example/quote?a=b", "data.currency": "USD", "user_data.client_ip_address": "203.0.113.9",
@@ -98,11 +101,12 @@ def test_many_distinct_spellings_are_not_all_kept() -> None:
     assert len(table) <= 1_100
 
 
-@pytest.mark.parametrize(
-    "texts", [["a"], ["a", "b"], ['","', "b"], ['"', "\\", ""], ["", ""], ['\\","', "é\u2028\x00"], ["\\"]]
-)
+@tries(300)
+@given(st.lists(st.text(alphabet='",\\[]xé\u2028\x00\n', max_size=6), max_size=4))
+@example(['x",', "next"])
+@example(['","', ""])
 def test_texts_are_escaped_as_json_has_them(texts: list[str]) -> None:
-    assert escaped(texts) == [orjson.dumps(text).decode()[1:-1] for text in texts]
+    assert [json.loads(f'"{text}"') for text in escaped(texts)] == texts
 
 
 def test_numbers_are_written_as_json_has_them() -> None:
