@@ -53,7 +53,7 @@ def delivered_once(scene: Scene, events: list[Produced]) -> bool:
 # Looking
 
 
-def test_letters_are_counted_by_topic_and_code_and_picked_by_each_filter(
+def test_dead_letters_are_counted_by_topic_and_code_and_picked_by_each_filter(
     tmp_path: Path, broker: Broker, registry: Registry
 ) -> None:
     with Scene(tmp_path, broker, registry) as scene:
@@ -99,7 +99,7 @@ def test_an_empty_topic_and_records_of_others_are_told(tmp_path: Path, broker: B
         assert "is no dead letter" in run_command(scene, *SHOW, "--partition", "0", "--offset", "0", code=2).stderr
 
 
-def test_one_letter_is_shown_with_where_it_came_from_why_and_its_fields_masked(
+def test_one_dead_letter_is_shown_with_where_it_came_from_why_and_its_fields_masked(
     tmp_path: Path, broker: Broker, registry: Registry
 ) -> None:
     with Scene(tmp_path, broker, registry) as scene:
@@ -138,7 +138,7 @@ def test_what_can_not_be_is_refused_in_a_line(tmp_path: Path, broker: Broker, re
 # Redriving
 
 
-def test_mended_letters_are_delivered_and_hopeless_ones_come_back_with_their_own_places(
+def test_mended_dead_letters_are_delivered_and_hopeless_ones_come_back_with_their_own_places(
     tmp_path: Path, broker: Broker, registry: Registry
 ) -> None:
     with Scene(tmp_path, broker, registry) as scene:
@@ -273,7 +273,7 @@ def test_a_second_redrive_waits_for_the_first(tmp_path: Path, broker: Broker, re
         assert delivered_once(scene, events)
 
 
-def test_the_api_refusing_all_of_them_again_makes_letters_of_them_and_holds_nothing(
+def test_the_api_refusing_all_of_them_again_makes_dead_letters_of_them_and_holds_nothing(
     tmp_path: Path, broker: Broker, registry: Registry
 ) -> None:
     with Scene(tmp_path, broker, registry) as scene:
@@ -308,7 +308,7 @@ def test_an_id_derived_from_a_place_is_that_of_the_events_own_place(
         assert scene.endpoint.answered() == first + first
 
 
-def test_a_letter_by_reference_is_read_from_its_source_and_one_that_is_gone_is_told(
+def test_a_dead_letter_by_reference_is_read_from_its_source_and_one_that_is_gone_is_told(
     tmp_path: Path, broker: Broker, registry: Registry
 ) -> None:
     with Scene(tmp_path, broker, registry, partitions=1, dead_letters=False) as scene:
@@ -338,7 +338,7 @@ def _offset_of(scene: Scene, event: Produced) -> int:
     return dead_letters.index((event.topic, event.partition, event.offset))
 
 
-def test_a_dead_letter_topic_made_anew_has_letters_that_were_never_redriven(
+def test_a_dead_letter_topic_made_anew_has_dead_letters_that_were_never_redriven(
     tmp_path: Path, broker: Broker, registry: Registry
 ) -> None:
     with Scene(tmp_path, broker, registry) as scene:

@@ -140,13 +140,13 @@ def record_of(raw: Raw) -> Any:
 
 
 @pytest.mark.parametrize("changes", FORGED, ids=lambda changes: str(changes)[:60])
-def test_headers_that_no_letter_can_have_are_no_letter(changes: dict[str, bytes]) -> None:
+def test_headers_that_no_dead_letter_can_have_are_no_dead_letter(changes: dict[str, bytes]) -> None:
     assert dead_letter_of(record_of(forged(**changes))) is None
     assert dead_letter_of(record_of(forged())) is not None
 
 
 @pytest.mark.real
-def test_forged_letters_end_no_command_and_are_printed_masked(
+def test_forged_dead_letters_end_no_command_and_are_printed_masked(
     tmp_path: Path, broker: Broker, registry: Registry
 ) -> None:
     with Scene(tmp_path, broker, registry, partitions=1) as scene:
@@ -178,7 +178,7 @@ def test_forged_letters_end_no_command_and_are_printed_masked(
 
 
 @pytest.mark.real
-def test_letters_by_reference_are_read_beside_the_consumer_and_each_is_delivered_once(
+def test_dead_letters_by_reference_are_read_beside_the_consumer_and_each_is_delivered_once(
     tmp_path: Path, broker: Broker, registry: Registry
 ) -> None:
     """One by one with new clients each, on the consumer's thread, they took longer than the member may be silent."""
@@ -208,7 +208,7 @@ def test_letters_by_reference_are_read_beside_the_consumer_and_each_is_delivered
 
 
 @pytest.mark.real
-def test_letters_of_thousands_of_forged_topics_are_listed_within_seconds(
+def test_dead_letters_of_thousands_of_forged_topics_are_listed_within_seconds(
     tmp_path: Path, broker: Broker, registry: Registry
 ) -> None:
     with Scene(tmp_path, broker, registry, partitions=1) as scene:

@@ -65,7 +65,7 @@ def _committed(scene: Scene, partition: int) -> int:
     return scene.ledger.committed.get((scene.leads, partition), 0)
 
 
-def test_without_the_topic_the_partition_waits_and_goes_on_when_it_is_made_and_a_letter_too_large_for_it_goes_by_reference(
+def test_without_the_topic_the_partition_waits_and_goes_on_when_it_is_made_and_a_dead_letter_too_large_for_it_goes_by_reference(
     tmp_path: Path, broker: Broker, registry: Registry
 ) -> None:
     with Scene(tmp_path, broker, registry, partitions=2, dead_letters=False) as scene:
@@ -126,7 +126,7 @@ def _denied(topic: str) -> AclBinding:
 
 @pytest.mark.long
 @pytest.mark.timeout(900)
-def test_letters_that_a_broker_is_slow_to_take_and_then_does_not_answer_are_each_written_once(
+def test_dead_letters_that_a_broker_is_slow_to_take_and_then_does_not_answer_are_each_written_once(
     tmp_path: Path, guarded: _Guarded, registry: Registry
 ) -> None:
     broker, proxy = guarded

@@ -45,7 +45,7 @@ async def writing(bootstrap: str, topic: str, **properties: str) -> AsyncIterato
 
 
 @pytest.mark.real
-async def test_a_letter_is_the_record_as_it_was_and_why(broker: Broker, names: Names) -> None:
+async def test_a_dead_letter_is_the_record_as_it_was_and_why(broker: Broker, names: Names) -> None:
     topic = broker.create_topic(names.topic())
     async with writing(broker.bootstrap, topic) as w:
         await w.writer.write(dead_letter(headers=[("trace", b"\x00\xff"), ("empty", b""), ("null", None)]))
@@ -68,7 +68,7 @@ async def test_a_letter_is_the_record_as_it_was_and_why(broker: Broker, names: N
 
 
 @pytest.mark.real
-async def test_a_broker_that_stamps_letters_tells_its_clock(broker: Broker, names: Names) -> None:
+async def test_a_broker_that_stamps_dead_letters_tells_its_clock(broker: Broker, names: Names) -> None:
     for kind in ("LogAppendTime", "CreateTime"):
         topic = broker.create_topic(names.topic(kind), config={"message.timestamp.type": kind})
         clocks = Clocks(time.monotonic, time.time)
@@ -110,7 +110,9 @@ async def test_the_headers_of_a_former_failure_are_replaced(broker: Broker, name
 
 
 @pytest.mark.real
-async def test_letters_of_one_partition_stay_in_order_and_none_is_there_twice(broker: Broker, names: Names) -> None:
+async def test_dead_letters_of_one_partition_stay_in_order_and_none_is_there_twice(
+    broker: Broker, names: Names
+) -> None:
     topic = broker.create_topic(names.topic())
     async with writing(broker.bootstrap, topic) as w, asyncio.TaskGroup() as group:
         for offset in range(3000):
@@ -193,7 +195,7 @@ async def test_a_frozen_broker_is_told_and_waited_for_without_doubling(
 
 
 @pytest.mark.real
-async def test_a_letter_after_a_silence_that_a_nat_did_not_outlast_is_written_at_once(
+async def test_a_dead_letter_after_a_silence_that_a_nat_did_not_outlast_is_written_at_once(
     own_broker: Broker, own_proxy: Proxy, names: Names, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A connection is closed before what lies between forgets it; minutes, made seconds here."""
@@ -213,7 +215,7 @@ async def test_a_letter_after_a_silence_that_a_nat_did_not_outlast_is_written_at
 
 
 @pytest.mark.real
-async def test_a_broker_that_dies_and_comes_back_gets_every_letter_once(own_broker: Broker, names: Names) -> None:
+async def test_a_broker_that_dies_and_comes_back_gets_every_dead_letter_once(own_broker: Broker, names: Names) -> None:
     topic = own_broker.create_topic(names.topic())
     async with writing(own_broker.bootstrap, topic) as w:
         await w.writer.write(dead_letter(0))
@@ -291,7 +293,7 @@ class Refusing:
     ],
     ids=lambda fault: fault.name() if isinstance(fault, KafkaError) else type(fault).__name__,
 )
-async def test_whatever_goes_wrong_the_letter_is_tried_again(
+async def test_whatever_goes_wrong_the_dead_letter_is_tried_again(
     fault: Exception | KafkaError, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dead_letter_writer, "_BACKOFF", Backoff(0.001, 0.001))
@@ -306,7 +308,7 @@ async def test_whatever_goes_wrong_the_letter_is_tried_again(
     await w.writer.close(0)
 
 
-async def test_one_letter_that_fails_is_not_healed_by_another(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_one_dead_letter_that_fails_is_not_healed_by_another(monkeypatch: pytest.MonkeyPatch) -> None:
     w = Writing("127.0.0.1:1", "letters")
     producer = Refusing(*[KafkaError(KafkaError._MSG_TIMED_OUT)])
     monkeypatch.setattr(w.writer, "_made", lambda: producer)
@@ -349,7 +351,7 @@ async def test_a_property_that_the_client_refuses_is_a_fault_of_the_configuratio
         w.writer.start()
 
 
-def test_no_form_of_a_letter_shows_what_is_in_it() -> None:
+def test_no_form_of_a_dead_letter_shows_what_is_in_it() -> None:
     secret = dead_letter(value=b"canary", key=b"canary", headers=[("canary", b"canary")])
     assert "canary" not in repr(secret) + repr(dead_letter_writer.whole(secret)) + repr(
         dead_letter_writer.reference(secret)
@@ -367,7 +369,9 @@ class Unreadable(FakeRecord):
 
 
 @pytest.mark.real
-async def test_a_letter_by_reference_asks_its_record_for_nothing_but_its_place(broker: Broker, names: Names) -> None:
+async def test_a_dead_letter_by_reference_asks_its_record_for_nothing_but_its_place(
+    broker: Broker, names: Names
+) -> None:
     topic = broker.create_topic(names.topic())
     bare = DeadLetter(Unreadable(), Code.INTERNAL_ERROR, "SystemError at \ud800", place_only=True)
     async with writing(broker.bootstrap, topic) as w:

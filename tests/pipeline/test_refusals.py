@@ -259,7 +259,7 @@ def test_a_refusing_api_is_probed_once_in_a_while_and_fills_no_more_than_the_mem
     simulate(run())
 
 
-def test_a_letter_that_can_not_be_written_as_it_came_is_written_by_reference() -> None:
+def test_a_dead_letter_that_can_not_be_written_as_it_came_is_written_by_reference() -> None:
     async def run() -> None:
         line = Line(always(200))
         line.unwritable = "bad1"

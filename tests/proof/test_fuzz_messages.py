@@ -123,7 +123,7 @@ def read(bootstrap: str, topic: str, count: int) -> list[Message]:
 @pytest.mark.parametrize(
     "seed", [0, *(pytest.param(seed, marks=pytest.mark.repeat) for seed in range(1, 40 if LONG else 2))]
 )
-def test_any_messages_have_outcomes_and_their_letters_can_be_read(
+def test_any_messages_have_outcomes_and_their_dead_letters_can_be_read(
     seed: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     logs.configure("debug", "json")
@@ -178,7 +178,7 @@ _TEXTS = st.one_of(
 
 @tries(400)
 @given(st.dictionaries(st.sampled_from((*_FORGED, *_SOURCE)), st.one_of(st.none(), _TEXTS)))
-def test_any_headers_are_a_letter_within_bounds_or_none(changes: dict[str, bytes | None]) -> None:
+def test_any_headers_are_a_dead_letter_within_bounds_or_none(changes: dict[str, bytes | None]) -> None:
     whole = dict.fromkeys(_SOURCE[1:], b"0") | {"error-code": b"too_old", "source-topic": b"leads"}
     headers: Sequence[tuple[str, bytes | None]] = [(f"capi-{name}", text) for name, text in (whole | changes).items()]
     record: Any = FakeRecord(headers=list(headers))
