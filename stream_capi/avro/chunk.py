@@ -31,6 +31,9 @@ class _Found(NamedTuple):
     arrays: tuple[NDArray[Any], ...]
     make: Callable[..., list[Any]]
 
+    def __repr__(self) -> str:
+        return f"_Found(column {self.column})"
+
 
 _Stretches = tuple[Ints, Ints, Ints]  # rows, starts, ends
 
@@ -101,11 +104,13 @@ class Chunk:
         """The values of ``count`` columns, and the records to leave to the scalar decoder; ``last`` is where each came to."""
         good = (last == self.ends) & (self.first < self.limit)
         self._careful = self._check(good)
-        texts = sum(int((array[2] - array[1]).sum()) for _, _, array, make in self._found if make == self._strings)
+        # Their methods hold on to the chunk: without this, only a search for cycles would free it.
+        found, self._found = self._found, []
+        texts = sum(int((array[2] - array[1]).sum()) for _, _, array, make in found if make == self._strings)
         self._split = _SHORT if texts * 4 < len(self.buffer) else _SPLIT
         odd = np.flatnonzero(~good).tolist()
         columns: list[list[Any]] = [[] for _ in range(count)]
-        for column, rows, arrays, make in self._found:
+        for column, rows, arrays, make in found:
             if odd:
                 kept = good[rows]
                 rows, arrays = rows[kept], tuple(array[kept] for array in arrays)
