@@ -76,7 +76,9 @@ class Chunk:
         return text
 
     def no_text(self, rows: Ints, start: Ints, end: Ints) -> None:
-        """These bytes are none of a string that is to be checked."""
+        """These bytes are none of a string that is to be checked. It is said of each byte once: counted twice, one above 127
+        would hide one of a text, which would pass as ASCII.
+        """
         self._no_text.append((rows, start, end))
         self._uncounted.append((rows, start, end))
 

@@ -69,11 +69,11 @@ class OptionalText(Optional):
                 chunk.note_texts(self.column, rows, at + 2, after, self._binary)
             elif len(some):
                 chunk.note_texts(self.column, rows[some], at[some] + 2, after[some], self._binary)
+        if self._binary:
+            chunk.no_text(rows, at, after if short else np.maximum(at, after))
         if not short:
             care = (ahead < 0).nonzero()[0]
             after[care] = self._long(chunk, word[care], at[care], rows[care])
-        if self._binary:
-            chunk.no_text(rows, at, after)
         return after
 
     def _long(self, chunk: Chunk, word: Ints, at: Ints, rows: Ints) -> Ints:
@@ -84,6 +84,8 @@ class OptionalText(Optional):
         start = at + 3
         after: Ints = np.minimum(start + length, chunk.limit)
         chunk.no_text_number(rows, at, start, np.ones(len(at), np.uint8))
+        if self._binary:
+            chunk.no_text(rows, start, after)
         if self.column is not None:
             chunk.note_texts(self.column, rows, start, after, self._binary)
         return after

@@ -114,8 +114,8 @@ class Step:
     def _walk(self, chunk: Chunk, at: Ints, rows: Ints) -> Ints:
         return self.one_by_one(chunk, at, rows)
 
-    def one_by_one(self, chunk: Chunk, at: Ints, rows: Ints) -> Ints:
-        """Read by the scalar decoder's function."""
+    def one_by_one(self, chunk: Chunk, at: Ints, rows: Ints, walked: Ints | None = None) -> Ints:
+        """Read by the scalar decoder's function. Up to the positions in ``walked``, it is known already what is no text."""
         read = self._reader(self.node)
         values, ends = [], []
         for row, i in zip(rows.tolist(), at.tolist(), strict=True):
@@ -127,7 +127,7 @@ class Step:
             values.append(value)
             ends.append(min(end + start, chunk.limit))
         after = np.array(ends, np.int64)
-        chunk.no_text(rows, at, after)
+        chunk.no_text(rows, at if walked is None else walked, after)
         for column, path in self.wanted:
             chunk.note_values(column, rows, [follow(value, path) for value in values] if path else values)
         return after
@@ -148,7 +148,7 @@ class Text(Step):
             care = (ahead < 0).nonzero()[0]
             start[care], after[care] = self._long(chunk, at[care], rows[care])
         if self.node.type == "bytes":
-            chunk.no_text(rows, at, after)
+            chunk.no_text(rows, start, after)
         if self.column is not None:
             chunk.note_texts(self.column, rows, start, after, self.node.type == "bytes")
         return after
@@ -323,7 +323,7 @@ class Items(Step):
             if np.count_nonzero(going) < len(here):
                 here, position, mine, left = here[going], position[going], mine[going], left[going]
         if len(here):
-            after[here] = self.one_by_one(chunk, at[here], mine)
+            after[here] = self.one_by_one(chunk, at[here], mine, position)
         return after
 
     def _one(self, chunk: Chunk, at: Ints, rows: Ints) -> Ints:
@@ -336,13 +336,12 @@ class Items(Step):
         if len(at) < FEW:
             return self._count_one_by_one(chunk, at, rows)
         number, after = varints(chunk, at)
-        chunk.no_text(rows, at, after)
         items = signed(number)
         sized = (items < 0).nonzero()[0]  # the block's size in bytes follows
         if len(sized):
             items[sized] = -items[sized]
             _, after[sized] = varints(chunk, after[sized])
-            chunk.no_text(rows[sized], at[sized], after[sized])
+        chunk.no_text(rows, at, after)
         wrong = (items < 0) | (items > (chunk.ends[rows] - after) // self._least)
         items[wrong], after[wrong] = 0, chunk.limit
         return items, after

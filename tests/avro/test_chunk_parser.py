@@ -10,6 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream_capi.avro import chunk_parser, steps
+from stream_capi.avro.arrays import Ints, np
+from stream_capi.avro.chunk import Chunk
 from stream_capi.avro.chunk_parser import ChunkParser
 from stream_capi.avro.decode import Decoder
 from stream_capi.avro.hardening import Node
@@ -33,6 +35,27 @@ def _no_net(monkeypatch: pytest.MonkeyPatch) -> None:
         )
 
     monkeypatch.setattr(ChunkParser, "parse", parse)
+
+
+@pytest.fixture(autouse=True)
+def _no_byte_is_counted_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A byte above 127 that two steps say is no text would hide one that is text: the text would pass as ASCII."""
+    columns = Chunk.columns
+
+    def counted(self: Chunk, last: Ints, count: int) -> tuple[list[list[Any]], list[int]]:
+        made = columns(self, last, count)
+        good = np.ones(len(self.rows), bool)
+        good[made[1]] = False
+        times = np.zeros(len(self.buffer) + 1, np.int64)  # how often each begins to be no text, less how often it ends
+        for rows, start, end in self._no_text:
+            kept = good[rows]
+            assert (start[kept] <= end[kept]).all()
+            np.add.at(times, start[kept], 1)
+            np.add.at(times, end[kept], -1)
+        assert times.cumsum().max() <= 1
+        return made
+
+    monkeypatch.setattr(Chunk, "columns", counted)
 
 
 def scalar(raw: Any, paths: Sequence[str], payloads: Sequence[bytes]) -> Table:
@@ -176,6 +199,40 @@ def test_a_record_that_runs_into_the_next_leaves_it_alone(few: int) -> None:
     wrong = good.replace("é".encode(), b"\xc3\xff")
     for cut in range(1, len(good)):
         alike(raw, ["f1", "f3"], [good[:cut], wrong, good[:cut], good] * 12)
+
+
+def in_sized_blocks(items: Sequence[bytes]) -> bytes:
+    """An array in one block whose size is stated, as some encoders write all of them."""
+    body = b"".join(items)
+    return varint(-len(items)) + varint(len(body)) + body + b"\0"
+
+
+LONG = b"\xff" * 100
+TWO = varint(100)  # a number of two bytes, of which one is above 127
+NO_TEXT: list[tuple[str, Any, bytes, bytes]] = [
+    ("bytes", record("bytes", "bytes"), varint(100) + LONG + varint(100) + LONG, b"\0\0"),
+    ("bytes or null", record(["null", "bytes"]), b"\2" + varint(100) + LONG, b"\0"),
+    ("overlong length, or null", record(["null", "bytes"]), b"\2\xc8\x81\0" + LONG, b"\0"),
+    ("array", record({"type": "array", "items": "long"}), b"\6" + TWO * 2 + b"\2\0", b"\2\2\0"),
+    ("array in blocks", record({"type": "array", "items": "long"}), in_sized_blocks([b"\2"] * 70), b"\0"),
+    ("map in blocks", record({"type": "map", "values": "long"}), in_sized_blocks([b"\2a\2"] * 70), b"\0"),
+]
+
+
+@pytest.mark.parametrize("odd", [2, 200])
+@pytest.mark.parametrize(("kind", "before", "much", "little"), NO_TEXT, ids=[kind for kind, *_ in NO_TEXT])
+def test_bytes_that_are_no_text_hide_none_that_are(
+    kind: str, before: Any, much: bytes, little: bytes, odd: int
+) -> None:
+    raw = record(*(field["type"] for field in before["fields"]), "string")
+    read_text = f"f{len(before['fields'])}"
+    plain = little + varint(200) + b"x" * 200
+    for high in range(1, 6):
+        good = much + varint(200) + (b"\xc3\xa9" * high).ljust(200)
+        wrong = much + varint(200) + (b"\xff" * high).ljust(200)
+        for paths in ([read_text], []):
+            alike(raw, paths, [*[plain] * 200, *[good] * odd])
+            alike(raw, paths, [*[plain] * 200, *[wrong] * odd])
 
 
 def test_large_payloads_are_left_to_the_scalar_decoder(few: int) -> None:
