@@ -105,7 +105,7 @@ class Chunk:
     def columns(self, last: Ints, count: int) -> tuple[list[list[Any]], list[int]]:
         """The values of ``count`` columns, and the records to leave to the scalar decoder; ``last`` is where each came to."""
         good = (last == self.ends) & (self.first < self.limit)
-        self._careful = self._check(good)
+        self._check(good)
         # Their methods hold on to the chunk: without this, only a search for cycles would free it.
         found, self._found = self._found, []
         texts = sum(int((array[2] - array[1]).sum()) for _, _, array, make in found if make == self._strings)
@@ -125,8 +125,8 @@ class Chunk:
                 into[row] = value
         return [column or [None] * len(self.rows) for column in columns], odd
 
-    def _check(self, good: Flags) -> Flags:
-        """Which records have a string that is not ASCII. Those in which one is not UTF-8 are good no more."""
+    def _check(self, good: Flags) -> None:
+        """Find the records that have a string that is not ASCII. Those in which one is not UTF-8 are good no more."""
         above = _Above(self.buffer)
         rows, start, end = _joined(self._uncounted)
         self._some_high.append((rows, above.before(end) - above.before(start)))
@@ -135,7 +135,6 @@ class Chunk:
         careful: Flags = (known != np.diff(above.before(self.ends), prepend=0)) & good
         if careful.any():
             self._decode(careful.nonzero()[0], good)
-        return careful
 
     def _decode(self, careful: Ints, good: Flags) -> None:
         """Decode the texts of these records, with zeros between them."""
@@ -173,9 +172,8 @@ class Chunk:
                 return joined[:-1].decode().split("\0")
         text = self._latin()
         values = [text[s:e] for s, e in zip(start.tolist(), end.tolist(), strict=True)]
-        for at in np.flatnonzero(self._careful[rows]).tolist():
-            if not values[at].isascii():
-                values[at] = values[at].encode("latin-1").decode()
+        if not "".join(values).isascii():  # asked of the values: a wrong count of ``_check`` makes no wrong value
+            values = [value if value.isascii() else value.encode("latin-1").decode() for value in values]
         return values
 
     def _binaries(self, _: Ints, start: Ints, end: Ints) -> list[Any]:
