@@ -36,15 +36,16 @@ def compile_rows(root: Node, paths: Sequence[Path]) -> Callable[[Sequence[dict[s
 
 def _expression(root: Node, path: Path) -> str:
     """Subscripts as long as each value is a record, ``get`` where it is a record, a map or null, ``follow`` from there on."""
-    code, here = "row", [root]
+    code, here, sure = "row", [root], True  # sure: it is there in every record, so that it is one of ``here``
     for at, step in enumerate(path):
         name = str(step)
         if any(node.type not in ("record", "map", "null") for node in here):
             return f"follow({code}, {path[at:]!r})"
         inside = [_inside(node, name) for node in here if node.type != "null"]
-        if len(here) == 1 and here[0].type == "record" and inside[0]:
+        if sure and len(here) == 1 and here[0].type == "record" and inside[0]:
             code = f"{code}[{name!r}]"
         else:
+            sure = False
             code = f"(at.get({name!r}) if (at := {code}) is not None else None)"
         here = list({id(node): node for nodes in inside for node in nodes}.values())
         if not here:

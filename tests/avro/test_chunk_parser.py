@@ -201,6 +201,32 @@ def test_a_record_that_runs_into_the_next_leaves_it_alone(few: int) -> None:
         alike(raw, ["f1", "f3"], [good[:cut], wrong, good[:cut], good] * 12)
 
 
+LEAF = {"type": "record", "name": "Leaf", "fields": [{"name": "c", "type": "string"}]}
+INNER = {"type": "record", "name": "Inner", "fields": [{"name": "b", "type": LEAF}]}
+DEEP = {"b": {"c": "x"}}
+ABSENT: list[tuple[str, Any, Any, Any]] = [
+    ("f0.b.c", ["null", INNER], None, DEEP),
+    ("f0.b.c", [INNER, "null", "string"], "s", DEEP),
+    ("f0.k.b.c", {"type": "map", "values": INNER}, {"j": DEEP}, {"k": DEEP}),
+    ("f0.k.j.c", {"type": "map", "values": {"type": "map", "values": LEAF}}, {"k": {}}, {"k": {"j": {"c": "x"}}}),
+    ("f0.b.b.c", ["null", {"type": "record", "name": "Outer", "fields": [{"name": "b", "type": INNER}]}], None, {"b": DEEP}),
+    ("f0[1].b.c", {"type": "array", "items": INNER}, [DEEP], [DEEP, DEEP]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("many", [1, 200])
+@pytest.mark.parametrize(
+    ("path", "kind", "without", "with_it"), ABSENT, ids=[f"{path} {kind}"[:40] for path, kind, *_ in ABSENT]
+)
+def test_a_path_through_something_that_a_record_lacks_is_null(
+    path: str, kind: Any, without: Any, with_it: Any, many: int
+) -> None:
+    raw = record(kind)
+    rows = [encode(raw, {"f0": value}) for value in (without, with_it)]
+    assert set(alike(raw, [path], rows * many).columns[path]) == {None, "x"}
+    assert alike(raw, [path], rows[:1] * many + [b"\xff"]).columns[path][0] is None
+
+
 def in_sized_blocks(items: Sequence[bytes]) -> bytes:
     """An array in one block whose size is stated, as some encoders write all of them."""
     body = b"".join(items)
