@@ -13,13 +13,13 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from stream_capi.avro.chunk import Chunk
-from stream_capi.avro.decode import Decoder, Readers
+from stream_capi.avro.decode import Decoded, Decoder, Readers
 from stream_capi.avro.hardening import Node
 from stream_capi.avro.rows import compile_rows
 from stream_capi.avro.walk_plan import WalkPlan
 from stream_capi.avro.writer_schema import WriterSchema
 from stream_capi.config.dotted_paths import steps
-from stream_capi.model import Rejection, Table
+from stream_capi.model import Rejection, Table, internal_error
 
 _MOST_ROOM = 1 << 16
 _LARGE = 4096  # bytes, and so many more for each field
@@ -74,6 +74,25 @@ class ChunkParser:
     def parse_one_by_one(self, payloads: Sequence[bytes]) -> Table:
         """The same by the scalar decoder."""
         rows = self.decoder.decode(payloads)
+        try:
+            return self._of_rows(rows)
+        except MemoryError:
+            raise
+        except Exception:  # nobody foresaw it: it is the fault of the records that raise it again
+            return self._of_rows(list(map(self._readable, rows)))
+
+    def _readable(self, row: Decoded) -> Decoded:
+        """The record, or why its values can't be read."""
+        try:
+            if not isinstance(row, Rejection):
+                self._read_rows([row])
+        except MemoryError:
+            raise
+        except Exception as error:
+            return internal_error(error)
+        return row
+
+    def _of_rows(self, rows: Sequence[Decoded]) -> Table:
         if rows and Rejection not in map(type, rows):
             return self._table(len(rows), list(zip(*self._read_rows(rows), strict=True)), {})  # type: ignore[arg-type]  # all dicts
         columns: list[list[Any]] = [[None] * len(rows) for _ in self._paths]

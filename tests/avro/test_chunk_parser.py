@@ -16,7 +16,7 @@ from stream_capi.avro.chunk_parser import ChunkParser
 from stream_capi.avro.decode import Decoder
 from stream_capi.avro.hardening import Node
 from stream_capi.events.paths import read
-from stream_capi.model import Rejection, Table
+from stream_capi.model import Code, Rejection, Table
 from tests.avro.records import LEAD, encode, lead, record, schema
 from tests.avro.test_decode import BROKEN_RULES, ENUM, GREEDY, MANY, WIDE, events, varint
 from tests.proof.profile import tries
@@ -199,6 +199,22 @@ def test_a_record_that_runs_into_the_next_leaves_it_alone(few: int) -> None:
     wrong = good.replace("é".encode(), b"\xc3\xff")
     for cut in range(1, len(good)):
         alike(raw, ["f1", "f3"], [good[:cut], wrong, good[:cut], good] * 12)
+
+
+def test_a_record_whose_values_raise_is_rejected_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = record("string")
+    parser = ChunkParser(schema(raw), ["f0"])
+    read_rows = parser._read_rows
+
+    def reads(rows: Sequence[dict[str, Any]]) -> list[tuple[Any, ...]]:
+        if any(row["f0"] == "bad" for row in rows):
+            raise TypeError
+        return read_rows(rows)
+
+    monkeypatch.setattr(parser, "_read_rows", reads)
+    made = parser.parse([*(encode(raw, {"f0": text}) for text in ("a", "bad", "b")), b"\xff"])
+    assert {at: why.code for at, why in made.rejected.items()} == {1: Code.INTERNAL_ERROR, 3: Code.DECODE_ERROR}
+    assert made.columns["f0"] == ["a", None, "b", None]
 
 
 LEAF = {"type": "record", "name": "Leaf", "fields": [{"name": "c", "type": "string"}]}
