@@ -158,7 +158,7 @@ def _way(node: Mapping[str, Any], space: str, step: Step) -> tuple[Any, str] | N
         return None if inner is None else (inner, space)
     if kind == "map":
         return node["values"], space
-    if kind == "array" and (isinstance(step, int) or step.isdigit()):
+    if kind == "array" and (isinstance(step, int) or step.isdecimal()):
         return node["items"], space
     return None
 
@@ -180,7 +180,7 @@ def follow(value: Any, step: Step) -> Any:
     """One step into a value of any type, None where it doesn't lead anywhere."""
     if value.__class__ is dict:
         return value.get(str(step))
-    if value.__class__ is list and (isinstance(step, int) or step.isdigit()):
+    if value.__class__ is list and (isinstance(step, int) or step.isdecimal()):
         return value[int(step)] if len(value) > int(step) else None
     return None
 

@@ -114,6 +114,11 @@ def test_a_path_is_read(path: str, row: dict[str, Any], value: Any) -> None:
     assert table_of([EMPTY | row, EMPTY], [path]).columns[path][0] == value
 
 
+def test_a_digit_that_is_no_number_leads_nowhere() -> None:
+    assert isinstance(Schema(SCHEMA).find('one_or_many."²"'), MissingPath)
+    assert read({"one_or_many": ["v"]}, 'one_or_many."²"') is None
+
+
 def test_the_types_at_the_end_of_a_path_are_those_of_every_branch() -> None:
     found = Schema(SCHEMA).find("either.x")
     assert isinstance(found, Found)
