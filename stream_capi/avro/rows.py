@@ -6,21 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from stream_capi.avro.hardening import Node
-from stream_capi.config.dotted_paths import Step
-
-Path = tuple[Step, ...]
-
-
-def follow(value: Any, path: Path) -> Any:
-    """The value at a path inside a value; None where a step leads nowhere."""
-    for step in path:
-        if value.__class__ is dict:
-            value = value.get(str(step))
-        elif value.__class__ is list and (isinstance(step, int) or step.isdecimal()):
-            value = value[int(step)] if len(value) > int(step) else None
-        else:
-            return None
-    return value
+from stream_capi.config.dotted_paths import Path, follow
 
 
 def compile_rows(root: Node, paths: Sequence[Path]) -> Callable[[Sequence[dict[str, Any]]], list[tuple[Any, ...]]]:

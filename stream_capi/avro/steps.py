@@ -20,7 +20,7 @@ from stream_capi.avro.arrays import Ints, NDArray, np
 from stream_capi.avro.chunk import Chunk
 from stream_capi.avro.decode import FAULTS, Reader, count, stretch
 from stream_capi.avro.hardening import Node
-from stream_capi.avro.rows import Path, follow
+from stream_capi.config.dotted_paths import Path, follow
 
 FEW = 32
 _MOST_AT_ONCE = 16  # items, or fields, between two looks at how many records still are within their bytes

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from stream_capi.avro.decode import Reader
 from stream_capi.avro.hardening import Node
 from stream_capi.avro.nullable_steps import Optional, OptionalNumber, OptionalReal, OptionalSymbol, OptionalText
-from stream_capi.avro.rows import Path
 from stream_capi.avro.steps import (
     BOOLEAN,
     Fields,
@@ -22,6 +21,7 @@ from stream_capi.avro.steps import (
     Union,
     one_byte,
 )
+from stream_capi.config.dotted_paths import Path
 
 _MOST_BRANCHES = 64  # whose index is one byte
 _MOST_SYMBOLS = 64

@@ -12,7 +12,7 @@ from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 from stream_capi.avro.names import NAMED, full_name, namespace_of, resolve
-from stream_capi.config.dotted_paths import Step, steps
+from stream_capi.config.dotted_paths import Step, follow, steps
 from stream_capi.events.kinds import Kind
 from stream_capi.model import Rejection, Table
 
@@ -176,32 +176,15 @@ def takes_null(node: Any) -> bool:
     return node == "null" or (isinstance(node, dict) and takes_null(node.get("type")))
 
 
-def follow(value: Any, step: Step) -> Any:
-    """One step into a value of any type, None where it doesn't lead anywhere."""
-    if value.__class__ is dict:
-        return value.get(str(step))
-    if value.__class__ is list and (isinstance(step, int) or step.isdecimal()):
-        return value[int(step)] if len(value) > int(step) else None
-    return None
-
-
 def read(row: Any, path: str) -> Any:
     """The value at a path."""
-    for step in steps(path):
-        row = follow(row, step)
-    return row
+    return follow(row, steps(path))
 
 
 def table_of(rows: Sequence[Mapping[str, Any] | Rejection], paths: Iterable[str]) -> Table:
     """Decoded records by columns."""
     rejected = {at: row for at, row in enumerate(rows) if isinstance(row, Rejection)}
-    return Table(len(rows), {path: _column(rows, path) for path in paths}, rejected)
-
-
-def _column(rows: Sequence[Any], path: str) -> list[Any]:
-    for step in steps(path):
-        rows = [row.get(step) if row.__class__ is dict and step.__class__ is str else follow(row, step) for row in rows]
-    return list(rows)
+    return Table(len(rows), {path: [read(row, path) for row in rows] for path in paths}, rejected)
 
 
 def _kind(node: Mapping[str, Any]) -> Kind:
