@@ -39,7 +39,7 @@ def fields_of(root: Node) -> int:
         node = waiting.pop()
         if id(node) not in met:
             met[id(node)] = len(node.fields)
-            waiting += [*(field for _, field in node.fields), *node.branches, *([node.items] if node.items else [])]
+            waiting += node.inside
     return sum(met.values())
 
 

@@ -280,7 +280,7 @@ def _uses(root: Node) -> Counter[int]:
         node = waiting.pop()
         uses[id(node)] += node.type == "record"
         if uses[id(node)] < 2:
-            waiting += [*(field for _, field in node.fields), *node.branches, *([node.items] if node.items else [])]
+            waiting += node.inside
     return uses
 
 

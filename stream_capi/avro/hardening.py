@@ -63,6 +63,11 @@ class Node:
         return f"Node({self.type} {self.name})" if self.name else f"Node({self.type})"
 
     @property
+    def inside(self) -> list[Node]:
+        """The types directly inside: of fields, of a union's branches, of items."""
+        return [*(field for _, field in self.fields), *self.branches, *([self.items] if self.items else [])]
+
+    @property
     def payload_limit(self) -> int:
         """Bytes of the largest payload that is decoded: at most 8 MiB, and 128 MiB once decoded."""
         return min(MAX_PAYLOAD, int(MAX_DECODED / max(self.ratio, 1.0)))
