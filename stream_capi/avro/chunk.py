@@ -1,9 +1,10 @@
 """The records of a chunk in one buffer, and what a walk through them found: columns of texts and numbers.
 
-A text that is ASCII is a slice of the buffer as Latin-1, which is decoded once. Every string must be UTF-8, those that no
-column needs as well: all bytes that are no text (numbers, lengths of more than one byte, bytes) become zeros in a copy of
-the buffer. What is left of a record is UTF-8 if each of its strings is, since a byte below 128, the length, stands between
-any two. Only records that have a byte above 127 there are looked at.
+A text that is ASCII is a slice of the buffer as Latin-1, which is decoded once. Every string must be UTF-8, also one that no
+column needs. To find the records whose strings are not all ASCII, the bytes above 127 of each record are counted, and those
+of them that belong to no string (numbers, lengths of more than one byte, bytes): where the two counts differ, a string has
+one. Of these records alone a copy is made with zeros for all that is no text. The copy is UTF-8 if each of the strings is,
+because a length, which is a byte below 128, stands between any two.
 """
 
 from __future__ import annotations
@@ -76,8 +77,9 @@ class Chunk:
         return text
 
     def no_text(self, rows: Ints, start: Ints, end: Ints) -> None:
-        """These bytes are none of a string that is to be checked. It is said of each byte once: counted twice, one above 127
-        would hide one of a text, which would pass as ASCII.
+        """Note bytes that belong to no string, each byte once.
+
+        A byte above 127 that is counted twice would hide one in a string, which would then pass as ASCII.
         """
         self._no_text.append((rows, start, end))
         self._uncounted.append((rows, start, end))
@@ -91,7 +93,7 @@ class Chunk:
             self._some_high.append((rows, high))
 
     def note_texts(self, column: int, rows: Ints, start: Ints, end: Ints, binary: bool) -> None:
-        self._found.append(_Found(column, rows, (rows, start, end), self._binaries if binary else self._strings))
+        self._found.append(_Found(column, rows, (start, end), self._binaries if binary else self._strings))
 
     def note_numbers(self, column: int, rows: Ints, values: NDArray[Any]) -> None:
         self._found.append(_Found(column, rows, (values,), np.ndarray.tolist))
@@ -106,9 +108,9 @@ class Chunk:
         """The values of ``count`` columns, and the records to leave to the scalar decoder; ``last`` is where each came to."""
         good = (last == self.ends) & (self.first < self.limit)
         self._check(good)
-        # Their methods hold on to the chunk: without this, only a search for cycles would free it.
+        # The entries refer to methods of this chunk. As long as it has them, only the garbage collector can free it.
         found, self._found = self._found, []
-        texts = sum(int((array[2] - array[1]).sum()) for _, _, array, make in found if make == self._strings)
+        texts = sum(int((array[1] - array[0]).sum()) for _, _, array, make in found if make == self._strings)
         self._split = _SHORT if texts * 4 < len(self.buffer) else _SPLIT
         odd = np.flatnonzero(~good).tolist()
         columns: list[list[Any]] = [[] for _ in range(count)]
@@ -160,23 +162,23 @@ class Chunk:
             for row, s, e in zip(careful.tolist(), (ends - lengths).tolist(), ends.tolist(), strict=True):
                 good[row] = _is_text(texts[s:e])
 
-    def _strings(self, rows: Ints, start: Ints, end: Ints) -> list[Any]:
+    def _strings(self, start: Ints, end: Ints) -> list[Any]:
         length = end - start
-        if len(rows) and int(length.sum()) <= self._split * len(rows):
+        if len(start) and int(length.sum()) <= self._split * len(start):
             # One behind the other, with a separator: up to this length, splitting is cheaper than cutting each.
             length += 1
             apart = self.bytes.take(_each(start, length))
             apart[np.cumsum(length) - 1] = 0
             joined = apart.tobytes()
-            if joined.count(0) == len(rows):
+            if joined.count(0) == len(start):
                 return joined[:-1].decode().split("\0")
         text = self._latin()
         values = [text[s:e] for s, e in zip(start.tolist(), end.tolist(), strict=True)]
-        if not "".join(values).isascii():  # asked of the values: a wrong count of ``_check`` makes no wrong value
+        if not "".join(values).isascii():  # asked again, so that a wrong count in ``_check`` can't make a wrong value
             values = [value if value.isascii() else value.encode("latin-1").decode() for value in values]
         return values
 
-    def _binaries(self, _: Ints, start: Ints, end: Ints) -> list[Any]:
+    def _binaries(self, start: Ints, end: Ints) -> list[Any]:
         buffer = self.buffer
         return [buffer[s:e] for s, e in zip(start.tolist(), end.tolist(), strict=True)]
 

@@ -39,8 +39,8 @@ def are_tidy(columns: Iterable[Iterable[str | None]], longest: int) -> bool:
 
 
 def escaped(texts: Iterable[str]) -> list[str]:
-    """Each text as it stands between quotes in JSON. One by one: in JSON of them all, a text that ends with ``",`` would look
-    like the end of two of them.
+    """Each text as it stands between quotes in JSON. One by one: the JSON of the whole list can't be split between two texts,
+    since a text that ends with ``",`` looks like such a place.
     """
     return [orjson.dumps(text)[1:-1].decode() for text in texts]
 

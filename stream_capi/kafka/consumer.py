@@ -8,8 +8,8 @@ resume, commit). What decides its shape:
 - A commit for a partition that this member no longer owns *succeeds* and rewinds the group. Revocations are served on this
   thread too, so that checking the ownership right before the call is enough.
 
-Over 400 lines: ``assignment``, ``start_offsets``, ``commits`` and ``client_errors`` have what could be separated. What is
-left is the order in which one thread does things, and every method here reads or changes the same assignment.
+Over 400 lines: ``assignment``, ``start_offsets``, ``read_policy``, ``commits`` and ``client_errors`` have what could be
+separated. What is left is the order in which one thread does things, and every method reads or changes the same assignment.
 """
 
 from __future__ import annotations
