@@ -6,6 +6,7 @@ import, and most of them serve one command alone.
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from importlib import import_module
@@ -131,12 +132,13 @@ def _options(
 
 
 def _heed_signals() -> None:
-    """Take SIGINT back from ``__main__`` as the exception that commands expect; SIGUSR1 and SIGUSR2 mean nothing here.
+    """An interrupt ends the process at once, until a command takes it for itself; SIGUSR1 and SIGUSR2 mean nothing here.
 
+    It raises no exception: one that strikes while the interpreter runs a callback of its own, as imports do, is lost.
     What was ignored when the program was started stays ignored.
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGINT, lambda *_: os._exit(ExitCode.INTERRUPTED))
     for number in (signal.SIGUSR1, signal.SIGUSR2):  # their default would end the process without a drain
         signal.signal(number, signal.SIG_IGN)
 
@@ -157,7 +159,5 @@ def main() -> None:
         sys.exit(process.print_error(error))
     except (MemoryError, OSError, RuntimeError) as error:
         sys.exit(process.out_of_resources(error, started=False))
-    except KeyboardInterrupt:
-        sys.exit(ExitCode.INTERRUPTED)
     finally:
         log_writer.finish()

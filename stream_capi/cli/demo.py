@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from contextlib import suppress
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 from rich.console import Console, Group
@@ -33,7 +34,7 @@ def command(
     """Broker, generator, endpoint and pipeline on this machine; ends with a ledger of every event."""
     logs.write_behind()
     view = View(events, keep_running, quiet=as_json)
-    with suppress(KeyboardInterrupt):
+    with suppress(asyncio.CancelledError):
         asyncio.run(_watch(Demo(events, view.show, admin_port), view, keep_running))
     if view.ledger is None:
         print("stopped before the end: there is no ledger")
@@ -44,7 +45,9 @@ def command(
 
 
 async def _watch(demo: Demo, view: View, keep_running: bool) -> None:
-    logs.install_hooks(asyncio.get_running_loop())
+    loop = asyncio.get_running_loop()
+    logs.install_hooks(loop)
+    loop.add_signal_handler(signal.SIGINT, cast("asyncio.Task[None]", asyncio.current_task()).cancel)
     with view:
         await demo.run(keep_running, view.settle)
 

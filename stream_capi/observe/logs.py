@@ -213,10 +213,7 @@ def _place_of(error: BaseException) -> object:
 
 def _uncaught(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
     log_writer.finish()  # what comes now is written directly: no thread is to be relied on any more
-    if isinstance(error, KeyboardInterrupt):
-        _report("info", "interrupted")
-    else:
-        _report("critical", "a bug ended the program; what was under way stays uncommitted", error, every_time=True)
+    _report("critical", "a bug ended the program; what was under way stays uncommitted", error, every_time=True)
 
 
 def _in_thread(args: threading.ExceptHookArgs) -> None:

@@ -72,6 +72,27 @@ def test_an_interrupt_in_the_first_second_ends_it_without_a_traceback(tmp_path: 
     assert program.returncode in (0, 130, -signal.SIGINT)
 
 
+_IN_A_CALLBACK = """
+import signal, weakref
+from stream_capi import cli
+
+class Module: ...
+
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+cli._heed_signals()
+module = Module()
+watched = weakref.ref(module, lambda _: signal.raise_signal(signal.SIGINT))
+del module
+print("went on")
+"""
+
+
+def test_an_interrupt_inside_a_callback_of_the_interpreter_is_not_lost() -> None:
+    """An exception can't leave the callbacks that imports run; a process that is interrupted there must end all the same."""
+    ended = subprocess.run([sys.executable, "-c", _IN_A_CALLBACK], capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "")
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_these_signals_stop_it_in_order(tmp_path: Path, number: signal.Signals) -> None:
     with running(tmp_path) as (program, port):
