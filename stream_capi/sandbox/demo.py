@@ -33,7 +33,7 @@ _KEY = "demo-key"
 _TOPICS = {EventName.GENERATE_LEAD: "leads", EventName.PAGE_VIEW: "page-views"}
 _DEAD_LETTERS = "stream-capi.dead-letters"
 _SECONDS = 8.0  # over which the events are produced, so that there is something to watch
-_PATIENCE = 60.0  # after which an event without an outcome counts as lost
+_PATIENCE = 60.0  # without one outcome, after which the events without one count as lost
 _PARTITIONS = 4  # of each topic of the mock cluster
 _POISON = 1500  # one event in so many is one that the endpoint refuses
 
@@ -109,6 +109,7 @@ class Demo:
         self._admin_port = admin_port
         self._random = random.Random(5)
         self._begun = time.monotonic()
+        self._is_over = False
 
     async def run(self, keep_running: bool = False, settled: Callable[[DemoLedger], None] | None = None) -> DemoLedger:
         """Produce, deliver, and tell the ledger; with ``keep_running`` go on with a trickle of events until cancelled."""
@@ -161,30 +162,40 @@ class Demo:
 
     async def _deliver_all(self, running: asyncio.Task[int]) -> None:
         producing = asyncio.create_task(asyncio.to_thread(self._produce))
-        deadline = None
-        while not (producing.done() and self._settled()):
-            self._report()
-            await asyncio.wait([running], timeout=0.1)
-            if running.done():
-                return  # its own error is raised where it is awaited
-            if producing.done():
-                producing.result()
-                deadline = deadline or time.monotonic() + _PATIENCE
-                if time.monotonic() > deadline:
+        try:
+            outcomes, since = 0, time.monotonic()
+            while not (producing.done() and self._settled()):
+                self._report()
+                await asyncio.wait([running], timeout=0.1)
+                if running.done():
+                    return  # its own error is raised where it is awaited
+                if producing.done():
+                    producing.result()
+                if self._outcomes() > outcomes or not producing.done():
+                    outcomes, since = self._outcomes(), time.monotonic()
+                elif time.monotonic() > since + _PATIENCE:
                     return
-        self._report()
+            self._report()
+        finally:  # the thread ends before its broker does: behind it, the last flush would wait until its deadline
+            self._is_over = True
+            await producing
 
     def _produce(self) -> None:
         begun, rate = time.monotonic(), self._events / _SECONDS
         for done in self._producer.produce(self._events):
+            if self._is_over:
+                break
             ahead = begun + done / rate - time.monotonic()
             if ahead > 0:
                 time.sleep(ahead)
         self._producer.flush()
 
-    def _settled(self) -> bool:
+    def _outcomes(self) -> int:
         delivered, dead = self._app.metrics.delivered_counts, self._app.metrics.dead_letter_counts
-        if sum(delivered.values()) + sum(dead.values()) < self._produced:
+        return sum(delivered.values()) + sum(dead.values())
+
+    def _settled(self) -> bool:
+        if self._outcomes() < self._produced:
             return False
         return all(
             p.committed is not None and p.committed[0] == p.offsets.position

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from contextlib import suppress
+from typing import Any
 
 import pytest
 
+from stream_capi.sandbox.demo import Demo
+from stream_capi.sandbox.embedded_broker import EmbeddedBroker
+from stream_capi.sandbox.sample_producer import SampleProducer
 from tests.integration.test_commands import assert_plain, command
 
 pytestmark = pytest.mark.slow
@@ -27,3 +33,29 @@ def test_the_demo_prints_its_ledger_for_people() -> None:
     assert_plain(done, 0)
     assert "produced 200 = delivered" in done.stdout
     assert "@example.com" not in done.stdout
+
+
+async def test_a_demo_that_is_interrupted_ends_its_producer_before_its_broker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Messages that are left when the broker is gone would keep the process for the whole deadline of a flush."""
+    order = []
+    begun = asyncio.Event()
+    flush, leave = SampleProducer.flush, EmbeddedBroker.__exit__
+
+    def flushed(producer: SampleProducer) -> None:
+        flush(producer)
+        order.append("flushed")
+
+    def ended(broker: EmbeddedBroker, *error: Any) -> None:
+        order.append("broker ended")
+        leave(broker, *error)
+
+    monkeypatch.setattr(SampleProducer, "flush", flushed)
+    monkeypatch.setattr(EmbeddedBroker, "__exit__", ended)
+    demo = Demo(100_000, lambda progress: begun.set() if progress.produced else None)
+    running = asyncio.create_task(demo.run())
+    await asyncio.wait([running, asyncio.create_task(begun.wait())], return_when=asyncio.FIRST_COMPLETED)
+    running.cancel()
+    with suppress(asyncio.CancelledError):
+        await running
+    assert begun.is_set()
+    assert order == ["flushed", "broker ended"]
