@@ -6,16 +6,10 @@ from collections.abc import Callable
 from enum import Enum, auto
 from typing import Any, NamedTuple
 
-from stream_capi.events import network, value_rules, whole
+from stream_capi.events import contacts, network, value_rules, whole
 from stream_capi.events.tables import COUNTRIES, CURRENCIES, OPERATING_SYSTEMS
+from stream_capi.events.value_rules import Wrong
 from stream_capi.events.whole import Spellings, Whole
-
-
-class Wrong(NamedTuple):
-    """What a wrong value breaks: the sentence for people, and the reason it is counted under."""
-
-    sentence: str
-    reason: str
 
 
 class Need(Enum):
@@ -38,6 +32,11 @@ class Rule(NamedTuple):
     one: Callable[..., object] | None = None
     whole: Whole = whole.trimmed
     plain: bool = False
+
+    @property
+    def only_trims(self) -> bool:
+        """Whether a text without blanks around it goes as it is, if it is no placeholder."""
+        return self.one is None or self.one is value_rules.identifier
 
 
 class Field(NamedTuple):
@@ -84,12 +83,14 @@ def too_long(longest: int) -> Wrong:
 
 
 _TRIMMED = Rule("trimmed")
+_ID = Rule("trimmed", value_rules.identifier, whole.identifiers)
+_DEVICE_ID = Rule("trimmed", value_rules.device_id, whole.device_ids)
 _TEXT = Wrong("must be text", "text")
 _CLEANED_EMAIL, _CLEANED_PHONE, _HASHED = "trimmed, lower-cased", "digits only", "SHA-256 unless it is one"
 _URL = Rule("an absolute http or https URL", network.url, whole.urls, plain=True)
 
 
-def _user(name: str, need: Need, rule: Rule = _TRIMMED, wrong: Wrong = _TEXT, **more: Any) -> Field:
+def _user(name: str, need: Need, rule: Rule = _ID, wrong: Wrong = _TEXT, **more: Any) -> Field:
     return Field(f"user_data.{name}", need, rule, wrong, **more)
 
 
@@ -142,7 +143,7 @@ _FIELDS = (
         longest=1_024,
         restricted=True,
     ),
-    _user("client_user_agent", Need.REQUIRED, restricted=True),
+    _user("client_user_agent", Need.REQUIRED, _TRIMMED, restricted=True),
     _user(
         "esi",
         Need.REQUIRED,
@@ -158,7 +159,7 @@ _FIELDS = (
     _user(
         "user_id",
         Need.IDENTIFIER,
-        _TRIMMED,
+        _ID,
         Wrong("must be a number in the restricted profile", "not_numeric"),
         restricted=True,
         personal=True,
@@ -167,20 +168,20 @@ _FIELDS = (
     _user(
         "email",
         Need.IDENTIFIER,
-        Rule(f"{_CLEANED_EMAIL}, {_HASHED}", value_rules.email, whole.emails, plain=True),
+        Rule(f"{_CLEANED_EMAIL}, {_HASHED}", contacts.email, whole.emails, plain=True),
         Wrong("must have an @, or be a SHA-256 in hex", "no_at"),
         longest=1_024,
         personal=True,
-        unhashed=Rule(_CLEANED_EMAIL, value_rules.email_plain, whole.plain_emails),
+        unhashed=Rule(_CLEANED_EMAIL, contacts.email_plain, whole.plain_emails),
     ),
     _user(
         "phone",
         Need.IDENTIFIER,
-        Rule(f"{_CLEANED_PHONE}, {_HASHED}", value_rules.phone, whole.phones, plain=True),
+        Rule(f"{_CLEANED_PHONE}, {_HASHED}", contacts.phone, whole.phones, plain=True),
         Wrong("must have 7 to 15 digits, or be a SHA-256 in hex", "digits"),
         longest=256,
         personal=True,
-        unhashed=Rule(_CLEANED_PHONE, value_rules.phone_plain, whole.plain_phones, plain=True),
+        unhashed=Rule(_CLEANED_PHONE, contacts.phone_plain, whole.plain_phones, plain=True),
     ),
     _user(
         "country_code",
@@ -216,10 +217,10 @@ _FIELDS = (
         longest=64,
     ),
     _user("sid", Need.OPTIONAL, personal=True),
-    _user("ifa", Need.OPTIONAL, personal=True),
-    _user("idfv", Need.OPTIONAL, personal=True),
-    Field("dedupe_id", Need.ID, _TRIMMED, _TEXT, restricted=True),
-    Field("event_id", Need.ID, _TRIMMED, _TEXT, restricted=True),
+    _user("ifa", Need.OPTIONAL, _DEVICE_ID, personal=True),
+    _user("idfv", Need.OPTIONAL, _DEVICE_ID, personal=True),
+    Field("dedupe_id", Need.ID, _ID, _TEXT, restricted=True),
+    Field("event_id", Need.ID, _ID, _TEXT, restricted=True),
 )  # fmt: skip
 
 FIELDS: dict[str, Field] = {field.target: field for field in _FIELDS}

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from stream_capi.events.fields import Field, Rule, Wrong, too_long
+from stream_capi.events.fields import Field, Rule, too_long
 from stream_capi.events.taking import Column
+from stream_capi.events.value_rules import Wrong
 from stream_capi.events.whole import HASHED, Spellings, is_plain
 
 # A column after its rule: what is sent, nothing (None or an empty text) where nothing is; what is wrong, by index; how many

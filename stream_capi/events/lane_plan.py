@@ -95,7 +95,7 @@ class LanePlan:
 
     def _is_only_trimmed(self, target: str) -> bool:
         rule = FIELDS[target].rule_for(hash_here=self._rules.hash_here, restricted=self._restricted)
-        return rule.one is None
+        return rule.only_trims
 
     def _given(self, need: Need) -> list[Given]:
         """The fields of a kind that an event may have."""

@@ -15,6 +15,7 @@ from stream_capi.events.fields import FIELDS, RESTRICTED_IDENTIFIERS, Need
 from stream_capi.events.kinds import Kind
 from stream_capi.events.paths import Found, MissingPath, Schema
 from stream_capi.events.rules import SourceRules, as_key
+from stream_capi.events.value_rules import Wrong
 from stream_capi.model import EventName, Lane
 
 _KEYS = ("string", "enum", "int", "long", "float", "double", "boolean")
@@ -197,7 +198,7 @@ def _valid(target: str, given: Any, restricted: bool = False) -> bool:
     """Whether a field's rule takes a value; of one that asks for another field besides, nobody knows."""
     field = FIELDS[target]
     rule = field.rule_for(hash_here=True, restricted=restricted).one
-    return rule is None or field.beside is not None or rule(given) is not None
+    return rule is None or field.beside is not None or not ((found := rule(given)) is None or isinstance(found, Wrong))
 
 
 def _may_equal(kind: Kind, value: Any) -> bool:

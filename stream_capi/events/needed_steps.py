@@ -8,10 +8,11 @@ from typing import Any
 
 from stream_capi.config import ValueRule
 from stream_capi.events import network, value_rules
-from stream_capi.events.fields import ABSENT, IN_FUTURE, TOO_OLD, Field, Wrong
+from stream_capi.events.fields import ABSENT, IN_FUTURE, TOO_OLD, Field
 from stream_capi.events.judging import NONE_WRONG, Judge, Judged
 from stream_capi.events.rules import as_key
 from stream_capi.events.taking import Taking
+from stream_capi.events.value_rules import Wrong
 from stream_capi.events.whole import numbers
 from stream_capi.events.work import Step, Work, in_json
 from stream_capi.model import Code, Rejection

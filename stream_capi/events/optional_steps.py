@@ -88,6 +88,11 @@ def _or_of_url(work: Work, judged: Judged, name: str) -> Judged:
     texts, wrong, sent, plain = judged
     if sent:
         given = ["" if text else of_url for text, of_url in zip(texts, given, strict=True)]
+    empty = {at: value_rules.PLACEHOLDER for at, text in enumerate(given) if text in value_rules.PLACEHOLDERS}
+    if empty:
+        work.drop(name, empty)
+        wrong = {**wrong, **empty}
+        given = ["" if at in empty else text for at, text in enumerate(given)]
     work.aside[sign] = given
     merged: Sequence[Any] = [text or of_url for text, of_url in zip(texts, given, strict=True)] if sent else given
     return merged, wrong, sum(map(bool, merged)), plain and is_plain(given)

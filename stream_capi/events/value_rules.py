@@ -1,15 +1,17 @@
 """What each field of a ServerEvent must be, as functions from one value to the one that is sent (contract, section 5).
 
-A function returns None where the value is wrong. This is the careful way: ``whole`` has the fast ones, for columns of values
-that need no care. ``fields`` has the table that says which field has which.
+A function returns None where the value is wrong, or a ``Wrong`` where the field has several faults to tell apart. This is
+the careful way: ``whole`` has the fast ones, for columns of values that need no care. ``fields`` has the table that says
+which field has which; ``contacts`` has the rules of email and phone.
 """
 
 from __future__ import annotations
 
-import re
 import sys
 from functools import lru_cache
 from hashlib import sha256
+from itertools import product
+from typing import NamedTuple
 
 from stream_capi.events.tables import COUNTRIES, CURRENCIES, OPERATING_SYSTEMS
 
@@ -17,7 +19,24 @@ LEAST_TIME_MS = 10**11  # March 1973: what is below is a count of seconds, or no
 MOST_TIME_MS = 10**14  # the year 5138: what is above is a count of microseconds
 SOURCES = {"web": "web", "app": "app"}
 
-_is_hash = re.compile(r"[0-9a-fA-F]{64}").fullmatch
+
+class Wrong(NamedTuple):
+    """What a wrong value breaks: the sentence for people, and the reason it is counted under."""
+
+    sentence: str
+    reason: str
+
+
+PLACEHOLDER = Wrong("must be a value, not a placeholder or the SHA-256 of one or of nothing", "placeholder")
+_WORDS = ("null", "undefined", "none", "n/a", "unknown")
+_HASHES = [sha256(word.encode()).hexdigest() for word in ("", *_WORDS)]
+# In every mixture of small and capital letters, so that the fast ways have only to look a text up.
+PLACEHOLDERS = frozenset(
+    ["".join(signs) for word in _WORDS for signs in product(*zip(word, word.upper(), strict=True))]
+    + _HASHES
+    + [one.upper() for one in _HASHES]
+)
+
 _NOT_DIGITS = bytes(sorted(set(range(256)) - set(b"0123456789")))
 
 
@@ -40,43 +59,16 @@ def value(number: float) -> float | None:
     return number + 0.0 if number.__class__ is float or number >= 2**53 else number  # -0.0 becomes 0.0
 
 
-def email(text: str) -> str | None:
-    """SHA-256 of the trimmed, lower-cased text; a hash passes as it is."""
-    text = text.strip().lower()
-    if "@" in text:
-        return sha256(text.encode()).hexdigest()
-    return text if _is_hash(text) else None
-
-
-def email_plain(text: str) -> str | None:
-    """Trimmed and lower-cased, for an API that hashes by itself."""
-    text = text.strip().lower()
-    return text if "@" in text or _is_hash(text) else None
-
-
-def phone(text: str) -> str | None:
-    """SHA-256 of the digits. Whether it is a hash already is asked first: a hash's own digits would look like a number."""
+def identifier(text: str) -> str | Wrong:
+    """Trimmed, unless it is a placeholder."""
     text = text.strip()
-    if len(text) == 64 and _is_hash(text):
-        return text.lower()
-    digits = _phone_digits(text)
-    return sha256(digits).hexdigest() if digits else None
+    return PLACEHOLDER if text in PLACEHOLDERS else text
 
 
-def phone_plain(text: str) -> str | None:
-    """The digits, without ``+`` and without a leading ``00``."""
+def device_id(text: str) -> str | Wrong:
+    """Trimmed, unless it is a placeholder or all zeros, as of a device whose owner refused to be tracked."""
     text = text.strip()
-    if len(text) == 64 and _is_hash(text):
-        return text.lower()
-    return _phone_digits(text).decode() or None
-
-
-def _phone_digits(text: str) -> bytes:
-    """The digits of a phone number; none where it can't be one."""
-    digits = text.encode().translate(None, _NOT_DIGITS)  # a sixth of a regular expression's time
-    if digits.startswith(b"00"):  # an odd zero stays
-        digits = digits[(len(digits) - len(digits.lstrip(b"0"))) // 2 * 2 :]
-    return digits if 7 <= len(digits) <= 15 else b""
+    return PLACEHOLDER if text in PLACEHOLDERS or (text and not text.strip("0-")) else text
 
 
 def esi(text: str) -> str | None:
@@ -111,9 +103,11 @@ def operating_system(text: str) -> str | None:
     return known
 
 
-def numeric(text: str) -> str | None:
+def numeric(text: str) -> str | Wrong | None:
     """A user id of digits alone, as the restricted flow wants it."""
     text = text.strip()
+    if text in PLACEHOLDERS:
+        return PLACEHOLDER
     return text if text.isascii() and text.isdigit() else None
 
 

@@ -16,11 +16,15 @@ from typing import Any
 import orjson
 
 from stream_capi.events import network
+from stream_capi.events.value_rules import PLACEHOLDERS
 
 Found = Sequence[str | None] | None
 Whole = Callable[[Sequence[str], int], Found]
 
 _NOT_DIGITS = bytes(sorted(set(range(256)) - set(b"0123456789\n")))
+_AROUND_DIGITS = b"0123456789+-(). \n"
+_is_plain_number = re.compile(rb"(?!.*(?:\( *0|\.0))[0-9+\-(). ]*").fullmatch
+_are_addresses = re.compile(rb'(?:[^@<>,;:"\n]+@[^@<>,;:"\n]+\n)*+').fullmatch
 
 
 def is_plain(texts: Iterable[str]) -> bool:
@@ -29,8 +33,10 @@ def is_plain(texts: Iterable[str]) -> bool:
     return len(orjson.dumps(joined)) == len(joined) + 2
 
 
-def are_tidy(columns: Iterable[Iterable[str | None]], longest: int) -> bool:
-    """Whether no text in these columns has a blank or a character that JSON escapes, or is too long."""
+def are_tidy(columns: Sequence[Iterable[str | None]], longest: int) -> bool:
+    """Whether no text in these columns has a blank or a character that JSON escapes, is too long or a placeholder."""
+    if not all(map(PLACEHOLDERS.isdisjoint, columns)):
+        return False
     joined = "".join(filter(None, chain.from_iterable(columns)))
     size = len(joined)
     if " " in joined or (size > longest and max(map(len, filter(None, chain.from_iterable(columns)))) > longest):
@@ -107,20 +113,42 @@ def trimmed(texts: Sequence[str], longest: int) -> Found:
     return list(map(str.strip, texts)) if " " in joined else texts  # no other blank goes into JSON as it is
 
 
+def identifiers(texts: Sequence[str], longest: int) -> Found:
+    """Texts without blanks around them that are no placeholders."""
+    found = trimmed(texts, longest)
+    if found is None or PLACEHOLDERS.isdisjoint(found):
+        return found
+    return [None if text in PLACEHOLDERS else text for text in found]
+
+
+def device_ids(texts: Sequence[str], longest: int) -> Found:
+    """Texts without blanks around them that are neither placeholders nor all zeros."""
+    found = identifiers(texts, longest)
+    if found is None or all(text and text.strip("0-") for text in found):
+        return found
+    return [text if text and text.strip("0-") else None for text in found]
+
+
 def emails(texts: Sequence[str], longest: int) -> Found:
     """SHA-256 of addresses without blanks, lower-cased."""
-    lines = _lines(texts, longest)
-    if lines is None or not _has_no_blanks(lines, len(texts)):
-        return None
-    return [sha256(line).hexdigest() if b"@" in line else None for line in lines.lower().encode().split(b"\n")]
+    return [sha256(line).hexdigest() if line else None for line in _addresses(texts, longest)] or None
 
 
 def plain_emails(texts: Sequence[str], longest: int) -> Found:
     """Addresses without blanks, lower-cased."""
+    return [line.decode() or None for line in _addresses(texts, longest)] or None
+
+
+def _addresses(texts: Sequence[str], longest: int) -> list[bytes]:
+    """The texts in small letters, empty where they need care; nothing at all where each of them does."""
     lines = _lines(texts, longest)
     if lines is None or not _has_no_blanks(lines, len(texts)):
-        return None
-    return [line if "@" in line else None for line in lines.lower().split("\n")]
+        return []
+    joined = lines.lower().encode() + b"\n"
+    found = joined.splitlines()
+    if _are_addresses(joined):
+        return found
+    return [line if _are_addresses(line + b"\n") else b"" for line in found]
 
 
 def _has_no_blanks(lines: str, length: int) -> bool:
@@ -128,29 +156,30 @@ def _has_no_blanks(lines: str, length: int) -> bool:
     return " " not in lines and len(orjson.dumps(lines)) == len(lines) + length + 1  # each line's end is escaped
 
 
-def _digits(texts: Sequence[str], longest: int) -> list[bytes] | None:
-    """The digits of phone numbers; None where one may be a hash instead."""
-    lines = _lines(texts, min(longest, 63))
-    return None if lines is None else lines.encode().translate(None, _NOT_DIGITS).split(b"\n")
-
-
 def phones(texts: Sequence[str], longest: int) -> Found:
-    """SHA-256 of the digits of numbers that don't begin with ``00``."""
-    found = _digits(texts, longest)
-    if found is None:
-        return None
-    return [sha256(d).hexdigest() if 7 <= len(d) <= 15 and d[:2] != b"00" else None for d in found]
+    """SHA-256 of the digits of numbers that need no care."""
+    return [sha256(d).hexdigest() if d else None for d in _numbers(texts, longest)] or None
 
 
 HASHED: tuple[Whole, ...] = (emails, phones)  # of one text alone, the careful way costs less
 
 
 def plain_phones(texts: Sequence[str], longest: int) -> Found:
-    """The digits of numbers that don't begin with ``00``."""
-    found = _digits(texts, longest)
-    if found is None:
-        return None
-    return [d.decode() if 7 <= len(d) <= 15 and d[:2] != b"00" else None for d in found]
+    """The digits of numbers that need no care."""
+    return [d.decode() or None for d in _numbers(texts, longest)] or None
+
+
+def _numbers(texts: Sequence[str], longest: int) -> list[bytes]:
+    """The digits of phone numbers, empty where they need care; nothing at all where one may be a hash instead."""
+    lines = _lines(texts, min(longest, 63))
+    if lines is None:
+        return []
+    joined = lines.encode()
+    found = joined.translate(None, _NOT_DIGITS).split(b"\n")
+    if joined.translate(None, _AROUND_DIGITS) or b"(0" in joined or b"( " in joined or b".0" in joined:
+        each = zip(joined.split(b"\n"), found, strict=True)
+        found = [digits if _is_plain_number(line) else b"" for line, digits in each]
+    return [digits if 7 <= len(digits) <= 15 and digits[:2] != b"00" else b"" for digits in found]
 
 
 def five_digits(texts: Sequence[str], _: int) -> Found:

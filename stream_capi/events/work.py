@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from stream_capi.events.fields import Wrong
 from stream_capi.events.judging import Judged
 from stream_capi.events.taking import Column, Columns
+from stream_capi.events.value_rules import Wrong
 from stream_capi.events.whole import escaped
 from stream_capi.model import Rejection, Skipped
 

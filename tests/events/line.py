@@ -100,6 +100,14 @@ class Line:
             transform.counts.dropped.clear()
         return counted
 
+    def suspect(self) -> dict[tuple[str, str], int]:
+        """What was counted as suspect, since the last time."""
+        counted: dict[tuple[str, str], int] = {}
+        for transform in self.transforms:
+            counted |= transform.counts.suspect
+            transform.counts.suspect.clear()
+        return counted
+
 
 def encoded(raw: Any, row: Mapping[str, Any]) -> bytes:
     out = io.BytesIO()

@@ -6,11 +6,13 @@ logical types (``kinds``), and what a URL or an IP address is (``network``). It 
 
 from __future__ import annotations
 
+import re
 import sys
 from collections import Counter
 from collections.abc import Mapping
 from hashlib import sha256
 from typing import Any
+from unicodedata import normalize
 
 import orjson
 
@@ -40,18 +42,17 @@ MUST_BE = {
     "user_data.client_user_agent": "must be text",
     "user_data.esi": "must be web or app",
 }
-WRONG = {
-    "user_id": "not_numeric",
-    "email": "no_at",
-    "phone": "digits",
-    "country_code": "unknown",
-    "zip": "digits",
-    "os": "unknown",
-}
+PLACEHOLDERS = ("null", "undefined", "none", "n/a", "unknown")
+INVISIBLE = {0xAD, 0x34F, 0x61C, 0x180E, 0xFEFF, *range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x2070)}
 COMMON_UNITS = {"s": 1, None: 10**11, "ms": 10**11, "us": 10**11}  # the least time that is believed
 DIGITS = "0123456789"
+BLANKS = "".join(chr(code) for code in range(0x3001) if chr(code).isspace())
 
 Counts = Counter[tuple[str, ...]]
+
+
+class Left(Exception):
+    """A field is left out, and counted under this reason."""
 
 
 class Ends(Exception):
@@ -269,6 +270,9 @@ class Event:
         value = self.optional(f"user_data.{field}", user.get("country_code"))
         if value is None and field in ("aleid", "alart"):
             value = network.parameter(url, field) or None
+            if value is not None and is_placeholder(value):
+                self.count("dropped", field, "placeholder")
+                value = None
         if value is not None:
             user[field] = value
 
@@ -279,27 +283,36 @@ class Event:
         if text is UNFIT or is_long(target, text):
             self.count("dropped", field, "type" if text is UNFIT else "too_long")
             return None
-        value = self.valid(field, text.strip(), country)
-        if value is None:
-            self.count("dropped", field, WRONG[field])
-        return value
+        try:
+            return self.valid(field, text.strip(), country)
+        except Left as why:
+            self.count("dropped", field, *why.args)
+            return None
 
-    def valid(self, field: str, text: str, country: str | None) -> str | None:
-        """What is sent for a text without blanks around it; None where it is wrong."""
-        if field == "user_id" and self.restricted:
-            return text if set(text) <= set(DIGITS) else None
+    def valid(self, field: str, text: str, country: str | None) -> str:
+        """What is sent for a text without blanks around it. Raises Left where it is wrong."""
         if field == "email":
-            return self.hash_of(text.lower()) if "@" in text else text.lower() if is_hash(text) else None
+            return self.hash_of(email(text))
         if field == "phone":
-            return text.lower() if is_hash(text) else self.hash_of(digits) if (digits := phone(text)) else None
+            return self.hash_of(phone(text))
         if field == "country_code":
-            return text.upper() if text.isascii() and text.upper() in COUNTRIES else None
+            if text.isascii() and text.upper() in COUNTRIES:
+                return text.upper()
+            raise Left("unknown")
         if field == "zip" and country == "US":
-            return "".join(sign for sign in text if sign in DIGITS)[:5] or None
-        return operating_system(text) if field == "os" else text
+            return "".join(sign for sign in text if sign in DIGITS)[:5] or leave("digits")
+        if field == "os":
+            return operating_system(text) or leave("unknown")
+        if field == "zip":
+            return text
+        if is_placeholder(text) or (field in ("ifa", "idfv") and set(text) <= {"0", "-"}):
+            raise Left("placeholder")
+        if field == "user_id" and self.restricted and not set(text) <= set(DIGITS):
+            raise Left("not_numeric")
+        return text
 
     def hash_of(self, text: str) -> str:
-        return hashed(text) if self.rules.hash_here else text
+        return hashed(text) if self.rules.hash_here and not is_hash(text) else text
 
     def need_an_identifier(self, user: Mapping[str, Any]) -> None:
         counted = RESTRICTED_IDENTIFIERS if self.restricted else IDENTIFIERS
@@ -332,12 +345,89 @@ def esi(text: str) -> str | None:
     return source if source in ("web", "app") else None
 
 
-def phone(text: str) -> str | None:
+def leave(reason: str) -> str:
+    raise Left(reason)
+
+
+def is_placeholder(text: str) -> bool:
+    """A word that programs write where a value is missing, or the hash of one or of nothing."""
+    if len(text) == 64:
+        return text in (text.lower(), text.upper()) and text.lower() in map(hashed, ("", *PLACEHOLDERS))
+    return text.isascii() and text.lower() in PLACEHOLDERS
+
+
+def visible(text: str) -> str:
+    return "".join(sign for sign in text if ord(sign) not in INVISIBLE).strip()
+
+
+def email(text: str) -> str:
+    text = visible(text).lower()
+    if text.startswith("mailto:"):
+        text = text[len("mailto:") :].split("?")[0].strip()
+    if is_placeholder(text):
+        raise Left("placeholder")
+    if is_hash(text):
+        return text
+    name, at, host = text.partition("@")
+    if not at:
+        raise Left("no_at")
+    if not name or not host or any(sign.isspace() or sign in '@<>,;"' for sign in name + host):
+        raise Left("not_one_address")
+    return text
+
+
+def phone(text: str) -> str:
     """The digits; each leading pair of zeros stands for the plus."""
+    text = visible(text)
+    if is_placeholder(text.lower() if len(text) == 64 else text):
+        raise Left("placeholder")
+    return text.lower() if is_hash(text) else digits_of(one_number(text))
+
+
+def one_number(text: str) -> str:
+    text = normalize("NFKC", text).lower().removeprefix("tel:").strip()
+    text = re.sub(r"\(\s*0\s*\)", "", without_extension(text))
+    for sign in text:
+        if sign.isalpha():
+            raise Left("letters")
+        if sign.isalnum() and sign not in DIGITS:
+            raise Left("digits")
+    whole, dot, rest = text.lstrip("+-").replace(",", ".").partition(".")
+    if (
+        len(text) - len(text.lstrip("+-")) < 2
+        and whole
+        and set(whole) <= set(DIGITS)
+        and dot
+        and rest
+        and set(rest) == {"0"}
+    ):
+        raise Left("decimal")
+    parts = text.replace(",", "/").replace(";", "/").replace("|", "/").split("/")
+    if len([part for part in parts if sum(sign in DIGITS for sign in part) >= 7]) > 1:
+        raise Left("two_numbers")
+    return text
+
+
+def without_extension(text: str) -> str:
+    """By its words: the digits at the end, the word for them, and what parts it from a digit before."""
+    before = text.rstrip().rstrip(".)" + BLANKS)
+    stem = before.rstrip("".join(sign for sign in before if sign.isdecimal()))
+    if stem == before:
+        return text
+    stem = stem.rstrip(".:=-" + BLANKS)
+    for word in ("extension", "extn", "ext", "x", "#"):
+        if stem.endswith(word):
+            number = stem.removesuffix(word).rstrip(".,;()-" + BLANKS)
+            if number and number[-1].isdecimal():
+                return number
+    return text
+
+
+def digits_of(text: str) -> str:
     digits = "".join(sign for sign in text if sign in DIGITS)
     while digits.startswith("00"):
         digits = digits[2:]
-    return digits if 7 <= len(digits) <= 15 else None
+    return digits if 7 <= len(digits) <= 15 else leave("digits")
 
 
 def operating_system(text: str) -> str | None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from stream_capi.events.fields import FIELDS, Field, too_long
 from stream_capi.events.judging import judge_of
+from stream_capi.events.value_rules import Wrong
 from stream_capi.events.whole import are_tidy, escaped, numbers
 from tests.events.nasty import IDS, NASTY
 from tests.proof.profile import tries
@@ -50,6 +51,8 @@ def alone(field: Field, text: str | None, country: str | None, **settings: bool)
     if not text.strip():
         return None, None
     value = text.strip() if rule is None else rule(text, country) if field.beside else rule(text)
+    if isinstance(value, Wrong):
+        return None, value
     return value, None if value else field.wrong
 
 

@@ -1,0 +1,111 @@
+"""What an email address and a phone number must be: the careful way for one text (contract, section 5).
+
+Each cleans what people, forms and exports put around a value, and drops what is not one value: a wrong hash would be
+delivered, counted as an identifier, and match nobody or somebody else.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from hashlib import sha256
+from unicodedata import normalize
+
+from stream_capi.events.value_rules import PLACEHOLDER, PLACEHOLDERS, Wrong
+
+NOT_ONE_ADDRESS = Wrong("must be one address alone, without a name, blanks or brackets", "not_one_address")
+LETTERS = Wrong("must have no letters but those of an extension", "letters")
+DECIMAL = Wrong("must be no decimal number, as spreadsheets make of it", "decimal")
+TWO_NUMBERS = Wrong("must be one phone number, not two", "two_numbers")
+
+_is_hash = re.compile(r"[0-9a-fA-F]{64}").fullmatch
+# Soft hyphen, joiners, spaces of no width, marks and overrides of the direction, byte order mark.
+_INVISIBLE = dict.fromkeys(
+    [0xAD, 0x34F, 0x61C, 0x180E, *range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x2070), 0xFEFF]
+)
+_is_one_address = re.compile(r'[^\s@<>,;"]+@[^\s@<>,;"]+').fullmatch
+
+_find_extension = re.compile(r"(?<=\d)[\s.,;()\-]*(?:ext(?:ension|n)?|x|#)[\s.:=\-]*\d+[\s.)]*\Z").search
+_TRUNK_ZERO = re.compile(r"\(\s*0\s*\)")
+_find_no_digit = re.compile(r"[^\W0-9_]").search  # a letter, or a digit of another script
+_is_decimal = re.compile(r"[+-]?[0-9]+[.,]0+").fullmatch
+_PARTS = re.compile(r"[/,;|]")
+_NOT_DIGITS = bytes(sorted(set(range(256)) - set(b"0123456789")))
+
+
+def email(text: str) -> str | Wrong | None:
+    """SHA-256 of the address; a hash passes as it is."""
+    return hashed(email_plain(text))
+
+
+def email_plain(text: str) -> str | Wrong | None:
+    """One address without ``mailto:`` and invisible characters, lower-cased; a hash passes."""
+    text = _visible(text).lower()
+    if text.startswith("mailto:"):
+        text = text[7:].partition("?")[0].strip()
+    if _is_one_address(text):
+        return text
+    if text in PLACEHOLDERS:
+        return PLACEHOLDER
+    if "@" in text:
+        return NOT_ONE_ADDRESS
+    return text if _is_hash(text) else None
+
+
+def phone(text: str) -> str | Wrong | None:
+    """SHA-256 of the number's digits; a hash passes as it is."""
+    return hashed(phone_plain(text))
+
+
+def phone_plain(text: str) -> str | Wrong | None:
+    """The digits of one number, without ``+`` and without a leading ``00``; a hash passes."""
+    return number_or_hash(text, phone_digits)
+
+
+def hashed(found: str | Wrong | None) -> str | Wrong | None:
+    """SHA-256 of what was found, unless it is one, or wrong."""
+    return sha256(found.encode()).hexdigest() if isinstance(found, str) and not _is_hash(found) else found
+
+
+def number_or_hash(text: str, digits_of: Callable[[str], str | Wrong | None]) -> str | Wrong | None:
+    """Whether it is a hash already is asked first: a hash's own digits would look like a number."""
+    text = _visible(text)
+    if len(text) == 64 and _is_hash(text):
+        text = text.lower()
+        return PLACEHOLDER if text in PLACEHOLDERS else text
+    if text in PLACEHOLDERS:
+        return PLACEHOLDER
+    number = _one_number(text)
+    return digits_of(number) if isinstance(number, str) else number
+
+
+def _one_number(text: str) -> str | Wrong | None:
+    """One number as it was written, without what is around it and without an extension."""
+    text = normalize("NFKC", text).lower().removeprefix("tel:").strip()
+    if ("x" in text or "#" in text) and (extension := _find_extension(text)):
+        text = text[: extension.start()]
+    text = _TRUNK_ZERO.sub(" ", text)
+    if odd := _find_no_digit(text):
+        return LETTERS if odd[0].isalpha() else None
+    if _is_decimal(text):
+        return DECIMAL
+    if sum(len(_digits(part)) >= 7 for part in _PARTS.split(text)) > 1:
+        return TWO_NUMBERS
+    return text
+
+
+def phone_digits(number: str) -> str | None:
+    """The digits of a number as it was written; None where they are too few or too many."""
+    digits = _digits(number)
+    if digits.startswith("00"):  # an odd zero stays
+        digits = digits[(len(digits) - len(digits.lstrip("0"))) // 2 * 2 :]
+    return digits if 7 <= len(digits) <= 15 else None
+
+
+def _digits(text: str) -> str:
+    return text.encode().translate(None, _NOT_DIGITS).decode()  # a sixth of a regular expression's time
+
+
+def _visible(text: str) -> str:
+    """Without blanks around it and without characters that nobody sees."""
+    return (text if text.isascii() else text.translate(_INVISIBLE)).strip()
