@@ -19,7 +19,7 @@ from stream_capi.cli.options import Config, Json
 from stream_capi.cli.sources import source_of
 from stream_capi.cli.text import plain, print_json
 from stream_capi.events.lines import Line, Verdict
-from stream_capi.events.value_masking import raw_shown, result_shown
+from stream_capi.events.value_masking import completed_shown, raw_shown, result_shown
 from stream_capi.kafka.scan import latest_records, record_at
 from stream_capi.model import Record, Rejection, Routed, Skipped
 from stream_capi.operations.explain import ExplainedRecord, explain_file, explain_records
@@ -83,6 +83,7 @@ def explanation_as_json(explained: ExplainedRecord, personal: bool) -> dict[str,
     fields = []
     for line in lines:
         raw, result = _shown(line, personal)
+        completed = line.completed if personal else completed_shown(line)
         fields.append(
             {
                 "target": line.target,
@@ -94,6 +95,7 @@ def explanation_as_json(explained: ExplainedRecord, personal: bool) -> dict[str,
                 "result": result,
                 "note": line.note,
             }
+            | ({"completed": completed} if completed is not None else {})
         )
     return {
         "record": explained.place,
@@ -147,6 +149,8 @@ def _cells(line: Line, personal: bool) -> tuple[str, ...]:
     became = [] if result is None else [str(result)]
     if line.verdict not in (Verdict.SENT, Verdict.PASSED):
         became.append(line.verdict.value)
+    if line.completed is not None:
+        became.append(f"completed to {line.completed if personal else completed_shown(line)}")
     if line.note:
         became.append(line.note)
     return line.target, looked_at, value, line.rule, ": ".join(became)

@@ -69,6 +69,7 @@ def faults_of(settings: Settings, names: Sequence[str] | None, workers: int = 1)
         yield from _schema(key, source, settings)
         yield from _fields(key, source)
         yield from _lead_value(key, source)
+        yield from _phone_region(f"{key}.phone_region", source.phone_region)
 
 
 _MOST_DIGITS = 19  # of a number that the client could take
@@ -264,6 +265,15 @@ def _fields(key: str, source: SourceSection) -> Iterator[KeyFault]:
             yield KeyFault(where, "has a unit, which only event_time takes")
         elif rule.has_const and (why := _const(target, rule)):
             yield KeyFault(where, why)
+
+
+def _phone_region(key: str, rule: FieldRule | None) -> Iterator[KeyFault]:
+    """A country that the phone-number library does not know completes no number."""
+    if rule is not None and rule.has_const:
+        from phonenumbers import SUPPORTED_REGIONS  # loaded only where it is configured
+
+        if rule.const not in SUPPORTED_REGIONS:
+            yield KeyFault(key, f"is no country with phone numbers{meant(rule.const, SUPPORTED_REGIONS)}")
 
 
 def _const(target: str, rule: FieldRule) -> str:

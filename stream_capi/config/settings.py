@@ -24,6 +24,7 @@ from stream_capi.config.values import (
     Topic,
     Value,
     field_rule,
+    region_rule,
 )
 
 USER_FIELDS = (
@@ -148,6 +149,7 @@ class SourceSection(Section):
     without_consent: Literal["skip", "strip"] = "skip"
     values: ValueRule | None = None
     default_currency: Text | None = None
+    phone_region: Annotated[FieldRule | None, BeforeValidator(region_rule)] = None
     fields: dict[str, Annotated[FieldRule, BeforeValidator(field_rule)]] = Field({})
 
     @model_validator(mode="before")

@@ -8,7 +8,7 @@ from types import UnionType
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
 from stream_capi.config.settings import Settings
-from stream_capi.config.values import Section
+from stream_capi.config.values import FieldRule, Section
 
 Step = str | int
 
@@ -87,7 +87,7 @@ def _section_in(annotation: Any) -> type[Section] | None:
         if get_origin(member) is tuple:
             return _section_in(get_args(member)[0])
         if isinstance(member, type) and get_origin(member) is None and issubclass(member, Section):
-            return member
+            return None if member is FieldRule else member  # a rule is a single value that is written in several ways
     return None
 
 

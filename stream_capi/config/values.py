@@ -117,6 +117,17 @@ class FieldRule(Section):
     unit: Literal["s", "ms", "us"] | None = None
 
 
+def region_rule(given: Any) -> Any:
+    """The two ways to write a country: as it is, or as the path of one."""
+    if given is None or isinstance(given, FieldRule):
+        return given
+    if isinstance(given, dict) and set(given) == {"path"}:
+        return field_rule(given)
+    if isinstance(given, str) and len(given) == 2 and given.isascii() and given.isalpha():
+        return FieldRule(const=given.upper(), has_const=True)
+    raise ValueError('must be a country of two letters such as "US", or { path = "…" }')
+
+
 _FORMS = 'must be "path", ["first", "second"], { path = "…", unit = "s" } or { const = … }'
 _UNITS = ("s", "ms", "us")
 

@@ -68,13 +68,15 @@ class _Event:
     def lines(self) -> Iterator[Line]:
         """The fields in the order in which they are looked at."""
         last = f"user_data.{IDENTIFIER_FIELDS[-1]}"
-        for target, field in FIELDS.items():
+        for target, field in self._plan.fields.items():
             if field.need is Need.DATA and self._plan.lane.event is EventName.PAGE_VIEW:
                 continue
             if field.need is Need.ID:
                 continue
             if target == "data.value":
                 yield from self._lead_value()
+            elif target == "user_data.phone" and self._plan.region is not None:
+                yield from self._phone(field, *self._plan.region)
             else:
                 yield self._field(field)
             if target == last:
@@ -145,6 +147,23 @@ class _Event:
         note = "is not in the table of values"
         absent = replace(of_table, target="values.field", result=None, verdict=Verdict.ABSENT, note=note)
         yield replace(absent, rule="trimmed", harmless=False)
+        yield line
+
+    def _phone(self, field: Field, region: Field, taking: Taking) -> Iterator[Line]:
+        """The country, and the number in the two forms that it has before it is hashed."""
+        values, wrong, *_ = self._work.judged.get(region.target, NOTHING)
+        country = values[0] if values else None
+        verdict = Verdict.PASSED if country else Verdict.DROPPED if wrong else Verdict.ABSENT
+        note = wrong[0].sentence if wrong else ""
+        yield replace(self._line(region, taking, country, verdict, note), harmless=bool(country))
+        line = self._field(field)
+        if line.verdict is Verdict.SENT and (
+            texts := self._plan.takings[field.target].column(self._work.columns, 1)[0]
+        ):
+            rule = field.rule_for(hash_here=False, restricted=self._restricted)
+            completed = rule.one(texts[0], country) if rule.one is not None else None
+            if isinstance(completed, str) and completed != line.result:
+                line = replace(line, completed=completed)
         yield line
 
     def _identified(self) -> Line:

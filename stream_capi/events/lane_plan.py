@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from stream_capi.events.counts import Counts
 from stream_capi.events.fields import FIELDS, IDENTIFIER_FIELDS, NOT_PUBLIC, RESTRICTED_IDENTIFIERS, Field, Need
@@ -16,7 +16,7 @@ from stream_capi.events.needed_steps import (
     suspects,
     time_step,
 )
-from stream_capi.events.optional_steps import Given, id_step, identified, optionals
+from stream_capi.events.optional_steps import Given, id_step, identified, optionals, region_step
 from stream_capi.events.paths import Found, Schema
 from stream_capi.events.rules import SourceRules
 from stream_capi.events.taking import Columns, Taking
@@ -24,6 +24,7 @@ from stream_capi.events.whole import are_tidy
 from stream_capi.events.work import Fault, Step, Work
 from stream_capi.model import Code, EventName, Lane, Rejection, Skipped
 
+_PHONE = "user_data.phone"
 _FROM_URL = ("user_data.aleid", "user_data.alart")
 
 
@@ -37,9 +38,17 @@ class LanePlan:
         self._restricted = rules.restricted[lane.pixel]
         self._consent = consent
         self._allowed = set(rules.targets(lane))
+        self.fields: Mapping[str, Field] = FIELDS
+        self.region: tuple[Field, Taking] | None = None
+        if rules.phone_region is not None:
+            from stream_capi.events import phone_regions  # loaded only where it is configured
+
+            region = phone_regions.REGION
+            self.region = region, Taking(rules.phone_region, schema, region.target, region.longest)
+            self.fields = {**FIELDS, _PHONE: phone_regions.phone_field(FIELDS[_PHONE])}
         self.takings = {
             target: Taking(rules.rule(target), schema, target, field.longest)
-            for target, field in FIELDS.items()
+            for target, field in self.fields.items()
             if target in self._allowed and (consent or not field.personal)
         }
         self.counted = RESTRICTED_IDENTIFIERS if self._restricted else IDENTIFIER_FIELDS
@@ -65,6 +74,8 @@ class LanePlan:
     def paths(self) -> set[str]:
         """The columns that it reads."""
         of_fields = {path for taking in self.takings.values() for path in taking.paths}
+        if self.region is not None:
+            of_fields.update(self.region[1].paths)
         return of_fields | ({self._worth_path} if self._worth_path else set())
 
     def run(self, columns: Columns, length: int, place: str, offsets: Sequence[int], oldest: int, newest: int) -> Work:
@@ -88,20 +99,27 @@ class LanePlan:
         for target, taking in self.takings.items():
             if FIELDS[target].need in (Need.REQUIRED, Need.DATA):
                 yield self._needed(FIELDS[target], taking)
+        if self.region is not None and _PHONE in self.takings:
+            field, taking = self.region
+            yield region_step(field, taking, self._judge(field))
         yield optionals(self._given(Need.IDENTIFIER))
         yield identified([f"user_data.{name}" for name in self.counted], self.nobody)
         yield optionals(self._given(Need.OPTIONAL))
         yield id_step(self._given(Need.ID))
 
     def _is_only_trimmed(self, target: str) -> bool:
-        rule = FIELDS[target].rule_for(hash_here=self._rules.hash_here, restricted=self._restricted)
+        rule = self.fields[target].rule_for(hash_here=self._rules.hash_here, restricted=self._restricted)
         return rule.only_trims
 
     def _given(self, need: Need) -> list[Given]:
         """The fields of a kind that an event may have."""
         return [
             Given.of(
-                FIELDS[target], taking, self._judge(FIELDS[target]), target in _FROM_URL, self._is_only_trimmed(target)
+                self.fields[target],
+                taking,
+                self._judge(self.fields[target]),
+                target in _FROM_URL,
+                self._is_only_trimmed(target),
             )
             for target, taking in self.takings.items()
             if FIELDS[target].need is need

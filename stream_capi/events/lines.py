@@ -30,6 +30,7 @@ class Verdict(StrEnum):
 class Line:
     """One field: where it was looked for, what stood there, which rule applies, what is sent or why nothing is.
 
+    ``completed`` is the phone number with its country code, where it was completed before it was hashed.
     ``path`` is the one of ``paths`` whose value was taken. ``harmless``: ``raw`` is a value of a known list, or a number
     that says nothing of the person, so that it may be shown to anybody.
     """
@@ -43,6 +44,7 @@ class Line:
     verdict: Verdict
     note: str = ""
     harmless: bool = False
+    completed: str | None = None
 
     def __repr__(self) -> str:
         return f"Line({self.target}, {self.verdict.value})"

@@ -36,6 +36,7 @@ class _Check:
 
     def faults(self) -> Iterator[str]:
         yield from self._routing()
+        yield from self._phone_region()
         for lane in self._different_lanes():
             targets = self._rules.targets(lane)
             for target in targets:
@@ -59,6 +60,15 @@ class _Check:
                 return f'{missing.where()} no "{missing.step}"; did you mean "{names[close[0]]}"?'
         return str(missing)
 
+    def _phone_region(self) -> Iterator[str]:
+        rule = self._rules.phone_region
+        for path in rule.paths if rule is not None else ():
+            found = self._schema.find(path)
+            if isinstance(found, MissingPath):
+                yield f"phone_region: {self._absent(found)}"
+            elif why := unfit("user_data.country_code", found, None, restricted=False):
+                yield f'phone_region: "{path}" is {_named(found)}, {why}'
+
     # Where a record goes
 
     def _routing(self) -> Iterator[str]:
@@ -72,7 +82,7 @@ class _Check:
             yield from self._looked_up("values.field", rules.values.field, list(rules.values.table))
         if rules.consent_field is not None:
             yield from self._consent(rules.consent_field, bool(rules.consent_purposes))
-        if rules.default_currency is not None and not _valid("data.currency", rules.default_currency):
+        if rules.default_currency is not None and _wrong("data.currency", rules.default_currency):
             yield f"default_currency: {FIELDS['data.currency'].wrong.sentence}"
 
     def _where(self, path: str, wanted: Iterable[Any]) -> Iterator[str]:
@@ -112,8 +122,8 @@ class _Check:
     def _mapped(self, target: str, restricted: bool) -> Iterator[str]:
         rule = self._rules.rule(target)
         if rule.has_const:
-            if not _valid(target, rule.const, restricted):
-                yield f"{target}: its constant {FIELDS[target].wrong.sentence}"
+            if wrong := _wrong(target, rule.const, restricted):
+                yield f"{target}: its constant {wrong.sentence}"
             return
         for path in rule.paths:
             found = self._schema.find(path)
@@ -175,7 +185,7 @@ def unfit(target: str, found: Found, unit: str | None, restricted: bool) -> str:
         return "and nothing in a record tells which"
     if all(kind.type == "enum" for kind in fitting):
         symbols = [symbol for kind in fitting for symbol in kind.symbols]
-        if not any(_valid(target, symbol, restricted) for symbol in symbols):
+        if all(_wrong(target, symbol, restricted) for symbol in symbols):
             return f"none of which fits: it {FIELDS[target].wrong.sentence}"
     if restricted and target == "user_data.user_id" and all(kind.logical == "uuid" for kind in fitting):
         return f"which never fits: it {FIELDS[target].wrong.sentence}"
@@ -194,11 +204,14 @@ def _unfit_time(found: Found, unit: str | None) -> str:
     return ""
 
 
-def _valid(target: str, given: Any, restricted: bool = False) -> bool:
-    """Whether a field's rule takes a value; of one that asks for another field besides, nobody knows."""
+def _wrong(target: str, given: Any, restricted: bool = False) -> Wrong | None:
+    """What a value breaks of a field's rule; of one that asks for another field besides, nobody knows."""
     field = FIELDS[target]
     rule = field.rule_for(hash_here=True, restricted=restricted).one
-    return rule is None or field.beside is not None or not ((found := rule(given)) is None or isinstance(found, Wrong))
+    if rule is None or field.beside is not None:
+        return None
+    found = rule(given)
+    return field.wrong if found is None else found if isinstance(found, Wrong) else None
 
 
 def _may_equal(kind: Kind, value: Any) -> bool:

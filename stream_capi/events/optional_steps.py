@@ -79,6 +79,19 @@ def optionals(fields: Sequence[Given]) -> Step:
     return step
 
 
+def region_step(field: Field, taking: Taking, judge: Judge) -> Step:
+    """The country for which phone numbers are completed. What is no country is counted, and completes none."""
+
+    def step(work: Work) -> None:
+        column, unfit = taking.column(work.columns, work.length)
+        values, wrong, sent, plain = judge(column, None)
+        wrong = {**wrong, **dict.fromkeys(unfit, UNFIT)}
+        work.drop(field.name, wrong)
+        work.judged[field.target] = values, wrong, sent, plain
+
+    return step
+
+
 def _or_of_url(work: Work, judged: Judged, name: str) -> Judged:
     """A click's id, which is taken from the URL where none is mapped."""
     urls, sign = work.judged["event_source_url"][0], f"{name}="

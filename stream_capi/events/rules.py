@@ -32,6 +32,7 @@ class SourceRules:
     strip_without_consent: bool
     values: ValueRule | None
     default_currency: str | None
+    phone_region: FieldRule | None
     hash_here: bool
     refuse_private: bool
     max_age_ms: int
@@ -81,6 +82,7 @@ def rules_from(source: SourceSection, settings: Settings) -> SourceRules:
         strip_without_consent=source.without_consent == "strip",
         values=source.values,
         default_currency=source.default_currency,
+        phone_region=source.phone_region,
         hash_here=delivery.hash == "local",
         refuse_private=delivery.private_ip == "refuse",
         max_age_ms=delivery.max_age_seconds * 1000,

@@ -50,6 +50,11 @@ def raw_shown(line: Line) -> Any:
     return masked(line.raw)
 
 
+def completed_shown(line: Line) -> str | None:
+    """A phone number with its country code, as anybody may see it."""
+    return None if line.completed is None else masked(line.completed)
+
+
 def result_shown(line: Line) -> Any:
     """What is sent, as anybody may see it."""
     if line.result is None:

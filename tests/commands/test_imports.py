@@ -15,7 +15,16 @@ import stream_capi
 from stream_capi.cli import COMMANDS, load
 
 HEAVY = frozenset(
-    {"aiohttp", "confluent_kafka", "fastavro", "numpy", "prometheus_client", "pycountry", "rich.progress"}
+    {
+        "aiohttp",
+        "confluent_kafka",
+        "fastavro",
+        "numpy",
+        "phonenumbers",
+        "prometheus_client",
+        "pycountry",
+        "rich.progress",
+    }
 )
 _HELP = """
 import sys
@@ -57,6 +66,25 @@ def test_the_help_of_all_commands_imports_none_of_the_libraries_behind_them() ->
 )
 def test_a_command_imports_what_it_needs(name: str, needed: set[str]) -> None:
     assert modules_after(_LOAD, name) & HEAVY == needed
+
+
+_MAP = """
+import sys
+from stream_capi.config import Settings
+from stream_capi.events.rules import rules_from
+from stream_capi.events.transform import compile_source
+source = {"topic": "leads", "event": "generate_lead", "pixel": "main"}
+source |= {"phone_region": sys.argv[1]} if sys.argv[1:] else {}
+pixel = {"name": "main", "pixel_id": "p", "api_key_env": "KEY"}
+settings = Settings.model_validate({"pixels": [pixel], "sources": [source]})
+compile_source(rules_from(settings.sources[0], settings), {"type": "record", "name": "R", "fields": []})
+print(*sys.modules, file=sys.stderr)
+"""
+
+
+def test_the_library_of_phone_numbers_is_imported_where_a_source_has_a_region() -> None:
+    assert "phonenumbers" not in modules_after(_MAP)
+    assert "phonenumbers" in modules_after(_MAP, "US")
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -262,6 +262,14 @@ def test_a_pixel_has_one_id_and_one_key(faults: Faults, pixel: str, wanted: list
             LEAST.replace("generate_lead", "page_view") + 'default_currency = "EUR"\n',
             "sources[0].default_currency: is of no use: a page view has no value",
         ),
+        (LEAST + 'phone_region = "UK"\n', "sources[0].phone_region: is no country with phone numbers"),
+        *(
+            (
+                LEAST + f"phone_region = {wrong}\n",
+                'sources[0].phone_region: must be a country of two letters such as "US", or { path = "…" }',
+            )
+            for wrong in ('"USA"', "49", '{ const = "US" }', '{ path = "country", unit = "s" }', '["country"]', '"ÄÖ"')
+        ),
         (LEAST + "values = { field = 'a', table = {} }\n", "sources[0].values.table: is empty"),
         (
             LEAST + "[delivery]\nbackoff_initial_ms = 90000\n",

@@ -15,6 +15,7 @@ from typing import Any
 from unicodedata import normalize
 
 import orjson
+import phonenumbers
 
 from stream_capi.events import kinds, network
 from stream_capi.events.kinds import UNFIT
@@ -170,6 +171,7 @@ class Event:
     def __init__(self, record: Record, rules: SourceRules, lane: Lane, consent: bool, counts: Counts) -> None:
         self.record, self.rules, self.lane, self.consent, self.counts = record, rules, lane, consent, counts
         self.restricted = rules.restricted[lane.pixel]
+        self.region: str | None = None
 
     def made(self, place: tuple[str, int, int], now_ms: int) -> dict[str, Any]:
         """The ServerEvent. The first fault decides; what is left out is counted when it is met."""
@@ -183,6 +185,8 @@ class Event:
             "client_user_agent": self.required("user_data.client_user_agent", str.strip),
             "esi": self.required("user_data.esi", esi),
         }
+        if not self.restricted and self.consent:
+            self.region = self.phone_region()
         for field in IDENTIFIERS:
             self.add(user, field, url)
         self.need_an_identifier(user)
@@ -261,6 +265,27 @@ class Event:
             self.count("suspect", "client_ip_address", reason)
         return address
 
+    def phone_region(self) -> str | None:
+        rule = self.rules.phone_region
+        if rule is None or rule.has_const:
+            return str(rule.const) if rule else None
+        value = None
+        for path in rule.paths:
+            found = self.record.schema.find(path)
+            if isinstance(found, Found):
+                reader, value = kinds.text_reader(found.kinds), self.record.at(path)
+                value = value if value is None or reader is None else reader(value)
+                if value is not None and (value is UNFIT or len(value) > 64 or value.strip()):
+                    break
+        if value is None or (value is not UNFIT and len(value) <= 64 and not value.strip()):
+            return None
+        if value is not UNFIT and len(value) <= 64 and value.isascii() and value.strip().upper() in COUNTRIES:
+            return str(value).strip().upper()
+        self.count(
+            "dropped", "phone_region", "type" if value is UNFIT else "too_long" if len(value) > 64 else "unknown"
+        )
+        return None
+
     # What an event may be without
 
     def add(self, user: dict[str, Any], field: str, url: str) -> None:
@@ -294,7 +319,7 @@ class Event:
         if field == "email":
             return self.hash_of(email(text))
         if field == "phone":
-            return self.hash_of(phone(text))
+            return self.hash_of(phone(text, self.region))
         if field == "country_code":
             if text.isascii() and text.upper() in COUNTRIES:
                 return text.upper()
@@ -376,12 +401,33 @@ def email(text: str) -> str:
     return text
 
 
-def phone(text: str) -> str:
+def phone(text: str, region: str | None) -> str:
     """The digits; each leading pair of zeros stands for the plus."""
     text = visible(text)
     if is_placeholder(text.lower() if len(text) == 64 else text):
         raise Left("placeholder")
-    return text.lower() if is_hash(text) else digits_of(one_number(text))
+    if is_hash(text):
+        return text.lower()
+    number = one_number(text)
+    return completed(number, region) if region else digits_of(number)
+
+
+def completed(number: str, region: str) -> str:
+    """As the library reads it, or with a plus for the zeros: the first that is valid, else the first that is possible."""
+    forms = [number]
+    if number.lstrip(" (+").startswith("00"):
+        forms.append("+" + number.lstrip(" (+").lstrip("0"))
+    found: list[tuple[bool, str]] = []
+    for form in forms:
+        try:
+            parsed = phonenumbers.parse(form, region)
+        except phonenumbers.NumberParseException:
+            continue
+        digits = phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164)[1:]
+        reason = phonenumbers.is_possible_number_with_reason(parsed)
+        if reason == phonenumbers.ValidationResult.IS_POSSIBLE and 7 <= len(digits) <= 15:
+            found.append((not phonenumbers.is_valid_number(parsed), digits))
+    return min(found, key=lambda one: one[0])[1] if found else leave("impossible")
 
 
 def one_number(text: str) -> str:

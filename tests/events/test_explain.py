@@ -288,3 +288,38 @@ def test_a_value_of_a_type_that_is_no_text_is_dropped() -> None:
 def test_an_explanation_shows_nothing_of_the_person_in_its_repr() -> None:
     explanation = explained(email="canary@b.example")
     assert "canary" not in repr(explanation) + repr(explanation.lines)
+
+
+@pytest.mark.parametrize(
+    ("source", "country", "verdict", "completed"),
+    [
+        ({"phone_region": "DE"}, None, Verdict.PASSED, "49301234567"),
+        ({"phone_region": {"path": "country_code"}}, "de", Verdict.PASSED, "49301234567"),
+        ({"phone_region": {"path": "country_code"}}, None, Verdict.ABSENT, "0301234567"),
+        ({"phone_region": {"path": "country_code"}}, "Germany", Verdict.DROPPED, "0301234567"),
+    ],
+)
+def test_a_phone_is_told_as_it_came_and_as_it_is_completed(
+    source: dict[str, Any], country: str | None, verdict: Verdict, completed: str
+) -> None:
+    explanation = explained(source, phone="030/1234567", country_code=country)
+    region, phone = line(explanation, "phone_region"), line(explanation, "user_data.phone")
+    assert region.verdict is verdict
+    assert region.result == ("DE" if verdict is Verdict.PASSED else None)
+    assert (phone.raw, phone.completed) == ("030/1234567", completed)
+    assert phone.result == sha256(completed.encode()).hexdigest()
+    assert phone.rule == "completed for the country, digits only, SHA-256 unless it is one"
+
+
+@pytest.mark.parametrize("phone", ["1", "n/a", None, "ab" * 32])
+def test_a_phone_that_is_not_completed_is_told_in_one_form(phone: str | None) -> None:
+    assert line(explained({"phone_region": "US"}, phone=phone), "user_data.phone").completed is None
+
+
+def test_the_phone_of_the_second_path_is_the_one_that_is_told() -> None:
+    source = {"phone_region": "US", "fields": {"user_data.phone": ["sid", "phone"]}}
+    assert line(explained(source, phone="6502530000"), "user_data.phone").completed == "16502530000"
+
+
+def test_a_source_without_a_region_tells_of_none() -> None:
+    assert [one for one in explained(phone="6502530000").lines if one.target == "phone_region"] == []

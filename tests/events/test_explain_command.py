@@ -100,6 +100,19 @@ def test_personal_data_is_shown_only_when_asked_for(tmp_path: Path, raw_config: 
 
 
 @pytest.mark.parametrize("options", [[], ["--json"]])
+def test_a_completed_phone_is_shown_in_both_forms_masked(tmp_path: Path, options: list[str]) -> None:
+    config = config_file(tmp_path, framing="raw", schema_file=str(SCHEMAS / "lead.avsc"), phone_region="DE")
+    file = as_json_file(tmp_path, now_lead(phone="030/1234567"))
+    words = ("--config", config, "--topic", "leads", "--file", file, *options)
+    shown, asked = run(*words).output, run(*words, "--show-personal-data").output
+    assert "0…(11 chars)" in shown
+    assert "4…(11 chars)" in shown
+    assert not [form for form in ("030/1234567", "49301234567") if form in shown]
+    assert "030/1234567" in asked
+    assert "49301234567" in asked
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
 @pytest.mark.parametrize("spoilt", sorted(PERSON))
 def test_a_value_that_fails_is_not_shown_either(
     tmp_path: Path, raw_config: str, options: list[str], spoilt: str

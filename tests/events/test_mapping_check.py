@@ -162,6 +162,23 @@ def test_a_page_view_needs_no_currency_and_no_value() -> None:
     assert faults({}, schema(currency=None, value=None), event="page_view") == []
 
 
+def test_the_path_of_a_country_must_be_there_and_may_hold_one() -> None:
+    raw = schema(country=nullable("string"), yes="boolean", kind={"type": "enum", "name": "E", "symbols": ["LEAD"]})
+    assert faults({}, raw, phone_region="US") == []
+    assert faults({}, raw, phone_region={"path": "country"}) == []
+    assert faults({}, raw, phone_region={"path": "county"}) == [
+        'phone_region: the schema has no "county"; did you mean "country"?'
+    ]
+    assert faults({}, raw, phone_region={"path": "yes"}) == ['phone_region: "yes" is boolean, which can\'t be text']
+    (fault,) = faults({}, raw, phone_region={"path": "kind"})
+    assert fault.endswith("none of which fits: it must be an ISO 3166-1 code of two letters")
+
+
+def test_a_constant_that_is_a_placeholder_is_no_identifier() -> None:
+    (fault,) = faults({"user_data.user_id": {"const": "none"}}, schema())
+    assert fault.startswith("user_data.user_id: its constant must be a value, not a placeholder")
+
+
 def test_a_default_currency_and_a_table_of_values_stand_for_the_fields() -> None:
     table = {"field": "quality", "table": {"high": 40.0}, "default": 0.0}
     raw = schema(currency=None, value=None, quality="string")

@@ -142,6 +142,10 @@ def test_hard_values_in_the_shipped_contract(data: st.DataObject) -> None:
     source: dict[str, Any] = {"event": "page_view" if view else "generate_lead"}
     source["pixel"] = data.draw(st.sampled_from(("main", "strict")))
     if data.draw(st.booleans()):
+        source["phone_region"] = data.draw(
+            st.sampled_from(("US", "DE", {"path": "country_code"}, {"path": ["sid", "zip"]}))
+        )
+    if data.draw(st.booleans()):
         several = st.lists(st.sampled_from(FROM), min_size=1, max_size=3)
         mapped = data.draw(st.lists(st.sampled_from(MAPPED), max_size=3, unique=True))
         source["fields"] = {f"user_data.{name}": data.draw(several) for name in mapped}

@@ -239,6 +239,8 @@ def sources(draw: st.DrawFn, known: list[str]) -> dict[str, Any]:
         conditions = [{"present": True}, {"present": False}, {"equals": "web"}, {"in": [30, True]}]
         condition: dict[str, Any] = draw(st.sampled_from(conditions))
         source["where"] = {"field": draw(path), **condition}
+    if draw(st.booleans()):
+        source["phone_region"] = {"path": draw(path)} if draw(st.booleans()) else draw(st.sampled_from(("US", "DE")))
     if source.get("event") != "page_view":
         if rarely(draw):
             table: dict[str, Any] = {"field": draw(path), "table": {"web": 1.5, "30": 30.0, "true": 1.0, "": 2.0}}

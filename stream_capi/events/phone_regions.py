@@ -1,0 +1,64 @@
+"""Phone numbers completed for a country. Only a source with ``phone_region`` imports this, and the library behind it."""
+
+from __future__ import annotations
+
+import phonenumbers
+from phonenumbers import PhoneNumber, ValidationResult
+
+from stream_capi.events import contacts, whole
+from stream_capi.events.fields import FIELDS, Field, Need, Rule
+from stream_capi.events.value_rules import Wrong
+
+TARGET = "phone_region"
+IMPOSSIBLE = Wrong("must be a number that its country can have", "impossible")
+
+_COUNTRY = FIELDS["user_data.country_code"]
+REGION = _COUNTRY._replace(target=TARGET, need=Need.OPTIONAL)
+
+
+def phone_field(field: Field) -> Field:
+    """The field of the phone, whose rule takes the country besides. No fast way completes numbers."""
+    told = "completed for the country, digits only"
+    unhashed = Rule(told, phone_plain, whole.careful_only, plain=True)
+    rule = Rule(f"{told}, SHA-256 unless it is one", phone, whole.careful_only, plain=True)
+    return field._replace(rule=rule, unhashed=unhashed, beside=TARGET)
+
+
+def phone(text: str, region: str | None) -> str | Wrong | None:
+    """SHA-256 of the completed number; a hash passes as it is."""
+    return contacts.hashed(phone_plain(text, region))
+
+
+def phone_plain(text: str, region: str | None) -> str | Wrong | None:
+    """The digits of a number with its country code. Without a country they are those that were written."""
+    return contacts.number_or_hash(
+        text, lambda number: completed(number, region) if region else contacts.phone_digits(number)
+    )
+
+
+def completed(number: str, region: str) -> str | Wrong:
+    """A number as it is dialled in a country, with its country code.
+
+    ``00`` stands for ``+`` also where the country dials something else: what is valid goes before what is only possible.
+    """
+    written = [_parsed(number, region)]
+    if (rest := number.lstrip(" (+")).startswith("00"):
+        written.append(_parsed("+" + rest.lstrip("0"), region))
+    possible = [one for one in written if one is not None and _is_possible(one)]
+    for one in sorted(possible, key=phonenumbers.is_valid_number, reverse=True):
+        found = f"{one.country_code}{phonenumbers.national_significant_number(one)}"
+        if 7 <= len(found) <= 15:
+            return found
+    return IMPOSSIBLE
+
+
+def _parsed(number: str, region: str) -> PhoneNumber | None:
+    try:
+        return phonenumbers.parse(number, region)
+    except phonenumbers.NumberParseException:
+        return None
+
+
+def _is_possible(number: PhoneNumber) -> bool:
+    """A local number, which names no area, can't be completed."""
+    return bool(phonenumbers.is_possible_number_with_reason(number) == ValidationResult.IS_POSSIBLE)
