@@ -84,7 +84,7 @@ def _one_number(text: str) -> str | Wrong | None:
     text = normalize("NFKC", text).lower().removeprefix("tel:").strip()
     if ("x" in text or "#" in text) and (extension := _find_extension(text)):
         text = text[: extension.start()]
-    text = _TRUNK_ZERO.sub(" ", text)
+    text = _TRUNK_ZERO.sub("", text).strip()
     if odd := _find_no_digit(text):
         return LETTERS if odd[0].isalpha() else None
     if _is_decimal(text):

@@ -14,6 +14,7 @@ from stream_capi.events.whole import is_plain
 from stream_capi.events.work import Fault, Step, Work, in_json
 
 _NO_UNFIT: Sequence[int] = ()
+has_no_placeholder = value_rules.PLACEHOLDERS.isdisjoint
 _PERHAPS = (True,)  # in the place of a column that must be looked at
 
 
@@ -56,7 +57,7 @@ def optionals(fields: Sequence[Given]) -> Step:
         ):
             column, unfit = (columns[path], _NO_UNFIT) if path is not None else taking.column(columns, length)
             judged: Judged
-            if tidy and only_trimmed:
+            if tidy and only_trimmed and has_no_placeholder(column):
                 judged = column, NONE_WRONG, length if all(column) else sum(map(bool, column)), True
             else:
                 judged = judge(column, known[beside][0] if beside in known else None)
@@ -138,7 +139,7 @@ def id_step(ids: Sequence[Given]) -> Step:
         for field, target, taking, path, judge, *_, only_trimmed in ids:
             column, unfit = (columns[path], _NO_UNFIT) if path is not None else taking.column(columns, length)
             judged: Judged
-            if tidy and only_trimmed:
+            if tidy and only_trimmed and has_no_placeholder(column):
                 judged = column, NONE_WRONG, length if all(column) else sum(map(bool, column)), True
             else:
                 judged = judge(column, None)

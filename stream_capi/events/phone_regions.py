@@ -45,7 +45,9 @@ def completed(number: str, region: str) -> str | Wrong:
     if (rest := number.lstrip(" (+")).startswith("00"):
         written.append(_parsed("+" + rest.lstrip("0"), region))
     possible = [one for one in written if one is not None and _is_possible(one)]
-    for one in sorted(possible, key=phonenumbers.is_valid_number, reverse=True):
+    if len(possible) > 1:
+        possible.sort(key=phonenumbers.is_valid_number, reverse=True)
+    for one in possible:
         found = f"{one.country_code}{phonenumbers.national_significant_number(one)}"
         if 7 <= len(found) <= 15:
             return found

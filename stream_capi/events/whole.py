@@ -33,10 +33,8 @@ def is_plain(texts: Iterable[str]) -> bool:
     return len(orjson.dumps(joined)) == len(joined) + 2
 
 
-def are_tidy(columns: Sequence[Iterable[str | None]], longest: int) -> bool:
-    """Whether no text in these columns has a blank or a character that JSON escapes, is too long or a placeholder."""
-    if not all(map(PLACEHOLDERS.isdisjoint, columns)):
-        return False
+def are_tidy(columns: Iterable[Iterable[str | None]], longest: int) -> bool:
+    """Whether no text in these columns has a blank or a character that JSON escapes, or is too long."""
     joined = "".join(filter(None, chain.from_iterable(columns)))
     size = len(joined)
     if " " in joined or (size > longest and max(map(len, filter(None, chain.from_iterable(columns)))) > longest):

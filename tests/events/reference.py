@@ -432,7 +432,7 @@ def completed(number: str, region: str) -> str:
 
 def one_number(text: str) -> str:
     text = normalize("NFKC", text).lower().removeprefix("tel:").strip()
-    text = re.sub(r"\(\s*0\s*\)", "", without_extension(text))
+    text = re.sub(r"\(\s*0\s*\)", "", without_extension(text)).strip()
     for sign in text:
         if sign.isalpha():
             raise Left("letters")
