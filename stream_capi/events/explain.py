@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from stream_capi.events import network
 from stream_capi.events.fields import FIELDS, IDENTIFIER_FIELDS, Field, Need
 from stream_capi.events.judging import NOTHING
 from stream_capi.events.lane_plan import LanePlan
@@ -119,8 +120,11 @@ class _Event:
             return replace(line, path=None, note=line.note or "default_currency")
         if field.target == "event_source_url" and line.result is not None and "origin" in aside:
             return replace(line, result=aside["origin"][0])
-        if field.target == "user_data.client_ip_address" and (why := [*aside.get("suspect", ()), None][0]) is not None:
-            return replace(line, note=f"counted as suspect: {why}")
+        if field.target == "user_data.client_ip_address" and line.result is not None:
+            note = network.address_note(str(line.raw), line.result)
+            why = [*aside.get("suspect", ()), None][0]
+            notes = [note] * bool(note) + ([] if why is None else [f"counted as suspect: {why}"])
+            return replace(line, note="; ".join(notes))
         if aside.get(f"{field.name}=", ("",))[0]:
             return replace(line, path=None, raw=None, note=f"the URL's {field.name}")
         return line

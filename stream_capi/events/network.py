@@ -8,6 +8,8 @@ from functools import lru_cache
 from unicodedata import normalize
 from urllib.parse import quote, unquote_plus
 
+import idna
+
 from stream_capi.events.tables import SUSPECT_NETWORKS
 
 # Only what RFC 3986 allows, so that the document's ``format: uri`` holds. The first is for nearly all URLs, the second for
@@ -17,6 +19,10 @@ _CHARS_Q = _CHARS.replace("@/", "@/?")
 _LONGEST_HOST = 253  # octets (RFC 1035)
 # Characters of one beyond ASCII, as normalised: the codec is slow, and normalising makes eighteen characters of some.
 _LONGEST_INTERNATIONAL = 100
+_LONGEST_LABEL = 63
+_MOST_PORT = 65_535
+_SHARP_S_AND_FINAL_SIGMA = frozenset("ßς")  # which IDNA 2003 writes as other letters
+_WITHOUT_JOINERS = {0x200C: None, 0x200D: None}  # in an emoji
 _LONGEST_IPV6 = 45  # characters; beyond it nothing is asked, and so no cache below holds a longer text
 _NAME = rf"[A-Za-z0-9][A-Za-z0-9\-._~]{{0,{_LONGEST_HOST - 1}}}+"
 _SCHEME, _REST = "[Hh][Tt][Tt][Pp][Ss]?://", rf"(?:/{_CHARS})?(?:\?{_CHARS_Q})?(?:\#{_CHARS_Q})?"
@@ -46,8 +52,8 @@ def _escaped(text: str) -> str | None:
     if parts is None or _has_control(text):
         return None
     scheme, given, port, *rest = parts.groups(default="")
-    host = _host(given.lower())
-    if host is None or (port and int(port) > 65_535):
+    host = _host(given)
+    if host is None or (port and int(port) > _MOST_PORT):
         return None
     place = f"{scheme.lower()}://{host}" + (f":{int(port)}" if port else "")
     try:
@@ -62,16 +68,48 @@ def _escaped(text: str) -> str | None:
 def _host(given: str) -> str | None:
     """A host as a URL may have it, or None where it is none."""
     if given[:1] == "[":
-        return given if len(given) <= _LONGEST_IPV6 + 2 and _is_ipv6(given[1:-1]) else None
+        return given.lower() if len(given) <= _LONGEST_IPV6 + 2 and _is_ipv6(given[1:-1]) else None
     if len(given) > _LONGEST_HOST:
         return None
-    if not given.isascii() and len(normalize("NFKC", given[: _LONGEST_INTERNATIONAL + 1])) > _LONGEST_INTERNATIONAL:
+    if given.isascii():
+        name = given.lower()
+    elif len(normalize("NFKC", given[: _LONGEST_INTERNATIONAL + 1])) > _LONGEST_INTERNATIONAL:
         return None
-    try:
-        name = given if given.isascii() else given.encode("idna").decode("ascii")
-    except UnicodeError:
-        return None
+    else:
+        name = _international(given)
     return name if _is_name(name) else None
+
+
+@lru_cache(maxsize=1024)
+def _international(given: str) -> str:
+    """A host in its IDNA 2008 (UTS 46, non-transitional) form, where ß and ς are letters of their own; empty if it has none.
+
+    What IDNA 2008 refuses and browsers go to all the same (emoji, underscores) is left to the codec of IDNA 2003.
+    """
+    try:
+        try:
+            mapped = idna.uts46_remap(given, std3_rules=False)
+        except idna.IDNAError:  # a character that its tables don't have
+            return given.lower().encode("idna").decode("ascii")
+        labels = mapped.split(".")
+        return ".".join(map(_label, labels)) if all(labels[:-1]) else ""
+    except UnicodeError:
+        return ""
+
+
+def _label(label: str) -> str:
+    """A part of a host between two dots, which has been mapped already."""
+    if label.isascii():
+        return label
+    try:
+        return idna.alabel(label).decode("ascii")
+    except idna.IDNAError:
+        pass
+    old = label.encode("idna").decode("ascii")
+    if not _SHARP_S_AND_FINAL_SIGMA.intersection(label):
+        return old
+    made = "xn--" + label.translate(_WITHOUT_JOINERS).encode("punycode").decode("ascii")
+    return made if len(made) <= _LONGEST_LABEL else ""
 
 
 def origin(valid_url: str) -> str:
@@ -104,10 +142,52 @@ _OCTET = r"(?:1[0-9]?+[0-9]?+|2(?:[0-4][0-9]?+|5[0-5]?+|[6-9])?+|[3-9][0-9]?+|0)
 PUBLIC_IPV4 = rf"(?!{'|'.join(map(re.escape, _MAYBE_SUSPECT_IPV4))}){_OCTET}\.{_OCTET}\.{_OCTET}\.{_OCTET}"
 
 
+# What proxies write around an address: brackets with a zone inside, a port, or a zone alone.
+_adorned = re.compile(
+    r"(?:\[([0-9A-Fa-f:.]{2,45})(?:%[^\s\[\]]+)?\]|([0-9.]{7,15})(?=:))(?::([0-9]{1,5}))?|([0-9A-Fa-f:.]{2,45})%[^\s\[\]]+"
+).fullmatch
+
+
 def address(text: str) -> str | None:
-    """An IPv4 or IPv6 address, trimmed and otherwise as given."""
+    """An IPv4 or IPv6 address, trimmed and otherwise as given, without port, brackets and zone.
+
+    Of a list, as proxies write it in ``X-Forwarded-For``, the first public one; the first one where none is public.
+    """
     text = text.strip()
-    return text if _is_ipv4(text) or (len(text) <= _LONGEST_IPV6 and _is_ipv6(text)) else None
+    if "," not in text:
+        return _bare(text)
+    found = [one for part in text.split(",") if (one := _bare(part.strip())) is not None]
+    return next(filter(_is_public, found), found[0] if found else None)
+
+
+def address_note(text: str, valid_address: str) -> str:
+    """What ``address`` made of a text, where that is not all of it."""
+    if "," in text:
+        return "the first public one" if _is_public(valid_address) else "the first one: none of the list is public"
+    return "" if text.strip() == valid_address else "without port, brackets and zone"
+
+
+_is_shared = re.compile(
+    r"100\.(?:6[4-9]|[7-9][0-9]|1[01][0-9]|12[0-7])\."
+).match  # between a provider and its customers
+
+
+def _is_public(valid_address: str) -> bool:
+    """Whether an address of a list may be the user's, and none of a proxy in between."""
+    return suspect(valid_address) is None and not _is_shared(valid_address)
+
+
+def _bare(text: str) -> str | None:
+    """One address, without what is around it."""
+    if _is_ipv4(text) or (len(text) <= _LONGEST_IPV6 and _is_ipv6(text)):
+        return text
+    parts = _adorned(text)
+    if parts is None:
+        return None
+    bracketed, ipv4, port, zoned = parts.groups(default="")
+    bare = bracketed or ipv4 or zoned
+    fits = _is_ipv6(bare) or (not zoned and _is_ipv4(bare))
+    return bare if fits and int(port or 0) <= _MOST_PORT else None
 
 
 @lru_cache(maxsize=1024)

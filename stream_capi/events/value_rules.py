@@ -7,6 +7,7 @@ which field has which; ``contacts`` has the rules of email and phone.
 
 from __future__ import annotations
 
+import re
 import sys
 from functools import lru_cache
 from hashlib import sha256
@@ -36,8 +37,9 @@ PLACEHOLDERS = frozenset(
     + _HASHES
     + [one.upper() for one in _HASHES]
 )
-
-_NOT_DIGITS = bytes(sorted(set(range(256)) - set(b"0123456789")))
+_is_zip = re.compile("([0-9]{3,5})(?:[- ]?[0-9]{4})?").fullmatch
+_LEAST_ZIP = "00501"
+_QUOTES = "\"'“”„"  # around a browser's platform hint
 
 
 def time(ms: int, unit: str | None = None) -> int | None:
@@ -84,18 +86,19 @@ def country_code(text: str) -> str | None:
 
 
 def zip_code(text: str, country: str | None) -> str | None:
-    """A postcode; of one in the United States the first five digits."""
+    """A postcode; of a ZIP or ZIP+4 the first five digits, with the leading zeros that a number has lost."""
     text = text.strip()
     if country != "US":
         return text
-    digits = text if text.isascii() and text.isdigit() else text.encode().translate(None, _NOT_DIGITS).decode()
-    return digits[:5] or None
+    parts = _is_zip(text)
+    code = parts[1].zfill(5) if parts else ""
+    return code if code >= _LEAST_ZIP or (parts and len(parts[1]) == 5) else None
 
 
 @lru_cache(maxsize=1024)
 def operating_system(text: str) -> str | None:
-    """ios, android or desktop_os, from the common spellings and with a version after them."""
-    name = text.strip().lower()
+    """ios, android or desktop_os, from the common spellings with quotes around them and a version after them."""
+    name = text.strip().strip(_QUOTES).strip().lower()
     known = OPERATING_SYSTEMS.get(name)
     if known is None:
         name = name.rstrip("0123456789._- ").removesuffix(" version")

@@ -171,7 +171,9 @@ EDGES = [
     Edge("user_data.client_ip_address", "string", "203.0.113.9" + " " * 1_013, Sent("203.0.113.9")),
     Edge("user_data.client_ip_address", "string", "203.0.113.9" + " " * 1_014, INVALID),
     *(Edge("user_data.client_ip_address", "string", text, INVALID) for text in (
-        "1.2.3.4\0", ":" * 1_000, "1." * 500, "::1%eth0", "1.2.3.4.", "٣.0.0.1", MARKS, ":" * 900_000)),
+        "1.2.3.4\0", ":" * 1_000, "1." * 500, "%" * 1_000, "[" * 1_000, "," * 1_024, "1.2.3.4.", "٣.0.0.1", MARKS, ":" * 900_000)),
+    Edge("user_data.client_ip_address", "string", "::1%eth0", Sent("::1")),
+    Edge("user_data.client_ip_address", "string", "[2001:db8::1%" + "z" * 1_010 + "]", Sent("2001:db8::1")),
     Edge("user_data.client_user_agent", "string", "m" * 8_192, Sent("m" * 8_192)),
     Edge("user_data.client_user_agent", "string", "m" * 8_193, INVALID),
     Edge("user_data.client_user_agent", "string", "\0", Sent("\0")),

@@ -39,7 +39,7 @@ MUST_BE = {
     "event_source_url": "must be an absolute http or https URL with a host",
     "data.currency": "must be an ISO 4217 code of three letters",
     "data.value": "must be a finite number of 0 or more",
-    "user_data.client_ip_address": "must be one IPv4 or IPv6 address",
+    "user_data.client_ip_address": "must be an IPv4 or IPv6 address, or a list of them",
     "user_data.client_user_agent": "must be text",
     "user_data.esi": "must be web or app",
 }
@@ -325,7 +325,7 @@ class Event:
                 return text.upper()
             raise Left("unknown")
         if field == "zip" and country == "US":
-            return "".join(sign for sign in text if sign in DIGITS)[:5] or leave("digits")
+            return zip_code(text) or leave("digits")
         if field == "os":
             return operating_system(text) or leave("unknown")
         if field == "zip":
@@ -476,8 +476,24 @@ def digits_of(text: str) -> str:
     return digits if 7 <= len(digits) <= 15 else leave("digits")
 
 
+def zip_code(text: str) -> str | None:
+    """Five digits of a ZIP, or of a ZIP+4 with a hyphen or a blank in it or none; a number has no leading zeros."""
+    code, more = text, ""
+    for sign in "- ":
+        if sign in text:
+            code, _, more = text.partition(sign)
+            break
+    else:
+        if 7 <= len(text) <= 9:
+            code, more = text[:-4], text[-4:]
+    if not 3 <= len(code) <= 5 or not set(code + more) <= set(DIGITS) or len(more) not in (0, 4) or text[-1] in "- ":
+        return None
+    code = "0" * (5 - len(code)) + code
+    return code if code >= "00501" or code == text[:5] else None
+
+
 def operating_system(text: str) -> str | None:
-    """By its name, by its name without a version, or by its first word."""
-    name = text.lower()
+    """By its name without quotes, by its name without a version, or by its first word."""
+    name = text.strip("\"'“”„").strip().lower()
     bare = name.rstrip("0123456789._- ").removesuffix(" version")
     return OPERATING_SYSTEMS.get(name) or OPERATING_SYSTEMS.get(bare) or OPERATING_SYSTEMS.get(bare.partition(" ")[0])

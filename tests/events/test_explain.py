@@ -36,6 +36,21 @@ def test_each_field_tells_where_it_comes_from_what_is_done_and_what_is_sent() ->
 
 
 @pytest.mark.parametrize(
+    ("given", "made", "note"),
+    [
+        (" 203.0.113.9", "203.0.113.9", ""),
+        ("203.0.113.9:4711", "203.0.113.9", "without port, brackets and zone"),
+        ("10.0.0.1, 203.0.113.9", "203.0.113.9", "the first public one"),
+        ("10.0.0.1, ::1", "10.0.0.1", "the first one: none of the list is public; counted as suspect: private"),
+        ("fe80::1%eth0", "fe80::1", "without port, brackets and zone; counted as suspect: link_local"),
+    ],
+)
+def test_what_an_address_was_taken_out_of_is_told(given: str, made: str, note: str) -> None:
+    found = line(explained(client_ip_address=given), "user_data.client_ip_address")
+    assert (found.result, found.note) == (made, note)
+
+
+@pytest.mark.parametrize(
     ("source", "target", "rule"),
     [
         ({}, "event_time", "epoch milliseconds"),

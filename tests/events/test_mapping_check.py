@@ -195,7 +195,7 @@ def test_a_default_currency_and_a_table_of_values_stand_for_the_fields() -> None
     ("target", "const", "why"),
     [
         ("data.currency", "ZZZ", "must be an ISO 4217 code of three letters"),
-        ("user_data.client_ip_address", "localhost", "must be one IPv4 or IPv6 address"),
+        ("user_data.client_ip_address", "localhost", "must be an IPv4 or IPv6 address, or a list of them"),
         ("event_source_url", "shop.example", "must be an absolute http or https URL with a host"),
         ("user_data.country_code", "XX", "must be an ISO 3166-1 code of two letters"),
     ],

@@ -288,10 +288,10 @@ def test_an_address_is_sent_as_given_but_trimmed(address: str) -> None:
 
 @pytest.mark.parametrize(
     "address",
-    ["localhost", "1.2.3", "1.2.3.4.5", "1.2.3.256", "01.2.3.4", "1.2.3.4:80", "1.2.3.4, 5.6.7.8", "fe80::1%eth0", "[::1]",
-     "1::2::3", "::g", "1.2.3.4/32", "unknown", "١.2.3.4", ":"],
+    ["localhost", "1.2.3", "1.2.3.4.5", "1.2.3.256", "01.2.3.4", "1.2.3.4:", "[::1", "1.2.3.4%eth0", "1::2::3",
+     "::g", "1.2.3.4/32", "unknown", "١.2.3.4", ":"],
 )  # fmt: skip
-def test_what_is_not_one_address_is_refused(address: str) -> None:
+def test_what_is_no_address_is_refused(address: str) -> None:
     assert lead_rejected(client_ip_address=address).code is Code.INVALID_FIELD
 
 
