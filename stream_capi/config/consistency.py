@@ -263,8 +263,8 @@ def _fields(key: str, source: SourceSection) -> Iterator[KeyFault]:
             yield KeyFault(where, "is of no use: a page view has no data", (where, f"{key}.event"))
         elif rule.unit is not None and target != "event_time":
             yield KeyFault(where, "has a unit, which only event_time takes")
-        elif rule.has_const and (why := _const(target, rule)):
-            yield KeyFault(where, why)
+        else:
+            yield from _constants(where, target, rule)
 
 
 def _phone_region(key: str, rule: FieldRule | None) -> Iterator[KeyFault]:
@@ -276,7 +276,16 @@ def _phone_region(key: str, rule: FieldRule | None) -> Iterator[KeyFault]:
             yield KeyFault(key, f"is no country with phone numbers{meant(rule.const, SUPPORTED_REGIONS)}")
 
 
-def _const(target: str, rule: FieldRule) -> str:
+def _constants(where: str, target: str, rule: FieldRule) -> Iterator[KeyFault]:
+    """What can't be the field among the values that the mapping itself names."""
+    if rule.has_const and (why := _const(target, rule.const)):
+        yield KeyFault(where, why)
+    for key, value in (rule.map or {}).items():
+        if why := _const(target, value):
+            yield KeyFault(f"{where}.map.{key_of([key])}", why)
+
+
+def _const(target: str, const: Any) -> str:
     """Why a constant can't be this field of every event; empty where it can."""
     checks: Mapping[str, tuple[Callable[[Any], bool], str]] = {
         "event_time": (_never, "can't be a constant: events happen at times of their own"),
@@ -288,7 +297,7 @@ def _const(target: str, rule: FieldRule) -> str:
         "user_data.os": (lambda const: const in ("ios", "android", "desktop_os"), "must be ios, android or desktop_os"),
     }
     fits, why = checks.get(target, (lambda const: isinstance(const, str) and bool(const), "must be a text"))
-    return "" if fits(rule.const) else why
+    return "" if fits(const) else why
 
 
 def _never(_: Any) -> bool:

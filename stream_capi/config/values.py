@@ -106,14 +106,16 @@ class Section(BaseModel):
 
 
 class FieldRule(Section):
-    """Where a field comes from: the first of ``paths`` that is not null, or a constant.
+    """Where a field comes from: the first of ``paths`` that is not null, else a constant.
 
-    ``unit`` says what a number counts where the schema's logical type does not.
+    ``map`` is a table that the value found is looked up in; the constant stands for what is not in it, too. ``unit`` says
+    what a number counts where the schema's logical type does not.
     """
 
     paths: tuple[str, ...] = ()
     const: Any = None
     has_const: bool = False
+    map: dict[str, Any] | None = None
     unit: Literal["s", "ms", "us"] | None = None
 
 
@@ -128,23 +130,40 @@ def region_rule(given: Any) -> Any:
     raise ValueError('must be a country of two letters such as "US", or { path = "…" }')
 
 
-_FORMS = 'must be "path", ["first", "second"], { path = "…", unit = "s" } or { const = … }'
+_FORMS = (
+    'must be "path", ["first", "second", { const = … }], { path = "…", unit = "s" }, '
+    '{ path = "…", map = { … }, default = … } or { const = … }'
+)
 _UNITS = ("s", "ms", "us")
 
 
 def field_rule(given: Any) -> Any:
-    """The four ways to write a rule."""
+    """The ways to write a rule."""
     if isinstance(given, FieldRule):
         return given
     table = given if isinstance(given, dict) else {"path": given}
     if set(table) == {"const"}:
         return FieldRule(const=_scalar(table["const"]), has_const=True)
-    if "path" not in table or not set(table) <= {"path", "unit"}:
+    if "path" not in table or not set(table) <= {"path", "unit", "map", "default"}:
         raise ValueError(_FORMS)
-    paths = table["path"] if isinstance(table["path"], list) else [table["path"]]
+    paths = list(table["path"]) if isinstance(table["path"], list) else [table["path"]]
+    consts = [_scalar(table["default"])] if "default" in table else []
+    if len(paths) > 1 and isinstance(paths[-1], dict) and set(paths[-1]) == {"const"}:
+        consts.append(_scalar(paths.pop()["const"]))
     if not paths or not all(isinstance(path, str) for path in paths):
         raise ValueError(_FORMS)
+    if len(consts) > 1:
+        raise ValueError("has a default and a const at the end of its list; one of them is enough")
     unit = table.get("unit")
     if unit is not None and unit not in _UNITS:
         raise ValueError(f"has a unit that is not one of {', '.join(_UNITS)}")
-    return FieldRule(paths=tuple(map(_path, paths)), unit=unit)
+    const = consts[0] if consts else None
+    values = _value_table(table["map"]) if "map" in table else None
+    return FieldRule(paths=tuple(map(_path, paths)), unit=unit, map=values, const=const, has_const=bool(consts))
+
+
+def _value_table(given: Any) -> dict[str, Scalar]:
+    """A table of values by what a record says."""
+    if not isinstance(given, dict) or not given:
+        raise ValueError('has a map that is not a table of values, as map = { WEB = "web" }')
+    return {key: _scalar(value) for key, value in given.items()}

@@ -17,7 +17,7 @@ from stream_capi.events.lane_plan import LanePlan
 from stream_capi.events.lines import Line, Verdict, routing_lines
 from stream_capi.events.paths import Schema, table_of
 from stream_capi.events.rules import SourceRules, as_key
-from stream_capi.events.taking import Taking
+from stream_capi.events.taking import Origin, Taking
 from stream_capi.events.transform import Transform
 from stream_capi.events.work import Work
 from stream_capi.model import EventName, Lane, Rejection, Skipped, Transformed
@@ -94,7 +94,11 @@ class _Event:
         path = taking.taken(self._work.columns)
         raw = taking.rule.const if path is None else self._work.columns[path][0]
         rule = self._rule_text(field)
-        harmless = verdict is Verdict.SENT and field.target in _HARMLESS
+        origin = taking.origin(self._work.columns) if verdict is Verdict.SENT else Origin.RECORD
+        # A default may stand for anything; a map's keys and the constants are in the settings.
+        is_known = origin is not Origin.DEFAULT or path is None
+        harmless = verdict is Verdict.SENT and field.target in _HARMLESS and is_known
+        note = note or origin.value
         return Line(field.target, taking.rule.paths, path, raw, rule, result, verdict, note, harmless)
 
     def _field(self, field: Field) -> Line:
@@ -121,7 +125,7 @@ class _Event:
         if field.target == "event_source_url" and line.result is not None and "origin" in aside:
             return replace(line, result=aside["origin"][0])
         if field.target == "user_data.client_ip_address" and line.result is not None:
-            note = network.address_note(str(line.raw), line.result)
+            note = line.note or network.address_note(str(line.raw), line.result)
             why = [*aside.get("suspect", ()), None][0]
             notes = [note] * bool(note) + ([] if why is None else [f"counted as suspect: {why}"])
             return replace(line, note="; ".join(notes))

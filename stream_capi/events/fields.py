@@ -71,6 +71,7 @@ class Field(NamedTuple):
 
 
 UNFIT = Wrong("is of a type that can't hold it", "type")
+NOT_IN_MAP = Wrong("is not in its map", "not_in_map")
 ABSENT = Wrong("is absent", "absent")
 TOO_OLD = Wrong("is older than delivery.max_age_seconds", "too_old")
 IN_FUTURE = Wrong("is more than delivery.max_future_seconds ahead", "in_future")

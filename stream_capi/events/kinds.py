@@ -85,6 +85,20 @@ def text_reader(kinds: Iterable[Kind]) -> Reader | None:
     return read
 
 
+def key_reader(kinds: Iterable[Kind]) -> Reader | None:
+    """Reads the key of a table: what text is, and truth values and other numbers as JSON writes them."""
+    text = text_reader(kinds)
+    if text is None:
+        return None
+
+    def read(value: Any) -> Any:
+        if value.__class__ is bool:
+            return "true" if value else "false"
+        return str(value) if value.__class__ is float and not value.is_integer() else text(value)
+
+    return read
+
+
 def number_reader(kinds: Iterable[Kind]) -> Reader | None:
     """Reads a number; None where every value is one already."""
     kinds = tuple(kinds)
@@ -177,6 +191,11 @@ def may_be_text(kind: Kind) -> bool:
     if kind.type in ("bytes", "fixed"):
         return kind.logical in ("uuid", "decimal")
     return kind.type in (*_PLAIN_TEXT, *_NUMBERS) and not _is_time(kind)
+
+
+def may_be_key(kind: Kind) -> bool:
+    """Whether any value of the kind can be the key of a table."""
+    return kind.type == "boolean" or may_be_text(kind)
 
 
 def may_be_number(kind: Kind) -> bool:

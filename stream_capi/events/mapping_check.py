@@ -1,24 +1,27 @@
 """Whether a source's mapping can ever work with a schema: what ``check`` asks before the first event (contract, section 4).
 
-Told is only what can't be right for any record: a path that the schema doesn't have, a type that never fits, a required
-field that nothing fills. What depends on a record's values is told by its dead letter.
+Told is only what can't be right: a path that the schema doesn't have, a type that never fits, a required field that nothing
+fills, a symbol of an enum that can never be valid. What depends on other values is told by a record's dead letter.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from typing import Any
 
+from stream_capi.config import FieldRule
 from stream_capi.events import kinds
-from stream_capi.events.fields import FIELDS, RESTRICTED_IDENTIFIERS, Need
+from stream_capi.events.fields import FIELDS, NOT_IN_MAP, RESTRICTED_IDENTIFIERS, Need
 from stream_capi.events.kinds import Kind
 from stream_capi.events.paths import Found, MissingPath, Schema
+from stream_capi.events.routing import holds
 from stream_capi.events.rules import SourceRules, as_key
 from stream_capi.events.value_rules import Wrong
 from stream_capi.model import EventName, Lane
 
 _KEYS = ("string", "enum", "int", "long", "float", "double", "boolean")
+_MOST_LISTED = 12  # symbols in one message
 _CONSENTS = ("boolean", "string", "enum")
 _SETS_OF_PURPOSES = ("string", "enum", "map", "array", "record", "error")
 
@@ -27,6 +30,12 @@ def mapping_faults(rules: SourceRules, schema_raw: Any) -> list[str]:
     """What can't be right in a source's rules, given a writer's schema (its JSON): a line for each fault."""
     check = _Check(rules, Schema(schema_raw))
     return list(dict.fromkeys(check.faults()))
+
+
+def mapping_notes(rules: SourceRules, schema_raw: Any) -> list[str]:
+    """For which symbols of an enum events will be sent without a field: a line for each field and path."""
+    check = _Check(rules, Schema(schema_raw))
+    return list(dict.fromkeys(check.notes()))
 
 
 class _Check:
@@ -44,8 +53,16 @@ class _Check:
                     yield from self._mapped(target, self._rules.restricted[lane.pixel])
             for target in _required(lane):
                 yield from self._unfilled(target, lane)
+                yield from self._symbols(target, self._rules.restricted[lane.pixel])
             if self._rules.restricted[lane.pixel]:
                 yield from self._restricted(lane)
+
+    def notes(self) -> Iterator[str]:
+        for lane in self._different_lanes():
+            required = _required(lane)
+            for target in self._rules.targets(lane):
+                if target not in required:
+                    yield from self._symbols(target, self._rules.restricted[lane.pixel])
 
     def _different_lanes(self) -> Iterable[Lane]:
         """Lanes of one event and profile have the same faults."""
@@ -121,16 +138,48 @@ class _Check:
 
     def _mapped(self, target: str, restricted: bool) -> Iterator[str]:
         rule = self._rules.rule(target)
-        if rule.has_const:
-            if wrong := _wrong(target, rule.const, restricted):
-                yield f"{target}: its constant {wrong.sentence}"
-            return
+        if rule.has_const and (wrong := _wrong(target, rule.const, restricted)):
+            yield f"{target}: its {'default' if rule.paths else 'constant'} {wrong.sentence}"
+        for key, value in (rule.map or {}).items():
+            if wrong := _wrong(target, value, restricted):
+                yield f"{target}: what its map has for {_shown(key)} {wrong.sentence}"
         for path in rule.paths:
             found = self._schema.find(path)
             if isinstance(found, MissingPath):
                 yield f"{target}: {self._absent(found)}"
-            elif why := unfit(target, found, rule.unit, restricted):
+            elif why := _unfit(target, found, rule, restricted):
                 yield f'{target}: "{path}" is {_named(found)}, {why}'
+        yield from self._unknown_keys(target, rule)
+
+    def _unknown_keys(self, target: str, rule: FieldRule) -> Iterator[str]:
+        """Keys of a map that no record has, where all that a record can have is known."""
+        found = [self._schema.find(path) for path in rule.paths]
+        known = [kind for one in found if isinstance(one, Found) for kind in one.kinds]
+        if known and all(kind.type == "enum" for kind in known):
+            for key in rule.map or {}:
+                if not any(key in kind.symbols for kind in known):
+                    paths = " and ".join(f'"{path}"' for path in rule.paths)
+                    yield f"{target}: {_shown(key)} of its map is no symbol of {paths}"
+
+    def _symbols(self, target: str, restricted: bool) -> Iterator[str]:
+        """Symbols of an enum that are not the field's, and that no condition keeps away from it."""
+        rule = self._rules.rule(target)
+        for path in rule.paths:
+            found = self._schema.find(path)
+            if isinstance(found, MissingPath) or _unfit(target, found, rule, restricted):
+                continue
+            wheres = [where for where in self._rules.where if where.field == path]
+            symbols = sorted({symbol for kind in found.kinds for symbol in kind.symbols})
+            met = [symbol for symbol in symbols if all(holds(where, symbol) for where in wheres)]
+            if rule.map is not None:
+                wrong = {symbol: NOT_IN_MAP for symbol in met if symbol not in rule.map and not rule.has_const}
+                help_by = "a default"
+            else:
+                wrong = {symbol: why for symbol in met if (why := _wrong(target, symbol, restricted))}
+                help_by = "a map"
+            for why in dict.fromkeys(wrong.values()):
+                listed = _listed([symbol for symbol in wrong if wrong[symbol] == why])
+                yield f'{target}: "{path}" may be {listed}, which can never be sent: it {why.sentence}; give it {help_by}'
 
     def _unfilled(self, target: str, lane: Lane) -> Iterator[str]:
         """A required field that nothing fills, where no fault of its mapping has told it already."""
@@ -158,13 +207,20 @@ class _Check:
         rule = self._rules.rule(target)
         found = [self._schema.find(path) for path in rule.paths]
         return rule.has_const or any(
-            isinstance(one, Found) and not unfit(target, one, rule.unit, restricted=True) for one in found
+            isinstance(one, Found) and not _unfit(target, one, rule, restricted=True) for one in found
         )
 
 
 def _required(lane: Lane) -> list[str]:
     needs = {Need.REQUIRED, Need.DATA} if lane.event is EventName.GENERATE_LEAD else {Need.REQUIRED}
     return [target for target, field in FIELDS.items() if field.need in needs]
+
+
+def _unfit(target: str, found: Found, rule: FieldRule, restricted: bool) -> str:
+    """Why no value of these types can be the field's by its rule; empty where one can."""
+    if rule.map is None or not found.kinds:
+        return unfit(target, found, rule.unit, restricted)
+    return "" if any(map(kinds.may_be_key, found.kinds)) else "which no key of a map can be"
 
 
 def unfit(target: str, found: Found, unit: str | None, restricted: bool) -> str:
@@ -186,7 +242,7 @@ def unfit(target: str, found: Found, unit: str | None, restricted: bool) -> str:
     if all(kind.type == "enum" for kind in fitting):
         symbols = [symbol for kind in fitting for symbol in kind.symbols]
         if all(_wrong(target, symbol, restricted) for symbol in symbols):
-            return f"none of which fits: it {FIELDS[target].wrong.sentence}"
+            return f"none of which fits ({_listed(symbols)}): it {FIELDS[target].wrong.sentence}"
     if restricted and target == "user_data.user_id" and all(kind.logical == "uuid" for kind in fitting):
         return f"which never fits: it {FIELDS[target].wrong.sentence}"
     return ""
@@ -220,6 +276,12 @@ def _may_equal(kind: Kind, value: Any) -> bool:
     if isinstance(value, str):
         return kind.type == "string" or value in kind.symbols
     return kind.type in ("int", "long", "float", "double")
+
+
+def _listed(symbols: Sequence[str]) -> str:
+    """The first symbols, and how many more there are."""
+    more = len(symbols) - _MOST_LISTED
+    return ", ".join(symbols[:_MOST_LISTED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _any_type(found: Found, types: Iterable[str]) -> bool:

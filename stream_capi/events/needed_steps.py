@@ -45,7 +45,7 @@ class Needed:
         """Reject the events that have no text, or a wrong one."""
         wrong = {at: ABSENT for at, value in enumerate(judged[0]) if not value}
         wrong |= judged[1]
-        wrong |= dict.fromkeys(unfit, self.field.wrong)
+        wrong |= dict.fromkeys(unfit, self.taking.unfit or self.field.wrong)
         return self.fail(work, judged, wrong)
 
 
@@ -172,7 +172,7 @@ def amount_step(needed: Needed, table: ValueRule | None, table_path: str | None)
         wrong = {
             at: ABSENT if number is None else wrong_value for at, (number, amount) in enumerate(found) if amount is None
         }
-        return amounts, wrong | dict.fromkeys(unfit, wrong_value)
+        return amounts, wrong | dict.fromkeys(unfit, taking.unfit or wrong_value)
 
     def by_table(work: Work, rule: ValueRule) -> list[Any]:
         raw = [None] * work.length if table_path is None else work.columns[table_path]

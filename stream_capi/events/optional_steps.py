@@ -62,8 +62,9 @@ def optionals(fields: Sequence[Given]) -> Step:
             else:
                 judged = judge(column, known[beside][0] if beside in known else None)
             if unfit or judged[1]:
-                judged = judged[0], {**judged[1], **dict.fromkeys(unfit, UNFIT)}, judged[2], judged[3]
-                work.drop(field.name, judged[1])
+                wrong = {**judged[1], **dict.fromkeys(unfit, taking.unfit or UNFIT)}
+                judged = judged[0], wrong, judged[2], judged[3]
+                work.drop(field.name, wrong)
             sent = judged[2]
             if from_url and sent < length:
                 sign = field.name + "="

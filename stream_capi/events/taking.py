@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from enum import StrEnum
 from typing import Any
 
 from stream_capi.config import FieldRule
-from stream_capi.events.kinds import UNFIT, Kind, Reader, number_reader, text_reader, time_reader
+from stream_capi.events.fields import NOT_IN_MAP
+from stream_capi.events.kinds import UNFIT, Kind, Reader, key_reader, number_reader, text_reader, time_reader
 from stream_capi.events.paths import Found, Schema
+from stream_capi.events.value_rules import Wrong
 
 Column = Sequence[Any]
 Columns = Mapping[str, Column]
 _NO_UNFIT: list[int] = []
+
+
+class Origin(StrEnum):
+    """What gave a field its value, as ``explain`` tells it."""
+
+    RECORD = ""  # or the mapping's constant
+    MAP = "by its map"
+    DEFAULT = "the default"
 
 
 class Taking:
@@ -19,17 +30,22 @@ class Taking:
 
     Paths that the schema lacks are left out. A text of blanks is nothing, too, so that the next path is looked at; behind
     the last path it stays, for the field's rule to pass over. ``plain_path`` is set where the column of one path is all.
+    ``unfit`` is what values break that have no text, number or time for the field, where the mapping itself decides that.
     """
 
     def __init__(self, rule: FieldRule, schema: Schema, target: str, longest: int) -> None:
         self.rule = rule
         self._longest = longest
-        self._is_text = target not in ("event_time", "data.value")
-        self._const = str(rule.const) if rule.has_const and self._is_text else rule.const
+        is_text = target not in ("event_time", "data.value")
+        self._is_text = is_text or rule.map is not None  # a table's keys are text
+        self._const = str(rule.const) if rule.has_const and is_text else rule.const
+        self._table = None if rule.map is None else {k: str(v) if is_text else v for k, v in rule.map.items()}
         found = [(path, schema.find(path)) for path in rule.paths]
-        self.ways = [(path, _reader(target, way.kinds, rule.unit)) for path, way in found if isinstance(way, Found)]
-        self.plain_path = self.ways[0][0] if len(self.ways) == 1 and self.ways[0][1] is None else None
-        self._may_be_unfit = any(reader is not None for _, reader in self.ways)
+        self.ways = [(path, _reader(target, way.kinds, rule)) for path, way in found if isinstance(way, Found)]
+        is_one = len(self.ways) == 1 and self.ways[0][1] is None and not rule.has_const and rule.map is None
+        self.plain_path = self.ways[0][0] if is_one else None
+        self._may_be_unfit = self._table is not None or any(reader is not None for _, reader in self.ways)
+        self.unfit: Wrong | None = None if self._table is None else NOT_IN_MAP
 
     @property
     def paths(self) -> list[str]:
@@ -47,16 +63,50 @@ class Taking:
             return columns[self.plain_path], _NO_UNFIT
         if not self.ways:
             return [self._const] * length, _NO_UNFIT
+        values = self._chosen(columns)
+        if self._table is not None:
+            known = {value: self._looked_up(value) for value in dict.fromkeys(values)}
+            values = [known[value] for value in values]
+        elif self.rule.has_const:
+            values = [self._const if self.is_nothing(value) else value for value in values]
+        if not self._may_be_unfit:
+            return values, _NO_UNFIT
+        unfit = [at for at, value in enumerate(values) if value is UNFIT]
+        return ([None if value is UNFIT else value for value in values] if unfit else values), unfit
+
+    def _chosen(self, columns: Columns) -> Column:
+        """What the first path has, else the next one, and so on."""
         values = self._read(columns, 0)
         for at in range(1, len(self.ways)):
             values = [
                 other if self.is_nothing(value) else value
                 for value, other in zip(values, self._read(columns, at), strict=True)
             ]
-        if not self._may_be_unfit:
-            return values, _NO_UNFIT
-        unfit = [at for at, value in enumerate(values) if value is UNFIT]
-        return ([None if value is UNFIT else value for value in values] if unfit else values), unfit
+        return values
+
+    def _key(self, value: Any) -> str | None:
+        """Under which key the table has a value; blanks around it don't count."""
+        if self._table is None or value.__class__ is not str or len(value) > self._longest:
+            return None
+        return next((key for key in (value, value.strip()) if key in self._table), None)
+
+    def _looked_up(self, value: Any) -> Any:
+        """What the table has for a value; the default, for nothing as well; else UNFIT."""
+        key = self._key(value)
+        if key is not None and self._table is not None:
+            return self._table[key]
+        if self.rule.has_const:
+            return self._const
+        return None if self.is_nothing(value) else UNFIT
+
+    def origin(self, columns: Columns) -> Origin:
+        """Where the first record's value is from."""
+        value = self._chosen(columns)[0] if self.ways else None
+        if self._key(value) is not None:
+            return Origin.MAP
+        if self.rule.has_const and self.rule.paths and (self._table is not None or self.is_nothing(value)):
+            return Origin.DEFAULT
+        return Origin.RECORD
 
     def _read(self, columns: Columns, at: int) -> Column:
         path, read = self.ways[at]
@@ -74,11 +124,13 @@ class Taking:
         for at, (path, _) in enumerate(self.ways):
             if not self.is_nothing(self._read(columns, at)[0]):
                 return path
-        return self.ways[-1][0] if self.ways else None
+        return self.ways[-1][0] if self.ways and not self.rule.has_const else None
 
 
-def _reader(target: str, kinds: Iterable[Kind], unit: str | None) -> Reader | None:
+def _reader(target: str, kinds: Iterable[Kind], rule: FieldRule) -> Reader | None:
+    if rule.map is not None:
+        return key_reader(kinds)
     if target == "event_time":
-        return time_reader(kinds, unit)
+        return time_reader(kinds, rule.unit)
     reader: Callable[[Iterable[Kind]], Reader | None] = number_reader if target == "data.value" else text_reader
     return reader(kinds)

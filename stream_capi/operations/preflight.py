@@ -11,7 +11,7 @@ from stream_capi.config import Settings, SourceSection
 from stream_capi.core.clock import Clocks
 from stream_capi.endpoint.client import EndpointClient
 from stream_capi.errors import ConfigurationError, KafkaLost, StreamCapiError
-from stream_capi.events.mapping_check import mapping_faults
+from stream_capi.events.mapping_check import mapping_faults, mapping_notes
 from stream_capi.events.rules import rules_from
 from stream_capi.kafka.admin import KafkaAdmin
 from stream_capi.kafka.sessions import session_of
@@ -104,11 +104,14 @@ async def _schema(source: SourceSection, settings: Settings, sources: SchemaSour
         yield Finding(subject, False, f"{error}; check schema_registry.url and that the registry runs")
         return
     for schema in schemas:
-        faults = mapping_faults(rules_from(source, settings), schema.raw)
+        rules = rules_from(source, settings)
+        faults = mapping_faults(rules, schema.raw)
         for fault in faults:
             yield Finding(subject, False, f"{schema.name}: {fault}")
         if not faults:
             yield Finding(subject, True, f"fits {schema.name}")
+            for note in mapping_notes(rules, schema.raw):
+                yield Finding(subject, True, f"{schema.name}: {note}")
 
 
 async def _endpoint(settings: Settings) -> AsyncIterator[Finding]:

@@ -315,6 +315,28 @@ def test_a_folder_of_schemas_stands_in_for_the_registry(read: Read, tmp_path: Pa
         ('"data.value" = { const = -1 }', 'fields."data.value": must be a number of 0 or more'),
         ('"data.currency" = { const = "$" }', 'fields."data.currency": must be a currency\'s three letters'),
         ('"user_data.esi" = { const = "tv" }', 'fields."user_data.esi": must be web or app'),
+        ('"user_data.esi" = ["a", { const = "tv" }]', 'fields."user_data.esi": must be web or app'),
+        ('"user_data.esi" = { path = "a", default = "tv" }', 'fields."user_data.esi": must be web or app'),
+        (
+            '"user_data.esi" = { path = "a", map = { W = "tv" } }',
+            'fields."user_data.esi".map.W: must be web or app',
+        ),
+        ('"user_data.esi" = { path = "a", map = {} }', 'fields."user_data.esi": has a map that is not a table'),
+        ('"user_data.esi" = { path = "a", map = "web" }', 'fields."user_data.esi": has a map that is not a table'),
+        (
+            '"user_data.sid" = { path = "a", map = { b = [1] } }',
+            'fields."user_data.sid": must be a text, a number or true or false',
+        ),
+        (
+            '"user_data.esi" = { path = ["a", { const = "web" }], default = "app" }',
+            'fields."user_data.esi": has a default and a const',
+        ),
+        ('"user_data.esi" = [{ const = "web" }, "a"]', 'fields."user_data.esi": must be'),
+        ('"user_data.esi" = [{ const = "web" }]', 'fields."user_data.esi": must be'),
+        ('"event_time" = { path = "a", map = { b = 1 } }', "fields.event_time.map.b: can't be a constant"),
+        ('"event_time" = ["a", { const = 1 }]', "fields.event_time: can't be a constant"),
+        ('"dedupe_id" = { path = "a", default = "b" }', "fields.dedupe_id: can't be a constant"),
+        ('"data.value" = { path = "a", map = { HIGH = -1 } }', 'fields."data.value".map.HIGH: must be a number of 0'),
     ],
 )
 def test_fields(faults: Faults, field: str, wanted: str) -> None:

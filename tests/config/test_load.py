@@ -125,6 +125,11 @@ user_data.user_id = ["account.id", "visitor_id"]
 "data.currency" = { const = "USD" }
 data.value = { path = ["amount", "price"] }
 event_time = { path = "sent_at", unit = "s" }
+user_data.esi = { path = "channel", map = { WEB = "web", IOS_APP = "app" }, default = "web" }
+user_data.os = { path = ["os", "family"], map = { "OS X" = "desktop_os" } }
+user_data.country_code = ["country", { const = "US" }]
+user_data.sid = { path = ["sid", { const = "none" }] }
+user_data.zip = { path = "zip", default = "94025" }
 """
     assert read(LEAST + fields).sources[0].fields == {
         "user_data.email": FieldRule(paths=("customer.contact.email",)),
@@ -132,6 +137,13 @@ event_time = { path = "sent_at", unit = "s" }
         "data.currency": FieldRule(const="USD", has_const=True),
         "data.value": FieldRule(paths=("amount", "price")),
         "event_time": FieldRule(paths=("sent_at",), unit="s"),
+        "user_data.esi": FieldRule(
+            paths=("channel",), map={"WEB": "web", "IOS_APP": "app"}, const="web", has_const=True
+        ),
+        "user_data.os": FieldRule(paths=("os", "family"), map={"OS X": "desktop_os"}),
+        "user_data.country_code": FieldRule(paths=("country",), const="US", has_const=True),
+        "user_data.sid": FieldRule(paths=("sid",), const="none", has_const=True),
+        "user_data.zip": FieldRule(paths=("zip",), const="94025", has_const=True),
     }
 
 
@@ -227,8 +239,8 @@ topic = "x"
             f + "pixels[1].api_key_env: names a variable that the environment lacks or leaves empty; set it",
             f + 'sources[0].framing: "avro" is not one of confluent, single_object, raw, auto',
             f + 'sources[0].fields."user_data.emial": is not a field of an event; did you mean "user_data.email"?',
-            f + 'sources[0].fields."data.value": must be "path", ["first", "second"], { path = "…", unit = "s" }'
-            " or { const = … }",
+            f + 'sources[0].fields."data.value": must be "path", ["first", "second", { const = … }], '
+            '{ path = "…", unit = "s" }, { path = "…", map = { … }, default = … } or { const = … }',
             f + 'sources[0].pixel: "mian" is not the name of one of the pixels; did you mean "main"?',
             f + 'sources[1].topic: "leads" is there already, as sources[0]',
             f + "sources[1].schema_file: is missing: a raw record doesn't say which schema wrote it",

@@ -49,6 +49,8 @@ COMMON_UNITS = {"s": 1, None: 10**11, "ms": 10**11, "us": 10**11}  # the least t
 DIGITS = "0123456789"
 BLANKS = "".join(chr(code) for code in range(0x3001) if chr(code).isspace())
 
+NOT_IN_MAP = object()  # what a mapping's table hasn't
+
 Counts = Counter[tuple[str, ...]]
 
 
@@ -90,9 +92,26 @@ class Record:
     def value(self, target: str) -> Any:
         """The first value that is neither null nor blank, read as what the field needs; UNFIT where it can't be that."""
         rule = self.rules.rule(target)
-        if rule.has_const:
-            return rule.const if target == "data.value" else str(rule.const)
-        value = None
+        is_number = target == "data.value"
+        const = None if not rule.has_const else rule.const if is_number else str(rule.const)
+        value = self._first(target)
+        if rule.map is not None:
+            return self._of_map(target, value, {key: v if is_number else str(v) for key, v in rule.map.items()}, const)
+        return const if value is None or (self._is_blank(target, value) and rule.has_const) else value
+
+    def _of_map(self, target: str, value: Any, table: dict[str, Any], const: Any) -> Any:
+        """What the table has; the default for what it hasn't and for nothing."""
+        if isinstance(value, str) and not is_long(target, value):
+            for key in (value, value.strip()):
+                if key in table:
+                    return table[key]
+        if const is not None:
+            return const
+        return None if value is None or self._is_blank(target, value) else NOT_IN_MAP
+
+    def _first(self, target: str) -> Any:
+        """The first value that is neither null nor blank; the last one where none is."""
+        rule, value = self.rules.rule(target), None
         for path in rule.paths:
             found = self.schema.find(path)
             if isinstance(found, Found):
@@ -102,7 +121,9 @@ class Record:
         return value
 
     def _read(self, target: str, found: Found, value: Any) -> Any:
-        if target == "event_time":
+        if self.rules.rule(target).map is not None:
+            reader = kinds.key_reader(found.kinds)
+        elif target == "event_time":
             reader = kinds.time_reader(found.kinds, self.rules.rule(target).unit)
         elif target == "data.value":
             reader = kinds.number_reader(found.kinds)
@@ -232,6 +253,8 @@ class Event:
             raise self.record.reject(
                 target, f"is longer than {LONGEST.get(target.rpartition('.')[2], 8_192)} characters"
             )
+        if text is NOT_IN_MAP:
+            raise self.record.reject(target, "is not in its map")
         result = None if text is UNFIT else rule(text)
         if result is None:
             raise self.record.reject(target, MUST_BE[target])
@@ -250,6 +273,8 @@ class Event:
         number = self.record.value("data.value")
         if number is None:
             raise self.record.reject("data.value", "is absent", Code.MISSING_FIELD)
+        if number is NOT_IN_MAP:
+            raise self.record.reject("data.value", "is not in its map")
         if number is UNFIT or not 0 <= number <= sys.float_info.max:
             raise self.record.reject("data.value", MUST_BE["data.value"])
         # Other readers of JSON have no larger integers; and -0.0 becomes 0.0.
@@ -307,6 +332,9 @@ class Event:
             return None
         if text is UNFIT or is_long(target, text):
             self.count("dropped", field, "type" if text is UNFIT else "too_long")
+            return None
+        if text is NOT_IN_MAP:
+            self.count("dropped", field, "not_in_map")
             return None
         try:
             return self.valid(field, text.strip(), country)

@@ -152,6 +152,37 @@ def test_what_comes_from_elsewhere_says_from_where() -> None:
     assert notes["dedupe_id"][1] == "from topic, partition and offset"
 
 
+@pytest.mark.parametrize(
+    ("rule", "sid", "told"),
+    [
+        (
+            {"path": "sid", "map": {"WEB": "web", "IOS_APP": "app"}},
+            "IOS_APP",
+            ("sid", "IOS_APP", "app", "by its map", True),
+        ),
+        ({"path": "sid", "map": {"WEB": "web"}, "default": "app"}, "K 1", ("sid", "K 1", "app", "the default", False)),
+        ({"path": "sid", "map": {"WEB": "web"}, "default": "app"}, None, (None, "app", "app", "the default", True)),
+        (["sid", {"const": "app"}], None, (None, "app", "app", "the default", True)),
+        (["sid", {"const": "app"}], " WEB", ("sid", " WEB", "web", "", True)),
+    ],
+)
+def test_what_a_map_made_of_a_value_is_told(rule: Any, sid: str | None, told: tuple[Any, ...]) -> None:
+    found = line(explained({"fields": {"user_data.esi": rule}}, sid=sid), "user_data.esi")
+    assert (found.path, found.raw, found.result, found.note, found.harmless) == told
+    assert found.verdict is Verdict.SENT
+
+
+def test_a_value_that_is_in_no_map_is_told_by_its_rule_alone() -> None:
+    rule = {"path": "sid", "map": {"WEB": "web"}}
+    explanation = explained(
+        {"fields": {"user_data.esi": rule, "user_data.os": rule | {"map": {"m": "ios"}}}}, sid="K 1"
+    )
+    found = line(explanation, "user_data.esi")
+    assert (found.verdict, found.note, found.harmless) == (Verdict.FAILS, "is not in its map", False)
+    assert line(explanation, "user_data.os").verdict is Verdict.DROPPED
+    assert explanation.outcome == Rejection(Code.INVALID_FIELD, 'user_data.esi: is not in its map (from "sid")', "main")
+
+
 def test_a_value_that_the_table_does_not_have_may_be_anything() -> None:
     table = {"field": "email", "table": {"high": 99.0}, "default": 1.0}
     assert not line(explained({"values": table}, email="jane@example.com"), "data.value").harmless

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from stream_capi.events.mapping_check import mapping_faults
+from stream_capi.events.mapping_check import mapping_faults, mapping_notes
 from tests.events.making import LEAD, PAGE_VIEW, nullable, record, rules
 
 TIMESTAMP = {"type": "long", "logicalType": "timestamp-millis"}
@@ -88,7 +88,7 @@ def test_paths_through_records_maps_and_arrays_are_known(path: str) -> None:
         (
             "user_data.esi",
             {"type": "enum", "name": "E", "symbols": ["BROWSER", "NATIVE"]},
-            "is enum, none of which fits: it must be web or app",
+            "is enum, none of which fits (BROWSER, NATIVE): it must be web or app",
         ),
     ],
 )
@@ -107,11 +107,88 @@ def test_a_type_that_can_never_fit_is_refused(target: str, kind: Any, fault: str
         ("event_time", {"type": "int", "logicalType": "date"}),
         ("event_time", {"type": "long", "logicalType": "local-timestamp-micros"}),
         ("event_time", "string"),
-        ("user_data.esi", {"type": "enum", "name": "E", "symbols": ["WEB", "KIOSK"]}),
+        ("user_data.esi", {"type": "enum", "name": "E", "symbols": ["WEB", "App"]}),
     ],
 )
 def test_a_type_that_may_fit_is_not(target: str, kind: Any) -> None:
     assert faults({target: "given"}, schema(given=kind)) == []
+
+
+CHANNEL = {"type": "enum", "name": "Channel", "symbols": ["WEB", "IOS_APP", "KIOSK"]}
+NEVER = 'user_data.esi: "given" may be IOS_APP, KIOSK, which can never be sent: it must be web or app; give it a map'
+
+
+def test_symbols_that_can_never_be_valid_are_named() -> None:
+    assert faults({"user_data.esi": "given"}, schema(given=CHANNEL)) == [NEVER]
+    assert faults({"user_data.esi": "given"}, schema(given=["null", CHANNEL, "int"])) == [NEVER]
+    assert faults({"user_data.esi": ["age", "given"]}, schema(given=CHANNEL, age=nullable("string"))) == [NEVER]
+    assert faults({}, schema(esi=CHANNEL)) == [NEVER.replace("given", "esi")]
+    money = {"type": "enum", "name": "Money", "symbols": ["EUR", "POINTS"]}
+    assert faults({"data.currency": "given"}, schema(given=money)) == [
+        'data.currency: "given" may be POINTS, which can never be sent: it must be an ISO 4217 code of three letters; '
+        "give it a map"
+    ]
+    many = {"type": "enum", "name": "Many", "symbols": ["WEB", *(f"S{at:02}" for at in range(20))]}
+    (fault,) = faults({"user_data.esi": "given"}, schema(given=many))
+    assert "may be S00, S01, " in fault
+    assert ", S11 and 8 more, which" in fault
+
+
+def test_symbols_that_a_condition_keeps_away_are_not() -> None:
+    where = {"field": "given", "in": ["WEB"]}
+    assert faults({"user_data.esi": "given"}, schema(given=CHANNEL), where=where) == []
+    other = {"field": "user_id", "present": True}
+    assert faults({"user_data.esi": "given"}, schema(given=CHANNEL), where=other) == [NEVER]
+
+
+@pytest.mark.parametrize(
+    ("rule", "fault"),
+    [
+        ({"map": {"WEB": "web", "IOS_APP": "app", "KIOSK": "web"}}, None),
+        ({"map": {"WEB": "web"}, "default": "app"}, None),
+        (
+            {"map": {"WEB": "web"}},
+            '"given" may be IOS_APP, KIOSK, which can never be sent: it is not in its map; give it a default',
+        ),
+        ({"map": {"WEB": "web", "ANDROID": "app"}, "default": "web"}, '"ANDROID" of its map is no symbol of "given"'),
+    ],
+)
+def test_a_map_is_held_against_the_symbols(rule: dict[str, Any], fault: str | None) -> None:
+    found = faults({"user_data.esi": {"path": "given", **rule}}, schema(given=CHANNEL))
+    assert found == ([] if fault is None else [f"user_data.esi: {fault}"])
+
+
+@pytest.mark.parametrize(
+    ("target", "rule", "fault"),
+    [
+        ("data.currency", {"path": "given", "map": {"a": "EUR", "b": "EEE"}},
+         'what its map has for "b" must be an ISO 4217 code of three letters'),
+        ("data.currency", {"path": "given", "default": "EEE"}, "its default must be an ISO 4217 code of three letters"),
+        ("data.currency", ["given", {"const": "EEE"}], "its default must be an ISO 4217 code of three letters"),
+        ("user_data.country_code", {"path": "given", "map": {"a": "ZZ"}},
+         'what its map has for "a" must be an ISO 3166-1 code of two letters'),
+        ("data.value", {"path": "given", "map": {"HIGH": 120}}, None),
+        ("user_data.esi", {"path": "event_time", "map": {"a": "web"}},
+         '"event_time" is timestamp-millis, which no key of a map can be'),
+        ("user_data.esi", {"path": "truth", "map": {"true": "web"}, "default": "app"}, None),
+    ],
+)  # fmt: skip
+def test_what_a_map_gives_is_held_against_the_field(target: str, rule: Any, fault: str | None) -> None:
+    found = faults({target: rule}, schema(given="string", truth="boolean"))
+    assert found == ([] if fault is None else [f"{target}: {fault}"])
+
+
+def test_symbols_of_optional_fields_are_noted() -> None:
+    system = {"type": "enum", "name": "System", "symbols": ["IOS", "ANDROID", "TV"]}
+    raw = schema(os=system)
+    assert faults({}, raw) == []
+    assert mapping_notes(rules(), raw) == [
+        'user_data.os: "os" may be TV, which can never be sent: it must be a known operating system; give it a map'
+    ]
+    assert (
+        mapping_notes(rules(fields={"user_data.os": {"path": "os", "map": {"TV": "android"}, "default": "ios"}}), raw)
+        == []
+    )
 
 
 def two_of(one: Any, other: Any) -> list[Any]:
@@ -171,7 +248,7 @@ def test_the_path_of_a_country_must_be_there_and_may_hold_one() -> None:
     ]
     assert faults({}, raw, phone_region={"path": "yes"}) == ['phone_region: "yes" is boolean, which can\'t be text']
     (fault,) = faults({}, raw, phone_region={"path": "kind"})
-    assert fault.endswith("none of which fits: it must be an ISO 3166-1 code of two letters")
+    assert fault.endswith("none of which fits (LEAD): it must be an ISO 3166-1 code of two letters")
 
 
 def test_a_constant_that_is_a_placeholder_is_no_identifier() -> None:

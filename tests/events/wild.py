@@ -220,6 +220,29 @@ CONSTANTS = {
 }
 
 
+MAPPED_TO: dict[str, tuple[Any, ...]] = {
+    "event_source_url": ("https://shop.example/m",),
+    "data.currency": ("USD", "EUR"),
+    "data.value": (0, 1.5),
+    "user_data.esi": ("web", "app"),
+    "user_data.user_id": ("4711", " u "),
+    "user_data.email": ("A@b.example",),
+    "user_data.sid": ("s", " "),
+    "user_data.zip": ("2138",),
+}
+
+
+def _value_table(draw: Draw, path: st.SearchStrategy[str], target: str) -> Any:
+    """A mapping with a table of values, a default, or a constant at the end of a list."""
+    value = st.sampled_from(MAPPED_TO[target])
+    paths = draw(st.lists(path, min_size=1, max_size=2))
+    if draw(st.booleans()):
+        return [*paths, {"const": draw(value)}]
+    keys = st.sampled_from((*_SENSIBLE[4:8], "USD", "true", "30", "0", "1741784485", "lead", "", CANARY))
+    rule: dict[str, Any] = {"path": paths, "map": draw(st.dictionaries(keys, value, min_size=1, max_size=5))}
+    return rule | ({"default": draw(value)} if draw(st.booleans()) else {})
+
+
 @st.composite
 def sources(draw: st.DrawFn, known: list[str]) -> dict[str, Any]:
     """The settings of a source whose mapping uses paths of ``known``, and now and then one that isn't there."""
@@ -234,6 +257,8 @@ def sources(draw: st.DrawFn, known: list[str]) -> dict[str, Any]:
         fields["event_time"] = {"path": draw(path), "unit": draw(st.sampled_from(("s", "ms", "us")))}
     for target in draw(st.lists(st.sampled_from(sorted(CONSTANTS)), max_size=3, unique=True)):
         fields[target] = {"const": CONSTANTS[target]}
+    for target in draw(st.lists(st.sampled_from(sorted(MAPPED_TO)), max_size=3, unique=True)):
+        fields[target] = _value_table(draw, path, target)
     source: dict[str, Any] = {"fields": fields} | _route(draw, path)
     if rarely(draw):
         conditions = [{"present": True}, {"present": False}, {"equals": "web"}, {"in": [30, True]}]
