@@ -101,6 +101,11 @@ def test_snowplow_other_platforms_and_events_are_left_out(tmp_path: Path) -> Non
     assert sent(duplicate)["data"]["value"] == 0.0
 
 
+@pytest.mark.parametrize(("platform", "esi"), [("web", "web"), ("mob", "app"), ("app", "app")])
+def test_snowplow_leads_of_each_platform_that_is_meant_are_sent(platform: str, esi: str, tmp_path: Path) -> None:
+    assert sent(changed(CASES["snowplow"], tmp_path, platform=platform))["user_data"]["esi"] == esi
+
+
 def test_segment_without_consent_nobody_is_named(tmp_path: Path) -> None:
     refused: list[Any] = [None, {"categoryPreferences": {"Advertising": False}}, {"categoryPreferences": {}}]
     for consent in refused:
