@@ -304,7 +304,7 @@ class Event:
                     break
         if value is None or (value is not UNFIT and len(value) <= 64 and not value.strip()):
             return None
-        if value is not UNFIT and len(value) <= 64 and value.isascii() and value.strip().upper() in COUNTRIES:
+        if value is not UNFIT and len(value) <= 64 and value.strip().isascii() and value.strip().upper() in COUNTRIES:
             return str(value).strip().upper()
         self.count(
             "dropped", "phone_region", "type" if value is UNFIT else "too_long" if len(value) > 64 else "unknown"
