@@ -147,6 +147,11 @@ _adorned = re.compile(
     r"(?:\[([0-9A-Fa-f:.]{2,45})(?:%[^\s\[\]]+)?\]|([0-9.]{7,15})(?=:))(?::([0-9]{1,5}))?|([0-9A-Fa-f:.]{2,45})%[^\s\[\]]+"
 ).fullmatch
 
+_is_public_ipv4 = re.compile(PUBLIC_IPV4).fullmatch
+_is_shared = re.compile(
+    r"100\.(?:6[4-9]|[7-9][0-9]|1[01][0-9]|12[0-7])\."
+).match  # between a provider and its customers
+
 
 def address(text: str) -> str | None:
     """An IPv4 or IPv6 address, trimmed and otherwise as given, without port, brackets and zone.
@@ -154,8 +159,11 @@ def address(text: str) -> str | None:
     Of a list, as proxies write it in ``X-Forwarded-For``, the first public one; the first one where none is public.
     """
     text = text.strip()
-    if "," not in text:
+    first, is_list, _ = text.partition(",")
+    if not is_list:
         return _bare(text)
+    if _is_public_ipv4(first) and not _is_shared(first):  # as most lists begin
+        return first
     found = [one for part in text.split(",") if (one := _bare(part.strip())) is not None]
     return next(filter(_is_public, found), found[0] if found else None)
 
