@@ -6,7 +6,8 @@
     ├── ConfigurationError          exit 2: the settings are wrong; carries every fault found
     ├── KafkaLost                   exit 3: the client can't go on (fatal error, group lost, topic made anew)
     ├── Unavailable                 a neighbour doesn't answer for now: wait and ask again
-    │   └── RegistryUnavailable     the schema registry is down, slow or answers 5xx
+    │   ├── RegistryUnavailable     the schema registry is down, slow or answers 5xx
+    │   └── FieldsEncrypted         the registry's rules encrypt what is mapped: a person must decide
     ├── WorkersFailed               exit 3: a worker can't be kept running
     ├── OutputLost                  exit 1: standard output can't be written
     └── CheckFailed                 exit 1: a check or the closing ledger did not hold
@@ -58,6 +59,18 @@ class Unavailable(StreamCapiError):
 
 class RegistryUnavailable(Unavailable):
     """The schema registry can't be asked for now, which is not the same as its not knowing a schema."""
+
+
+class FieldsEncrypted(Unavailable):
+    """The registry's rules encrypt what is mapped. Ciphertext is no value, so the records wait for another mapping."""
+
+
+ENCRYPTED = "the registry's rules encrypt"
+
+
+def is_encrypted(reason: str) -> bool:
+    """Whether records wait for a schema because of FieldsEncrypted."""
+    return ENCRYPTED in reason
 
 
 class WorkersFailed(StreamCapiError):

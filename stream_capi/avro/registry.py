@@ -12,9 +12,11 @@ import asyncio
 import json
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
+from stream_capi.avro.encryption import Rules, encrypted, rules_of
 from stream_capi.avro.framing import SchemaKey
 from stream_capi.avro.registry_client import NotFound, RegistryClient
 from stream_capi.avro.writer_schema import RefusedSchema, UnknownSchemas, WriterSchema, build, definitions, unknown
@@ -40,6 +42,7 @@ class _Answer(NamedTuple):
     type: str
     references: list[_Reference]
     id: int | None
+    rules: Rules
 
 
 class RegistrySchemas:
@@ -131,7 +134,7 @@ class RegistrySchemas:
         if isinstance(texts, RefusedSchema):
             return texts
         # A large schema takes a while to read, and heartbeats go on meanwhile.
-        return await asyncio.to_thread(_built, key, answer.text, texts)
+        return await asyncio.to_thread(_built, key, answer, texts)
 
     async def _references(self, answer: _Answer) -> list[str] | RefusedSchema:
         """The texts of all schemas that the answer refers to, directly or through others."""
@@ -167,14 +170,17 @@ class RegistrySchemas:
         return answer
 
 
-def _built(key: SchemaKey, text: str, references: list[str]) -> WriterSchema | RefusedSchema:
+def _built(key: SchemaKey, answer: _Answer, references: list[str]) -> WriterSchema | RefusedSchema:
     found: dict[str, Any] = {}
     for reference in references:
         try:
             found |= definitions(json.loads(reference))
         except (ValueError, RecursionError):
             return RefusedSchema("a reference is not Avro")
-    return build(key, text, found)
+    built = build(key, answer.text, found)
+    if isinstance(built, RefusedSchema):
+        return built
+    return replace(built, encrypted=encrypted(answer.rules, definitions(built.raw)))
 
 
 def _checked(answer: Any) -> _Answer | None:
@@ -186,9 +192,10 @@ def _checked(answer: Any) -> _Answer | None:
     if not isinstance(text, str) or not isinstance(kind, str) or not isinstance(references, list):
         return None
     pointed = [_reference(reference) for reference in references]
-    if None in pointed:
+    rules = rules_of(answer)
+    if None in pointed or rules is None:
         return None
-    return _Answer(text, kind, [each for each in pointed if each], id_ if type(id_) is int else None)
+    return _Answer(text, kind, [each for each in pointed if each], id_ if type(id_) is int else None, rules)
 
 
 def _reference(given: Any) -> _Reference | None:

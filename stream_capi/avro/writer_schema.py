@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from stream_capi.avro.encryption import NOTHING_ENCRYPTED, Encrypted
 from stream_capi.avro.framing import SchemaKey
 from stream_capi.avro.hardening import Node, Refused, parse
 from stream_capi.avro.names import NAMED, PRIMITIVES, candidates, full_name, namespace_of
@@ -21,7 +22,8 @@ class WriterSchema:
     """The schema that wrote a record.
 
     ``raw`` is its JSON, self-contained (references are put in where they are first used) and with its logical types;
-    ``parsed`` the same with names resolved; ``digest`` is equal for equal schemas, whatever key they came under.
+    ``parsed`` the same with names resolved; ``digest`` is equal for equal schemas, whatever key they came under;
+    ``encrypted`` is what of their records is ciphertext.
     """
 
     key: SchemaKey
@@ -29,6 +31,7 @@ class WriterSchema:
     raw: Any
     parsed: Node
     digest: str
+    encrypted: Encrypted = NOTHING_ENCRYPTED
 
     def __repr__(self) -> str:
         return f"WriterSchema({self.name}, {self.key})"

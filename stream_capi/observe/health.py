@@ -11,6 +11,7 @@ from stream_capi.avro.framing import SchemaKey
 from stream_capi.config import KeySource, Settings
 from stream_capi.core.flow import Gate, GateState
 from stream_capi.core.held_reason import HeldReason
+from stream_capi.errors import is_encrypted
 from stream_capi.model import Trouble
 from stream_capi.observe.metrics import Metrics
 from stream_capi.observe.status_document import NoticeEntry
@@ -19,6 +20,7 @@ from stream_capi.observe.what_to_do import (
     CERTIFICATES_UNREADABLE,
     CLOCK_DIFFERS,
     COMMITS_FAIL,
+    FIELDS_ENCRYPTED,
     KEY_UNREADABLE,
     NO_SCHEMA_ANSWER,
     TOPIC_MISSING,
@@ -150,8 +152,12 @@ class Health:
             elif gate.state is GateState.THROTTLED:
                 yield subject, f"throttled: {gate.reason}", gate.reason
         for topic, count in app.pipeline.waiting_schemas.items():
-            if waiting_for := app.pipeline.source(topic).waiting_for:
-                yield topic, _without_schemas(count, waiting_for), NO_SCHEMA_ANSWER
+            waiting_for = app.pipeline.source(topic).waiting_for
+            encrypted = {key: why for key, why in waiting_for.items() if is_encrypted(why)}
+            if encrypted:
+                yield topic, _without_schemas(len(encrypted), encrypted), FIELDS_ENCRYPTED
+            if unanswered := {key: why for key, why in waiting_for.items() if key not in encrypted}:
+                yield topic, _without_schemas(count - len(encrypted), unanswered), NO_SCHEMA_ANSWER
         if app.dead_letters.failing:
             yield (
                 app.settings.dead_letter.topic,

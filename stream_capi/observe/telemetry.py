@@ -16,10 +16,11 @@ from stream_capi.observe.what_to_do import (
     CERTIFICATES_UNREADABLE,
     CLOCK_DIFFERS,
     COMMITS_FAIL,
+    FIELDS_ENCRYPTED,
     KEY_UNREADABLE,
-    NO_SCHEMA_ANSWER,
     dead_letters_reason,
     difference,
+    schema_reason,
     what_to_do,
 )
 
@@ -112,8 +113,9 @@ class Telemetry:
         if reason is None:
             log.info("schema known", topic=topic, schema=schema)
         else:
-            action = what_to_do(NO_SCHEMA_ANSWER)
-            log.warning("records wait for their schema", topic=topic, schema=schema, reason=reason, action=action)
+            why = schema_reason(reason)
+            log_at = log.error if why == FIELDS_ENCRYPTED else log.warning
+            log_at("records wait for their schema", topic=topic, schema=schema, reason=reason, action=what_to_do(why))
 
     def intake_held(self, topic: str, reason: HeldReason | None) -> None:
         """Too many events of a topic are rejected for it to be theirs (``reason``), or no longer (None)."""

@@ -9,10 +9,12 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from stream_capi.core.held_reason import HeldReason
+from stream_capi.errors import is_encrypted
 from stream_capi.model import NOT_READ, OUT_OF_REACH, REQUESTS_TIME_OUT
 
 NO_SCHEMA_ANSWER = "registry_unavailable"
 DEAD_LETTERS_UNWRITTEN = "dead_letters_unwritten"
+FIELDS_ENCRYPTED = "fields_encrypted"
 KEY_UNREADABLE = "key_file_unreadable"
 CERTIFICATES_UNREADABLE = "certificates_unreadable"
 COMMITS_FAIL = "commits_fail"
@@ -50,6 +52,8 @@ WHAT_TO_DO: Mapping[str, str] = MappingProxyType(
         **{reason.value: reason.what_to_do for reason in HeldReason},
         # Neighbours
         NO_SCHEMA_ANSWER: "The schema registry gives no answer: check it and [schema_registry]; the records wait.",
+        FIELDS_ENCRYPTED: "Ciphertext is never hashed or sent as a value: map fields that the data contract leaves plain, or "
+        "have the producer write these in a topic or version without the rule; a restart reads the new mapping.",
         DEAD_LETTERS_UNWRITTEN: "Dead letters can't be written: check that the topic dead_letter.topic exists and that this "
         "user may write to it; their partitions wait.",
         INVALID_TIMESTAMP: "The brokers refuse the time of the dead letters: the clock of this machine, or theirs, is wrong; "
@@ -86,6 +90,11 @@ def what_to_do(reason: str) -> str:
     if len(reason) == 3 and reason.isascii() and reason.isdigit():
         return {"3": _REDIRECT, "4": _REFUSED}.get(reason[0], _SERVER)
     return _UNKNOWN
+
+
+def schema_reason(why: str) -> str:
+    """The reason to look up for records that wait for their schema."""
+    return FIELDS_ENCRYPTED if is_encrypted(why) else NO_SCHEMA_ANSWER
 
 
 def dead_letters_reason(failing: str) -> str:

@@ -13,6 +13,7 @@ from stream_capi.endpoint.client import EndpointClient
 from stream_capi.errors import ConfigurationError, KafkaLost, StreamCapiError
 from stream_capi.events.mapping_check import mapping_faults, mapping_notes
 from stream_capi.events.rules import rules_from
+from stream_capi.events.transform import compile_source
 from stream_capi.kafka.admin import KafkaAdmin
 from stream_capi.kafka.sessions import session_of
 from stream_capi.limits import descriptors
@@ -106,6 +107,8 @@ async def _schema(source: SourceSection, settings: Settings, sources: SchemaSour
     for schema in schemas:
         rules = rules_from(source, settings)
         faults = mapping_faults(rules, schema.raw)
+        if encrypted := schema.encrypted.fault(schema.parsed, compile_source(rules, schema.raw).paths):
+            faults.append(encrypted)
         for fault in faults:
             yield Finding(subject, False, f"{schema.name}: {fault}")
         if not faults:

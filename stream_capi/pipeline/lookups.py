@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from stream_capi.avro.framing import SchemaKey
 from stream_capi.core.flow import Backoff
-from stream_capi.errors import StreamCapiError, Unavailable
+from stream_capi.errors import FieldsEncrypted, StreamCapiError, Unavailable, is_encrypted
 from stream_capi.model import Rejection, internal_error
 from stream_capi.pipeline.source import Codec, Source
 
@@ -24,7 +24,8 @@ _Key = tuple[str, SchemaKey]
 
 
 class LookupObserver(Protocol):
-    """What is reported of the questions: when the first of a topic's schemas can't be asked for, and when the last can."""
+    """What is reported of the questions: when the first of a topic's schemas can't be asked for, and when the last can; and
+    when the first is one whose rules encrypt what is mapped."""
 
     def registry(self, topic: str, schema: str, reason: str | None) -> None: ...
 
@@ -69,12 +70,13 @@ class Lookups:
         try:
             while (found := self._next()) is not None:
                 source, key = found
-                reason = await self._ask_for(source, key)
-                if reason is None:
+                error = await self._ask_for(source, key)
+                if error is not None:
+                    self._fails(source, key, error)
+                if error is None or isinstance(error, FieldsEncrypted):  # which asking again doesn't change
                     failures = 0
                     continue
                 failures += 1
-                self._fails(source, key, reason)
                 await asyncio.sleep(_REST.delay(failures, self._random()))
                 if (source.topic, key) in self._wanted and (source.topic, key) not in self._new:
                     self._failed[source.topic, key] = source
@@ -90,12 +92,12 @@ class Lookups:
         (_, key), source = queue.popitem(last=False)
         return source, key
 
-    async def _ask_for(self, source: Source, key: SchemaKey) -> str | None:
-        """Ask once; why there was no answer, or None."""
+    async def _ask_for(self, source: Source, key: SchemaKey) -> Unavailable | None:
+        """Ask once; why there is nothing to go on with, or None."""
         try:
             codec = await source.load(key)
         except Unavailable as error:
-            return str(error)
+            return error
         except (MemoryError, StreamCapiError):
             raise
         except Exception as error:  # the schema's fault, as nothing else is under way
@@ -106,8 +108,10 @@ class Lookups:
         self._answered(source, key, codec)
         return None
 
-    def _fails(self, source: Source, key: SchemaKey, reason: str) -> None:
+    def _fails(self, source: Source, key: SchemaKey, error: Unavailable) -> None:
         if (source.topic, key) in self._wanted:
-            if not source.waiting_for:
+            reason, waiting_for = str(error), source.waiting_for
+            is_first = isinstance(error, FieldsEncrypted) and not any(map(is_encrypted, waiting_for.values()))
+            if is_first or not waiting_for:
                 self._observer.registry(source.topic, str(key), reason)
-            source.waiting_for[key] = reason
+            waiting_for[key] = reason

@@ -13,6 +13,7 @@ from typing import NamedTuple, Protocol
 from stream_capi.avro.chunk_parser import ChunkParser
 from stream_capi.avro.framing import Run, SchemaKey, Unframed, frame
 from stream_capi.avro.schemas import Schemas, WriterSchema
+from stream_capi.errors import FieldsEncrypted
 from stream_capi.model import Lane, Record, Rejection, Table, Transformed, internal_error
 
 _DECODED_AT_ONCE = 32 << 20  # bytes that the rows of a slice may take at worst, unless it is one record
@@ -71,7 +72,7 @@ class Source(Protocol):
         ...
 
     async def load(self, key: SchemaKey) -> Codec | Rejection:
-        """Ask for the schema. Raises RegistryUnavailable where nobody can answer now."""
+        """Ask for the schema. Raises RegistryUnavailable where nobody can answer now, FieldsEncrypted."""
         ...
 
     def transform(
@@ -107,6 +108,7 @@ class TopicSource:
         self._schemas = schemas
         self._compile = compile_transform
         self._codecs: dict[SchemaKey, Codec | Rejection] = {}
+        self._encrypted: dict[SchemaKey, str] = {}  # schemas whose records can't be mapped, and why
 
     def frame(self, records: Sequence[Record], values: Sequence[bytes]) -> Sequence[Run | Unframed]:
         """A fault that nobody foresaw is that of its record alone."""
@@ -135,10 +137,15 @@ class TopicSource:
         codec = self._codecs.get(key)
         if codec is not None:
             return codec
-        schema = self._schemas.cached(key)
-        return self._built(key, schema) if isinstance(schema, WriterSchema) else schema
+        schema = self._schemas.cached(key) if key not in self._encrypted else None
+        try:
+            return self._built(key, schema) if isinstance(schema, WriterSchema) else schema
+        except FieldsEncrypted:
+            return None  # to be asked for, which tells why there is none
 
     async def load(self, key: SchemaKey) -> Codec | Rejection:
+        if key in self._encrypted:
+            raise FieldsEncrypted(self._encrypted[key])
         schema = await self._schemas.load(key)
         return self._built(key, schema) if isinstance(schema, WriterSchema) else schema
 
@@ -146,8 +153,11 @@ class TopicSource:
         codec: Codec | Rejection
         try:
             transform = self._compile(schema)
+            if fault := schema.encrypted.fault(schema.parsed, transform.paths):
+                self._encrypted[key] = f"{schema.name}: {fault}"
+                raise FieldsEncrypted(self._encrypted[key])
             codec = Codec(ChunkParser(schema, transform.paths), transform)
-        except MemoryError:
+        except (MemoryError, FieldsEncrypted):
             raise
         except Exception as error:
             codec = internal_error(error)

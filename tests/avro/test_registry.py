@@ -455,3 +455,20 @@ async def test_of_what_is_known_only_the_latest_is_kept(registry: FakeRegistry, 
         await schemas.load(SchemaKey("id", id_))
     kept = [schemas.cached(SchemaKey("id", id_)) is not None for id_ in range(MAX_KNOWN + 5)]
     assert kept == [False] * 5 + [True] * MAX_KNOWN
+
+
+async def test_an_answer_s_rules_say_what_is_encrypted_and_odd_rules_are_no_answer(
+    registry: FakeRegistry, schemas: RegistrySchemas
+) -> None:
+    rule = {"name": "r", "kind": "TRANSFORM", "type": "ENCRYPT", "mode": "WRITEREAD", "tags": ["PII"]}
+    answer = {"schema": json.dumps(LEAD), "metadata": {"tags": {"**.email": ["PII"]}}}
+    registry.answers["/schemas/ids/1"] = answer | {"ruleSet": {"domainRules": [rule]}}
+    registry.answers[f"/schemas/guids/{GUID}"] = answer | {"ruleSet": {"encodingRules": [{"type": "ENCRYPT_PAYLOAD"}]}}
+    registry.answers["/schemas/ids/2"] = answer | {"ruleSet": {"domainRules": ["ENCRYPT"]}}
+    by_id, by_guid = [await schemas.load(key) for key in (KEY, SchemaKey("guid", GUID))]
+    assert isinstance(by_id, WriterSchema)
+    assert isinstance(by_guid, WriterSchema)
+    assert by_id.encrypted.fields == {"stream_capi.Lead.email"}
+    assert by_guid.encrypted.payload
+    with pytest.raises(RegistryUnavailable, match="no schema in it"):
+        await schemas.load(SchemaKey("id", 2))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 import urllib.error
 import urllib.request
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 from urllib.parse import urlsplit
 
 
@@ -25,11 +26,13 @@ class Said(NamedTuple):
 class Front:
     """Passes requests on to the registry at ``url``, or says what it is told to instead.
 
-    ``seconds`` is how long each answer takes, ``most_at_once`` how many were under way together.
+    ``adds`` is what else an answer says of a schema in whose text its key stands. ``seconds`` is how long each answer takes,
+    ``most_at_once`` how many were under way together.
     """
 
     def __init__(self, url: str) -> None:
         self.says: Said | None = None
+        self.adds: dict[str, dict[str, Any]] = {}
         self.asked = self.at_once = self.most_at_once = 0
         self.seconds = 0.0
         self._lock = threading.Lock()
@@ -46,7 +49,7 @@ class Front:
                     front._end()
 
             def _answer(self) -> None:
-                said = front.says or _ask(origin + self.path)
+                said = front.says or front._added(_ask(origin + self.path))
                 self.send_response(said.status)
                 self.send_header("Content-Type", said.content_type)
                 if said.encoding:
@@ -67,6 +70,12 @@ class Front:
         self._thread = threading.Thread(target=self._server.serve_forever, name="front", daemon=True)
         self.port: int = self._server.server_address[1]
         self.path = parts.path
+
+    def _added(self, said: Said) -> Said:
+        for part, more in self.adds.items():
+            if part.encode() in said.body:
+                said = said._replace(body=json.dumps(json.loads(said.body) | more).encode())
+        return said
 
     def _begin(self) -> None:
         with self._lock:

@@ -190,6 +190,46 @@ def test_a_schema_that_a_healthy_registry_does_not_know_is_a_dead_letter_and_is_
         assert any(b"2147483632" in (detail or b"") for detail in details)
 
 
+def test_ciphertext_of_a_mapped_field_is_never_sent_and_waits_for_a_mapping_without_it(
+    tmp_path: Path, broker: Broker, registry: Registry, way: _Way
+) -> None:
+    rule = {
+        "name": "r",
+        "kind": "TRANSFORM",
+        "type": "ENCRYPT",
+        "mode": "WRITEREAD",
+        "tags": ["PII"],
+        "disabled": False,
+    }
+    way.front.adds["added_99"] = {
+        "ruleSet": {"domainRules": [rule]},
+        "metadata": {"tags": {"**.email": ["PII"], "**.phone": ["PII"]}},
+    }
+    with Scene(tmp_path, broker, registry, registry_url=way.url) as scene:
+        maker = Maker(scene)
+        ciphertext: dict[str, Any] = {"email": "TTMxMDY1MDU1NTEyMTIxMg==", "phone": "MTY1MDU1NTEyMTIzNDU2Nw=="}
+        made = [maker.lead(schema=_grown(99), client_id="visitor", **ciphertext) for _ in range(20)]
+        maker.put(made)
+        member = scene.member()
+        scene.produce(100)
+        until(lambda: "(ENCRYPT): email, phone" in notices(member), 30, "a word on the encrypted fields")
+        until(lambda: scene.endpoint.answered().total() == 100, 60, "events of other schemas")
+        time.sleep(2)
+        assert not set(scene.endpoint.answered()) & {one.event_id for one in made}
+        assert scene.ledger.dead_letters() == []
+        (told,) = member.logged("records wait for their schema")
+        assert told["level"] == "error"
+        assert "ENCRYPT" in told["reason"]
+        assert member.terminate() == 0
+        without = [
+            {**source, "fields": {f"user_data.{name}": "absent" for name in ciphertext}}
+            for source in scene.settings["sources"]
+        ]
+        scene.settings["sources"] = without
+        scene.member()
+        scene.close(duplicates=0)
+
+
 def _only_the_unknown_wait(scene: Scene, member: Program, number: int) -> None:
     """Produce leads of a new schema, then known ones: those of the new one wait, and commits stop before them alone."""
     maker = Maker(scene, seed=1000 + number)

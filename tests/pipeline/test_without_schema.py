@@ -6,7 +6,8 @@ import asyncio
 
 import pytest
 
-from stream_capi.errors import RegistryUnavailable
+from stream_capi.avro.framing import Run, SchemaKey
+from stream_capi.errors import ENCRYPTED, FieldsEncrypted, RegistryUnavailable, is_encrypted
 from tests.pipeline.given import P0, V0, names
 from tests.simulation import Line, always, simulate
 
@@ -82,5 +83,52 @@ def test_what_is_no_schema_s_fault_is_not_its_records(error: type[Exception]) ->
         else:
             await line.run_for(5)
         assert (line.dead_letter_codes, line.lag) == ({}, 1)
+
+    simulate(run())
+
+
+def test_records_of_a_schema_whose_rules_encrypt_what_is_mapped_wait_and_are_reported_once() -> None:
+    async def run() -> None:
+        line = Line(always(200))
+        asked = []
+
+        async def load(key: object) -> object:
+            asked.append(key)
+            raise FieldsEncrypted(f"{ENCRYPTED} fields that are mapped (ENCRYPT): email")
+
+        line.sources["leads"].load = load
+        line.produce("leads", 0, *names("a", 20))
+        line.produce("views", 0, *names("b", 20))
+        line.assign(P0, V0)
+        await line.run_for(90)
+        assert line.accepted == dict.fromkeys(names("b", 20), 1)
+        assert line.dead_letter_codes == {}
+        assert line.pipeline.partitions[P0].offsets.watermark == 0
+        assert (len(asked), line.reports["registry"]) == (1, 1), "an answer that asking again doesn't change"
+
+    simulate(run())
+
+
+def test_encrypted_fields_are_reported_though_another_schema_has_been_waited_for_before() -> None:
+    async def run() -> None:
+        line = Line(always(200))
+        source = line.sources["leads"]
+        keys = [SchemaKey("id", id_) for id_ in (1, 2, 3)]
+        source.frame = lambda records, values: [
+            Run(keys[record.offset()], at, [values[at]]) for at, record in enumerate(records)
+        ]
+
+        async def load(key: SchemaKey) -> object:
+            if key == keys[0]:
+                raise RegistryUnavailable("the registry does not answer")
+            raise FieldsEncrypted(f"{ENCRYPTED} the whole payload (ENCRYPT_PAYLOAD)")
+
+        source.load = load
+        line.produce("leads", 0, *names("a", 3))
+        line.assign(P0)
+        await line.run_for(30)
+        assert line.accepted == {}
+        assert line.reports["registry"] == 2, "one for what fails, one for what is encrypted"
+        assert [is_encrypted(source.waiting_for[key]) for key in keys] == [False, True, True]
 
     simulate(run())
