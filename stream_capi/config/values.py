@@ -116,7 +116,7 @@ class FieldRule(Section):
     const: Any = None
     has_const: bool = False
     map: dict[str, Any] | None = None
-    unit: Literal["s", "ms", "us"] | None = None
+    unit: Literal["s", "ms", "us", "ns"] | None = None
 
 
 def region_rule(given: Any) -> Any:
@@ -134,7 +134,7 @@ _FORMS = (
     'must be "path", ["first", "second", { const = … }], { path = "…", unit = "s" }, '
     '{ path = "…", map = { … }, default = … } or { const = … }'
 )
-_UNITS = ("s", "ms", "us")
+_UNITS = ("s", "ms", "us", "ns")
 
 
 def field_rule(given: Any) -> Any:

@@ -16,12 +16,14 @@ from uuid import UUID
 
 
 class Kind(NamedTuple):
-    """A type at the end of a path, null aside. ``type`` is Avro's own word for it."""
+    """A type at the end of a path, null aside. ``type`` is Avro's own word for it, ``logical`` its logical type, which may be
+    stated in a connector's words (``by_connector``)."""
 
     type: str
     logical: str = ""
     scale: int = 0
     symbols: tuple[str, ...] = ()
+    by_connector: bool = False
 
     def __str__(self) -> str:
         return self.logical or self.type
@@ -43,7 +45,9 @@ _TIMES = {
     "timestamp-nanos": 1_000_000,
     "local-timestamp-nanos": 1_000_000,
 }
-_OTHER_TIMES = ("date", "time-millis", "time-micros", "duration")
+_OTHER_TIMES = ("date", "time-millis", "time-micros", "time-nanos", "duration")
+VARIABLE_DECIMAL = "VariableScaleDecimal"
+_DECIMALS = ("decimal", "big-decimal", VARIABLE_DECIMAL)
 _DAY_MS = 86_400_000
 _NO_TIME = (0, 1)  # instead of what to multiply with and to divide by: it is none
 _PLAIN_TEXT = frozenset({"string", "enum"})
@@ -51,12 +55,14 @@ _NUMBERS = frozenset({"int", "long", "float", "double"})
 _DECIMAL_BYTES = 64  # some 150 digits; longer ones take time that grows with their square
 _MOST_SCALE = 300  # as text, a decimal of scale 10^6 would be a megabyte of zeros
 _LONGEST = 256  # characters of a number or a time as text, blanks around it included
-_UNITS = {"s": 1000.0, "ms": 1.0, "us": 0.001}
+_UNITS = {"s": 1000.0, "ms": 1.0, "us": 0.001, "ns": 0.000001}
+_UNIT_COUNTS = {"s": (1000, 1), "ms": (1, 1), "us": (1, 1_000), "ns": (1, 1_000_000)}
 _is_number = re.compile(r"[+-]?(?:[0-9]{1,40}(?:\.[0-9]{0,40})?|\.[0-9]{1,40})(?:[eE][+-]?[0-9]{1,3})?").fullmatch
 _is_moment = re.compile(
     r"[0-9]{4}-?[0-9]{2}-?[0-9]{2}[Tt ]"
     r"[0-9]{2}(?::?[0-9]{2}(?::?[0-9]{2}(?:[.,][0-9]{1,12})?)?)?"
     r"(?:[Zz]|[+-][0-9]{2}(?::?[0-9]{2})?)"
+    r"(?:\[[A-Za-z0-9_+/=!:.-]{1,64}\]){0,4}"  # a zone's name, as Java and RFC 9557 have it: the offset says the time
 ).fullmatch
 
 
@@ -66,7 +72,7 @@ def text_reader(kinds: Iterable[Kind]) -> Reader | None:
     if all(kind.type in _PLAIN_TEXT for kind in kinds):
         return None
     ints = any(kind.type in ("int", "long") and not _is_time(kind) for kind in kinds)
-    from_bytes = _bytes_reader(kinds)
+    from_other = _other_reader(kinds)
 
     def read(value: Any) -> Any:
         if value.__class__ is str:
@@ -75,12 +81,10 @@ def text_reader(kinds: Iterable[Kind]) -> Reader | None:
             return str(value) if ints else UNFIT
         if value.__class__ is float:
             return str(int(value)) if value.is_integer() and abs(value) < 2**53 else UNFIT
-        if value.__class__ is bytes:
-            found = from_bytes(value)
-            if isinstance(found, Decimal):
-                return format(found, "f")
-            return found if isinstance(found, str) else UNFIT
-        return UNFIT
+        found = from_other(value)
+        if isinstance(found, Decimal):
+            return format(found, "f")
+        return found if isinstance(found, str) else UNFIT
 
     return read
 
@@ -105,7 +109,7 @@ def number_reader(kinds: Iterable[Kind]) -> Reader | None:
     if all(kind.type in _NUMBERS and not _is_time(kind) for kind in kinds):
         return None
     numbers = any(kind.type in _NUMBERS and not _is_time(kind) for kind in kinds)
-    from_bytes = _bytes_reader(kinds)
+    from_other = _other_reader(kinds)
 
     def read(value: Any) -> Any:
         if value.__class__ is int or value.__class__ is float:
@@ -113,10 +117,8 @@ def number_reader(kinds: Iterable[Kind]) -> Reader | None:
         if value.__class__ is str and len(value) <= _LONGEST:
             text = value.strip()
             return float(text) if _is_number(text) else UNFIT if text else None
-        if value.__class__ is bytes:
-            found = from_bytes(value)
-            return float(found) if isinstance(found, Decimal) else UNFIT
-        return UNFIT
+        found = from_other(value)
+        return float(found) if isinstance(found, Decimal) else UNFIT
 
     return read
 
@@ -153,13 +155,13 @@ def _counts(kind: Kind, unit: str | None) -> tuple[int, int]:
         return _DAY_MS, 1
     if _is_time(kind):
         return _NO_TIME
-    return {"s": (1000, 1), "ms": (1, 1), "us": (1, 1000)}[unit or "ms"]
+    return _UNIT_COUNTS[unit or "ms"]
 
 
 def _moment(text: str, factor: float | None) -> int | Unfit:
     if _is_moment(text):
         try:
-            at = datetime.fromisoformat(text.replace(",", ".").upper())
+            at = datetime.fromisoformat(text.partition("[")[0].replace(",", ".").upper())
         except (ValueError, OverflowError):
             return UNFIT
         return round(at.timestamp() * 1000) if at.tzinfo else UNFIT
@@ -168,18 +170,58 @@ def _moment(text: str, factor: float | None) -> int | Unfit:
     return UNFIT
 
 
-def _bytes_reader(kinds: tuple[Kind, ...]) -> Callable[[bytes], Decimal | str | None]:
-    scales = {kind.scale for kind in kinds if kind.logical == "decimal"}
-    scale = scales.pop() if len(scales) == 1 else None  # of two scales nothing tells which one a value has
-    is_decimal = scale is not None and scale <= _MOST_SCALE
-    uuid = any(kind.logical == "uuid" for kind in kinds)
+def _other_reader(kinds: tuple[Kind, ...]) -> Callable[[Any], Decimal | str | None]:
+    """Reads what is made of bytes: a decimal, or a UUID's text."""
+    written = written_decimals(kinds)
+    logical, scale = written.pop() if len(written) == 1 else ("", 0)  # of two ways nothing tells which one a value has
+    uuid, variable = (any(kind.logical == name for kind in kinds) for name in ("uuid", VARIABLE_DECIMAL))
 
-    def read(value: bytes) -> Decimal | str | None:
-        if is_decimal and len(value) <= _DECIMAL_BYTES:
-            return Decimal(f"{int.from_bytes(value, 'big', signed=True)}e-{scale}")
+    def read(value: Any) -> Decimal | str | None:
+        if value.__class__ is not bytes:
+            return _scaled(value) if variable and value.__class__ is dict else None
+        if logical == "decimal" and (found := _decimal(value, scale)) is not None:
+            return found
+        if logical == "big-decimal":
+            return _big_decimal(value)
         return str(UUID(bytes=value)) if uuid and len(value) == 16 else None
 
     return read
+
+
+def written_decimals(kinds: Iterable[Kind]) -> set[tuple[str, int]]:
+    """The ways in which decimals are written as bytes."""
+    return {(kind.logical, kind.scale) for kind in kinds if kind.logical in ("decimal", "big-decimal")}
+
+
+def _decimal(unscaled: bytes, scale: int) -> Decimal | None:
+    if len(unscaled) > _DECIMAL_BYTES or abs(scale) > _MOST_SCALE:
+        return None
+    return Decimal(f"{int.from_bytes(unscaled, 'big', signed=True)}e{-scale}")
+
+
+def _big_decimal(value: bytes) -> Decimal | None:
+    """Avro's ``big-decimal``: the unscaled number as bytes and the scale as an int, both in Avro's own encoding."""
+    length, at = _varint(value, 0)
+    scale, end = _varint(value, at + length)
+    return _decimal(value[at : at + length], scale) if length >= 0 and end == len(value) else None
+
+
+def _varint(value: bytes, at: int) -> tuple[int, int]:
+    """The number at a place, and the place behind it, which is past the end where there is none."""
+    number = shift = 0
+    for byte in value[at : at + 5]:
+        at += 1
+        number |= (byte & 127) << shift
+        if byte < 128:
+            return (number >> 1) ^ -(number & 1), at
+        shift += 7
+    return 0, len(value) + 1
+
+
+def _scaled(value: dict[str, Any]) -> Decimal | None:
+    """Debezium's VariableScaleDecimal."""
+    scale, unscaled = value.get("scale"), value.get("value")
+    return _decimal(unscaled, scale) if scale.__class__ is int and unscaled.__class__ is bytes else None
 
 
 def _is_time(kind: Kind) -> bool:
@@ -188,8 +230,10 @@ def _is_time(kind: Kind) -> bool:
 
 def may_be_text(kind: Kind) -> bool:
     """Whether any value of the kind can be read as text."""
+    if kind.logical in _DECIMALS:
+        return True
     if kind.type in ("bytes", "fixed"):
-        return kind.logical in ("uuid", "decimal")
+        return kind.logical == "uuid"
     return kind.type in (*_PLAIN_TEXT, *_NUMBERS) and not _is_time(kind)
 
 
@@ -200,7 +244,7 @@ def may_be_key(kind: Kind) -> bool:
 
 def may_be_number(kind: Kind) -> bool:
     """Whether any value of the kind can be read as a number."""
-    return kind.logical == "decimal" or (kind.type in (*_NUMBERS, "string") and not _is_time(kind))
+    return kind.logical in _DECIMALS or (kind.type in (*_NUMBERS, "string") and not _is_time(kind))
 
 
 def may_be_time(kind: Kind) -> bool:
@@ -210,6 +254,6 @@ def may_be_time(kind: Kind) -> bool:
     )
 
 
-def says_unit(kind: Kind) -> bool:
-    """Whether the schema itself says what a time counts."""
-    return _is_time(kind)
+def says_unit(kind: Kind, unit: str) -> bool:
+    """Whether the schema itself says what a time counts. In a connector's words it may say the same as the settings."""
+    return _is_time(kind) and not (kind.by_connector and _UNIT_COUNTS[unit] == _counts(kind, None))

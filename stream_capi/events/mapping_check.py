@@ -237,7 +237,7 @@ def unfit(target: str, found: Found, unit: str | None, restricted: bool) -> str:
         wanted = "text"
     if not fitting:
         return f"which can't be {wanted}"
-    if len({kind.scale for kind in fitting if kind.logical == "decimal"}) > 1:
+    if len(kinds.written_decimals(fitting)) > 1:
         return "and nothing in a record tells which"
     if all(kind.type == "enum" for kind in fitting):
         symbols = [symbol for kind in fitting for symbol in kind.symbols]
@@ -255,7 +255,7 @@ def _unfit_time(found: Found, unit: str | None) -> str:
     whole = [kind for kind in fitting if kind.type in ("int", "long")]
     if len({kind.logical for kind in whole}) > 1:
         return "and nothing in a record tells which"
-    if unit is not None and all(kinds.says_unit(kind) for kind in fitting):
+    if unit is not None and all(kinds.says_unit(kind, unit) for kind in fitting):
         return "which says itself what it counts; leave its unit out"
     return ""
 

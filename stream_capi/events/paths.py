@@ -7,13 +7,14 @@ one, the path reads as null.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 from stream_capi.avro.names import NAMED, full_name, namespace_of, resolve
 from stream_capi.config.dotted_paths import Step, follow, steps
-from stream_capi.events.kinds import Kind
+from stream_capi.events.kinds import VARIABLE_DECIMAL, Kind
 from stream_capi.model import Rejection, Table
 
 _OTHERS = ("boolean", "int", "long", "float", "double", "bytes", "string", "array", "map")
@@ -29,9 +30,26 @@ _UNDER = {
     "local-timestamp-micros": ("long",),
     "local-timestamp-nanos": ("long",),
     "decimal": ("bytes", "fixed"),
+    "big-decimal": ("bytes",),
     "uuid": ("string", "fixed"),
     "duration": ("fixed",),
 }
+
+# What connectors write beside a type of theirs, as ``connect.name``: the type under it, and the logical type that it means.
+_CONNECT = {
+    "org.apache.kafka.connect.data.Timestamp": ("long", "timestamp-millis"),
+    "org.apache.kafka.connect.data.Date": ("int", "date"),
+    "org.apache.kafka.connect.data.Time": ("int", "time-millis"),
+    "io.debezium.time.Timestamp": ("long", "timestamp-millis"),
+    "io.debezium.time.MicroTimestamp": ("long", "timestamp-micros"),
+    "io.debezium.time.NanoTimestamp": ("long", "timestamp-nanos"),
+    "io.debezium.time.Date": ("int", "date"),
+    "io.debezium.time.Time": ("int", "time-millis"),
+    "io.debezium.time.MicroTime": ("long", "time-micros"),
+    "io.debezium.time.NanoTime": ("long", "time-nanos"),
+}
+_CONNECT_DECIMAL = "org.apache.kafka.connect.data.Decimal"
+_VARIABLE_DECIMAL = "io.debezium.data.VariableScaleDecimal"
 
 
 class MissingPath(NamedTuple):
@@ -192,7 +210,27 @@ def _kind(node: Mapping[str, Any]) -> Kind:
     if kind == "enum":
         return Kind(kind, symbols=tuple(node["symbols"]))
     if not isinstance(logical, str) or kind not in _UNDER.get(logical, ()):
-        return Kind(kind)
+        return _connect_kind(kind, node)
     if logical == "decimal":
-        return Kind(kind, logical, scale) if scale.__class__ is int and scale >= 0 else Kind(kind)
+        return Kind(kind, logical, scale) if scale.__class__ is int and scale >= 0 else _connect_kind(kind, node)
     return Kind(kind, logical)
+
+
+def _connect_kind(kind: str, node: Mapping[str, Any]) -> Kind:
+    """The kind of a type that has no logical type of Avro's, but perhaps a connector's name."""
+    name = node.get("connect.name")
+    if kind in ("record", "error"):
+        return Kind(kind, VARIABLE_DECIMAL) if _VARIABLE_DECIMAL in (name, full_name(node, "")) else Kind(kind)
+    if not isinstance(name, str):
+        return Kind(kind)
+    under, logical = _CONNECT.get(name, ("", ""))
+    if kind == under:
+        return Kind(kind, logical, by_connector=True)
+    stated = node.get("connect.parameters")
+    scale = str(stated.get("scale", "")) if isinstance(stated, dict) else ""
+    if kind in ("bytes", "fixed") and name == _CONNECT_DECIMAL and _is_scale(scale):
+        return Kind(kind, "decimal", int(scale))
+    return Kind(kind)
+
+
+_is_scale = re.compile(r"-?[0-9]{1,6}").fullmatch

@@ -305,7 +305,7 @@ def test_a_folder_of_schemas_stands_in_for_the_registry(read: Read, tmp_path: Pa
         ('"email" = "a"', 'fields.email: is not a field of an event; did you mean "user_data.email"?'),
         ('"user_data.ip" = "a"', 'fields."user_data.ip": is not a field of an event'),
         ('"dedupe_id" = { path = "a", unit = "s" }', "fields.dedupe_id: has a unit, which only event_time takes"),
-        ('"event_time" = { path = "a", unit = "h" }', "fields.event_time: has a unit that is not one of s, ms, us"),
+        ('"event_time" = { path = "a", unit = "h" }', "fields.event_time: has a unit that is not one of s, ms, us, ns"),
         ('"event_time" = "a..b"', "fields.event_time: is not a path"),
         ('"event_time" = []', "fields.event_time: must be"),
         ('"event_time" = 5', "fields.event_time: must be"),

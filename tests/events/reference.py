@@ -45,7 +45,7 @@ MUST_BE = {
 }
 PLACEHOLDERS = ("null", "undefined", "none", "n/a", "unknown")
 INVISIBLE = {0xAD, 0x34F, 0x61C, 0x180E, 0xFEFF, *range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x2070)}
-COMMON_UNITS = {"s": 1, None: 10**11, "ms": 10**11, "us": 10**11}  # the least time that is believed
+COMMON_UNITS = {"s": 1, None: 10**11, "ms": 10**11, "us": 10**11, "ns": 10**11}  # the least time that is believed
 DIGITS = "0123456789"
 BLANKS = "".join(chr(code) for code in range(0x3001) if chr(code).isspace())
 

@@ -226,6 +226,41 @@ def test_a_required_field_that_nothing_fills_is_told(field: str) -> None:
     assert fault.endswith("map it in [sources.fields]")
 
 
+def test_a_unit_beside_a_connector_s_type_may_say_the_same_and_nothing_else() -> None:
+    raw = schema(at={"type": "long", "connect.name": "io.debezium.time.MicroTimestamp"})
+    assert faults({"event_time": {"path": "at", "unit": "us"}}, raw) == []
+    assert faults({"event_time": {"path": "at", "unit": "ms"}}, raw) == [
+        'event_time: "at" is timestamp-micros, which says itself what it counts; leave its unit out'
+    ]
+
+
+@pytest.mark.parametrize("target", ["data.value", "user_data.user_id"])
+def test_a_variable_scale_decimal_fits_where_a_number_does(target: str) -> None:
+    raw = schema(amount=VARIABLE)
+    assert faults({target: "amount"}, raw) == []
+    assert faults({"event_time": "amount"}, raw) == [
+        'event_time: "amount" is VariableScaleDecimal, which can\'t be a time'
+    ]
+
+
+def test_two_ways_to_write_a_decimal_are_one_too_many() -> None:
+    fixed = {"type": "fixed", "name": "D", "size": 8, "logicalType": "decimal", "precision": 9, "scale": 2}
+    raw = schema(amount=[fixed, {"type": "bytes", "logicalType": "big-decimal"}])
+    assert faults({"data.value": "amount"}, raw) == [
+        'data.value: "amount" is big-decimal or decimal, and nothing in a record tells which'
+    ]
+
+
+VARIABLE = {
+    "type": "record",
+    "name": "VariableScaleDecimal",
+    "namespace": "io.debezium.data",
+    "fields": [{"name": "scale", "type": "int"}, {"name": "value", "type": "bytes"}],
+    "connect.version": 1,
+    "connect.name": "io.debezium.data.VariableScaleDecimal",
+}
+
+
 def test_a_required_field_that_a_record_of_the_same_name_seems_to_fill_is_told() -> None:
     (fault,) = faults({}, schema(esi=CUSTOMER))
     assert fault == 'user_data.esi: "esi" is record, which can\'t be text; map another one in [sources.fields]'

@@ -30,6 +30,10 @@ def logical(name: str, kind: str = "long") -> dict[str, str]:
     return {"type": kind, "logicalType": name}
 
 
+def connector(name: str, kind: str = "long") -> dict[str, Any]:
+    return {"type": kind, "connect.version": 1, "connect.name": name}
+
+
 @pytest.mark.parametrize(
     ("kind", "value", "unit", "expected"),
     [
@@ -66,6 +70,34 @@ def logical(name: str, kind: str = "long") -> dict[str, str]:
         (["null", "string", logical("local-timestamp-micros")], AT * 1000, None, AT),
         (["null", "string", logical("local-timestamp-nanos")], AT * 1_000_000, None, AT),
         (["null", "string", logical("timestamp-micros")], "2025-03-12T13:01:25.123Z", None, AT),
+        ("long", AT * 1_000_000 + 999_999, "ns", AT),
+        ("double", AT * 1_000_000.0, "ns", AT),
+        ("string", str(AT * 1_000_000 + 999_999), "ns", AT),
+        # A zone in brackets: Java's ZonedDateTime, RFC 9557. The offset says the time.
+        ("string", "2025-03-12T15:01:25.123+02:00[Europe/Athens]", None, AT),
+        ("string", "2025-03-12T13:01:25.123Z[Etc/GMT+0]", None, AT),
+        ("string", "2025-03-12T08:01:25.123-05:00[!America/New_York][u-ca=gregory]", None, AT),
+        ("string", "2025-03-12T15:01:25.123+02:00[+02:00]", "s", AT),
+        # What connectors call their types.
+        (connector("io.debezium.time.Timestamp"), AT, None, AT),
+        (connector("io.debezium.time.MicroTimestamp"), AT * 1000 + 999, None, AT),
+        (connector("io.debezium.time.MicroTimestamp"), AT * 1000 + 999, "us", AT),
+        (connector("io.debezium.time.NanoTimestamp"), AT * 1_000_000 + 999_999, None, AT),
+        (nullable(connector("io.debezium.time.NanoTimestamp")), AT * 1_000_000, None, AT),
+        (connector("io.debezium.time.ZonedTimestamp", "string"), "2025-03-12T13:01:25.123456Z", None, AT),
+        (
+            connector("io.debezium.time.ZonedTimestamp", "string"),
+            "2025-03-12T15:01:25.123+02:00[Europe/Athens]",
+            None,
+            AT,
+        ),
+        (connector("io.debezium.time.Date", "int"), 20_159, None, 1_741_737_600_000),
+        (connector("org.apache.kafka.connect.data.Timestamp"), AT, None, AT),
+        (connector("org.apache.kafka.connect.data.Date", "int"), 20_159, None, 1_741_737_600_000),
+        (connector("org.apache.kafka.connect.data.Timestamp") | logical("timestamp-millis"), AT, None, AT),
+        # On another type, or of another maker, the name means nothing.
+        (connector("io.debezium.time.MicroTimestamp", "string"), "2025-03-12T13:01:25.123Z", None, AT),
+        (connector("com.acme.MicroTimestamp"), AT, None, AT),
         # A logical type that stands on the wrong type is to be passed over (Avro specification).
         (logical("timestamp-micros", "string"), "2025-03-12T13:01:25.123Z", None, AT),
         (logical("timestamp-something"), AT, None, AT),
@@ -103,6 +135,21 @@ def test_a_time_becomes_epoch_milliseconds(kind: Any, value: Any, unit: str | No
         ("string", "0000-01-01T00:00:00Z", None),
         ("string", "1e30", "s"),
         ("string", "1e-999", "s"),
+        ("long", AT * 1_000_000, "us"),
+        ("long", AT * 1000, "ns"),
+        # a zone without an offset, or none in the brackets
+        ("string", "2025-03-12T13:01:25.123[Europe/Athens]", None),
+        ("string", "2025-03-12T13:01:25.123Z[]", None),
+        ("string", "2025-03-12T13:01:25.123Z[Europe/Athens", None),
+        ("string", "2025-03-12T13:01:25.123Z[Europe/Athens]Z", None),
+        ("string", "2025-03-12T13:01:25.123Z" + "[a]" * 5, None),
+        # a connector's time of day, and its time in another unit
+        (connector("io.debezium.time.Time", "int"), 1_000, None),
+        (connector("io.debezium.time.MicroTime"), AT, None),
+        (connector("io.debezium.time.NanoTime"), AT, None),
+        (connector("org.apache.kafka.connect.data.Time", "int"), 1_000, None),
+        (connector("io.debezium.time.ZonedTime", "string"), "13:01:25Z", None),
+        (connector("io.debezium.time.MicroTimestamp"), AT, "ms"),
         # no time at all
         (logical("time-millis", "int"), 1_000, None),
         (logical("time-micros"), AT, None),
