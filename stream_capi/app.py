@@ -162,7 +162,7 @@ class App:
         pixel, event = source.pixel, source.event
         return TopicSource(
             source.topic,
-            source.framing,
+            source.wire_format,
             self._schemas.for_source(source),
             compile_for,
             Lane(pixel, EventName(event)) if pixel and event else None,

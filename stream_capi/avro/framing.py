@@ -3,6 +3,8 @@
 * ``confluent``: ``0x00`` and a 4-byte big-endian schema id before the payload; or ``0x01`` and a 16-byte schema GUID.
   Either may stand in the record header ``__value_schema_id`` instead, and the payload is then bare. The header wins, as in
   Confluent's own deserializer: a bare payload may begin with a zero byte of its own.
+* ``apicurio content``, ``apicurio global``: ``0x00`` and an 8-byte big-endian id, of the kind that the name says, before the
+  payload. Or the id stands in a record header whose name says the kind.
 * ``single_object``: ``C3 01`` and the 8-byte little-endian CRC-64-AVRO fingerprint (Avro specification).
 * ``raw``: the payload alone; its schema comes from a file.
 * ``auto``: header, then single-object marker, then Confluent prefix, else raw where a schema file is configured.
@@ -19,12 +21,22 @@ from stream_capi.model import Code, Record, Rejection
 from stream_capi.record_headers import all_headers
 
 HEADER = "__value_schema_id"
+APICURIO = {"content": "apicurio.value.contentId", "global": "apicurio.value.globalId"}
+_APICURIO_ENCODING = "apicurio.value.encoding"
+_HEADERS = {  # that say the schema, the first one that is there
+    "confluent": (HEADER,),
+    "auto": (HEADER,),
+    "single_object": (),
+    **{f"apicurio {kind}": (name, *APICURIO.values()) for kind, name in APICURIO.items()},
+}
 _ID_PREFIX, _GUID_PREFIX, _MARKER = b"\x00", b"\x01", b"\xc3\x01"
 _ID_LENGTH, _GUID_LENGTH, _MARKER_LENGTH = 5, 17, 10
+_APICURIO_LENGTH = 8
 
 
 class SchemaKey(NamedTuple):
-    """What a record says about its writer's schema. ``kind`` is ``id``, ``guid``, ``fingerprint`` or ``file``.
+    """What a record says about its writer's schema. ``kind`` is ``id``, ``guid``, ``content id``, ``global id`` (both
+    Apicurio's), ``fingerprint`` or ``file``.
 
     A fingerprint's value is the hex of its eight bytes as they stand in the record.
     """
@@ -58,6 +70,7 @@ class Unframed(NamedTuple):
 
 
 Framed = Run | Unframed
+_Stated = tuple[str, bytes]  # a header
 _Found = tuple[SchemaKey, int] | Rejection  # the key and the length of the framing before the payload
 
 
@@ -73,21 +86,26 @@ def frame(
     if framing == "raw":
         return [Run(FILE_KEY, 0, list(values))]
     find = _FINDERS[framing, schema_file]
-    headers = [] if framing == "single_object" else all_headers(records)
-    stated = [_stated(of_record) for of_record in headers] if any(headers) else []
+    names = _HEADERS[framing]
+    headers = all_headers(records) if names else []
+    stated = [_stated(of_record, names) for of_record in headers] if any(headers) else []
     if stated.count(None) == len(stated):
         return _of_one_schema(values, find) or _runs(values, [find(value) for value in values])
-    known: dict[bytes, _Found] = {text: _in_header(text) for text in stated if text is not None}
+    known: dict[_Stated, _Found] = {one: _in_header(*one) for one in stated if one is not None}
     found = [find(v) if text is None else known[text] for v, text in zip(values, stated, strict=True)]
     return _runs(values, found)
 
 
-def _stated(headers: Sequence[tuple[str, bytes | None]] | None) -> bytes | None:
-    if headers:
-        for name, text in headers:
-            if name == HEADER:
-                return text
-    return None
+def _stated(headers: Sequence[tuple[str, bytes | None]] | None, names: Sequence[str]) -> _Stated | None:
+    """The header that says the schema; or that the payload is no binary Avro."""
+    if not headers:
+        return None
+    if len(names) == 1:
+        return next(((name, text) for name, text in headers if name == HEADER and text is not None), None)
+    found = {name: text for name, text in reversed(headers) if text is not None}
+    if found.get(_APICURIO_ENCODING, b"BINARY").upper() != b"BINARY":
+        return _APICURIO_ENCODING, b""
+    return next(((name, found[name]) for name in names if name in found), None)
 
 
 def _of_one_schema(values: Sequence[bytes], find: Callable[[bytes], _Found]) -> list[Framed]:
@@ -115,7 +133,14 @@ def _runs(values: Sequence[bytes], found: list[_Found]) -> list[Framed]:
     return framed
 
 
-def _in_header(stated: bytes) -> _Found:
+def _in_header(name: str, stated: bytes) -> _Found:
+    if name == _APICURIO_ENCODING:
+        return _rejection(f"the {name} header says that the payload is no binary Avro")
+    for kind in APICURIO:
+        if name == APICURIO[kind]:
+            if len(stated) != _APICURIO_LENGTH or stated[0] > 127:
+                return _rejection(f"the {name} header holds no 8-byte id: {len(stated)} bytes")
+            return SchemaKey(f"{kind} id", int.from_bytes(stated, "big")), 0
     found = _confluent(stated)
     if isinstance(found, Rejection) or found[1] != len(stated):
         return _rejection(f"the {HEADER} header holds neither a schema id nor a GUID: {len(stated)} bytes")
@@ -129,6 +154,15 @@ def _confluent(value: bytes) -> _Found:
     if first == _GUID_PREFIX and len(value) >= _GUID_LENGTH:
         return SchemaKey("guid", str(UUID(bytes=value[1:_GUID_LENGTH]))), _GUID_LENGTH
     return _missing("Confluent prefix", value)
+
+
+def _apicurio(kind: str) -> Callable[[bytes], _Found]:
+    def find(value: bytes) -> _Found:
+        if value[:1] == _ID_PREFIX and len(value) > _APICURIO_LENGTH and value[1] < 128:  # a Java long above 0
+            return SchemaKey(f"{kind} id", int.from_bytes(value[1:9], "big")), 1 + _APICURIO_LENGTH
+        return _missing("Apicurio prefix", value)
+
+    return find
 
 
 def _single_object(value: bytes) -> _Found:
@@ -148,6 +182,7 @@ def _auto_or_raw(value: bytes) -> _Found:
 
 
 _FINDERS: dict[tuple[str, bool], Callable[[bytes], _Found]] = {
+    **{(f"apicurio {kind}", files): _apicurio(kind) for kind in APICURIO for files in (False, True)},
     ("confluent", False): _confluent,
     ("confluent", True): _confluent,
     ("single_object", False): _single_object,

@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 from stream_capi.avro.encryption import Rules, encrypted, rules_of
 from stream_capi.avro.framing import SchemaKey
-from stream_capi.avro.registry_client import NotFound, RegistryClient
+from stream_capi.avro.registry_client import NoSuchPath, NotFound, RegistryClient
 from stream_capi.avro.writer_schema import RefusedSchema, UnknownSchemas, WriterSchema, build, definitions, unknown
 from stream_capi.errors import ConfigurationError, RegistryUnavailable
 from stream_capi.model import Rejection
@@ -27,7 +27,19 @@ MAX_REFERENCES = 200
 MAX_TOTAL_BYTES = 4 << 20  # of a schema's text with its references
 MAX_KNOWN = 1_000  # schemas and refusals that are remembered
 _MAX_SUBJECT = 1_000
+_PATHS = {
+    "id": "ids",
+    "guid": "guids",
+    "content id": "ids",
+}  # Apicurio's Confluent-compatible API has content ids for ids
+_GLOBAL = "global id"
 _OTHER_TYPES = ("JSON", "PROTOBUF")  # what else a registry may say is no name but a text of somebody's
+
+
+def own_api(url: str) -> str:
+    """Apicurio's own API beside its Confluent-compatible one; empty where the url is not of that."""
+    before, found, _ = url.partition("/apis/ccompat")
+    return f"{before}/apis/registry" if found else ""
 
 
 class _Reference(NamedTuple):
@@ -46,7 +58,7 @@ class _Answer(NamedTuple):
 
 
 class RegistrySchemas:
-    """The schemas of a registry, by id or GUID. To be used within one event loop.
+    """The schemas of a registry, by id, GUID or Apicurio's ids. To be used within one event loop.
 
     :param url: of the registry, with its path where it has one (``http://host:8081/apis/ccompat/v7``).
     :param properties: passed to the registry client (authentication, TLS).
@@ -63,6 +75,8 @@ class RegistrySchemas:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._client = RegistryClient(url, properties, timeout)
+        self._url, self._properties, self._timeout = url, properties, timeout
+        self._own_api: RegistryClient | None = None  # Apicurio's
         self._known: dict[SchemaKey, WriterSchema | Rejection] = {}
         self._missing = UnknownSchemas(clock)
         self._loading: dict[SchemaKey, asyncio.Task[WriterSchema | Rejection]] = {}
@@ -107,6 +121,8 @@ class RegistrySchemas:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._client.aclose()
+        if self._own_api is not None:
+            await self._own_api.aclose()
 
     def _loaded(self, key: SchemaKey, done: asyncio.Task[WriterSchema | Rejection]) -> None:
         del self._loading[key]
@@ -114,10 +130,15 @@ class RegistrySchemas:
             done.exception()  # taken note of here, for when every waiter has gone
 
     async def _load(self, key: SchemaKey) -> WriterSchema | Rejection:
-        if key.kind not in ("id", "guid"):
+        if key.kind not in (*_PATHS, _GLOBAL):
             return unknown(key, "a schema registry, which knows ids and GUIDs")
         try:
-            built = await self._build(key, await self._get(str(key), f"schemas/{key.kind}s/{key.value}"))
+            answer = (
+                await self._of_global_id(key)
+                if key.kind == _GLOBAL
+                else await self._get(str(key), f"schemas/{_PATHS[key.kind]}/{key.value}")
+            )
+            built = await self._build(key, answer)
         except NotFound as error:
             return self._missing.add(key, unknown(key, f"the registry ({error})"))
         if len(self._known) >= MAX_KNOWN:
@@ -161,6 +182,24 @@ class RegistrySchemas:
             texts.append(referenced.text)
             waiting += referenced.references
         return texts
+
+    async def _of_global_id(self, key: SchemaKey) -> _Answer:
+        """A schema by Apicurio's own API, with its references put in. Raises NotFound, RegistryUnavailable."""
+        try:
+            raw = await self._apicurio(key).get(
+                str(key), f"v3/ids/globalIds/{key.value}", {"references": "DEREFERENCE"}
+            )
+        except NoSuchPath:  # before Apicurio 3
+            raw = await self._apicurio(key).get(str(key), f"v2/ids/globalIds/{key.value}", {"dereference": "true"})
+        return _Answer(json.dumps(raw), "AVRO", [], None, Rules())
+
+    def _apicurio(self, key: SchemaKey) -> RegistryClient:
+        if self._own_api is None:
+            url = own_api(self._url)
+            if not url:
+                raise RegistryUnavailable(f"asked for {key}: schema_registry.url is not Apicurio's (…/apis/ccompat/v7)")
+            self._own_api = RegistryClient(url, self._properties, self._timeout)
+        return self._own_api
 
     async def _get(self, what: str, path: str, query: Mapping[str, str] | None = None) -> _Answer:
         """A schema. Raises NotFound, RegistryUnavailable."""

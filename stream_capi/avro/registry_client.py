@@ -8,6 +8,7 @@ gzip can take 3 GB. So the client gets a session that reads within ``MAX_ANSWER_
 from __future__ import annotations
 
 import asyncio
+import json
 import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -23,6 +24,8 @@ MAX_ANSWER_BYTES = 2 << 20  # a registry that keeps its schemas in Kafka takes n
 Client = TypeVar("Client")
 
 _PACKED = ("gzip", "x-gzip", "deflate")
+_MISSING = ("VersionNotFoundException", "ArtifactNotFoundException", "ContentNotFoundException")
+_NOT_FOUND = 40403  # Confluent's word for them
 _ANY_WRAPPER = 47  # zlib's number for "gzip or zlib, as the first bytes say"
 
 
@@ -45,6 +48,10 @@ def made(client: Callable[[dict[str, Any]], Client], url: str, properties: Any, 
 
 class NotFound(Exception):
     """The registry works and doesn't have it."""
+
+
+class NoSuchPath(RegistryUnavailable):
+    """A 404 that is no registry's word on a schema: nothing is at that path."""
 
 
 class RegistryClient:
@@ -76,7 +83,8 @@ class RegistryClient:
                 status, code = error.http_status_code, error.error_code
                 if status == 404 and isinstance(code, int) and 40400 < code < 40500:
                     raise NotFound(f"{what}: {code}") from None
-                raise RegistryUnavailable(f"asked for {what}: status {status}{_advice(status)}") from None
+                fault = NoSuchPath if status == 404 else RegistryUnavailable
+                raise fault(f"asked for {what}: status {status}{_advice(status)}") from None
             except _Unreadable as error:
                 raise RegistryUnavailable(f"asked for {what}: {error}") from None
             except Exception as error:
@@ -104,10 +112,21 @@ class _BoundedSession:
         """Send a request; the response has its whole body."""
         async with self._session.stream(method, url, **options) as response:
             body = await _body(response)
+            if response.status_code == 404:
+                body = _in_confluent_s_words(body)
             return type(response)(response.status_code, content=body)
 
     async def aclose(self) -> None:
         await self._session.aclose()
+
+
+def _in_confluent_s_words(body: bytes) -> bytes:
+    """The body of a 404. Apicurio's own API says with the name of its exception what it is that it doesn't have."""
+    try:
+        name = json.loads(body)["name"]
+    except (ValueError, RecursionError, TypeError, KeyError):
+        return body
+    return json.dumps({"error_code": _NOT_FOUND, "message": name}).encode() if name in _MISSING else body
 
 
 async def _body(response: Any) -> bytes:

@@ -24,7 +24,7 @@ class SchemaSources:
         """The schemas that its records may name, by the kinds of key. Raises ConfigurationError."""
         kinds: dict[str, Schemas] = {}
         if self._registry is not None:
-            kinds |= {"id": self._registry, "guid": self._registry}
+            kinds |= dict.fromkeys(("id", "guid", "content id", "global id"), self._registry)
         own = _files_of(source)
         if isinstance(own, FolderSchemas):
             kinds |= {"fingerprint": own, "id": own}

@@ -225,6 +225,11 @@ def _schema(key: str, source: SourceSection, settings: Settings) -> Iterator[Key
     framing, place = source.framing, source.schema_file
     name = "schema_folder" if source.schema_folder is not None else "schema_file"
     of = tuple(f"{key}.{other}" for other in ("framing", "schema_file", "schema_folder"))
+    if framing == "apicurio":
+        yield from _apicurio(key, source, settings)
+        return
+    if "apicurio_id" in source.model_fields_set:
+        yield KeyFault(f"{key}.apicurio_id", 'is of use only with framing = "apicurio"', of[:1])
     if place is None:
         if framing == "raw":
             yield KeyFault(f"{key}.schema_file", "is missing: a raw record doesn't say which schema wrote it", of)
@@ -252,6 +257,17 @@ def _schema(key: str, source: SourceSection, settings: Settings) -> Iterator[Key
     elif framing == "confluent" and not folder and settings.schema_registry is None:
         why = "is a file, which no id can be looked up in; give [schema_registry] or a folder"
         yield KeyFault(f"{key}.{name}", why, (*of, "schema_registry"))
+
+
+def _apicurio(key: str, source: SourceSection, settings: Settings) -> Iterator[KeyFault]:
+    registry = settings.schema_registry
+    if registry is None:
+        yield KeyFault(f"{key}.framing", '"apicurio" needs [schema_registry]', ("schema_registry",))
+    elif source.apicurio_id == "global" and "/apis/ccompat/" not in registry.url:
+        why = "must be that of Apicurio's Confluent-compatible API (…/apis/ccompat/v7): its own API beside it has global ids"
+        yield KeyFault("schema_registry.url", why, (f"{key}.apicurio_id",))
+    if source.schema_file is not None:
+        yield KeyFault(f"{key}.schema_file", 'is of no use with framing = "apicurio"', (f"{key}.framing",))
 
 
 def _fields(key: str, source: SourceSection) -> Iterator[KeyFault]:

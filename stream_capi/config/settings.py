@@ -88,7 +88,7 @@ class EndpointSection(Section):
     ca_file: str = ""
 
 
-Framing = Literal["confluent", "single_object", "raw", "auto"]
+Framing = Literal["confluent", "apicurio", "single_object", "raw", "auto"]
 
 
 class PixelSection(Section):
@@ -139,6 +139,7 @@ class SourceSection(Section):
     pixel: str | None = None
     pixel_field: Path | None = None
     framing: Framing = "confluent"
+    apicurio_id: Literal["content", "global"] = "content"
     schema_file: Text | None = None
     schema_folder: Text | None = None
     window_ms: int | None = Field(None, strict=True, ge=1, le=600_000)
@@ -159,6 +160,11 @@ class SourceSection(Section):
         if isinstance(given, dict) and isinstance(given.get("schema_folder"), str):
             return {"schema_file": given["schema_folder"]} | given
         return given
+
+    @property
+    def wire_format(self) -> str:
+        """The framing, with the kind of id where that is not said by the bytes."""
+        return f"apicurio {self.apicurio_id}" if self.framing == "apicurio" else self.framing
 
     @property
     def has_folder(self) -> bool:

@@ -88,7 +88,7 @@ async def _of_record(
     value = record.value()
     if value is None:
         return ExplainedRecord(at, "", None, Skipped("tombstone"))
-    (framed,) = frame(source.framing, [record], [value], schema_file=source.schema_file is not None)
+    (framed,) = frame(source.wire_format, [record], [value], schema_file=source.schema_file is not None)
     if isinstance(framed, Unframed):
         return ExplainedRecord(at, "", None, framed.rejection)
     schema = await sources.for_source(source).load(framed.key)

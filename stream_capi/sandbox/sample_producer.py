@@ -54,6 +54,9 @@ def sample_topics(settings: Settings) -> list[SampleTopic]:
                 "(schemas/lead.avsc, schemas/page_view.avsc)"
             )
             continue
+        if source.framing == "apicurio":
+            faults.append(f"sources[{at}]: {source.topic} has Apicurio's framing, which no samples are written in")
+            continue
         event = EventName(source.event)
         topics.append(SampleTopic(source.topic, event, _encoder(source, event, settings)))
     if faults:

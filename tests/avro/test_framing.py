@@ -19,6 +19,7 @@ from tests.fake_record import FakeRecord
 
 GUID = "6c1a5ed8-5b1e-4f0e-9f5c-6d3f1a2b3c4d"
 ID_7 = SchemaKey("id", 7)
+WIRE_FORMATS = [name for name in get_args(Framing) if name != "apicurio"] + ["apicurio content", "apicurio global"]
 
 
 def confluent(schema_id: int, payload: bytes) -> FakeRecord:
@@ -149,7 +150,7 @@ def test_keys_read_well_and_payloads_stay_out_of_repr() -> None:
 
 
 @given(
-    st.sampled_from(get_args(Framing)),
+    st.sampled_from(WIRE_FORMATS),
     st.booleans(),
     st.lists(
         st.tuples(
@@ -175,3 +176,78 @@ def test_every_record_is_in_exactly_one_part_in_order(
     # A chunk's records don't change how any one of them is read.
     alone = [parts(framing, [r], schema_file=schema_file)[0] for r in records]
     assert [type(one) for one in alone] == [type(part) for part in framed for _ in covered([part])]
+
+
+def apicurio(id_: int, payload: bytes = b"") -> bytes:
+    return b"\0" + id_.to_bytes(8, "big") + payload
+
+
+@pytest.mark.parametrize("kind", ["content", "global"])
+def test_apicurio_s_prefix_is_an_id_of_eight_bytes(kind: str) -> None:
+    chunk = [FakeRecord(apicurio(7, b"a")), FakeRecord(apicurio(7)), FakeRecord(apicurio(1 << 40, b"b"))]
+    assert parts(f"apicurio {kind}", chunk) == [
+        Run(SchemaKey(f"{kind} id", 7), 0, [b"a", b""]),
+        Run(SchemaKey(f"{kind} id", 1 << 40), 2, [b"b"]),
+    ]
+
+
+@pytest.mark.parametrize("kind", ["content", "global"])
+@pytest.mark.parametrize(
+    ("headers", "key"),
+    [
+        ([("apicurio.value.contentId", (5).to_bytes(8, "big"))], SchemaKey("content id", 5)),
+        ([("apicurio.value.globalId", (6).to_bytes(8, "big"))], SchemaKey("global id", 6)),
+        ([("a", b"b"), ("apicurio.value.globalId", (6).to_bytes(8, "big")), ("c", None)], SchemaKey("global id", 6)),
+        (
+            [("apicurio.value.encoding", b"BINARY"), ("apicurio.value.globalId", (6).to_bytes(8, "big"))],
+            SchemaKey("global id", 6),
+        ),
+    ],
+)
+def test_apicurio_s_headers_say_which_id_it_is_and_win(
+    kind: str, headers: list[tuple[str, bytes | None]], key: SchemaKey
+) -> None:
+    value = apicurio(9, b"a")
+    assert parts(f"apicurio {kind}", [FakeRecord(value, headers=headers)]) == [Run(key, 0, [value])]
+
+
+def test_of_both_ids_in_headers_the_configured_one_counts() -> None:
+    headers: list[tuple[str, bytes | None]] = [
+        ("apicurio.value.contentId", (5).to_bytes(8, "big")),
+        ("apicurio.value.globalId", (6).to_bytes(8, "big")),
+    ]
+    for kind, id_ in (("content", 5), ("global", 6)):
+        record = FakeRecord(b"a", headers=headers)
+        assert parts(f"apicurio {kind}", [record]) == [Run(SchemaKey(f"{kind} id", id_), 0, [b"a"])]
+
+
+@pytest.mark.parametrize(
+    ("value", "headers", "detail"),
+    [
+        (b"", None, "no Apicurio prefix: the value is empty"),
+        (apicurio(7)[:-1], None, "no Apicurio prefix: first byte 0x00, 8 bytes"),
+        (b"\1" + apicurio(7)[1:], None, "no Apicurio prefix: first byte 0x01, 9 bytes"),
+        (apicurio(1 << 63), None, "no Apicurio prefix: first byte 0x00, 9 bytes"),
+        (
+            b"a",
+            [("apicurio.value.contentId", b"\0\0\0\5")],
+            "the apicurio.value.contentId header holds no 8-byte id: 4 bytes",
+        ),
+        (
+            b"a",
+            [("apicurio.value.globalId", b"\xff" * 8)],
+            "the apicurio.value.globalId header holds no 8-byte id: 8 bytes",
+        ),
+        (
+            b"{}",
+            [("apicurio.value.globalId", bytes(8)), ("apicurio.value.encoding", b"JSON")],
+            "the apicurio.value.encoding header says that the payload is no binary Avro",
+        ),
+    ],
+)
+def test_what_is_no_framing_of_apicurio_s_is_a_decode_error(
+    value: bytes, headers: list[tuple[str, bytes | None]] | None, detail: str
+) -> None:
+    (part,) = parts("apicurio content", [FakeRecord(value, headers=headers)])
+    assert isinstance(part, Unframed)
+    assert (part.rejection.code, part.rejection.detail) == (Code.DECODE_ERROR, detail)

@@ -26,6 +26,7 @@ from stream_capi.model import Code, Rejection
 from tests.avro.records import LEAD, record
 
 PATH = "/apis/ccompat/v7"
+OWN_PATH = "/apis/registry"
 GUID = "6c1a5ed8-5b1e-4f0e-9f5c-6d3f1a2b3c4d"
 SECRET = "canary-password"
 KEY = SchemaKey("id", 1)
@@ -52,6 +53,8 @@ class FakeRegistry:
             return await self.before()
         if path in self.answers:
             return web.json_response(self.answers[path])
+        if path.startswith(OWN_PATH):
+            return web.json_response({"error_code": 404, "message": "no such path"}, status=404)
         code = 40403 if path.startswith("/schemas") else 40401
         return web.json_response({"error_code": code, "message": "not found"}, status=404)
 
@@ -67,7 +70,7 @@ def answers(status: int, body: str = "{}") -> Answer:
 async def registry() -> AsyncIterator[FakeRegistry]:
     fake = FakeRegistry()
     app = web.Application()
-    app.router.add_get(PATH + "/{rest:.*}", fake.handle)
+    app.router.add_get("/{rest:.*}", fake.handle)
     runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
@@ -472,3 +475,40 @@ async def test_an_answer_s_rules_say_what_is_encrypted_and_odd_rules_are_no_answ
     assert by_guid.encrypted.payload
     with pytest.raises(RegistryUnavailable, match="no schema in it"):
         await schemas.load(SchemaKey("id", 2))
+
+
+GLOBAL = SchemaKey("global id", 6)
+
+
+async def test_apicurio_s_content_ids_are_the_ids_of_its_compatible_api(schemas: RegistrySchemas) -> None:
+    assert isinstance(await schemas.load(SchemaKey("content id", 1)), WriterSchema)
+
+
+@pytest.mark.parametrize("version", ["v3", "v2"])
+async def test_apicurio_s_global_ids_are_asked_of_its_own_api_of_either_version(
+    registry: FakeRegistry, schemas: RegistrySchemas, version: str
+) -> None:
+    registry.answers[f"{OWN_PATH}/{version}/ids/globalIds/6"] = LEAD
+    loaded = await schemas.load(GLOBAL)
+    assert isinstance(loaded, WriterSchema)
+    assert (loaded.name, loaded.key) == ("stream_capi.Lead", GLOBAL)
+
+
+async def test_only_apicurio_s_word_for_not_found_is_an_unknown_schema(
+    registry: FakeRegistry, schemas: RegistrySchemas
+) -> None:
+    for name in ("NotFoundException", "UnauthorizedException", 5, None):
+        registry.before = answers(404, json.dumps({"name": name, "status": 404, "title": "no"}))
+        with pytest.raises(RegistryUnavailable):
+            await schemas.load(GLOBAL)
+    registry.before = answers(404, json.dumps({"name": "VersionNotFoundException", "status": 404}))
+    loaded = await schemas.load(GLOBAL)
+    assert isinstance(loaded, Rejection)
+    assert loaded.code is Code.UNKNOWN_SCHEMA
+
+
+async def test_a_global_id_at_another_registry_waits_and_ends_nothing() -> None:
+    source = RegistrySchemas("http://127.0.0.1:9", timeout=1)
+    with pytest.raises(RegistryUnavailable, match="not Apicurio's"):
+        await source.load(GLOBAL)
+    await source.aclose()

@@ -299,6 +299,45 @@ def test_a_folder_of_schemas_stands_in_for_the_registry(read: Read, tmp_path: Pa
     assert source.schema_file == source.schema_folder == str(tmp_path)
 
 
+REGISTRY = '[schema_registry]\nurl = "http://r:8080/apis/ccompat/v7"\n'
+OTHER_REGISTRY = '[schema_registry]\nurl = "http://r:8081"\n'
+
+
+@pytest.mark.parametrize(
+    ("before", "lines", "wanted"),
+    [
+        (REGISTRY, 'framing = "apicurio"', []),
+        (REGISTRY, 'framing = "apicurio"\napicurio_id = "global"', []),
+        (OTHER_REGISTRY, 'framing = "apicurio"\napicurio_id = "content"', []),
+        ("", 'framing = "apicurio"', ['sources[0].framing: "apicurio" needs [schema_registry]']),
+        (
+            OTHER_REGISTRY,
+            'framing = "apicurio"\napicurio_id = "global"',
+            ["schema_registry.url: must be that of Apicurio's Confluent-compatible API (…/apis/ccompat/v7)"],
+        ),
+        (
+            REGISTRY,
+            'framing = "apicurio"\nschema_file = "."',
+            ['sources[0].schema_file: is of no use with framing = "apicurio"'],
+        ),
+        (
+            REGISTRY,
+            'apicurio_id = "global"',
+            ['sources[0].apicurio_id: is of use only with framing = "apicurio"'],
+        ),
+    ],
+)
+def test_apicurio_s_framing_needs_its_registry(
+    faults: Faults, read: Read, before: str, lines: str, wanted: list[str]
+) -> None:
+    text = f"{before}{PIXEL}{SOURCE}{lines}\n"
+    if not wanted:
+        assert read(text).sources[0].wire_format.startswith("apicurio ")
+        return
+    (fault,) = faults_of(faults, text)
+    assert fault.startswith(wanted[0])
+
+
 @pytest.mark.parametrize(
     ("field", "wanted"),
     [

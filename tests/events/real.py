@@ -88,7 +88,7 @@ class Member:
         rules = rules_from(stated, settings)
         self._source = TopicSource(
             stated.topic,
-            stated.framing,
+            stated.wire_format,
             self._schemas.for_source(stated),
             lambda schema: compile_source(rules, schema.raw),
             rules.lane,

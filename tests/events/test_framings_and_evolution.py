@@ -6,11 +6,13 @@ import asyncio
 import io
 import json
 import time
+import urllib.request
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import fastavro
 import pytest
+from confluent_kafka.schema_registry import Schema, SchemaReference
 
 from stream_capi.model import Code, Rejection
 from tests.events.making import LEAD, SCHEMAS, lead, nullable, sent
@@ -162,3 +164,74 @@ async def test_a_recursive_schema_is_refused_and_the_process_lives(
     assert isinstance(made, Rejection)
     assert made.code is Code.DECODE_ERROR
     assert "recursive" in made.detail
+
+
+ADDRESS = {
+    "type": "record",
+    "name": "Address",
+    "namespace": "acme.common",
+    "fields": [{"name": "street", "type": "string"}],
+}
+REFERRING = with_fields(
+    {"name": "mail", "type": nullable("string"), "default": None}, {"name": "address", "type": "acme.common.Address"}
+)
+WHOLE = {**REFERRING, "fields": [*REFERRING["fields"][:-1], {"name": "address", "type": ADDRESS}]}
+
+
+class Ids(NamedTuple):
+    content: int
+    of_version: int
+
+    def wire(self, kind: str) -> bytes:
+        return (self.content if kind == "content" else self.of_version).to_bytes(8, "big")
+
+
+def registered_at_apicurio(registry: Registry, names: Names) -> Ids:
+    """A schema with a reference, and its two ids, which differ: another artifact has the same content."""
+    address, quote = names.topic("address"), names.topic("quote")
+    register(registry, address, ADDRESS)
+    reference = SchemaReference("acme.common.Address", address, 1)
+    with registry.client() as client:
+        for subject in (quote, f"{quote}-again"):
+            client.register_schema(subject, Schema(json.dumps(REFERRING), "AVRO", [reference]))
+    own = registry.url.replace("ccompat/v7", f"registry/v3/groups/default/artifacts/{quote}-again/versions/1")
+    with urllib.request.urlopen(own, timeout=10) as answer:  # noqa: S310 -- our own http URL
+        said = json.load(answer)
+    return Ids(said["contentId"], said["globalId"])
+
+
+@pytest.mark.parametrize("kind", ["content", "global"])
+@pytest.mark.parametrize("in_header", [False, True])
+async def test_apicurio_s_own_framing_by_content_id_and_by_global_id(
+    broker: Broker, registry: Registry, names: Names, tmp_path: Path, kind: str, in_header: bool
+) -> None:
+    topic = names.topic("quotes")
+    broker.create_topic(topic)
+    ids = await asyncio.to_thread(registered_at_apicurio, registry, names)
+    assert ids.content != ids.of_version
+    payload = encoded(WHOLE, now_lead(mail="one@example.com", address={"street": "s"}))
+    name = {"content": "apicurio.value.contentId", "global": "apicurio.value.globalId"}[kind]
+    produce(
+        broker,
+        topic,
+        [payload if in_header else b"\0" + ids.wire(kind) + payload],
+        [(name, ids.wire(kind))] if in_header else [],
+    )
+    # In a header the kind of the id is said; before the payload the settings say it.
+    of_source = {"framing": "apicurio"} | ({} if in_header else {"apicurio_id": kind})
+    (made,) = await map_newest(settings_of(tmp_path, tables(broker, topic, registry, **of_source)), 1)
+    assert sent(made)["user_data"]["email"] == "one@example.com"
+
+
+@pytest.mark.parametrize("kind", ["content", "global"])
+@pytest.mark.parametrize("id_", [2**31 - 1, 2**31, 2**40, 2**63 - 1])
+async def test_an_id_that_apicurio_does_not_know_is_an_unknown_schema(
+    broker: Broker, registry: Registry, names: Names, tmp_path: Path, kind: str, id_: int
+) -> None:
+    topic = names.topic("quotes")
+    broker.create_topic(topic)
+    produce(broker, topic, [b"\0" + id_.to_bytes(8, "big") + b"payload"])
+    settings = settings_of(tmp_path, tables(broker, topic, registry, framing="apicurio", apicurio_id=kind))
+    (made,) = await map_newest(settings, 1)
+    assert isinstance(made, Rejection)
+    assert made.code is Code.UNKNOWN_SCHEMA
