@@ -4,6 +4,7 @@
 
     StreamCapiError                 every error that is meant for a person to read
     ├── ConfigurationError          exit 2: the settings are wrong; carries every fault found
+    │   └── NoSubject               the registry has no subject of a topic's name
     ├── KafkaLost                   exit 3: the client can't go on (fatal error, group lost, topic made anew)
     ├── Unavailable                 a neighbour doesn't answer for now: wait and ask again
     │   ├── RegistryUnavailable     the schema registry is down, slow or answers 5xx
@@ -47,6 +48,10 @@ class ConfigurationError(StreamCapiError):
     def __init__(self, faults: Sequence[str]) -> None:
         self.faults = tuple(faults)
         super().__init__("\n".join(self.faults))
+
+
+class NoSubject(ConfigurationError):
+    """The registry has no subject of the name that a topic's schemas have by default."""
 
 
 class KafkaLost(StreamCapiError):

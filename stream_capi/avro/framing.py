@@ -29,6 +29,7 @@ _HEADERS = {  # that say the schema, the first one that is there
     "single_object": (),
     **{f"apicurio {kind}": (name, *APICURIO.values()) for kind, name in APICURIO.items()},
 }
+WIRE_FORMATS = ("raw", *_HEADERS)
 _ID_PREFIX, _GUID_PREFIX, _MARKER = b"\x00", b"\x01", b"\xc3\x01"
 _ID_LENGTH, _GUID_LENGTH, _MARKER_LENGTH = 5, 17, 10
 _APICURIO_LENGTH = 8

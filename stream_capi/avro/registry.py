@@ -20,7 +20,7 @@ from stream_capi.avro.encryption import Rules, encrypted, rules_of
 from stream_capi.avro.framing import SchemaKey
 from stream_capi.avro.registry_client import NoSuchPath, NotFound, RegistryClient
 from stream_capi.avro.writer_schema import RefusedSchema, UnknownSchemas, WriterSchema, build, definitions, unknown
-from stream_capi.errors import ConfigurationError, RegistryUnavailable
+from stream_capi.errors import ConfigurationError, NoSubject, RegistryUnavailable
 from stream_capi.model import Rejection
 
 MAX_REFERENCES = 200
@@ -95,21 +95,34 @@ class RegistrySchemas:
         # One waiter's cancellation (its partition is revoked) must not take the answer from the others.
         return await asyncio.shield(task)
 
-    async def newest(self, topic: str) -> WriterSchema:
-        """The latest version of the subject ``<topic>-value``.
+    async def newest(self, topic: str, written_by: SchemaKey | None = None) -> WriterSchema:
+        """The latest version of a topic's subject: ``<topic>-value``; or, by the name of the schema that wrote one of its
+        records, ``<topic>-<name>`` or ``<name>``; or that schema itself.
 
         :raises ConfigurationError: there is none, or no event can be read with it.
         :raises RegistryUnavailable: the registry doesn't answer.
         """
         subject = f"{topic}-value"
+        newest = await self._newest_of(subject)
+        if newest is not None:
+            return newest
+        if written_by is None:
+            raise NoSubject([f"the registry has no subject {subject}"])
+        own = await self.load(written_by)
+        if isinstance(own, Rejection):
+            raise ConfigurationError([f"the registry has no subject {subject}, and of a recent record {own.detail}"])
+        return await self._newest_of(f"{topic}-{own.name}") or await self._newest_of(own.name) or own
+
+    async def _newest_of(self, subject: str) -> WriterSchema | None:
+        """The latest version of a subject; None where there is no such subject."""
         what = f"subject {subject}"
         try:
             answer = await self._get(what, f"subjects/{quote(subject, safe='')}/versions/latest")
             if answer.id is None:
                 raise RegistryUnavailable(f"asked for {what}: the answer has no id in it")
             built = await self._build(SchemaKey("id", answer.id), answer)
-        except NotFound as error:
-            raise ConfigurationError([f"the registry has no subject {subject}"]) from error
+        except NotFound:
+            return None
         if isinstance(built, RefusedSchema):
             raise ConfigurationError([f"the newest schema of {subject} is refused: {built.reason}"])
         return built

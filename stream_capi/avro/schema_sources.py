@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stream_capi.avro.framing import FILE_KEY
+from stream_capi.avro.framing import FILE_KEY, SchemaKey
 from stream_capi.avro.registry import RegistrySchemas
 from stream_capi.avro.schemas import FileSchema, FolderSchemas, Schemas, SchemasByKind
 from stream_capi.avro.writer_schema import WriterSchema
@@ -34,8 +34,10 @@ class SchemaSources:
             raise _nowhere(source)
         return SchemasByKind(kinds)
 
-    async def newest(self, source: SourceSection) -> list[WriterSchema]:
+    async def newest(self, source: SourceSection, written_by: SchemaKey | None = None) -> list[WriterSchema]:
         """The schemas that its next records have: that of its file, each of its folder, or the registry's newest.
+
+        ``written_by`` is the key in a recent record, where one is known: it finds subjects that have not the topic's name.
 
         Raises ConfigurationError, RegistryUnavailable.
         """
@@ -46,7 +48,7 @@ class SchemaSources:
             return [own.schema]
         if self._registry is None:
             raise _nowhere(source)
-        return [await self._registry.newest(source.topic)]
+        return [await self._registry.newest(source.topic, written_by)]
 
     async def aclose(self) -> None:
         """Close the registry's client."""

@@ -15,11 +15,13 @@ import typer
 from stream_capi.avro.registry import RegistrySchemas
 from stream_capi.avro.writer_schema import WriterSchema
 from stream_capi.config.environment import overlay
+from stream_capi.config.settings import KafkaSection
 from stream_capi.config.values import is_topic
-from stream_capi.errors import ConfigurationError
+from stream_capi.errors import ConfigurationError, NoSubject, StreamCapiError
 from stream_capi.events.fields import IDENTIFIER_FIELDS
 from stream_capi.events.guess import Guess, event_of, guesses
-from stream_capi.model import EventName
+from stream_capi.model import EventName, Rejection
+from stream_capi.operations.recent_records import recent_records, stated_key
 
 _REQUIRED = {
     "event_time": '"sent_at"',
@@ -30,6 +32,7 @@ _REQUIRED = {
     "user_data.client_user_agent": '"context.user_agent"',
     "user_data.esi": '{ const = "web" }',
 }
+_KAFKA = "STREAM_CAPI_KAFKA"
 _WIDTH = 58  # the column in which remarks begin
 _PROPERTIES = "STREAM_CAPI_SCHEMA_REGISTRY__PROPERTIES"
 
@@ -46,6 +49,13 @@ def command(
     event: Annotated[
         EventName | None, typer.Option(help="What its records are; guessed by its name otherwise.")
     ] = None,
+    bootstrap_servers: Annotated[
+        str | None,
+        typer.Option(
+            help="The brokers, which are asked for a recent record where the registry has no subject TOPIC-value. "
+            f"What they want besides comes from the environment: {_KAFKA}__PROPERTIES__SECURITY__PROTOCOL=…"
+        ),
+    ] = None,
     output: Annotated[Path | None, typer.Option(help="The file to write; standard output otherwise.")] = None,
 ) -> None:
     """Ask the registry for a topic's schema and write a commented configuration with the best guess of its mapping."""
@@ -58,9 +68,10 @@ def command(
         )
     if output is not None and os.path.lexists(output):
         raise ConfigurationError([f"--output: {output} is there already; name another file, or take it away"])
-    schema = asyncio.run(_newest(registry, topic, _properties(os.environ)))
+    kafka = _kafka(os.environ, bootstrap_servers)
+    schema, framing = asyncio.run(_newest(registry, topic, _properties(os.environ), kafka))
     chosen = event or event_of(schema.name, topic)
-    text = "\n".join(_lines(registry, topic, chosen, schema)) + "\n"
+    text = "\n".join(_lines(registry, kafka.bootstrap_servers, topic, framing, chosen, schema)) + "\n"
     if output is None:
         print(text, end="")
         return
@@ -79,41 +90,74 @@ def _parts(url: str) -> SplitResult:
     raise typer.BadParameter("--registry must be an absolute http or https URL")
 
 
-def _properties(environ: Mapping[str, str]) -> dict[str, Any]:
-    """The registry's properties that the environment holds, where a password may be."""
+def _stated(environ: Mapping[str, str], prefix: str) -> dict[str, Any]:
+    """What the environment says of the settings that begin with a prefix. Passwords may be among it."""
     data: dict[str, Any] = {}
-    _, faults = overlay(data, {name: text for name, text in environ.items() if name.startswith(_PROPERTIES)})
+    _, faults = overlay(data, {name: text for name, text in environ.items() if name.startswith(prefix)})
     if faults:
         raise ConfigurationError([f"{fault.variable}: {fault.what}" for fault in faults])
-    properties: dict[str, Any] = data.get("schema_registry", {}).get("properties", {})
+    return data
+
+
+def _properties(environ: Mapping[str, str]) -> dict[str, Any]:
+    properties: dict[str, Any] = _stated(environ, _PROPERTIES).get("schema_registry", {}).get("properties", {})
     return properties
 
 
-async def _newest(url: str, topic: str, properties: Mapping[str, Any]) -> WriterSchema:
+def _kafka(environ: Mapping[str, str], servers: str | None) -> KafkaSection:
+    stated = _stated(environ, _KAFKA).get("kafka", {}) | ({"bootstrap_servers": servers} if servers else {})
+    try:
+        return KafkaSection.model_validate(stated)
+    except ValueError as error:  # its text may hold a password
+        raise ConfigurationError([f"{_KAFKA}__…: {type(error).__name__}; check these variables"]) from None
+
+
+async def _newest(
+    url: str, topic: str, properties: Mapping[str, Any], kafka: KafkaSection
+) -> tuple[WriterSchema, str | None]:
+    """The newest schema, and the framing if a record had to be asked for it and it is not the default one."""
     registry = RegistrySchemas(url, properties)
     try:
-        return await registry.newest(topic)
+        return await registry.newest(topic), None
+    except NoSubject as error:
+        (fault,) = error.faults
+        try:
+            records = await asyncio.to_thread(recent_records, kafka, topic)
+        except StreamCapiError as lost:
+            raise ConfigurationError([f"{fault}, and no record can be read to find another: {lost}"]) from None
+        if not records:
+            raise ConfigurationError([f"{fault}, and the topic has no record to find another by"]) from None
+        framing, key = stated_key(records[0])
+        if isinstance(key, Rejection):
+            raise ConfigurationError([f"{fault}, and the newest record names no schema: {key.detail}"]) from None
+        return await registry.newest(topic, key), framing
     finally:
         await registry.aclose()
 
 
-def _lines(url: str, topic: str, event: EventName, schema: WriterSchema) -> Iterator[str]:
+def _lines(
+    url: str, servers: str, topic: str, framing: str | None, event: EventName, schema: WriterSchema
+) -> Iterator[str]:
     guessed = guesses(schema.raw, event)
     name = "".join(sign for sign in schema.name if sign.isprintable())
     yield f"# A first guess for the topic {topic}, by the names and types of its schema {name} ({schema.key})."
     yield "# Correct it, then let the program look at it and at one event:"
     yield "#   stream-capi check --config FILE"
     yield f"#   stream-capi explain --config FILE --topic {topic} --latest 1"
-    yield from ("", "[kafka]", 'bootstrap_servers = "localhost:9092"', 'group_id = "stream-capi"')
+    yield from ("", "[kafka]", f"bootstrap_servers = {_quoted(servers)}", 'group_id = "stream-capi"')
     yield from ("", "[schema_registry]", f"url = {_quoted(url)}")
     yield from ("", "[[pixels]]", 'name = "main"')
     yield _with_remark('pixel_id = "your-axon-event-key"', "TODO: the Axon Event Key")
     yield _with_remark('api_key_env = "AXON_API_KEY"', "the variable that holds the Conversion API key")
     yield from ("", "[[sources]]", f"topic = {_quoted(topic)}")
     yield _with_remark(f'event = "{event.value}"', "or event_field with a table of events, where a topic holds several")
+    if framing is not None:
+        yield f"framing = {_quoted(framing)}"
     yield from ('pixel = "main"', "", "[sources.fields]")
     for guess in guessed:
         yield from _mapped(guess)
+    if hidden := schema.encrypted.fault(schema.parsed, [path for guess in guessed for path in guess.paths]):
+        yield f"# Can't be sent: {hidden}"
     if not any(guess.paths for guess in guessed if guess.target[10:] in IDENTIFIER_FIELDS):
         yield f"# TODO one of these is required: {', '.join(f'user_data.{field}' for field in IDENTIFIER_FIELDS)}"
     absent = [guess.target for guess in guessed if not guess.paths and guess.target not in _REQUIRED]

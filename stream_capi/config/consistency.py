@@ -228,7 +228,7 @@ def _schema(key: str, source: SourceSection, settings: Settings) -> Iterator[Key
     if framing == "apicurio":
         yield from _apicurio(key, source, settings)
         return
-    if "apicurio_id" in source.model_fields_set:
+    if source.apicurio_id is not None:
         yield KeyFault(f"{key}.apicurio_id", 'is of use only with framing = "apicurio"', of[:1])
     if place is None:
         if framing == "raw":

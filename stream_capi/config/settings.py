@@ -139,7 +139,7 @@ class SourceSection(Section):
     pixel: str | None = None
     pixel_field: Path | None = None
     framing: Framing = "confluent"
-    apicurio_id: Literal["content", "global"] = "content"
+    apicurio_id: Literal["content", "global"] | None = None
     schema_file: Text | None = None
     schema_folder: Text | None = None
     window_ms: int | None = Field(None, strict=True, ge=1, le=600_000)
@@ -164,7 +164,7 @@ class SourceSection(Section):
     @property
     def wire_format(self) -> str:
         """The framing, with the kind of id where that is not said by the bytes."""
-        return f"apicurio {self.apicurio_id}" if self.framing == "apicurio" else self.framing
+        return f"apicurio {self.apicurio_id or 'content'}" if self.framing == "apicurio" else self.framing
 
     @property
     def has_folder(self) -> bool:

@@ -14,7 +14,7 @@ from stream_capi.avro.schema_sources import SchemaSources
 from stream_capi.avro.writer_schema import WriterSchema
 from stream_capi.config import Settings, SourceSection
 from stream_capi.config.files import content
-from stream_capi.errors import ConfigurationError, FieldsEncrypted
+from stream_capi.errors import CheckFailed, ConfigurationError
 from stream_capi.events.explain import Explanation, explain
 from stream_capi.events.plain_json import NotOfSchema, row_from_json
 from stream_capi.events.rules import rules_from
@@ -66,7 +66,10 @@ class _FileRecord:
 async def explain_records(
     settings: Settings, source: SourceSection, records: Sequence[Record]
 ) -> list[ExplainedRecord]:
-    """Explain records of a source. Raises RegistryUnavailable, FieldsEncrypted, ConfigurationError."""
+    """Explain records of a source.
+
+    Raises RegistryUnavailable, ConfigurationError, CheckFailed where the registry's rules encrypt what is mapped.
+    """
     placed = [(record, f"{record.topic()}[{record.partition()}]@{record.offset()}") for record in records]
     return await _explained(settings, source, placed)
 
@@ -96,7 +99,7 @@ async def _of_record(
         return ExplainedRecord(at, str(framed.key), None, schema)
     paths = compile_source(rules_from(source, settings), schema.raw).paths
     if fault := schema.encrypted.fault(schema.parsed, paths):
-        raise FieldsEncrypted(f"{at}: {schema.name} ({framed.key}): {fault}; its records wait")
+        raise CheckFailed(f"{at}: {schema.name} ({framed.key}): {fault}; its records wait")
     (row,) = Decoder(schema).decode(framed.payloads)
     name = f"{schema.name} ({framed.key})"
     if isinstance(row, Rejection):
@@ -129,7 +132,7 @@ def file_content(file: Path) -> bytes:
 async def explain_file(settings: Settings, source: SourceSection, file: Path) -> list[ExplainedRecord]:
     """Explain a record's value as it is on the wire, or its fields where the file's name ends in ``.json``.
 
-    Raises RegistryUnavailable, FieldsEncrypted, ConfigurationError.
+    Raises RegistryUnavailable, ConfigurationError, CheckFailed where the registry's rules encrypt what is mapped.
     """
     value = file_content(file)
     if file.suffix.lower() != ".json":

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence, Set
+from contextlib import suppress
 from typing import NamedTuple
 
 from stream_capi.avro.schema_sources import SchemaSources
@@ -17,7 +18,9 @@ from stream_capi.events.transform import compile_source
 from stream_capi.kafka.admin import KafkaAdmin
 from stream_capi.kafka.sessions import session_of
 from stream_capi.limits import descriptors
+from stream_capi.model import Record, Rejection
 from stream_capi.observe.what_to_do import CLOCK_DIFFERS, difference, what_to_do
+from stream_capi.operations.recent_records import key_of, recent_records, unreadable
 
 
 class Finding(NamedTuple):
@@ -36,9 +39,10 @@ async def findings(settings: Settings) -> AsyncIterator[Finding]:
     yield Finding(
         "open files", not files.fault, files.fault or f"{files.needed} needed at most, {files.allowed} allowed"
     )
-    for finding in await asyncio.to_thread(lambda: list(_kafka(settings))):
+    of_kafka = await asyncio.to_thread(lambda: list(_kafka(settings)))
+    for finding in of_kafka:
         yield finding
-    async for finding in _schemas(settings):
+    async for finding in _schemas(settings, {finding.subject for finding in of_kafka if finding.passed}):
         yield finding
     async for finding in _endpoint(settings):
         yield finding
@@ -83,20 +87,34 @@ def _topics(admin: KafkaAdmin, needed: Mapping[str, str]) -> tuple[dict[str, int
         return admin.describe(topic for topic in needed if topic not in lacking), lacking
 
 
-async def _schemas(settings: Settings) -> AsyncIterator[Finding]:
-    sources = SchemaSources(settings)
+async def _schemas(settings: Settings, passed: Set[str]) -> AsyncIterator[Finding]:
+    """``passed``: the subjects that are good so far. Only topics among them are read from."""
+    sources, recent = SchemaSources(settings), dict[str, list[Record]]()
     try:
         for source in settings.sources:
-            async for finding in _schema(source, settings, sources):
+            topic = source.topic
+            if topic not in recent and f"topic {topic}" in passed:
+                try:
+                    recent[topic] = await asyncio.to_thread(recent_records, settings.kafka, topic)
+                except StreamCapiError as error:
+                    yield Finding(f"records of {topic}", False, f"can't be read: {error}")
+            async for finding in _schema(source, settings, sources, recent.get(topic)):
                 yield finding
     finally:
         await sources.aclose()
 
 
-async def _schema(source: SourceSection, settings: Settings, sources: SchemaSources) -> AsyncIterator[Finding]:
+async def _schema(
+    source: SourceSection, settings: Settings, sources: SchemaSources, recent: Sequence[Record] | None
+) -> AsyncIterator[Finding]:
+    """``recent``: records of the topic, the newest first; None where none could be read."""
     subject = f"mapping of {source.topic}"
+    if recent is not None:
+        with suppress(StreamCapiError):  # the next question tells it
+            yield await _records(source, settings, sources, recent)
     try:
-        schemas = await sources.newest(source)
+        keys = [key for record in recent or () if not isinstance(key := key_of(source, record), Rejection)]
+        schemas = await sources.newest(source, keys[0] if keys else None)
     except ConfigurationError as error:
         for fault in error.faults:
             yield Finding(subject, False, fault)
@@ -115,6 +133,17 @@ async def _schema(source: SourceSection, settings: Settings, sources: SchemaSour
             yield Finding(subject, True, f"fits {schema.name}")
             for note in mapping_notes(rules, schema.raw):
                 yield Finding(subject, True, f"{schema.name}: {note}")
+
+
+async def _records(
+    source: SourceSection, settings: Settings, sources: SchemaSources, recent: Sequence[Record]
+) -> Finding:
+    """Whether a recent record can be read. Raises ConfigurationError, RegistryUnavailable."""
+    subject = f"records of {source.topic}"
+    if not recent:
+        return Finding(subject, True, "there is none yet to look at")
+    fault = await unreadable(source, rules_from(source, settings), sources.for_source(source), recent)
+    return Finding(subject, fault is None, fault or f"have the framing {source.framing}")
 
 
 async def _endpoint(settings: Settings) -> AsyncIterator[Finding]:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import cast, get_args
+from typing import cast
 from uuid import UUID
 
 import pytest
@@ -11,15 +11,13 @@ from confluent_kafka.serialization import MessageField, SerializationContext
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_capi.avro.framing import FILE_KEY, HEADER, Framed, Run, SchemaKey, Unframed
-from stream_capi.config.settings import Framing
+from stream_capi.avro.framing import FILE_KEY, HEADER, WIRE_FORMATS, Framed, Run, SchemaKey, Unframed
 from stream_capi.model import Code
 from tests.avro.records import CANARY, parts
 from tests.fake_record import FakeRecord
 
 GUID = "6c1a5ed8-5b1e-4f0e-9f5c-6d3f1a2b3c4d"
 ID_7 = SchemaKey("id", 7)
-WIRE_FORMATS = [name for name in get_args(Framing) if name != "apicurio"] + ["apicurio content", "apicurio global"]
 
 
 def confluent(schema_id: int, payload: bytes) -> FakeRecord:

@@ -38,7 +38,7 @@ class FakeRegistry:
     async def load(self, key: SchemaKey) -> WriterSchema:
         return IN_REGISTRY
 
-    async def newest(self, topic: str) -> WriterSchema:
+    async def newest(self, topic: str, written_by: SchemaKey | None = None) -> WriterSchema:
         return IN_REGISTRY
 
     async def aclose(self) -> None:

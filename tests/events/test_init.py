@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import typer
 from typer.testing import CliRunner, Result
 
 from stream_capi import config
+from stream_capi.avro.encryption import NOTHING_ENCRYPTED, Encrypted
 from stream_capi.cli import init
 from stream_capi.cli.init import command
 from stream_capi.config.settings import TARGETS
@@ -20,9 +22,9 @@ from stream_capi.events.mapping_check import mapping_faults
 from stream_capi.events.rules import rules_from
 from stream_capi.model import EventName
 from tests.avro.records import schema as ready
-from tests.events.making import LEAD, PAGE_VIEW, nullable, record
-from tests.events.real import register
-from tests.stack import Registry
+from tests.events.making import LEAD, PAGE_VIEW, lead, nullable, record
+from tests.events.real import encoded, produce, register
+from tests.stack import Broker, Registry
 from tests.stack.names import Names
 
 TIMESTAMP = {"type": "long", "logicalType": "timestamp-millis"}
@@ -163,9 +165,9 @@ def newest(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What the registry says, without one; the properties that it was asked with are kept in ``properties``."""
     told: dict[str, Any] = {"schema": LEAD}
 
-    async def answer(url: str, topic: str, properties: Any) -> Any:
-        told["properties"] = properties
-        return ready(told["schema"])
+    async def answer(url: str, topic: str, properties: Any, kafka: Any) -> Any:
+        told["properties"], told["kafka"] = properties, kafka
+        return replace(ready(told["schema"]), encrypted=told.get("encrypted", NOTHING_ENCRYPTED)), told.get("framing")
 
     monkeypatch.setattr(init, "_newest", answer)
     return told
@@ -261,9 +263,12 @@ def test_a_registry_that_does_not_answer_is_told_in_a_line() -> None:
 
 @pytest.mark.real
 def test_a_topic_without_a_schema_is_told_in_a_line(registry: Registry, names: Names) -> None:
-    done = run("--registry", registry.url, "--topic", names.topic())
+    topic = names.topic()
+    done = run("--registry", registry.url, "--topic", topic, "--bootstrap-servers", "localhost:1")
     assert isinstance(done.exception, ConfigurationError)
-    assert str(done.exception) == f"the registry has no subject {names.topic()}-value"
+    fault = f"the registry has no subject {topic}-value, and no record can be read to find another: "
+    assert str(done.exception).startswith(f"{fault}topic {topic}: no answer from localhost:1 within 10 s")
+    assert "\n" not in str(done.exception)
 
 
 @pytest.mark.real
@@ -275,3 +280,46 @@ def test_a_real_registry_is_asked_for_the_newest_schema(registry: Registry, name
     assert run("--registry", registry.url, "--topic", topic, "--output", str(file)).exit_code == 0
     settings = config.load(file, {}, keys=False)
     assert mapping_faults(rules_from(settings.sources[0], settings), LEAD) == []
+
+
+def test_the_brokers_come_from_the_option_or_the_environment(
+    newest: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STREAM_CAPI_KAFKA__BOOTSTRAP_SERVERS", "env:9092")
+    monkeypatch.setenv("STREAM_CAPI_KAFKA__PROPERTIES__SECURITY__PROTOCOL", "SSL")
+    assert 'bootstrap_servers = "env:9092"' in run(*WORDS).output
+    assert newest["kafka"].properties == {"security.protocol": "SSL"}
+    assert 'bootstrap_servers = "option:9092"' in run(*WORDS, "--bootstrap-servers", "option:9092").output
+    monkeypatch.setenv("STREAM_CAPI_KAFKA__PASSWORD", "canary-secret")
+    done = run(*WORDS)
+    assert isinstance(done.exception, ConfigurationError)
+    assert "STREAM_CAPI_KAFKA" in str(done.exception)
+    assert "canary" not in str(done.exception)
+
+
+def test_the_framing_that_a_record_showed_is_written_and_encrypted_fields_are_named(newest: dict[str, Any]) -> None:
+    newest["framing"] = "apicurio"
+    newest["encrypted"] = Encrypted(frozenset({"stream_capi.Lead.email"}))
+    text = run(*WORDS).output
+    assert 'framing = "apicurio"' in text
+    assert "# Can't be sent: the registry's rules encrypt fields that are mapped (ENCRYPT): email" in text
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("apicurio", [False, True])
+def test_where_no_subject_has_the_topic_s_name_a_recent_record_says_the_schema(
+    broker: Broker, registry: Registry, names: Names, monkeypatch: pytest.MonkeyPatch, apicurio: bool
+) -> None:
+    topic = broker.create_topic(names.topic("renamed"))
+    monkeypatch.setenv("STREAM_CAPI_KAFKA__BOOTSTRAP_SERVERS", broker.bootstrap)
+    words = ("--registry", registry.url, "--topic", topic)
+    before = run(*words)
+    assert str(before.exception).endswith("and the topic has no record to find another by")
+    schema_id = register(registry, names.topic("any"), LEAD)
+    produce(broker, topic, [b"\0" + schema_id.to_bytes(8 if apicurio else 4, "big") + encoded(LEAD, lead())])
+    done = run(*words)
+    assert done.exit_code == 0, done.output
+    assert "stream_capi.Lead" in done.output
+    assert ('framing = "apicurio"' in done.output) is apicurio
+    produce(broker, topic, [b"\x03\0" + bytes(16)])
+    assert "AWS Glue" in str(run(*words).exception)
