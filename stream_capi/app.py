@@ -155,7 +155,7 @@ class App:
         rules = rules_from(source, self.settings)
 
         def compile_for(schema: WriterSchema) -> Transform:
-            transform = compile_source(rules, schema.raw)
+            transform = compile_source(rules, schema.raw, schema.name)
             self._transforms.append(transform)
             return transform
 

@@ -35,6 +35,7 @@ from stream_capi.observe.health import Health, Held, Parts
 from stream_capi.pipeline.delivery import Clock
 from stream_capi.pipeline.delivery_rules import DeliveryRules
 from stream_capi.pipeline.pipeline import Pipeline
+from stream_capi.pipeline.source import Codec
 from tests.fake_record import FakeRecord
 
 T = TypeVar("T")
@@ -72,6 +73,9 @@ def simulate(main: Coroutine[Any, Any, T]) -> T:
         return runner.run(main)
 
 
+CODEC = Codec(cast(Any, None), cast(Any, None))  # of sources that map by themselves
+
+
 class PlainSource:
     """A source whose values are payloads already; one that is empty or begins with ``bad`` can't be mapped."""
 
@@ -85,7 +89,7 @@ class PlainSource:
         return [Run(FILE_KEY, 0, list(values))]
 
     def codec(self, key: SchemaKey) -> Any:
-        return "codec" if self.load is None else None
+        return CODEC if self.load is None else None
 
     def transform(
         self, codec: Any, payloads: Sequence[bytes], partition: int, offsets: Sequence[int], now_ms: int

@@ -25,7 +25,7 @@ Decoded = dict[str, Any] | Rejection
 Reader = Callable[[bytes, str, int], tuple[Any, int]]
 _MOST_TIMES = 4096  # high halves of times that are kept, eight seconds each
 _DEEPEST = 16  # spaces before a line from which on records get a function of their own
-_SMALL = 64  # indices below this are one byte on the wire, twice their value
+SMALL = 64  # indices below this are one byte on the wire, twice their value
 _SIXTY_FOUR_BITS = 1 << 64
 
 
@@ -59,7 +59,8 @@ def _unsigned(buf: bytes, i: int) -> tuple[int, int]:
 _TIMES: dict[bytes, int] = {}
 
 
-def _long(buf: bytes, i: int) -> tuple[int, int]:
+def read_long(buf: bytes, i: int) -> tuple[int, int]:
+    """An int or a long, and the position behind it."""
     n, end = _unsigned(buf, i)
     if end - i == 6:
         if len(_TIMES) >= _MOST_TIMES:
@@ -78,16 +79,17 @@ def stretch(buf: bytes, i: int) -> tuple[int, int]:
 
 def count(buf: bytes, i: int, least: int) -> tuple[int, int]:
     """Items in the next block of an array or a map; ``least`` is the fewest bytes that one takes."""
-    n, i = _long(buf, i)
+    n, i = read_long(buf, i)
     if n < 0:  # the block's size in bytes follows, for readers that skip
         n = -n
-        _, i = _long(buf, i)
+        _, i = read_long(buf, i)
     if n * least > len(buf) - i:
         raise Fault("a block counts more items than the bytes left can hold")
     return n, i
 
 
-def _rejected(fault: Exception, i: int, length: int) -> Rejection:
+def rejected(fault: Exception, i: int, length: int) -> Rejection:
+    """What becomes of a payload of that length that raised one of ``FAULTS`` at or after byte ``i``."""
     if isinstance(fault, UnicodeDecodeError):
         what = "a string is not UTF-8"
     elif isinstance(fault, Fault):
@@ -197,8 +199,8 @@ class _Writer:
             "count": count,
             "double": struct.Struct("<d").unpack_from,
             "float_": struct.Struct("<f").unpack_from,
-            "long": _long,
-            "rejected": _rejected,
+            "long": read_long,
+            "rejected": rejected,
             "stretch": stretch,
         }
 
@@ -226,7 +228,7 @@ class _Writer:
         return [pad + line.replace("TO", to) for line in _PRIMITIVE_LINES[node.type]]
 
     def _union(self, node: Node, to: str, pad: str) -> list[str]:
-        small = len(node.branches) <= _SMALL
+        small = len(node.branches) <= SMALL
         lines = [f"{pad}b = buf[i]", f"{pad}i += 1"] if small else [f"{pad}b, i = long(buf, i)"]
         for index, branch in enumerate(node.branches):
             lines.append(f"{pad}{'elif' if index else 'if'} b == {index * 2 if small else index}:")
@@ -235,7 +237,7 @@ class _Writer:
 
     def _enum(self, node: Node, to: str, pad: str) -> list[str]:
         name = f"symbols{len(self.constants)}"
-        if len(node.symbols) <= _SMALL:
+        if len(node.symbols) <= SMALL:
             self.constants[name] = {index * 2: symbol for index, symbol in enumerate(node.symbols)}
             return [f"{pad}{to} = {name}[buf[i]]", f"{pad}i += 1"]
         self.constants[name] = dict(enumerate(node.symbols))

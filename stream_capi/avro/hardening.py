@@ -87,16 +87,30 @@ def is_name(text: str) -> bool:
 
 
 def parse(raw: Any) -> Node:
-    """The tree of a self-contained schema (``raw`` is its JSON, decoded) whose top is a record.
+    """The tree of a self-contained schema (``raw`` is its JSON, decoded) whose top is a record, or a union of such and null.
 
     :raises Refused: it is not Avro, or not safe to read with.
     """
     node = _Reader().read(raw, "", 1)
-    if node.type != "record":
-        raise Refused(f"its top level is {node.type}, where an event must be a record")
+    _check_top(node)
     if node.fixed > MAX_FIXED_MEMORY:
         raise Refused("its smallest value takes too much memory")
     return node
+
+
+def _check_top(node: Node) -> None:
+    if node.type not in ("record", "union"):
+        raise Refused(f"its top level is {node.type}, where an event must be a record")
+    met: set[str] = set()
+    for branch in node.branches:
+        if branch.type not in ("record", "null"):
+            raise Refused(f"its top level is a union with {branch.type}, where an event must be a record")
+        name = branch.name or branch.type
+        if name in met:
+            raise Refused(f"its top level has {name} twice")
+        met.add(name)
+    if met == {"null"}:
+        raise Refused("its top level is a union without a record")
 
 
 class _Reader:

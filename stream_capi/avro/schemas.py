@@ -160,7 +160,7 @@ class FolderSchemas:
                 faults.append(f"{path}: it is not JSON, or nested too deep")
         known: dict[SchemaKey, WriterSchema] = {}
         for path, raw in raws.items():
-            if not isinstance(raw, dict) or raw.get("type") != "record":
+            if not isinstance(raw, list) and (not isinstance(raw, dict) or raw.get("type") != "record"):
                 continue  # a type that records of other files refer to
             others = {name: one for other, of in defined.items() if other != path for name, one in of.items()}
             try:

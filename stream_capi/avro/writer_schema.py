@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from stream_capi.avro.encryption import NOTHING_ENCRYPTED, Encrypted
@@ -23,7 +23,8 @@ class WriterSchema:
 
     ``raw`` is its JSON, self-contained (references are put in where they are first used) and with its logical types;
     ``parsed`` the same with names resolved; ``digest`` is equal for equal schemas, whatever key they came under;
-    ``encrypted`` is what of their records is ciphertext.
+    ``encrypted`` is what of their records is ciphertext. ``name`` is the full name of the record at its top; of a
+    union's those of all its records.
     """
 
     key: SchemaKey
@@ -32,6 +33,16 @@ class WriterSchema:
     parsed: Node
     digest: str
     encrypted: Encrypted = NOTHING_ENCRYPTED
+
+    @property
+    def records(self) -> tuple[WriterSchema | None, ...]:
+        """What a record may be: the schema of each branch of a union, None for null; else this one."""
+        if self.parsed.type == "record":
+            return (self,)
+        return tuple(
+            replace(self, name=branch.name, parsed=branch) if branch.type == "record" else None
+            for branch in self.parsed.branches
+        )
 
     def __repr__(self) -> str:
         return f"WriterSchema({self.name}, {self.key})"
@@ -65,7 +76,8 @@ def build(key: SchemaKey, text: Any, references: Mapping[str, Any] | None = None
         return RefusedSchema("nested too deep")
     except Refused as refused:
         return RefusedSchema(str(refused))
-    return WriterSchema(key, node.name, raw, node, digest)
+    name = node.name or " | ".join(branch.name for branch in node.branches if branch.name)
+    return WriterSchema(key, name, raw, node, digest)
 
 
 def unknown(key: SchemaKey, where: str) -> Rejection:

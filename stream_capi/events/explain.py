@@ -39,11 +39,19 @@ class Explanation:
 
 
 def explain(
-    rules: SourceRules, schema_raw: Any, row: Mapping[str, Any], place: tuple[str, int, int], now_ms: int
+    rules: SourceRules,
+    schema_raw: Any,
+    row: Mapping[str, Any],
+    place: tuple[str, int, int],
+    now_ms: int,
+    record: str = "",
 ) -> Explanation:
-    """Explain a decoded record from ``place`` (topic, partition, offset). ``now_ms`` is epoch milliseconds."""
-    transform = Transform(rules, Schema(schema_raw))
-    table = table_of([row], transform.paths)
+    """Explain a decoded record from ``place`` (topic, partition, offset). ``now_ms`` is epoch milliseconds.
+
+    ``record``: its full name, where the schema's top is a union.
+    """
+    transform = Transform(rules, Schema(schema_raw, record))
+    table = transform.completed(table_of([row], transform.paths))
     lines = list(routing_lines(rules, transform.routing, table.columns))
     (way,), faults = transform.routing.ways(table.columns, 1)
     if faults:

@@ -62,9 +62,9 @@ class Guess(NamedTuple):
     unit: str | None = None
 
 
-def guesses(schema_raw: Any, event: EventName) -> list[Guess]:
-    """A guess for each field of an event, in the document's order."""
-    leaves = [leaf for leaf in Schema(schema_raw).leaves() if _is_plain_path(leaf[0])]
+def guesses(schema_raw: Any, event: EventName, record: str = "") -> list[Guess]:
+    """A guess for each field of an event, in the document's order. ``record``: of which record of a union."""
+    leaves = [leaf for leaf in Schema(schema_raw, record).leaves() if _is_plain_path(leaf[0])]
     targets = [one for one in TARGETS if not (one.startswith("data.") and event is EventName.PAGE_VIEW)]
     return [_guess(target, leaves) for target in targets]
 

@@ -2,6 +2,9 @@
 
 Told is only what can't be right: a path that the schema doesn't have, a type that never fits, a required field that nothing
 fills, a symbol of an enum that can never be valid. What depends on other values is told by a record's dead letter.
+
+Where the schema's top is a union, each of its records is looked at alone: what asks for ``$record`` has one answer there,
+and a record that is skipped for it has no faults.
 """
 
 from __future__ import annotations
@@ -14,28 +17,62 @@ from stream_capi.config import FieldRule
 from stream_capi.events import kinds
 from stream_capi.events.fields import FIELDS, NOT_IN_MAP, RESTRICTED_IDENTIFIERS, Need
 from stream_capi.events.kinds import Kind
-from stream_capi.events.paths import Found, MissingPath, Schema
+from stream_capi.events.paths import RECORD, Found, MissingPath, Schema
 from stream_capi.events.routing import holds
 from stream_capi.events.rules import SourceRules, as_key
 from stream_capi.events.value_rules import Wrong
 from stream_capi.model import EventName, Lane
 
+_UNLISTED = object()
+_MOST_NAMED = 12  # records
 _KEYS = ("string", "enum", "int", "long", "float", "double", "boolean")
 _MOST_LISTED = 12  # symbols in one message
 _CONSENTS = ("boolean", "string", "enum")
 _SETS_OF_PURPOSES = ("string", "enum", "map", "array", "record", "error")
 
 
-def mapping_faults(rules: SourceRules, schema_raw: Any) -> list[str]:
-    """What can't be right in a source's rules, given a writer's schema (its JSON): a line for each fault."""
-    check = _Check(rules, Schema(schema_raw))
+def mapping_faults(rules: SourceRules, schema_raw: Any, record: str = "") -> list[str]:
+    """What can't be right in a source's rules, given a writer's schema (its JSON): a line for each fault.
+
+    ``record``: the full name of the record that is meant, where the schema's top is a union.
+    """
+    check = _Check(rules, Schema(schema_raw, record))
     return list(dict.fromkeys(check.faults()))
 
 
-def mapping_notes(rules: SourceRules, schema_raw: Any) -> list[str]:
+def mapping_notes(rules: SourceRules, schema_raw: Any, record: str = "") -> list[str]:
     """For which symbols of an enum events will be sent without a field: a line for each field and path."""
-    check = _Check(rules, Schema(schema_raw))
+    check = _Check(rules, Schema(schema_raw, record))
     return list(dict.fromkeys(check.notes()))
+
+
+def is_for(rules: SourceRules, record: str) -> bool:
+    """Whether any record of this full name becomes an event, as far as ``$record`` decides it."""
+    if not all(holds(where, record) for where in rules.where if where.field == RECORD):
+        return False
+    return rules.event_field != RECORD or rules.events.get(record, rules.events.get("*", _UNLISTED)) is not None
+
+
+def record_faults(rules: SourceRules, records: Sequence[str]) -> list[str]:
+    """Names in the rules that no record has, given the full names of all records that the schema may have."""
+    asked = [
+        ("where", str(name))
+        for where in rules.where
+        if where.field == RECORD
+        for name in where.one_of or (() if where.equals is None else (where.equals,))
+    ]
+    if rules.event_field == RECORD:
+        asked += [("event_field", name) for name in rules.events if name != "*"]
+    if len(records) == 1 and is_for(rules, records[0]):
+        return []  # of a topic whose types have a schema each, this is one
+    return [f"{key}: {no_record(name, records)}" for key, name in asked if name not in records]
+
+
+def no_record(name: str, records: Sequence[str]) -> str:
+    """That no record has this name, with the one that was probably meant."""
+    close = get_close_matches(name, records, n=1)
+    hint = f'did you mean "{close[0]}"?' if close else f"it has {', '.join(records[:_MOST_NAMED])}"
+    return f'the schema has no record "{name}"; {hint}'
 
 
 class _Check:
@@ -44,6 +81,8 @@ class _Check:
         self._schema = schema
 
     def faults(self) -> Iterator[str]:
+        if not is_for(self._rules, self._schema.record):
+            return
         yield from self._routing()
         yield from self._phone_region()
         for lane in self._different_lanes():
@@ -58,6 +97,8 @@ class _Check:
                 yield from self._restricted(lane)
 
     def notes(self) -> Iterator[str]:
+        if not is_for(self._rules, self._schema.record):
+            return
         for lane in self._different_lanes():
             required = _required(lane)
             for target in self._rules.targets(lane):
@@ -66,7 +107,14 @@ class _Check:
 
     def _different_lanes(self) -> Iterable[Lane]:
         """Lanes of one event and profile have the same faults."""
-        return {(lane.event, self._rules.restricted[lane.pixel]): lane for lane in self._rules.lanes()}.values()
+        rules, record = self._rules, self._schema.record
+        lanes = [
+            lane
+            for lane in rules.lanes()
+            if (rules.event_field != RECORD or lane.event == rules.events.get(record, rules.events.get("*")))
+            and (rules.pixel_field != RECORD or lane.pixel == record)
+        ]
+        return {(lane.event, rules.restricted[lane.pixel]): lane for lane in lanes}.values()
 
     def _absent(self, missing: MissingPath) -> str:
         """A path that isn't there, with the one that was probably meant: near by, or of that name anywhere."""
@@ -90,7 +138,7 @@ class _Check:
 
     def _routing(self) -> Iterator[str]:
         rules = self._rules
-        for where in rules.where:
+        for where in (where for where in rules.where if where.field != RECORD):
             wanted = where.one_of or (() if where.equals is None else (where.equals,))
             yield from self._where(where.field, wanted)
         yield from self._looked_up("event_field", rules.event_field, [key for key in rules.events if key != "*"])
@@ -114,6 +162,9 @@ class _Check:
     def _looked_up(self, key: str, path: str | None, known: Iterable[str]) -> Iterator[str]:
         if path is None:
             return
+        if path == RECORD:
+            yield from self._looked_up_record(key)
+            return
         found = self._schema.find(path)
         if isinstance(found, MissingPath):
             yield f"{key}: {self._absent(found)}"
@@ -124,6 +175,14 @@ class _Check:
             for value in known if key != "pixel_field" else ():
                 if value not in symbols:
                     yield f'{key}: "{path}" is {_named(found)}, of which "{value}" is none'
+
+    def _looked_up_record(self, key: str) -> Iterator[str]:
+        """The record's own name in the place of a value."""
+        rules, record = self._rules, self._schema.record
+        if key == "event_field" and record not in rules.events and "*" not in rules.events:
+            yield f'event_field: "{record}" is not in events; add it, or "*" = "skip"'
+        elif key == "pixel_field" and record not in rules.restricted:
+            yield f'pixel_field: none of the pixels is named "{record}"'
 
     def _consent(self, path: str, purposes: bool) -> Iterator[str]:
         found = self._schema.find(path)

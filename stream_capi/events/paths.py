@@ -2,7 +2,7 @@
 
 ``customer.contact.email`` goes through records, ``headers."x.y"`` through a map's key with a dot, ``items[0].price`` through
 an array (``items.0.price`` as well). A union is followed into each of its branches; where the value at hand took another
-one, the path reads as null.
+one, the path reads as null. ``$record`` is no field: it stands for the full name of the record's own type.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from stream_capi.config.dotted_paths import Step, follow, steps
 from stream_capi.events.kinds import VARIABLE_DECIMAL, Kind
 from stream_capi.model import Rejection, Table
 
+RECORD = "$record"
 _OTHERS = ("boolean", "int", "long", "float", "double", "bytes", "string", "array", "map")
 # What a logical type stands on. On another type it is to be passed over (Avro specification), as are unknown ones.
 _UNDER = {
@@ -83,12 +84,20 @@ class Found(NamedTuple):
 
 
 class Schema:
-    """A writer's schema as JSON, with its named types looked up as a path needs them."""
+    """A writer's schema as JSON, with its named types looked up as a path needs them.
 
-    def __init__(self, raw: Any) -> None:
+    ``record`` is the full name of the record that paths begin in, where the schema's top is a union of several.
+    """
+
+    def __init__(self, raw: Any, record: str = "") -> None:
         self._named: dict[str, tuple[Any, str]] = {}
         self._collect(raw, "")
-        self.root = (raw, "")
+        self.root = self._named[record] if record else (raw, "")
+
+    @property
+    def record(self) -> str:
+        """The full name of the record that paths begin in."""
+        return next((full_name(node, space) for node, space in self.branches(*self.root)), "")
 
     def _collect(self, node: Any, space: str) -> None:
         if isinstance(node, list):
@@ -126,6 +135,8 @@ class Schema:
 
     def find(self, path: str) -> Found | MissingPath:
         """Follow a path."""
+        if path == RECORD:
+            return Found(frozenset({Kind("enum", symbols=(self.record,))}))
         here, before = [self.root], ""
         for step in steps(path):
             # Each type once: else unions of the same records, inside each other, multiply with every step.

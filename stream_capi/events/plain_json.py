@@ -22,8 +22,10 @@ class NotOfSchema(ValueError):
     """The JSON is no record of the schema; the text says where and what is wanted there, not what stands there."""
 
 
-def row_from_json(schema_raw: Any, text: str) -> dict[str, Any]:
+def row_from_json(schema_raw: Any, text: str, record: str = "") -> dict[str, Any]:
     """The decoded record. A field that is left out has its default, or null.
+
+    ``record``: its full name, where the schema's top is a union. Then the JSON may name it: ``{"acme.Lead": {…}}``.
 
     :raises NotOfSchema: with the field that doesn't fit.
     """
@@ -34,7 +36,9 @@ def row_from_json(schema_raw: Any, text: str) -> dict[str, Any]:
         raise NotOfSchema("a text in it has a lone surrogate, which UTF-8 doesn't") from None
     except (ValueError, RecursionError):
         raise NotOfSchema("it is not JSON") from None
-    schema = _Tried(schema_raw)
+    schema = _Tried(schema_raw, record)
+    if _is_union(schema_raw) and isinstance(given, dict) and list(given) == [record]:
+        given = given[record]
     row = _value(schema, schema.root, given, "")
     if not isinstance(row, dict):
         raise NotOfSchema("it is not one record")
@@ -44,8 +48,8 @@ def row_from_json(schema_raw: Any, text: str) -> dict[str, Any]:
 class _Tried(Schema):
     """A schema, and which of its records a part of the JSON was found not to be: unions of unions ask again and again."""
 
-    def __init__(self, raw: Any) -> None:
-        super().__init__(raw)
+    def __init__(self, raw: Any, record: str) -> None:
+        super().__init__(raw, record)
         self.refused: dict[tuple[int, int], NotOfSchema] = {}  # by the identities of both, which live as long as this
 
 

@@ -12,7 +12,7 @@ from stream_capi.events.counts import Counts
 from stream_capi.events.fields import IDENTIFIER_FIELDS, Field
 from stream_capi.events.judging import NOTHING
 from stream_capi.events.lane_plan import LanePlan
-from stream_capi.events.paths import Schema
+from stream_capi.events.paths import RECORD, Schema
 from stream_capi.events.routing import Routing, Way
 from stream_capi.events.rules import SourceRules
 from stream_capi.events.taking import Columns, Taking
@@ -39,7 +39,15 @@ class Transform:
         self._plans: dict[Way, LanePlan] = {}
         lane = rules.lane
         self._only = None if self.routing.questions or lane is None else self.plan((lane.pixel, lane.event, True))
-        self.paths = frozenset(self.routing.paths.union(*(one.paths for one in self._every_plan())))
+        paths = self.routing.paths.union(*(one.paths for one in self._every_plan()))
+        self.paths = frozenset(paths - {RECORD})
+        self._record = [schema.record] if RECORD in paths else []
+
+    def completed(self, table: Table) -> Table:
+        """The table with the column that no payload has: what the records are."""
+        if not self._record:
+            return table
+        return table._replace(columns={**table.columns, RECORD: self._record * table.length})
 
     def apply(self, table: Table, topic: str, partition: int, offsets: Sequence[int], now_ms: int) -> list[Transformed]:
         """Map decoded records. ``now_ms`` is epoch milliseconds; topic, partition and offset make the id of one without.
@@ -49,6 +57,7 @@ class Transform:
         if table.length != len(offsets):
             raise ValueError("not as many offsets as records")
         place = f"{topic}-{partition}"
+        table = self.completed(table)
         try:
             if self._only is None or table.rejected:
                 return self._of_groups(table, place, offsets, now_ms)
@@ -140,6 +149,9 @@ def _columns(columns: Columns, paths: set[str], indexes: Sequence[int]) -> Colum
     return {path: [columns[path][at] for at in indexes] for path in paths}
 
 
-def compile_source(rules: SourceRules, schema_raw: Any) -> Transform:
-    """The transform of a source for a writer's schema (its JSON). Paths that the schema lacks read as null."""
-    return Transform(rules, Schema(schema_raw))
+def compile_source(rules: SourceRules, schema_raw: Any, record: str = "") -> Transform:
+    """The transform of a source for a writer's schema (its JSON). Paths that the schema lacks read as null.
+
+    ``record``: the full name of the record at hand, where the schema's top is a union.
+    """
+    return Transform(rules, Schema(schema_raw, record))

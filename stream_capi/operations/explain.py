@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from stream_capi.avro.branches import branch_of
 from stream_capi.avro.decode import Decoder
 from stream_capi.avro.framing import Unframed, frame
 from stream_capi.avro.schema_sources import SchemaSources
@@ -97,11 +98,19 @@ async def _of_record(
     schema = await sources.for_source(source).load(framed.key)
     if isinstance(schema, Rejection):
         return ExplainedRecord(at, str(framed.key), None, schema)
-    paths = compile_source(rules_from(source, settings), schema.raw).paths
-    if fault := schema.encrypted.fault(schema.parsed, paths):
+    if fault := schema.encrypted.fault(schema.parsed, ()):  # then no payload says which record it is
         raise CheckFailed(f"{at}: {schema.name} ({framed.key}): {fault}; its records wait")
-    (row,) = Decoder(schema).decode(framed.payloads)
-    name = f"{schema.name} ({framed.key})"
+    found = branch_of(schema, framed.payloads[0])
+    if isinstance(found, Rejection):
+        return ExplainedRecord(at, f"{schema.name} ({framed.key})", None, found)
+    of_record, payload = found
+    if of_record is None:
+        return ExplainedRecord(at, f"null ({framed.key})", None, Skipped("tombstone"))
+    schema, name = of_record, f"{of_record.name} ({framed.key})"
+    paths = compile_source(rules_from(source, settings), schema.raw, schema.name).paths
+    if fault := schema.encrypted.fault(schema.parsed, paths):
+        raise CheckFailed(f"{at}: {name}: {fault}; its records wait")
+    (row,) = Decoder(schema).decode([payload])
     if isinstance(row, Rejection):
         return ExplainedRecord(at, name, None, row)
     return _of_row(settings, source, schema, row, (int(record.partition() or 0), int(record.offset() or 0)), at, name)
@@ -117,7 +126,7 @@ def _of_row(
     name: str,
 ) -> ExplainedRecord:
     rules = rules_from(source, settings)
-    explanation = explain(rules, schema.raw, row, (source.topic, *place), int(time.time() * 1000))
+    explanation = explain(rules, schema.raw, row, (source.topic, *place), int(time.time() * 1000), schema.name)
     return ExplainedRecord(at, name, explanation, explanation.outcome)
 
 
@@ -139,12 +148,24 @@ async def explain_file(settings: Settings, source: SourceSection, file: Path) ->
         return await _explained(settings, source, [(_FileRecord(value, source.topic), source.topic)])
     schema = await _schema_of_json(settings, source)
     try:
-        row = row_from_json(schema.raw, value.decode("utf-8-sig"))
+        schema, row = _of_json(schema, value.decode("utf-8-sig"))
     except UnicodeDecodeError:
         raise ConfigurationError([f"--file: {file} is not UTF-8 text"]) from None
     except NotOfSchema as fault:
         raise ConfigurationError([f"--file: {file} is no record of {schema.name}: {fault}"]) from None
     return [_of_row(settings, source, schema, row, (0, 0), source.topic, f"{schema.name} (from JSON)")]
+
+
+def _of_json(schema: WriterSchema, text: str) -> tuple[WriterSchema, dict[str, Any]]:
+    """The record's schema and fields: of a union the first of its records that the JSON is. Raises NotOfSchema."""
+    faults: list[NotOfSchema] = []
+    for one in schema.records:
+        if one is not None:
+            try:
+                return one, row_from_json(one.raw, text, one.name)
+            except NotOfSchema as fault:
+                faults.append(fault)
+    raise faults[0] if len(faults) == 1 else NotOfSchema("it fits none of the types it may have")
 
 
 async def _schema_of_json(settings: Settings, source: SourceSection) -> WriterSchema:

@@ -12,7 +12,7 @@ from stream_capi.config import Settings, SourceSection
 from stream_capi.core.clock import Clocks
 from stream_capi.endpoint.client import EndpointClient
 from stream_capi.errors import ConfigurationError, KafkaLost, StreamCapiError
-from stream_capi.events.mapping_check import mapping_faults, mapping_notes
+from stream_capi.events.mapping_check import is_for, mapping_faults, mapping_notes, record_faults
 from stream_capi.events.rules import rules_from
 from stream_capi.events.transform import compile_source
 from stream_capi.kafka.admin import KafkaAdmin
@@ -122,17 +122,22 @@ async def _schema(
     except StreamCapiError as error:
         yield Finding(subject, False, f"{error}; check schema_registry.url and that the registry runs")
         return
-    for schema in schemas:
-        rules = rules_from(source, settings)
-        faults = mapping_faults(rules, schema.raw)
-        if encrypted := schema.encrypted.fault(schema.parsed, compile_source(rules, schema.raw).paths):
+    rules = rules_from(source, settings)
+    records = [record for schema in schemas for record in schema.records if record is not None]
+    for fault in record_faults(rules, [record.name for record in records]):
+        yield Finding(subject, False, fault)
+    for record in records:
+        faults = mapping_faults(rules, record.raw, record.name)
+        paths = compile_source(rules, record.raw, record.name).paths
+        if encrypted := record.encrypted.fault(record.parsed, paths):
             faults.append(encrypted)
         for fault in faults:
-            yield Finding(subject, False, f"{schema.name}: {fault}")
+            yield Finding(subject, False, f"{record.name}: {fault}")
         if not faults:
-            yield Finding(subject, True, f"fits {schema.name}")
-            for note in mapping_notes(rules, schema.raw):
-                yield Finding(subject, True, f"{schema.name}: {note}")
+            fits = is_for(rules, record.name)
+            yield Finding(subject, True, f"fits {record.name}" if fits else f"skips {record.name}")
+            for note in mapping_notes(rules, record.raw, record.name):
+                yield Finding(subject, True, f"{record.name}: {note}")
 
 
 async def _records(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from stream_capi.avro.branches import branch_of
 from stream_capi.avro.decode import Decoder
 from stream_capi.avro.framing import SchemaKey, Unframed, frame
 from stream_capi.avro.known_framings import named_framing
@@ -78,7 +79,16 @@ async def _fault(source: SourceSection, rules: SourceRules, schemas: Schemas, re
     schema = await schemas.load(framed.key)
     if isinstance(schema, Rejection):
         return schema.detail
-    if encrypted := schema.encrypted.fault(schema.parsed, compile_source(rules, schema.raw).paths):
+    if encrypted := schema.encrypted.fault(schema.parsed, ()):  # then no payload says which record it is
         return f"{schema.name}: {encrypted}"
-    (row,) = Decoder(schema).decode(framed.payloads)
+    found = branch_of(schema, framed.payloads[0])
+    if isinstance(found, Rejection):
+        return found.detail
+    of_record, payload = found
+    if of_record is None:
+        return None
+    paths = compile_source(rules, of_record.raw, of_record.name).paths
+    if encrypted := of_record.encrypted.fault(of_record.parsed, paths):
+        return f"{of_record.name}: {encrypted}"
+    (row,) = Decoder(of_record).decode([payload])
     return row.detail if isinstance(row, Rejection) else None

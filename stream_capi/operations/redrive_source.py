@@ -11,7 +11,7 @@ from stream_capi.avro.framing import Run, SchemaKey, Unframed
 from stream_capi.kafka.originals import Place
 from stream_capi.model import Lane, Record, Rejection, Routed, Skipped, Table, Transformed
 from stream_capi.operations.dead_letters import StoredDeadLetter
-from stream_capi.pipeline.source import Codec, Source, TableTransform, decode_and_map
+from stream_capi.pipeline.source import Branches, Codec, Coded, Source, TableTransform, decode_and_map, parts_of
 from stream_capi.record_headers import all_headers, marked
 
 _REFERENCE = "reference"
@@ -128,23 +128,22 @@ class DeadLetterSource:
             self._references[key] = dead_letters
             yield Run(key, start + at, [b""] * len(dead_letters))
 
-    def codec(self, key: SchemaKey) -> Codec | Rejection | None:
+    def codec(self, key: SchemaKey) -> Coded | None:
         """The codec of the letter's own source."""
         source, own = self._own(key)
         if own.kind == _REFERENCE:
             return None
-        codec = source.codec(own)
-        return self._placed(source, codec) if isinstance(codec, Codec) else codec
+        coded = source.codec(own)
+        return coded if coded is None else self._placed(source, coded)
 
-    async def load(self, key: SchemaKey) -> Codec | Rejection:
+    async def load(self, key: SchemaKey) -> Coded:
         """Ask for the schema, or for events and their schemas. Raises Unavailable where nobody can answer now, KafkaLost."""
         source, own = self._own(key)
         if own.kind == _REFERENCE:
             made = await self._made_of(source, self._references[key])
             del self._references[key]
             return Codec(_NothingToParse(), _Given(made))  # nothing is left to be decoded
-        codec = await source.load(own)
-        return self._placed(source, codec) if isinstance(codec, Codec) else codec
+        return self._placed(source, await source.load(own))
 
     def transform(
         self, codec: Codec, payloads: Sequence[bytes], partition: int, offsets: Sequence[int], now_ms: int
@@ -166,19 +165,27 @@ class DeadLetterSource:
         (framed,) = source.frame([record], [value])
         if isinstance(framed, Unframed):
             return framed.rejection
-        codec = source.codec(framed.key) or await source.load(framed.key)
-        if isinstance(codec, Rejection):
+        coded = source.codec(framed.key) or await source.load(framed.key)
+        ((codec, payloads, _),) = parts_of(self._placed(source, coded), framed.payloads)
+        if not isinstance(codec, Codec):
             return codec
         # No answer of the endpoint is at hand here: a local clock that is behind makes no event one of the future.
         now_ms, place = max(int(time.time() * 1000), stored.source_written), (stored.at.partition, [stored.offset])
-        (made,) = source.transform(self._placed(source, codec), framed.payloads, *place, now_ms)
+        (made,) = source.transform(codec, payloads, *place, now_ms)
         return made
 
     def _own(self, key: SchemaKey) -> tuple[Source, SchemaKey]:
         topic, _, kind = key.kind.rpartition(":")
         return self._sources[topic], SchemaKey(kind, key.value)
 
-    def _placed(self, source: Source, codec: Codec) -> Codec:
+    def _placed(self, source: Source, coded: Coded) -> Coded:
+        if isinstance(coded, Branches):
+            return Branches(coded.union, [self._placed_alone(source, codec) for codec in coded.codecs])
+        return self._placed_alone(source, coded)
+
+    def _placed_alone(self, source: Source, codec: Codec | Rejection | Skipped) -> Codec | Rejection | Skipped:
+        if not isinstance(codec, Codec):
+            return codec
         return Codec(codec.parser, _AtSource(source, codec.transform, self._dead_letters))
 
 

@@ -15,8 +15,8 @@ from typing import Any, Protocol
 from stream_capi.avro.framing import SchemaKey
 from stream_capi.core.flow import Backoff
 from stream_capi.errors import FieldsEncrypted, StreamCapiError, Unavailable, is_encrypted
-from stream_capi.model import Rejection, internal_error
-from stream_capi.pipeline.source import Codec, Source
+from stream_capi.model import internal_error
+from stream_capi.pipeline.source import Coded, Source
 
 LIMIT = 4  # schemas that are asked for at a time
 _REST = Backoff(0.2, 10.0, jitter=0.5)
@@ -36,7 +36,7 @@ class Lookups:
     def __init__(
         self,
         start: Callable[[Coroutine[Any, Any, None]], object],
-        answered: Callable[[Source, SchemaKey, Codec | Rejection], None],
+        answered: Callable[[Source, SchemaKey, Coded], None],
         observer: LookupObserver,
         random: Callable[[], float],
     ) -> None:
@@ -94,6 +94,7 @@ class Lookups:
 
     async def _ask_for(self, source: Source, key: SchemaKey) -> Unavailable | None:
         """Ask once; why there is nothing to go on with, or None."""
+        codec: Coded
         try:
             codec = await source.load(key)
         except Unavailable as error:

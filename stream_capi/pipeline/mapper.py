@@ -21,7 +21,7 @@ from stream_capi.pipeline.lookups import Lookups
 from stream_capi.pipeline.partition import Partition, Waiting
 from stream_capi.pipeline.ports import Observer
 from stream_capi.pipeline.rejected import Quarantine
-from stream_capi.pipeline.source import Codec, Source
+from stream_capi.pipeline.source import Codec, Coded, Source, parts_of
 from stream_capi.record_headers import header_bytes
 
 _LOG_APPEND_TIME = 2  # the type of a timestamp that the broker gave
@@ -105,25 +105,38 @@ class Mapper:
             else:
                 self._transform(partition, codec, run, of_run)
 
-    def _transform(self, partition: Partition, codec: Codec | Rejection, run: Run, columns: Columns) -> None:
-        if isinstance(codec, Rejection):
-            self._route(partition, columns, [codec] * len(columns.records))
-            return
+    def _transform(self, partition: Partition, coded: Coded, run: Run, columns: Columns) -> None:
+        for codec, payloads, indexes in parts_of(coded, run.payloads):
+            of_part = columns if indexes is None else columns.pick(indexes)
+            if isinstance(codec, Codec):
+                self._route(partition, of_part, self._mapped_by(partition, codec, payloads, of_part))
+            else:
+                self._route(partition, of_part, [codec] * len(payloads))
+
+    def _mapped_by(
+        self, partition: Partition, codec: Codec, payloads: Sequence[bytes], columns: Columns
+    ) -> list[Transformed]:
         now_ms, known = self._clocks.event_now()
-        mapped = partition.source.transform(codec, run.payloads, partition.tp.partition, columns.offsets, now_ms)
+        mapped = partition.source.transform(codec, payloads, partition.tp.partition, columns.offsets, now_ms)
         if not known:
-            self._by_their_own_time(partition, codec, run, columns, mapped, now_ms)
-        self._route(partition, columns, mapped)
+            self._by_their_own_time(partition, codec, payloads, columns, mapped, now_ms)
+        return mapped
 
     def _by_their_own_time(
-        self, partition: Partition, codec: Codec, run: Run, columns: Columns, mapped: list[Transformed], now_ms: int
+        self,
+        partition: Partition,
+        codec: Codec,
+        payloads: Sequence[bytes],
+        columns: Columns,
+        mapped: list[Transformed],
+        now_ms: int,
     ) -> None:
         """The endpoint has told no time yet: in the future is what is ahead of the local clock and of its record's time."""
         for at, result in enumerate(mapped):
             written = columns.timestamps[at]
             if isinstance(result, Rejection) and result.code is Code.IN_FUTURE and written > now_ms:
                 (mapped[at],) = partition.source.transform(
-                    codec, [run.payloads[at]], partition.tp.partition, [columns.offsets[at]], written
+                    codec, [payloads[at]], partition.tp.partition, [columns.offsets[at]], written
                 )
 
     # From what was mapped to lanes, dead letters and skips
@@ -175,7 +188,7 @@ class Mapper:
         self._waiting[key].append(Waiting(partition, run, columns))
         partition.waiting_runs += 1
 
-    def _on_schema(self, source: Source, key: SchemaKey, codec: Codec | Rejection) -> None:
+    def _on_schema(self, source: Source, key: SchemaKey, codec: Coded) -> None:
         """There is an answer: go on with the runs that waited for it."""
         for partition, run, columns in self._waiting.pop((source.topic, key), ()):
             partition.waiting_runs -= 1

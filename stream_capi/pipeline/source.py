@@ -1,5 +1,7 @@
 """One source's way from records to payloads: framing, decode and transform, a chunk at a time.
 
+A run of one schema has records of several types where the schema's top is a union; then each type has a codec of its own.
+
 What is compiled for a schema is kept for the life of the process: ids never change their meaning. A schema that nothing
 can be compiled for, for a reason that nobody foresaw, rejects its records. Whether a schema is
 *unknown* may change, so that is asked of the schema source each time.
@@ -10,11 +12,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
+from stream_capi.avro.branches import split
 from stream_capi.avro.chunk_parser import ChunkParser
 from stream_capi.avro.framing import Run, SchemaKey, Unframed, frame
+from stream_capi.avro.hardening import Node
 from stream_capi.avro.schemas import Schemas, WriterSchema
 from stream_capi.errors import FieldsEncrypted
-from stream_capi.model import Lane, Record, Rejection, Table, Transformed, internal_error
+from stream_capi.model import Lane, Record, Rejection, Skipped, Table, Transformed, internal_error
 
 _DECODED_AT_ONCE = 32 << 20  # bytes that the rows of a slice may take at worst, unless it is one record
 
@@ -48,6 +52,38 @@ class Codec(NamedTuple):
     transform: TableTransform
 
 
+class Branches(NamedTuple):
+    """The codecs of a schema whose top is a union, by its branches."""
+
+    union: Node
+    codecs: Sequence[Codec | Rejection | Skipped]
+
+
+Coded = (
+    Codec | Branches | Rejection | Skipped
+)  # what is known of a schema: how its records are mapped, or why they aren't
+
+
+class Part(NamedTuple):
+    """The records of a run that are treated alike: all of them where ``indexes`` is None."""
+
+    codec: Codec | Rejection | Skipped
+    payloads: Sequence[bytes]
+    indexes: Sequence[int] | None = None
+
+
+def parts_of(coded: Coded, payloads: Sequence[bytes]) -> Iterator[Part]:
+    """Split a run by what its records are."""
+    if not isinstance(coded, Branches):
+        yield Part(coded, payloads)
+        return
+    shares, faults = split(coded.union, payloads)
+    for branch, share in shares.items():
+        yield Part(coded.codecs[branch], share.payloads, share.indexes)
+    for at, fault in faults.items():
+        yield Part(fault, [payloads[at]], [at])
+
+
 class Source(Protocol):
     """The events of a topic, as the pipeline sees them.
 
@@ -67,11 +103,11 @@ class Source(Protocol):
         """Split a chunk into runs of one schema. Tombstones are the caller's."""
         ...
 
-    def codec(self, key: SchemaKey) -> Codec | Rejection | None:
+    def codec(self, key: SchemaKey) -> Coded | None:
         """The codec of a schema, why there is none, or None where the schema must be loaded first. No I/O."""
         ...
 
-    async def load(self, key: SchemaKey) -> Codec | Rejection:
+    async def load(self, key: SchemaKey) -> Coded:
         """Ask for the schema. Raises RegistryUnavailable where nobody can answer now, FieldsEncrypted."""
         ...
 
@@ -107,7 +143,7 @@ class TopicSource:
         self._schema_file = schema_file
         self._schemas = schemas
         self._compile = compile_transform
-        self._codecs: dict[SchemaKey, Codec | Rejection] = {}
+        self._codecs: dict[SchemaKey, Coded] = {}
         self._encrypted: dict[SchemaKey, str] = {}  # schemas whose records can't be mapped, and why
 
     def frame(self, records: Sequence[Record], values: Sequence[bytes]) -> Sequence[Run | Unframed]:
@@ -133,7 +169,7 @@ class TopicSource:
             return Unframed(index, found.rejection)
         return Run(found.key, index, found.payloads)
 
-    def codec(self, key: SchemaKey) -> Codec | Rejection | None:
+    def codec(self, key: SchemaKey) -> Coded | None:
         codec = self._codecs.get(key)
         if codec is not None:
             return codec
@@ -143,26 +179,29 @@ class TopicSource:
         except FieldsEncrypted:
             return None  # to be asked for, which tells why there is none
 
-    async def load(self, key: SchemaKey) -> Codec | Rejection:
+    async def load(self, key: SchemaKey) -> Coded:
         if key in self._encrypted:
             raise FieldsEncrypted(self._encrypted[key])
         schema = await self._schemas.load(key)
         return self._built(key, schema) if isinstance(schema, WriterSchema) else schema
 
-    def _built(self, key: SchemaKey, schema: WriterSchema) -> Codec | Rejection:
-        codec: Codec | Rejection
+    def _built(self, key: SchemaKey, schema: WriterSchema) -> Coded:
+        codecs = [Skipped("tombstone") if one is None else self._codec_of(key, one) for one in schema.records]
+        is_union = schema.parsed.type == "union"
+        self._codecs[key] = coded = Branches(schema.parsed, codecs) if is_union else codecs[0]
+        return coded
+
+    def _codec_of(self, key: SchemaKey, schema: WriterSchema) -> Codec | Rejection:
         try:
             transform = self._compile(schema)
             if fault := schema.encrypted.fault(schema.parsed, transform.paths):
                 self._encrypted[key] = f"{schema.name}: {fault}"
                 raise FieldsEncrypted(self._encrypted[key])
-            codec = Codec(ChunkParser(schema, transform.paths), transform)
+            return Codec(ChunkParser(schema, transform.paths), transform)
         except (MemoryError, FieldsEncrypted):
             raise
         except Exception as error:
-            codec = internal_error(error)
-        self._codecs[key] = codec
-        return codec
+            return internal_error(error)
 
     def transform(
         self, codec: Codec, payloads: Sequence[bytes], partition: int, offsets: Sequence[int], now_ms: int

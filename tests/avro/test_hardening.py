@@ -56,7 +56,7 @@ EMPTY = {"type": "record", "name": "Empty", "fields": []}
         ({"type": "record", "name": "R", "fields": [7]}, "no type"),
         ({"type": "record", "fields": []}, "has no name"),
         ("string", "its top level is string"),
-        (["null", EMPTY], "its top level is union"),
+        (["null", "string"], "its top level is a union with string"),
         (7, "neither a name"),
     ],
 )

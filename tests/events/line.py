@@ -11,14 +11,15 @@ from typing import Any, NamedTuple
 
 import fastavro
 
+from stream_capi.avro.branches import branch_of
 from stream_capi.avro.decode import Decoder
 from stream_capi.avro.framing import FILE_KEY, Run, SchemaKey
 from stream_capi.avro.writer_schema import RefusedSchema, WriterSchema, build
 from stream_capi.events.explain import explain
 from stream_capi.events.rules import SourceRules
 from stream_capi.events.transform import Transform, compile_source
-from stream_capi.model import Rejection, Routed, Transformed
-from stream_capi.pipeline.source import Codec, TopicSource
+from stream_capi.model import Rejection, Routed, Skipped, Transformed
+from stream_capi.pipeline.source import Codec, Coded, Source, TopicSource, parts_of
 from tests.events.making import NOW, TOPIC, rules
 from tests.events.wild import plain
 from tests.fake_record import FakeRecord
@@ -41,25 +42,40 @@ class OneSchema:
         return
 
 
+def mapped_run(
+    source: Source, coded: Coded, payloads: Sequence[bytes], partition: int, offsets: Sequence[int], now_ms: int
+) -> list[Transformed]:
+    """What becomes of a run, in its order."""
+    made: dict[int, Transformed] = {}
+    for codec, of_part, indexes in parts_of(coded, payloads):
+        places = range(len(payloads)) if indexes is None else indexes
+        results: Sequence[Transformed] = [codec] * len(of_part) if not isinstance(codec, Codec) else ()
+        if isinstance(codec, Codec):
+            results = source.transform(codec, of_part, partition, [offsets[at] for at in places], now_ms)
+        made |= zip(places, results, strict=True)
+    return [made[at] for at in range(len(payloads))]
+
+
 class Line:
     """A source of one schema with its mapping, as ``app`` puts it together."""
 
     def __init__(self, schema_text: Any, of_rules: SourceRules | None = None) -> None:
         self.rules = of_rules or rules()
         self.transforms: list[Transform] = []
-        self._decoder: Decoder | None = None
+        self._decoders: dict[str, Decoder] = {}
         self.schemas = OneSchema(schema_text)
         self.source = TopicSource(
             TOPIC, "raw", self.schemas, self._compile, self.rules.lane, self.rules.pixel, 1.0, schema_file=True
         )
 
     def _compile(self, schema: WriterSchema) -> Transform:
-        self.transforms.append(compile_source(self.rules, schema.raw))
+        self.transforms.append(compile_source(self.rules, schema.raw, schema.name))
         return self.transforms[-1]
 
     def codec(self) -> Codec | Rejection:
+        """The codec of a schema whose top is a record."""
         codec = self.source.codec(FILE_KEY)
-        assert codec is not None
+        assert isinstance(codec, Codec | Rejection)
         return codec
 
     def through(self, payloads: Sequence[bytes]) -> list[Transformed]:
@@ -68,12 +84,10 @@ class Line:
         made: list[Transformed] = []
         for run in self.source.frame(records, payloads):
             assert isinstance(run, Run)
-            codec = self.codec()
+            coded = self.source.codec(FILE_KEY)
+            assert coded is not None
             offsets = range(7 + len(made), 7 + len(made) + len(run.payloads))
-            if isinstance(codec, Rejection):
-                made += [codec] * len(run.payloads)
-            else:
-                made += self.source.transform(codec, run.payloads, 3, offsets, NOW)
+            made += mapped_run(self.source, coded, run.payloads, 3, offsets, NOW)
         return made
 
     def explained(self, payload: bytes) -> Transformed:
@@ -81,10 +95,18 @@ class Line:
         schema = self.schemas.built
         if isinstance(schema, Rejection):
             return schema
-        if self._decoder is None:
-            self._decoder = Decoder(schema)
-        (row,) = self._decoder.decode([payload])
-        return row if isinstance(row, Rejection) else explain(self.rules, schema.raw, row, (TOPIC, 3, 7), NOW).outcome
+        found = branch_of(schema, payload)
+        if isinstance(found, Rejection):
+            return found
+        one, rest = found
+        if one is None:
+            return Skipped("tombstone")
+        if one.name not in self._decoders:
+            self._decoders[one.name] = Decoder(one)
+        (row,) = self._decoders[one.name].decode([rest])
+        if isinstance(row, Rejection):
+            return row
+        return explain(self.rules, one.raw, row, (TOPIC, 3, 7), NOW, one.name).outcome
 
     def outcome(self, payload: bytes) -> Transformed:
         """What becomes of one record, mapped and explained alike."""

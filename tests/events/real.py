@@ -22,8 +22,9 @@ from stream_capi.config import Settings
 from stream_capi.events.rules import rules_from
 from stream_capi.events.transform import compile_source
 from stream_capi.kafka.scan import latest_records
-from stream_capi.model import Record, Rejection, Transformed
+from stream_capi.model import Record, Transformed
 from stream_capi.pipeline.source import TopicSource
+from tests.events.line import mapped_run
 from tests.stack import Broker, Registry
 
 Header = tuple[str, bytes]
@@ -90,7 +91,7 @@ class Member:
             stated.topic,
             stated.wire_format,
             self._schemas.for_source(stated),
-            lambda schema: compile_source(rules, schema.raw),
+            lambda schema: compile_source(rules, schema.raw, schema.name),
             rules.lane,
             rules.pixel,
             1.0,
@@ -105,11 +106,8 @@ class Member:
                 made.append(framed.rejection)
                 continue
             codec = self._source.codec(framed.key) or await self._source.load(framed.key)
-            if isinstance(codec, Rejection):
-                made += [codec] * len(framed.payloads)
-                continue
             offsets = [int(record.offset() or 0) for record in records[framed.start :][: len(framed.payloads)]]
-            made += self._source.transform(codec, framed.payloads, 0, offsets, int(time.time() * 1000))
+            made += mapped_run(self._source, codec, framed.payloads, 0, offsets, int(time.time() * 1000))
         return made
 
     async def aclose(self) -> None:

@@ -19,7 +19,7 @@ import phonenumbers
 
 from stream_capi.events import kinds, network
 from stream_capi.events.kinds import UNFIT
-from stream_capi.events.paths import Found, Schema, read
+from stream_capi.events.paths import RECORD, Found, Schema, read
 from stream_capi.events.routing import consents, holds
 from stream_capi.events.rules import SourceRules, as_key
 from stream_capi.events.tables import COUNTRIES, CURRENCIES, OPERATING_SYSTEMS
@@ -87,6 +87,8 @@ class Record:
 
     def at(self, path: str) -> Any:
         """The value at a path; None where this schema has no such path."""
+        if path == RECORD:
+            return self.schema.record
         return read(self.row, path) if isinstance(self.schema.find(path), Found) else None
 
     def value(self, target: str) -> Any:

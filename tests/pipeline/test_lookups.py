@@ -14,7 +14,7 @@ from stream_capi.avro.framing import Run, SchemaKey
 from stream_capi.errors import RegistryUnavailable
 from stream_capi.model import Code, Rejection, TopicPartition
 from stream_capi.pipeline.lookups import LIMIT
-from tests.simulation import LEADS, Line, PlainSource, always, simulate
+from tests.simulation import CODEC, LEADS, Line, PlainSource, always, simulate
 
 P0, P1, V0 = TopicPartition("leads", 0), TopicPartition("leads", 1), TopicPartition("views", 0)
 
@@ -46,7 +46,7 @@ class Flooded(PlainSource):
         self.at_once -= 1
         if self.down(id_):
             raise RegistryUnavailable("the registry does not answer")
-        return self.known.setdefault(key, "codec")
+        return self.known.setdefault(key, CODEC)
 
 
 def flooded(**rules: Any) -> tuple[Line, Flooded]:

@@ -8,8 +8,9 @@ import pytest
 
 from stream_capi.avro.framing import Run, SchemaKey
 from stream_capi.errors import ENCRYPTED, FieldsEncrypted, RegistryUnavailable, is_encrypted
+from stream_capi.pipeline.source import Codec
 from tests.pipeline.given import P0, V0, names
-from tests.simulation import Line, always, simulate
+from tests.simulation import CODEC, Line, always, simulate
 
 
 def test_records_wait_for_their_schema_while_the_registry_is_down() -> None:
@@ -17,11 +18,11 @@ def test_records_wait_for_their_schema_while_the_registry_is_down() -> None:
         line = Line(always(200))
         source = line.sources["leads"]
 
-        async def load(key: object) -> str:
+        async def load(key: object) -> Codec:
             if asyncio.get_running_loop().time() < 60:
                 raise RegistryUnavailable("the registry does not answer")
             source.load = None
-            return "codec"
+            return CODEC
 
         source.load = load
         line.produce("leads", 0, *names("a", 60))

@@ -100,7 +100,7 @@ class ModelSource:
         self.waiting_for: dict[SchemaKey, str] = {}
         self._registry = registry
         self._sleep = sleep
-        self._known: dict[SchemaKey, Any] = {}
+        self._known: dict[SchemaKey, Codec | Rejection] = {}
 
     def frame(self, records: Sequence[Any], values: Sequence[bytes]) -> list[Framed]:
         framed: list[Framed] = []
@@ -123,9 +123,10 @@ class ModelSource:
         await self._sleep(self._registry.seconds)
         if not self._registry.up:
             raise RegistryUnavailable("the registry does not answer")
-        known: Any = Rejection(Code.UNKNOWN_SCHEMA, "unknown") if key.value == UNKNOWN_ID else "codec"
-        self._known[key] = known
-        return known  # type: ignore[no-any-return]  # a codec is only passed back to transform
+        nothing: Any = None  # a codec is only passed back to transform
+        is_unknown = key.value == UNKNOWN_ID
+        self._known[key] = Rejection(Code.UNKNOWN_SCHEMA, "unknown") if is_unknown else Codec(nothing, nothing)
+        return self._known[key]
 
     def transform(
         self, codec: Codec, payloads: Sequence[bytes], partition: int, offsets: Sequence[int], now_ms: int
