@@ -44,7 +44,7 @@ from stream_capi.pipeline.delivery import Clock
 from stream_capi.pipeline.delivery_rules import delivery_rules, lanes_of
 from stream_capi.pipeline.pipeline import Pipeline
 from stream_capi.pipeline.ports import DeadLetters, Intake
-from stream_capi.pipeline.source import Source, TopicSource
+from stream_capi.pipeline.source import SharedTopic, Source, TopicSource
 
 logger = structlog.get_logger("stream_capi")
 
@@ -120,7 +120,7 @@ class App:
         )
         self.consumer = self._consumer()
         self.consumer.on_leave = lambda: self.on_end()
-        sources = {source.topic: self._source(source) for source in settings.sources}
+        sources = {topic: self._source_of(topic) for topic in settings.topics}
         self.pipeline = Pipeline(
             job.sources(sources) if job else sources,
             lanes_of(settings),
@@ -142,14 +142,22 @@ class App:
 
     def _consumer(self) -> ConsumerThread:
         settings = self.settings
-        topics = [source.topic for source in settings.sources]
         return ConsumerThread(
             consumer_properties(settings.kafka, settings.delivery.max_buffered_bytes),
-            self._job.policy if self._job else WholeLog(topics, settings.kafka.start),
+            self._job.policy if self._job else WholeLog(settings.topics, settings.kafka.start),
             self.kafka_admin.topic_ids,
             self.telemetry,
             min(settings.shutdown.drain_seconds, settings.endpoint.timeout_seconds + 5),
         )
+
+    def _source_of(self, topic: str) -> TopicSource:
+        """The one source of a topic, or its several as one."""
+        sections = self.settings.sources_of(topic)
+        members = [self._source(section) for section in sections]
+        if len(members) == 1:
+            return members[0]
+        default = self.settings.dead_letter.max_ratio
+        return SharedTopic(members, min(default if one.max_ratio is None else one.max_ratio for one in sections))
 
     def _source(self, source: SourceSection) -> TopicSource:
         rules = rules_from(source, self.settings)
@@ -170,6 +178,7 @@ class App:
             (source.window_ms or self.settings.batch.window_ms) / 1000,
             schema_file=source.schema_file is not None,
             max_ratio=source.max_ratio,
+            record=source.record,
         )
 
     async def _post(self, batch: Batch) -> Answer:

@@ -80,7 +80,8 @@ class PlainSource:
     """A source whose values are payloads already; one that is empty or begins with ``bad`` can't be mapped."""
 
     def __init__(self, topic: str, lane: Lane, window: float = 1.0) -> None:
-        self.topic, self.lane, self.pixel, self.window = topic, lane, lane.pixel, window
+        self.topic = self.name = topic
+        self.lane, self.pixel, self.window = lane, lane.pixel, window
         self.max_ratio: float | None = None
         self.waiting_for: dict[SchemaKey, str] = {}
         self.load: Callable[[SchemaKey], Awaitable[Any]] | None = None
@@ -156,10 +157,13 @@ class Line:
             | settings
         )
         clock = Clock(loop.time, lambda: EPOCH + loop.time() + self.ahead, self.random.random)
-        lanes = [source.lane for source in self.sources.values()]
+        lanes = [lane for source in self.sources.values() for lane in self.lanes_of(source)]
         self.pipeline = Pipeline(self.sources, lanes, rules, self.post, self, self, self, clock, budget)
         self.paused: set[TopicPartition] = set()
         self.positions: dict[TopicPartition, int] = {}
+
+    def lanes_of(self, source: Any) -> list[Lane]:
+        return [source.lane]
 
     # The endpoint
 

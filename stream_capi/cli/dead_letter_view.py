@@ -94,8 +94,8 @@ async def shown_dead_letters(
 
 
 async def _shown(settings: Settings, originals: Originals, stored: StoredDeadLetter, record: Record) -> Shown:
-    source = next((source for source in settings.sources if source.topic == stored.kind.topic), None)
-    if source is None:
+    sources = settings.sources_of(stored.kind.topic)
+    if not sources:
         return Shown(stored, record, None, f"{topic_shown(stored.kind.topic)} is not the topic of one of the sources")
     found: Record | None = record
     if stored.by_reference:
@@ -103,7 +103,7 @@ async def _shown(settings: Settings, originals: Originals, stored: StoredDeadLet
         found = (await asyncio.to_thread(originals.read, [place])).get(place)
     if found is None or (stored.by_reference and not stored.is_of(found)):
         return Shown(stored, record, None, _GONE)
-    (explained,) = await explain_records(settings, source, [Event(found, found.value(), stored, at_source=True)])
+    (explained,) = await explain_records(settings, sources, [Event(found, found.value(), stored, at_source=True)])
     return Shown(stored, record, explained, "")
 
 

@@ -18,7 +18,7 @@ from stream_capi.cli.console import console
 from stream_capi.cli.dead_letter_view import print_dead_letter, shown_dead_letters, topic_shown
 from stream_capi.cli.options import Config, Json
 from stream_capi.cli.progress import ProgressBar
-from stream_capi.cli.sources import source_of
+from stream_capi.cli.sources import sources_of
 from stream_capi.cli.text import print_json
 from stream_capi.config import Settings
 from stream_capi.errors import ConfigurationError, ExitCode, StreamCapiError
@@ -172,7 +172,7 @@ def redrive_dead_letters(
         raise typer.BadParameter("--rate must be 0 or at least 1")
     settings = config.load(config_file, keys=execute)
     if topic is not None:
-        source_of(settings, topic)
+        sources_of(settings, topic)
     admin = KafkaAdmin(settings.kafka)
     watch = ProgressBar("redriving", quiet=as_json)
     if execute:

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from stream_capi import config
 from stream_capi.cli.options import Config, Json
-from stream_capi.cli.sources import source_of
+from stream_capi.cli.sources import sources_of
 from stream_capi.cli.text import plain, print_json
 from stream_capi.events.lines import Line, Verdict
 from stream_capi.events.value_masking import completed_shown, raw_shown, result_shown
@@ -55,16 +55,16 @@ def command(
     if sum(given is not None for given in (offset, latest, file)) != 1:
         raise typer.BadParameter("give one of --partition with --offset, --latest and --file")
     settings = config.load(config_file, keys=False)
-    source = source_of(settings, topic)
+    sources = sources_of(settings, topic)
     if file is not None:
-        explained = asyncio.run(explain_file(settings, source, file))
+        explained = asyncio.run(explain_file(settings, sources, file))
     else:
         records: Sequence[Record] = (
             [record_at(settings.kafka, topic, partition, offset)]
             if partition is not None and offset is not None
             else latest_records(settings.kafka, topic, latest or 1)
         )
-        explained = asyncio.run(explain_records(settings, source, records))
+        explained = asyncio.run(explain_records(settings, sources, records))
     if as_json:
         print_json([explanation_as_json(one, show_personal_data) for one in explained], indent=2)
     elif not explained:

@@ -70,8 +70,7 @@ def command(
         raise ConfigurationError([f"--output: {output} is there already; name another file, or take it away"])
     kafka = _kafka(os.environ, bootstrap_servers)
     schema, framing = asyncio.run(_newest(registry, topic, _properties(os.environ), kafka))
-    chosen = event or event_of(schema.name, topic)
-    text = "\n".join(_lines(registry, kafka.bootstrap_servers, topic, framing, chosen, schema)) + "\n"
+    text = "\n".join(_lines(registry, kafka.bootstrap_servers, topic, framing, event, schema)) + "\n"
     if output is None:
         print(text, end="")
         return
@@ -136,9 +135,8 @@ async def _newest(
 
 
 def _lines(
-    url: str, servers: str, topic: str, framing: str | None, event: EventName, schema: WriterSchema
+    url: str, servers: str, topic: str, framing: str | None, event: EventName | None, schema: WriterSchema
 ) -> Iterator[str]:
-    guessed = guesses(schema.raw, event)
     name = "".join(sign for sign in schema.name if sign.isprintable())
     yield f"# A first guess for the topic {topic}, by the names and types of its schema {name} ({schema.key})."
     yield "# Correct it, then let the program look at it and at one event:"
@@ -149,7 +147,20 @@ def _lines(
     yield from ("", "[[pixels]]", 'name = "main"')
     yield _with_remark('pixel_id = "your-axon-event-key"', "TODO: the Axon Event Key")
     yield _with_remark('api_key_env = "AXON_API_KEY"', "the variable that holds the Conversion API key")
+    records = [record for record in schema.records if record is not None]
+    for record in records:
+        chosen = event or event_of(record.name, topic if len(records) == 1 else "")
+        yield from _source(topic, framing, chosen, record, len(records) > 1)
+
+
+def _source(topic: str, framing: str | None, event: EventName, schema: WriterSchema, named: bool) -> Iterator[str]:
+    """A source for one record type; it is ``named`` where the topic has several."""
+    guessed = guesses(schema.raw, event, schema.name)
     yield from ("", "[[sources]]", f"topic = {_quoted(topic)}")
+    if named:
+        yield _with_remark(
+            f"record = {_quoted(schema.name)}", "take the source away if these are no events for the API"
+        )
     yield _with_remark(f'event = "{event.value}"', "or event_field with a table of events, where a topic holds several")
     if framing is not None:
         yield f"framing = {_quoted(framing)}"

@@ -15,7 +15,7 @@ from stream_capi.cli import process
 from stream_capi.cli.console import console
 from stream_capi.cli.options import Config, Json
 from stream_capi.cli.progress import ProgressBar
-from stream_capi.cli.sources import source_of
+from stream_capi.cli.sources import sources_of
 from stream_capi.cli.text import print_json
 from stream_capi.config import Settings
 from stream_capi.errors import ExitCode, StreamCapiError
@@ -60,7 +60,7 @@ def command(
     if 0 < rate < 1:
         raise typer.BadParameter("--rate must be 0 or at least 1")
     settings = config.load(config_file, keys=execute)
-    source_of(settings, topic)
+    sources_of(settings, topic)
     admin = KafkaAdmin(settings.kafka)
     planned = range_replay.plan(
         settings, admin, topic, partition or (), moment("--from", start), moment("--to", end), afresh

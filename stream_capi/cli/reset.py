@@ -11,7 +11,7 @@ from rich.table import Table
 from stream_capi import config
 from stream_capi.cli.console import console
 from stream_capi.cli.options import Config, Json
-from stream_capi.cli.sources import source_of
+from stream_capi.cli.sources import sources_of
 from stream_capi.cli.text import print_json
 from stream_capi.kafka.admin import KafkaAdmin
 from stream_capi.kafka.ranges import moment
@@ -43,7 +43,7 @@ def command(
     if partition and topic is None:
         raise typer.BadParameter("--partition needs --topic")
     settings = config.load(config_file, keys=False)
-    topics = [source_of(settings, topic).topic] if topic else [source.topic for source in settings.sources]
+    topics = [sources_of(settings, topic)[0].topic] if topic else list(settings.topics)
     admin = KafkaAdmin(settings.kafka)
     planned = offset_reset.plan(admin, settings.kafka, topics, partition or (), moment("--to", to))
     if execute:

@@ -8,11 +8,11 @@ from stream_capi.config import Settings, SourceSection
 from stream_capi.errors import ConfigurationError
 
 
-def source_of(settings: Settings, topic: str) -> SourceSection:
-    """The source of a topic. Raises ConfigurationError with the nearest name."""
-    topics = {source.topic: source for source in settings.sources}
-    if topic not in topics:
-        close = get_close_matches(topic, topics, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(topics)}"
+def sources_of(settings: Settings, topic: str) -> tuple[SourceSection, ...]:
+    """The sources of a topic. Raises ConfigurationError with the nearest name."""
+    found = settings.sources_of(topic)
+    if not found:
+        close = get_close_matches(topic, settings.topics, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(settings.topics)}"
         raise ConfigurationError([f"--topic: {topic} is not the topic of one of the sources; {hint}"])
-    return topics[topic]
+    return found

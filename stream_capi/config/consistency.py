@@ -62,7 +62,7 @@ def faults_of(settings: Settings, names: Sequence[str] | None, workers: int = 1)
     for at, pixel in enumerate(settings.pixels):
         yield from _pixel(f"pixels[{at}]", pixel)
     yield from _twice("pixels", "name", [pixel.name for pixel in settings.pixels])
-    yield from _twice("sources", "topic", [source.topic for source in settings.sources])
+    yield from _shared_topics(settings.sources)
     for at, source in enumerate(settings.sources):
         key = f"sources[{at}]"
         yield from _routing(key, source, settings, names)
@@ -198,6 +198,32 @@ def _twice(section: str, name: str, values: Sequence[str]) -> Iterator[KeyFault]
         if first < at:
             of = (f"{section}[{first}].{name}", f"{section}[{at}].{name}")
             yield KeyFault(of[1], f'"{value}" is there already, as {section}[{first}]', of)
+
+
+_OF_A_TOPIC = ("framing", "schema_file")  # a record's type is known only when it has been framed and its schema found
+
+
+def _shared_topics(sources: Sequence[SourceSection]) -> Iterator[KeyFault]:
+    """Several sources of one topic: each record must belong to one of them at most."""
+    for at, source in enumerate(sources):
+        key = f"sources[{at}]"
+        for before, other in enumerate(sources[:at]):
+            if other.topic != source.topic:
+                continue
+            first = f"sources[{before}]"
+            if source.record is None or other.record is None:
+                why = "several sources of one topic must each name their record"
+                at_both = tuple(f"{one}.{name}" for one in (first, key) for name in ("topic", "record"))
+                yield KeyFault(f"{key}.topic", f'"{source.topic}" is there already, as {first}; {why}', at_both)
+            elif source.record == other.record:
+                of = (f"{first}.record", f"{key}.record")
+                yield KeyFault(of[1], f'"{source.record}" of this topic is there already, as {first}', of)
+            else:
+                for name in _OF_A_TOPIC:
+                    if getattr(source, name) != getattr(other, name):
+                        of = (f"{first}.{name}", f"{key}.{name}")
+                        yield KeyFault(of[1], f"must be that of {first}, which has the same topic", of)
+            break
 
 
 def _routing(key: str, source: SourceSection, settings: Settings, names: Sequence[str] | None) -> Iterator[KeyFault]:

@@ -129,10 +129,11 @@ class ValueRule(Section):
 class SourceSection(Section):
     """One of ``[[sources]]``. ``schema_file`` is a file or a folder; the latter may be written as ``schema_folder``.
 
-    ``max_ratio`` overrides ``dead_letter.max_ratio``.
+    ``max_ratio`` overrides ``dead_letter.max_ratio``. ``record`` is the full name of the one record type that it is for.
     """
 
     topic: Topic
+    record: Text | None = None
     event: Event | None = None
     event_field: Path | None = None
     events: dict[str, Literal["generate_lead", "page_view", "skip"]] = Field({})
@@ -160,6 +161,10 @@ class SourceSection(Section):
         if isinstance(given, dict) and isinstance(given.get("schema_folder"), str):
             return {"schema_file": given["schema_folder"]} | given
         return given
+
+    def is_for(self, record: str) -> bool:
+        """Whether records of this type are its."""
+        return self.record in (None, record)
 
     @property
     def wire_format(self) -> str:
@@ -237,6 +242,15 @@ class Settings(Section):
     shutdown: ShutdownSection = ShutdownSection()
     admin: AdminSection = AdminSection()
     log: LogSection = LogSection()
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """The topics of all sources, each once."""
+        return tuple(dict.fromkeys(source.topic for source in self.sources))
+
+    def sources_of(self, topic: str) -> tuple[SourceSection, ...]:
+        """The sources of a topic: one, or several that each name their record."""
+        return tuple(source for source in self.sources if source.topic == topic)
 
     def pixel(self, name: str) -> PixelSection:
         """The pixel of a name that the rules have checked."""

@@ -96,9 +96,9 @@ class Parts(Protocol):
 
 
 class Held(NamedTuple):
-    """Something that waits for a person: a pixel, a lane, a topic or a partition.
+    """Something that waits for a person: a pixel, a lane, a source or a partition.
 
-    ``pixel`` is empty for a topic whose records name their pixels. ``since`` is how many seconds it has lasted, where that
+    ``pixel`` is empty for a source whose records name their pixels. ``since`` is how many seconds it has lasted, where that
     is known, and ``next_probe`` in how many it is tried again, None where it isn't tried by itself.
     """
 
@@ -128,9 +128,9 @@ class Health:
         for pixel, subject, gate in gates:
             if gate.held:
                 yield Held(pixel, subject, gate.reason, now - gate.since, max(0.0, gate.opens_at - now))
-        for topic, since in pipeline.quarantined_since.items():
-            pixels = {p.source.pixel or "" for p in pipeline.partitions.values() if p.tp.topic == topic}
-            yield Held(next(iter(pixels), ""), topic, HeldReason.DEAD_LETTER_RATIO, now - since, None)
+        for name, since in pipeline.quarantined_since.items():
+            pixel = pipeline.quarantine.source(name).pixel or ""
+            yield Held(pixel, name, HeldReason.DEAD_LETTER_RATIO, now - since, None)
         for partition in pipeline.partitions.values():
             if partition.stopped:
                 yield Held(partition.source.pixel or "", str(partition.tp), partition.stopped, None, None)

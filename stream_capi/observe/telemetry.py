@@ -118,7 +118,10 @@ class Telemetry:
             log_at("records wait for their schema", topic=topic, schema=schema, reason=reason, action=what_to_do(why))
 
     def intake_held(self, topic: str, reason: HeldReason | None) -> None:
-        """Too many events of a topic are rejected for it to be theirs (``reason``), or no longer (None)."""
+        """Too many events of a source are rejected for it to be theirs (``reason``), or no longer (None).
+
+        ``topic`` is the source's name: with its record, where the topic has several sources.
+        """
         if reason is None:
             log.info("dead letters are written again", topic=topic)
         else:

@@ -1,4 +1,4 @@
-"""Explains records of a source: finds their schema, decodes and maps them, as the pipeline does, one by one."""
+"""Explains records of a topic: finds their schema and source, decodes and maps them, as the pipeline does, one by one."""
 
 from __future__ import annotations
 
@@ -65,37 +65,37 @@ class _FileRecord:
 
 
 async def explain_records(
-    settings: Settings, source: SourceSection, records: Sequence[Record]
+    settings: Settings, of_topic: Sequence[SourceSection], records: Sequence[Record]
 ) -> list[ExplainedRecord]:
-    """Explain records of a source.
+    """Explain records of a topic, given its sources.
 
     Raises RegistryUnavailable, ConfigurationError, CheckFailed where the registry's rules encrypt what is mapped.
     """
     placed = [(record, f"{record.topic()}[{record.partition()}]@{record.offset()}") for record in records]
-    return await _explained(settings, source, placed)
+    return await _explained(settings, of_topic, placed)
 
 
 async def _explained(
-    settings: Settings, source: SourceSection, placed: Sequence[tuple[Record, str]]
+    settings: Settings, of_topic: Sequence[SourceSection], placed: Sequence[tuple[Record, str]]
 ) -> list[ExplainedRecord]:
     """Explain records, each with the words for where it is."""
     sources = SchemaSources(settings)
     try:
-        return [await _of_record(settings, source, sources, record, at) for record, at in placed]
+        return [await _of_record(settings, of_topic, sources, record, at) for record, at in placed]
     finally:
         await sources.aclose()
 
 
 async def _of_record(
-    settings: Settings, source: SourceSection, sources: SchemaSources, record: Record, at: str
+    settings: Settings, of_topic: Sequence[SourceSection], sources: SchemaSources, record: Record, at: str
 ) -> ExplainedRecord:
-    value = record.value()
+    first, value = of_topic[0], record.value()  # all of them have the same framing and schemas
     if value is None:
         return ExplainedRecord(at, "", None, Skipped("tombstone"))
-    (framed,) = frame(source.wire_format, [record], [value], schema_file=source.schema_file is not None)
+    (framed,) = frame(first.wire_format, [record], [value], schema_file=first.schema_file is not None)
     if isinstance(framed, Unframed):
         return ExplainedRecord(at, "", None, framed.rejection)
-    schema = await sources.for_source(source).load(framed.key)
+    schema = await sources.for_source(first).load(framed.key)
     if isinstance(schema, Rejection):
         return ExplainedRecord(at, str(framed.key), None, schema)
     if fault := schema.encrypted.fault(schema.parsed, ()):  # then no payload says which record it is
@@ -107,6 +107,9 @@ async def _of_record(
     if of_record is None:
         return ExplainedRecord(at, f"null ({framed.key})", None, Skipped("tombstone"))
     schema, name = of_record, f"{of_record.name} ({framed.key})"
+    source = _source_for(of_topic, schema)
+    if source is None:
+        return ExplainedRecord(at, name, None, Skipped("unrouted"))
     paths = compile_source(rules_from(source, settings), schema.raw, schema.name).paths
     if fault := schema.encrypted.fault(schema.parsed, paths):
         raise CheckFailed(f"{at}: {name}: {fault}; its records wait")
@@ -114,6 +117,11 @@ async def _of_record(
     if isinstance(row, Rejection):
         return ExplainedRecord(at, name, None, row)
     return _of_row(settings, source, schema, row, (int(record.partition() or 0), int(record.offset() or 0)), at, name)
+
+
+def _source_for(of_topic: Sequence[SourceSection], schema: WriterSchema) -> SourceSection | None:
+    """The source that is for a record type."""
+    return next((source for source in of_topic if source.is_for(schema.name)), None)
 
 
 def _of_row(
@@ -138,22 +146,25 @@ def file_content(file: Path) -> bytes:
         raise ConfigurationError([f"--file: {file} can't be read: {error.strerror}"]) from None
 
 
-async def explain_file(settings: Settings, source: SourceSection, file: Path) -> list[ExplainedRecord]:
+async def explain_file(settings: Settings, of_topic: Sequence[SourceSection], file: Path) -> list[ExplainedRecord]:
     """Explain a record's value as it is on the wire, or its fields where the file's name ends in ``.json``.
 
     Raises RegistryUnavailable, ConfigurationError, CheckFailed where the registry's rules encrypt what is mapped.
     """
-    value = file_content(file)
+    first, value = of_topic[0], file_content(file)
     if file.suffix.lower() != ".json":
-        return await _explained(settings, source, [(_FileRecord(value, source.topic), source.topic)])
-    schema = await _schema_of_json(settings, source)
+        return await _explained(settings, of_topic, [(_FileRecord(value, first.topic), first.topic)])
+    schema = await _schema_of_json(settings, first)
     try:
         schema, row = _of_json(schema, value.decode("utf-8-sig"))
     except UnicodeDecodeError:
         raise ConfigurationError([f"--file: {file} is not UTF-8 text"]) from None
     except NotOfSchema as fault:
         raise ConfigurationError([f"--file: {file} is no record of {schema.name}: {fault}"]) from None
-    return [_of_row(settings, source, schema, row, (0, 0), source.topic, f"{schema.name} (from JSON)")]
+    name, source = f"{schema.name} (from JSON)", _source_for(of_topic, schema)
+    if source is None:
+        return [ExplainedRecord(first.topic, name, None, Skipped("unrouted"))]
+    return [_of_row(settings, source, schema, row, (0, 0), source.topic, name)]
 
 
 def _of_json(schema: WriterSchema, text: str) -> tuple[WriterSchema, dict[str, Any]]:

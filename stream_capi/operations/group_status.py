@@ -85,7 +85,7 @@ class GroupStatus(NamedTuple):
 
 def look(settings: Settings, admin: KafkaAdmin, members: Sequence[str] = ()) -> GroupStatus:
     """Ask everybody. ``members`` are further addresses, ``host:port``. Raises Unavailable, KafkaLost."""
-    topics = [source.topic for source in settings.sources]
+    topics = settings.topics
     answers = [ask_member(address, settings.kafka.group_id) for address in _addresses(settings, members)]
     group = admin.group_members(settings.kafka.group_id)
     owners = {tp: member for member in group.members for tp in member.partitions}

@@ -12,7 +12,7 @@ from stream_capi.config import Settings, SourceSection
 from stream_capi.core.clock import Clocks
 from stream_capi.endpoint.client import EndpointClient
 from stream_capi.errors import ConfigurationError, KafkaLost, StreamCapiError
-from stream_capi.events.mapping_check import is_for, mapping_faults, mapping_notes, record_faults
+from stream_capi.events.mapping_check import is_for, mapping_faults, mapping_notes, no_record, record_faults
 from stream_capi.events.rules import rules_from
 from stream_capi.events.transform import compile_source
 from stream_capi.kafka.admin import KafkaAdmin
@@ -34,7 +34,7 @@ class Finding(NamedTuple):
 async def findings(settings: Settings) -> AsyncIterator[Finding]:
     """Look at everything, one thing after the other; nothing that is wrong keeps the rest from being looked at."""
     for source in settings.sources:
-        yield Finding("configuration", True, f"source {source.topic}: {source.event or 'event by field'}")
+        yield Finding("configuration", True, f"source {_named(source)}: {source.event or 'event by field'}")
     files = descriptors(settings.delivery.max_in_flight)
     yield Finding(
         "open files", not files.fault, files.fault or f"{files.needed} needed at most, {files.allowed} allowed"
@@ -48,9 +48,13 @@ async def findings(settings: Settings) -> AsyncIterator[Finding]:
         yield finding
 
 
+def _named(source: SourceSection) -> str:
+    return source.topic if source.record is None else f"{source.topic} ({source.record})"
+
+
 def _kafka(settings: Settings) -> Iterator[Finding]:
     admin, group = KafkaAdmin(settings.kafka), settings.kafka.group_id
-    needed = {**{source.topic: "READ" for source in settings.sources}, settings.dead_letter.topic: "WRITE"}
+    needed = {**dict.fromkeys(settings.topics, "READ"), settings.dead_letter.topic: "WRITE"}
     try:
         partitions, lacking = _topics(admin, needed)
         readable = [topic for topic, right in needed.items() if right == "READ" and partitions.get(topic)]
@@ -108,7 +112,7 @@ async def _schema(
     source: SourceSection, settings: Settings, sources: SchemaSources, recent: Sequence[Record] | None
 ) -> AsyncIterator[Finding]:
     """``recent``: records of the topic, the newest first; None where none could be read."""
-    subject = f"mapping of {source.topic}"
+    subject = f"mapping of {_named(source)}"
     if recent is not None:
         with suppress(StreamCapiError):  # the next question tells it
             yield await _records(source, settings, sources, recent)
@@ -124,6 +128,10 @@ async def _schema(
         return
     rules = rules_from(source, settings)
     records = [record for schema in schemas for record in schema.records if record is not None]
+    if not any(source.is_for(record.name) for record in records):
+        yield Finding(subject, False, f"record: {no_record(source.record or '', [record.name for record in records])}")
+        return
+    records = [record for record in records if source.is_for(record.name)]
     for fault in record_faults(rules, [record.name for record in records]):
         yield Finding(subject, False, fault)
     for record in records:

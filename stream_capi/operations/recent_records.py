@@ -85,7 +85,7 @@ async def _fault(source: SourceSection, rules: SourceRules, schemas: Schemas, re
     if isinstance(found, Rejection):
         return found.detail
     of_record, payload = found
-    if of_record is None:
+    if of_record is None or not source.is_for(of_record.name):
         return None
     paths = compile_source(rules, of_record.raw, of_record.name).paths
     if encrypted := of_record.encrypted.fault(of_record.parsed, paths):

@@ -83,7 +83,7 @@ class DeadLetterSource:
         window: float,
         read: Reader,
     ) -> None:
-        self.topic = topic
+        self.topic = self.name = topic
         self.lane: Lane | None = None
         self.pixel: str | None = None
         self.window = window
@@ -186,7 +186,7 @@ class DeadLetterSource:
     def _placed_alone(self, source: Source, codec: Codec | Rejection | Skipped) -> Codec | Rejection | Skipped:
         if not isinstance(codec, Codec):
             return codec
-        return Codec(codec.parser, _AtSource(source, codec.transform, self._dead_letters))
+        return Codec(codec.parser, _AtSource(codec.source or source, codec.transform, self._dead_letters))
 
 
 def _of_source(topic: str, key: SchemaKey) -> SchemaKey:

@@ -95,7 +95,7 @@ class Mapper:
         source = partition.source
         for run in source.frame(columns.records, values):
             if isinstance(run, Unframed):
-                self._route(partition, columns.cut(run.index, run.index + 1), [run.rejection])
+                self._route(partition, source, columns.cut(run.index, run.index + 1), [run.rejection])
                 continue
             of_run = columns.cut(run.start, run.start + len(run.payloads))
             key = (source.topic, run.key)
@@ -109,9 +109,10 @@ class Mapper:
         for codec, payloads, indexes in parts_of(coded, run.payloads):
             of_part = columns if indexes is None else columns.pick(indexes)
             if isinstance(codec, Codec):
-                self._route(partition, of_part, self._mapped_by(partition, codec, payloads, of_part))
+                mapped = self._mapped_by(partition, codec, payloads, of_part)
+                self._route(partition, codec.source or partition.source, of_part, mapped)
             else:
-                self._route(partition, of_part, [codec] * len(payloads))
+                self._route(partition, partition.source, of_part, [codec] * len(payloads))
 
     def _mapped_by(
         self, partition: Partition, codec: Codec, payloads: Sequence[bytes], columns: Columns
@@ -141,12 +142,11 @@ class Mapper:
 
     # From what was mapped to lanes, dead letters and skips
 
-    def _route(self, partition: Partition, columns: Columns, mapped: Sequence[Transformed]) -> None:
-        source = partition.source
+    def _route(self, partition: Partition, source: Source, columns: Columns, mapped: Sequence[Transformed]) -> None:
         if source.lane is not None and set(map(type, mapped)) == {bytes}:
             payloads: Sequence[bytes] = mapped  # type: ignore[assignment]  # just shown by the line above
             if max(map(len, payloads)) <= self._max_payload:
-                self._send(partition, source.lane, payloads, columns)
+                self._send(partition, source, source.lane, payloads, columns)
                 return
         rejected: list[tuple[Record, Rejection]] = []
         lanes: dict[Lane, tuple[list[bytes], list[int]]] = {}
@@ -167,15 +167,18 @@ class Mapper:
             of_lane.append(payload)
             places.append(at)
         for lane, (of_lane, places) in lanes.items():
-            self._send(partition, lane, of_lane, columns.pick(places))
+            self._send(partition, source, lane, of_lane, columns.pick(places))
         if rejected:
             report_internal_error(self._observer, partition, rejected)
             dead_letters = [DeadLetter(record, rejection.code, rejection.detail) for record, rejection in rejected]
-            self._quarantine.reject(partition, dead_letters)
+            self._quarantine.reject(partition, source, dead_letters)
 
-    def _send(self, partition: Partition, lane: Lane, payloads: Sequence[bytes], columns: Columns) -> None:
-        source = partition.source
-        self._quarantine.passed(source.topic, len(payloads))
+    def _send(
+        self, partition: Partition, source: Source, lane: Lane, payloads: Sequence[bytes], columns: Columns
+    ) -> None:
+        self._quarantine.passed(source, len(payloads))
+        if source is not partition.source:
+            self._quarantine.passed(partition.source, len(payloads))
         self._delivery.add(lane, payloads, columns, partition.offsets, source.window)
 
     # Schemas that aren't known yet

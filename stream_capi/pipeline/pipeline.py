@@ -76,7 +76,7 @@ class Pipeline:
         regulate = self.backpressure.regulate
         self._dead_letters = DeadLetterTasks(dead_letters, observer, self._start, regulate)
         write, ratio = self._dead_letters.write, rules.max_dead_letter_ratio
-        self.quarantine = Quarantine(sources, ratio, self.clocks, clock.now, observer, write, self._map_again)
+        self.quarantine = Quarantine(ratio, self.clocks, clock.now, observer, write, self._map_again)
         self._mapper = Mapper(self.delivery, self.quarantine, observer, clock, rules.max_bytes, self._start, regulate)
         self._commit_under_way = False
         self._group: asyncio.TaskGroup | None = None
@@ -288,7 +288,7 @@ class Pipeline:
 
     @property
     def quarantined_since(self) -> Mapping[str, float]:
-        """When each source's hold for too many rejected events began."""
+        """When each source's hold for too many rejected events began, by its name."""
         return self.quarantine.since
 
     @property

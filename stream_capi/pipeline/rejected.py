@@ -1,5 +1,7 @@
 """Rejected events that wait uncommitted, because so many of a source are rejected that it can't be their fault.
 
+Of a topic with several sources each has its own guard, and one more is for what belongs to none of them.
+
 A source is held from the moment on when its guard refuses dead letters. The hold is over when the share among the events that
 came since is in bounds: then what waits becomes dead letters after all.
 """
@@ -7,7 +9,7 @@ came since is in bounds: then what waits becomes dead letters after all.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 
 from stream_capi.core.clock import Clocks
@@ -35,7 +37,6 @@ class Quarantine:
 
     def __init__(
         self,
-        sources: Mapping[str, Source],
         max_ratio: float,
         clocks: Clocks,
         now: Callable[[], float],
@@ -43,39 +44,47 @@ class Quarantine:
         write: Callable[[Partition, Sequence[DeadLetter]], None],
         map_again: Callable[[Partition, list[Record]], None],
     ) -> None:
-        self.since: dict[str, float] = {}  # when each source's hold began
-        self._sources = sources
+        self.since: dict[str, float] = {}  # when each source's hold began, by its name
+        self._sources: dict[str, Source] = {}
         self._max_ratio = max_ratio
         self._clocks = clocks
         self._now = now
         self._observer = observer
         self._write = write
         self._map_again = map_again
-        self._guards = {topic: self._guard_of(source) for topic, source in sources.items()}
-        self._waiting: dict[str, deque[tuple[Partition, DeadLetter]]] = {topic: deque() for topic in sources}
+        self._guards: dict[str, SourceGuard] = {}
+        self._waiting: dict[str, deque[tuple[Partition, DeadLetter]]] = {}
         self._judged = (*clocks.judge(), now())  # by which clock, and when last
 
-    def _guard_of(self, source: Source) -> SourceGuard:
-        return SourceGuard(self._max_ratio if source.max_ratio is None else source.max_ratio)
+    def source(self, name: str) -> Source:
+        """The source of a name that is held."""
+        return self._sources[name]
+
+    def _guard(self, source: Source) -> SourceGuard:
+        guard = self._guards.get(source.name)
+        if guard is None:
+            guard = SourceGuard(self._max_ratio if source.max_ratio is None else source.max_ratio)
+            self._guards[source.name], self._sources[source.name] = guard, source
+            self._waiting.setdefault(source.name, deque())
+        return guard
 
     def __iter__(self) -> Iterator[tuple[Partition, DeadLetter]]:
         """What waits."""
         return chain.from_iterable(self._waiting.values())
 
-    def passed(self, topic: str, count: int) -> None:
+    def passed(self, source: Source, count: int) -> None:
         """Count events of a source that were good."""
-        self._guards[topic].passed(count)
+        self._guard(source).passed(count)
 
-    def reject(self, partition: Partition, dead_letters: Sequence[DeadLetter]) -> None:
+    def reject(self, partition: Partition, source: Source, dead_letters: Sequence[DeadLetter]) -> None:
         """Dead-letter the events, or let them wait while their source is held."""
-        topic = partition.tp.topic
-        if self._guards[topic].admits(len(dead_letters)):
+        if self._guard(source).admits(len(dead_letters)):
             self._write(partition, dead_letters)
             return
-        if topic not in self.since:
-            self.since[topic] = self._now()
-            self._observer.intake_held(topic, HeldReason.DEAD_LETTER_RATIO)
-        self._waiting[topic].extend((partition, dead_letter) for dead_letter in dead_letters)
+        if source.name not in self.since:
+            self.since[source.name] = self._now()
+            self._observer.intake_held(source.name, HeldReason.DEAD_LETTER_RATIO)
+        self._waiting[source.name].extend((partition, dead_letter) for dead_letter in dead_letters)
 
     def review(self) -> None:
         """Judge again what waits as too old or too new, and end holds that are over. To be called a few times a second."""
@@ -89,46 +98,48 @@ class Quarantine:
         if known == known_before and abs(base - base_before) <= 1.0 and now - at < _JUDGE_SECONDS:
             return
         self._judged = (known, base, now)
-        for topic in self.since:
+        for name in list(self.since):
             by_clock: dict[Partition, list[Record]] = {}
             others: deque[tuple[Partition, DeadLetter]] = deque()
-            for partition, dead_letter in self._waiting[topic]:
+            for partition, dead_letter in self._waiting[name]:
                 if dead_letter.code in _BY_CLOCK:
                     by_clock.setdefault(partition, []).append(dead_letter.record)
                 else:
                     others.append((partition, dead_letter))
-            self._waiting[topic] = others
-            self._guards[topic].pause(True)
+            self._waiting[name] = others
+            counting = [self._guards[name], *(self._guard(partition.source) for partition in by_clock)]
+            for guard in counting:
+                guard.pause(True)
             for partition, records in by_clock.items():
                 self._map_again(partition, records)
-            self._guards[topic].pause(False)
+            for guard in counting:
+                guard.pause(False)
 
     def _release(self) -> None:
         """Good events have come since: when the share of bad ones is back in bounds, they were poison after all."""
         now = self._now()
-        for topic in [topic for topic, since in self.since.items() if now - since >= _HOLD_SECONDS]:
-            if not self._guards[topic].over() and self._waiting[topic]:
+        for name in [name for name, since in self.since.items() if now - since >= _HOLD_SECONDS]:
+            if not self._guards[name].over() and self._waiting[name]:
                 continue
-            waiting = self._end_hold(topic)
+            waiting = self._end_hold(name)
             if waiting:
-                self._observer.intake_held(topic, None)
+                self._observer.intake_held(name, None)
             else:
-                self._observer.hold_over(topic, "events that waited were judged anew, and none is rejected any more")
+                self._observer.hold_over(name, "events that waited were judged anew, and none is rejected any more")
             for partition, dead_letter in waiting:
                 self._write(partition, [dead_letter])
 
-    def _end_hold(self, topic: str) -> deque[tuple[Partition, DeadLetter]]:
-        """Give the topic a new guard; returns what waited."""
-        waiting, self._waiting[topic] = self._waiting[topic], deque()
-        del self.since[topic]
-        self._guards[topic] = self._guard_of(self._sources[topic])
+    def _end_hold(self, name: str) -> deque[tuple[Partition, DeadLetter]]:
+        """Give the source a new guard; returns what waited."""
+        waiting, self._waiting[name] = self._waiting[name], deque()
+        del self.since[name], self._guards[name]
         return waiting
 
     def forget_fenced(self) -> None:
         """Drop what waits of assignments that have ended; a hold for nothing else ends with it."""
-        for topic, waiting in self._waiting.items():
+        for name, waiting in self._waiting.items():
             left = deque((partition, dead_letter) for partition, dead_letter in waiting if not partition.offsets.fenced)
-            self._waiting[topic] = left
+            self._waiting[name] = left
             if waiting and not left:
-                self._end_hold(topic)
-                self._observer.hold_over(topic, "events that waited are left to the next owner")
+                self._end_hold(name)
+                self._observer.hold_over(name, "events that waited are left to the next owner")

@@ -46,10 +46,14 @@ class Parser(Protocol):
 
 
 class Codec(NamedTuple):
-    """What turns the payloads of one writer's schema into ServerEvents."""
+    """What turns the payloads of one writer's schema into ServerEvents.
+
+    ``source`` is the one that the events are of, where the topic has several.
+    """
 
     parser: Parser
     transform: TableTransform
+    source: Source | None = None
 
 
 class Branches(NamedTuple):
@@ -87,12 +91,13 @@ def parts_of(coded: Coded, payloads: Sequence[bytes]) -> Iterator[Part]:
 class Source(Protocol):
     """The events of a topic, as the pipeline sees them.
 
-    ``lane`` is where all of them go, or None where each record decides; ``window`` in seconds. ``max_ratio`` is the share
-    that may become dead letters, where it is not the one for all sources. ``waiting_for`` has the schemas that the registry
-    couldn't be asked for, and why.
+    ``name`` is its own, for people. ``lane`` is where all of them go, or None where each record decides; ``window`` in
+    seconds. ``max_ratio`` is the share that may become dead letters, where it is not the one for all sources.
+    ``waiting_for`` has the schemas that the registry couldn't be asked for, and why.
     """
 
     topic: str
+    name: str
     lane: Lane | None
     pixel: str | None
     window: float
@@ -119,7 +124,10 @@ class Source(Protocol):
 
 
 class TopicSource:
-    """The source of a topic in the settings: its framing, its schemas, its mapping."""
+    """The source of a topic in the settings: its framing, its schemas, its mapping.
+
+    ``record`` is the full name of the one record type that it is for.
+    """
 
     def __init__(
         self,
@@ -132,16 +140,18 @@ class TopicSource:
         window: float,
         schema_file: bool = False,
         max_ratio: float | None = None,
+        record: str | None = None,
     ) -> None:
-        self.topic = topic
+        self.topic = self.name = topic
+        self.record = record
         self.lane = lane
         self.pixel = pixel
         self.window = window
         self.max_ratio = max_ratio
         self.waiting_for: dict[SchemaKey, str] = {}
-        self._framing = framing
-        self._schema_file = schema_file
-        self._schemas = schemas
+        self.framing = framing
+        self.schema_file = schema_file
+        self.schemas = schemas
         self._compile = compile_transform
         self._codecs: dict[SchemaKey, Coded] = {}
         self._encrypted: dict[SchemaKey, str] = {}  # schemas whose records can't be mapped, and why
@@ -149,7 +159,7 @@ class TopicSource:
     def frame(self, records: Sequence[Record], values: Sequence[bytes]) -> Sequence[Run | Unframed]:
         """A fault that nobody foresaw is that of its record alone."""
         try:
-            return frame(self._framing, records, values, schema_file=self._schema_file)
+            return frame(self.framing, records, values, schema_file=self.schema_file)
         except MemoryError:
             raise
         except Exception:
@@ -160,7 +170,7 @@ class TopicSource:
 
     def _framed_alone(self, index: int, record: Record, value: bytes) -> Run | Unframed:
         try:
-            (found,) = frame(self._framing, [record], [value], schema_file=self._schema_file)
+            (found,) = frame(self.framing, [record], [value], schema_file=self.schema_file)
         except MemoryError:
             raise
         except Exception as error:
@@ -173,7 +183,7 @@ class TopicSource:
         codec = self._codecs.get(key)
         if codec is not None:
             return codec
-        schema = self._schemas.cached(key) if key not in self._encrypted else None
+        schema = self.schemas.cached(key) if key not in self._encrypted else None
         try:
             return self._built(key, schema) if isinstance(schema, WriterSchema) else schema
         except FieldsEncrypted:
@@ -182,21 +192,27 @@ class TopicSource:
     async def load(self, key: SchemaKey) -> Coded:
         if key in self._encrypted:
             raise FieldsEncrypted(self._encrypted[key])
-        schema = await self._schemas.load(key)
+        schema = await self.schemas.load(key)
         return self._built(key, schema) if isinstance(schema, WriterSchema) else schema
 
     def _built(self, key: SchemaKey, schema: WriterSchema) -> Coded:
-        codecs = [Skipped("tombstone") if one is None else self._codec_of(key, one) for one in schema.records]
+        try:
+            codecs = [Skipped("tombstone") if one is None else self.codec_of(one) for one in schema.records]
+        except FieldsEncrypted as error:
+            self._encrypted[key] = str(error)
+            raise
         is_union = schema.parsed.type == "union"
         self._codecs[key] = coded = Branches(schema.parsed, codecs) if is_union else codecs[0]
         return coded
 
-    def _codec_of(self, key: SchemaKey, schema: WriterSchema) -> Codec | Rejection:
+    def codec_of(self, schema: WriterSchema) -> Codec | Rejection | Skipped:
+        """The codec of one record type. Raises FieldsEncrypted."""
+        if self.record not in (None, schema.name):
+            return Skipped("unrouted")
         try:
             transform = self._compile(schema)
             if fault := schema.encrypted.fault(schema.parsed, transform.paths):
-                self._encrypted[key] = f"{schema.name}: {fault}"
-                raise FieldsEncrypted(self._encrypted[key])
+                raise FieldsEncrypted(f"{schema.name}: {fault}")
             return Codec(ChunkParser(schema, transform.paths), transform)
         except (MemoryError, FieldsEncrypted):
             raise
@@ -207,6 +223,39 @@ class TopicSource:
         self, codec: Codec, payloads: Sequence[bytes], partition: int, offsets: Sequence[int], now_ms: int
     ) -> list[Transformed]:
         return decode_and_map(codec, payloads, self.topic, partition, offsets, now_ms)
+
+
+class SharedTopic(TopicSource):
+    """A topic of several sources, each for a record type of its own.
+
+    A record that can't be decoded belongs to none of them. It counts for the topic as a whole, of which ``max_ratio`` may
+    become dead letters; there all good events count as well.
+    """
+
+    def __init__(self, members: Sequence[TopicSource], max_ratio: float | None) -> None:
+        first = members[0]
+        lanes, pixels = {member.lane for member in members}, {member.pixel for member in members}
+        super().__init__(
+            first.topic,
+            first.framing,
+            first.schemas,
+            first._compile,
+            first.lane if len(lanes) == 1 else None,
+            first.pixel if len(pixels) == 1 else None,
+            first.window,
+            first.schema_file,
+            max_ratio,
+        )
+        self._members = {member.record: member for member in members}
+        for member in members:
+            member.name = f"{member.topic} ({member.record})"
+
+    def codec_of(self, schema: WriterSchema) -> Codec | Rejection | Skipped:
+        member = self._members.get(schema.name)
+        if member is None:
+            return Skipped("unrouted")
+        codec = member.codec_of(schema)
+        return codec._replace(source=member) if isinstance(codec, Codec) else codec
 
 
 def decode_and_map(

@@ -48,7 +48,7 @@ def sample_topics(settings: Settings) -> list[SampleTopic]:
     """
     faults, topics = [], []
     for at, source in enumerate(settings.sources):
-        if source.event is None or source.fields or source.where or source.consent_field:
+        if source.event is None or source.fields or source.where or source.consent_field or source.record:
             faults.append(
                 f"sources[{at}]: {source.topic} has a mapping of its own; samples are events of the shipped contract "
                 "(schemas/lead.avsc, schemas/page_view.avsc)"

@@ -16,6 +16,9 @@ from tests.config.test_load import LEAST, PIXEL, SOURCE, Faults, Read, faults, r
 __all__ = ["faults", "read"]
 
 
+EACH_ITS_RECORD = "several sources of one topic must each name their record"
+
+
 def faults_of(faults: Faults, text: str) -> list[str]:
     return [fault.removeprefix("stream-capi.toml: ") for fault in faults(text)]
 
@@ -197,7 +200,7 @@ def test_a_pixel_has_one_id_and_one_key(faults: Faults, pixel: str, wanted: list
     ("text", "wanted"),
     [
         (LEAST + PIXEL, 'pixels[1].name: "main" is there already, as pixels[0]'),
-        (LEAST + SOURCE, 'sources[1].topic: "leads" is there already, as sources[0]'),
+        (LEAST + SOURCE, f'sources[1].topic: "leads" is there already, as sources[0]; {EACH_ITS_RECORD}'),
         (
             LEAST + 'pixel_field = "p"\n',
             "sources[0]: must have exactly one of pixel and pixel_field; it has pixel and pixel_field",
@@ -395,3 +398,33 @@ def test_a_wrong_value_hides_no_other_fault_of_its_table(faults: Faults) -> None
         "sources[0]: must have exactly one of pixel and pixel_field; it has none",
         "sources[0]: must have exactly one of event and event_field; it has none",
     ]
+
+
+RECORD = 'record = "acme.Lead"\n'
+
+
+def test_several_sources_share_a_topic_if_each_names_its_record(read: Read) -> None:
+    settings = read(LEAST + RECORD + SOURCE + 'record = "acme.View"\nwindow_ms = 50\n')
+    assert [source.record for source in settings.sources] == ["acme.Lead", "acme.View"]
+    assert settings.topics == ("leads",)
+    assert settings.sources_of("leads") == settings.sources
+    assert settings.sources_of("views") == ()
+    (lead, _) = settings.sources
+    assert [lead.is_for(name) for name in ("acme.Lead", "acme.View", "Lead")] == [True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        (RECORD + SOURCE, f'sources[1].topic: "leads" is there already, as sources[0]; {EACH_ITS_RECORD}'),
+        (SOURCE + RECORD, f'sources[1].topic: "leads" is there already, as sources[0]; {EACH_ITS_RECORD}'),
+        (RECORD + SOURCE + RECORD, 'sources[1].record: "acme.Lead" of this topic is there already, as sources[0]'),
+        (
+            RECORD + SOURCE + 'record = "acme.View"\nframing = "auto"\n',
+            "sources[1].framing: must be that of sources[0], which has the same topic",
+        ),
+        ('record = ""\n', "sources[0].record: is empty"),
+    ],
+)
+def test_a_record_of_a_shared_topic_belongs_to_one_source(faults: Faults, text: str, wanted: str) -> None:
+    assert wanted in faults_of(faults, LEAST + text)

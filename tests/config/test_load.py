@@ -242,7 +242,9 @@ topic = "x"
             f + 'sources[0].fields."data.value": must be "path", ["first", "second", { const = … }], '
             '{ path = "…", unit = "s" }, { path = "…", map = { … }, default = … } or { const = … }',
             f + 'sources[0].pixel: "mian" is not the name of one of the pixels; did you mean "main"?',
-            f + 'sources[1].topic: "leads" is there already, as sources[0]',
+            f
+            + 'sources[1].topic: "leads" is there already, as sources[0]; several sources of one topic must each name '
+            "their record",
             f + "sources[1].schema_file: is missing: a raw record doesn't say which schema wrote it",
             f + 'sources[1].fields."data.currency": is of no use: a page view has no data',
             f + "batch.max_events: must be at most 100",

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from stream_capi import config
 from stream_capi.sandbox.samples import Samples
 from tests.events.real import confluent, encoded, produce, register
 from tests.integration.test_commands import assert_plain, command, write
@@ -122,3 +123,86 @@ def test_the_records_name_routes_the_events_of_one_source(
         assert_plain(done, 0)
         for line in (f"fits {LEAD_NAME}", f"fits {VIEW_NAME}", f"skips {TICK_NAME}"):
             assert line in done.stdout
+
+
+def test_two_sources_share_a_topic_and_the_rest_is_counted_as_unrouted(
+    tmp_path: Path, broker: Broker, registry: Registry, names: Names
+) -> None:
+    topic = names.topic("events")
+    made = filled(broker, registry, topic)
+    currency = {"data.currency": {"const": "EUR"}}
+    sources: list[dict[str, Any]] = [
+        {"topic": topic, "record": LEAD_NAME, "event": "generate_lead", "fields": currency},
+        {"topic": topic, "record": VIEW_NAME, "event": "page_view", "window_ms": 50},
+    ]
+    with Endpoint() as endpoint:
+        settings = settings_of(broker, registry, endpoint, names, sources)
+        with run_through(tmp_path, broker, settings, topic, made.end) as member:
+            assert_delivered(member, endpoint, made)
+            assert member.metric("stream_capi_skipped_total", topic=topic, reason="unrouted") == 20
+            assert member.metric("stream_capi_skipped_total", topic=topic, reason="tombstone") == 40
+            assert member.metric("stream_capi_dead_lettered_total", topic=topic, code="decode_error") == 2
+            assert member.terminate() == 0
+            assert_private(member.output)
+        file = write(tmp_path, settings)
+        checked = command("check", "--config", file)
+        assert_plain(checked, 0)
+        for name in (LEAD_NAME, VIEW_NAME):
+            assert f"mapping of {topic} ({name})" in checked.stdout
+        told = command("explain", "--config", file, "--topic", topic, "--latest", "9", "--json")
+        assert_plain(told, 0)
+        outcomes = [one["outcome"] for one in json.loads(told.stdout)]
+        assert {one.get("event") or one.get("reason") or one["code"] for one in outcomes} >= {
+            "generate_lead",
+            "page_view",
+            "decode_error",
+        }
+
+
+def test_dead_letters_of_a_shared_topic_are_redriven_by_the_source_of_their_record(
+    tmp_path: Path, broker: Broker, registry: Registry, names: Names
+) -> None:
+    topic = broker.create_topic(names.topic("events"))
+    union = register(registry, f"{topic}-value", UNION)
+    ids: dict[str, list[str]] = {LEAD_NAME: [], VIEW_NAME: []}
+    values: list[bytes | None] = []
+    for event, row in Samples(7, bad_share=0).stream(30, int(time.time() * 1000)):
+        name = LEAD_NAME if event.value == "generate_lead" else VIEW_NAME
+        ids[name].append(row["event_id"])
+        of_union: Any = (name, row | {"sid": None})
+        values.append(confluent(union, encoded(UNION, of_union)))
+    produce(broker, topic, values)
+    absent = {"event_source_url": "sid"}  # which no record has
+    views = {"topic": topic, "record": VIEW_NAME, "event": "page_view"}
+    leads = {"topic": topic, "record": LEAD_NAME, "event": "generate_lead"}
+    with Endpoint() as endpoint:
+        settings = settings_of(broker, registry, endpoint, names, [leads | {"fields": absent}, views])
+        with run_through(tmp_path, broker, settings, topic, len(values)) as member:
+            assert endpoint.answered() == dict.fromkeys(ids[VIEW_NAME], 1)
+            assert member.metric("stream_capi_dead_lettered_total", code="missing_field") == len(ids[LEAD_NAME])
+            assert member.terminate() == 0
+        settings["sources"] = [{"pixel": "main", **source} for source in (leads, views)]
+        file = write(tmp_path, settings)
+        shown = command("dead-letters", "show", "--config", file, "--limit", "1", "--json")
+        assert_plain(shown, 0)
+        assert LEAD_NAME in shown.stdout
+        redriven = command("dead-letters", "redrive", "--config", file, "--execute")
+        assert_plain(redriven, 0)
+        assert endpoint.answered() == dict.fromkeys([*ids[LEAD_NAME], *ids[VIEW_NAME]], 1)
+        endpoint.assert_valid()
+
+
+def test_a_first_configuration_has_a_source_for_each_record(
+    tmp_path: Path, broker: Broker, registry: Registry, names: Names
+) -> None:
+    topic = broker.create_topic(names.topic("events"))
+    register(registry, f"{topic}-value", ["null", LEAD, VIEW])
+    done = command("init", "--registry", registry.url, "--topic", topic)
+    assert_plain(done, 0)
+    file = tmp_path / "first.toml"
+    file.write_text(done.stdout.replace("localhost:9092", broker.bootstrap))
+    settings = config.load(file, {"AXON_API_KEY": "k"})
+    assert [(one.topic, one.record, one.event) for one in settings.sources] == [
+        (topic, LEAD_NAME, "generate_lead"),
+        (topic, VIEW_NAME, "page_view"),
+    ]

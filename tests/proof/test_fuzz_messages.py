@@ -147,8 +147,8 @@ def test_any_messages_have_outcomes_and_their_dead_letters_can_be_read(
             assert lost_headers(record) == ""
             assert_shown_safely(str(Shown(dead_letter, record, None, "").facts()))
         originals: Any = read(broker.bootstrap, "leads", len(records))
-        explained = asyncio.run(explain_records(settings, settings.sources[0], originals))
-        assert len(explained) == len(records)
+        told = asyncio.run(explain_records(settings, settings.sources, originals))
+        assert len(told) == len(records)
         endpoint.assert_valid()
     said = capsys.readouterr()
     assert CANARY.decode() not in said.out + said.err

@@ -95,7 +95,8 @@ class ModelSource:
     """A source whose payload is the event's own id, and whose mapping does what the event's kind says."""
 
     def __init__(self, topic: str, lane: Lane, registry: Registry, sleep: Any, window: float = 1.0) -> None:
-        self.topic, self.lane, self.pixel, self.window = topic, lane, lane.pixel, window
+        self.topic = self.name = topic
+        self.lane, self.pixel, self.window = lane, lane.pixel, window
         self.max_ratio: float | None = None
         self.waiting_for: dict[SchemaKey, str] = {}
         self._registry = registry
