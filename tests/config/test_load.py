@@ -237,7 +237,7 @@ topic = "x"
             f + "pixels[0]: must have exactly one of pixel_id, pixel_id_env and pixel_id_file; it has none",
             f + "pixels[1].name: must be 1 to 64 letters, digits, dots, underscores and hyphens",
             f + "pixels[1].api_key_env: names a variable that the environment lacks or leaves empty; set it",
-            f + 'sources[0].framing: "avro" is not one of confluent, single_object, raw, auto',
+            f + 'sources[0].framing: "avro" is not one of confluent, apicurio, single_object, raw, auto',
             f + 'sources[0].fields."user_data.emial": is not a field of an event; did you mean "user_data.email"?',
             f + 'sources[0].fields."data.value": must be "path", ["first", "second", { const = … }], '
             '{ path = "…", unit = "s" }, { path = "…", map = { … }, default = … } or { const = … }',
