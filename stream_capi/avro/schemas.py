@@ -18,6 +18,7 @@ from typing import Any, Protocol
 import fastavro.schema
 
 from stream_capi.avro.framing import FILE_KEY, SchemaKey
+from stream_capi.avro.names import PRIMITIVES
 from stream_capi.avro.registry import RegistrySchemas
 from stream_capi.avro.writer_schema import (
     MAX_CHARACTERS,
@@ -160,7 +161,7 @@ class FolderSchemas:
                 faults.append(f"{path}: it is not JSON, or nested too deep")
         known: dict[SchemaKey, WriterSchema] = {}
         for path, raw in raws.items():
-            if not isinstance(raw, list) and (not isinstance(raw, dict) or raw.get("type") != "record"):
+            if not _may_be_of_events(raw):
                 continue  # a type that records of other files refer to
             others = {name: one for other, of in defined.items() if other != path for name, one in of.items()}
             try:
@@ -170,6 +171,14 @@ class FolderSchemas:
         if faults:
             raise ConfigurationError(faults)
         return known
+
+
+def _may_be_of_events(raw: Any) -> bool:
+    """Whether a file's schema is a record or a union of records and null; other files have types that those refer to."""
+    branches = raw if isinstance(raw, list) else [raw]
+    records = [branch for branch in branches if isinstance(branch, dict) and branch.get("type") == "record"]
+    names = [branch for branch in branches if isinstance(raw, list) and isinstance(branch, str)]
+    return len(records) + len(names) == len(branches) and PRIMITIVES.isdisjoint({*names} - {"null"})
 
 
 class SchemasByKind:

@@ -42,7 +42,7 @@ async def findings(settings: Settings) -> AsyncIterator[Finding]:
     of_kafka = await asyncio.to_thread(lambda: list(_kafka(settings)))
     for finding in of_kafka:
         yield finding
-    async for finding in _schemas(settings, {finding.subject for finding in of_kafka if finding.passed}):
+    async for finding in schema_findings(settings, {finding.subject for finding in of_kafka if finding.passed}):
         yield finding
     async for finding in _endpoint(settings):
         yield finding
@@ -91,8 +91,11 @@ def _topics(admin: KafkaAdmin, needed: Mapping[str, str]) -> tuple[dict[str, int
         return admin.describe(topic for topic in needed if topic not in lacking), lacking
 
 
-async def _schemas(settings: Settings, passed: Set[str]) -> AsyncIterator[Finding]:
-    """``passed``: the subjects that are good so far. Only topics among them are read from."""
+async def schema_findings(settings: Settings, passed: Set[str] = frozenset()) -> AsyncIterator[Finding]:
+    """Whether each source's mapping fits the schemas that its next records have.
+
+    ``passed``: the subjects that are good so far. Only topics among them are read from.
+    """
     sources, recent = SchemaSources(settings), dict[str, list[Record]]()
     try:
         for source in settings.sources:

@@ -75,6 +75,9 @@ class Part(NamedTuple):
     payloads: Sequence[bytes]
     indexes: Sequence[int] | None = None
 
+    def __repr__(self) -> str:
+        return f"Part({len(self.payloads)} payloads)"
+
 
 def parts_of(coded: Coded, payloads: Sequence[bytes]) -> Iterator[Part]:
     """Split a run by what its records are."""

@@ -132,6 +132,34 @@ def test_every_fault_of_a_folder_is_told_at_once(tmp_path: Path) -> None:
     assert [Path(fault.split(": ")[0]).name for fault in caught.value.faults] == ["a.avsc", "b.avsc", "c.avsc"]
 
 
+def test_a_folder_may_hold_unions_of_records_that_other_files_define(tmp_path: Path) -> None:
+    view = record("long") | {"name": "View"}
+    union = ["null", LEAD, "View"]
+    write(tmp_path, view=view, **{"7": union})
+    source = FolderSchemas(tmp_path)
+    found = source.cached(SchemaKey("id", 7))
+    assert isinstance(found, WriterSchema)
+    assert [one and one.name for one in found.records] == [None, "stream_capi.Lead", "View"]
+    whole = to_parsing_canonical_form(["null", LEAD, view])
+    assert source.cached(SchemaKey("fingerprint", fingerprint(whole, "CRC-64-AVRO"))) is not None
+    assert [one.name for one in source.schemas()] == ["View", "stream_capi.Lead | View"]
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        [{"type": "enum", "name": "Color", "symbols": ["red"]}, record("int")],
+        ["null", "string"],
+        [7],
+        {"type": "array", "items": "int"},
+        "View",
+    ],
+)
+def test_a_file_of_a_folder_that_only_defines_types_is_no_schema_of_events(tmp_path: Path, raw: Any) -> None:
+    source = FolderSchemas(write(tmp_path, types=json.dumps(raw), lead=LEAD))
+    assert [one.name for one in source.schemas()] == ["stream_capi.Lead"]
+
+
 async def test_each_kind_of_key_goes_to_its_source(tmp_path: Path) -> None:
     file = FileSchema(SCHEMAS / "lead.avsc")
     both = SchemasByKind({"file": file, "id": FolderSchemas(write(tmp_path, **{"7": LEAD}))})

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from stream_capi.config import Settings
+from stream_capi.errors import ConfigurationError
 from stream_capi.events.mapping_check import mapping_faults, record_faults
 from stream_capi.events.transform import compile_source
 from stream_capi.model import Code, EventName, Lane, Rejection, Routed, Skipped, Transformed
+from stream_capi.operations.explain import explain_file
+from stream_capi.operations.preflight import schema_findings
 from tests.events.line import Line, encoded, payload_of
-from tests.events.making import LEAD, NOW, PAGE_VIEW, apply, lead, page_view, record, rules, sent
+from tests.events.making import LEAD, NOW, PAGE_VIEW, PIXELS, TOPIC, apply, lead, page_view, record, rules, sent
 
 LEAD_NAME, VIEW_NAME, TICK_NAME = "stream_capi.Lead", "stream_capi.PageView", "acme.Tick"
 TICK = record(at="long") | {"name": "Tick", "namespace": "acme"}
@@ -173,3 +178,66 @@ def test_one_schema_of_a_topic_whose_types_have_one_each_need_not_have_all_names
     events = rules(event_field="$record", events={LEAD_NAME: "generate_lead", VIEW_NAME: "page_view", "*": "skip"})
     assert record_faults(events, [VIEW_NAME]) == []
     assert record_faults(events, ["acme.Other"]) != []
+
+
+# as commands take the settings
+
+
+def settings_of(folder: Path, *records: str) -> Settings:
+    """Sources of one topic whose schema is the union."""
+    file = folder / "union.avsc"
+    file.write_text(json.dumps(UNION))
+    each: dict[str, Any] = {"topic": TOPIC, "pixel": "main", "framing": "raw", "schema_file": str(file)}
+    events = {VIEW_NAME: "page_view"}
+    sources = [each | {"record": name, "event": events.get(name, "generate_lead")} for name in records]
+    return Settings.model_validate({"pixels": PIXELS, "sources": sources})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "wanted"),
+    [
+        ("lead.bin", LEADS, "generate_lead"),
+        ("view.bin", VIEWS, "page_view"),
+        ("tick.bin", TICKS, Skipped("unrouted")),
+        ("damaged.bin", TICKS[:1], Skipped("unrouted")),  # nobody asks what is in it
+        ("null.bin", NULL, Skipped("tombstone")),
+        ("none.bin", b"\x08", Code.DECODE_ERROR),
+        ("short.bin", LEADS[:9], Code.DECODE_ERROR),
+        ("lead.json", {LEAD_NAME: lead(client_ip_address="8.8.8.8")}, "generate_lead"),
+        ("plain.json", page_view(), "page_view"),
+        ("tick.json", {TICK_NAME: {"at": 7}}, Skipped("unrouted")),
+    ],
+)
+async def test_a_record_is_explained_by_the_source_of_its_type(
+    tmp_path: Path, name: str, value: Any, wanted: Any
+) -> None:
+    settings = settings_of(tmp_path, LEAD_NAME, VIEW_NAME)
+    file = tmp_path / name
+    file.write_bytes(value if isinstance(value, bytes) else json.dumps(value).encode())
+    (told,) = await explain_file(settings, settings.sources, file)
+    if wanted in list(EventName):
+        assert told.explanation is not None
+        assert told.explanation.lane is not None
+        assert told.explanation.lane.event == wanted
+    else:
+        outcome = told.outcome.code if isinstance(told.outcome, Rejection) else told.outcome
+        assert outcome == wanted
+
+
+async def test_json_that_is_none_of_the_records_is_told(tmp_path: Path) -> None:
+    settings = settings_of(tmp_path, LEAD_NAME)
+    file = tmp_path / "other.json"
+    file.write_text('{"nothing": 1}')
+    with pytest.raises(ConfigurationError, match="it fits none of the types it may have"):
+        await explain_file(settings, settings.sources, file)
+
+
+async def test_check_looks_at_each_sources_own_record(tmp_path: Path) -> None:
+    settings = settings_of(tmp_path, LEAD_NAME, VIEW_NAME, "stream_capi.Laed", TICK_NAME)
+    found = [one async for one in schema_findings(settings)]
+    told = {one.subject: (one.passed, one.detail) for one in reversed(found)}
+    assert told[f"mapping of {TOPIC} ({LEAD_NAME})"] == (True, f"fits {LEAD_NAME}")
+    assert told[f"mapping of {TOPIC} ({VIEW_NAME})"] == (True, f"fits {VIEW_NAME}")
+    wrong = f'record: the schema has no record "stream_capi.Laed"; did you mean "{LEAD_NAME}"?'
+    assert told[f"mapping of {TOPIC} (stream_capi.Laed)"] == (False, wrong)
+    assert told[f"mapping of {TOPIC} ({TICK_NAME})"][0] is False
