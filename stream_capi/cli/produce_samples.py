@@ -13,6 +13,7 @@ from rich.progress import track
 from stream_capi import config
 from stream_capi.cli.options import Config, Json
 from stream_capi.cli.text import print_json
+from stream_capi.sandbox.live_endpoint import refuse_live
 from stream_capi.sandbox.sample_producer import SampleProducer, sample_topics
 
 _LONGEST_SECONDS = 86_400.0  # a rest that the operating system takes
@@ -26,10 +27,15 @@ def command(
         float, typer.Option(min=0, max=1, help="Share of events that lack what the API wants.")
     ] = 0.01,
     seed: Annotated[int, typer.Option(help="The same seed gives the same people.")] = 1,
+    into_live: Annotated[
+        bool, typer.Option("--into-live", help="Do it even where a member would send the samples to a live pixel.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Produce sample lead and page-view events of the shipped contract."""
     settings = config.load(config_file, keys=False)
+    if not into_live:
+        refuse_live(settings.endpoint.url)
     producer = SampleProducer(settings, sample_topics(settings), seed, bad_share)
     paced = paced_steps(producer.produce(count), rate)
     console = Console(stderr=True)

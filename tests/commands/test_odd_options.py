@@ -27,6 +27,8 @@ SETTINGS = f"""
 bootstrap_servers = "127.0.0.1:1"
 [schema_registry]
 url = "http://127.0.0.1:1"
+[endpoint]
+url = "http://127.0.0.1:1/v1/event"
 [[pixels]]
 name = "main"
 pixel_id = "p"
