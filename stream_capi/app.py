@@ -45,11 +45,12 @@ from stream_capi.pipeline.delivery_rules import delivery_rules, lanes_of
 from stream_capi.pipeline.pipeline import Pipeline
 from stream_capi.pipeline.ports import DeadLetters, Intake
 from stream_capi.pipeline.source import SharedTopic, Source, TopicSource
+from stream_capi.pipeline.suppression_list import SuppressionList
 
 logger = structlog.get_logger("stream_capi")
 
 _REGULATE_SECONDS = 0.1
-_KEYS_SECONDS = 1.0
+_FILES_SECONDS = 1.0
 _TOPICS_SECONDS = 5.0
 _SUMMARY_SECONDS = 60.0
 _TRACES_SECONDS = 1.0  # for the last spans at the end: they must not cost the deadline
@@ -102,6 +103,7 @@ class App:
         self.on_end: Callable[[], None] = lambda: None  # called as the end begins, on every way out and from any thread
         self.keys = {pixel.name: KeySource(pixel, environ) for pixel in settings.pixels}
         self._pixel_ids = {pixel.name: resolve_pixel_id(pixel, environ) for pixel in settings.pixels}
+        self.suppression = SuppressionList(settings.suppress.file) if settings.suppress.file else None
         self._transforms: list[Transform] = []
         self._schemas = SchemaSources(settings)
         self._tracer = tracing.from_environment(environ)
@@ -163,7 +165,7 @@ class App:
         rules = rules_from(source, self.settings)
 
         def compile_for(schema: WriterSchema) -> Transform:
-            transform = compile_source(rules, schema.raw, schema.name)
+            transform = compile_source(rules, schema.raw, schema.name, people=self.suppression)
             self._transforms.append(transform)
             return transform
 
@@ -218,13 +220,15 @@ class App:
         logger.info("started", version=__version__, group=self.settings.kafka.group_id)
         for key in open_to_others(self.settings):
             logger.warning("key file open to others", subject=key, action="Let only this user (and its group) read it.")
+        if self.suppression is not None:
+            self.telemetry.suppression_read(self.suppression.hashes, self.suppression.user_ids)
 
     async def _work(self) -> int:
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(self.pipeline.run()),
                 group.create_task(self._keep()),
-                group.create_task(self._watch_keys()),
+                group.create_task(self._watch_files()),
                 group.create_task(self._watch_topics()),
                 group.create_task(self._summarise()),
                 *([group.create_task(self._job.watch(self))] if self._job else []),
@@ -287,9 +291,9 @@ class App:
                 self.pipeline.commit()
                 self.collect_counts()
 
-    async def _watch_keys(self) -> None:
+    async def _watch_files(self) -> None:
         while True:
-            await asyncio.sleep(_KEYS_SECONDS)
+            await asyncio.sleep(_FILES_SECONDS)
             for pixel, key in self.keys.items():
                 before = key.fault
                 if key.changed():
@@ -300,6 +304,16 @@ class App:
             if await asyncio.to_thread(self.client.trust.changed):
                 logger.info("certificates changed", subject="endpoint.ca_file")
             self.telemetry.file_fault("certificates", "endpoint.ca_file", before, self.client.trust.fault)
+            await self._look_at_suppression()
+
+    async def _look_at_suppression(self) -> None:
+        people = self.suppression
+        if people is None:
+            return
+        before = people.fault
+        if await asyncio.to_thread(people.changed):
+            self.telemetry.suppression_read(people.hashes, people.user_ids)
+        self.telemetry.file_fault("suppression list", "suppress.file", before, people.fault)
 
     async def _watch_topics(self) -> None:
         """A topic that was recreated has another id: its offsets are not the ones that were committed."""

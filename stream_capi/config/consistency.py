@@ -56,6 +56,8 @@ def faults_of(settings: Settings, names: Sequence[str] | None, workers: int = 1)
     yield from _kafka(settings.kafka, workers)
     yield from _urls(settings)
     yield from _sizes(settings)
+    if settings.suppress.file is not None and not os.path.isfile(settings.suppress.file):
+        yield KeyFault("suppress.file", "names a file that is not there")
     for section in ("pixels", "sources"):
         if not getattr(settings, section):
             yield KeyFault(section, f"is missing: write at least one [[{section}]]")

@@ -23,6 +23,7 @@ _PATHS = {
     "pixels": ("pixel_id_file", "api_key_file"),
     "sources": ("schema_file", "schema_folder"),
     "endpoint": ("ca_file",),
+    "suppress": ("file",),
 }
 _INLINE_KEY = "a key doesn't belong in a file of settings; use api_key_env or api_key_file"
 _REQUIRED = {"pixels": "name", "sources": "topic"}  # what an entry can't do without

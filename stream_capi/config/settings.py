@@ -207,6 +207,12 @@ class DeadLetterSection(Section):
     max_ratio: float = Field(0.5, strict=True, ge=0, le=1)
 
 
+class SuppressSection(Section):
+    """``[suppress]``: the people who asked to be forgotten."""
+
+    file: Text | None = None
+
+
 class ShutdownSection(Section):
     """``[shutdown]``."""
 
@@ -239,6 +245,7 @@ class Settings(Section):
     batch: BatchSection = BatchSection()
     delivery: DeliverySection = DeliverySection()
     dead_letter: DeadLetterSection = DeadLetterSection()
+    suppress: SuppressSection = SuppressSection()
     shutdown: ShutdownSection = ShutdownSection()
     admin: AdminSection = AdminSection()
     log: LogSection = LogSection()

@@ -17,6 +17,7 @@ from stream_capi.events.lane_plan import LanePlan
 from stream_capi.events.lines import Line, Verdict, routing_lines
 from stream_capi.events.paths import Schema, table_of
 from stream_capi.events.rules import SourceRules, as_key
+from stream_capi.events.suppression import People
 from stream_capi.events.taking import Origin, Taking
 from stream_capi.events.transform import Transform
 from stream_capi.events.work import Work
@@ -45,15 +46,21 @@ def explain(
     place: tuple[str, int, int],
     now_ms: int,
     record: str = "",
+    *,
+    people: People | None = None,
 ) -> Explanation:
     """Explain a decoded record from ``place`` (topic, partition, offset). ``now_ms`` is epoch milliseconds.
 
-    ``record``: its full name, where the schema's top is a union.
+    ``record``: its full name, where the schema's top is a union. ``people`` asked to be forgotten.
     """
-    transform = Transform(rules, Schema(schema_raw, record))
+    transform = Transform(rules, Schema(schema_raw, record), people)
     table = transform.completed(table_of([row], transform.paths))
     lines = list(routing_lines(rules, transform.routing, table.columns))
     (way,), faults = transform.routing.ways(table.columns, 1)
+    if people is not None and not isinstance(faults.get(0), Skipped):
+        suppressed = transform.suppressed(table.columns, 1)
+        lines.append(_suppression_line(bool(suppressed)))
+        faults = {**faults, **suppressed}
     if faults:
         return Explanation(tuple(lines), faults[0], None)
     plan = transform.plan(way)
@@ -62,6 +69,11 @@ def explain(
     lines += _Event(rules, transform, plan, work).lines()
     (made,) = transform.routed(plan.lane, work.payloads())
     return Explanation(tuple(lines), made, plan.lane)
+
+
+def _suppression_line(is_suppressed: bool) -> Line:
+    verdict, note = (Verdict.SKIPS, "the person asked to be forgotten") if is_suppressed else (Verdict.PASSED, "")
+    return Line("suppress", (), None, None, "not in suppress.file", None, verdict, note)
 
 
 class _Event:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from stream_capi.events.counts import Counts
@@ -15,10 +15,11 @@ from stream_capi.events.lane_plan import LanePlan
 from stream_capi.events.paths import RECORD, Schema
 from stream_capi.events.routing import Routing, Way
 from stream_capi.events.rules import SourceRules
+from stream_capi.events.suppression import SUPPRESSED, People, Suppression
 from stream_capi.events.taking import Columns, Taking
 from stream_capi.events.value_rules import MOST_TIME_MS
-from stream_capi.events.work import Work
-from stream_capi.model import Lane, Routed, Table, Transformed, internal_error
+from stream_capi.events.work import Fault, Work
+from stream_capi.model import Lane, Routed, Skipped, Table, Transformed, internal_error
 
 __all__ = ["IDENTIFIER_FIELDS", "Counts", "Transform", "compile_source"]
 
@@ -27,19 +28,21 @@ class Transform:
     """A source's mapping for one writer's schema.
 
     Nothing validates a payload after it was made: each step of a plan is what makes one field valid, and
-    tests hold the payloads against the API document.
+    tests hold the payloads against the API document. ``people`` asked to be forgotten.
     """
 
-    def __init__(self, rules: SourceRules, schema: Schema) -> None:
+    def __init__(self, rules: SourceRules, schema: Schema, people: People | None = None) -> None:
         self.counts = Counts()
         self.routing = Routing(rules, schema)
+        self._suppression = Suppression(rules, schema, people) if people is not None else None
         self._rules = rules
         self._schema = schema
         self._max_age = rules.max_age_ms or MOST_TIME_MS
         self._plans: dict[Way, LanePlan] = {}
         lane = rules.lane
         self._only = None if self.routing.questions or lane is None else self.plan((lane.pixel, lane.event, True))
-        paths = self.routing.paths.union(*(one.paths for one in self._every_plan()))
+        also = self._suppression.paths if self._suppression is not None else set()
+        paths = self.routing.paths.union(also, *(one.paths for one in self._every_plan()))
         self.paths = frozenset(paths - {RECORD})
         self._record = [schema.record] if RECORD in paths else []
 
@@ -59,8 +62,9 @@ class Transform:
         place = f"{topic}-{partition}"
         table = self.completed(table)
         try:
-            if self._only is None or table.rejected:
-                return self._of_groups(table, place, offsets, now_ms)
+            suppressed = self.suppressed(table.columns, table.length)
+            if self._only is None or table.rejected or suppressed:
+                return self._of_groups(table, suppressed, place, offsets, now_ms)
             work = self.run(self._only, table.columns, table.length, place, offsets, now_ms)
             payloads: list[Transformed] = work.payloads()
             self._count(self._only, work)
@@ -76,10 +80,20 @@ class Transform:
             for made in self.apply(table.pick([at]), topic, partition, [offset], now_ms)
         ]
 
-    def _of_groups(self, table: Table, place: str, offsets: Sequence[int], now_ms: int) -> list[Transformed]:
-        """Map the records of each lane, and put the results in order again."""
+    def suppressed(self, columns: Columns, length: int) -> dict[int, Fault]:
+        """The records of people who asked to be forgotten, by their indexes."""
+        return dict.fromkeys(self._suppression.of(columns, length), SUPPRESSED) if self._suppression is not None else {}
+
+    def _of_groups(
+        self, table: Table, suppressed: Mapping[int, Fault], place: str, offsets: Sequence[int], now_ms: int
+    ) -> list[Transformed]:
+        """Map the records of each lane, and put the results in order again.
+
+        A suppressed record is skipped whatever is wrong with it: a dead letter would keep what is to be forgotten.
+        """
         ways, faults = self.routing.ways(table.columns, table.length)
-        faults = {**faults, **table.rejected}
+        not_meant = {at: fault for at, fault in faults.items() if isinstance(fault, Skipped)}
+        faults = {**faults, **suppressed, **not_meant, **table.rejected}
         groups: dict[Way, list[int]] = {}
         for at, way in enumerate(ways):
             if at not in faults:
@@ -149,9 +163,9 @@ def _columns(columns: Columns, paths: set[str], indexes: Sequence[int]) -> Colum
     return {path: [columns[path][at] for at in indexes] for path in paths}
 
 
-def compile_source(rules: SourceRules, schema_raw: Any, record: str = "") -> Transform:
+def compile_source(rules: SourceRules, schema_raw: Any, record: str = "", *, people: People | None = None) -> Transform:
     """The transform of a source for a writer's schema (its JSON). Paths that the schema lacks read as null.
 
-    ``record``: the full name of the record at hand, where the schema's top is a union.
+    ``record``: the full name of the record at hand, where the schema's top is a union. ``people`` asked to be forgotten.
     """
-    return Transform(rules, Schema(schema_raw, record))
+    return Transform(rules, Schema(schema_raw, record), people)

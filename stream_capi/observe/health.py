@@ -23,6 +23,7 @@ from stream_capi.observe.what_to_do import (
     FIELDS_ENCRYPTED,
     KEY_UNREADABLE,
     NO_SCHEMA_ANSWER,
+    SUPPRESSION_UNREADABLE,
     TOPIC_MISSING,
     dead_letters_reason,
     difference,
@@ -55,6 +56,12 @@ class DeadLetterState(Protocol):
 
 class TrustState(Protocol):
     """The certificates that are trusted."""
+
+    fault: str
+
+
+class SuppressionState(Protocol):
+    """The list of people who asked to be forgotten."""
 
     fault: str
 
@@ -93,6 +100,8 @@ class Parts(Protocol):
     def dead_letters(self) -> DeadLetterState: ...
     @property
     def client(self) -> Client: ...
+    @property
+    def suppression(self) -> SuppressionState | None: ...
 
 
 class Held(NamedTuple):
@@ -169,6 +178,8 @@ class Health:
                 yield pixel, f"the key file {source_of_key.fault}", KEY_UNREADABLE
         if app.client.trust.fault:
             yield "endpoint.ca_file", f"the file {app.client.trust.fault}", CERTIFICATES_UNREADABLE
+        if app.suppression is not None and app.suppression.fault:
+            yield "suppress.file", f"the setting {app.suppression.fault}", SUPPRESSION_UNREADABLE
         for topic in sorted(app.consumer.missing_topics):
             yield topic, "the topic is missing", TOPIC_MISSING
         for of in sorted(app.pipeline.clocks.differing):

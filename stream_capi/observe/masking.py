@@ -109,7 +109,9 @@ FIELDS: Mapping[str, Callable[[object], Any]] = {
         ),
         _number,
     ),
-    **dict.fromkeys(("left_to_next_owner", "per_second", "seconds", "status", "worker", "workers"), _number),
+    **dict.fromkeys(
+        ("hashes", "left_to_next_owner", "per_second", "seconds", "status", "user_ids", "worker", "workers"), _number
+    ),
     "held": _texts,
     "uncommitted": _offsets,
 }

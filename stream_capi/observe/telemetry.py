@@ -18,6 +18,7 @@ from stream_capi.observe.what_to_do import (
     COMMITS_FAIL,
     FIELDS_ENCRYPTED,
     KEY_UNREADABLE,
+    SUPPRESSION_UNREADABLE,
     dead_letters_reason,
     difference,
     schema_reason,
@@ -27,6 +28,11 @@ from stream_capi.observe.what_to_do import (
 log = structlog.get_logger("stream_capi")
 
 _WATCHED = frozenset({OUT_OF_REACH, REQUESTS_TIME_OUT, NOT_READ})
+_UNREADABLE = {
+    "key file": KEY_UNREADABLE,
+    "certificates": CERTIFICATES_UNREADABLE,
+    "suppression list": SUPPRESSION_UNREADABLE,
+}
 _GOOD_NEWS = frozenset(
     {
         *("assigned", "revoked", "brokers answer again"),
@@ -84,10 +90,13 @@ class Telemetry:
     def file_fault(self, what: str, subject: str, before: str, now: str) -> None:
         """A file that is read again could (``now`` is empty) or couldn't be, which is news where it was otherwise before."""
         if now and now != before:
-            action = what_to_do(KEY_UNREADABLE if what == "key file" else CERTIFICATES_UNREADABLE)
-            log.error(f"{what} unreadable", subject=subject, reason=now, action=action)
+            log.error(f"{what} unreadable", subject=subject, reason=now, action=what_to_do(_UNREADABLE[what]))
         elif before and not now:
             log.info(f"{what} readable again", subject=subject)
+
+    def suppression_read(self, hashes: int, user_ids: int) -> None:
+        """The list of people who asked to be forgotten is another one from now on."""
+        log.info("suppression list read", hashes=hashes, user_ids=user_ids)
 
     def chunk_failed(self, partition: TopicPartition, first: int, last: int) -> None:
         """A bug ends the process while these records are taken in: the same may happen after the restart."""

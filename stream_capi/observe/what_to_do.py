@@ -17,6 +17,7 @@ DEAD_LETTERS_UNWRITTEN = "dead_letters_unwritten"
 FIELDS_ENCRYPTED = "fields_encrypted"
 KEY_UNREADABLE = "key_file_unreadable"
 CERTIFICATES_UNREADABLE = "certificates_unreadable"
+SUPPRESSION_UNREADABLE = "suppression_list_unreadable"
 COMMITS_FAIL = "commits_fail"
 TOPIC_MISSING = "topic_missing"
 BROKERS_SILENT = "brokers_silent"
@@ -63,6 +64,8 @@ WHAT_TO_DO: Mapping[str, str] = MappingProxyType(
         KEY_UNREADABLE: "The key file can't be read, and the last key that could is used: check the file and its rights.",
         CERTIFICATES_UNREADABLE: "The file of endpoint.ca_file can't be read or holds no certificate, and the last ones are "
         "used: check it and its rights.",
+        SUPPRESSION_UNREADABLE: "The file of suppress.file can't be read or was emptied, and the last list stays: people who "
+        "were added since are still sent. Check the file and its rights.",
         TOPIC_MISSING: "The topic isn't there, or this user may not see it: create it, or correct the source's topic.",
         BROKERS_SILENT: "The brokers don't answer: check them, the network, and kafka.bootstrap_servers.",
         OUT_OF_REACH: "This broker doesn't answer while others may: check it, its advertised address and the network; "

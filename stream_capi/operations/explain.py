@@ -19,6 +19,7 @@ from stream_capi.errors import CheckFailed, ConfigurationError
 from stream_capi.events.explain import Explanation, explain
 from stream_capi.events.plain_json import NotOfSchema, row_from_json
 from stream_capi.events.rules import rules_from
+from stream_capi.events.suppression import People
 from stream_capi.events.transform import compile_source
 from stream_capi.model import Record, Rejection, Skipped, Transformed
 
@@ -79,15 +80,20 @@ async def _explained(
     settings: Settings, of_topic: Sequence[SourceSection], placed: Sequence[tuple[Record, str]]
 ) -> list[ExplainedRecord]:
     """Explain records, each with the words for where it is."""
-    sources = SchemaSources(settings)
+    sources, people = SchemaSources(settings), forgotten(settings)
     try:
-        return [await _of_record(settings, of_topic, sources, record, at) for record, at in placed]
+        return [await _of_record(settings, of_topic, sources, record, at, people) for record, at in placed]
     finally:
         await sources.aclose()
 
 
 async def _of_record(
-    settings: Settings, of_topic: Sequence[SourceSection], sources: SchemaSources, record: Record, at: str
+    settings: Settings,
+    of_topic: Sequence[SourceSection],
+    sources: SchemaSources,
+    record: Record,
+    at: str,
+    people: People | None,
 ) -> ExplainedRecord:
     first, value = of_topic[0], record.value()  # all of them have the same framing and schemas
     if value is None:
@@ -116,7 +122,8 @@ async def _of_record(
     (row,) = Decoder(schema).decode([payload])
     if isinstance(row, Rejection):
         return ExplainedRecord(at, name, None, row)
-    return _of_row(settings, source, schema, row, (int(record.partition() or 0), int(record.offset() or 0)), at, name)
+    place = int(record.partition() or 0), int(record.offset() or 0)
+    return _of_row(settings, source, schema, row, place, at, name, people)
 
 
 def _source_for(of_topic: Sequence[SourceSection], schema: WriterSchema) -> SourceSection | None:
@@ -132,10 +139,21 @@ def _of_row(
     place: tuple[int, int],
     at: str,
     name: str,
+    people: People | None,
 ) -> ExplainedRecord:
     rules = rules_from(source, settings)
-    explanation = explain(rules, schema.raw, row, (source.topic, *place), int(time.time() * 1000), schema.name)
+    at_source, now_ms = (source.topic, *place), int(time.time() * 1000)
+    explanation = explain(rules, schema.raw, row, at_source, now_ms, schema.name, people=people)
     return ExplainedRecord(at, name, explanation, explanation.outcome)
+
+
+def forgotten(settings: Settings) -> People | None:
+    """The people who asked to be forgotten. Raises ConfigurationError. What reads the list is imported with it alone."""
+    if settings.suppress.file is None:
+        return None
+    from stream_capi.pipeline.suppression_list import SuppressionList
+
+    return SuppressionList(settings.suppress.file)
 
 
 def file_content(file: Path) -> bytes:
@@ -164,7 +182,7 @@ async def explain_file(settings: Settings, of_topic: Sequence[SourceSection], fi
     name, source = f"{schema.name} (from JSON)", _source_for(of_topic, schema)
     if source is None:
         return [ExplainedRecord(first.topic, name, None, Skipped("unrouted"))]
-    return [_of_row(settings, source, schema, row, (0, 0), source.topic, name)]
+    return [_of_row(settings, source, schema, row, (0, 0), source.topic, name, forgotten(settings))]
 
 
 def _of_json(schema: WriterSchema, text: str) -> tuple[WriterSchema, dict[str, Any]]:

@@ -35,6 +35,8 @@ async def findings(settings: Settings) -> AsyncIterator[Finding]:
     """Look at everything, one thing after the other; nothing that is wrong keeps the rest from being looked at."""
     for source in settings.sources:
         yield Finding("configuration", True, f"source {_named(source)}: {source.event or 'event by field'}")
+    if settings.suppress.file is not None:
+        yield _suppression(settings.suppress.file)
     files = descriptors(settings.delivery.max_in_flight)
     yield Finding(
         "open files", not files.fault, files.fault or f"{files.needed} needed at most, {files.allowed} allowed"
@@ -50,6 +52,17 @@ async def findings(settings: Settings) -> AsyncIterator[Finding]:
 
 def _named(source: SourceSection) -> str:
     return source.topic if source.record is None else f"{source.topic} ({source.record})"
+
+
+def _suppression(file: str) -> Finding:
+    """What a list is made of shows whether it is what it should be. What reads it is imported with it alone."""
+    from stream_capi.pipeline.suppression_list import SuppressionList
+
+    try:
+        people = SuppressionList(file)
+    except ConfigurationError as error:
+        return Finding("suppression list", False, str(error))
+    return Finding("suppression list", True, f"{people.hashes} hashes, {people.user_ids} user ids")
 
 
 def _kafka(settings: Settings) -> Iterator[Finding]:

@@ -74,6 +74,7 @@ def test_defaults_are_those_of_the_contract(read: Read) -> None:
             "max_buffered_bytes": 67_108_864,
         },
         "dead_letter": {"topic": "stream-capi.dead-letters", "max_ratio": 0.5},
+        "suppress": {"file": None},
         "shutdown": {"drain_seconds": 25},
         "admin": {"host": "127.0.0.1", "port": 9464, "hosts": ()},
         "log": {"level": "info", "format": "auto"},

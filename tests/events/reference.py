@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 import sys
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
+from dataclasses import replace
 from hashlib import sha256
 from typing import Any
 from unicodedata import normalize
@@ -67,11 +68,26 @@ class Ends(Exception):
 
 
 def outcome_of(
-    rules: SourceRules, raw: Any, row: Mapping[str, Any], place: tuple[str, int, int], now_ms: int, counts: Counts
+    rules: SourceRules,
+    raw: Any,
+    row: Mapping[str, Any],
+    place: tuple[str, int, int],
+    now_ms: int,
+    counts: Counts,
+    forgotten: Set[tuple[str, str]] = frozenset(),
 ) -> Transformed:
-    """What becomes of a decoded record, and what is counted of it."""
+    """What becomes of a decoded record, and what is counted of it.
+
+    ``forgotten`` has what people asked to be forgotten by: a hash, or a user_id, each with the word for its kind.
+    """
+    suppressed = is_forgotten(Record(rules, Schema(raw), row), forgotten)
     try:
         lane, consent = way_of(Record(rules, Schema(raw), row), rules)
+    except Ends as end:
+        return Skipped("suppressed") if suppressed and isinstance(end.outcome, Rejection) else end.outcome
+    if suppressed:
+        return Skipped("suppressed")
+    try:
         event = Event(Record(rules, Schema(raw), row, lane), rules, lane, consent, counts)
         payload = orjson.dumps(event.made(place, now_ms))
     except Ends as end:
@@ -150,6 +166,16 @@ class Record:
 
 def is_long(target: str, value: Any) -> bool:
     return isinstance(value, str) and len(value) > LONGEST.get(target.rpartition(".")[2], 8_192)
+
+
+def is_forgotten(record: Record, forgotten: Set[tuple[str, str]]) -> bool:
+    """Whether one of the person's values is on the list: as an unrestricted source with hashes would send it."""
+    pixels = dict.fromkeys(record.rules.restricted, False)
+    rules = replace(record.rules, hash_here=True, restricted=pixels)
+    event = Event(record, rules, Lane(next(iter(pixels)), EventName.GENERATE_LEAD), True, Counter())
+    event.region = event.phone_region()
+    kinds_of = {"email": "hash", "phone": "hash", "user_id": "id"}
+    return any((kind, event.optional(f"user_data.{field}")) in forgotten for field, kind in kinds_of.items())
 
 
 def way_of(record: Record, rules: SourceRules) -> tuple[Lane, bool]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence, Set
 from typing import Any
 
 import fastavro
@@ -17,7 +18,7 @@ from stream_capi.model import Code, Rejection, Transformed
 from tests.avro.records import decoder
 from tests.events.making import LEAD, NOW, PAGE_VIEW, TOPIC, lead, rules
 from tests.events.nasty import IDS, NASTY
-from tests.events.reference import Counts, outcome_of
+from tests.events.reference import Counts, hashed, outcome_of
 from tests.events.wild import deliveries, paths, plain, schemas, sources, values
 
 OFTEN = settings(deadline=None, max_examples=300, suppress_health_check=list(HealthCheck))
@@ -52,14 +53,32 @@ def counted(transform: Transform) -> Counts:
     return sink.counts
 
 
-def compare(raw: Any, rows: list[Row], of_source: SourceRules) -> None:
+class Listed:
+    """A list of people in plain sight."""
+
+    def __init__(self, people: Set[tuple[str, str]]) -> None:
+        self.people = people
+
+    def key_of_hash(self, text: str) -> bytes:
+        return f"hash {text}".encode()
+
+    def key_of_user_id(self, text: str) -> bytes:
+        return f"id {text}".encode("utf-8", "surrogatepass")
+
+    def among(self, keys: Sequence[bytes]) -> list[int]:
+        listed = {self.key_of_hash(text) if kind == "hash" else self.key_of_user_id(text) for kind, text in self.people}
+        return [at for at, key in enumerate(keys) if key in listed]
+
+
+def compare(raw: Any, rows: list[Row], of_source: SourceRules, people: Set[tuple[str, str]] = frozenset()) -> None:
     """Map records together, one by one, and in two chunks; explain the first of them."""
     counts: Counts = Counts()
     expected: list[Transformed] = [
-        row if isinstance(row, Rejection) else outcome_of(of_source, raw, row, (TOPIC, 3, 7 + at), NOW, counts)
+        row if isinstance(row, Rejection) else outcome_of(of_source, raw, row, (TOPIC, 3, 7 + at), NOW, counts, people)
         for at, row in enumerate(rows)
     ]
-    transform = compile_source(of_source, raw)
+    listed = Listed(people) if people else None
+    transform = compile_source(of_source, raw, people=listed)
 
     def mapped(start: int, end: int) -> list[Transformed]:
         table = table_of(rows[start:end], transform.paths)
@@ -72,7 +91,7 @@ def compare(raw: Any, rows: list[Row], of_source: SourceRules) -> None:
     assert [one for at in range(len(rows)) for one in mapped(at, at + 1)] == expected
     assert mapped(0, len(rows) // 3) + mapped(len(rows) // 3, len(rows)) == expected
     if not isinstance(rows[0], Rejection):
-        assert explain(of_source, raw, rows[0], (TOPIC, 3, 7), NOW).outcome == expected[0]
+        assert explain(of_source, raw, rows[0], (TOPIC, 3, 7), NOW, people=listed).outcome == expected[0]
 
 
 def decoded(raw: Any, given_values: list[Any]) -> list[Row]:
@@ -133,6 +152,21 @@ def leads(data: st.DataObject, raw: Any) -> list[dict[str, Any]]:
     return rows
 
 
+def some(data: st.DataObject, rows: list[dict[str, Any]]) -> set[tuple[str, str]]:
+    """Some of the people in these records, who asked to be forgotten; mostly nobody."""
+    if data.draw(st.sampled_from((0, 0, 1))) == 0:
+        return set()
+    found: set[tuple[str, str]] = {("id", "nobody")}
+    for row in rows:
+        texts = [str(row[name]).strip() for name in ("email", "phone", "user_id", "sid") if row.get(name)]
+        if texts and data.draw(st.sampled_from((0, 1))):
+            text = data.draw(st.sampled_from(texts))
+            digits = "".join(sign for sign in text if sign in "0123456789")
+            for one in (text, text.lower(), digits, digits.lstrip("0")):
+                found |= {("id", one), ("hash", hashed(one)), ("hash", one)}
+    return found
+
+
 @OFTEN
 @given(st.data())
 def test_hard_values_in_the_shipped_contract(data: st.DataObject) -> None:
@@ -159,4 +193,4 @@ def test_hard_values_in_the_shipped_contract(data: st.DataObject) -> None:
     if data.draw(st.booleans()):
         source |= {"consent_field": "idfv", "without_consent": data.draw(st.sampled_from(("skip", "strip")))}
         rows = [row | {"idfv": data.draw(st.sampled_from((None, "yes", "no")))} for row in rows]
-    compare(raw, some_unreadable(data, list(rows)), rules(delivery=data.draw(deliveries), **source))
+    compare(raw, some_unreadable(data, list(rows)), rules(delivery=data.draw(deliveries), **source), some(data, rows))

@@ -46,6 +46,7 @@ class Watched(Line):
             consumer=SimpleNamespace(ended=None, missing_topics=frozenset(), troubles=(), timeouts={}),
             dead_letters=SimpleNamespace(failing=""),
             client=SimpleNamespace(trust=SimpleNamespace(fault="")),
+            suppression=None,
         )
         self.snapshot = Snapshot(self.app, Health(self.app))
         self.metrics.gauges = self.snapshot.gauges

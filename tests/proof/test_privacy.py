@@ -47,6 +47,7 @@ from tests.fake_record import FakeRecord
 EMAIL = "Canary.Person+tag@canary-mail.example"
 PHONE = "+1 (650) 555-0199"
 ADDRESS = "203.0.113.77"
+FORGOTTEN = sha256(b"canary.forgotten@canary-mail.example").hexdigest()
 CANARIES = {
     "email": EMAIL,
     "email, normalised": EMAIL.lower(),
@@ -63,6 +64,8 @@ CANARIES = {
     "rotated key": "axonKEYcanaryROTATED98765432109876",
     "token": "canary-registry-token",
     "password": "canary-sasl-password",
+    "forgotten user": "canary-forgotten-12",
+    "forgotten email's hash": FORGOTTEN,
     "pixel": "canary-pixel-id",
 }
 PAGES = ("/healthz", "/readyz", "/status", "/metrics", "/", "/nothing?email=" + EMAIL)
@@ -113,6 +116,8 @@ probe_seconds = 0.1
 max_age_seconds = 3600
 [dead_letter]
 topic = "dead-letters"
+[suppress]
+file = "forgotten"
 [shutdown]
 drain_seconds = 5
 [admin]
@@ -225,6 +230,7 @@ class Scene:
 @asynccontextmanager
 async def scene(folder: Path) -> AsyncIterator[Scene]:
     (folder / "key").write_text(CANARIES["key"])
+    (folder / "forgotten").write_text("canary-forgotten-12\n")
     (folder / "lead.avsc").write_text(json.dumps(LEAD))
     (folder / "schemas").mkdir()
     (folder / "schemas" / "1.avsc").write_text(json.dumps(LEAD))
@@ -255,6 +261,7 @@ async def test_no_output_holds_personal_data_a_hash_a_key_or_a_token(
         for name, fault in FAULTS.items():
             await through(seen, name, fault)
         await rotate_the_key(seen)
+        await forget(seen)
         await seen.look()
         await a_bug(seen, running)
         dead_letters = await asyncio.to_thread(_read_dead_letters, seen.bootstrap)
@@ -276,6 +283,9 @@ async def test_no_output_holds_personal_data_a_hash_a_key_or_a_token(
         "held",
         "records wait for their schema",
         "internal error",
+        "suppression list read",
+        "suppression list unreadable",
+        "suppression list readable again",
         "a bug ended the program; what was under way stays uncommitted",
     ):
         assert event in logged
@@ -303,6 +313,27 @@ async def rotate_the_key(seen: Scene) -> None:
     await seen.look()
     (seen.folder / "key").write_text(CANARIES["rotated key"])
     await seen.until(lambda: not seen.app.health.held(), "the end of the hold")
+
+
+async def forget(seen: Scene) -> None:
+    """A person of the list comes, the list is written anew with another one, it goes, and comes back."""
+
+    def skipped() -> int:
+        return seen.app.metrics.skipped_counts["leads", "suppressed"]
+
+    seen.send("leads", lead(user_id="canary-forgotten-12"))
+    await seen.until(lambda: skipped() == 1, "a person who is forgotten")
+    (seen.folder / "forgotten").write_text(f"canary-forgotten-12\n{FORGOTTEN}\n")
+    await seen.until(lambda: len(seen.app.suppression or ()) == 2, "the new list")
+    seen.send("leads", lead(email="Canary.Forgotten@canary-mail.example"))
+    await seen.until(lambda: skipped() == 2, "another one")
+    (seen.folder / "forgotten").rename(seen.folder / "away")
+    await seen.until(lambda: "suppress.file" in str(seen.app.health.notices()), "a notice of the list")
+    await seen.look()
+    seen.send("leads", lead(email="Canary.Forgotten@canary-mail.example"))
+    await seen.until(lambda: skipped() == 3, "the last list in use")
+    (seen.folder / "away").rename(seen.folder / "forgotten")
+    await seen.until(lambda: "suppress.file" not in str(seen.app.health.notices()), "the end of the notice")
 
 
 async def a_bug(seen: Scene, running: asyncio.Task[int]) -> None:
