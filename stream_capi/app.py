@@ -26,7 +26,9 @@ from stream_capi.core.batch import Batch
 from stream_capi.core.held_reason import HeldReason
 from stream_capi.endpoint.client import EndpointClient
 from stream_capi.errors import ExitCode
-from stream_capi.events.rules import rules_from
+from stream_capi.events.drift import Drift, mapped_paths
+from stream_capi.events.paths import Schema
+from stream_capi.events.rules import SourceRules, rules_from
 from stream_capi.events.transform import IDENTIFIER_FIELDS, Transform, compile_source
 from stream_capi.kafka.admin import KafkaAdmin
 from stream_capi.kafka.consumer import ConsumerThread
@@ -104,6 +106,7 @@ class App:
         self.keys = {pixel.name: KeySource(pixel, environ) for pixel in settings.pixels}
         self._pixel_ids = {pixel.name: resolve_pixel_id(pixel, environ) for pixel in settings.pixels}
         self.suppression = SuppressionList(settings.suppress.file) if settings.suppress.file else None
+        self.drifts: list[Drift] = []
         self._transforms: list[Transform] = []
         self._schemas = SchemaSources(settings)
         self._tracer = tracing.from_environment(environ)
@@ -163,8 +166,11 @@ class App:
 
     def _source(self, source: SourceSection) -> TopicSource:
         rules = rules_from(source, self.settings)
+        drift = Drift(source.topic)
+        self.drifts.append(drift)
 
         def compile_for(schema: WriterSchema) -> Transform:
+            self._look_for_drift(drift, rules, schema)
             transform = compile_source(rules, schema.raw, schema.name, people=self.suppression)
             self._transforms.append(transform)
             return transform
@@ -182,6 +188,12 @@ class App:
             max_ratio=source.max_ratio,
             record=source.record,
         )
+
+    def _look_for_drift(self, drift: Drift, rules: SourceRules, schema: WriterSchema) -> None:
+        kind, number = schema.key
+        found = mapped_paths(rules, Schema(schema.raw, schema.name))
+        if lost := drift.seen(schema.name, number if kind == "id" and isinstance(number, int) else None, found):
+            self.telemetry.schema_lacks(drift.topic, str(schema.key), lost)
 
     async def _post(self, batch: Batch) -> Answer:
         pixel = batch.lane.pixel

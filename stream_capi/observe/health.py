@@ -12,6 +12,7 @@ from stream_capi.config import KeySource, Settings
 from stream_capi.core.flow import Gate, GateState
 from stream_capi.core.held_reason import HeldReason
 from stream_capi.errors import is_encrypted
+from stream_capi.events.drift import Drift
 from stream_capi.model import Trouble
 from stream_capi.observe.metrics import Metrics
 from stream_capi.observe.status_document import NoticeEntry
@@ -23,10 +24,12 @@ from stream_capi.observe.what_to_do import (
     FIELDS_ENCRYPTED,
     KEY_UNREADABLE,
     NO_SCHEMA_ANSWER,
+    SCHEMA_LACKS_PATH,
     SUPPRESSION_UNREADABLE,
     TOPIC_MISSING,
     dead_letters_reason,
     difference,
+    lost_paths,
     what_to_do,
 )
 from stream_capi.pipeline.pipeline import Pipeline
@@ -101,6 +104,8 @@ class Parts(Protocol):
     @property
     def client(self) -> Client: ...
     @property
+    def drifts(self) -> Sequence[Drift]: ...
+    @property
     def suppression(self) -> SuppressionState | None: ...
 
 
@@ -167,6 +172,9 @@ class Health:
                 yield topic, _without_schemas(len(encrypted), encrypted), FIELDS_ENCRYPTED
             if unanswered := {key: why for key, why in waiting_for.items() if key not in encrypted}:
                 yield topic, _without_schemas(count - len(encrypted), unanswered), NO_SCHEMA_ANSWER
+        for drift in app.drifts:
+            if lost := drift.lacking:
+                yield drift.topic, f"the newest schema lacks mapped paths: {lost_paths(lost)}", SCHEMA_LACKS_PATH
         if app.dead_letters.failing:
             yield (
                 app.settings.dead_letter.topic,

@@ -93,6 +93,8 @@ class Metrics(Collector):
         self._identifiers = self._counter("identifier_present", present, [*pixel_event, "field"])
         self._dropped = self._counter("fields_dropped", "Optional fields left out.", ["field", "reason"])
         self._suspect = self._counter("suspect", "Fields delivered that look wrong.", ["field", "reason"])
+        lacks = "New writer's schemas that lack a mapped path which the one before had."
+        self._schema_lacks = self._counter("schema_lacks_path", lacks, ["topic", "field"])
         self._commits = self._counter("commits", "Commits of a partition, by how they ended.", ["result"])
 
     def _register_histograms(self) -> None:
@@ -159,6 +161,10 @@ class Metrics(Collector):
     def batch(self, n_events: int) -> None:
         """A request carried so many events."""
         self._batch_events.observe(n_events)
+
+    def schema_lacks(self, topic: str, field: str) -> None:
+        """A new writer's schema lacks a path that is mapped to this field."""
+        self._schema_lacks.labels(topic, field).inc()
 
     def commit(self, result: str) -> None:
         """A partition's commit ended."""

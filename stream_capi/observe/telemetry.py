@@ -10,6 +10,7 @@ import structlog
 
 from stream_capi.core.flow import Gate, GateState
 from stream_capi.core.held_reason import HeldReason
+from stream_capi.events.drift import MappedPath
 from stream_capi.model import NOT_READ, OUT_OF_REACH, REQUESTS_TIME_OUT, Code, TopicPartition
 from stream_capi.observe.metrics import Metrics
 from stream_capi.observe.what_to_do import (
@@ -18,9 +19,11 @@ from stream_capi.observe.what_to_do import (
     COMMITS_FAIL,
     FIELDS_ENCRYPTED,
     KEY_UNREADABLE,
+    SCHEMA_LACKS_PATH,
     SUPPRESSION_UNREADABLE,
     dead_letters_reason,
     difference,
+    lost_paths,
     schema_reason,
     what_to_do,
 )
@@ -93,6 +96,13 @@ class Telemetry:
             log.error(f"{what} unreadable", subject=subject, reason=now, action=what_to_do(_UNREADABLE[what]))
         elif before and not now:
             log.info(f"{what} readable again", subject=subject)
+
+    def schema_lacks(self, topic: str, schema: str, lost: Sequence[MappedPath]) -> None:
+        """A new writer's schema lacks mapped paths that the one before had."""
+        for field in sorted({one.field for one in lost}):
+            self._metrics.schema_lacks(topic, field)
+        detail, action = lost_paths(lost), what_to_do(SCHEMA_LACKS_PATH)
+        log.warning("schema lacks mapped paths", topic=topic, schema=schema, detail=detail, action=action)
 
     def suppression_read(self, hashes: int, user_ids: int) -> None:
         """The list of people who asked to be forgotten is another one from now on."""

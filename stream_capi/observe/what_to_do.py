@@ -5,11 +5,12 @@ Reasons are the codes that the parts of the program use: an HTTP status or fault
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from stream_capi.core.held_reason import HeldReason
 from stream_capi.errors import is_encrypted
+from stream_capi.events.drift import MappedPath
 from stream_capi.model import NOT_READ, OUT_OF_REACH, REQUESTS_TIME_OUT
 
 NO_SCHEMA_ANSWER = "registry_unavailable"
@@ -17,6 +18,7 @@ DEAD_LETTERS_UNWRITTEN = "dead_letters_unwritten"
 FIELDS_ENCRYPTED = "fields_encrypted"
 KEY_UNREADABLE = "key_file_unreadable"
 CERTIFICATES_UNREADABLE = "certificates_unreadable"
+SCHEMA_LACKS_PATH = "schema_lacks_path"
 SUPPRESSION_UNREADABLE = "suppression_list_unreadable"
 COMMITS_FAIL = "commits_fail"
 TOPIC_MISSING = "topic_missing"
@@ -64,6 +66,8 @@ WHAT_TO_DO: Mapping[str, str] = MappingProxyType(
         KEY_UNREADABLE: "The key file can't be read, and the last key that could is used: check the file and its rights.",
         CERTIFICATES_UNREADABLE: "The file of endpoint.ca_file can't be read or holds no certificate, and the last ones are "
         "used: check it and its rights.",
+        SCHEMA_LACKS_PATH: "A producer's new schema has these mapped paths no more: their fields are left out, or the events "
+        "dead-lettered. Ask the producer, and map the new path beside the old one.",
         SUPPRESSION_UNREADABLE: "The file of suppress.file can't be read or was emptied, and the last list stays: people who "
         "were added since are still sent. Check the file and its rights.",
         TOPIC_MISSING: "The topic isn't there, or this user may not see it: create it, or correct the source's topic.",
@@ -79,6 +83,7 @@ WHAT_TO_DO: Mapping[str, str] = MappingProxyType(
         COMMITS_FAIL: "Offsets can't be committed; they are tried again: check the brokers and this user's rights.",
     }
 )
+_NAMED_PATHS = 5
 _REDIRECT = "The address answers with a redirect, which is never followed: set endpoint.url to where the API is now."
 _REFUSED = "The API refuses the request itself: check endpoint.url, the pixel's pixel_id and its key."
 _SERVER = "The API fails; the same events are sent again until it recovers: see the vendor's status page."
@@ -103,6 +108,12 @@ def schema_reason(why: str) -> str:
 def dead_letters_reason(failing: str) -> str:
     """The reason to look up for dead letters that can't be written: most faults of theirs have the same remedy."""
     return INVALID_TIMESTAMP if INVALID_TIMESTAMP in failing else DEAD_LETTERS_UNWRITTEN
+
+
+def lost_paths(lost: Sequence[MappedPath]) -> str:
+    """Mapped paths in words: each with what it is for. The rest is counted."""
+    named = ", ".join(f"{one.field} ({one.path})" for one in lost[:_NAMED_PATHS])
+    return named + (f" and {len(lost) - _NAMED_PATHS} more" if len(lost) > _NAMED_PATHS else "")
 
 
 def difference(of: str, seconds: float) -> str:

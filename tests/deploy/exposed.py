@@ -39,6 +39,7 @@ def fed() -> Metrics:
     metrics.identifiers("main", "generate_lead", "email", 1)
     metrics.dropped("phone", "not_a_phone_number", 1)
     metrics.suspect("client_ip_address", "private", 1)
+    metrics.schema_lacks("leads", "email")
     partition: Mapping[tuple[str, ...], float] = {("leads", "0"): 1}
     broker: Mapping[tuple[str, ...], float] = {("kafka-1:9092/1",): 1}
     held: Mapping[tuple[str, ...], float] = {("main", "401"): 1}

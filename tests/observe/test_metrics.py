@@ -41,6 +41,7 @@ CONTRACT = {
     "stream_capi_identifier_present_total": ("counter", {"pixel", "event", "field"}),
     "stream_capi_fields_dropped_total": ("counter", {"field", "reason"}),
     "stream_capi_suspect_total": ("counter", {"field", "reason"}),
+    "stream_capi_schema_lacks_path_total": ("counter", {"topic", "field"}),
     "stream_capi_buffered_bytes": ("gauge", set()),
     "stream_capi_commits_total": ("counter", {"result"}),
     "stream_capi_log_lines_dropped_total": ("counter", set()),
@@ -73,6 +74,7 @@ def fed() -> Metrics:
     metrics.identifiers("main", "generate_lead", "email", 90)
     metrics.dropped("phone", "not_a_phone_number", 4)
     metrics.suspect("client_ip_address", "private", 5)
+    metrics.schema_lacks("leads", "email")
     broker: Mapping[tuple[str, ...], float] = {("kafka-1:9092/1",): 1}
     partition: Mapping[tuple[str, ...], float] = {("leads", "1"): 1}
     metrics.gauges = lambda: Gauges(
@@ -136,6 +138,7 @@ def test_every_metric_is_announced_before_anything_has_happened() -> None:
         ("identifier_present_total", {"pixel": "main", "event": "generate_lead", "field": "email"}, 90),
         ("fields_dropped_total", {"field": "phone", "reason": "not_a_phone_number"}, 4),
         ("suspect_total", {"field": "client_ip_address", "reason": "private"}, 5),
+        ("schema_lacks_path_total", {"topic": "leads", "field": "email"}, 1),
         ("in_flight_requests", {}, 3),
         ("in_flight_limit", {}, 16),
         ("buffered_bytes", {}, 4096),

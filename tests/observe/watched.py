@@ -47,6 +47,7 @@ class Watched(Line):
             dead_letters=SimpleNamespace(failing=""),
             client=SimpleNamespace(trust=SimpleNamespace(fault="")),
             suppression=None,
+            drifts=[],
         )
         self.snapshot = Snapshot(self.app, Health(self.app))
         self.metrics.gauges = self.snapshot.gauges

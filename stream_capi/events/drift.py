@@ -1,0 +1,64 @@
+"""A producer's rename, noticed: a new writer's schema lacks a mapped path that the one before had (contract, section 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Set
+from typing import NamedTuple
+
+from stream_capi.events.fields import FIELDS
+from stream_capi.events.paths import Found, Schema
+from stream_capi.events.rules import SourceRules
+
+
+class MappedPath(NamedTuple):
+    """A path that the mapping reads, and the field or setting that it is for, by the name that the counts have."""
+
+    field: str
+    path: str
+
+
+class Drift:
+    """The schemas of one source, in the order in which they come.
+
+    A schema is compared with the newest one before it of the same record: a topic may have several record types, and a
+    backlog has older schemas behind newer ones. ``lacking`` is what the newest ones lack that one before them had.
+    """
+
+    def __init__(self, topic: str) -> None:
+        self.topic = topic
+        self._newest: dict[str, tuple[int, Set[MappedPath]]] = {}
+        self._lacking: dict[str, Set[MappedPath]] = {}
+
+    @property
+    def lacking(self) -> list[MappedPath]:
+        return sorted(set().union(*self._lacking.values()))
+
+    def seen(self, record: str, number: int | None, found: Set[MappedPath]) -> list[MappedPath]:
+        """A schema came; what it lacks that the one before had.
+
+        ``number`` is its id where ids only rise, ``found`` the mapped paths that it has.
+        """
+        before, had = self._newest.get(record, (0, found))
+        if number is not None and number < before:
+            return []
+        self._newest[record] = number or before, found
+        lost = had - found
+        self._lacking[record] = (self._lacking.get(record, set()) - found) | lost
+        return sorted(lost)
+
+
+def mapped_paths(rules: SourceRules, schema: Schema) -> frozenset[MappedPath]:
+    """The paths that a source's mapping reads, of those that a schema has."""
+    return frozenset(one for one in _all_of(rules) if isinstance(schema.find(one.path), Found))
+
+
+def _all_of(rules: SourceRules) -> Iterator[MappedPath]:
+    for target in dict.fromkeys(target for lane in rules.lanes() for target in rules.targets(lane)):
+        yield from (MappedPath(FIELDS[target].name, path) for path in rules.rule(target).paths)
+    yield from (MappedPath("where", where.field) for where in rules.where)
+    named = {name: getattr(rules, name) for name in ("event_field", "pixel_field", "consent_field")}
+    yield from (MappedPath(name, path) for name, path in named.items() if path is not None)
+    if rules.phone_region is not None:
+        yield from (MappedPath("phone_region", path) for path in rules.phone_region.paths)
+    if rules.values is not None:
+        yield MappedPath("values", rules.values.field)

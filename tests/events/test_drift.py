@@ -1,0 +1,93 @@
+"""A new writer's schema that lacks a mapped path: found once, for what was lost, and no older schema is taken for a new one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from stream_capi.events.drift import Drift, MappedPath, mapped_paths
+from stream_capi.events.paths import Schema
+from tests.events.making import LEAD, nullable, record, rules
+
+EMAIL, PHONE = MappedPath("email", "contact.email"), MappedPath("phone", "phone")
+BOTH = frozenset({EMAIL, PHONE})
+
+
+def test_the_first_schema_lacks_nothing_that_one_before_had() -> None:
+    drift = Drift("leads")
+    assert drift.seen("Lead", 1, frozenset()) == []
+    assert drift.lacking == []
+
+
+def test_what_a_new_schema_lost_is_told_once_and_stands_until_one_has_it_again() -> None:
+    drift = Drift("leads")
+    assert drift.seen("Lead", 1, BOTH) == []
+    assert drift.seen("Lead", 2, {PHONE}) == [EMAIL]
+    assert drift.lacking == [EMAIL]
+    assert drift.seen("Lead", 3, {PHONE}) == []
+    assert drift.lacking == [EMAIL]
+    assert drift.seen("Lead", 4, frozenset()) == [PHONE]
+    assert drift.lacking == [EMAIL, PHONE]
+    assert drift.seen("Lead", 5, {EMAIL}) == []
+    assert drift.lacking == [PHONE]
+    assert drift.seen("Lead", 6, {PHONE}) == [EMAIL]
+
+
+def test_an_older_schema_behind_a_newer_one_is_no_drift() -> None:
+    drift = Drift("leads")
+    drift.seen("Lead", 7, BOTH)
+    assert drift.seen("Lead", 3, {PHONE}) == []
+    assert drift.lacking == []
+    assert drift.seen("Lead", 8, {EMAIL}) == [PHONE]
+
+
+def test_schemas_without_rising_ids_are_taken_as_they_come() -> None:
+    drift = Drift("leads")
+    drift.seen("Lead", None, BOTH)
+    assert drift.seen("Lead", None, {PHONE}) == [EMAIL]
+
+
+def test_the_records_of_a_topic_are_compared_with_their_own_kind() -> None:
+    drift = Drift("leads")
+    drift.seen("Lead", 1, BOTH)
+    assert drift.seen("Quote", 2, frozenset()) == []
+    assert drift.seen("Lead", 3, {EMAIL}) == [PHONE]
+    drift.seen("Quote", 4, BOTH)
+    assert drift.lacking == [PHONE]
+
+
+def found(raw: Any, **source: Any) -> set[MappedPath]:
+    return set(mapped_paths(rules(**source), Schema(raw)))
+
+
+def test_the_mapped_paths_are_those_of_the_fields_and_of_the_routing() -> None:
+    raw = record(mail="string", kind="string", ok="boolean", contact=record(phone="string"), client_id="string")
+    fields = {"user_data.email": ["no.mail", "mail"], "user_data.phone": "contact.phone", "event_time": "at"}
+    assert found(raw, fields=fields) == {
+        MappedPath("email", "mail"),
+        MappedPath("phone", "contact.phone"),
+        MappedPath("client_id", "client_id"),
+    }
+    routed = found(
+        raw,
+        where=[{"field": "ok", "equals": True}, {"field": "gone", "present": True}],
+        event_field="kind",
+        events={"a": "generate_lead"},
+        pixel_field="kind",
+        consent_field="ok",
+        values={"field": "kind", "table": {"a": 1}},
+    )
+    assert {path.field for path in routed} == {
+        "where", "event_field", "pixel_field", "consent_field", "values", "client_id",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("pixel", "has"), [("main", True), ("strict", False)])
+def test_a_field_that_no_lane_has_is_not_missed(pixel: str, has: bool) -> None:
+    assert (MappedPath("email", "email") in found(LEAD, pixel=pixel)) is has
+    assert not {path.field for path in found(LEAD, event="page_view")} & {"currency", "value"}
+
+
+def test_a_nullable_or_optional_path_is_there() -> None:
+    assert MappedPath("email", "email") in found(record(email=nullable("string")))
