@@ -110,7 +110,7 @@ class _Careful:
         if self._one is None:
             return text.strip() or None
         found = self._one(text, *beside)
-        if found:
+        if found and (found.__class__ is not Wrong or text.strip()):
             return found
         return self._wrong if text.strip() else None
 
