@@ -148,9 +148,8 @@ _adorned = re.compile(
 ).fullmatch
 
 _is_public_ipv4 = re.compile(PUBLIC_IPV4).fullmatch
-_is_shared = re.compile(
-    r"100\.(?:6[4-9]|[7-9][0-9]|1[01][0-9]|12[0-7])\."
-).match  # between a provider and its customers
+# Between a provider and its customers.
+_is_shared = re.compile(r"100\.(?:6[4-9]|[7-9][0-9]|1[01][0-9]|12[0-7])\.").match
 
 
 def address(text: str) -> str | None:
@@ -173,11 +172,6 @@ def address_note(text: str, valid_address: str) -> str:
     if "," in text:
         return "the first public one" if _is_public(valid_address) else "the first one: none of the list is public"
     return "" if text.strip() == valid_address else "without port, brackets and zone"
-
-
-_is_shared = re.compile(
-    r"100\.(?:6[4-9]|[7-9][0-9]|1[01][0-9]|12[0-7])\."
-).match  # between a provider and its customers
 
 
 def _is_public(valid_address: str) -> bool:
