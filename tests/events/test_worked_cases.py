@@ -48,16 +48,22 @@ def settings(case: Case, folder: Path, environ: Mapping[str, str] | None = None)
 
 @pytest.mark.parametrize("text", other_configurations())
 def test_the_other_configurations_of_the_document_load(text: str, tmp_path: Path) -> None:
-    given = tomllib.loads(text)["sources"]
-    source: dict[str, Any] = {"topic": "t", **(given[0] if isinstance(given, list) else given)}
-    source |= {} if "event_field" in source else {"event": "generate_lead"}
-    source |= {} if "pixel_field" in source else {"pixel": "main"}
-    tables = {
+    given = tomllib.loads(text)
+    sources = given.pop("sources", {})
+    complete: list[dict[str, Any]] = []
+    for one in sources if isinstance(sources, list) else [sources]:
+        source = {"topic": "t", **one}
+        source |= {} if "event_field" in source else {"event": "generate_lead"}
+        source |= {} if "pixel_field" in source else {"pixel": "main"}
+        complete.append(source)
+    whole = given | {
         "schema_registry": {},
         "pixels": [{"name": "main", "pixel_id": "p", "api_key_env": "KEY"}],
-        "sources": [source],
+        "sources": complete,
     }
-    assert settings_of(tmp_path, tables).sources[0].topic in ("t", "tracking")
+    (tmp_path / "forgotten.txt").touch()
+    loaded = settings_of(tmp_path, whole)
+    assert [source.topic for source in loaded.sources] == [source["topic"] for source in complete]
 
 
 def test_the_document_has_all_four() -> None:
