@@ -49,21 +49,20 @@ def settings(case: Case, folder: Path, environ: Mapping[str, str] | None = None)
 @pytest.mark.parametrize("text", other_configurations())
 def test_the_other_configurations_of_the_document_load(text: str, tmp_path: Path) -> None:
     given = tomllib.loads(text)
-    sources = given.pop("sources", {})
-    complete: list[dict[str, Any]] = []
-    for one in sources if isinstance(sources, list) else [sources]:
-        source = {"topic": "t", **one}
+    stated = given.pop("sources", {})
+    sources: list[dict[str, Any]] = [{"topic": "t"} | one for one in (stated if isinstance(stated, list) else [stated])]
+    for source in sources:
         source |= {} if "event_field" in source else {"event": "generate_lead"}
         source |= {} if "pixel_field" in source else {"pixel": "main"}
-        complete.append(source)
-    whole = given | {
+    tables = {
         "schema_registry": {},
         "pixels": [{"name": "main", "pixel_id": "p", "api_key_env": "KEY"}],
-        "sources": complete,
+        "sources": sources,
     }
     (tmp_path / "forgotten.txt").touch()
-    loaded = settings_of(tmp_path, whole)
-    assert [source.topic for source in loaded.sources] == [source["topic"] for source in complete]
+    settings = settings_of(tmp_path, tables | given)
+    assert [source.topic for source in settings.sources] == [source["topic"] for source in sources]
+    assert set(given) <= settings.model_fields_set
 
 
 def test_the_document_has_all_four() -> None:
