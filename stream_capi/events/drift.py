@@ -53,7 +53,8 @@ def mapped_paths(rules: SourceRules, schema: Schema) -> frozenset[MappedPath]:
 
 
 def _all_of(rules: SourceRules) -> Iterator[MappedPath]:
-    for target in dict.fromkeys(target for lane in rules.lanes() for target in rules.targets(lane)):
+    sent = [target for lane in rules.lanes() for target in rules.targets(lane)]
+    for target in dict.fromkeys([*sent, *rules.never_sent()]):
         yield from (MappedPath(FIELDS[target].name, path) for path in rules.rule(target).paths)
     yield from (MappedPath("where", where.field) for where in rules.where)
     named = {name: getattr(rules, name) for name in ("event_field", "pixel_field", "consent_field")}

@@ -95,6 +95,9 @@ class _Check:
                 yield from self._symbols(target, self._rules.restricted[lane.pixel])
             if self._rules.restricted[lane.pixel]:
                 yield from self._restricted(lane)
+        for target in self._rules.never_sent():
+            if target in self._rules.fields:
+                yield from self._mapped(target, restricted=False)
 
     def notes(self) -> Iterator[str]:
         if not is_for(self._rules, self._schema.record):

@@ -11,12 +11,16 @@ from stream_capi.config.settings import TARGETS
 from stream_capi.events.fields import RESTRICTED_FIELDS
 from stream_capi.model import EventName, Lane
 
+TELL_WHO = ("user_data.email", "user_data.phone", "user_data.user_id")  # what a list of people to be forgotten has
 _EVENTS = {name.value: name for name in EventName}
 
 
 @dataclass(frozen=True, slots=True)
 class SourceRules:
-    """How the records of a topic become events. Ages in milliseconds; ``max_age_ms`` 0 means no limit."""
+    """How the records of a topic become events. Ages in milliseconds; ``max_age_ms`` 0 means no limit.
+
+    ``suppresses``: people who asked to be forgotten are looked for, whatever a lane sends of them.
+    """
 
     topic: str
     fields: Mapping[str, FieldRule]
@@ -33,6 +37,7 @@ class SourceRules:
     values: ValueRule | None
     default_currency: str | None
     phone_region: FieldRule | None
+    suppresses: bool
     hash_here: bool
     refuse_private: bool
     max_age_ms: int
@@ -63,6 +68,11 @@ class SourceRules:
             and not (restricted and target.startswith("user_data.") and target[10:] not in RESTRICTED_FIELDS)
         ]
 
+    def never_sent(self) -> list[str]:
+        """The fields that no lane sends, and that tell who is to be forgotten all the same."""
+        sent = {target for lane in self.lanes() for target in self.targets(lane)}
+        return [target for target in TELL_WHO if self.suppresses and target not in sent]
+
 
 def rules_from(source: SourceSection, settings: Settings) -> SourceRules:
     """The rules of one of ``[[sources]]``, with what of ``[delivery]`` and ``[[pixels]]`` bears on them."""
@@ -83,6 +93,7 @@ def rules_from(source: SourceSection, settings: Settings) -> SourceRules:
         values=source.values,
         default_currency=source.default_currency,
         phone_region=source.phone_region,
+        suppresses=settings.suppress.file is not None,
         hash_here=delivery.hash == "local",
         refuse_private=delivery.private_ip == "refuse",
         max_age_ms=delivery.max_age_seconds * 1000,

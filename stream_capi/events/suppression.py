@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from stream_capi.events.fields import FIELDS
+from stream_capi.events.fields import FIELDS, Field
 from stream_capi.events.judging import Judge, judge_of
 from stream_capi.events.paths import Schema
-from stream_capi.events.rules import SourceRules
+from stream_capi.events.rules import TELL_WHO, SourceRules
 from stream_capi.events.taking import Columns, Taking
 from stream_capi.model import Skipped
 
 SUPPRESSED = Skipped("suppressed")
-_PHONE = "user_data.phone"
+_PHONE, _USER_ID, _REGION = "user_data.phone", "user_data.user_id", "phone_region"
 
 
 class People(Protocol):
@@ -34,32 +34,18 @@ class Suppression:
 
     def __init__(self, rules: SourceRules, schema: Schema, people: People) -> None:
         self._people = people
-        self._region: tuple[Taking, Judge] | None
-        key_of: dict[str, Callable[[str], bytes]] = {
-            "user_data.email": people.key_of_hash,
-            _PHONE: people.key_of_hash,
-            "user_data.user_id": people.key_of_user_id,
-        }
+        self._region: tuple[Taking, Judge] | None = None
         self._looked_at: list[tuple[Taking, Judge, Callable[[str], bytes]]] = []
-        fields, self._region = dict(FIELDS), None
-        if rules.phone_region is not None:
+        fields, takings = dict(FIELDS), _takings(rules, schema)
+        if (region := takings.pop(_REGION, None)) is not None:
             from stream_capi.events import phone_regions  # loaded only where it is configured
 
-            region = phone_regions.REGION
-            taking = Taking(rules.phone_region, schema, region.target, region.longest)
-            self._region = taking, judge_of(region, hash_here=True, restricted=False)
+            self._region = region, _judge(phone_regions.REGION)
             fields[_PHONE] = phone_regions.phone_field(fields[_PHONE])
-        for target, key in key_of.items():
-            field = fields[target]
-            taking = Taking(rules.rule(target), schema, target, field.longest)
+        for target, taking in takings.items():
             if not taking.is_never:
-                self._looked_at.append((taking, judge_of(field, hash_here=True, restricted=False), key))
-
-    @property
-    def paths(self) -> set[str]:
-        """The columns that it reads."""
-        takings = [taking for taking, *_ in self._looked_at] + ([self._region[0]] if self._region else [])
-        return {path for taking in takings for path in taking.paths}
+                key = people.key_of_user_id if target == _USER_ID else people.key_of_hash
+                self._looked_at.append((taking, _judge(fields[target]), key))
 
     def of(self, columns: Columns, length: int) -> set[int]:
         """The indexes of the records to be skipped."""
@@ -71,3 +57,20 @@ class Suppression:
             if there:
                 found.update(there[at] for at in self._people.among([key(texts[at]) for at in there]))
         return found
+
+
+def paths_of(rules: SourceRules, schema: Schema) -> set[str]:
+    """The columns that are read to find people, whoever is on the list."""
+    return {path for taking in _takings(rules, schema).values() for path in taking.paths}
+
+
+def _takings(rules: SourceRules, schema: Schema) -> dict[str, Taking]:
+    """Where the fields come from that tell who a person is, and the country of a phone."""
+    takings = {target: Taking(rules.rule(target), schema, target, FIELDS[target].longest) for target in TELL_WHO}
+    if rules.phone_region is not None:
+        takings[_REGION] = Taking(rules.phone_region, schema, _REGION, FIELDS["user_data.country_code"].longest)
+    return takings
+
+
+def _judge(field: Field) -> Judge:
+    return judge_of(field, hash_here=True, restricted=False)

@@ -15,7 +15,7 @@ from stream_capi.events.lane_plan import LanePlan
 from stream_capi.events.paths import RECORD, Schema
 from stream_capi.events.routing import Routing, Way
 from stream_capi.events.rules import SourceRules
-from stream_capi.events.suppression import SUPPRESSED, People, Suppression
+from stream_capi.events.suppression import SUPPRESSED, People, Suppression, paths_of
 from stream_capi.events.taking import Columns, Taking
 from stream_capi.events.value_rules import MOST_TIME_MS
 from stream_capi.events.work import Fault, Work
@@ -41,7 +41,7 @@ class Transform:
         self._plans: dict[Way, LanePlan] = {}
         lane = rules.lane
         self._only = None if self.routing.questions or lane is None else self.plan((lane.pixel, lane.event, True))
-        also = self._suppression.paths if self._suppression is not None else set()
+        also = paths_of(rules, schema) if people is not None or rules.suppresses else set()
         paths = self.routing.paths.union(also, *(one.paths for one in self._every_plan()))
         self.paths = frozenset(paths - {RECORD})
         self._record = [schema.record] if RECORD in paths else []

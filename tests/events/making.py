@@ -33,14 +33,15 @@ PIXELS = [
 ]
 
 
-def rules(delivery: Mapping[str, Any] | None = None, **source: Any) -> SourceRules:
+def rules(delivery: Mapping[str, Any] | None = None, *, suppress: bool = False, **source: Any) -> SourceRules:
     """The rules of a source of leads for the pixel ``main``, with what the test gives instead."""
     source = {"topic": TOPIC} | source
     if "event_field" not in source:
         source.setdefault("event", "generate_lead")
     if "pixel_field" not in source:
         source.setdefault("pixel", "main")
-    settings = Settings.model_validate({"pixels": PIXELS, "sources": [source], "delivery": dict(delivery or {})})
+    stated = {"pixels": PIXELS, "sources": [source], "delivery": dict(delivery or {})}
+    settings = Settings.model_validate(stated | ({"suppress": {"file": "forgotten"}} if suppress else {}))
     return rules_from(settings.sources[0], settings)
 
 

@@ -89,5 +89,22 @@ def test_a_field_that_no_lane_has_is_not_missed(pixel: str, has: bool) -> None:
     assert not {path.field for path in found(LEAD, event="page_view")} & {"currency", "value"}
 
 
+def test_what_tells_who_is_forgotten_is_missed_though_no_lane_sends_it() -> None:
+    assert {"email", "phone", "user_id"} <= {path.field for path in found(LEAD, pixel="strict", suppress=True)}
+
+
+def test_the_country_of_phones_is_missed() -> None:
+    region = {"path": "country_code"}
+    assert MappedPath("phone_region", "country_code") in found(LEAD, phone_region=region)
+    raw = LEAD | {"fields": [field for field in LEAD["fields"] if field["name"] != "country_code"]}
+    assert "phone_region" not in {path.field for path in found(raw, phone_region=region)}
+    assert "phone_region" not in {path.field for path in found(LEAD, phone_region="US")}
+
+
+def test_the_name_of_the_record_is_never_missed() -> None:
+    where = [{"field": "$record", "equals": "Event"}]
+    assert MappedPath("where", "$record") in found(record(a="string"), where=where)
+
+
 def test_a_nullable_or_optional_path_is_there() -> None:
     assert MappedPath("email", "email") in found(record(email=nullable("string")))

@@ -97,7 +97,7 @@ def test_a_constant_comes_from_no_path() -> None:
     ],
 )
 def test_the_limits_of_the_settings_hold_in_it_too(fields: dict[str, Any], target: str, code: Code | None) -> None:
-    source = {"delivery": {"max_age_seconds": 60, "max_future_seconds": 5, "private_ip": "refuse"}}
+    source: dict[str, Any] = {"delivery": {"max_age_seconds": 60, "max_future_seconds": 5, "private_ip": "refuse"}}
     explanation = explained(source, **fields)
     assert line(explanation, target).verdict is (Verdict.FAILS if code else Verdict.SENT)
     assert outcome(rules(**source), LEAD, lead(**fields)) == explanation.outcome

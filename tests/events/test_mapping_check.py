@@ -416,3 +416,16 @@ def test_a_fault_of_several_lanes_is_told_once() -> None:
     told = faults({"user_data.email": "mail"}, raw, event_field="kind", events=events, pixel_field="to")
     assert len(told) == len(set(told))
     assert sum("user_data.email" in fault for fault in told) == 1
+
+
+@pytest.mark.parametrize("target", ["user_data.email", "user_data.phone"])
+def test_what_tells_who_is_forgotten_is_looked_at_though_no_lane_sends_it(target: str) -> None:
+    """A path that reads as null would let everybody pass who asked to be forgotten."""
+    mapping = {target: "customer.emial"}
+    assert faults(mapping, pixel="strict") == []
+    (fault,) = faults(mapping, pixel="strict", suppress=True)
+    assert fault == f'{target}: "customer" has no "emial"; did you mean "customer.email"?'
+    (fault,) = faults({target: "customer.items"}, pixel="strict", suppress=True)
+    assert "which can't be text" in fault
+    assert faults({target: "customer.email"}, pixel="strict", suppress=True) == []
+    assert len(faults(mapping, suppress=True)) == 1, "told once where a lane sends it"

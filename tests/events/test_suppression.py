@@ -199,3 +199,11 @@ def test_explain_says_so_and_shows_nobody(tmp_path: Path) -> None:
 def test_a_table_without_records_has_nobody(tmp_path: Path) -> None:
     transform: Transform = compile_source(rules(), LEAD, people=people(tmp_path))
     assert transform.suppressed(Table(0, {path: [] for path in transform.paths}, {}).columns, 0) == {}
+
+
+def test_the_paths_that_are_read_to_find_people_are_those_of_the_mapping(tmp_path: Path) -> None:
+    """So that what reads the paths alone (``check``, the look at encrypted fields) needs no list."""
+    for source in ({"pixel": "strict"}, {"phone_region": {"path": "sid"}}, {"event": "page_view"}):
+        with_list = compile_source(rules(**source), LEAD, people=people(tmp_path)).paths
+        assert compile_source(rules(**source, suppress=True), LEAD).paths == with_list
+    assert "email" not in compile_source(rules(pixel="strict"), LEAD).paths
