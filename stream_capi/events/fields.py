@@ -78,6 +78,9 @@ IN_FUTURE = Wrong("is more than delivery.max_future_seconds ahead", "in_future")
 NOT_PUBLIC = Wrong("is no public address", "not_public")
 
 
+NUMBERS = ("event_time", "data.value")  # all other fields are text
+
+
 def too_long(longest: int) -> Wrong:
     """What a text of more characters breaks."""
     return Wrong(f"is longer than {longest} characters", "too_long")

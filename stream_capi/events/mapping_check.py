@@ -15,7 +15,7 @@ from typing import Any
 
 from stream_capi.config import FieldRule
 from stream_capi.events import kinds
-from stream_capi.events.fields import FIELDS, NOT_IN_MAP, RESTRICTED_IDENTIFIERS, Need
+from stream_capi.events.fields import FIELDS, NOT_IN_MAP, NUMBERS, RESTRICTED_IDENTIFIERS, Need
 from stream_capi.events.kinds import Kind
 from stream_capi.events.paths import RECORD, Found, MissingPath, Schema
 from stream_capi.events.routing import holds
@@ -328,6 +328,8 @@ def _wrong(target: str, given: Any, restricted: bool = False) -> Wrong | None:
     rule = field.rule_for(hash_here=True, restricted=restricted).one
     if rule is None or field.beside is not None:
         return None
+    if isinstance(given, str) and target in NUMBERS:  # a symbol: its name has letters
+        return field.wrong
     found = rule(given)
     return field.wrong if found is None else found if isinstance(found, Wrong) else None
 

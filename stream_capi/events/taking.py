@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Any
 
 from stream_capi.config import FieldRule
-from stream_capi.events.fields import NOT_IN_MAP
+from stream_capi.events.fields import NOT_IN_MAP, NUMBERS
 from stream_capi.events.kinds import UNFIT, Kind, Reader, key_reader, number_reader, text_reader, time_reader
 from stream_capi.events.paths import Found, Schema
 from stream_capi.events.value_rules import Wrong
@@ -36,7 +36,7 @@ class Taking:
     def __init__(self, rule: FieldRule, schema: Schema, target: str, longest: int) -> None:
         self.rule = rule
         self._longest = longest
-        is_text = target not in ("event_time", "data.value")
+        is_text = target not in NUMBERS
         self._is_text = is_text or rule.map is not None  # a table's keys are text
         self._const = str(rule.const) if rule.has_const and is_text else rule.const
         self._table = None if rule.map is None else {k: str(v) if is_text else v for k, v in rule.map.items()}

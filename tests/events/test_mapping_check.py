@@ -429,3 +429,10 @@ def test_what_tells_who_is_forgotten_is_looked_at_though_no_lane_sends_it(target
     assert "which can't be text" in fault
     assert faults({target: "customer.email"}, pixel="strict", suppress=True) == []
     assert len(faults(mapping, suppress=True)) == 1, "told once where a lane sends it"
+
+
+@pytest.mark.parametrize("target", ["event_time", "data.value"])
+def test_an_enum_beside_texts_is_no_time_and_no_number(target: str) -> None:
+    either = ["null", "string", {"type": "enum", "name": "Else", "symbols": ["NEVER"]}]
+    (fault,) = faults({target: "either"}, schema(either=either))
+    assert fault.startswith(f'{target}: "either" may be NEVER, which can never be sent')
