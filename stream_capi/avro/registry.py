@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -95,23 +95,34 @@ class RegistrySchemas:
         # One waiter's cancellation (its partition is revoked) must not take the answer from the others.
         return await asyncio.shield(task)
 
-    async def newest(self, topic: str, written_by: SchemaKey | None = None) -> WriterSchema:
-        """The latest version of a topic's subject: ``<topic>-value``; or, by the name of the schema that wrote one of its
-        records, ``<topic>-<name>`` or ``<name>``; or that schema itself.
+    async def newest(
+        self, topic: str, names: Sequence[str] = (), written_by: Sequence[SchemaKey] = ()
+    ) -> list[WriterSchema]:
+        """The latest version of a topic's subject, ``<topic>-value``.
+
+        Where there is none, or none of the records ``names`` is in it: that of ``<topic>-<name>`` or ``<name>`` for each of
+        them, and for each schema that wrote a recent record, or that schema itself.
 
         :raises ConfigurationError: there is none, or no event can be read with it.
         :raises RegistryUnavailable: the registry doesn't answer.
         """
         subject = f"{topic}-value"
-        newest = await self._newest_of(subject)
-        if newest is not None:
-            return newest
-        if written_by is None:
-            raise NoSubject([f"the registry has no subject {subject}"])
-        own = await self.load(written_by)
-        if isinstance(own, Rejection):
-            raise ConfigurationError([f"the registry has no subject {subject}, and of a recent record {own.detail}"])
-        return await self._newest_of(f"{topic}-{own.name}") or await self._newest_of(own.name) or own
+        of_topic = await self._newest_of(subject)
+        if of_topic is not None and (not names or any(of_topic.has_record(name) for name in names)):
+            return [of_topic]
+        asked = {name: await self._newest_of(f"{topic}-{name}") or await self._newest_of(name) for name in names}
+        found = {name: schema for name, schema in asked.items() if schema is not None}
+        lost = ""
+        for key in dict.fromkeys(written_by):
+            own = await self.load(key)
+            if isinstance(own, Rejection):
+                lost = lost or f", and of a recent record {own.detail}"
+            elif own.name not in found:
+                newest = await self._newest_of(f"{topic}-{own.name}") or await self._newest_of(own.name)
+                found[own.name] = newest or own
+        if found or of_topic is not None:
+            return [*found.values()] or [one for one in (of_topic,) if one is not None]
+        raise (ConfigurationError if lost else NoSubject)([f"the registry has no subject {subject}{lost}"])
 
     async def _newest_of(self, subject: str) -> WriterSchema | None:
         """The latest version of a subject; None where there is no such subject."""

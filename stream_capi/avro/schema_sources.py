@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from stream_capi.avro.framing import FILE_KEY, SchemaKey
 from stream_capi.avro.registry import RegistrySchemas
 from stream_capi.avro.schemas import FileSchema, FolderSchemas, Schemas, SchemasByKind
@@ -34,10 +36,13 @@ class SchemaSources:
             raise _nowhere(source)
         return SchemasByKind(kinds)
 
-    async def newest(self, source: SourceSection, written_by: SchemaKey | None = None) -> list[WriterSchema]:
+    async def newest(
+        self, source: SourceSection, names: Sequence[str] = (), written_by: Sequence[SchemaKey] = ()
+    ) -> list[WriterSchema]:
         """The schemas that its next records have: that of its file, each of its folder, or the registry's newest.
 
-        ``written_by`` is the key in a recent record, where one is known: it finds subjects that have not the topic's name.
+        Subjects that have not the topic's name are found by the ``names`` of records, and by ``written_by``, the keys in
+        recent records.
 
         Raises ConfigurationError, RegistryUnavailable.
         """
@@ -48,7 +53,7 @@ class SchemaSources:
             return [own.schema]
         if self._registry is None:
             raise _nowhere(source)
-        return [await self._registry.newest(source.topic, written_by)]
+        return await self._registry.newest(source.topic, names, written_by)
 
     async def aclose(self) -> None:
         """Close the registry's client."""

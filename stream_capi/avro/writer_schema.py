@@ -44,6 +44,10 @@ class WriterSchema:
             for branch in self.parsed.branches
         )
 
+    def has_record(self, name: str) -> bool:
+        """Whether its records may be of the type of this full name."""
+        return any(record is not None and record.name == name for record in self.records)
+
     def __repr__(self) -> str:
         return f"WriterSchema({self.name}, {self.key})"
 

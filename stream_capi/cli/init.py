@@ -117,7 +117,7 @@ async def _newest(
     """The newest schema, and the framing if a record had to be asked for it and it is not the default one."""
     registry = RegistrySchemas(url, properties)
     try:
-        return await registry.newest(topic), None
+        return (await registry.newest(topic))[0], None
     except NoSubject as error:
         (fault,) = error.faults
         try:
@@ -129,7 +129,7 @@ async def _newest(
         framing, key = stated_key(records[0])
         if isinstance(key, Rejection):
             raise ConfigurationError([f"{fault}, and the newest record names no schema: {key.detail}"]) from None
-        return await registry.newest(topic, key), framing
+        return (await registry.newest(topic, written_by=[key]))[0], framing
     finally:
         await registry.aclose()
 

@@ -53,8 +53,23 @@ def is_for(rules: SourceRules, record: str) -> bool:
     return rules.event_field != RECORD or rules.events.get(record, rules.events.get("*", _UNLISTED)) is not None
 
 
-def record_faults(rules: SourceRules, records: Sequence[str]) -> list[str]:
-    """Names in the rules that no record has, given the full names of all records that the schema may have."""
+def record_names(rules: SourceRules) -> list[str]:
+    """The full names of records that the rules ask for."""
+    return list(dict.fromkeys(name for _, name in _asked_for(rules)))
+
+
+def record_faults(rules: SourceRules, records: Sequence[str], *, are_all: bool) -> list[str]:
+    """Names in the rules that no record has, given the full names of records that there may be.
+
+    Where each type has a schema of its own, those ``records`` are perhaps not all of them: then one that is meant will do.
+    """
+    if not are_all and any(is_for(rules, record) for record in records):
+        return []
+    return [f"{key}: {no_record(name, records)}" for key, name in _asked_for(rules) if name not in records]
+
+
+def _asked_for(rules: SourceRules) -> list[tuple[str, str]]:
+    """The names of records in the rules, each with its key in the settings."""
     asked = [
         ("where", str(name))
         for where in rules.where
@@ -63,9 +78,7 @@ def record_faults(rules: SourceRules, records: Sequence[str]) -> list[str]:
     ]
     if rules.event_field == RECORD:
         asked += [("event_field", name) for name in rules.events if name != "*"]
-    if len(records) == 1 and is_for(rules, records[0]):
-        return []  # of a topic whose types have a schema each, this is one
-    return [f"{key}: {no_record(name, records)}" for key, name in asked if name not in records]
+    return asked
 
 
 def no_record(name: str, records: Sequence[str]) -> str:

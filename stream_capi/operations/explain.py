@@ -172,23 +172,24 @@ async def explain_file(settings: Settings, of_topic: Sequence[SourceSection], fi
     first, value = of_topic[0], file_content(file)
     if file.suffix.lower() != ".json":
         return await _explained(settings, of_topic, [(_FileRecord(value, first.topic), first.topic)])
-    schema = await _schema_of_json(settings, first)
+    schemas = await _schemas_of_json(settings, of_topic)
     try:
-        schema, row = _of_json(schema, value.decode("utf-8-sig"))
+        schema, row = _of_json(schemas, value.decode("utf-8-sig"))
     except UnicodeDecodeError:
         raise ConfigurationError([f"--file: {file} is not UTF-8 text"]) from None
     except NotOfSchema as fault:
-        raise ConfigurationError([f"--file: {file} is no record of {schema.name}: {fault}"]) from None
+        names = " | ".join(schema.name for schema in schemas)
+        raise ConfigurationError([f"--file: {file} is no record of {names}: {fault}"]) from None
     name, source = f"{schema.name} (from JSON)", _source_for(of_topic, schema)
     if source is None:
         return [ExplainedRecord(first.topic, name, None, Skipped("unrouted"))]
     return [_of_row(settings, source, schema, row, (0, 0), source.topic, name, forgotten(settings))]
 
 
-def _of_json(schema: WriterSchema, text: str) -> tuple[WriterSchema, dict[str, Any]]:
-    """The record's schema and fields: of a union the first of its records that the JSON is. Raises NotOfSchema."""
+def _of_json(schemas: Sequence[WriterSchema], text: str) -> tuple[WriterSchema, dict[str, Any]]:
+    """The record's schema and fields: the first of the records it may be that the JSON is. Raises NotOfSchema."""
     faults: list[NotOfSchema] = []
-    for one in schema.records:
+    for one in (record for schema in schemas for record in schema.records):
         if one is not None:
             try:
                 return one, row_from_json(one.raw, text, one.name)
@@ -197,14 +198,14 @@ def _of_json(schema: WriterSchema, text: str) -> tuple[WriterSchema, dict[str, A
     raise faults[0] if len(faults) == 1 else NotOfSchema("it fits none of the types it may have")
 
 
-async def _schema_of_json(settings: Settings, source: SourceSection) -> WriterSchema:
-    """The schema that JSON is read with: the source's file, the one schema of its folder, or the registry's newest."""
-    sources = SchemaSources(settings)
+async def _schemas_of_json(settings: Settings, of_topic: Sequence[SourceSection]) -> list[WriterSchema]:
+    """The schemas that JSON is read with: the topic's file, the one schema of its folder, or the registry's newest."""
+    first, sources = of_topic[0], SchemaSources(settings)
     try:
-        schemas = await sources.newest(source)
+        schemas = await sources.newest(first, [one.record for one in of_topic if one.record is not None])
     finally:
         await sources.aclose()
-    if len(schemas) != 1:
+    if first.has_folder and len(schemas) != 1:
         names = ", ".join(schema.name for schema in schemas)
-        raise ConfigurationError([f"--file: JSON needs one schema; {source.schema_file} has {names}"])
-    return schemas[0]
+        raise ConfigurationError([f"--file: JSON needs one schema; {first.schema_file} has {names}"])
+    return schemas

@@ -12,7 +12,14 @@ from stream_capi.config import Settings, SourceSection
 from stream_capi.core.clock import Clocks
 from stream_capi.endpoint.client import EndpointClient
 from stream_capi.errors import ConfigurationError, KafkaLost, StreamCapiError
-from stream_capi.events.mapping_check import is_for, mapping_faults, mapping_notes, no_record, record_faults
+from stream_capi.events.mapping_check import (
+    is_for,
+    mapping_faults,
+    mapping_notes,
+    no_record,
+    record_faults,
+    record_names,
+)
 from stream_capi.events.rules import rules_from
 from stream_capi.events.transform import compile_source
 from stream_capi.kafka.admin import KafkaAdmin
@@ -21,6 +28,8 @@ from stream_capi.limits import descriptors
 from stream_capi.model import Record, Rejection
 from stream_capi.observe.what_to_do import CLOCK_DIFFERS, difference, what_to_do
 from stream_capi.operations.recent_records import key_of, recent_records, unreadable
+
+_MOST_SCHEMAS = 20  # of recent records
 
 
 class Finding(NamedTuple):
@@ -132,9 +141,11 @@ async def _schema(
     if recent is not None:
         with suppress(StreamCapiError):  # the next question tells it
             yield await _records(source, settings, sources, recent)
+    rules = rules_from(source, settings)
+    names = [source.record] if source.record is not None else record_names(rules)
+    keys = dict.fromkeys(key for record in recent or () if not isinstance(key := key_of(source, record), Rejection))
     try:
-        keys = [key for record in recent or () if not isinstance(key := key_of(source, record), Rejection)]
-        schemas = await sources.newest(source, keys[0] if keys else None)
+        schemas = await sources.newest(source, names, [*keys][:_MOST_SCHEMAS])
     except ConfigurationError as error:
         for fault in error.faults:
             yield Finding(subject, False, fault)
@@ -142,13 +153,13 @@ async def _schema(
     except StreamCapiError as error:
         yield Finding(subject, False, f"{error}; check schema_registry.url and that the registry runs")
         return
-    rules = rules_from(source, settings)
     records = [record for schema in schemas for record in schema.records if record is not None]
     if not any(source.is_for(record.name) for record in records):
         yield Finding(subject, False, f"record: {no_record(source.record or '', [record.name for record in records])}")
         return
     records = [record for record in records if source.is_for(record.name)]
-    for fault in record_faults(rules, [record.name for record in records]):
+    are_all = source.has_folder or any(len(schema.records) > 1 for schema in schemas)
+    for fault in record_faults(rules, [record.name for record in records], are_all=are_all):
         yield Finding(subject, False, fault)
     for record in records:
         faults = mapping_faults(rules, record.raw, record.name)

@@ -312,15 +312,57 @@ async def test_the_newest_schema_of_a_topic_is_asked_for_anew_each_time(
 ) -> None:
     path = "/subjects/leads-value/versions/latest"
     registry.answers[path] = {"schema": json.dumps(LEAD), "id": 11, "version": 1, "subject": "leads-value"}
-    assert (await schemas.newest("leads")).key == SchemaKey("id", 11)
+    assert [one.key for one in await schemas.newest("leads")] == [SchemaKey("id", 11)]
     registry.answers[path] = {"schema": json.dumps(record("int")), "id": 12, "version": 2, "subject": "leads-value"}
-    newest = await schemas.newest("leads")
+    (newest,) = await schemas.newest("leads")
     assert (newest.key, newest.name) == (SchemaKey("id", 12), "R")
     with pytest.raises(ConfigurationError, match="no subject other-value"):
         await schemas.newest("other")
     registry.answers[path]["schema"] = '"int"'
     with pytest.raises(ConfigurationError, match="newest schema of leads-value is refused: its top level is int"):
         await schemas.newest("leads")
+
+
+def subject(registry: FakeRegistry, name: str, id_: int, raw: Any) -> None:
+    answer = {"schema": json.dumps(raw), "id": id_, "version": 1, "subject": name}
+    registry.answers[f"/subjects/{name}/versions/latest"] = answer
+
+
+def named(name: str) -> dict[str, Any]:
+    return record("int") | {"name": name, "namespace": "acme"}
+
+
+@pytest.mark.parametrize("before", ["", "events-"])
+async def test_record_types_that_are_named_have_their_own_subjects(
+    registry: FakeRegistry, schemas: RegistrySchemas, before: str
+) -> None:
+    """Whatever type the most recent record has."""
+    subject(registry, f"{before}acme.Lead", 11, named("Lead"))
+    subject(registry, f"{before}acme.View", 12, named("View"))
+    registry.answers["/schemas/ids/9"] = {"schema": json.dumps(named("View"))}
+
+    async def found(names: list[str], *ids: int) -> dict[str, Any]:
+        newest = await schemas.newest("events", names, [SchemaKey("id", id_) for id_ in ids])
+        return {one.name: one.key.value for one in newest}
+
+    assert await found(["acme.Lead"]) == {"acme.Lead": 11}
+    assert await found(["acme.Lead"], 9) == {"acme.Lead": 11, "acme.View": 12}
+    assert await found(["acme.Lead", "acme.View"]) == {"acme.Lead": 11, "acme.View": 12}
+    assert await found([], 9) == {"acme.View": 12}
+    assert await found(["acme.Nothing"], 9) == {"acme.View": 12}
+    assert await found(["acme.Lead"], 404) == {"acme.Lead": 11}, "an unknown one is the records' matter"
+    with pytest.raises(ConfigurationError, match="no subject events-value"):
+        await found(["acme.Nothing"])
+
+
+async def test_the_subject_of_the_topic_is_taken_where_it_has_a_named_record(
+    registry: FakeRegistry, schemas: RegistrySchemas
+) -> None:
+    subject(registry, "events-value", 11, ["null", named("Lead"), named("View")])
+    subject(registry, "acme.Tick", 12, named("Tick"))
+    assert [one.key.value for one in await schemas.newest("events", ["acme.View"])] == [11]
+    assert [one.key.value for one in await schemas.newest("events", ["acme.Tick"])] == [12]
+    assert [one.key.value for one in await schemas.newest("events", ["acme.Nothing"])] == [11]
 
 
 async def test_properties_reach_the_client(registry: FakeRegistry) -> None:

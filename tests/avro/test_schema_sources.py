@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from shutil import copy
 from typing import Any, ClassVar
@@ -38,8 +39,8 @@ class FakeRegistry:
     async def load(self, key: SchemaKey) -> WriterSchema:
         return IN_REGISTRY
 
-    async def newest(self, topic: str, written_by: SchemaKey | None = None) -> WriterSchema:
-        return IN_REGISTRY
+    async def newest(self, topic: str, names: Sequence[str], written_by: Sequence[SchemaKey]) -> list[WriterSchema]:
+        return [IN_REGISTRY]
 
     async def aclose(self) -> None:
         self.closed = True

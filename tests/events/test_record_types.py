@@ -10,7 +10,7 @@ import pytest
 
 from stream_capi.config import Settings
 from stream_capi.errors import ConfigurationError
-from stream_capi.events.mapping_check import mapping_faults, record_faults
+from stream_capi.events.mapping_check import mapping_faults, record_faults, record_names
 from stream_capi.events.transform import compile_source
 from stream_capi.model import Code, EventName, Lane, Rejection, Routed, Skipped, Transformed
 from stream_capi.operations.explain import explain_file
@@ -166,18 +166,20 @@ def test_each_record_is_judged_as_the_event_that_it_becomes() -> None:
 def test_names_that_no_record_has_are_told_with_the_nearest() -> None:
     all_of_them = [LEAD_NAME, VIEW_NAME, TICK_NAME]
     wrong = rules(where={"field": "$record", "in": [LEAD_NAME, "stream_capi.Laed"]})
-    assert record_faults(wrong, all_of_them) == [
+    assert record_faults(wrong, all_of_them, are_all=True) == [
         'where: the schema has no record "stream_capi.Laed"; did you mean "stream_capi.Lead"?'
     ]
     events = rules(event_field="$record", events={"Other": "page_view", "*": "skip"})
     told = f'event_field: the schema has no record "Other"; it has {", ".join(all_of_them)}'
-    assert record_faults(events, all_of_them) == [told]
+    assert record_faults(events, all_of_them, are_all=True) == [told]
 
 
 def test_one_schema_of_a_topic_whose_types_have_one_each_need_not_have_all_names() -> None:
     events = rules(event_field="$record", events={LEAD_NAME: "generate_lead", VIEW_NAME: "page_view", "*": "skip"})
-    assert record_faults(events, [VIEW_NAME]) == []
-    assert record_faults(events, ["acme.Other"]) != []
+    assert record_faults(events, [VIEW_NAME], are_all=False) == []
+    assert record_faults(events, [VIEW_NAME, "acme.Other"], are_all=False) == []
+    assert record_faults(events, ["acme.Other"], are_all=False) != []
+    assert record_names(events) == [LEAD_NAME, VIEW_NAME]
 
 
 # as commands take the settings

@@ -136,6 +136,40 @@ def test_check_finds_the_newest_schema_by_a_record_where_no_subject_has_the_topi
         assert f"FAIL  mapping of {topic}: acme.{name}: user_data.esi" in done.stderr
 
 
+@pytest.mark.parametrize("strategy", ["RecordName", "TopicRecordName"])
+def test_check_finds_the_schema_of_each_source_that_shares_a_topic(
+    tmp_path: Path, settings: dict[str, Any], broker: Broker, registry: Registry, names: Names, strategy: str
+) -> None:
+    """Whichever type the newest record has."""
+    topic = broker.create_topic(names.topic("shared"))
+    name = f"R{names.topic('x').replace('-', '_').replace('.', '_')}"
+    types = [json.loads(_LEAD) | {"name": f"{name}{kind}", "namespace": "acme"} for kind in ("Lead", "Quote", "Wrong")]
+    types[2]["fields"] = [field for field in types[2]["fields"] if field["name"] != "esi"]
+    full = [f"acme.{one['name']}" for one in types]
+    before = f"{topic}-" if strategy == "TopicRecordName" else ""
+    with registry.client() as client:
+        ids = [
+            client.register_schema(f"{before}{subject}", Schema(json.dumps(one), "AVRO"))
+            for subject, one in zip(full, types, strict=True)
+        ]
+    source = settings["sources"][0] | {"topic": topic}
+    settings["sources"] = [source | {"record": record} for record in [*full, "acme.Nothing"]]
+    _put(broker, topic, _confluent(ids[1], _avro(types[1])))
+    done = command("check", "--config", write(tmp_path, settings))
+    for record in full[:2]:
+        assert f"pass  mapping of {topic} ({record}): fits {record}" in done.stdout
+    assert f"FAIL  mapping of {topic} ({full[2]}): {full[2]}: user_data.esi" in done.stderr
+    assert f'FAIL  mapping of {topic} (acme.Nothing): record: the schema has no record "acme.Nothing"' in done.stderr
+    settings["sources"] = [
+        {name: value for name, value in source.items() if name != "event"}
+        | {"event_field": "$record", "events": {full[0]: "generate_lead", full[2]: "generate_lead"}}
+    ]
+    routed = command("check", "--config", write(tmp_path, settings))
+    assert f"pass  mapping of {topic}: fits {full[0]}" in routed.stdout
+    assert f"FAIL  mapping of {topic}: {full[2]}: user_data.esi" in routed.stderr
+    assert f'event_field: "{full[1]}" is not in events' in routed.stderr
+
+
 def test_check_and_explain_refuse_what_the_registry_s_rules_encrypt(
     tmp_path: Path, settings: dict[str, Any], broker: Broker, registry: Registry
 ) -> None:
