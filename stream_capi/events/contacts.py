@@ -13,7 +13,7 @@ from unicodedata import normalize
 
 from stream_capi.events.value_rules import PLACEHOLDER, PLACEHOLDERS, Wrong
 
-NOT_ONE_ADDRESS = Wrong("must be one address alone, without a name, blanks or brackets", "not_one_address")
+NOT_ONE_ADDRESS = Wrong("must be one address alone, without a name, blanks, quotes or brackets", "not_one_address")
 LETTERS = Wrong("must have no letters but those of an extension", "letters")
 DECIMAL = Wrong("must be no decimal number, as spreadsheets make of it", "decimal")
 TWO_NUMBERS = Wrong("must be one phone number, not two", "two_numbers")
@@ -23,12 +23,14 @@ _is_hash = re.compile(r"[0-9a-fA-F]{64}").fullmatch
 _INVISIBLE = dict.fromkeys(
     [0xAD, 0x34F, 0x61C, 0x180E, *range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x2070), 0xFEFF]
 )
-_is_one_address = re.compile(r'[^\s@<>,;"]+@[^\s@<>,;"]+').fullmatch
+# Without quotes (an apostrophe may be inside the name), brackets and separators; its host does not end with a dot.
+_SIGN = r"""[^\s@<>,;"()\[\]]"""
+_is_one_address = re.compile(rf"(?!'){_SIGN}+@(?:(?!'){_SIGN})+(?<!\.)").fullmatch
 
 _find_extension = re.compile(r"(?<=\d)[\s.,;()\-]*(?:ext(?:ension|n)?|x|#)[\s.:=\-]*\d+[\s.)]*\Z").search
 _TRUNK_ZERO = re.compile(r"\(\s*0\s*\)")
 _find_no_digit = re.compile(r"[^\W0-9_]").search  # a letter, or a digit of another script
-_is_decimal = re.compile(r"[+-]?[0-9]+[.,]0+").fullmatch
+_is_decimal = re.compile(r"[+-]?(?:[0-9]+[.,]0+|[0-9]{1,3}(?:(?:,[0-9]{3})+\.|(?:\.[0-9]{3})+,)0+)").fullmatch
 _PARTS = re.compile(r"[/,;|]")
 _NOT_DIGITS = bytes(sorted(set(range(256)) - set(b"0123456789")))
 

@@ -85,11 +85,11 @@ def country_code(text: str) -> str | None:
     return code if code in COUNTRIES else None
 
 
-def zip_code(text: str, country: str | None) -> str | None:
+def zip_code(text: str, country: str | None) -> str | Wrong | None:
     """A postcode; of a ZIP or ZIP+4 the first five digits, with the leading zeros that a number has lost."""
     text = text.strip()
     if country != "US":
-        return text
+        return PLACEHOLDER if text in PLACEHOLDERS else text
     parts = _is_zip(text)
     code = parts[1].zfill(5) if parts else ""
     return code if code >= _LEAST_ZIP or (parts and len(parts[1]) == 5) else None

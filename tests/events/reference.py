@@ -384,8 +384,6 @@ class Event:
             return zip_code(text) or leave("digits")
         if field == "os":
             return operating_system(text) or leave("unknown")
-        if field == "zip":
-            return text
         if is_placeholder(text) or (field in ("ifa", "idfv") and set(text) <= {"0", "-"}):
             raise Left("placeholder")
         if field == "user_id" and self.restricted and not set(text) <= set(DIGITS):
@@ -452,7 +450,9 @@ def email(text: str) -> str:
     name, at, host = text.partition("@")
     if not at:
         raise Left("no_at")
-    if not name or not host or any(sign.isspace() or sign in '@<>,;"' for sign in name + host):
+    if not name or not host or any(sign.isspace() or sign in '@<>,;"()[]' for sign in name + host):
+        raise Left("not_one_address")
+    if name.startswith("'") or "'" in host or host.endswith("."):
         raise Left("not_one_address")
     return text
 
@@ -494,20 +494,25 @@ def one_number(text: str) -> str:
             raise Left("letters")
         if sign.isalnum() and sign not in DIGITS:
             raise Left("digits")
-    whole, dot, rest = text.lstrip("+-").replace(",", ".").partition(".")
-    if (
-        len(text) - len(text.lstrip("+-")) < 2
-        and whole
-        and set(whole) <= set(DIGITS)
-        and dot
-        and rest
-        and set(rest) == {"0"}
-    ):
+    if is_decimal(text):
         raise Left("decimal")
     parts = text.replace(",", "/").replace(";", "/").replace("|", "/").split("/")
     if len([part for part in parts if sum(sign in DIGITS for sign in part) >= 7]) > 1:
         raise Left("two_numbers")
     return text
+
+
+def is_decimal(text: str) -> bool:
+    """Zeros alone behind the last sign, and before it digits, or groups of three with the other sign between them."""
+    bare = text[1:] if text[:1] in ("+", "-") else text
+    for point, between in (".,", ",."):
+        whole, dot, rest = bare.rpartition(point)
+        first, *groups = whole.split(between)
+        all_digits = all(part and set(part) <= set(DIGITS) for part in (first, *groups))
+        in_threes = not groups or (len(first) <= 3 and all(len(group) == 3 for group in groups))
+        if dot and rest and set(rest) == {"0"} and all_digits and in_threes:
+            return True
+    return False
 
 
 def without_extension(text: str) -> str:
