@@ -35,11 +35,6 @@ _PARTS = re.compile(r"[/,;|]")
 _NOT_DIGITS = bytes(sorted(set(range(256)) - set(b"0123456789")))
 
 
-def email(text: str) -> str | Wrong | None:
-    """SHA-256 of the address; a hash passes as it is."""
-    return hashed(email_plain(text))
-
-
 def email_plain(text: str) -> str | Wrong | None:
     """One address without ``mailto:`` and invisible characters, lower-cased; a hash passes."""
     text = _visible(text).lower()
@@ -54,19 +49,22 @@ def email_plain(text: str) -> str | Wrong | None:
     return text if _is_hash(text) else None
 
 
-def phone(text: str) -> str | Wrong | None:
-    """SHA-256 of the number's digits; a hash passes as it is."""
-    return hashed(phone_plain(text))
-
-
 def phone_plain(text: str) -> str | Wrong | None:
     """The digits of one number, without ``+`` and without a leading ``00``; a hash passes."""
     return number_or_hash(text, phone_digits)
 
 
-def hashed(found: str | Wrong | None) -> str | Wrong | None:
-    """SHA-256 of what was found, unless it is one, or wrong."""
-    return sha256(found.encode()).hexdigest() if isinstance(found, str) and not _is_hash(found) else found
+def hashing(plain: Callable[..., str | Wrong | None]) -> Callable[..., str | Wrong | None]:
+    """The rule that gives the SHA-256 of what another one gives, unless that is a hash, or wrong."""
+
+    def rule(*values: str | None) -> str | Wrong | None:
+        found = plain(*values)
+        return sha256(found.encode()).hexdigest() if isinstance(found, str) and not _is_hash(found) else found
+
+    return rule
+
+
+email, phone = hashing(email_plain), hashing(phone_plain)
 
 
 def number_or_hash(text: str, digits_of: Callable[[str], str | Wrong | None]) -> str | Wrong | None:

@@ -18,15 +18,11 @@ REGION = _COUNTRY._replace(target=TARGET, need=Need.OPTIONAL)
 
 def phone_field(field: Field) -> Field:
     """The field of the phone, whose rule takes the country besides. No fast way completes numbers."""
-    told = "completed for the country, digits only"
-    unhashed = Rule(told, phone_plain, whole.careful_only, plain=True)
-    rule = Rule(f"{told}, SHA-256 unless it is one", phone, whole.careful_only, plain=True)
+    cleaned = "completed for the country, digits only"
+    unhashed = Rule(cleaned, phone_plain, whole.careful_only, plain=True)
+    hashed = contacts.hashing(phone_plain)
+    rule = Rule(f"{cleaned}, SHA-256 unless it is one", hashed, whole.careful_only, plain=True)
     return field._replace(rule=rule, unhashed=unhashed, beside=TARGET)
-
-
-def phone(text: str, region: str | None) -> str | Wrong | None:
-    """SHA-256 of the completed number; a hash passes as it is."""
-    return contacts.hashed(phone_plain(text, region))
 
 
 def phone_plain(text: str, region: str | None) -> str | Wrong | None:

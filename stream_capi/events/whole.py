@@ -133,16 +133,6 @@ def device_ids(texts: Sequence[str], longest: int) -> Found:
     return [text if text and text.strip("0-") else None for text in found]
 
 
-def emails(texts: Sequence[str], longest: int) -> Found:
-    """SHA-256 of addresses without blanks, lower-cased."""
-    return [sha256(line).hexdigest() if line else None for line in _addresses(texts, longest)] or None
-
-
-def plain_emails(texts: Sequence[str], longest: int) -> Found:
-    """Addresses without blanks, lower-cased."""
-    return [line.decode() or None for line in _addresses(texts, longest)] or None
-
-
 def _addresses(texts: Sequence[str], longest: int) -> list[bytes]:
     """The texts in small letters, empty where they need care; nothing at all where each of them does."""
     lines = _lines(texts, longest)
@@ -160,19 +150,6 @@ def _has_no_blanks(lines: str, length: int) -> bool:
     return " " not in lines and len(orjson.dumps(lines)) == len(lines) + length + 1  # each line's end is escaped
 
 
-def phones(texts: Sequence[str], longest: int) -> Found:
-    """SHA-256 of the digits of numbers that need no care."""
-    return [sha256(d).hexdigest() if d else None for d in _numbers(texts, longest)] or None
-
-
-HASHED: tuple[Whole, ...] = (emails, phones)  # of one text alone, the careful way costs less
-
-
-def plain_phones(texts: Sequence[str], longest: int) -> Found:
-    """The digits of numbers that need no care."""
-    return [d.decode() or None for d in _numbers(texts, longest)] or None
-
-
 def _numbers(texts: Sequence[str], longest: int) -> list[bytes]:
     """The digits of phone numbers, empty where they need care; nothing at all where one may be a hash instead."""
     lines = _lines(texts, min(longest, 63))
@@ -184,6 +161,21 @@ def _numbers(texts: Sequence[str], longest: int) -> list[bytes]:
         each = zip(joined.split(b"\n"), found, strict=True)
         found = [digits if _is_plain_number(line) else b"" for line, digits in each]
     return [digits if 7 <= len(digits) <= 15 and digits[:2] != b"00" else b"" for digits in found]
+
+
+def _hashed(find: Callable[[Sequence[str], int], list[bytes]]) -> Whole:
+    """SHA-256 of what is found."""
+    return lambda texts, longest: [sha256(one).hexdigest() if one else None for one in find(texts, longest)] or None
+
+
+def _plain(find: Callable[[Sequence[str], int], list[bytes]]) -> Whole:
+    """What is found, as text."""
+    return lambda texts, longest: [one.decode() or None for one in find(texts, longest)] or None
+
+
+emails, plain_emails = _hashed(_addresses), _plain(_addresses)
+phones, plain_phones = _hashed(_numbers), _plain(_numbers)
+HASHED: tuple[Whole, ...] = (emails, phones)  # of one text alone, the careful way costs less
 
 
 def five_digits(texts: Sequence[str], _: int) -> Found:
