@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 from stream_capi.events import network, value_rules
 from stream_capi.events.fields import UNFIT, Field
 from stream_capi.events.judging import NONE_WRONG, NOTHING, Judge, Judged
-from stream_capi.events.taking import Taking
+from stream_capi.events.taking import Column, Taking
 from stream_capi.events.whole import is_plain
 from stream_capi.events.work import Fault, Step, Work, in_json
 
 _NO_UNFIT: Sequence[int] = ()
-has_no_placeholder = value_rules.PLACEHOLDERS.isdisjoint
+_has_no_placeholder = value_rules.PLACEHOLDERS.isdisjoint
 _PERHAPS = (True,)  # in the place of a column that must be looked at
 
 
@@ -56,15 +56,10 @@ def optionals(fields: Sequence[Given]) -> Step:
             plain, has_text
         ):
             column, unfit = (columns[path], _NO_UNFIT) if path is not None else taking.column(columns, length)
-            judged: Judged
-            if tidy and only_trimmed and has_no_placeholder(column):
-                judged = column, NONE_WRONG, length if all(column) else sum(map(bool, column)), True
-            else:
-                judged = judge(column, known[beside][0] if beside in known else None)
-            if unfit or judged[1]:
-                wrong = {**judged[1], **dict.fromkeys(unfit, taking.unfit or UNFIT)}
-                judged = judged[0], wrong, judged[2], judged[3]
-                work.drop(field.name, wrong)
+            others = known[beside][0] if beside in known else None
+            judged = _judged(column, unfit, taking, judge, tidy and only_trimmed, others)
+            if judged[1]:
+                work.drop(field.name, judged[1])
             sent = judged[2]
             if from_url and sent < length:
                 sign = field.name + "="
@@ -86,12 +81,23 @@ def region_step(field: Field, taking: Taking, judge: Judge) -> Step:
 
     def step(work: Work) -> None:
         column, unfit = taking.column(work.columns, work.length)
-        values, wrong, sent, plain = judge(column, None)
-        wrong = {**wrong, **dict.fromkeys(unfit, UNFIT)}
-        work.drop(field.name, wrong)
-        work.judged[field.target] = values, wrong, sent, plain
+        work.judged[field.target] = judged = _judged(column, unfit, taking, judge, False, None)
+        work.drop(field.name, judged[1])
 
     return step
+
+
+def _judged(
+    column: Column, unfit: Sequence[int], taking: Taking, judge: Judge, only_trimmed: bool, beside: Column | None
+) -> Judged:
+    """A column after its rule. ``only_trimmed``: its texts are tidy, and only placeholders are wrong."""
+    if only_trimmed and _has_no_placeholder(column):
+        judged: Judged = column, NONE_WRONG, len(column) if all(column) else sum(map(bool, column)), True
+    else:
+        judged = judge(column, beside)
+    if not unfit:
+        return judged
+    return judged[0], {**judged[1], **dict.fromkeys(unfit, taking.unfit or UNFIT)}, judged[2], judged[3]
 
 
 def _or_of_url(work: Work, judged: Judged, name: str) -> Judged:
@@ -139,13 +145,8 @@ def id_step(ids: Sequence[Given]) -> Step:
         known: Judged = NOTHING
         for field, target, taking, path, judge, *_, only_trimmed in ids:
             column, unfit = (columns[path], _NO_UNFIT) if path is not None else taking.column(columns, length)
-            judged: Judged
-            if tidy and only_trimmed and has_no_placeholder(column):
-                judged = column, NONE_WRONG, length if all(column) else sum(map(bool, column)), True
-            else:
-                judged = judge(column, None)
-            if unfit or judged[1]:
-                judged = judged[0], {**judged[1], **dict.fromkeys(unfit, UNFIT)}, judged[2], judged[3]
+            judged = _judged(column, unfit, taking, judge, tidy and only_trimmed, None)
+            if judged[1]:
                 texts = known[0] if known[2] else [None] * length
                 work.drop(field.name, {at: why for at, why in judged[1].items() if not texts[at]})
             work.judged[target] = judged
