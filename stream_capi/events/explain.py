@@ -77,7 +77,7 @@ def _suppression_line(is_suppressed: bool) -> Line:
 
 
 class _Event:
-    """An event that was made, and what is told of it."""
+    """An event that was made, and the lines that explain it."""
 
     def __init__(self, rules: SourceRules, transform: Transform, plan: LanePlan, work: Work) -> None:
         self._rules = rules
@@ -108,7 +108,7 @@ class _Event:
         unit = self._rules.rule(field.target).unit
         if field.target == "event_time" and unit is not None:
             return f"epoch milliseconds; a number counts {unit}"
-        return field.rule_for(hash_here=self._rules.hash_here, restricted=self._restricted).told
+        return field.rule_for(hash_here=self._rules.hash_here, restricted=self._restricted).description
 
     def _line(self, field: Field, taking: Taking, result: Any, verdict: Verdict, note: str = "") -> Line:
         path = taking.taken(self._work.columns)

@@ -23,12 +23,12 @@ class Need(Enum):
 
 
 class Rule(NamedTuple):
-    """What makes a field's text or number valid: as people are told it, for one value, and for a whole column.
+    """What makes a field's text or number valid: a description for people, the rule for one value, that for a whole column.
 
     ``one`` is None where trimming is all. ``plain``: what it gives has no character that JSON escapes.
     """
 
-    told: str
+    description: str
     one: Callable[..., object] | None = None
     whole: Whole = whole.trimmed
     plain: bool = False
@@ -117,7 +117,7 @@ _FIELDS = (
         _URL,
         Wrong("must be an absolute http or https URL with a host", "url"),
         restricted=True,
-        in_restricted=_URL._replace(told="scheme and host of an absolute URL"),
+        in_restricted=_URL._replace(description="scheme and host of an absolute URL"),
     ),
     Field(
         "data.currency",

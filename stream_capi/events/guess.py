@@ -71,10 +71,10 @@ def guesses(schema_raw: Any, event: EventName, record: str = "") -> list[Guess]:
 
 def event_of(name: str, topic: str) -> EventName:
     """Which event a schema's and a topic's name sound like."""
-    told = _plain(f"{name} {topic}")
+    words = _plain(f"{name} {topic}")
     return (
         EventName.PAGE_VIEW
-        if any(word in told for word in ("pageview", "page", "view", "visit"))
+        if any(word in words for word in ("pageview", "page", "view", "visit"))
         else EventName.GENERATE_LEAD
     )
 

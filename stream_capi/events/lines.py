@@ -56,18 +56,18 @@ def routing_lines(rules: SourceRules, routing: Routing, columns: Columns) -> Ite
     for question in routing.questions:
         (raw,), (answer,) = question.value(columns, 1), question.answers(columns, 1)
         verdict = {Skipped: Verdict.SKIPS, Rejection: Verdict.FAILS}.get(type(answer), Verdict.PASSED)
-        told = _Told(question, raw, answer, verdict)
+        decision = _Decision(question, raw, answer, verdict)
         if question.about == "where":
-            yield _where(told, next(wheres))
+            yield _where(decision, next(wheres))
         elif question.about == "consent_field":
-            yield _consent(told, rules)
+            yield _consent(decision, rules)
         else:
-            yield _looked_up(told, rules)
+            yield _looked_up(decision, rules)
         if verdict is not Verdict.PASSED:
             return
 
 
-class _Told(NamedTuple):
+class _Decision(NamedTuple):
     """A question with its answer for one record."""
 
     question: Question
@@ -80,29 +80,31 @@ class _Told(NamedTuple):
         return Line(self.question.about, (path,), path, self.raw, rule, result, self.verdict, note, harmless)
 
     def __repr__(self) -> str:
-        return f"Told({self.verdict})"
+        return f"Decision({self.verdict})"
 
 
-def _where(told: _Told, where: Where) -> Line:
+def _where(decision: _Decision, where: Where) -> Line:
     rule = " or ".join(str(one) for one in where.one_of or (where.equals,))
     if where.present is not None:
         rule = "there" if where.present else "null"
-    return told.line(f"is {rule}", harmless=where.present is None and told.verdict is Verdict.PASSED)
+    return decision.line(f"is {rule}", harmless=where.present is None and decision.verdict is Verdict.PASSED)
 
 
-def _looked_up(told: _Told, rules: SourceRules) -> Line:
-    of_events = told.question.about == "event_field"
+def _looked_up(decision: _Decision, rules: SourceRules) -> Line:
+    of_events = decision.question.about == "event_field"
     rule = "a value in events" if of_events else "the name of a pixel"
-    if told.verdict is Verdict.FAILS:
-        return told.line(rule, note="is null" if told.raw is None else "is none of those in the settings")
-    result = "skip" if told.verdict is Verdict.SKIPS else str(told.answer)
-    return told.line(rule, result, harmless=as_key(told.raw) in (rules.events if of_events else rules.restricted))
+    if decision.verdict is Verdict.FAILS:
+        return decision.line(rule, note="is null" if decision.raw is None else "is none of those in the settings")
+    result = "skip" if decision.verdict is Verdict.SKIPS else str(decision.answer)
+    return decision.line(
+        rule, result, harmless=as_key(decision.raw) in (rules.events if of_events else rules.restricted)
+    )
 
 
-def _consent(told: _Told, rules: SourceRules) -> Line:
+def _consent(decision: _Decision, rules: SourceRules) -> Line:
     rule = f"a consent to {', '.join(rules.consent_purposes)}" if rules.consent_purposes else "a consent"
-    notes = ["absent means no"] if told.raw is None else []
-    if told.answer is False:
+    notes = ["absent means no"] if decision.raw is None else []
+    if decision.answer is False:
         notes.append("sent without what tells who the person is")
-    result = "yes" if told.answer is True else "no"
-    return told.line(rule, result, "; ".join(notes), isinstance(told.raw, bool))
+    result = "yes" if decision.answer is True else "no"
+    return decision.line(rule, result, "; ".join(notes), isinstance(decision.raw, bool))
