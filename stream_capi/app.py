@@ -190,9 +190,8 @@ class App:
         )
 
     def _look_for_drift(self, drift: Drift, rules: SourceRules, schema: WriterSchema) -> None:
-        kind, number = schema.key
         found = mapped_paths(rules, Schema(schema.raw, schema.name))
-        if lost := drift.seen(schema.name, number if kind == "id" and isinstance(number, int) else None, found):
+        if lost := drift.seen(schema.name, schema.key.value, found):
             self.telemetry.schema_lacks(drift.topic, str(schema.key), lost)
 
     async def _post(self, batch: Batch) -> Answer:

@@ -33,15 +33,16 @@ class Drift:
     def lacking(self) -> list[MappedPath]:
         return sorted(set().union(*self._lacking.values()))
 
-    def seen(self, record: str, number: int | None, found: Set[MappedPath]) -> list[MappedPath]:
+    def seen(self, record: str, id_: int | str, found: Set[MappedPath]) -> list[MappedPath]:
         """A schema came; what it lacks that the one before had.
 
-        ``number`` is its id where ids only rise, ``found`` the mapped paths that it has.
+        ``id_`` says the order where it is a number, as registries count them. ``found`` are the mapped paths that it has.
         """
         before, had = self._newest.get(record, (0, found))
-        if number is not None and number < before:
+        number = id_ if isinstance(id_, int) else before
+        if number < before:
             return []
-        self._newest[record] = number or before, found
+        self._newest[record] = number, found
         lost = had - found
         self._lacking[record] = (self._lacking.get(record, set()) - found) | lost
         return sorted(lost)

@@ -11,7 +11,7 @@ from stream_capi.avro.branches import Share, split
 from stream_capi.avro.decode import Decoder
 from stream_capi.avro.framing import FILE_KEY
 from stream_capi.avro.hardening import MAX_FIXED_MEMORY
-from stream_capi.avro.writer_schema import RefusedSchema, build
+from stream_capi.avro.writer_schema import RefusedSchema, WriterSchema, build, definitions
 from stream_capi.model import Code, Rejection
 from tests.avro.records import encode, record, schema
 
@@ -40,6 +40,17 @@ def test_a_union_of_records_and_null_has_a_schema_for_each_branch() -> None:
     assert lead.raw == union.raw, "types that another branch defines are found there"
     alone = schema(LEAD)
     assert alone.records == (alone,)
+
+
+def test_a_union_may_name_records_that_it_refers_to() -> None:
+    """As Confluent's registry has several event types in one topic."""
+    union = build(FILE_KEY, json.dumps(["null", "acme.Lead", "acme.View"]), definitions(LEAD) | definitions(VIEW))
+    assert isinstance(union, WriterSchema)
+    assert [record and record.name for record in union.records] == [None, "acme.Lead", "acme.View"]
+    shares, _ = split(union.parsed, [encode(UNION, of("View", f0=7))])
+    view = union.records[2]
+    assert view is not None
+    assert Decoder(view).decode(shares[2].payloads) == [{"f0": 7}]
 
 
 @pytest.mark.parametrize(

@@ -42,10 +42,12 @@ def test_an_older_schema_behind_a_newer_one_is_no_drift() -> None:
     assert drift.seen("Lead", 8, {EMAIL}) == [PHONE]
 
 
-def test_schemas_without_rising_ids_are_taken_as_they_come() -> None:
+@pytest.mark.parametrize("texts", [("", ""), ("c3f1", "0a77")])
+def test_schemas_without_rising_ids_are_taken_as_they_come(texts: tuple[str, str]) -> None:
+    """Those of files, and those that a GUID or a fingerprint names."""
     drift = Drift("leads")
-    drift.seen("Lead", None, BOTH)
-    assert drift.seen("Lead", None, {PHONE}) == [EMAIL]
+    drift.seen("Lead", texts[0], BOTH)
+    assert drift.seen("Lead", texts[1], {PHONE}) == [EMAIL]
 
 
 def test_the_records_of_a_topic_are_compared_with_their_own_kind() -> None:
