@@ -13,19 +13,23 @@ from unicodedata import normalize
 
 from stream_capi.events.value_rules import PLACEHOLDER, PLACEHOLDERS, Wrong
 
-NOT_ONE_ADDRESS = Wrong("must be one address alone, without a name, blanks, quotes or brackets", "not_one_address")
+NOT_ONE_ADDRESS = Wrong("must be one address alone, without a name, blanks, brackets or a mask", "not_one_address")
 LETTERS = Wrong("must have no letters but those of an extension", "letters")
 DECIMAL = Wrong("must be no decimal number, as spreadsheets make of it", "decimal")
 TWO_NUMBERS = Wrong("must be one phone number, not two", "two_numbers")
 
 _is_hash = re.compile(r"[0-9a-fA-F]{64}").fullmatch
-# Soft hyphen, joiners, spaces of no width, marks and overrides of the direction, byte order mark.
-_INVISIBLE = dict.fromkeys(
-    [0xAD, 0x34F, 0x61C, 0x180E, *range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x2070), 0xFEFF]
-)
-# Without quotes (an apostrophe may be inside the name), brackets and separators; its host does not end with a dot.
-_SIGN = r"""[^\s@<>,;"()\[\]]"""
-_is_one_address = re.compile(rf"(?!'){_SIGN}+@(?:(?!'){_SIGN})+(?<!\.)").fullmatch
+# Unicode's property Default_Ignorable_Code_Point: soft hyphen, joiners, spaces of no width, byte order mark …
+_IGNORABLE = (
+    (0xAD, 0xAD), (0x34F, 0x34F), (0x61C, 0x61C), (0x115F, 0x1160), (0x17B4, 0x17B5), (0x180B, 0x180F), (0x200B, 0x200F),
+    (0x202A, 0x202E), (0x2060, 0x206F), (0x3164, 0x3164), (0xFE00, 0xFE0F), (0xFEFF, 0xFEFF), (0xFFA0, 0xFFA0),
+    (0xFFF0, 0xFFF8), (0x1BCA0, 0x1BCA3), (0x1D173, 0x1D17A), (0xE0000, 0xE0FFF),
+)  # fmt: skip
+_INVISIBLE = {code: None for first, last in _IGNORABLE for code in range(first, last + 1)}
+# A host has no ASCII signs but letters, digits, ``-``, ``_`` and single dots. ``*`` is a masked address's.
+_NO_SIGN = r"\s\x00-\x1f\x7f-\x9f\ufffd"
+_HOST_PART = rf"[^{_NO_SIGN}!-,./:-@\[-\^`{{-~]++"
+_is_one_address = re.compile(rf"""(?!')[^{_NO_SIGN}@<>,;:"()*\[\\\]]+@{_HOST_PART}(?:\.{_HOST_PART})*+""").fullmatch
 
 _find_extension = re.compile(r"(?<=\d)[\s.,;()\-]*(?:ext(?:ension|n)?|x|#)[\s.:=\-]*\d+[\s.)]*\Z").search
 _TRUNK_ZERO = re.compile(r"\(\s*0\s*\)")

@@ -24,8 +24,7 @@ Whole = Callable[[Sequence[str], int], Found]
 _NOT_DIGITS = bytes(sorted(set(range(256)) - set(b"0123456789\n")))
 _AROUND_DIGITS = b"0123456789+-(). \n"
 _is_plain_number = re.compile(rb"(?!.*(?:\( *0|\.0))[0-9+\-(). ]*").fullmatch
-_SIGN = rb"""[^@<>,;:"'()\[\]\n]"""
-_are_addresses = re.compile(rb"(?:%b+@%b*(?!\.)%b\n)*+" % (_SIGN, _SIGN, _SIGN)).fullmatch
+_are_addresses = re.compile(rb"""(?:(?!')[^@<>,;:"()*\[\\\]\x7f\n]+@[a-z0-9_-]++(?:\.[a-z0-9_-]++)*+\n)*+""").fullmatch
 
 
 def is_plain(texts: Iterable[str]) -> bool:

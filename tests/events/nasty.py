@@ -25,6 +25,8 @@ NASTY: dict[str, tuple[Any, ...]] = {
         "a@b", " A@B.example\t", "ΑΣ@ΣΑΣ", "ab" * 32, "AB" * 32, "a@b\nc@d", "nobody", "é@x", "\x1c@", '"@"', "x" * 1024 + "@",
         "İ@x", "a @b", "@", " a@b", "a@b ",
         "none@", "@b", "a@b@c", "mailto:A@b?x", "a:b@c", "<a@b>", "a@b,c@d", "a@b;", "\ufeffa@b", "NULL", "mailto:none",
+        "(a@b)", "a@[b]", "'a@b", "o'a@b", "a@b'", "a@b.", "a@.b", "a@b..c", "a..c@b", "a@b/", "a?@b", "a*@b", "a@b\x7f", "a\x7f@b", "a\x00@b",
+        "a\ufffd@b", "a@b\ufe0f", "a@\u3164", "a@b_c-d.e", "a@b`", "a`@b", "a\\@b", "a@b{", "a@é..b", "a@é\x85", "a@\x85",
         "E3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
     ),
     "phone": (

@@ -45,7 +45,11 @@ MUST_BE = {
     "user_data.esi": "must be web or app",
 }
 PLACEHOLDERS = ("null", "undefined", "none", "n/a", "unknown")
-INVISIBLE = {0xAD, 0x34F, 0x61C, 0x180E, 0xFEFF, *range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x2070)}
+INVISIBLE = {  # Unicode's default ignorable code points
+    0xAD, 0x34F, 0x61C, 0x115F, 0x1160, 0x17B4, 0x17B5, *range(0x180B, 0x1810), *range(0x200B, 0x2010), *range(0x202A, 0x202F),
+    *range(0x2060, 0x2070), 0x3164, *range(0xFE00, 0xFE10), 0xFEFF, 0xFFA0, *range(0xFFF0, 0xFFF9), *range(0x1BCA0, 0x1BCA4),
+    *range(0x1D173, 0x1D17B), *range(0xE0000, 0xE1000),
+}  # fmt: skip
 COMMON_UNITS = {"s": 1, None: 10**11, "ms": 10**11, "us": 10**11, "ns": 10**11}  # the least time that is believed
 DIGITS = "0123456789"
 BLANKS = "".join(chr(code) for code in range(0x3001) if chr(code).isspace())
@@ -450,9 +454,16 @@ def email(text: str) -> str:
     name, at, host = text.partition("@")
     if not at:
         raise Left("no_at")
-    if not name or not host or any(sign.isspace() or sign in '@<>,;"()[]' for sign in name + host):
-        raise Left("not_one_address")
-    if name.startswith("'") or "'" in host or host.endswith("."):
+    odd = any(sign.isspace() or ord(sign) < 32 or 127 <= ord(sign) < 160 or sign == "\ufffd" for sign in name + host)
+    ascii_of_host = [sign for sign in host if sign.isascii()]
+    if (
+        odd
+        or not name
+        or not all(host.split("."))
+        or any(sign in '@<>,;:()[]*"\\' for sign in name)
+        or name.startswith("'")
+        or not all(sign.isalnum() or sign in "-_." for sign in ascii_of_host)
+    ):
         raise Left("not_one_address")
     return text
 
