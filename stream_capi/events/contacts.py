@@ -16,6 +16,7 @@ from stream_capi.events.value_rules import PLACEHOLDER, PLACEHOLDERS, Wrong
 NOT_ONE_ADDRESS = Wrong("must be one address alone, without a name, blanks, brackets or a mask", "not_one_address")
 LETTERS = Wrong("must have no letters but those of an extension", "letters")
 DECIMAL = Wrong("must be no decimal number, as spreadsheets make of it", "decimal")
+MASKED = Wrong("must have all of its digits, with none masked", "masked")
 TWO_NUMBERS = Wrong("must be one phone number, not two", "two_numbers")
 
 _is_hash = re.compile(r"[0-9a-fA-F]{64}").fullmatch
@@ -34,7 +35,10 @@ _is_one_address = re.compile(rf"""(?!')[^{_NO_SIGN}@<>,;:"()*\[\\\]]+@{_HOST_PAR
 _find_extension = re.compile(r"(?<=\d)[\s.,;()\-]*(?:ext(?:ension|n)?|x|#)[\s.:=\-]*\d+[\s.)]*\Z").search
 _TRUNK_ZERO = re.compile(r"\(\s*0\s*\)")
 _find_no_digit = re.compile(r"[^\W0-9_]").search  # a letter, or a digit of another script
-_is_decimal = re.compile(r"[+-]?(?:[0-9]+[.,]0+|[0-9]{1,3}(?:(?:,[0-9]{3})+\.|(?:\.[0-9]{3})+,)0+)").fullmatch
+# Thousands may be grouped, by another sign than the one before the zeros.
+_is_decimal = re.compile(r"[+-]?(?:[0-9]+|[0-9]{1,3}([,. '’])[0-9]{2,3}(?:\1[0-9]{2,3})*+(?!\1))[.,]0+").fullmatch
+# What stands for a digit. ``#`` before or behind the number does not, nor ``_`` between two digits.
+_find_mask = re.compile(r"[*?•●∙◦▪■█]|[0-9][^0-9#]*#.*[0-9]|(?<![0-9])_|_(?![0-9])", re.DOTALL).search
 _PARTS = re.compile(r"[/,;|]")
 _NOT_DIGITS = bytes(sorted(set(range(256)) - set(b"0123456789")))
 
@@ -93,6 +97,8 @@ def _one_number(text: str) -> str | Wrong | None:
         return LETTERS if odd[0].isalpha() else None
     if _is_decimal(text):
         return DECIMAL
+    if _find_mask(text):
+        return MASKED
     if sum(len(_digits(part)) >= 7 for part in _PARTS.split(text)) > 1:
         return TWO_NUMBERS
     return text

@@ -72,6 +72,7 @@ def text_reader(kinds: Iterable[Kind]) -> Reader | None:
     if all(kind.type in _PLAIN_TEXT for kind in kinds):
         return None
     ints = any(kind.type in ("int", "long") and not _is_time(kind) for kind in kinds)
+    exact = 2**24 if any(kind.type == "float" for kind in kinds) else 2**53  # beyond it, floats leave integers out
     from_other = _other_reader(kinds)
 
     def read(value: Any) -> Any:
@@ -80,7 +81,7 @@ def text_reader(kinds: Iterable[Kind]) -> Reader | None:
         if value.__class__ is int:
             return str(value) if ints else UNFIT
         if value.__class__ is float:
-            return str(int(value)) if value.is_integer() and abs(value) < 2**53 else UNFIT
+            return str(int(value)) if value.is_integer() and abs(value) < exact else UNFIT
         found = from_other(value)
         if isinstance(found, Decimal):
             return format(found, "f")

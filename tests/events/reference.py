@@ -507,6 +507,10 @@ def one_number(text: str) -> str:
             raise Left("digits")
     if is_decimal(text):
         raise Left("decimal")
+    if is_grouped(text.lstrip("+-") if len(text) - len(text.lstrip("+-")) < 2 else text):
+        raise Left("decimal")
+    if is_masked(text):
+        raise Left("masked")
     parts = text.replace(",", "/").replace(";", "/").replace("|", "/").split("/")
     if len([part for part in parts if sum(sign in DIGITS for sign in part) >= 7]) > 1:
         raise Left("two_numbers")
@@ -522,6 +526,36 @@ def is_decimal(text: str) -> bool:
         all_digits = all(part and set(part) <= set(DIGITS) for part in (first, *groups))
         in_threes = not groups or (len(first) <= 3 and all(len(group) == 3 for group in groups))
         if dot and rest and set(rest) == {"0"} and all_digits and in_threes:
+            return True
+    return False
+
+
+def is_grouped(text: str) -> bool:
+    """Zeros alone behind a dot or comma, and twos or threes between other marks before it."""
+    number = text.rstrip("0")
+    if number == text or number[-1:] not in (".", ","):
+        return False
+    groups = re.split("[,. '’]", number[:-1])
+    marks = {sign for sign in number[:-1] if sign not in DIGITS}
+    first, *rest = groups
+    return (
+        len(marks) == 1
+        and number[-1] not in marks
+        and all(set(group) <= set(DIGITS) for group in groups)
+        and 1 <= len(first) <= 3
+        and all(len(group) in (2, 3) for group in rest)
+    )
+
+
+def is_masked(text: str) -> bool:
+    """A sign that stands for a digit: a star, a bullet, a question mark, one of # and _ that isn't between two digits …"""
+    if any(sign in "*?•●∙◦▪■█" for sign in text):
+        return True
+    digits = [at for at, sign in enumerate(text) if sign in DIGITS]
+    for at, sign in enumerate(text):
+        if sign == "#" and digits and digits[0] < at < digits[-1]:
+            return True
+        if sign == "_" and not (at - 1 in digits and at + 1 in digits):
             return True
     return False
 
