@@ -22,6 +22,7 @@ _PIECE = 1 << 20
 _LONGEST_LINE = 65_536  # bytes; a user_id has 8,192 characters at most
 _MOST_LINES = 10_000_000
 _is_hash = re.compile(r"[0-9a-fA-F]{64}").fullmatch
+_find_hashes = re.compile(r"(?<![0-9a-fA-F])[0-9a-fA-F]{64}(?![0-9a-fA-F])").findall
 _are_hashes = re.compile(rb"(?:[0-9a-fA-F]{64}\r?(?:\n|\Z))*+").fullmatch
 
 _FIRST_BITS = 24  # of a key
@@ -118,8 +119,10 @@ class SuppressionList:
                     hashes += piece.count(b"\n") + (not piece.endswith(b"\n"))
                 else:
                     texts = list(_texts(piece))
-                    keys += b"".join(map(self.key_of_user_id, texts))
-                    hashes += sum(_is_hash(text) is not None for text in texts)
+                    # A line with more than a hash in it may be a user_id, or an export's: it counts as both.
+                    inside = [one for text in texts if len(text) > 64 for one in _find_hashes(text)]
+                    keys += b"".join(map(self.key_of_user_id, texts)) + b"".join(map(self.key_of_hash, inside))
+                    hashes += sum(_is_hash(text) is not None for text in texts) + len(inside)
                 if len(keys) > _MOST_LINES * _KEY_BYTES:
                     raise ValueError(f"names a file of more than {_MOST_LINES} lines")
                 piece = opened.read(_PIECE) + opened.readline(_LONGEST_LINE)
@@ -142,18 +145,20 @@ def _without_mark(piece: bytes) -> bytes:
 
 
 def _texts(piece: bytes) -> Iterator[str]:
-    """The lines without the blanks around them. Raises ValueError where they can't be those of such a list."""
+    """The lines without blanks and quotes around them; a line may end with CR alone.
+
+    Raises ValueError where they can't be those of such a list.
+    """
     for line in piece.split(b"\n"):
         if len(line) >= _LONGEST_LINE:
             raise ValueError(f"names a file with a line of {_LONGEST_LINE} bytes or more")
         if b"\0" in line:
             raise ValueError("names a file that is no text")
         try:
-            text = line.decode().strip()
+            texts = [text.strip() for text in line.decode().split("\r")]
         except UnicodeDecodeError:
             raise ValueError("names a file that is not UTF-8 text") from None
-        if text:
-            yield text
+        yield from (text[1:-1] if text[0] == text[-1] == '"' and len(text) > 2 else text for text in texts if text)
 
 
 def _signature(file: str) -> tuple[int, ...]:

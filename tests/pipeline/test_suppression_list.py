@@ -49,6 +49,13 @@ def id_is_in(people: SuppressionList, text: str) -> bool:
         f"\n\n{OTHER}\n{HASH}",
         f"u-1\n{HASH}\nu-2\n",
         b"\xef\xbb\xbf" + HASH.encode(),
+        f"{OTHER}\r{HASH}\r",
+        f'"{HASH}"\n"{OTHER}"\n',
+        f"email;phone\n{OTHER};{HASH}\n",
+        f"{HASH},{OTHER}",
+        f"sha256:{HASH}\n",
+        f"{HASH}  -\n",
+        f"u-1\n\ufeff{HASH}\n",
     ],
 )
 def test_a_hash_is_found_however_its_line_is_written(content: bytes | str, tmp_path: Path) -> None:
@@ -65,6 +72,23 @@ def test_a_user_id_is_found_as_it_is(user_id: str, tmp_path: Path) -> None:
         assert id_is_in(people, user_id)
         assert not id_is_in(people, user_id[:-1])
         assert not id_is_in(people, user_id + "x")
+
+
+def test_quotes_around_a_user_id_are_the_files(tmp_path: Path) -> None:
+    people = read(tmp_path, '"u-1"\n"u-2"\r\n')
+    assert id_is_in(people, "u-1")
+    assert id_is_in(people, "u-2")
+
+
+def test_a_user_id_with_a_hash_in_it_is_found_as_well(tmp_path: Path) -> None:
+    people = read(tmp_path, f"auth0|{HASH}\n")
+    assert id_is_in(people, f"auth0|{HASH}")
+    assert hash_is_in(people, HASH)
+    assert (people.hashes, people.user_ids) == (1, 1)
+
+
+def test_more_hex_than_a_hash_has_is_none(tmp_path: Path) -> None:
+    assert not hash_is_in(read(tmp_path, f"{HASH}0"), HASH)
 
 
 def test_a_user_id_of_digits_is_nobodys_phone(tmp_path: Path) -> None:
