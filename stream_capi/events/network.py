@@ -176,6 +176,8 @@ def address_note(text: str, valid_address: str) -> str:
 
 def _is_public(valid_address: str) -> bool:
     """Whether an address of a list may be the user's, and none of a proxy in between."""
+    if ":" in valid_address and (mapped := ipaddress.IPv6Address(valid_address).ipv4_mapped) is not None:
+        valid_address = str(mapped)
     return suspect(valid_address) is None and not _is_shared(valid_address)
 
 

@@ -39,6 +39,8 @@ PLACEHOLDERS = frozenset(
 )
 _is_zip = re.compile("([0-9]{3,5})(?:[- ]?[0-9]{4})?").fullmatch
 _LEAST_ZIP = "00501"
+# Windows Phone, Ubuntu Touch …; a browser on Android gives its processor, "Linux armv8l", for the platform.
+_is_on_a_phone = re.compile(r"(?<![^\W_])(?:phone|mobile|touch|tv|ce)(?![^\W_])|\Alinux (?:arm|aarch)").search
 _QUOTES = "\"'“”„"  # around a browser's platform hint
 
 
@@ -102,8 +104,13 @@ def operating_system(text: str) -> str | None:
     known = OPERATING_SYSTEMS.get(name)
     if known is None:
         name = name.rstrip("0123456789._- ").removesuffix(" version")
-        known = OPERATING_SYSTEMS.get(name) or OPERATING_SYSTEMS.get(name.partition(" ")[0])
+        known = OPERATING_SYSTEMS.get(name) or _by_first_word(name)
     return known
+
+
+def _by_first_word(name: str) -> str | None:
+    found = OPERATING_SYSTEMS.get(name.partition(" ")[0])
+    return None if found == "desktop_os" and _is_on_a_phone(name) else found
 
 
 def numeric(text: str) -> str | Wrong | None:

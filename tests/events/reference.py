@@ -386,6 +386,8 @@ class Event:
             raise Left("unknown")
         if field == "zip" and country == "US":
             return zip_code(text) or leave("digits")
+        if field == "zip" and is_placeholder(text):
+            raise Left("placeholder")
         if field == "os":
             return operating_system(text) or leave("unknown")
         if is_placeholder(text) or (field in ("ifa", "idfv") and set(text) <= {"0", "-"}):
@@ -602,4 +604,8 @@ def operating_system(text: str) -> str | None:
     """By its name without quotes, by its name without a version, or by its first word."""
     name = text.strip("\"'“”„").strip().lower()
     bare = name.rstrip("0123456789._- ").removesuffix(" version")
-    return OPERATING_SYSTEMS.get(name) or OPERATING_SYSTEMS.get(bare) or OPERATING_SYSTEMS.get(bare.partition(" ")[0])
+    by_first_word = OPERATING_SYSTEMS.get(bare.partition(" ")[0])
+    words = set(re.findall(r"[^\W_]+", bare))
+    if words & {"phone", "mobile", "touch", "tv", "ce"} or bare.startswith(("linux arm", "linux aarch")):
+        by_first_word = None if by_first_word == "desktop_os" else by_first_word
+    return OPERATING_SYSTEMS.get(name) or OPERATING_SYSTEMS.get(bare) or by_first_word
