@@ -110,9 +110,9 @@ class _Careful:
         if self._one is None:
             return text.strip() or None
         found = self._one(text, *beside)
-        if found and (found.__class__ is not Wrong or text.strip()):
+        if found and found.__class__ is not Wrong:
             return found
-        return self._wrong if text.strip() else None
+        return (found or self._wrong) if text.strip() else None
 
 
 def _spread(found: Sequence[Any], column: Column) -> list[Any]:
