@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -20,7 +20,14 @@ from tests.stack.waiting import until
 
 pytestmark = pytest.mark.slow
 
-_STARTED_SECONDS = 0.08  # of the interpreter itself, in which nothing of the program can be had
+# What python -m does, from the program's first word on signals: before it an interrupt is the interpreter's to lose.
+_FROM_THE_FIRST_WORD = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+print("begun", flush=True)
+from stream_capi.__main__ import main
+main()
+"""
 
 
 def _heed_hang_ups() -> None:
@@ -29,12 +36,14 @@ def _heed_hang_ups() -> None:
 
 
 @contextmanager
-def running(folder: Path, *before: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
+def running(
+    folder: Path, *before: str, program: Sequence[str] = ("-m", "stream_capi")
+) -> Iterator[tuple[subprocess.Popen[str], int]]:
     """The program without a broker, and its admin port."""
     file = configuration(folder)
     port = port_of(file)
     started = subprocess.Popen(
-        [*before, sys.executable, "-m", "stream_capi", "run", "--config", file],
+        [*before, sys.executable, *program, "run", "--config", file],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -64,8 +73,10 @@ def is_alive(port: int) -> bool:
     "after", [0.0, 0.1, 0.3, 0.6, *(pytest.param(after, marks=pytest.mark.repeat) for after in (0.05, 0.2, 0.4))]
 )
 def test_an_interrupt_in_the_first_second_ends_it_without_a_traceback(tmp_path: Path, after: float) -> None:
-    with running(tmp_path) as (program, _):
-        time.sleep(_STARTED_SECONDS + after)
+    with running(tmp_path, program=("-c", _FROM_THE_FIRST_WORD)) as (program, _):
+        assert program.stdout is not None
+        assert program.stdout.readline() == "begun\n"
+        time.sleep(after)
         program.send_signal(signal.SIGINT)
         output, _ = program.communicate(timeout=60)
     assert "Traceback" not in output
