@@ -92,6 +92,12 @@ class Commands(_Summaries):
         """Print the help of commands that have no more than their summaries."""
         _Summaries(**_options_of(self)).format_help(ctx, formatter)
 
+    def shell_complete(self, ctx: Any, incomplete: str) -> Any:
+        """Offer names and summaries to a shell. It waits for them at each press of a key, so no command is imported."""
+        summaries = _Summaries(**_options_of(self))
+        with summaries.make_context(ctx.info_name, [], resilient_parsing=True) as its:
+            return summaries.shell_complete(its, incomplete)
+
 
 def _options_of(group: TyperGroup) -> dict[str, Any]:
     return {"name": group.name, "help": group.help, "params": group.params, "rich_markup_mode": group.rich_markup_mode}
@@ -112,7 +118,6 @@ app = typer.Typer(
     cls=Commands,
     help="Bring lead and page-view events from Kafka to the AppLovin (Axon) Conversion API, with nothing lost.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,  # it would print the frames' locals, and with them personal data
 )
 
