@@ -13,7 +13,7 @@ TIMES ?= 5
 # The tests import the program twice and start it hundreds of times; without its byte code each start compiles it again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test-fast test test-all lint bench faults stress prove mutate soak wheel sbom audit lock clean
+.PHONY: help demo test-fast test test-all lint docs bench faults stress prove mutate soak wheel sbom audit lock clean
 
 help: ## prints this
 	@sed -n 's/^\([a-z-]*\):.* ## \(.*\)/make \1\t\2/p' Makefile | expand -t 18
@@ -35,6 +35,9 @@ lint: .venv/ready ## ruff, the format, mypy and the import contracts
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: .venv/ready ## writes docs/configuration.md and its JSON Schema from the settings
+	$(BIN)/python -m tests.deploy.configuration_page
 
 # All of it, or parts: make bench ONLY="wide chunks"
 bench: .venv/ready ## measures, and writes the figures into docs/performance.md

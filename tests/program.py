@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+import tomllib
 import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
@@ -16,6 +17,7 @@ import psutil
 import tomli_w
 
 from stream_capi.model import TopicPartition
+from tests.config.json_schema import refused
 from tests.stack.process import Server, free_ports
 from tests.stack.waiting import until
 
@@ -83,7 +85,9 @@ class Program:
         (self.port,) = free_ports(1)
         self._server = Server(f"capi-{name}")
         self._file = folder / f"{name}.toml"
-        self._file.write_text(tomli_w.dumps(_merged(settings, {"admin": {"port": self.port}})))
+        text = tomli_w.dumps(_merged(settings, {"admin": {"port": self.port}}))
+        assert refused(tomllib.loads(text)) == [], "the JSON Schema takes what is run"
+        self._file.write_text(text)
         self._module = module
         self._kept: str | None = None
         self._env = {"CAPI_TEST_KEY": key, "PYTHONUNBUFFERED": "1", "TZ": "UTC", **(env or {})}

@@ -38,6 +38,7 @@ COMMANDS = {
         "check",
         "Look at configuration, brokers, topics, registry, mappings and endpoint, without sending an event.",
     ),
+    "config-schema": Command("config_schema", "Print the JSON Schema of the configuration file, for editors and CI."),
     "explain": Command(
         "explain",
         "Show how an event becomes a ServerEvent: source path, rule, result or why it fails, field by field.",

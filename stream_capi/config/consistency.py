@@ -36,7 +36,8 @@ OWNED_PROPERTIES: Mapping[str, str] = {
     "plugin.library.paths": "the program loads no code that its settings name",
     "default.topic.config": "write its properties beside the others",
 }
-_CALLBACKS = ("on_commit", "on_delivery", "logger")
+CALLBACKS = ("on_commit", "on_delivery", "logger")
+REGISTRY_OWNED: Mapping[str, str] = {"url": "set schema_registry.url"}
 # librdkafka refuses to make a consumer with these, since the broker decides them (KIP-848).
 _KIP_848_REFUSES = (
     "partition.assignment.strategy",
@@ -107,7 +108,7 @@ def _kafka(kafka: KafkaSection, workers: int) -> Iterator[KeyFault]:
         key = key_of(["kafka", "properties", name])
         if name in OWNED_PROPERTIES:
             yield KeyFault(key, f"is the program's own: {OWNED_PROPERTIES[name]}")
-        elif name.endswith("_cb") or name in _CALLBACKS:
+        elif name.endswith("_cb") or name in CALLBACKS:
             yield KeyFault(key, "is a callback of the program's own, which a file can't give")
         elif kip_848 and name in _KIP_848_REFUSES:
             yield KeyFault(
@@ -144,8 +145,8 @@ def _urls(settings: Settings) -> Iterator[KeyFault]:
             yield KeyFault(
                 "schema_registry.url", 'must hold no user or password; set properties."basic.auth.user.info"'
             )
-    if "url" in registry.properties:
-        yield KeyFault("schema_registry.properties.url", "set schema_registry.url")
+    for name in REGISTRY_OWNED.keys() & registry.properties.keys():
+        yield KeyFault(key_of(["schema_registry", "properties", name]), REGISTRY_OWNED[name])
 
 
 def _split(url: str) -> tuple[SplitResult | None, str]:

@@ -14,7 +14,7 @@ from itertools import pairwise
 from typing import Any
 
 from stream_capi.config.settings import Settings
-from stream_capi.config.shape import KeyFault, Step, is_list, is_text, key_of, nearest, section_at
+from stream_capi.config.shape import KeyFault, Step, is_list, is_text, key_of, keys_of, nearest, section_at
 
 PREFIX = "STREAM_CAPI_"
 DOTTED = ("properties", "fields")  # their keys are names with dots
@@ -79,7 +79,7 @@ def _fault(steps: Sequence[Step], variable: str) -> KeyFault | None:
     if len(steps) == 1 or last in ("", *DOTTED) or isinstance(last, int):
         known = section is not None and last != ""
     elif section is not None:
-        known = last in section.model_fields
+        known = last in keys_of(section)
     else:
         known = steps[-2] in DOTTED and section_at(steps[:-2]) is not None
         if not known and len(steps) > 2:
@@ -98,7 +98,7 @@ def _known(variable: str) -> Iterator[str]:
     index = next((step for step in variable.split("__") if _is_index(step)), "0")
     for name in Settings.model_fields:
         section = section_at([name])
-        for key in section.model_fields if section else ():
+        for key in keys_of(section) if section else ():
             yield f"{name.upper()}__{f'{index}__' if is_list(name) else ''}{key.upper()}"
 
 

@@ -1,6 +1,8 @@
-"""The settings' shape and defaults. Attribute names are the keys of the file.
+"""The settings' shape, defaults and descriptions. Attribute names are the keys of the file.
 
-What a single value must be is said by its type here; what several values must be together is in ``rules``.
+What a single value must be is said by its type here; what several values must be together is in ``consistency``.
+docs/configuration.md and the JSON Schema are written from here: each key has a description and an example, each number a
+unit. That makes the file long; a key and what is said of it stay together.
 """
 
 from __future__ import annotations
@@ -8,15 +10,19 @@ from __future__ import annotations
 import os
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
+from pydantic.config import JsonDict
 
 from stream_capi.applovin import MAX_EVENTS, URL
 from stream_capi.config.values import (
+    REGION_SCHEMA,
+    RULE_SCHEMA,
     Amount,
     ClientValue,
     Event,
     FieldRule,
     HostName,
+    OrOneAlone,
     Path,
     PixelName,
     Section,
@@ -54,6 +60,13 @@ TARGETS = (
     "data.value",
     *(f"user_data.{name}" for name in USER_FIELDS),
 )
+_MS: JsonDict = {"unit": "ms"}
+_SECONDS: JsonDict = {"unit": "s"}
+_BYTES: JsonDict = {"unit": "bytes"}
+_EVENTS: JsonDict = {"unit": "events"}
+_REQUESTS: JsonDict = {"unit": "requests"}
+_SHARE: JsonDict = {"unit": "share"}
+_CURRENCY: JsonDict = {"unit": "units of the lead's currency"}
 
 
 def _entries(given: Any) -> Any:
@@ -62,54 +75,126 @@ def _entries(given: Any) -> Any:
 
 
 class KafkaSection(Section):
-    """``[kafka]``. ``properties`` may hold a password: it is in no repr, and no message shows its values."""
+    """The brokers and the consumer group. ``properties`` may hold a password: no repr and no message shows its values."""
 
-    bootstrap_servers: Text = "localhost:9092"
-    group_id: Text = "stream-capi"
-    start: Literal["earliest", "latest", "error"] = "earliest"
-    commit_interval_ms: int = Field(500, strict=True, ge=50, le=60_000)
-    properties: dict[str, ClientValue] = Field({}, repr=False)
+    bootstrap_servers: Text = Field(
+        "localhost:9092",
+        description="Brokers to begin with, separated by commas.",
+        examples=["kafka-1:9092,kafka-2:9092"],
+    )
+    group_id: Text = Field(
+        "stream-capi", description="Consumer group that all members share.", examples=["stream-capi-eu"]
+    )
+    start: Literal["earliest", "latest", "error"] = Field(
+        "earliest",
+        description="Where a partition without a committed offset begins; `error` stops it.",
+        examples=["latest"],
+    )
+    commit_interval_ms: int = Field(
+        500,
+        strict=True,
+        ge=50,
+        le=60_000,
+        description="How often offsets are committed.",
+        examples=[1000],
+        json_schema_extra=_MS,
+    )
+    properties: dict[str, ClientValue] = Field(
+        {},
+        repr=False,
+        description="Any librdkafka property. Those that the program must own (`enable.auto.commit` and others) are "
+        "refused with the reason. With `--workers`, `group.instance.id` holds `{worker}`.",
+        examples=[{"security.protocol": "SASL_SSL", "sasl.mechanism": "SCRAM-SHA-512"}],
+    )
 
 
 class SchemaRegistrySection(Section):
-    """``[schema_registry]``."""
+    """A registry with Confluent's REST API; leave it out where no source needs one."""
 
-    url: Text = "http://localhost:8081"
-    properties: dict[str, Value] = Field({}, repr=False)
+    url: Text = Field(
+        "http://localhost:8081",
+        description="Its address; several are separated by commas.",
+        examples=["https://registry.example.com"],
+    )
+    properties: dict[str, Value] = Field(
+        {},
+        repr=False,
+        description="Authentication and TLS, named as confluent-kafka's registry client names them.",
+        examples=[{"ssl.ca.location": "/etc/ssl/registry-ca.pem"}],
+    )
 
 
 class EndpointSection(Section):
-    """``[endpoint]``. ``proxy`` is used only when it is written here; the environment's never is."""
+    """The API. ``proxy`` is used only when it is written here; the environment's never is."""
 
-    url: Text = URL
-    authorization: Literal["bearer", "raw"] = "bearer"
-    timeout_seconds: float = Field(10, strict=True, gt=0, le=300)
-    proxy: str = Field("", repr=False)
-    ca_file: str = ""
+    url: Text = Field(
+        URL,
+        description="Where events are posted; plain http only to this machine or network.",
+        examples=["http://localhost:8080/v1/event"],
+    )
+    authorization: Literal["bearer", "raw"] = Field(
+        "bearer",
+        description="`bearer` sends `Authorization: Bearer KEY`, as the API document says; `raw` sends the key alone.",
+        examples=["raw"],
+    )
+    timeout_seconds: float = Field(
+        10, strict=True, gt=0, le=300, description="Of a request as a whole.", examples=[20], json_schema_extra=_SECONDS
+    )
+    proxy: str = Field(
+        "",
+        repr=False,
+        description="The only proxy that is used: the environment's never are.",
+        examples=["http://proxy.example.com:3128"],
+    )
+    ca_file: str = Field(
+        "",
+        description="Certificates that are trusted besides the system's, as PEM.",
+        examples=["/etc/ssl/proxy-ca.pem"],
+    )
 
 
 Framing = Literal["confluent", "apicurio", "single_object", "raw", "auto"]
 
 
 class PixelSection(Section):
-    """One of ``[[pixels]]``. Its API key is no setting; ``KeySource`` reads it."""
+    """A pixel. Its id and its API key each come from exactly one place; a key that is written into the file is refused."""
 
-    name: PixelName
-    pixel_id: Text | None = None
-    pixel_id_env: Text | None = None
-    pixel_id_file: Text | None = None
-    api_key_env: Text | None = None
-    api_key_file: Text | None = None
-    profile: Literal["lead_gen", "restricted"] = "lead_gen"
+    name: PixelName = Field(description="Name by which sources, metrics and messages call it.", examples=["main"])
+    pixel_id: Text | None = Field(
+        None, description="Axon Event Key, sent as `?pixel_id=`.", examples=["your-axon-event-key"]
+    )
+    pixel_id_env: Text | None = Field(
+        None, description="Environment variable that holds the id.", examples=["AXON_PIXEL_ID"]
+    )
+    pixel_id_file: Text | None = Field(
+        None, description="File that holds the id.", examples=["/run/secrets/stream-capi/pixel-id"]
+    )
+    api_key_env: Text | None = Field(
+        None, description="Environment variable that holds the Conversion API key.", examples=["AXON_API_KEY"]
+    )
+    api_key_file: Text | None = Field(
+        None,
+        description="File that holds the Conversion API key; read again when it changes.",
+        examples=["/run/secrets/stream-capi/api-key"],
+    )
+    profile: Literal["lead_gen", "restricted"] = Field(
+        "lead_gen",
+        description="`restricted` sends only the fields and identifiers that the restricted flow allows.",
+        examples=["restricted"],
+    )
 
 
 class Where(Section):
-    """A condition on a record: ``field`` equals a value, is one of some, or is there at all."""
+    """A condition on a record: ``field`` equals a value, is one of some, or is there at all. Exactly one of the three."""
 
-    field: Path
-    equals: Value | None = None
-    one_of: tuple[Value, ...] | None = Field(None, alias="in")
-    present: Annotated[bool, Field(strict=True)] | None = None
+    field: Path = Field(description="Path of the value that is looked at.", examples=["env"])
+    equals: Value | None = Field(None, description="The value it must be.", examples=["prod"])
+    one_of: tuple[Value, ...] | None = Field(
+        None, alias="in", description="The values of which it must be one.", examples=[["ios", "web"]]
+    )
+    present: Annotated[bool, Field(strict=True)] | None = Field(
+        None, description="Whether it must be there (not null) or must be absent.", examples=[True]
+    )
 
     @model_validator(mode="after")
     def _one_condition(self) -> Self:
@@ -119,40 +204,121 @@ class Where(Section):
 
 
 class ValueRule(Section):
-    """``[sources.values]``: a lead's value by what another field says."""
+    """A lead's value by what another field says."""
 
-    field: Path
-    table: dict[str, Amount]
-    default: Amount | None = None
+    field: Path = Field(description="Path of the value that is looked up.", examples=["quality"])
+    table: dict[str, Amount] = Field(
+        description="A lead's value for each value of the field.", examples=[{"high": 120, "low": 10}]
+    )
+    default: Amount | None = Field(
+        None,
+        description="The value for what is not in the table; without it `data.value` is taken.",
+        examples=[20],
+        json_schema_extra=_CURRENCY,
+    )
 
 
 class SourceSection(Section):
-    """One of ``[[sources]]``. ``schema_file`` is a file or a folder; the latter may be written as ``schema_folder``.
+    """A source: a topic, or one record type of it, and how its records become events.
 
-    ``max_ratio`` overrides ``dead_letter.max_ratio``. ``record`` is the full name of the one record type that it is for.
+    ``schema_file`` is a file or a folder; the latter may be written as ``schema_folder``. Readers look in the former.
     """
 
-    topic: Topic
-    record: Text | None = None
-    event: Event | None = None
-    event_field: Path | None = None
-    events: dict[str, Literal["generate_lead", "page_view", "skip"]] = Field({})
-    pixel: str | None = None
-    pixel_field: Path | None = None
-    framing: Framing = "confluent"
-    apicurio_id: Literal["content", "global"] | None = None
-    schema_file: Text | None = None
-    schema_folder: Text | None = None
-    window_ms: int | None = Field(None, strict=True, ge=1, le=600_000)
-    max_ratio: float | None = Field(None, strict=True, ge=0, le=1)
-    where: Annotated[tuple[Where, ...], BeforeValidator(_entries)] = ()
-    consent_field: Path | None = None
-    consent_purposes: tuple[Text, ...] = ()
-    without_consent: Literal["skip", "strip"] = "skip"
-    values: ValueRule | None = None
-    default_currency: Text | None = None
-    phone_region: Annotated[FieldRule | None, BeforeValidator(region_rule)] = None
-    fields: dict[str, Annotated[FieldRule, BeforeValidator(field_rule)]] = Field({})
+    topic: Topic = Field(description="Topic to read.", examples=["leads"])
+    record: Text | None = Field(
+        None,
+        description="Full name of the one record type that this source is for. Several sources may share a topic if each "
+        "names its record; another type is skipped as `unrouted`.",
+        examples=["com.acme.Lead"],
+    )
+    event: Event | None = Field(
+        None, description="What each record is; or `event_field` with `events`.", examples=["generate_lead"]
+    )
+    event_field: Path | None = Field(
+        None, description="Path of the value by which `events` says what a record is.", examples=["type"]
+    )
+    events: dict[str, Literal["generate_lead", "page_view", "skip"]] = Field(
+        {},
+        description="The event for each value of `event_field`: `generate_lead`, `page_view` or `skip`; `*` is any other.",
+        examples=[{"Lead Submitted": "generate_lead", "*": "skip"}],
+    )
+    pixel: str | None = Field(
+        None, description="Name of the pixel that all events go to; or `pixel_field`.", examples=["main"]
+    )
+    pixel_field: Path | None = Field(None, description="Path of the pixel's name in each record.", examples=["brand"])
+    framing: Framing = Field(
+        "confluent",
+        description="How a record names its schema: `confluent` (prefix or header), `apicurio` (8-byte or header id), "
+        "`single_object`, `raw` (not at all) or `auto`.",
+        examples=["single_object"],
+    )
+    apicurio_id: Literal["content", "global"] | None = Field(
+        None,
+        description='What an 8-byte id before the payload is; `content` if left out. Only with `framing = "apicurio"`.',
+        examples=["global"],
+    )
+    schema_file: Text | None = Field(
+        None,
+        description="The .avsc file that a `raw` source is written with; or a folder of .avsc files, in place of a registry.",
+        examples=["leads.avsc"],
+    )
+    schema_folder: Text | None = Field(
+        None, description="Another name for a `schema_file` that is a folder.", examples=["schemas"]
+    )
+    window_ms: int | None = Field(
+        None,
+        strict=True,
+        ge=1,
+        le=600_000,
+        description="In place of `batch.window_ms` for this source.",
+        examples=[200],
+        json_schema_extra=_MS,
+    )
+    max_ratio: float | None = Field(
+        None,
+        strict=True,
+        ge=0,
+        le=1,
+        description="In place of `dead_letter.max_ratio` for this source.",
+        examples=[1.0],
+        json_schema_extra=_SHARE,
+    )
+    where: Annotated[tuple[Where, ...], BeforeValidator(_entries), OrOneAlone()] = Field(
+        (),
+        description="Conditions that must all hold; other records are skipped and counted.",
+        examples=[[{"field": "env", "equals": "prod"}]],
+    )
+    consent_field: Path | None = Field(
+        None,
+        description="Path of the consent: yes or no, or the purposes that were agreed to.",
+        examples=["context.consent"],
+    )
+    consent_purposes: tuple[Text, ...] = Field(
+        (), description="Purposes that must all be among those agreed to.", examples=[["ads"]]
+    )
+    without_consent: Literal["skip", "strip"] = Field(
+        "skip",
+        description="`strip` sends the event without what tells who the person is.",
+        examples=["strip"],
+    )
+    values: ValueRule | None = Field(
+        None,
+        description="A lead's value by another field.",
+        examples=[{"field": "quality", "table": {"high": 120, "low": 10}, "default": 20}],
+    )
+    default_currency: Text | None = Field(
+        None, description="Currency of leads whose record has none: three letters of ISO 4217.", examples=["USD"]
+    )
+    phone_region: Annotated[FieldRule | None, BeforeValidator(region_rule), WithJsonSchema(REGION_SCHEMA)] = Field(
+        None,
+        description="Country of phone numbers without a country code: two letters, or the path of a value that holds them.",
+        examples=["US", {"path": "country"}],
+    )
+    fields: dict[str, Annotated[FieldRule, BeforeValidator(field_rule), WithJsonSchema(RULE_SCHEMA)]] = Field(
+        {},
+        description="Where each field of an event comes from; by default the same name at the top level of the record.",
+        examples=[{"user_data.email": "customer.contact.email", "data.currency": {"const": "USD"}}],
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -178,60 +344,194 @@ class SourceSection(Section):
 
 
 class BatchSection(Section):
-    """``[batch]``."""
+    """When a batch goes: at its number of events, its bytes or its window's end, whichever is first."""
 
-    max_events: int = Field(MAX_EVENTS, strict=True, ge=1, le=MAX_EVENTS)
-    max_bytes: int = Field(1_048_576, strict=True, ge=4096, le=64 * 1_048_576)
-    window_ms: int = Field(1000, strict=True, ge=1, le=600_000)
+    max_events: int = Field(
+        MAX_EVENTS,
+        strict=True,
+        ge=1,
+        le=MAX_EVENTS,
+        description="Events of a request.",
+        examples=[50],
+        json_schema_extra=_EVENTS,
+    )
+    max_bytes: int = Field(
+        1_048_576,
+        strict=True,
+        ge=4096,
+        le=64 * 1_048_576,
+        description="Size of a request's body.",
+        examples=[262_144],
+        json_schema_extra=_BYTES,
+    )
+    window_ms: int = Field(
+        1000,
+        strict=True,
+        ge=1,
+        le=600_000,
+        description="How long a batch waits for more, from its first event.",
+        examples=[200],
+        json_schema_extra=_MS,
+    )
 
 
 class DeliverySection(Section):
-    """``[delivery]``. ``max_buffered_bytes`` bounds what is read and not yet resolved, prefetch included."""
+    """Requests, retries and what is done with events at the edges."""
 
-    max_in_flight: int = Field(16, strict=True, ge=1, le=1000)
-    private_ip: Literal["deliver", "refuse"] = "deliver"
-    hash: Literal["local", "passthrough"] = "local"
-    max_age_seconds: int = Field(0, strict=True, ge=0)
-    max_future_seconds: int = Field(600, strict=True, ge=0)
-    backoff_initial_ms: int = Field(500, strict=True, ge=1, le=600_000)
-    backoff_max_ms: int = Field(60_000, strict=True, ge=1, le=3_600_000)
-    max_split_requests: int = Field(64, strict=True, ge=1, le=10_000)
-    probe_seconds: float = Field(30, strict=True, gt=0, le=3600)
-    max_buffered_bytes: int = Field(67_108_864, strict=True, ge=1_048_576, le=1 << 44)
+    max_in_flight: int = Field(
+        16,
+        strict=True,
+        ge=1,
+        le=1000,
+        description="Requests at once, all pixels together, of each member.",
+        examples=[64],
+        json_schema_extra=_REQUESTS,
+    )
+    private_ip: Literal["deliver", "refuse"] = Field(
+        "deliver",
+        description="What is done with an event whose `client_ip_address` is a private one: it is delivered and counted, "
+        "or dead-lettered as `invalid_field`.",
+        examples=["refuse"],
+    )
+    hash: Literal["local", "passthrough"] = Field(
+        "local",
+        description="`local` sends SHA-256 of emails and phones; `passthrough` sends them as they are, and the API hashes.",
+        examples=["passthrough"],
+    )
+    max_age_seconds: int = Field(
+        0,
+        strict=True,
+        ge=0,
+        description="Older events are dead-lettered as `too_old`; 0 is no limit.",
+        examples=[604_800],
+        json_schema_extra=_SECONDS,
+    )
+    max_future_seconds: int = Field(
+        600,
+        strict=True,
+        ge=0,
+        description="Events that are further ahead are dead-lettered as `in_future`; ahead of the endpoint's clock, and "
+        "before its first answer of this machine's clock and the record's timestamp.",
+        examples=[60],
+        json_schema_extra=_SECONDS,
+    )
+    backoff_initial_ms: int = Field(
+        500,
+        strict=True,
+        ge=1,
+        le=600_000,
+        description="First wait before a request is sent again.",
+        examples=[1000],
+        json_schema_extra=_MS,
+    )
+    backoff_max_ms: int = Field(
+        60_000,
+        strict=True,
+        ge=1,
+        le=3_600_000,
+        description="Longest wait before a request is sent again.",
+        examples=[120_000],
+        json_schema_extra=_MS,
+    )
+    max_split_requests: int = Field(
+        64,
+        strict=True,
+        ge=1,
+        le=10_000,
+        description="Requests that finding the refused events of one batch may take; past it the pixel is held.",
+        examples=[32],
+        json_schema_extra=_REQUESTS,
+    )
+    probe_seconds: float = Field(
+        30,
+        strict=True,
+        gt=0,
+        le=3600,
+        description="How often a held pixel is tried.",
+        examples=[60],
+        json_schema_extra=_SECONDS,
+    )
+    max_buffered_bytes: int = Field(
+        67_108_864,
+        strict=True,
+        ge=1_048_576,
+        le=1 << 44,
+        description="What is read and has no outcome yet, prefetch included, of each member; at least twice "
+        "`batch.max_bytes`.",
+        examples=[134_217_728],
+        json_schema_extra=_BYTES,
+    )
 
 
 class DeadLetterSection(Section):
-    """``[dead_letter]``."""
+    """What can't be delivered."""
 
-    topic: Topic = "stream-capi.dead-letters"
-    max_ratio: float = Field(0.5, strict=True, ge=0, le=1)
+    topic: Topic = Field(
+        "stream-capi.dead-letters", description="Topic that takes dead letters.", examples=["leads.dead-letters"]
+    )
+    max_ratio: float = Field(
+        0.5,
+        strict=True,
+        ge=0,
+        le=1,
+        description="Above this share of at least 100 recent events, what would be dead-lettered is held instead.",
+        examples=[0.2],
+        json_schema_extra=_SHARE,
+    )
 
 
 class SuppressSection(Section):
-    """``[suppress]``: the people who asked to be forgotten."""
+    """The people who asked to be forgotten: their events are skipped, in replay and redrive too."""
 
-    file: Text | None = None
+    file: Text | None = Field(
+        None,
+        description="A line each: the SHA-256 of a normalised email or phone, or a `user_id`. Read again when it changes.",
+        examples=["forgotten.txt"],
+    )
 
 
 class ShutdownSection(Section):
-    """``[shutdown]``."""
+    """The end of the process."""
 
-    drain_seconds: float = Field(25, strict=True, gt=0, le=3600)
+    drain_seconds: float = Field(
+        25,
+        strict=True,
+        gt=0,
+        le=3600,
+        description="Bound of a stop: what is in flight then is cut off, and sent again by the next owner.",
+        examples=[60],
+        json_schema_extra=_SECONDS,
+    )
 
 
 class AdminSection(Section):
-    """``[admin]``. ``hosts`` are the names by which the status may be asked for, besides addresses and localhost."""
+    """The server of metrics, health and status. ``hosts`` does not bind: it says whom the status answers."""
 
-    host: Text = "127.0.0.1"
-    port: int = Field(9464, strict=True, ge=0, le=65_535)
-    hosts: tuple[HostName, ...] = ()
+    host: Text = Field("127.0.0.1", description="Address to listen at.", examples=["0.0.0.0"])  # noqa: S104 -- an example
+    port: int = Field(
+        9464,
+        strict=True,
+        ge=0,
+        le=65_535,
+        description="Port to listen at; 0 takes any.",
+        examples=[8080],
+    )
+    hosts: tuple[HostName, ...] = Field(
+        (),
+        description="Names by which `/` and `/status` may be asked for, besides IP addresses and localhost.",
+        examples=[["capi.example.com"]],
+    )
 
 
 class LogSection(Section):
-    """``[log]``."""
+    """The log, on standard error."""
 
-    level: Literal["debug", "info", "warning", "error"] = "info"
-    format: Literal["auto", "console", "json"] = "auto"
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="The least level that is written.", examples=["warning"]
+    )
+    format: Literal["auto", "console", "json"] = Field(
+        "auto", description="`auto` is `console` on a terminal, else `json`.", examples=["json"]
+    )
 
 
 class Settings(Section):
@@ -240,8 +540,8 @@ class Settings(Section):
     kafka: KafkaSection = KafkaSection()
     schema_registry: SchemaRegistrySection | None = None
     endpoint: EndpointSection = EndpointSection()
-    pixels: Annotated[tuple[PixelSection, ...], BeforeValidator(_entries)] = ()
-    sources: Annotated[tuple[SourceSection, ...], BeforeValidator(_entries)] = ()
+    pixels: Annotated[tuple[PixelSection, ...], BeforeValidator(_entries), OrOneAlone()] = ()
+    sources: Annotated[tuple[SourceSection, ...], BeforeValidator(_entries), OrOneAlone()] = ()
     batch: BatchSection = BatchSection()
     delivery: DeliverySection = DeliverySection()
     dead_letter: DeadLetterSection = DeadLetterSection()

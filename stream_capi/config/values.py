@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetJsonSchemaHandler, PlainValidator, WithJsonSchema
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from stream_capi.config.dotted_paths import steps
 
@@ -93,8 +95,9 @@ Topic = Annotated[str, AfterValidator(_topic)]
 Path = Annotated[str, AfterValidator(_path)]
 HostName = Annotated[str, AfterValidator(_host)]
 PixelName = Annotated[str, AfterValidator(_name)]
-ClientValue = Annotated[str | int, PlainValidator(_client_value)]
-Value = Annotated[Scalar, PlainValidator(_scalar)]
+_SCALAR_SCHEMA: JsonSchemaValue = {"type": ["string", "number", "boolean"]}
+ClientValue = Annotated[str | int, PlainValidator(_client_value), WithJsonSchema(_SCALAR_SCHEMA)]
+Value = Annotated[Scalar, PlainValidator(_scalar), WithJsonSchema(_SCALAR_SCHEMA)]
 Event = Literal["generate_lead", "page_view"]
 Amount = Annotated[float, Field(strict=True, ge=0)]
 
@@ -103,6 +106,14 @@ class Section(BaseModel):
     """A table of the file: no key beyond the known ones, and no change after reading."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, allow_inf_nan=False)
+
+
+class OrOneAlone:
+    """Says in the JSON Schema that one table stands for a list of one."""
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        several = handler(core)
+        return {"anyOf": [several, several["items"]]}
 
 
 class FieldRule(Section):
@@ -117,6 +128,45 @@ class FieldRule(Section):
     has_const: bool = False
     map: dict[str, Any] | None = None
     unit: Literal["s", "ms", "us", "ns"] | None = None
+
+
+# What the two functions below take, for editors.
+_CONST_SCHEMA: JsonSchemaValue = {
+    "type": "object",
+    "properties": {"const": _SCALAR_SCHEMA},
+    "required": ["const"],
+    "additionalProperties": False,
+}
+_PATH_SCHEMA: JsonSchemaValue = {
+    "anyOf": [
+        {"type": "string"},
+        {"type": "array", "items": {"anyOf": [{"type": "string"}, _CONST_SCHEMA]}, "minItems": 1},
+    ]
+}
+_UNITS = ("s", "ms", "us", "ns")
+RULE_SCHEMA: JsonSchemaValue = {
+    "anyOf": [
+        *_PATH_SCHEMA["anyOf"],
+        _CONST_SCHEMA,
+        {
+            "type": "object",
+            "properties": {
+                "path": _PATH_SCHEMA,
+                "unit": {"enum": list(_UNITS)},
+                "map": {"type": "object", "additionalProperties": _SCALAR_SCHEMA, "minProperties": 1},
+                "default": _SCALAR_SCHEMA,
+            },
+            "required": ["path"],
+            "additionalProperties": False,
+        },
+    ]
+}
+REGION_SCHEMA: JsonSchemaValue = {
+    "anyOf": [
+        {"type": "string", "pattern": "^[A-Za-z]{2}$"},
+        {"type": "object", "properties": {"path": _PATH_SCHEMA}, "required": ["path"], "additionalProperties": False},
+    ]
+}
 
 
 def region_rule(given: Any) -> Any:
@@ -134,7 +184,6 @@ _FORMS = (
     'must be "path", ["first", "second", { const = … }], { path = "…", unit = "s" }, '
     '{ path = "…", map = { … }, default = … } or { const = … }'
 )
-_UNITS = ("s", "ms", "us", "ns")
 
 
 def field_rule(given: Any) -> Any:

@@ -159,20 +159,21 @@ CANARY = "jane.doe@example.com"
 _INJECTED = f"""
 import sys
 from stream_capi import cli, config
-from stream_capi.cli import demo, init, mock_endpoint
+from stream_capi.cli import config_schema, demo, init, mock_endpoint
 def broken(*args, **kwargs):
     email = {CANARY!r}
     try:
         raise KeyError(email)
     except KeyError:
         raise RuntimeError("a value: " + email)
-config.load = demo.Demo = init._newest = mock_endpoint.MockEndpoint = broken
+config.load = config_schema.json_schema = demo.Demo = init._newest = mock_endpoint.MockEndpoint = broken
 cli.main()
 """
 COMMANDS = [
     "demo",
     "run --config f",
     "check --config f",
+    "config-schema",
     "explain --config f --topic t --latest 1",
     "init --registry http://localhost:1 --topic t",
     "replay --config f --topic t --from earliest",

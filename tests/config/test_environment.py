@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from stream_capi.config import FieldRule
+from stream_capi.errors import ConfigurationError
 from tests.config.test_load import ENVIRON, LEAST, Faults, Read, faults, read
 
 __all__ = ["faults", "read"]
@@ -65,6 +66,14 @@ def test_entries_of_lists_by_index(read: Read) -> None:
     }
     assert source.values is not None
     assert source.values.table == {"High": 5}
+
+
+def test_keys_of_a_condition_are_those_of_the_file(read: Read) -> None:
+    text = LEAST + "where = [{ field = 'a' }]\n"
+    environ = ENVIRON | {"STREAM_CAPI_SOURCES__0__WHERE__0__IN": '[1, "x"]'}
+    assert read(text, environ).sources[0].where[0].one_of == (1, "x")
+    with pytest.raises(ConfigurationError, match="ONE_OF: is no setting of this program"):
+        read(text, ENVIRON | {"STREAM_CAPI_SOURCES__0__WHERE__0__ONE_OF": "[1]"})
 
 
 def test_more_than_ten_entries_come_in_the_order_of_their_numbers(read: Read) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from pydantic import ValidationError
 from stream_capi.config import FieldRule, Settings, load
 from stream_capi.errors import ConfigurationError
 from stream_capi.pipeline.delivery_rules import delivery_rules
+from tests.config.json_schema import refused
 
 ENVIRON = {"AXON_API_KEY": "key-1"}
 PIXEL = '[[pixels]]\nname = "main"\npixel_id = "pixel-1"\napi_key_env = "AXON_API_KEY"\n'
@@ -27,7 +29,10 @@ def read(tmp_path: Path) -> Read:
     def read(text: str, environ: Mapping[str, str] = ENVIRON, **options: bool) -> Settings:
         file = tmp_path / "stream-capi.toml"
         file.write_text(text, "utf-8")
-        return load(file, environ, **options)
+        settings = load(file, environ, **options)
+        if not any(name.startswith("STREAM_CAPI_") for name in environ):
+            assert refused(tomllib.loads(text.removeprefix("\ufeff"))) == [], "the JSON Schema takes what is loaded"
+        return settings
 
     return read
 

@@ -9,10 +9,13 @@ from typing import Any
 import tomli_w
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from stream_capi.config import Settings, load
+from stream_capi.config.load import _normalise
 from stream_capi.config.settings import TARGETS
 from stream_capi.errors import ConfigurationError
+from tests.config.json_schema import refused
 from tests.proof.corpus import keeping, kept
 from tests.proof.profile import tries
 
@@ -89,6 +92,41 @@ def test_any_tables_are_settings_or_faults(
         return
     with keeping("settings", text.encode()):
         settings_or_faults(_file(tmp_path_factory), text.encode(), variables)
+
+
+# Faults of names, types and ranges, as the validation calls them. What a schema can't know is left out: a missing key may
+# come by the environment, a rule of our own (value_error) is more than a type, and JSON has neither infinity nor 5.0.
+OF_THE_SCHEMA = {
+    "extra_forbidden", "string_type", "bool_type", "dict_type", "model_type", "model_attributes_type", "tuple_type",
+    "literal_error", "float_type", "greater_than", "greater_than_equal", "less_than_equal",
+}  # fmt: skip
+
+
+@tries(500)
+@given(FILES, st.booleans())
+def test_the_json_schema_refuses_what_the_settings_refuse_by_name_and_type(tables: dict[str, Any], sound: bool) -> None:
+    try:
+        document = tomllib.loads(tomli_w.dumps((SOUND if sound else {}) | tables))
+    except (TypeError, ValueError, AttributeError):  # what TOML has no form for
+        return
+    found = refused(document)
+    _normalise(document)
+    try:
+        Settings.model_validate(document)
+    except ValidationError as error:
+        kinds = {detail["type"] for detail in error.errors()}
+    else:
+        kinds = set()
+    if unknown := [source for source in _sources(document) if not source.get("fields", {}).keys() <= set(TARGETS)]:
+        kinds.add("extra_forbidden")
+    assert bool(found) or not kinds & OF_THE_SCHEMA, (kinds, document)
+    assert not found or kinds - {"missing"} or unknown, (found, document)
+
+
+def _sources(document: dict[str, Any]) -> list[dict[str, Any]]:
+    given = document.get("sources")
+    tables = given if isinstance(given, list) else [given]
+    return [table for table in tables if isinstance(table, dict) and isinstance(table.get("fields", {}), dict)]
 
 
 @tries(300)
