@@ -46,6 +46,12 @@ def test_it_takes_the_files_that_are_shipped(file: Path) -> None:
     assert refused(tomllib.loads(file.read_text())) == []
 
 
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
+def test_a_file_that_is_shipped_names_the_schema_for_editors(file: Path) -> None:
+    name = file.read_text().splitlines()[0].removeprefix("#:schema ")
+    assert (file.parent / name).resolve() == ROOT / "docs/configuration.schema.json"
+
+
 def test_files_are_found() -> None:
     assert len(FILES) >= 2
     assert len(BLOCKS) >= 10
