@@ -118,6 +118,8 @@ class App:
             ca_file=settings.endpoint.ca_file,
             max_connections=settings.delivery.max_in_flight,
         )
+        names = {pixel_id: pixel for pixel, pixel_id in self._pixel_ids.items()}
+        self.client.key_forms.on_taken = lambda pixel_id, form: self.telemetry.key_taken(names[pixel_id], form)
         self.telemetry.detail_of = lambda reason: self.client.tls_reason if reason == "tls" else ""
         self.kafka_admin = KafkaAdmin(settings.kafka)
         self.dead_letters = DeadLetterWriter(
@@ -193,6 +195,10 @@ class App:
         found = mapped_paths(rules, Schema(schema.raw, schema.name))
         if lost := drift.seen(schema.name, schema.key.value, found):
             self.telemetry.schema_lacks(drift.topic, str(schema.key), lost)
+
+    def key_form(self, pixel: str) -> str | None:
+        """In which form the API takes a pixel's key, None as long as that is not known."""
+        return self.client.key_forms.taken(self._pixel_ids[pixel])
 
     async def _post(self, batch: Batch) -> Answer:
         pixel = batch.lane.pixel

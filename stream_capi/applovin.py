@@ -11,7 +11,7 @@ PATH = "/v1/event"
 URL = f"https://b.applovin.com{PATH}"
 PIXEL_PARAMETER = "pixel_id"  # of the query
 KEY_HEADER = "Authorization"
-KEY_PREFIXES = {"bearer": "Bearer ", "raw": ""}  # by ``endpoint.authorization``
+KEY_PREFIXES = {"bearer": "Bearer ", "raw": ""}  # by form of the key, the document's first
 
 # The body is an object with a list of events. No limit of its size is published.
 _HEAD, _TAIL = b'{"events":[', b"]}"
@@ -20,6 +20,7 @@ MAX_EVENTS = 100  # of a batch
 FRESH_SECONDS = 300  # within which the API merges an event with the pixel's own of the same dedupe_id
 
 DELIVERED = 200  # the only success
+UNAUTHORIZED = 401  # the key, or the form that it came in
 REFUSED = frozenset({400, 413, 422})  # the whole batch is dropped because of one event or more
 THROTTLED = frozenset({429, 503})
 # Request Timeout, Misdirected Request, Too Early: about this connection or this moment, not about key, pixel or address.

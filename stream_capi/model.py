@@ -141,7 +141,7 @@ class Answer(NamedTuple):
     ``fault`` is one of ``timeout``, ``reset``, ``disconnected``, ``connect``, ``dns``, ``tls``, ``protocol``,
     ``descriptors`` (this process has none free), ``early_answer`` (a success, or an answer nobody asked for, that came before
     the request was sent) and None where there is a status. ``retry_after`` and ``date`` are the headers as they came, unread.
-    The answer's body is never kept.
+    The answer's body is never kept. ``again``: the key was refused in one form only, another is to be tried at once.
     """
 
     status: int | None = None
@@ -149,6 +149,7 @@ class Answer(NamedTuple):
     retry_after: str | None = None
     seconds: float = 0.0
     date: str | None = None
+    again: bool = False
 
 
 @dataclass(slots=True, repr=False)

@@ -132,10 +132,13 @@ class EndpointSection(Section):
         description="Where events are posted; plain http only to this machine or network.",
         examples=["http://localhost:8080/v1/event"],
     )
-    authorization: Literal["bearer", "raw"] = Field(
-        "bearer",
-        description="`bearer` sends `Authorization: Bearer KEY`, as the API document says; `raw` sends the key alone.",
-        examples=["raw"],
+    authorization: Literal["auto", "bearer", "raw"] = Field(
+        "auto",
+        description=(
+            "`bearer` sends `Authorization: Bearer KEY`, `raw` the key alone; `auto` begins with `bearer`, tries the other "
+            "form once at a 401, and keeps the one that is taken."
+        ),
+        examples=["bearer"],
     )
     timeout_seconds: float = Field(
         10, strict=True, gt=0, le=300, description="Of a request as a whole.", examples=[20], json_schema_extra=_SECONDS

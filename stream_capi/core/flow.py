@@ -118,6 +118,9 @@ class Gate:
 
     ``failures`` counts transient failures since the last success; at ``threshold`` the gate trips. While it is tripped
     or held, exactly one request is let through at ``opens_at``, and its answer decides.
+
+    ``one_at_a_time`` makes a gate cautious: until a request that went out since is delivered, requests go one by one, so
+    that a key that is not taken is refused once and not as often as requests fit in flight.
     """
 
     def __init__(self, backoff: Backoff, probe_seconds: float, threshold: int = 5) -> None:
@@ -132,6 +135,8 @@ class Gate:
         self._pauses = 0  # asked for since the last success, one for each wave of requests
         self._paused_at = float("-inf")
         self._probing = False
+        self._probed_at = float("-inf")
+        self._cautious_since: float | None = None
         self._pause_ends = float("-inf")  # of the last pause that the API asked for, whatever the state is by then
         self._pause_reason = ""
 
@@ -148,12 +153,28 @@ class Gate:
         """A request goes out. If it is a probe, ``succeeded``, ``hold`` … or ``unsent`` must report its end."""
         if self.state is GateState.THROTTLED and now >= self.opens_at:
             self._open()
-        self._probing = self.state is not GateState.PASSING
+        self._probing = self.state is not GateState.PASSING or self._cautious_since is not None
+        if self._probing:
+            self._probed_at = now
 
-    def unsent(self, now: float) -> None:
-        """The probe ended without an answer that says anything about this gate; another may go at once."""
-        self._probing = False
-        self.opens_at = max(now, self._pause_ends)
+    def unsent(self, now: float, sent_at: float = float("inf")) -> None:
+        """The probe ended without an answer that says anything about this gate; another may go at once.
+
+        What was sent before the present probe, at ``sent_at``, is not its end.
+        """
+        if sent_at >= self._probed_at:
+            self._probing = False
+            self.opens_at = max(now, self._pause_ends)
+
+    def one_at_a_time(self, since: float) -> None:
+        """Let requests through one by one, until one that went out since then is delivered."""
+        self._cautious_since = since if self._cautious_since is None else max(self._cautious_since, since)
+
+    def delivered(self, now: float, sent_at: float) -> None:
+        """A request that went out at ``sent_at`` was delivered."""
+        if self._cautious_since is not None and sent_at >= self._cautious_since:
+            self._cautious_since = None
+        self.succeeded(now)
 
     def succeeded(self, now: float) -> None:
         """A request was answered well.

@@ -27,6 +27,12 @@ class SetUpFault(NamedTuple):
     reason: str
 
 
+class OtherForm(NamedTuple):
+    """The key was refused in the form it came in, and may be taken in another: the same batch goes again at once."""
+
+    reason: str
+
+
 class Throttled(NamedTuple):
     """The API asks for a pause. ``after`` is in seconds, or None where it didn't say."""
 
@@ -40,7 +46,7 @@ class Transient(NamedTuple):
     reason: str
 
 
-Outcome = Delivered | RefusedBatch | SetUpFault | Throttled | Transient
+Outcome = Delivered | RefusedBatch | SetUpFault | OtherForm | Throttled | Transient
 
 
 def classify(answer: Answer, now: float) -> Outcome:
@@ -51,6 +57,8 @@ def classify(answer: Answer, now: float) -> Outcome:
     if status == DELIVERED:
         return Delivered()
     reason = str(status)
+    if answer.again:
+        return OtherForm(reason)
     if status in REFUSED:
         return RefusedBatch(reason)
     if status in THROTTLED:

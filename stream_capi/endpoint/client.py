@@ -34,6 +34,7 @@ from stream_capi.applovin import KEY_HEADER, KEY_PREFIXES, PIXEL_PARAMETER
 from stream_capi.core.clock import RemoteClock
 from stream_capi.endpoint.connections import MAX_HEADERS, MAX_LINE_BYTES, Body, Connector, EarlyAnswer
 from stream_capi.endpoint.deadline import deadline
+from stream_capi.endpoint.key_forms import KeyForms
 from stream_capi.endpoint.tls import Trust, reason_of
 from stream_capi.model import Answer
 
@@ -64,7 +65,7 @@ class EndpointClient:
         self,
         *,
         url: str,
-        authorization: Literal["bearer", "raw"] = "bearer",
+        authorization: Literal["auto", "bearer", "raw"] = "bearer",
         timeout_seconds: float = 10,
         proxy: str | None = None,
         ca_file: str = "",
@@ -73,7 +74,7 @@ class EndpointClient:
         self._url = URL(url)
         # Put together once for each pixel; a cache, because a table would show the pixels to whoever prints this object.
         self._target_of = lru_cache(maxsize=1024)(lambda pixel_id: self._url.with_query({PIXEL_PARAMETER: pixel_id}))
-        self._prefix = KEY_PREFIXES[authorization]
+        self.key_forms = KeyForms(authorization)
         self._seconds = timeout_seconds
         self._proxy = URL(proxy) if proxy else None
         self.trust = Trust(ca_file)
@@ -115,9 +116,10 @@ class EndpointClient:
     async def post(self, pixel_id: str, key: str, body: bytes) -> Answer:
         """Send one batch for one pixel. A fault of the network is an answer too; only cancellation comes out."""
         begun = time.monotonic()
+        form = self.key_forms.form(pixel_id, key)
         try:
             async with deadline(self._seconds):
-                response = await self._send(pixel_id, key, body)
+                response = await self._send(pixel_id, KEY_PREFIXES[form] + key, body)
         except _NETWORK as error:
             fault = fault_of(error)
             if fault == "tls":
@@ -129,7 +131,8 @@ class EndpointClient:
         await _drain(response, min(_DRAIN_SECONDS, self._seconds - seconds))
         if retry_after is not None:
             retry_after = retry_after[:MAX_RETRY_AFTER_CHARS]
-        return Answer(response.status, None, retry_after, seconds, date or None)
+        again = self.key_forms.answered(pixel_id, key, form, response.status)
+        return Answer(response.status, None, retry_after, seconds, date or None, again)
 
     async def probe(self) -> str | None:
         """Connect as a post would, name and handshake and proxy, and send nothing to the endpoint.
@@ -164,12 +167,12 @@ class EndpointClient:
         clock.answered(response.headers.get("Date"), begun, now, epoch)
         return clock.offset(now, epoch)
 
-    async def _send(self, pixel_id: str, key: str, body: bytes) -> aiohttp.ClientResponse:
+    async def _send(self, pixel_id: str, authorization: str, body: bytes) -> aiohttp.ClientResponse:
         assert self._session is not None  # noqa: S101 -- only between start and close
         return await self._session.post(
             self._target_of(pixel_id),
             data=Body(body),
-            headers={KEY_HEADER: self._prefix + key},
+            headers={KEY_HEADER: authorization},
             allow_redirects=False,
             proxy=self._proxy,
             ssl=self.trust.context,

@@ -16,6 +16,7 @@ from pathlib import PurePath
 from types import TracebackType
 from typing import Any
 
+from stream_capi.applovin import KEY_PREFIXES
 from stream_capi.errors import StreamCapiError
 
 HIDDEN = "…"
@@ -88,7 +89,13 @@ def _offsets(value: object) -> Any:
     return [f"{_name(at[1])}{at[2]}" if at else HIDDEN for at in found]
 
 
+def _key_form(value: object) -> Any:
+    """The name of a form, and never what stands in the header."""
+    return value if isinstance(value, str) and value in KEY_PREFIXES else HIDDEN
+
+
 FIELDS: Mapping[str, Callable[[object], Any]] = {
+    "authorization": _key_form,
     **dict.fromkeys(("code", "group", "host", "pixel", "schema", "state", "subject", "topic", "version"), _name),
     **dict.fromkeys(("action", "detail", "reason"), _text),
     **dict.fromkeys(

@@ -163,6 +163,7 @@ class Snapshot:
                 "state": gates[pixel.name].state.value if pixel.name in gates else "unused",
                 "key": "file" if pixel.api_key_file else "environment",
                 "key_fault": self._app.keys[pixel.name].fault or None,
+                "authorization": self._app.key_form(pixel.name),
             }
             for pixel in self._app.settings.pixels
         ]

@@ -114,12 +114,13 @@ class DeadLetterEntry(TypedDict):
 
 
 class PixelEntry(TypedDict):
-    """The state of a pixel's gate, and where its key comes from."""
+    """The state of a pixel's gate, where its key comes from, and in which form the API has taken it."""
 
     pixel: str
     state: str
     key: str
     key_fault: str | None
+    authorization: str | None
 
 
 class LaneEntry(TypedDict):

@@ -90,6 +90,10 @@ class Telemetry:
         else:
             log.info("sending", subject=subject)
 
+    def key_taken(self, pixel: str, form: str) -> None:
+        """The API takes a pixel's key in this form, which was not known before."""
+        log.info("key taken", pixel=pixel, authorization=form)
+
     def file_fault(self, what: str, subject: str, before: str, now: str) -> None:
         """A file that is read again could (``now`` is empty) or couldn't be, which is news where it was otherwise before."""
         if now and now != before:

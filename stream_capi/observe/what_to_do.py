@@ -41,12 +41,12 @@ WHAT_TO_DO: Mapping[str, str] = MappingProxyType(
         "425": "The API would not take a request so early on a new connection; nothing to do while it is short.",
         "429": "The API asks for a pause and gets it; where this lasts, lower delivery.max_in_flight.",
         "503": "The API asks for a pause and gets it; nothing to do while it is short.",
-        "timeout": "The API doesn't answer within endpoint.timeout_seconds: check the network, then the vendor's status.",
+        "timeout": "The API doesn't answer within endpoint.timeout_seconds: check the network, then ask the vendor.",
         "descriptors": "This process has no free file descriptor: raise its limit of open files (ulimit -n, LimitNOFILE), or "
         "lower delivery.max_in_flight.",
         "connect": "No connection to the API: check the network and endpoint.url.",
         "reset": "Connections to the API are cut: check proxies and firewalls on the way there.",
-        "disconnected": "The API closes connections without an answer: check proxies on the way, then the vendor's status.",
+        "disconnected": "The API closes connections without an answer: check proxies on the way, then ask the vendor.",
         "dns": "The API's name can't be resolved: check DNS here and endpoint.url.",
         "tls": "The API's certificate isn't trusted: check the clock, endpoint.ca_file and what intercepts TLS on the way.",
         "protocol": "What answers doesn't speak proper HTTP: check endpoint.url and proxies on the way there.",
@@ -86,7 +86,7 @@ WHAT_TO_DO: Mapping[str, str] = MappingProxyType(
 _NAMED_PATHS = 5
 _REDIRECT = "The address answers with a redirect, which is never followed: set endpoint.url to where the API is now."
 _REFUSED = "The API refuses the request itself: check endpoint.url, the pixel's pixel_id and its key."
-_SERVER = "The API fails; the same events are sent again until it recovers: see the vendor's status page."
+_SERVER = "The API fails; the same events are sent again until it recovers: where it lasts, ask the vendor."
 _UNKNOWN = "See the log lines around this one; nothing is lost while it waits."
 
 

@@ -62,6 +62,9 @@ class Delivery:
         for lane in lanes:
             gate = self.pixel_gates.setdefault(lane.pixel, Gate(rules.backoff, rules.probe_seconds))
             self.lanes[lane] = LaneLine(lane, gate, rules, delivered, refused, clock.random)
+        if rules.try_key_first:
+            for gate in self.pixel_gates.values():
+                gate.one_at_a_time(clock.now())
         self._announced = {pixel: Announced(gate) for pixel, gate in self.pixel_gates.items()}
         self._announced |= {str(lane): Announced(line.gate) for lane, line in self.lanes.items()}
         # Some slots stay free for the other lanes, or one slow lane would stop the others for as long as its time-outs.
@@ -150,6 +153,7 @@ class Delivery:
     def probe_at_once(self, pixel: str) -> None:
         """The pixel's key has changed: try it now."""
         if gate := self.pixel_gates.get(pixel):
+            gate.one_at_a_time(self._clock.now())
             gate.probe_at_once(self._clock.now())
             self._wake.set()
 

@@ -22,6 +22,7 @@ class DeliveryRules:
     probe_seconds: float
     max_dead_letter_ratio: float
     lane_ratios: Mapping[Lane, float] = field(default_factory=dict)  # where it is another for all that feed the lane
+    try_key_first: bool = False  # one request of a pixel goes alone until one is delivered
 
 
 def lanes_of(settings: Settings) -> list[Lane]:
@@ -57,4 +58,5 @@ def delivery_rules(settings: Settings) -> DeliveryRules:
         probe_seconds=delivery.probe_seconds,
         max_dead_letter_ratio=settings.dead_letter.max_ratio,
         lane_ratios=_lane_ratios(settings),
+        try_key_first=settings.endpoint.authorization == "auto",
     )

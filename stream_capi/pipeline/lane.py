@@ -16,7 +16,7 @@ from stream_capi.core.batch import Batch, Batcher, Split, merged
 from stream_capi.core.flow import Gate, GateState, Limiter, SizeLimit
 from stream_capi.core.held_reason import HeldReason
 from stream_capi.core.offsets import PartitionOffsets
-from stream_capi.core.outcomes import Delivered, Outcome, RefusedBatch, SetUpFault, Throttled, Transient
+from stream_capi.core.outcomes import Delivered, OtherForm, Outcome, RefusedBatch, SetUpFault, Throttled, Transient
 from stream_capi.core.ratio_guard import RatioGuard
 from stream_capi.model import Answer, Columns, Lane
 from stream_capi.pipeline.delivery_rules import DeliveryRules
@@ -183,7 +183,7 @@ class LaneLine:
         if isinstance(outcome, Delivered):
             self.limiter.succeeded()
             self.gate.succeeded(now)
-            self.pixel_gate.succeeded(now)
+            self.pixel_gate.delivered(now, sent_at)
             self.guard.passed(len(batch))
             self.delivered(batch)
             self._drop_piece(batch, now)
@@ -200,7 +200,9 @@ class LaneLine:
         elif isinstance(outcome, Delivered | RefusedBatch):
             self.size_limit.succeeded(len(batch), answer.seconds)
 
-    def _again(self, batch: Batch, outcome: SetUpFault | Throttled | Transient, sent_at: float, now: float) -> None:
+    def _again(
+        self, batch: Batch, outcome: SetUpFault | OtherForm | Throttled | Transient, sent_at: float, now: float
+    ) -> None:
         """No event was decided: the batch goes back in front, behind a gate, or waits for its own backoff."""
         batch.waiting_for = outcome.reason
         if batch.split is not None:
@@ -208,13 +210,18 @@ class LaneLine:
         if isinstance(outcome, Transient):
             self.limiter.failed(sent_at, now)
             self.gate.fail(outcome.reason, now, self._random())
-            if self.pixel_gate.state is not GateState.PASSING:
+            if self.pixel_gate.state is GateState.PASSING:
+                self.pixel_gate.unsent(now, sent_at)
+            else:
                 self.pixel_gate.fail(outcome.reason, now, self._random())
             due = now + self._backoff.delay(batch.attempts, self._random())
             heapq.heappush(self.delayed, (due, next(self._numbers), batch))
             return
         if isinstance(outcome, SetUpFault):
             self.pixel_gate.hold(outcome.reason, now)
+        elif isinstance(outcome, OtherForm):
+            self.pixel_gate.one_at_a_time(sent_at)
+            self.pixel_gate.unsent(now, sent_at)
         else:
             self.limiter.failed(sent_at, now)
             self.pixel_gate.throttle(outcome.reason, outcome.after, now, self._random(), sent_at)

@@ -202,12 +202,14 @@ def _dead_letters(known: Sequence[StatusDocument]) -> list[DeadLetterEntry]:
 
 
 def _pixels(known: Sequence[StatusDocument]) -> list[PixelEntry]:
-    """Of each pixel the entry of a worker for which it is not open, if there is one."""
+    """Of each pixel the entry of a worker for which it is not open, if there is one; the form that any has found."""
     found: dict[str, PixelEntry] = {}
-    for entry in (entry for status in known for entry in status["pixels"]):
+    entries = [entry for status in known for entry in status["pixels"]]
+    forms = {entry["pixel"]: entry["authorization"] for entry in entries if entry["authorization"]}
+    for entry in entries:
         if found.setdefault(entry["pixel"], entry)["state"] in ("open", "unused") and entry["state"] != "unused":
             found[entry["pixel"]] = entry
-    return list(found.values())
+    return [{**entry, "authorization": forms.get(pixel)} for pixel, entry in found.items()]
 
 
 def _lanes(known: Sequence[StatusDocument]) -> list[LaneEntry]:

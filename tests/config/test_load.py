@@ -60,7 +60,7 @@ def test_defaults_are_those_of_the_contract(read: Read) -> None:
         "schema_registry": {"url": "http://localhost:8081", "properties": {}},
         "endpoint": {
             "url": "https://b.applovin.com/v1/event",
-            "authorization": "bearer",
+            "authorization": "auto",
             "timeout_seconds": 10,
             "proxy": "",
             "ca_file": "",
@@ -238,7 +238,7 @@ topic = "x"
             f + 'kafka.properties."fetch.min.bytes": must be a text, a number or true or false',
             f + "endpoint.url: is plain http to another host: the key and the events would travel in clear; use https",
             f + "endpoint.timeout_seconds: must be above 0",
-            f + "endpoint.authorization: must be one of bearer, raw",
+            f + "endpoint.authorization: must be one of auto, bearer, raw",
             f + "pixels[0].api_key: a key doesn't belong in a file of settings; use api_key_env or api_key_file",
             f + "pixels[0]: must have exactly one of pixel_id, pixel_id_env and pixel_id_file; it has none",
             f + "pixels[1].name: must be 1 to 64 letters, digits, dots, underscores and hyphens",

@@ -47,6 +47,7 @@ class Watched(Line):
             dead_letters=SimpleNamespace(failing=""),
             client=SimpleNamespace(trust=SimpleNamespace(fault="")),
             suppression=None,
+            key_form=lambda pixel: None,
             drifts=[],
         )
         self.snapshot = Snapshot(self.app, Health(self.app))

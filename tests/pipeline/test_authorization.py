@@ -1,0 +1,99 @@
+"""A key's form that is not known yet: how few answers of 401 it costs, and what is held."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from stream_capi.core.batch import Batch
+from stream_capi.endpoint.key_forms import KeyForms
+from stream_capi.model import Answer
+from tests.pipeline.given import P0, V0, names
+from tests.simulation import Line, always, held, simulate
+
+
+class Forming(Line):
+    """A line whose endpoint takes the key in one form. ``takes`` is that form, empty for none."""
+
+    takes = "raw"
+
+    async def post(self, batch: Batch) -> Answer:
+        form = self.forms.form("main", self.key)
+        key = self.key
+        right = form == self.takes
+        answer = await super().post(batch) if right else Answer(401)
+        if not right:
+            await asyncio.sleep(0.05)
+            self.refused.append(form)
+        return answer._replace(again=self.forms.answered("main", key, form, answer.status or 0))
+
+    def begin(self, count: int = 1000) -> None:
+        self.forms, self.key, self.refused = KeyForms("auto"), "key", list[str]()
+        self.produce("leads", 0, *names("a", count))
+        self.produce("views", 0, *names("v", count))
+        self.assign(P0, V0)
+
+
+@pytest.mark.parametrize("first", [200, 400, 429, 500])
+def test_the_form_is_found_with_one_401_whatever_the_first_answer_to_it_is(first: int) -> None:
+    async def run() -> None:
+        line = Forming(lambda pixel, ids, now: (0.05, Answer(first if now < 1.3 else 200)), try_key_first=True)
+        line.begin()
+        await line.run_for(120)
+        assert line.refused == ["bearer"]
+        assert line.accepted.total() + line.dead_letters.total() == 2000
+        assert line.lag == 0
+        assert not held(line.pipeline)
+        assert not any("held" in report for report in line.reports)
+        assert line.most_in_flight == 8, "the caution ends"
+
+    simulate(run())
+
+
+def test_a_key_that_is_refused_in_both_forms_is_held_after_two_answers() -> None:
+    async def run() -> None:
+        line = Forming(always(200), try_key_first=True)
+        line.takes = ""
+        line.begin()
+        await line.run_for(20)
+        assert line.refused == ["bearer", "raw"]
+        assert [one.reason for one in held(line.pipeline)] == ["401"]
+        line.key, line.takes = "new", "raw"
+        line.pipeline.delivery.probe_at_once("main")
+        await line.run_for(20)
+        assert line.refused == ["bearer", "raw", "bearer"]
+        assert sum(line.accepted.values()) == 2000
+
+    simulate(run())
+
+
+def test_a_form_that_changes_under_traffic_holds_nothing_and_is_tried_by_one_request() -> None:
+    async def run() -> None:
+        line = Forming(always(200), try_key_first=True)
+        line.takes = "bearer"
+        line.begin(5000)
+        await line.run_for(3)
+        assert not line.refused
+        line.takes = "raw"
+        await line.run_for(120)
+        assert set(line.refused) == {"bearer"}
+        assert len(line.refused) <= 8
+        assert not any("held" in report for report in line.reports)
+        assert sum(line.accepted.values()) == 10_000
+
+    simulate(run())
+
+
+def test_a_key_that_is_withdrawn_under_traffic_tries_the_other_form_by_one_request() -> None:
+    async def run() -> None:
+        line = Forming(always(200), try_key_first=True)
+        line.takes = "bearer"
+        line.begin(5000)
+        await line.run_for(3)
+        line.takes = ""
+        await line.run_for(20)
+        assert line.refused.count("raw") == 1
+        assert [one.reason for one in held(line.pipeline)] == ["401"]
+
+    simulate(run())
