@@ -38,6 +38,7 @@ from stream_capi.kafka.read_policy import ReadPolicy, WholeLog
 from stream_capi.model import Answer, EventName, Lane, TopicPartition
 from stream_capi.observe import tracing
 from stream_capi.observe.admin_server import AdminServer
+from stream_capi.observe.api_words import masked
 from stream_capi.observe.health import Health
 from stream_capi.observe.metrics import Metrics
 from stream_capi.observe.snapshot import Snapshot
@@ -202,7 +203,9 @@ class App:
 
     async def _post(self, batch: Batch) -> Answer:
         pixel = batch.lane.pixel
-        return await self.client.post(self._pixel_ids[pixel], self.keys[pixel].read().reveal(), batch.body())
+        key, body = self.keys[pixel].read().reveal(), batch.body()
+        answer = await self.client.post(self._pixel_ids[pixel], key, body)
+        return answer if answer.said is None else answer._replace(said=masked(answer.said, body, key))
 
     async def run(self) -> int:
         """Run until asked to stop. Returns the exit code: 0; 4 where requests were cut off, 3 where the last commit failed.

@@ -11,6 +11,8 @@ PATH = "/v1/event"
 URL = f"https://b.applovin.com{PATH}"
 PIXEL_PARAMETER = "pixel_id"  # of the query
 KEY_HEADER = "Authorization"
+# Answers explain themselves here, where they do at all: a code, a sentence, and what the vendor's support asks for.
+ERROR_HEADERS = ("x-al-error-code", "x-al-error-message", "x-trace-id")
 KEY_PREFIXES = {"bearer": "Bearer ", "raw": ""}  # by form of the key, the document's first
 
 # The body is an object with a list of events. No limit of its size is published.

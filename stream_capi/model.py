@@ -135,6 +135,14 @@ class Routed(NamedTuple):
 Transformed = bytes | Routed | Rejection | Skipped
 
 
+class ApiError(NamedTuple):
+    """What the API says itself of an answer that is no 200: its headers, each bounded and printable ASCII, or empty."""
+
+    code: str = ""
+    message: str = ""
+    trace_id: str = ""
+
+
 class Answer(NamedTuple):
     """What came back for one request: a status, or the fault that prevented one.
 
@@ -150,6 +158,7 @@ class Answer(NamedTuple):
     seconds: float = 0.0
     date: str | None = None
     again: bool = False
+    said: ApiError | None = None
 
 
 @dataclass(slots=True, repr=False)

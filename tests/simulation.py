@@ -293,7 +293,7 @@ class Line:
     # What is told
 
     def __getattr__(self, name: str) -> Any:
-        if name in ("consumed", "delivered", "dead_lettered", "skipped", "request", "batch", "registry"):
+        if name in ("consumed", "delivered", "dead_lettered", "skipped", "request", "batch", "registry", "api_said"):
             return lambda *args: self.reports.update([name])
         if name in ("partition_stopped", "intake_held", "chunk_failed", "internal_error", "hold_over", "clock_differs"):
             return lambda *args: self.reports.update([f"{name} {args[-1]}"])

@@ -29,6 +29,7 @@ class Batch:
         "payloads",
         "records",
         "refused",
+        "said",
         "size",
         "split",
         "timestamps",
@@ -49,6 +50,7 @@ class Batch:
         self.size = ENVELOPE_BYTES
         self.attempts = 0
         self.refused = False  # the API has refused it as a whole: as a probe it can't open a lane that is held
+        self.said = ""  # by the API, when it refused it
         self.split: Split | None = None  # the refused batch that this is a piece of
         self.waiting_for = ""  # why it is to be sent again, for people
 

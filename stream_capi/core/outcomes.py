@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from stream_capi.applovin import DELIVERED, REFUSED, SET_UP_FAULTS, THROTTLED
+from stream_capi.applovin import DELIVERED, ERROR_HEADERS, REFUSED, SET_UP_FAULTS, THROTTLED
 from stream_capi.core.clock import clock_date, http_date
 from stream_capi.model import Answer
 
@@ -16,9 +16,10 @@ class Delivered(NamedTuple):
 
 
 class RefusedBatch(NamedTuple):
-    """The API dropped the whole batch, because of at least one event in it."""
+    """The API dropped the whole batch, because of at least one event in it. ``said``: the API's own words, or empty."""
 
     reason: str
+    said: str = ""
 
 
 class SetUpFault(NamedTuple):
@@ -60,12 +61,18 @@ def classify(answer: Answer, now: float) -> Outcome:
     if answer.again:
         return OtherForm(reason)
     if status in REFUSED:
-        return RefusedBatch(reason)
+        return RefusedBatch(reason, _in_words(answer))
     if status in THROTTLED:
         return Throttled(reason, retry_after_seconds(answer.retry_after, now, answer.date))
     if status in SET_UP_FAULTS:
         return SetUpFault(reason)
     return Transient(reason)
+
+
+def _in_words(answer: Answer) -> str:
+    """What the API says itself of an answer, by the headers' names."""
+    named = zip(ERROR_HEADERS, answer.said or (), strict=False)
+    return ", ".join(f"{name} {text}" for name, text in named if text)
 
 
 def retry_after_seconds(text: str | None, now: float, date: str | None = None) -> float | None:

@@ -30,16 +30,17 @@ from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
 
 from stream_capi import __version__
-from stream_capi.applovin import KEY_HEADER, KEY_PREFIXES, PIXEL_PARAMETER
+from stream_capi.applovin import DELIVERED, ERROR_HEADERS, KEY_HEADER, KEY_PREFIXES, PIXEL_PARAMETER
 from stream_capi.core.clock import RemoteClock
 from stream_capi.endpoint.connections import MAX_HEADERS, MAX_LINE_BYTES, Body, Connector, EarlyAnswer
 from stream_capi.endpoint.deadline import deadline
 from stream_capi.endpoint.key_forms import KeyForms
 from stream_capi.endpoint.tls import Trust, reason_of
-from stream_capi.model import Answer
+from stream_capi.model import Answer, ApiError
 
 MAX_BODY_BYTES = 65_536  # of an answer: more than any error text, and little enough to be read to keep a connection
 MAX_RETRY_AFTER_CHARS = 64  # a date has 29; of Date, too
+_SAID_CHARS = (32, 200, 64)  # of each of ``ERROR_HEADERS``
 _DRAIN_SECONDS = 1.0  # for an answer's body: a new connection costs less than a request's slot
 _KEEPALIVE_SECONDS = 4.0  # below the 5 s after which the hastiest common servers drop an idle connection
 _DNS_SECONDS = 10  # how long a name's addresses are believed: a failing-over endpoint is found soon
@@ -132,7 +133,7 @@ class EndpointClient:
         if retry_after is not None:
             retry_after = retry_after[:MAX_RETRY_AFTER_CHARS]
         again = self.key_forms.answered(pixel_id, key, form, response.status)
-        return Answer(response.status, None, retry_after, seconds, date or None, again)
+        return Answer(response.status, None, retry_after, seconds, date or None, again, _said(response))
 
     async def probe(self) -> str | None:
         """Connect as a post would, name and handshake and proxy, and send nothing to the endpoint.
@@ -256,6 +257,15 @@ async def _drain(response: aiohttp.ClientResponse, seconds: float) -> None:
                         break
     finally:
         response.close()  # of no effect where the end was reached: the connection is back in the pool then
+
+
+def _said(response: aiohttp.ClientResponse) -> ApiError | None:
+    """The API's own words of an answer that is no success. They may quote the request: they are masked by who keeps them."""
+    if response.status == DELIVERED:
+        return None
+    texts = (response.headers.get(name, "")[:most] for name, most in zip(ERROR_HEADERS, _SAID_CHARS, strict=True))
+    said = ApiError(*("".join(sign if " " <= sign <= "~" else "?" for sign in text).strip() for text in texts))
+    return said if any(said) else None
 
 
 def _looked_up(error: BaseException) -> str | None:

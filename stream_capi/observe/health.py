@@ -16,6 +16,7 @@ from stream_capi.events.drift import Drift
 from stream_capi.model import Trouble
 from stream_capi.observe.metrics import Metrics
 from stream_capi.observe.status_document import NoticeEntry
+from stream_capi.observe.telemetry import Said
 from stream_capi.observe.what_to_do import (
     BROKERS_SILENT,
     CERTIFICATES_UNREADABLE,
@@ -82,6 +83,7 @@ class TelemetryState(Protocol):
     joined: bool
     commits_fail: str
     cut_off: bool
+    said: dict[str, Said]
     detail_of: Callable[[str], str]
 
 

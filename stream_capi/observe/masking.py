@@ -30,7 +30,7 @@ _SENSITIVE = re.compile(
     r"""
       (?P<server> (?<![\d.]) \d{1,3} (?:\.\d{1,3}){3} :\d{1,5} (?![\d.]) )   # an address with a port is a neighbour's
     | (?P<secret> (?: authorization | api[-_ ]?key | token | passw(?:or)?d | secret | cookie | user\.info ) \b
-        ["']? \s* [:=,] \s* b?["']? (?: (?:bearer|basic) \s+ )? [^\s"',]+ )
+        ["']? \s* [:=,] \s* (?: b (?=["']) )? ["']? (?: (?:bearer|basic) \s+ )? [^\s"',]+ )
     | (?P<bearer> \b (?:bearer|basic) \s+ [^\s"',]+ )
     | (?P<query> \? [\w.%-]+ = [^\s"']* )
     | (?P<email> (?<! [^\s"'<>(),;:=] ) [^\s"'<>(),;:=@]*+ @ [^\s"'<>(),;]* )
@@ -46,6 +46,7 @@ _VALUES = re.compile(
     r"(?<!\w)'[^']*'(?!\w)|\"[^\"]*\"|(?<![\w+/=-])(?=[\w+/=-]*\d)(?=[\w+/=-]*[a-z])[\w+/=-]{20,}", re.IGNORECASE
 )
 _OFFSET = re.compile(r"(.+)(\[\d+\] up to \d+)", re.ASCII)
+_TRACE = re.compile(r"[A-Za-z0-9_.:/+=;-]{1,64}")
 _NAME = re.compile(r"[\w.:/\[\] -]{0,255}")
 
 
@@ -89,6 +90,13 @@ def _offsets(value: object) -> Any:
     return [f"{_name(at[1])}{at[2]}" if at else HIDDEN for at in found]
 
 
+def trace_id(value: object) -> Any:
+    """A trace's id, which may be as long as a hash of MD5, and never one of SHA-256."""
+    if not isinstance(value, str) or not _TRACE.fullmatch(value) or re.fullmatch(r"(?i)[0-9a-f]{40,}", value):
+        return HIDDEN
+    return str.__str__(value)
+
+
 def _key_form(value: object) -> Any:
     """The name of a form, and never what stands in the header."""
     return value if isinstance(value, str) and value in KEY_PREFIXES else HIDDEN
@@ -96,6 +104,9 @@ def _key_form(value: object) -> Any:
 
 FIELDS: Mapping[str, Callable[[object], Any]] = {
     "authorization": _key_form,
+    "error_code": _name,
+    "error_message": _text,
+    "trace_id": trace_id,
     **dict.fromkeys(("code", "group", "host", "pixel", "schema", "state", "subject", "topic", "version"), _name),
     **dict.fromkeys(("action", "detail", "reason"), _text),
     **dict.fromkeys(

@@ -6,6 +6,7 @@ No payload, key or identifier is in it: names out of the settings, numbers, and 
 from __future__ import annotations
 
 import asyncio
+import time
 
 from stream_capi import __version__
 from stream_capi.applovin import FRESH_SECONDS
@@ -22,8 +23,10 @@ from stream_capi.observe.status_document import (
     PartitionEntry,
     PixelEntry,
     QuantilesEntry,
+    SaidEntry,
     StatusDocument,
 )
+from stream_capi.observe.telemetry import Said
 from stream_capi.observe.what_to_do import what_to_do
 from stream_capi.pipeline.partition import Partition
 
@@ -164,6 +167,7 @@ class Snapshot:
                 "key": "file" if pixel.api_key_file else "environment",
                 "key_fault": self._app.keys[pixel.name].fault or None,
                 "authorization": self._app.key_form(pixel.name),
+                "api_said": _said_entry(self._app.telemetry.said.get(pixel.name)),
             }
             for pixel in self._app.settings.pixels
         ]
@@ -202,6 +206,18 @@ def _held_entry(held: Held) -> HeldEntry:
         "since_seconds": None if held.since is None else round(held.since, 1),
         "next_probe_seconds": None if held.next_probe is None else round(held.next_probe, 1),
         "what_to_do": what_to_do(held.reason),
+    }
+
+
+def _said_entry(last: Said | None) -> SaidEntry | None:
+    if last is None:
+        return None
+    return {
+        "status": last.status,
+        "error_code": last.said.code,
+        "error_message": last.said.message,
+        "trace_id": last.said.trace_id,
+        "seconds_ago": round(time.monotonic() - last.at, 1),
     }
 
 

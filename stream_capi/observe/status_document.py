@@ -113,6 +113,16 @@ class DeadLetterEntry(TypedDict):
     count: int
 
 
+class SaidEntry(TypedDict):
+    """The API's own words of an answer that was no 200, masked; empty where it gave none."""
+
+    status: str
+    error_code: str
+    error_message: str
+    trace_id: str
+    seconds_ago: float
+
+
 class PixelEntry(TypedDict):
     """The state of a pixel's gate, where its key comes from, and in which form the API has taken it."""
 
@@ -121,6 +131,7 @@ class PixelEntry(TypedDict):
     key: str
     key_fault: str | None
     authorization: str | None
+    api_said: SaidEntry | None
 
 
 class LaneEntry(TypedDict):

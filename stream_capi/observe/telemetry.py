@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import structlog
 
 from stream_capi.core.flow import Gate, GateState
 from stream_capi.core.held_reason import HeldReason
 from stream_capi.events.drift import MappedPath
-from stream_capi.model import NOT_READ, OUT_OF_REACH, REQUESTS_TIME_OUT, Code, TopicPartition
+from stream_capi.model import NOT_READ, OUT_OF_REACH, REQUESTS_TIME_OUT, ApiError, Code, TopicPartition
+from stream_capi.observe.api_words import fields_of
 from stream_capi.observe.metrics import Metrics
 from stream_capi.observe.what_to_do import (
     CERTIFICATES_UNREADABLE,
@@ -30,6 +32,8 @@ from stream_capi.observe.what_to_do import (
 
 log = structlog.get_logger("stream_capi")
 
+_SAID_SECONDS = 60.0
+_MOST_SAID = 64  # pairs of pixel, status and code that are remembered
 _WATCHED = frozenset({OUT_OF_REACH, REQUESTS_TIME_OUT, NOT_READ})
 _UNREADABLE = {
     "key file": KEY_UNREADABLE,
@@ -42,6 +46,14 @@ _GOOD_NEWS = frozenset(
         *("broker in reach again", "requests are answered in time", "read again"),
     }
 )
+
+
+class Said(NamedTuple):
+    """The API's own words, the status they came with, and when, by a monotonic clock."""
+
+    status: str
+    said: ApiError
+    at: float
 
 
 class Telemetry:
@@ -63,6 +75,8 @@ class Telemetry:
         self.commits_fail = ""
         self.cut_off = False
         self.detail_of: Callable[[str], str] = lambda reason: ""  # more on why the endpoint fails
+        self.said: dict[str, Said] = {}  # by pixel: the last words of the API
+        self._said_at: dict[tuple[str, str, str], float] = {}  # when a pixel's status and code were logged
         self._internal_at: dict[str, float] = {}  # when the last internal error of a topic was logged
 
     def commit(self, result: str) -> None:
@@ -79,20 +93,35 @@ class Telemetry:
 
     def gate_changed(self, subject: str, gate: Gate) -> None:
         """A pixel's or lane's gate opened or closed."""
+        last = self.said.get(subject.partition("/")[0])
+        words = fields_of(last.said) if last is not None and last.status == gate.reason else {}
         if gate.state is GateState.HELD:
-            log.error("held", subject=subject, reason=gate.reason, action=what_to_do(gate.reason))
+            log.error("held", subject=subject, reason=gate.reason, **words, action=what_to_do(gate.reason))
         elif gate.state is GateState.TRIPPED:
             detail = self.detail_of(gate.reason)
-            more = {"detail": detail} if detail else {}
+            more = {**words, "detail": detail} if detail else words
             log.warning("endpoint fails", subject=subject, reason=gate.reason, **more, action=what_to_do(gate.reason))
         elif gate.state is GateState.THROTTLED:
-            log.info("endpoint asks for a pause", subject=subject, reason=gate.reason)
+            log.info("endpoint asks for a pause", subject=subject, reason=gate.reason, **words)
         else:
             log.info("sending", subject=subject)
 
     def key_taken(self, pixel: str, form: str) -> None:
         """The API takes a pixel's key in this form, which was not known before."""
         log.info("key taken", pixel=pixel, authorization=form)
+
+    def api_said(self, pixel: str, status: str, said: ApiError) -> None:
+        """An answer came with the API's own words: a line where they are new, and once a minute for each status and code."""
+        now = time.monotonic()
+        self.said[pixel] = Said(status, said, now)
+        kind = pixel, status, said.code
+        if now - self._said_at.get(kind, -math.inf) < _SAID_SECONDS:
+            return
+        if len(self._said_at) >= _MOST_SAID:  # codes are the other side's
+            self._said_at.clear()
+        if now - max((at for (of, *_), at in self._said_at.items() if of == pixel), default=-math.inf) >= 1.0:
+            self._said_at[kind] = now
+            log.warning("the API says", pixel=pixel, reason=status, **fields_of(said))
 
     def file_fault(self, what: str, subject: str, before: str, now: str) -> None:
         """A file that is read again could (``now`` is empty) or couldn't be, which is news where it was otherwise before."""

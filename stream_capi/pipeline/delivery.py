@@ -18,7 +18,7 @@ from stream_capi.core.clock import Clocks
 from stream_capi.core.flow import Announced, Gate
 from stream_capi.core.offsets import PartitionOffsets
 from stream_capi.core.outcomes import classify
-from stream_capi.model import Answer, Columns, Lane
+from stream_capi.model import Answer, ApiError, Columns, Lane
 from stream_capi.pipeline.delivery_rules import DeliveryRules
 from stream_capi.pipeline.lane import LaneLine
 
@@ -29,6 +29,7 @@ class DeliveryObserver(Protocol):
     def request(self, pixel: str, status: str, seconds: float) -> None: ...
     def batch(self, n_events: int) -> None: ...
     def gate_changed(self, subject: str, gate: Gate) -> None: ...
+    def api_said(self, pixel: str, status: str, said: ApiError) -> None: ...
 
 
 class Clock(NamedTuple):
@@ -132,6 +133,8 @@ class Delivery:
         self.in_flight -= 1
         self._observer.request(line.lane.pixel, str(answer.status or answer.fault), answer.seconds)
         self._observer.batch(len(batch))
+        if answer.said is not None:
+            self._observer.api_said(line.lane.pixel, str(answer.status), answer.said)
         now = self._clock.now()
         line.conclude(batch, answer, classify(answer, self._clock.epoch()), sent_at, now)
         self._report_gates(now)

@@ -232,7 +232,7 @@ class LaneLine:
     # A refused batch comes down to its refused events: gathered
 
     def _split(self, batch: Batch, outcome: RefusedBatch, now: float) -> None:
-        batch.waiting_for, batch.refused = outcome.reason, True
+        batch.waiting_for, batch.said, batch.refused = outcome.reason, outcome.said, True
         if self.gate.held:
             self._probe_with_another(batch, now)
             return

@@ -143,7 +143,8 @@ class Pipeline:
         for owner, record in zip(batch.owners, batch.records, strict=True):
             partition = self.partitions.get(TopicPartition(owner.topic, owner.partition))
             if partition is not None and partition.offsets is owner:
-                detail = f"the API answered {reason} to this event alone"
+                said = f"; {batch.said}" if batch.said else ""
+                detail = f"the API answered {reason} to this event alone{said}"
                 self._dead_letters.write(partition, [DeadLetter(record, Code.REFUSED, detail, batch.attempts)])
 
     def regulate(self) -> None:

@@ -24,6 +24,7 @@ from stream_capi.observe.status_document import (
     NoticeEntry,
     PixelEntry,
     QuantilesEntry,
+    SaidEntry,
     StatusDocument,
     ThroughputEntry,
 )
@@ -202,14 +203,19 @@ def _dead_letters(known: Sequence[StatusDocument]) -> list[DeadLetterEntry]:
 
 
 def _pixels(known: Sequence[StatusDocument]) -> list[PixelEntry]:
-    """Of each pixel the entry of a worker for which it is not open, if there is one; the form that any has found."""
+    """Of each pixel the entry of a worker for which it is not open, if there is one; what any has found and heard."""
     found: dict[str, PixelEntry] = {}
     entries = [entry for status in known for entry in status["pixels"]]
+    said: dict[str, SaidEntry] = {}
+    for entry in entries:
+        last, before = entry["api_said"], said.get(entry["pixel"])
+        if last is not None and (before is None or last["seconds_ago"] < before["seconds_ago"]):
+            said[entry["pixel"]] = last
     forms = {entry["pixel"]: entry["authorization"] for entry in entries if entry["authorization"]}
     for entry in entries:
         if found.setdefault(entry["pixel"], entry)["state"] in ("open", "unused") and entry["state"] != "unused":
             found[entry["pixel"]] = entry
-    return [{**entry, "authorization": forms.get(pixel)} for pixel, entry in found.items()]
+    return [{**entry, "authorization": forms.get(pixel), "api_said": said.get(pixel)} for pixel, entry in found.items()]
 
 
 def _lanes(known: Sequence[StatusDocument]) -> list[LaneEntry]:

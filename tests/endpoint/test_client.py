@@ -48,6 +48,19 @@ async def test_the_status_is_the_answer_whatever_headers_a_gateway_adds(client: 
         assert server.connections == 1, "the connection is kept"
 
 
+async def test_the_apis_own_words_are_bounded_and_printable_and_none_of_a_success(client: MakeClient) -> None:
+    words = ["X-AL-Error-Code: 100007", "x-al-error-message: " + "b\u00e9\t" * 200, "X-TRACE-ID: " + "t" * 100]
+    async with RawServer(answering(answer("403 Forbidden", *words))) as server:
+        said = (await (await client(server.url)).post("pixel", KEY, BODY)).said
+    assert said is not None
+    assert (said.code, len(said.message), said.trace_id) == ("100007", 200, "t" * 64)
+    assert said.message.isascii()
+    assert said.message.isprintable()
+    for head in (answer("200 OK", *words), answer("403 Forbidden")):
+        async with RawServer(answering(head)) as server:
+            assert (await (await client(server.url)).post("pixel", KEY, BODY)).said is None
+
+
 # What is sent
 
 

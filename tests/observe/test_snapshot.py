@@ -112,8 +112,8 @@ async def test_a_refused_key_holds_the_pixel_and_says_what_to_do() -> None:
     assert held["what_to_do"] == what_to_do("401")
     assert line.status["reasons"] == ["main is held: 401"]
     assert line.snapshot.gauges().held == {("main", "401"): 1}
-    shown = {"pixel": "main", "state": "held", "key": "environment", "key_fault": None, "authorization": None}
-    assert line.status["pixels"] == [shown]
+    shown = {"pixel": "main", "state": "held", "key": "environment", "key_fault": None}
+    assert line.status["pixels"] == [shown | {"authorization": None, "api_said": None}]
     assert line.oldest()["state"] == "held"
     assert line.oldest()["why"].startswith("held: 401, next probe in 2")
 

@@ -56,7 +56,7 @@ class Watched(Line):
     def __getattr__(self, name: str) -> Any:
         if name in ("consumed", "delivered", "dead_lettered", "skipped", "request", "batch", "registry", "intake_held"):
             return getattr(self.telemetry, name)
-        if name in ("partition_stopped", "internal_error", "hold_over", "clock_differs"):
+        if name in ("partition_stopped", "internal_error", "hold_over", "clock_differs", "api_said"):
             return getattr(self.telemetry, name)
         return super().__getattr__(name)
 

@@ -93,7 +93,7 @@ def status(partition: int, delivered: int, ready: bool = True, pixel: str = "ope
         "buffered": {"bytes": 10, "budget": 100},
         "partitions": [{"topic": "leads", "partition": partition}],
         "dead_letters": [{"topic": "leads", "code": "refused", "count": 2}],
-        "pixels": [{"pixel": "main", "state": pixel, "authorization": None if pixel == "held" else "raw"}],
+        "pixels": [{"pixel": "main", "state": pixel, "authorization": None if pixel == "held" else "raw", "api_said": None}],
         "lanes": [
             {"pixel": "main", "event": "page_view", "delivered": delivered, "fresh_share": None, "mapped": delivered,
              "coverage": {"email": delivered / 100}}
@@ -120,7 +120,7 @@ def test_one_that_is_not_ready_or_does_not_answer_makes_the_whole_not_ready() ->
     whole = joined({1: status(0, 1), 2: status(1, 1, ready=False, pixel="held"), 3: None}, "g", 7.0)
     assert not whole["ready"]
     assert whole["reasons"] == ["worker 2: held", "worker 3: it doesn't answer yet"]
-    assert whole["pixels"] == [{"pixel": "main", "state": "held", "authorization": "raw"}]
+    assert whole["pixels"] == [{"pixel": "main", "state": "held", "authorization": "raw", "api_said": None}]
     assert len(whole["held"]) == 1
 
 
