@@ -140,6 +140,7 @@ class App:
             Clock(time.monotonic, time.time, random.random),
             events_bytes(settings.delivery.max_buffered_bytes),
         )
+        self.pipeline.delivery.key_of = lambda pixel: self.keys[pixel].read()
         self.dead_letters.on_stamped = self.pipeline.clocks.brokers_wrote
         self.health = Health(self)
         self.snapshot = Snapshot(self, self.health)

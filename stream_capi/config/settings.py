@@ -65,6 +65,8 @@ _SECONDS: JsonDict = {"unit": "s"}
 _BYTES: JsonDict = {"unit": "bytes"}
 _EVENTS: JsonDict = {"unit": "events"}
 _REQUESTS: JsonDict = {"unit": "requests"}
+_REQUESTS_A_SECOND: JsonDict = {"unit": "requests/s"}
+_REFUSALS: JsonDict = {"unit": "answers"}
 _SHARE: JsonDict = {"unit": "share"}
 _CURRENCY: JsonDict = {"unit": "units of the lead's currency"}
 
@@ -389,6 +391,25 @@ class DeliverySection(Section):
         description="Requests at once, all pixels together, of each member.",
         examples=[64],
         json_schema_extra=_REQUESTS,
+    )
+    max_requests_per_second: int = Field(
+        0,
+        strict=True,
+        ge=0,
+        le=10_000,
+        description="Of each member, all pixels together; 0 is no limit.",
+        examples=[50],
+        json_schema_extra=_REQUESTS_A_SECOND,
+    )
+    max_refusals: int = Field(
+        0,
+        strict=True,
+        ge=0,
+        le=10_000,
+        description="Answers of 400, 413 and 422 for one key within five minutes, of each member, at which its pixels pause; "
+        "0 is no limit.",
+        examples=[80],
+        json_schema_extra=_REFUSALS,
     )
     private_ip: Literal["deliver", "refuse"] = Field(
         "deliver",

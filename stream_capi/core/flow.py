@@ -135,6 +135,7 @@ class Gate:
         self._pauses = 0  # asked for since the last success, one for each wave of requests
         self._paused_at = float("-inf")
         self._probing = False
+        self.resting = False  # held by a limit of our own, see ``rest``
         self._probed_at = float("-inf")
         self._cautious_since: float | None = None
         self._pause_ends = float("-inf")  # of the last pause that the API asked for, whatever the state is by then
@@ -183,6 +184,11 @@ class Gate:
         order, and the last word must not undo it.
         """
         self.failures = self._pauses = 0
+        if not self.resting:
+            self.release(now)
+
+    def release(self, now: float) -> None:
+        """Let requests through again, once no pause runs any more."""
         if now < self._pause_ends:
             self._close(GateState.THROTTLED, self._pause_reason, self._pause_ends)
         else:
@@ -194,6 +200,14 @@ class Gate:
             self.since = now
         self._close(GateState.HELD, reason, max(now + self._probe_seconds, self._pause_ends))
 
+    def rest(self, reason: str, until: float, now: float) -> None:
+        """Hold until a moment, by a limit of our own: no probe goes and no answer opens it, ``release`` does."""
+        if self.state is not GateState.HELD:
+            self.since, self.resting = now, True
+        if self.resting:
+            self._close(GateState.HELD, reason, until)
+            self.resting = True
+
     def throttle(self, reason: str, after: float | None, now: float, rnd: float, sent_at: float = float("inf")) -> None:
         """Close for ``after`` seconds, and never for less than the backoff's delay; the longest of several counts.
 
@@ -204,6 +218,8 @@ class Gate:
             self._paused_at = now
         after = max(after or 0.0, self._backoff.delay(max(1, self._pauses), rnd))
         self._pause_ends, self._pause_reason = max(self._pause_ends, now + after), reason
+        if self.resting:
+            return
         if self.state is GateState.HELD:
             self._close(GateState.HELD, self.reason, max(now + self._probe_seconds, self._pause_ends))
         else:
@@ -212,6 +228,8 @@ class Gate:
     def fail(self, reason: str, now: float, rnd: float) -> None:
         """A transient failure. Past the threshold the gate trips, and each further failure waits longer."""
         self.failures += 1
+        if self.resting:
+            return
         if self.state is GateState.HELD:
             self._close(GateState.HELD, self.reason, max(now + self._probe_seconds, self._pause_ends))
         elif self.failures >= self._threshold:
@@ -226,7 +244,7 @@ class Gate:
             self.opens_at = max(now, self._pause_ends)
 
     def _close(self, state: GateState, reason: str, opens_at: float) -> None:
-        self.state, self.reason, self.opens_at, self._probing = state, reason, opens_at, False
+        self.state, self.reason, self.opens_at, self._probing, self.resting = state, reason, opens_at, False, False
 
     def _open(self) -> None:
         self._close(GateState.PASSING, "", float("-inf"))

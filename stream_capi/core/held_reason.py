@@ -31,6 +31,11 @@ class HeldReason(StrEnum):
         "More events are rejected than dead_letter.max_ratio allows: look for a recent change of schema or mapping; if the "
         "events are bad indeed, set max_ratio = 1.0 for their source (or for all) and restart.",
     )
+    REFUSALS = (
+        "refusals",
+        "The API has refused as many requests with this key in five minutes as delivery.max_refusals allows; sending goes on "
+        "by itself when they are past: look which events it refuses (dead letters with the code refused), and mend those.",
+    )
     # Partitions that can't go on
     OFFSET_OUT_OF_RANGE = (
         "offset_out_of_range",

@@ -10,17 +10,18 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 from stream_capi.core.batch import Batch
 from stream_capi.core.clock import Clocks
 from stream_capi.core.flow import Announced, Gate
 from stream_capi.core.offsets import PartitionOffsets
-from stream_capi.core.outcomes import classify
+from stream_capi.core.outcomes import RefusedBatch, classify
 from stream_capi.model import Answer, ApiError, Columns, Lane
 from stream_capi.pipeline.delivery_rules import DeliveryRules
 from stream_capi.pipeline.lane import LaneLine
+from stream_capi.pipeline.request_limits import RequestLimits
 
 
 class DeliveryObserver(Protocol):
@@ -66,6 +67,10 @@ class Delivery:
         if rules.try_key_first:
             for gate in self.pixel_gates.values():
                 gate.one_at_a_time(clock.now())
+        self.key_of: Callable[[str], Hashable] = lambda pixel: pixel
+        self._limits = RequestLimits(
+            rules.max_requests_per_second, rules.max_refusals, self.pixel_gates, lambda pixel: self.key_of(pixel)
+        )
         self._announced = {pixel: Announced(gate) for pixel, gate in self.pixel_gates.items()}
         self._announced |= {str(lane): Announced(line.gate) for lane, line in self.lanes.items()}
         # Some slots stay free for the other lanes, or one slow lane would stop the others for as long as its time-outs.
@@ -101,6 +106,7 @@ class Delivery:
         now = self._clock.now()
         for line in self.lanes.values():
             line.advance(now)
+        self._limits.review(now)
         self._dispatch(now)
         self._report_gates(now)
         return min(self._moments(now), default=None)
@@ -111,6 +117,8 @@ class Delivery:
         for announced in self._announced.values():
             if (again := announced.again()) < float("inf"):
                 yield again
+        if (room := self._limits.again(now)) is not None:
+            yield room
 
     def _dispatch(self, now: float) -> None:
         """Start requests, the lanes in turn, until all slots are taken or no lane has anything to send."""
@@ -118,12 +126,14 @@ class Delivery:
         while self.in_flight < self._max_in_flight and idle < len(self._turn):
             line = self._turn[0]
             self._turn.rotate(-1)
-            batch = line.take(now) if len(line.in_flight) < self._lane_cap else None
+            may_go = len(line.in_flight) < self._lane_cap and self._limits.admits(line.lane.pixel, now)
+            batch = line.take(now) if may_go else None
             if batch is None:
                 idle += 1
                 continue
             idle = 0
             self.in_flight += 1
+            self._limits.sent(line.lane.pixel, now)
             assert self._group is not None  # noqa: S101 -- batches come only while run does
             self._group.create_task(self._exchange(line, batch, now))
 
@@ -136,7 +146,10 @@ class Delivery:
         if answer.said is not None:
             self._observer.api_said(line.lane.pixel, str(answer.status), answer.said)
         now = self._clock.now()
-        line.conclude(batch, answer, classify(answer, self._clock.epoch()), sent_at, now)
+        outcome = classify(answer, self._clock.epoch())
+        self._limits.answered(line.lane.pixel, isinstance(outcome, RefusedBatch), now)
+        line.conclude(batch, answer, outcome, sent_at, now)
+        self._limits.review(now)
         self._report_gates(now)
         self._wake.set()
         self._signal_change()

@@ -22,6 +22,8 @@ class DeliveryRules:
     probe_seconds: float
     max_dead_letter_ratio: float
     lane_ratios: Mapping[Lane, float] = field(default_factory=dict)  # where it is another for all that feed the lane
+    max_requests_per_second: int = 0
+    max_refusals: int = 0
     try_key_first: bool = False  # one request of a pixel goes alone until one is delivered
 
 
@@ -58,5 +60,7 @@ def delivery_rules(settings: Settings) -> DeliveryRules:
         probe_seconds=delivery.probe_seconds,
         max_dead_letter_ratio=settings.dead_letter.max_ratio,
         lane_ratios=_lane_ratios(settings),
+        max_requests_per_second=delivery.max_requests_per_second,
+        max_refusals=delivery.max_refusals,
         try_key_first=settings.endpoint.authorization == "auto",
     )

@@ -34,6 +34,8 @@ followed; a request that no rule fits is judged as ever. ::
 Conditions, all of which must hold: ``pixel``; ``event`` (the name of any event in the batch); ``dedupe_ids`` (any of them is
 in the batch); ``seconds`` ([from, to) since the start); ``share`` (of such requests, at random); and, counted over the
 requests that these fit: ``first`` (N), ``after`` (the first N are left alone), ``every`` (Nth).
+``blocks_at`` (N errors) makes a rule a block: it is followed for ``blocks_for`` seconds (a day) once N answers of 4xx were
+given within ``blocks_within`` seconds (300), the block's own not counted.
 
 Actions: ``status``; ``headers``; ``delay_ms`` (a number, or [least, most]) before whatever is answered; ``body`` ("endless",
 "drip" or "gzip_bomb" in place of the answer's); ``redirect`` (a URL; status 307 unless another is given); ``hang`` (no
@@ -50,6 +52,7 @@ import asyncio
 import json
 import random
 import tomllib
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -139,6 +142,9 @@ class ScriptRule(BaseModel):
     first: Count | None = None
     after: Count | None = None
     every: Count | None = None
+    blocks_at: Count | None = None
+    blocks_within: float = Field(300.0, gt=0)
+    blocks_for: float = Field(86_400.0, gt=0)
 
     status: int | None = Field(None, ge=200, le=599)
     headers: Annotated[dict[HeaderName, HeaderText], BeforeValidator(_texts)] = {}
@@ -225,6 +231,8 @@ class Script:
         self._rules = tuple(rules)
         self._chance = random.Random(seed)
         self._counts = [0] * len(self._rules)
+        self._errors = [deque[float](maxlen=rule.blocks_at) for rule in self._rules]
+        self._blocked_until = [float("-inf")] * len(self._rules)
 
     @classmethod
     def load(cls, path: Path) -> Script:
@@ -264,8 +272,22 @@ class Script:
         """What to do with a request that was read; None: as ever."""
         return self._follow(request, early=False)
 
+    def answered(self, seconds: float, status: int | None) -> None:
+        """An answer was given, so many seconds after the start."""
+        if status is None or not 400 <= status < 500:
+            return
+        for at, (rule, errors) in enumerate(zip(self._rules, self._errors, strict=True)):
+            if rule.blocks_at is None or seconds < self._blocked_until[at]:
+                continue
+            errors.append(seconds)
+            if len(errors) == rule.blocks_at and seconds - errors[0] < rule.blocks_within:
+                self._blocked_until[at] = seconds + rule.blocks_for
+                errors.clear()
+
     def _follow(self, request: RequestInfo, *, early: bool) -> Action | None:
         for at, rule in enumerate(self._rules):
+            if rule.blocks_at is not None and request.seconds >= self._blocked_until[at]:
+                continue
             if (rule.early or rule.reset == "before_body") is not early or not rule.fits(request):
                 continue
             if rule.share is not None and self._chance.random() >= rule.share:

@@ -261,6 +261,7 @@ class MockEndpoint:
             info.number, time.time(), info.pixel_id, len(info.events), info.dedupe_ids, status, accepted
         )
         self.counts.statuses[str(status or "none")] += 1
+        self.script.answered(info.seconds, status)
         self.counts.violations += len(verdict.faults)
         room = MAX_VIOLATIONS - len(self.violations)
         self.violations += [f"request {info.number}: {fault}" for fault in verdict.faults][:room]

@@ -68,6 +68,8 @@ def test_defaults_are_those_of_the_contract(read: Read) -> None:
         "batch": {"max_events": 100, "max_bytes": 1_048_576, "window_ms": 1000},
         "delivery": {
             "max_in_flight": 16,
+            "max_requests_per_second": 0,
+            "max_refusals": 0,
             "private_ip": "deliver",
             "hash": "local",
             "max_age_seconds": 0,

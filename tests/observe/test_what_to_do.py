@@ -21,6 +21,7 @@ def test_the_words_of_the_reasons_are_public() -> None:
     """Alerts, dashboards and scripts compare them."""
     assert {reason.value for reason in HeldReason} == {
         "split_budget",
+        "refusals",
         "dead_letter_ratio",
         "offset_out_of_range",
         "log_truncated",

@@ -220,3 +220,20 @@ def test_a_file_that_is_no_script_is_told_as_such(
     (fault,) = raised.value.faults
     assert fault.startswith(f"{path}: ")
     assert expected in fault
+
+
+def test_a_block_begins_with_so_many_errors_and_ends_by_itself() -> None:
+    script = Script.parse({"rules": [{"blocks_at": 3, "blocks_within": 10, "blocks_for": 100, "status": 403}]})
+
+    def status(seconds: float) -> int | None:
+        action = script.action(RequestInfo(1, seconds, "p"))
+        return action.status if action else None
+
+    for seconds, answer in ((0, 400), (1, 400), (2, 200), (3, 500), (12, 400)):
+        script.answered(seconds, answer)
+        assert status(seconds) is None, "not three within ten seconds"
+    for seconds in (13, 14):
+        script.answered(seconds, 401)
+    assert status(14) == 403
+    script.answered(113, 403)
+    assert (status(113.9), status(114)) == (403, None)
