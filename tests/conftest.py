@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from xdist.remote import Producer
     from xdist.scheduler import LoadFileScheduling
 
-    from tests.stack import Broker, Cluster, Proxy, Registry
+    from tests.stack import Broker, Cluster, Proxy, Registry, SecuredBroker
     from tests.stack.names import Names
 
 _ON_THE_CLUSTER = "test_cluster"  # how the names of files begin whose tests use the cluster
@@ -28,6 +28,7 @@ _STARTED = {"java": "real", "node": "browser", "chromium": "browser"}
 _USED = {
     "tests.stack.kafka": "real",
     "tests.stack.registry": "real",
+    "tests.stack.secured": "real",
     "tests.stack.cluster": "real",
     "playwright.sync_api._generated": "browser",
 }
@@ -102,6 +103,18 @@ def own_broker(_own: _Proxied) -> Broker:
 def own_proxy(_own: _Proxied) -> Proxy:
     """The proxy before ``own_broker``: who bootstraps at its ``address`` stays behind it."""
     return _own.proxy
+
+
+@pytest.fixture(scope="session")
+def secured_broker() -> Iterator[SecuredBroker]:
+    """The broker with passwords, tokens, certificates and rights that tests share."""
+    from tests.stack import SecuredBroker
+
+    shared = SecuredBroker()
+    try:
+        yield shared.start()
+    finally:
+        shared.stop()
 
 
 @pytest.fixture(scope="session")

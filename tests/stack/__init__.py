@@ -12,5 +12,6 @@ from tests.stack.kafka import Broker
 from tests.stack.produce import Produced, produce_events
 from tests.stack.proxy import Proxy
 from tests.stack.registry import Registry
+from tests.stack.secured import SecuredBroker
 
-__all__ = ["Broker", "Cluster", "Kafka", "Produced", "Proxy", "Registry", "produce_events"]
+__all__ = ["Broker", "Cluster", "Kafka", "Produced", "Proxy", "Registry", "SecuredBroker", "produce_events"]

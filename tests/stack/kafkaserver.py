@@ -52,6 +52,7 @@ class KafkaServer:
     """A process with a folder of its own; ``restart`` keeps its ports and data."""
 
     heap_mb = 384
+    java_options: tuple[str, ...] = ()
     _server: Server | None
     _killed = False  # the last life ended with SIGKILL: the controller still holds its session
 
@@ -106,7 +107,7 @@ class KafkaServer:
         classpath = ":".join(str(jar) for jar in kafka_jars())
         # Libraries that Java unpacks go with the folder: a killed process leaves them behind.
         scratch = f"-Djava.io.tmpdir={self._own().folder}"
-        return java("-cp", classpath, _LOGGING, scratch, main, *arguments, heap_mb=heap_mb)
+        return java("-cp", classpath, _LOGGING, scratch, *self.java_options, main, *arguments, heap_mb=heap_mb)
 
     def _own(self) -> Server:
         if self._server is None:

@@ -1,4 +1,4 @@
-"""Users of a cluster's SASL_SSL listener: a certificate for its nodes, passwords, and rights."""
+"""Users of a SASL_SSL listener: a certificate for its nodes, passwords, and rights."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ from tests.stack.waiting import until
 
 _SECONDS = 15.0
 _MECHANISM = "SCRAM-SHA-256"
+CERTIFIED = "stream-capi"  # the user whom a client's certificate names
 
 
 class Right(NamedTuple):
@@ -62,37 +63,54 @@ class Users:
 
     def __init__(self, name: str) -> None:
         self._prefix = f"listener.name.{name.lower()}"
-        self._authority = trustme.CA()
-        self._certificate = self._authority.issue_cert("127.0.0.1")
+        self.authority = trustme.CA()
+        self.certificate = self.authority.issue_cert("127.0.0.1", "localhost")
 
     def listener(self, folder: Path) -> dict[str, str]:
         """The settings of a node's listener; its certificate goes to the folder."""
-        key = load_pem_private_key(self._certificate.private_key_pem.bytes(), None)
-        store = folder / "identity.pem"
-        store.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-        with store.open("ab") as file:
-            file.writelines(blob.bytes() for blob in self._certificate.cert_chain_pems)
+        store = identity_of(self.certificate, folder / "identity.pem")
         return {
             f"{self._prefix}.ssl.keystore.type": "PEM",
             f"{self._prefix}.ssl.keystore.location": str(store),
             f"{self._prefix}.sasl.enabled.mechanisms": _MECHANISM,
-            f"{self._prefix}.{_MECHANISM.lower()}.sasl.jaas.config": (
-                "org.apache.kafka.common.security.scram.ScramLoginModule required;"
-            ),
+            **{
+                f"{self._prefix}.{mechanism}.sasl.jaas.config": (
+                    "org.apache.kafka.common.security.scram.ScramLoginModule required;"
+                )
+                for mechanism in ("scram-sha-256", "scram-sha-512")
+            },
         }
 
-    def add(self, admin: AdminClient, user: str, password: str) -> Mapping[str, str]:
-        """Make a user without any right; returns the properties of its clients."""
-        credential = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_256, 4096)
+    def client_certificate(self, folder: Path) -> tuple[Path, Path]:
+        """A client's certificate of the same authority, and its key; its user is ``CERTIFIED``."""
+        issued = self.authority.issue_cert("client.test", organization_name=CERTIFIED)
+        certificate, key = folder / "client.pem", folder / "client.key"
+        issued.cert_chain_pems[0].write_to_path(certificate)
+        issued.private_key_pem.write_to_path(key)
+        key.chmod(0o600)
+        return certificate, key
+
+    def add(self, admin: AdminClient, user: str, password: str, mechanism: str = _MECHANISM) -> Mapping[str, str]:
+        """Make a user without any right, or change its password; returns the properties of its clients."""
+        credential = ScramCredentialInfo(ScramMechanism[mechanism.replace("-", "_")], 4096)
         asked: list[UserScramCredentialAlteration] = [UserScramCredentialUpsertion(user, credential, password.encode())]
         admin.alter_user_scram_credentials(asked)[user].result(_SECONDS)
         return {
             "security.protocol": "SASL_SSL",
-            "ssl.ca.pem": self._authority.cert_pem.bytes().decode(),
-            "sasl.mechanism": _MECHANISM,
+            "ssl.ca.pem": self.authority.cert_pem.bytes().decode(),
+            "sasl.mechanism": mechanism,
             "sasl.username": user,
             "sasl.password": password,
         }
+
+
+def identity_of(certificate: trustme.LeafCert, store: Path) -> Path:
+    """Write a certificate with its key as the broker reads a key store: PKCS8, then the chain."""
+    key = load_pem_private_key(certificate.private_key_pem.bytes(), None)
+    store.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    with store.open("ab") as file:
+        file.writelines(blob.bytes() for blob in certificate.cert_chain_pems)
+    return store
 
 
 def grant(admin: AdminClient, user: str, *rights: Right) -> None:
