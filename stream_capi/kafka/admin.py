@@ -32,6 +32,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its own doc
 from stream_capi.config.settings import KafkaSection
 from stream_capi.errors import CheckFailed, ConfigurationError, KafkaLost, StreamCapiError, Unavailable
 from stream_capi.kafka.client_errors import DENIED, MISSING, UNREACHABLE, error_of, made
+from stream_capi.kafka.connection_faults import ConnectionFaults
 from stream_capi.kafka.properties import admin_properties
 from stream_capi.model import TopicPartition
 
@@ -81,10 +82,11 @@ class KafkaAdmin:
     def __init__(self, kafka: KafkaSection, seconds: float = _SECONDS) -> None:
         self._bootstrap = kafka.bootstrap_servers
         self._properties = admin_properties(kafka)
+        self._protocol = str(kafka.properties.get("security.protocol", "plaintext")).lower()
         self._seconds = seconds
         self._lock = threading.Lock()
         self._made: AdminClient | None = None
-        self._last_error = ""
+        self._faults = ConnectionFaults()
 
     def topic_ids(self, topics: Sequence[str]) -> dict[str, str]:
         """The ids of the topics: a topic made anew has another than its former self. Never raises, and is quick.
@@ -212,6 +214,45 @@ class KafkaAdmin:
             return True
         return not found or any(operation.name == right for operation in found)
 
+    def astray(self, topic: str) -> str:
+        """The brokers that answer under no address that clients are sent on to, in words; empty where all of them do.
+
+        Raises Unavailable, KafkaLost where none of the bootstrap servers answers.
+        """
+        try:
+            brokers = self._client().list_topics(topic, timeout=self._seconds).brokers
+        except KafkaException as error:
+            raise self._error_for("the brokers", error_of(error)) from None
+        asked = {ConfigResource(ResourceType.BROKER, str(number)): at for number, at in brokers.items()}
+        answers = self._futures(
+            lambda admin: {
+                resource: admin.describe_configs([resource], request_timeout=self._seconds)[resource]
+                for resource in asked
+            }
+        )
+        silent = [asked[resource] for resource, answer in answers.items() if not self._reached(answer)]
+        self._client().poll(0)
+        whys = [
+            str(self._faults.at(f"{at.host}:{at.port}") or f"{at.host}:{at.port}: it does not answer") for at in silent
+        ]
+        if not whys:
+            return ""
+        first = f"{whys[0]} ({len(whys)} of {len(brokers)} brokers)" if len(brokers) > 1 else whys[0]
+        return (
+            f"{self._bootstrap} answers, but sends clients on to {first}. That address is advertised.listeners of the "
+            "broker: correct it there, or bootstrap at the listener that is for this network"
+        )
+
+    def _reached(self, answer: Future[Any]) -> bool:
+        """Whether a broker itself has answered; a refusal is an answer, too."""
+        try:
+            answer.result(self._seconds + 1)
+        except KafkaException as error:
+            return error_of(error).code() not in UNREACHABLE
+        except FutureTimeout:
+            return False
+        return True
+
     def a_broker(self) -> str:
         """The id of one of the brokers, empty where none answers."""
         try:
@@ -292,11 +333,8 @@ class KafkaAdmin:
     def _client(self) -> AdminClient:
         with self._lock:
             if self._made is None:
-                self._made = made(AdminClient, {**self._properties, "error_cb": self._on_error})
+                self._made = made(AdminClient, {**self._properties, "error_cb": self._faults.add})
             return self._made
-
-    def _on_error(self, error: KafkaError) -> None:
-        self._last_error = error.str()
 
     def _error_for(self, what: str, error: KafkaError) -> StreamCapiError:
         """The error in a person's words. Why no connection comes about is known to the client's error callback only."""
@@ -305,10 +343,11 @@ class KafkaAdmin:
         if error.code() in MISSING:
             return KafkaLost(f"{what} is missing at {self._bootstrap}")
         if error.code() in UNREACHABLE:
-            self._last_error = ""
             self._client().poll(0)
-            why = f": {self._last_error}" if self._last_error else ""
-            return Unavailable(f"{what}: no answer from {self._bootstrap} within {self._seconds:g} s{why}")
+            why = self._faults.why(self._protocol)
+            return Unavailable(
+                f"{what}: no answer from {self._bootstrap} within {self._seconds:g} s{f': {why}' if why else ''}"
+            )
         return Unavailable(f"{what}: {self._bootstrap} answers {error.name()}: {error.str()}")
 
 

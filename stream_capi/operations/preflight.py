@@ -30,6 +30,8 @@ from stream_capi.observe.what_to_do import CLOCK_DIFFERS, difference, what_to_do
 from stream_capi.operations.recent_records import key_of, recent_records, unreadable
 
 _MOST_SCHEMAS = 20  # of recent records
+_GRANT = "grant it with an ACL"
+_MISSING = "create it, or grant the right"
 
 
 class Finding(NamedTuple):
@@ -78,6 +80,9 @@ def _kafka(settings: Settings) -> Iterator[Finding]:
     admin, group = KafkaAdmin(settings.kafka), settings.kafka.group_id
     needed = {**dict.fromkeys(settings.topics, "READ"), settings.dead_letter.topic: "WRITE"}
     try:
+        if astray := admin.astray(settings.dead_letter.topic):
+            yield Finding("brokers", False, astray)
+            return
         partitions, lacking = _topics(admin, needed)
         readable = [topic for topic, right in needed.items() if right == "READ" and partitions.get(topic)]
         may_read = not readable or admin.may_read(group, readable)
@@ -89,13 +94,17 @@ def _kafka(settings: Settings) -> Iterator[Finding]:
         subject = "dead-letter topic" if topic == settings.dead_letter.topic else "topic"
         count = partitions.get(topic)
         if topic in lacking:
-            yield Finding(f"{subject} {topic}", False, f"this user lacks {lacking[topic]} on it")
+            yield Finding(f"{subject} {topic}", False, f"this user lacks {lacking[topic]} on it; {_GRANT}")
         elif count is None:
-            yield Finding(f"{subject} {topic}", False, "is not there, or may not be described by this user; create it")
+            yield Finding(
+                f"{subject} {topic}",
+                False,
+                "is not there, or may not be described by this user; create it, or grant DESCRIBE",
+            )
         else:
             yield Finding(f"{subject} {topic}", True, f"{count} partitions")
     if not may_read:
-        yield Finding(f"group {group}", False, "this user lacks READ on it")
+        yield Finding(f"group {group}", False, f"this user lacks READ on it; {_GRANT}")
         return
     session = session_of(admin, settings.kafka)
     fault = f": {session.fault}" if session.fault else ""

@@ -62,7 +62,7 @@ def test_check_names_the_right_that_is_missing(
         grant(cluster.admin, secured.user, right._replace(operation=on_topic("DESCRIBE", "").operation))
     take_away(cluster.admin, secured.user, right)
     kind = "dead-letter topic" if right.name == secured.scene.dead else right.kind.name.lower()
-    wanted = [f"FAIL  {kind} {right.name}: this user lacks {right.operation.name} on it"]
+    wanted = [f"FAIL  {kind} {right.name}: this user lacks {right.operation.name} on it; grant it with an ACL"]
     # A node that has not heard of the change yet may be the one that is asked.
     until(lambda: _failed(secured.scene) == wanted, 30, f"{wanted} and nothing else")
 
