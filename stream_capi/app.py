@@ -21,7 +21,7 @@ import structlog
 from stream_capi import __version__, last_resort
 from stream_capi.avro.schema_sources import SchemaSources
 from stream_capi.avro.writer_schema import WriterSchema
-from stream_capi.config import KeySource, Settings, SourceSection, open_to_others, resolve_pixel_id
+from stream_capi.config import KeySource, Settings, SourceSection, open_to_others, password_file, resolve_pixel_id
 from stream_capi.core.batch import Batch
 from stream_capi.core.held_reason import HeldReason
 from stream_capi.endpoint.client import EndpointClient
@@ -104,6 +104,7 @@ class App:
         self.telemetry = Telemetry(self.metrics)
         self.stop_asked = asyncio.Event()
         self.on_end: Callable[[], None] = lambda: None  # called as the end begins, on every way out and from any thread
+        self.password = password_file(settings.kafka)
         self.keys = {pixel.name: KeySource(pixel, environ) for pixel in settings.pixels}
         self._pixel_ids = {pixel.name: resolve_pixel_id(pixel, environ) for pixel in settings.pixels}
         self.suppression = SuppressionList(settings.suppress.file) if settings.suppress.file else None
@@ -325,7 +326,19 @@ class App:
             if await asyncio.to_thread(self.client.trust.changed):
                 logger.info("certificates changed", subject="endpoint.ca_file")
             self.telemetry.file_fault("certificates", "endpoint.ca_file", before, self.client.trust.fault)
+            self._look_at_password()
             await self._look_at_suppression()
+
+    def _look_at_password(self) -> None:
+        password = self.password
+        if password is None:
+            return
+        before = password.fault
+        if password.changed():
+            logger.info("password changed", subject="kafka.sasl_password_file")
+            self.consumer.log_in_as(*password.login)
+            self.dead_letters.log_in_as(*password.login)
+        self.telemetry.file_fault("password file", "kafka.sasl_password_file", before, password.fault)
 
     async def _look_at_suppression(self) -> None:
         people = self.suppression

@@ -1,7 +1,7 @@
 """The settings (contract, section 3): one TOML file, the environment over it, every fault at once."""
 
 from stream_capi.config.load import load
-from stream_capi.config.secrets import KeySource, Secret, open_to_others, resolve_pixel_id
+from stream_capi.config.secrets import KeySource, PasswordFile, Secret, open_to_others, password_file, resolve_pixel_id
 from stream_capi.config.settings import (
     BatchSection,
     DeadLetterSection,
@@ -26,6 +26,7 @@ __all__ = [
     "FieldRule",
     "KafkaSection",
     "KeySource",
+    "PasswordFile",
     "PixelSection",
     "SchemaRegistrySection",
     "Secret",
@@ -36,5 +37,6 @@ __all__ = [
     "Where",
     "load",
     "open_to_others",
+    "password_file",
     "resolve_pixel_id",
 ]

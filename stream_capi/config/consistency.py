@@ -99,11 +99,22 @@ def _session(properties: Mapping[str, str | int]) -> Iterator[KeyFault]:
         yield KeyFault(of[1], "must be below session.timeout.ms, or each session ends before its heartbeat", of)
 
 
+def _password_file(properties: Mapping[str, str | int]) -> Iterator[KeyFault]:
+    user, password = (key_of(["kafka", "properties", name]) for name in ("sasl.username", "sasl.password"))
+    key = "kafka.sasl_password_file"
+    if "sasl.password" in properties:
+        yield KeyFault(key, f"and {password} are both there; leave one out", (key, password))
+    if not properties.get("sasl.username"):
+        yield KeyFault(key, f"needs a user: set {user}", (key, user))
+
+
 def _kafka(kafka: KafkaSection, workers: int) -> Iterator[KeyFault]:
     kip_848 = str(kafka.properties.get("group.protocol", "")).lower() == "consumer"
     if not kip_848:
         yield from _session(kafka.properties)
     yield from _numbers(kafka.properties, "bytes", "message.max.bytes")
+    if kafka.sasl_password_file is not None:
+        yield from _password_file(kafka.properties)
     for name in kafka.properties:
         key = key_of(["kafka", "properties", name])
         if name in OWNED_PROPERTIES:

@@ -14,12 +14,13 @@ from pydantic import ValidationError
 from stream_capi.config.consistency import faults_of
 from stream_capi.config.environment import DOTTED, INLINE_KEYS, overlay
 from stream_capi.config.files import content
-from stream_capi.config.secrets import unreadable
+from stream_capi.config.secrets import Unreadable, read_password, unreadable
 from stream_capi.config.settings import TARGETS, Settings
 from stream_capi.config.shape import KeyFault, Step, key_of, keys_of, meant, nearest, outers, section_at
 from stream_capi.errors import ConfigurationError
 
 _PATHS = {
+    "kafka": ("sasl_password_file",),
     "pixels": ("pixel_id_file", "api_key_file"),
     "sources": ("schema_file", "schema_folder"),
     "endpoint": ("ca_file",),
@@ -224,6 +225,11 @@ def _follows(fault: KeyFault, reported: Set[str], around: Set[str]) -> bool:
 
 
 def _unreadable(settings: Settings, environ: Mapping[str, str]) -> Iterator[KeyFault]:
+    if settings.kafka.sasl_password_file is not None:
+        try:
+            read_password(settings.kafka)
+        except Unreadable as fault:
+            yield KeyFault(f"kafka.{fault.attribute}", fault.why)
     for at, pixel in enumerate(settings.pixels):
         for error in unreadable(pixel, environ):
             yield KeyFault(f"pixels[{at}].{error.attribute}", error.why)

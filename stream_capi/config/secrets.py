@@ -10,7 +10,7 @@ import stat
 from collections.abc import Iterator, Mapping
 from typing import NoReturn
 
-from stream_capi.config.settings import PixelSection, Settings
+from stream_capi.config.settings import KafkaSection, PixelSection, Settings
 from stream_capi.errors import ConfigurationError
 
 _MAX_BYTES = 16_384
@@ -43,7 +43,7 @@ class Secret:
 
 
 class Unreadable(Exception):
-    """A key or an id that can't be read: the pixel's attribute that names it, and why."""
+    """A key, an id or a password that can't be read: the attribute that names it, and why."""
 
     def __init__(self, attribute: str, why: str) -> None:
         super().__init__(attribute, why)
@@ -87,6 +87,54 @@ class KeySource:
         self.fault = ""
         changed, self._secret = secret != self._secret, secret
         return changed
+
+
+class PasswordFile:
+    """The brokers' password, where ``kafka.sasl_password_file`` names it: it may be rotated while the program runs.
+
+    ``fault`` says why the file couldn't be read the last time, and is empty where it could.
+    """
+
+    def __init__(self, kafka: KafkaSection) -> None:
+        """Read the password. Raises ConfigurationError where there is none."""
+        self._kafka = kafka
+        self.fault = ""
+        try:
+            self._secret = read_password(kafka)
+        except Unreadable as error:
+            raise ConfigurationError([f"kafka.{error.attribute}: {error.why}"]) from None
+
+    @property
+    def login(self) -> tuple[str, str]:
+        """The user and the present password. No I/O."""
+        return str(self._kafka.properties.get("sasl.username", "")), self._secret.reveal()
+
+    def changed(self) -> bool:
+        """Read the file again, and take a new password. A file that is gone or of no use keeps the old one."""
+        try:
+            secret = read_password(self._kafka)
+        except Unreadable as error:  # in the midst of a rotation: looked at again the next time
+            self.fault = error.why
+            return False
+        self.fault = ""
+        changed, self._secret = secret != self._secret, secret
+        return changed
+
+
+def password_file(kafka: KafkaSection) -> PasswordFile | None:
+    """The file with the brokers' password, where one is named. Raises ConfigurationError."""
+    return None if kafka.sasl_password_file is None else PasswordFile(kafka)
+
+
+def read_password(kafka: KafkaSection) -> Secret:
+    """The brokers' password, but for a line's end behind it. Raises Unreadable."""
+    attribute = "sasl_password_file"
+    text = _text_of(attribute, kafka.sasl_password_file or "").rstrip("\r\n")
+    if not text:
+        raise Unreadable(attribute, "names a file that is empty")
+    if "\0" in text or "\n" in text:
+        raise Unreadable(attribute, "must hold the password alone, on one line")
+    return Secret(text)
 
 
 def read_key(pixel: PixelSection, environ: Mapping[str, str]) -> Secret:
@@ -135,6 +183,7 @@ def open_to_others(settings: Settings) -> list[str]:
     """The settings that name a file with a key which every user of this machine may read."""
     named = {f"pixels.{pixel.name}.api_key_file": pixel.api_key_file for pixel in settings.pixels}
     registry = settings.schema_registry.properties if settings.schema_registry else {}
+    named["kafka.sasl_password_file"] = settings.kafka.sasl_password_file
     for section, properties in (("kafka", settings.kafka.properties), ("schema_registry", registry)):
         named[f"{section}.properties.{_TLS_KEY}"] = str(properties.get(_TLS_KEY, "")) or None
     return [key for key, file in named.items() if file is not None and _others_may_read(file)]

@@ -108,6 +108,11 @@ class KafkaSection(Section):
         "refused with the reason. With `--workers`, `group.instance.id` holds `{worker}`.",
         examples=[{"security.protocol": "SASL_SSL", "sasl.mechanism": "SCRAM-SHA-512"}],
     )
+    sasl_password_file: Text | None = Field(
+        None,
+        description="File that holds the SASL password; read again when it changes.",
+        examples=["/run/secrets/kafka-password"],
+    )
 
 
 class SchemaRegistrySection(Section):

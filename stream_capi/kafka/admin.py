@@ -29,6 +29,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its own doc
     ResourceType,
 )
 
+from stream_capi.config.secrets import password_file
 from stream_capi.config.settings import KafkaSection
 from stream_capi.errors import CheckFailed, ConfigurationError, KafkaLost, StreamCapiError, Unavailable
 from stream_capi.kafka.client_errors import DENIED, MISSING, UNREACHABLE, error_of, made
@@ -84,6 +85,7 @@ class KafkaAdmin:
         self._properties = admin_properties(kafka)
         self._protocol = str(kafka.properties.get("security.protocol", "plaintext")).lower()
         self._seconds = seconds
+        self._password = password_file(kafka)
         self._lock = threading.Lock()
         self._made: AdminClient | None = None
         self._faults = ConnectionFaults()
@@ -334,6 +336,8 @@ class KafkaAdmin:
         with self._lock:
             if self._made is None:
                 self._made = made(AdminClient, {**self._properties, "error_cb": self._faults.add})
+            elif self._password is not None and self._password.changed():
+                self._made.set_sasl_credentials(*self._password.login)
             return self._made
 
     def _error_for(self, what: str, error: KafkaError) -> StreamCapiError:

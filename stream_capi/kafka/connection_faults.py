@@ -51,7 +51,7 @@ _CAUSES = (
         f"set {_PROPERTIES('sasl.mechanism')} to one that it offers",
     ),
     ("Failed to resolve", "its name does not resolve", "correct the name, or the DNS of this machine"),
-    ("Connection refused", "nothing listens there", "correct the address, or start the brokers"),
+    ("Connection refused", "nothing listens there (connection refused)", "correct the address, or start the brokers"),
     ("timed out", "it does not answer", "look for a firewall between here and there"),
 )
 

@@ -167,6 +167,10 @@ class ConsumerThread:
         self._most = CHUNK if most is None else min(most, CHUNK)
         self._room.release()
 
+    def log_in_as(self, user: str, password: str) -> None:
+        """Prove this user with another password from now on. Connections stay until the brokers ask again."""
+        self._commands.put(lambda: self._consumer.set_sasl_credentials(user, password))
+
     @property
     def paused(self) -> frozenset[TopicPartition]:
         """The partitions that are not read from at present."""

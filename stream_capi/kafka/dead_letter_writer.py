@@ -106,6 +106,11 @@ class DeadLetterWriter:
         finally:
             self._report(dead_letter, None)
 
+    def log_in_as(self, user: str, password: str) -> None:
+        """Prove this user with another password from now on. Connections stay until the brokers ask again."""
+        self._properties["sasl.password"] = password  # of a producer that is made later
+        self._producer.set_sasl_credentials(user, password)
+
     @property
     def failing(self) -> str:
         """Why letters can't be written at present, or the empty text."""

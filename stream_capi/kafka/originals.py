@@ -13,6 +13,7 @@ from typing import NamedTuple
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message
 from confluent_kafka import TopicPartition as ClientPartition
 
+from stream_capi.config.secrets import password_file
 from stream_capi.config.settings import KafkaSection
 from stream_capi.errors import KafkaLost, Unavailable
 from stream_capi.kafka.client_errors import DENIED, MISSING, OUT_OF_RANGE, error_of, made
@@ -38,6 +39,7 @@ class Originals:
 
     def __init__(self, kafka: KafkaSection) -> None:
         self._kafka = kafka
+        self._password = password_file(kafka)
         self._consumer: Consumer | None = None
 
     def read(self, places: Iterable[Place]) -> dict[Place, Record]:
@@ -48,6 +50,8 @@ class Originals:
         try:
             if self._consumer is None:
                 self._consumer = made(Consumer, {**scan_properties(self._kafka), "fetch.wait.max.ms": _WAIT_MS})
+            elif self._password is not None and self._password.changed():
+                self._consumer.set_sasl_credentials(*self._password.login)
             there = {tp: self._within_bounds(self._consumer, tp, offsets) for tp, offsets in wanted.items()}
             return self._read_all(self._consumer, there)
         except KafkaException as error:

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+from stream_capi.config.secrets import password_file
 from stream_capi.config.settings import KafkaSection
 
 # librdkafka's own table (CONFIGURATION.md), columns C and P: the other kind of client logs a warning for each of them.
@@ -178,9 +179,11 @@ def admin_properties(kafka: KafkaSection) -> dict[str, Any]:
 
 def _with_users(properties: dict[str, Any], kafka: KafkaSection, others: frozenset[str]) -> dict[str, Any]:
     given = {name: value for name, value in kafka.properties.items() if name not in others}
+    password = password_file(kafka)
     return {
         "bootstrap.servers": kafka.bootstrap_servers,
         "connections.max.idle.ms": _IDLE_MS,
         **properties,
         **given,
+        **({"sasl.password": password.login[1]} if password is not None else {}),
     }

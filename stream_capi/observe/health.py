@@ -8,7 +8,7 @@ from itertools import islice
 from typing import NamedTuple, Protocol
 
 from stream_capi.avro.framing import SchemaKey
-from stream_capi.config import KeySource, Settings
+from stream_capi.config import KeySource, PasswordFile, Settings
 from stream_capi.core.flow import Gate, GateState
 from stream_capi.core.held_reason import HeldReason
 from stream_capi.errors import is_encrypted
@@ -25,6 +25,7 @@ from stream_capi.observe.what_to_do import (
     FIELDS_ENCRYPTED,
     KEY_UNREADABLE,
     NO_SCHEMA_ANSWER,
+    PASSWORD_UNREADABLE,
     SCHEMA_LACKS_PATH,
     SUPPRESSION_UNREADABLE,
     TOPIC_MISSING,
@@ -110,6 +111,8 @@ class Parts(Protocol):
     @property
     def suppression(self) -> SuppressionState | None: ...
     def key_form(self, pixel: str) -> str | None: ...
+    @property
+    def password(self) -> PasswordFile | None: ...
 
 
 class Held(NamedTuple):
@@ -187,6 +190,8 @@ class Health:
         for pixel, source_of_key in app.keys.items():
             if source_of_key.fault:
                 yield pixel, f"the key file {source_of_key.fault}", KEY_UNREADABLE
+        if app.password is not None and app.password.fault:
+            yield "kafka.sasl_password_file", f"the setting {app.password.fault}", PASSWORD_UNREADABLE
         if app.client.trust.fault:
             yield "endpoint.ca_file", f"the file {app.client.trust.fault}", CERTIFICATES_UNREADABLE
         if app.suppression is not None and app.suppression.fault:

@@ -21,6 +21,7 @@ from stream_capi.observe.what_to_do import (
     COMMITS_FAIL,
     FIELDS_ENCRYPTED,
     KEY_UNREADABLE,
+    PASSWORD_UNREADABLE,
     SCHEMA_LACKS_PATH,
     SUPPRESSION_UNREADABLE,
     dead_letters_reason,
@@ -37,6 +38,7 @@ _MOST_SAID = 64  # pairs of pixel, status and code that are remembered
 _WATCHED = frozenset({OUT_OF_REACH, REQUESTS_TIME_OUT, NOT_READ})
 _UNREADABLE = {
     "key file": KEY_UNREADABLE,
+    "password file": PASSWORD_UNREADABLE,
     "certificates": CERTIFICATES_UNREADABLE,
     "suppression list": SUPPRESSION_UNREADABLE,
 }

@@ -17,6 +17,7 @@ NO_SCHEMA_ANSWER = "registry_unavailable"
 DEAD_LETTERS_UNWRITTEN = "dead_letters_unwritten"
 FIELDS_ENCRYPTED = "fields_encrypted"
 KEY_UNREADABLE = "key_file_unreadable"
+PASSWORD_UNREADABLE = "password_file_unreadable"  # noqa: S105 -- the reason's name
 CERTIFICATES_UNREADABLE = "certificates_unreadable"
 SCHEMA_LACKS_PATH = "schema_lacks_path"
 SUPPRESSION_UNREADABLE = "suppression_list_unreadable"
@@ -63,6 +64,8 @@ WHAT_TO_DO: Mapping[str, str] = MappingProxyType(
         "check both, then the bounds on timestamps of the topic dead_letter.topic.",
         CLOCK_DIFFERS: "The clock of this machine or of the other side is wrong: check NTP here first; what is in the future "
         "is measured against the endpoint's clock meanwhile.",
+        PASSWORD_UNREADABLE: "The file of kafka.sasl_password_file can't be read, and the last password that could is used: "
+        "check it and its rights.",
         KEY_UNREADABLE: "The key file can't be read, and the last key that could is used: check the file and its rights.",
         CERTIFICATES_UNREADABLE: "The file of endpoint.ca_file can't be read or holds no certificate, and the last ones are "
         "used: check it and its rights.",

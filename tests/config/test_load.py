@@ -56,6 +56,7 @@ def test_defaults_are_those_of_the_contract(read: Read) -> None:
             "start": "earliest",
             "commit_interval_ms": 500,
             "properties": {},
+            "sasl_password_file": None,
         },
         "schema_registry": {"url": "http://localhost:8081", "properties": {}},
         "endpoint": {

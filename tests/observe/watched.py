@@ -48,6 +48,7 @@ class Watched(Line):
             client=SimpleNamespace(trust=SimpleNamespace(fault="")),
             suppression=None,
             key_form=lambda pixel: None,
+            password=None,
             drifts=[],
         )
         self.snapshot = Snapshot(self.app, Health(self.app))
