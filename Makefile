@@ -84,6 +84,7 @@ COMPILE := $(BIN)/python -m piptools compile --quiet --generate-hashes --strip-e
   --no-emit-find-links --no-emit-trusted-host --no-header
 lock: .venv/ready ## compiles the locked requirements again
 	$(COMPILE) --output-file requirements/runtime.lock pyproject.toml
+	$(COMPILE) --extra aws --output-file requirements/aws.lock pyproject.toml
 	$(COMPILE) --extra dev --output-file requirements/dev.lock pyproject.toml
 	$(COMPILE) --only-build-deps --build-deps-for wheel --constraint requirements/dev.lock --output-file requirements/build.lock pyproject.toml
 

@@ -10,6 +10,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 from stream_capi.core.held_reason import HeldReason
 from stream_capi.errors import ConfigurationError, KafkaLost
+from stream_capi.kafka.msk_iam import MskToken
 from stream_capi.limits import no_threads
 
 MISSING = frozenset(
@@ -43,6 +44,13 @@ OUT_OF_RANGE = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_O
 _DIVERGENCE = ("truncation", "No epoch found")  # what the client's text says where the leader's log is another one
 
 _REPEAT_SECONDS = 60.0
+_MECHANISM = 'kafka.properties."sasl.mechanism"'
+_STS = "sasl.oauthbearer.metadata.authentication.type"
+_STS_ADVICE = (
+    f'kafka.properties."{_STS}": aws_iam is for tokens of AWS STS and needs sasl.oauthbearer.method = "oidc", '
+    "sasl.oauthbearer.config with region and audience, and confluent-kafka[oauthbearer-aws]; for Amazon MSK set "
+    '"sasl.mechanism" = "AWS_MSK_IAM" instead, and install stream-capi[aws]'
+)
 
 
 class Events(Protocol):
@@ -118,11 +126,16 @@ Client = TypeVar("Client")
 
 def made(client: Callable[[dict[str, Any]], Client], properties: Mapping[str, Any]) -> Client:
     """A client of Kafka with these properties. Raises ConfigurationError where it refuses one."""
+    token = properties.get("oauth_cb")
+    if isinstance(token, MskToken):
+        token()  # fails at once and in words; the client would wait 10 s, and not say why
     try:
         return client(dict(properties))
     except KafkaException as error:
         raise not_made(error_of(error)) from None
     except (ImportError, TypeError, ValueError) as error:  # of what the Python client reads by itself
+        if _STS in properties:
+            raise ConfigurationError([_STS_ADVICE]) from None
         raise ConfigurationError([f"kafka.properties: {type(error).__name__} from the client"]) from None
 
 
@@ -148,4 +161,16 @@ def not_made(error: KafkaError) -> ConfigurationError:
     """Why the client could not be made: a property that it refuses, or threads that the system has not left."""
     if error.code() == KafkaError._CRIT_SYS_RESOURCE:
         return ConfigurationError([f"the Kafka client can't be started: {no_threads()}"])
-    return ConfigurationError([f"kafka.properties: {error.str()}"])
+    text = error.str()
+    if "No provider for SASL mechanism GSSAPI" in text:
+        why = (
+            "GSSAPI (Kerberos), which is the client's default, is not in the client's wheels; choose PLAIN, SCRAM-SHA-256, "
+            "SCRAM-SHA-512, OAUTHBEARER or AWS_MSK_IAM, or build the client with Kerberos (docs/connect.md)"
+        )
+        return ConfigurationError([f"{_MECHANISM}: {why}"])
+    if "Unsupported SASL mechanism" in text:
+        why = "the client has no such mechanism; choose PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER or AWS_MSK_IAM"
+        return ConfigurationError([f"{_MECHANISM}: {why}"])
+    if "OAuth token not set" in text:
+        return ConfigurationError(["kafka.properties: no token for OAUTHBEARER; check sasl.oauthbearer.*"])
+    return ConfigurationError([f"kafka.properties: {text}"])

@@ -13,6 +13,7 @@ from typing import Any
 
 from stream_capi.config.secrets import password_file
 from stream_capi.config.settings import KafkaSection
+from stream_capi.kafka import msk_iam
 
 # librdkafka's own table (CONFIGURATION.md), columns C and P: the other kind of client logs a warning for each of them.
 # fmt: off
@@ -179,6 +180,8 @@ def admin_properties(kafka: KafkaSection) -> dict[str, Any]:
 
 def _with_users(properties: dict[str, Any], kafka: KafkaSection, others: frozenset[str]) -> dict[str, Any]:
     given = {name: value for name, value in kafka.properties.items() if name not in others}
+    if msk_iam.is_meant(given):
+        given = msk_iam.as_oauthbearer(given, kafka.bootstrap_servers)
     password = password_file(kafka)
     return {
         "bootstrap.servers": kafka.bootstrap_servers,

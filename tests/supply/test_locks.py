@@ -31,7 +31,7 @@ def _wanted(extra: str | None = None) -> set[str]:
 
 
 def test_there_are_locks() -> None:
-    assert {lock.name for lock in _LOCKS} >= {"runtime.lock", "dev.lock"}
+    assert {lock.name for lock in _LOCKS} >= {"runtime.lock", "aws.lock", "dev.lock"}
 
 
 @pytest.mark.parametrize("lock", _LOCKS, ids=lambda lock: lock.name)
@@ -47,12 +47,15 @@ def test_every_requirement_is_pinned_with_hashes_and_no_index_is_named(lock: Pat
 
 def test_the_locks_hold_what_the_project_asks_for() -> None:
     assert _wanted() <= set(_pins(_ROOT / "requirements" / "runtime.lock"))
+    assert _wanted() | _wanted("aws") <= set(_pins(_ROOT / "requirements" / "aws.lock"))
     assert _wanted() | _wanted("dev") <= set(_pins(_ROOT / "requirements" / "dev.lock"))
 
 
 def test_runtime_and_development_run_the_same_versions() -> None:
-    runtime, dev = (_pins(_ROOT / "requirements" / f"{name}.lock") for name in ("runtime", "dev"))
+    runtime, aws, dev = (_pins(_ROOT / "requirements" / f"{name}.lock") for name in ("runtime", "aws", "dev"))
     assert {name: dev.get(name) for name in runtime} == runtime
+    assert {name: aws.get(name) for name in runtime} == runtime
+    assert {name: dev.get(name) for name in aws} == aws
 
 
 @pytest.mark.slow

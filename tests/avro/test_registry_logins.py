@@ -1,0 +1,116 @@
+"""A registry that asks for a login: basic authentication, a token, OAuth and certificates, against a stand-in."""
+
+from __future__ import annotations
+
+import json
+import ssl
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+from aiohttp import encode_basic_auth, web
+
+from stream_capi.avro.framing import SchemaKey
+from stream_capi.avro.schemas import RegistrySchemas
+from stream_capi.errors import RegistryUnavailable
+from tests.avro.records import LEAD
+from tests.stack.tokens import Tokens
+
+SECRET = "canary-of-a-registry"
+BASIC = encode_basic_auth("capi", SECRET)
+
+
+@asynccontextmanager
+async def _registry(allowed: Callable[[str], bool], tls: ssl.SSLContext | None = None) -> AsyncIterator[str]:
+    async def handle(request: web.Request) -> web.Response:
+        if not allowed(request.headers.get("Authorization", "")):
+            return web.json_response({"error_code": 401, "message": "Unauthorized"}, status=401)
+        return web.json_response({"schema": json.dumps(LEAD)})
+
+    app = web.Application()
+    app.router.add_get("/{rest:.*}", handle)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls).start()
+    try:
+        yield f"http{'s' if tls else ''}://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
+
+
+async def _asked(url: str, properties: dict[str, Any]) -> None:
+    source = RegistrySchemas(url, properties)
+    try:
+        await source.load(SchemaKey("id", 1))
+    finally:
+        await source.aclose()
+
+
+async def test_basic_authentication() -> None:
+    async with _registry(BASIC.__eq__) as url:
+        await _asked(url, {"basic.auth.user.info": f"capi:{SECRET}"})
+        with pytest.raises(RegistryUnavailable, match=r"status 401; check schema_registry.properties") as error:
+            await _asked(url, {"basic.auth.user.info": f"capi:{SECRET}-wrong"})
+    assert SECRET not in str(error.value)
+
+
+async def test_oauth_with_client_credentials() -> None:
+    tokens = Tokens(SECRET)
+    properties = {
+        "bearer.auth.credentials.source": "OAUTHBEARER",
+        "bearer.auth.client.id": "capi",
+        "bearer.auth.client.secret": SECRET,
+        "bearer.auth.scope": "registry",
+        "bearer.auth.issuer.endpoint.url": tokens.url,
+        "bearer.auth.logical.cluster": "lsrc-1",
+        "bearer.auth.identity.pool.id": "pool-1",
+    }
+    try:
+        async with _registry(lambda given: given.startswith("Bearer ") and given.count(".") == 2) as url:
+            await _asked(url, properties)
+            assert tokens.asked == 1
+            with pytest.raises(RegistryUnavailable) as error:
+                await _asked(url, {**properties, "bearer.auth.client.secret": f"{SECRET}-wrong"})
+    finally:
+        tokens.stop()
+    assert SECRET not in str(error.value)
+
+
+async def test_a_fixed_token() -> None:
+    properties = {
+        "bearer.auth.credentials.source": "STATIC_TOKEN",
+        "bearer.auth.token": SECRET,
+        "bearer.auth.logical.cluster": "lsrc-1",
+        "bearer.auth.identity.pool.id": "pool-1",
+    }
+    async with _registry(f"Bearer {SECRET}".__eq__) as url:
+        await _asked(url, properties)
+
+
+async def test_certificates(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    client = authority.issue_cert("client.test")
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1").configure_cert(tls)
+    authority.configure_trust(tls)
+    tls.verify_mode = ssl.CERT_REQUIRED
+    for name, blob in (
+        ("ca", authority.cert_pem),
+        ("client", client.cert_chain_pems[0]),
+        ("key", client.private_key_pem),
+    ):
+        blob.write_to_path(tmp_path / f"{name}.pem")
+    trust = {"ssl.ca.location": str(tmp_path / "ca.pem")}
+    own = {
+        "ssl.certificate.location": str(tmp_path / "client.pem"),
+        "ssl.key.location": str(tmp_path / "key.pem"),
+    }
+    async with _registry(lambda _: True, tls) as url:
+        await _asked(url, {**trust, **own})
+        with pytest.raises(RegistryUnavailable):
+            await _asked(url, trust)
+        with pytest.raises(RegistryUnavailable):
+            await _asked(url, own)
