@@ -35,18 +35,19 @@ CERTIFIED = "stream-capi"  # the user whom a client's certificate names
 
 
 class Right(NamedTuple):
-    """One operation on one topic or group."""
+    """One operation on one topic or group, or on all whose names begin so."""
 
     operation: AclOperation
     kind: ResourceType
     name: str
+    pattern: ResourcePatternType = ResourcePatternType.LITERAL
 
     def binding(self, user: str) -> AclBinding:
-        return AclBinding(self.kind, self.name, ResourcePatternType.LITERAL, f"User:{user}", "*",
+        return AclBinding(self.kind, self.name, self.pattern, f"User:{user}", "*",
                           self.operation, AclPermissionType.ALLOW)  # fmt: skip
 
     def binding_filter(self, user: str) -> AclBindingFilter:
-        return AclBindingFilter(self.kind, self.name, ResourcePatternType.LITERAL, f"User:{user}", "*",
+        return AclBindingFilter(self.kind, self.name, self.pattern, f"User:{user}", "*",
                                 self.operation, AclPermissionType.ALLOW)  # fmt: skip
 
 
@@ -56,6 +57,10 @@ def on_topic(operation: str, name: str) -> Right:
 
 def on_group(operation: str, name: str) -> Right:
     return Right(AclOperation[operation], ResourceType.GROUP, name)
+
+
+def on_groups(operation: str, prefix: str) -> Right:
+    return on_group(operation, prefix)._replace(pattern=ResourcePatternType.PREFIXED)
 
 
 class Users:
