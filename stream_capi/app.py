@@ -13,6 +13,7 @@ import signal
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol
 
@@ -170,7 +171,7 @@ class App:
         return SharedTopic(members, min(default if one.max_ratio is None else one.max_ratio for one in sections))
 
     def _source(self, source: SourceSection) -> TopicSource:
-        rules = rules_from(source, self.settings)
+        rules = replace(rules_from(source, self.settings), paused=self.settings.paused_pixels)
         drift = Drift(source.topic)
         self.drifts.append(drift)
 
@@ -192,6 +193,7 @@ class App:
             schema_file=source.schema_file is not None,
             max_ratio=source.max_ratio,
             record=source.record,
+            paused=self.settings.is_paused(source),
         )
 
     def _look_for_drift(self, drift: Drift, rules: SourceRules, schema: WriterSchema) -> None:
@@ -242,6 +244,8 @@ class App:
         logger.info("started", version=__version__, group=self.settings.kafka.group_id)
         for key in open_to_others(self.settings):
             logger.warning("key file open to others", subject=key, action="Let only this user (and its group) read it.")
+        for paused in self.health.paused():
+            logger.warning(paused["reason"], subject=paused["subject"], action=paused["what_to_do"])
         if self.suppression is not None:
             self.telemetry.suppression_read(self.suppression.hashes, self.suppression.user_ids)
 

@@ -121,6 +121,14 @@ class Skipped(NamedTuple):
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Paused:
+    """The record's source or pixel is paused by configuration: it has no outcome until the program runs without that."""
+
+
+PAUSED = Paused()
+
+
 class Routed(NamedTuple):
     """A payload of a source that sends its events to several lanes."""
 
@@ -132,7 +140,7 @@ class Routed(NamedTuple):
 
 
 # What the transform makes of a record: the bytes of a ServerEvent for the source's one lane, or one of the others.
-Transformed = bytes | Routed | Rejection | Skipped
+Transformed = bytes | Routed | Rejection | Skipped | Paused
 
 
 class ApiError(NamedTuple):

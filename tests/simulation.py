@@ -83,6 +83,7 @@ class PlainSource:
         self.topic = self.name = topic
         self.lane, self.pixel, self.window = lane, lane.pixel, window
         self.max_ratio: float | None = None
+        self.paused = False
         self.waiting_for: dict[SchemaKey, str] = {}
         self.load: Callable[[SchemaKey], Awaitable[Any]] | None = None
 
@@ -296,6 +297,8 @@ class Line:
         if name in ("consumed", "delivered", "dead_lettered", "skipped", "request", "batch", "registry", "api_said"):
             return lambda *args: self.reports.update([name])
         if name in ("partition_stopped", "intake_held", "chunk_failed", "internal_error", "hold_over", "clock_differs"):
+            return lambda *args: self.reports.update([f"{name} {args[-1]}"])
+        if name == "pause_blocks":
             return lambda *args: self.reports.update([f"{name} {args[-1]}"])
         raise AttributeError(name)
 

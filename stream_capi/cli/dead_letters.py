@@ -186,8 +186,10 @@ def redrive_dead_letters(
     if not execute:
         _print_plan(settings, planned, as_json)
     elif not planned.wanted:
+        _print_paused(settings, planned)
         _print_ledger(Ledger(0, redrive.NOTHING, 0), as_json)
     else:
+        _print_paused(settings, planned)
         asyncio.run(_execute(settings, admin, planned, rate, watch, as_json))
 
 
@@ -229,13 +231,14 @@ def _print_plan(settings: Settings, planned: RedrivePlan, as_json: bool) -> None
     without_source = {topic_shown(topic): count for topic, count in planned.without_source.items()}
     if as_json:
         document = {"group": planned.group, "kinds": rows, "letters": len(planned.wanted)}
-        print_json({**document, "without_source": without_source}, indent=2)
+        print_json({**document, "without_source": without_source, "paused": dict(planned.paused)}, indent=2)
         return
     out = console()
     out.print(f"redrive from {settings.dead_letter.topic} by group {planned.group}")
     if rows:
         out.print(_table(rows))
     out.print(f"{len(planned.wanted):,} letters that were not redriven before.")
+    _print_paused(settings, planned)
     for topic, count in without_source.items():
         out.print(f"{count:,} letters of {topic} are left alone: it is not the topic of one of the sources.")
     if references:
@@ -249,6 +252,11 @@ def _print_plan(settings: Settings, planned: RedrivePlan, as_json: bool) -> None
             soft_wrap=True,
         )
         out.print("Nothing has been sent: add --execute.")
+
+
+def _print_paused(settings: Settings, planned: RedrivePlan) -> None:
+    for topic, count in planned.paused.items():
+        typer.echo(f"{count:,} letters of {topic} are left alone: {settings.why_braked(topic)}.", err=True)
 
 
 def _print_ledger(ledger: Ledger, as_json: bool) -> None:

@@ -21,7 +21,7 @@ from stream_capi.cli.text import plain, print_json
 from stream_capi.events.lines import Line, Verdict
 from stream_capi.events.value_masking import completed_shown, raw_shown, result_shown
 from stream_capi.kafka.scan import latest_records, record_at
-from stream_capi.model import Record, Rejection, Routed, Skipped
+from stream_capi.model import Paused, Record, Rejection, Routed, Skipped
 from stream_capi.operations.explain import ExplainedRecord, explain_file, explain_records
 
 _STYLES = {
@@ -111,6 +111,7 @@ def _outcome(explained: ExplainedRecord, personal: bool) -> dict[str, Any]:
         return {"kind": "dead_letter", "code": made.code.value, "detail": made.detail}
     if isinstance(made, Skipped):
         return {"kind": "skipped", "reason": made.reason}
+    assert not isinstance(made, Paused)  # noqa: S101 -- what is explained is the mapping, which a pause doesn't change
     payload = orjson.loads(made.payload if isinstance(made, Routed) else made)
     lane = explained.explanation.lane if explained.explanation else None
     sent = {"kind": "sent", "pixel": lane.pixel if lane else None, "event": payload["name"]}

@@ -18,7 +18,7 @@ from stream_capi.cli.progress import ProgressBar
 from stream_capi.cli.sources import sources_of
 from stream_capi.cli.text import print_json
 from stream_capi.config import Settings
-from stream_capi.errors import ExitCode, StreamCapiError
+from stream_capi.errors import ConfigurationError, ExitCode, StreamCapiError
 from stream_capi.kafka.admin import KafkaAdmin
 from stream_capi.kafka.ranges import moment, shown_time, total
 from stream_capi.kafka.scan import spans
@@ -61,6 +61,8 @@ def command(
         raise typer.BadParameter("--rate must be 0 or at least 1")
     settings = config.load(config_file, keys=execute)
     sources_of(settings, topic)
+    if why := settings.why_braked(topic):
+        raise ConfigurationError([f"{why}: nothing of {topic} is replayed; set paused = false first"])
     admin = KafkaAdmin(settings.kafka)
     planned = range_replay.plan(
         settings, admin, topic, partition or (), moment("--from", start), moment("--to", end), afresh

@@ -92,6 +92,8 @@ def _view(settings: Settings, seen: GroupStatus) -> Group:
     parts: list[Any] = [Text(head, style="bold")]
     for held in seen.held:
         parts.append(Text(f"held: {held['subject']}: {held['reason']}. {held['what_to_do']}", style="bold red"))
+    for paused in seen.paused:
+        parts.append(Text(f"{paused['subject']}: {paused['reason']}. {paused['what_to_do']}", style="cyan"))
     for notice in seen.notices:
         parts.append(Text(f"{notice['subject']}: {notice['reason']}. {notice['what_to_do']}", style="yellow"))
     parts += [_members(seen), _partitions(seen)]
@@ -173,11 +175,13 @@ def _as_json(settings: Settings, seen: GroupStatus) -> dict[str, Any]:
                 "lag": one.lag,
                 "member": one.member.member_id if one.member else None,
                 "stopped": one.stopped or None,
+                "paused_by_configuration": one.paused,
                 "oldest": one.oldest._asdict() if one.oldest else None,
             }
             for one in seen.partitions
         ],
         "held": seen.held,
+        "paused": seen.paused,
         "notices": seen.notices,
         "dead_letters": {"topic": settings.dead_letter.topic, "letters": seen.dead_letters},
         "asked": [

@@ -187,6 +187,11 @@ class PixelSection(Section):
         description="File that holds the Conversion API key; read again when it changes.",
         examples=["/run/secrets/stream-capi/api-key"],
     )
+    paused: Annotated[bool, Field(strict=True)] = Field(
+        False,
+        description="Nothing is sent to it; its events wait uncommitted. Read at the start.",
+        examples=[True],
+    )
     profile: Literal["lead_gen", "restricted"] = Field(
         "lead_gen",
         description="`restricted` sends only the fields and identifiers that the restricted flow allows.",
@@ -256,6 +261,11 @@ class SourceSection(Section):
         None, description="Name of the pixel that all events go to; or `pixel_field`.", examples=["main"]
     )
     pixel_field: Path | None = Field(None, description="Path of the pixel's name in each record.", examples=["brand"])
+    paused: Annotated[bool, Field(strict=True)] = Field(
+        False,
+        description="Nothing of it is sent; its events wait uncommitted. Read at the start.",
+        examples=[True],
+    )
     framing: Framing = Field(
         "confluent",
         description="How a record names its schema: `confluent` (prefix or header), `apicurio` (8-byte or header id), "
@@ -341,6 +351,11 @@ class SourceSection(Section):
     def is_for(self, record: str) -> bool:
         """Whether records of this type are its."""
         return self.record in (None, record)
+
+    @property
+    def name(self) -> str:
+        """Its topic, with the record where it is for one type."""
+        return self.topic if self.record is None else f"{self.topic} ({self.record})"
 
     @property
     def wire_format(self) -> str:
@@ -587,6 +602,30 @@ class Settings(Section):
     def sources_of(self, topic: str) -> tuple[SourceSection, ...]:
         """The sources of a topic: one, or several that each name their record."""
         return tuple(source for source in self.sources if source.topic == topic)
+
+    @property
+    def paused_pixels(self) -> frozenset[str]:
+        """The pixels that nothing is sent for."""
+        return frozenset(pixel.name for pixel in self.pixels if pixel.paused)
+
+    def is_paused(self, source: SourceSection) -> bool:
+        """Whether all events of a source wait: it is paused itself, or whatever it may send to is."""
+        pixels = {source.pixel} if source.pixel else {pixel.name for pixel in self.pixels}
+        return source.paused or pixels <= self.paused_pixels
+
+    def is_braked(self, topic: str) -> bool:
+        """Whether some events of a topic may wait because a source or a pixel of theirs is paused."""
+        routed = any(source.pixel_field is not None for source in self.sources_of(topic))
+        return any(map(self.is_paused, self.sources_of(topic))) or (routed and bool(self.paused_pixels))
+
+    def why_braked(self, topic: str) -> str:
+        """What of a topic is paused, in words; empty where nothing is."""
+        if not self.is_braked(topic):
+            return ""
+        named = [f"source {source.name}" for source in self.sources_of(topic) if source.paused]
+        reached = {source.pixel for source in self.sources_of(topic)}
+        named += [f"pixel {name}" for name in sorted(self.paused_pixels) if name in reached or None in reached]
+        return f"{' and '.join(named)} {'is' if len(named) == 1 else 'are'} paused by configuration"
 
     def pixel(self, name: str) -> PixelSection:
         """The pixel of a name that the rules have checked."""

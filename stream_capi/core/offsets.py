@@ -22,6 +22,8 @@ from itertools import repeat
 from stream_capi.core.offset_metadata import METADATA_LIMIT, Ranges, Resolved, encode_outcomes
 from stream_capi.model import NO_LEADER_EPOCH
 
+_SET_ASIDE = -1  # in the place of an event's size
+
 Steps = Sequence[tuple[int, int]]  # (offset, leader epoch): from each offset on, records are of this leader epoch
 
 
@@ -30,7 +32,8 @@ class PartitionOffsets:
 
     ``resolved_before`` is what a former owner had resolved beyond the committed offset, ``leader_epoch`` is that of the
     record before ``start``, as it was committed.
-    ``open_bytes`` is the sum of the open events' sizes as given to ``track``.
+    ``open_bytes`` is the sum of the open events' sizes as given to ``track``, without those that were set aside;
+    ``set_aside_count`` is how many these are.
     """
 
     __slots__ = (
@@ -43,6 +46,7 @@ class PartitionOffsets:
         "open_bytes",
         "partition",
         "resolved_before",
+        "set_aside_count",
         "start",
         "topic",
     )
@@ -62,6 +66,7 @@ class PartitionOffsets:
         self.start = start
         self.resolved_before = resolved_before
         self.open_bytes = 0
+        self.set_aside_count = 0
         self.fenced = False  # set when the assignment ends: what is still to be sent for it needn't be
         self._resolved_before_starts = [of.first for of in resolved_before]
         self._end = start
@@ -93,6 +98,12 @@ class PartitionOffsets:
         """Take the terminal outcome of many events, as ``resolve`` does of one."""
         self.open_bytes -= sum(map(self._open.pop, offsets, repeat(0)))
 
+    def set_aside(self, offset: int) -> None:
+        """Keep an open event open for the rest of this assignment, without its record: nobody will bring its outcome."""
+        self.open_bytes -= self._open[offset]
+        self._open[offset] = _SET_ASIDE
+        self.set_aside_count += 1
+
     def is_open(self, offset: int) -> bool:
         """Whether the event at this offset still waits for its outcome."""
         return offset in self._open
@@ -108,6 +119,13 @@ class PartitionOffsets:
     def unresolved(self) -> int:
         """How many events are open."""
         return len(self._open)
+
+    @property
+    def first_awaited(self) -> int | None:
+        """The first open event whose outcome is awaited; None where all that are open were set aside."""
+        if not self.set_aside_count:
+            return next(iter(self._open), None)
+        return next((offset for offset, size in self._open.items() if size != _SET_ASIDE), None)
 
     @property
     def position(self) -> int:

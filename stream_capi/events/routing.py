@@ -12,7 +12,7 @@ from stream_capi.events.paths import Found, Schema
 from stream_capi.events.rules import SourceRules, as_key
 from stream_capi.events.taking import Column, Columns
 from stream_capi.events.work import Fault
-from stream_capi.model import Code, EventName, Rejection, Skipped
+from stream_capi.model import PAUSED, Code, EventName, Rejection, Skipped
 
 _FEW = 4  # records of which each is asked alone
 _TEXT = {str, type(None)}
@@ -71,6 +71,9 @@ class Routing:
             for at, answer in enumerate(answers):
                 if answer.__class__ is Skipped or answer.__class__ is Rejection:
                     faults.setdefault(at, answer)
+        if self._rules.paused:  # not even a skip may pass what names a paused pixel
+            named = enumerate(parts.get("pixel_field", ()))
+            faults.update((at, PAUSED) for at, pixel in named if pixel in self._rules.paused)
         pixels = parts.get("pixel_field", repeat(self._rules.pixel, length))
         events = parts.get("event_field", repeat(self._rules.event, length))
         consents = parts.get("consent_field", repeat(True, length))

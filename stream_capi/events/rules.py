@@ -42,6 +42,7 @@ class SourceRules:
     refuse_private: bool
     max_age_ms: int
     max_future_ms: int
+    paused: frozenset[str] = frozenset()  # pixels whose events wait
 
     @property
     def lane(self) -> Lane | None:

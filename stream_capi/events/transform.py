@@ -19,7 +19,7 @@ from stream_capi.events.suppression import SUPPRESSED, People, Suppression, path
 from stream_capi.events.taking import Columns, Taking
 from stream_capi.events.value_rules import MOST_TIME_MS
 from stream_capi.events.work import Fault, Work
-from stream_capi.model import Lane, Routed, Skipped, Table, Transformed, internal_error
+from stream_capi.model import Lane, Paused, Routed, Skipped, Table, Transformed, internal_error
 
 __all__ = ["IDENTIFIER_FIELDS", "Counts", "Transform", "compile_source"]
 
@@ -92,7 +92,7 @@ class Transform:
         A suppressed record is skipped whatever is wrong with it: a dead letter would keep what is to be forgotten.
         """
         ways, faults = self.routing.ways(table.columns, table.length)
-        not_meant = {at: fault for at, fault in faults.items() if isinstance(fault, Skipped)}
+        not_meant = {at: fault for at, fault in faults.items() if isinstance(fault, Skipped | Paused)}
         faults = {**faults, **suppressed, **not_meant, **table.rejected}
         groups: dict[Way, list[int]] = {}
         for at, way in enumerate(ways):

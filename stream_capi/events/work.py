@@ -9,9 +9,9 @@ from stream_capi.events.judging import Judged
 from stream_capi.events.taking import Column, Columns
 from stream_capi.events.value_rules import Wrong
 from stream_capi.events.whole import escaped
-from stream_capi.model import Rejection, Skipped
+from stream_capi.model import Paused, Rejection, Skipped
 
-Fault = Rejection | Skipped
+Fault = Rejection | Skipped | Paused
 
 
 class Work:

@@ -15,7 +15,7 @@ from stream_capi.errors import is_encrypted
 from stream_capi.events.drift import Drift
 from stream_capi.model import Trouble
 from stream_capi.observe.metrics import Metrics
-from stream_capi.observe.status_document import NoticeEntry
+from stream_capi.observe.status_document import NoticeEntry, PausedEntry
 from stream_capi.observe.telemetry import Said
 from stream_capi.observe.what_to_do import (
     BROKERS_SILENT,
@@ -26,6 +26,9 @@ from stream_capi.observe.what_to_do import (
     KEY_UNREADABLE,
     NO_SCHEMA_ANSWER,
     PASSWORD_UNREADABLE,
+    PAUSE_BLOCKS,
+    PAUSED,
+    PAUSED_BY_CONFIGURATION,
     SCHEMA_LACKS_PATH,
     SUPPRESSION_UNREADABLE,
     TOPIC_MISSING,
@@ -155,6 +158,14 @@ class Health:
             if partition.stopped:
                 yield Held(partition.source.pixel or "", str(partition.tp), partition.stopped, None, None)
 
+    def paused(self) -> list[PausedEntry]:
+        """The sources and pixels that are paused by configuration. Nothing is wrong with them."""
+        settings = self._app.settings
+        subjects = [f"source {source.name}" for source in settings.sources if source.paused]
+        subjects += [f"pixel {pixel.name}" for pixel in settings.pixels if pixel.paused]
+        reason, action = PAUSED_BY_CONFIGURATION, what_to_do(PAUSED)
+        return [{"subject": subject, "reason": reason, "what_to_do": action} for subject in subjects]
+
     def notices(self) -> list[NoticeEntry]:
         """What goes wrong without anything being held: it mends itself, or somebody should look soon."""
         return [
@@ -181,6 +192,9 @@ class Health:
         for drift in app.drifts:
             if lost := drift.lacking:
                 yield drift.topic, f"the newest schema lacks mapped paths: {lost_paths(lost)}", SCHEMA_LACKS_PATH
+        for partition in app.pipeline.partitions.values():
+            if partition.is_blocked_by_pause:
+                yield str(partition.tp), "events that are paused by configuration fill its memory", PAUSE_BLOCKS
         if app.dead_letters.failing:
             yield (
                 app.settings.dead_letter.topic,

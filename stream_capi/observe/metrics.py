@@ -55,6 +55,7 @@ class Gauges(NamedTuple):
     unread: Labelled = _NONE
     timeouts: Labelled = _NONE
     clock_offset_seconds: Labelled = _NONE
+    paused: Labelled = _NONE
 
 
 class Metrics(Collector):
@@ -252,6 +253,10 @@ class Metrics(Collector):
         oldest = "Age of the oldest event without an outcome, in seconds by its Kafka timestamp."
         yield _gauge("oldest_unresolved_seconds", oldest, partition, gauges.oldest_unresolved_seconds)
         yield _gauge("held", "1 while something waits for a person.", ["pixel", "reason"], gauges.held)
+        paused = (
+            "1 where events of a partition wait by configuration: all, some, or some that fill it, so that all wait."
+        )
+        yield _gauge("paused", paused, [*partition, "extent"], gauges.paused)
         out_of_reach = "1 while a broker that this member needs doesn't answer."
         yield _gauge("broker_out_of_reach", out_of_reach, ["broker"], gauges.out_of_reach)
         yield _gauge("unread", "1 while a partition has records that don't arrive.", partition, gauges.unread)

@@ -14,6 +14,7 @@ from stream_capi.core.flow import Gate, GateState
 from stream_capi.core.held_reason import HeldReason
 from stream_capi.core.offsets import PartitionOffsets
 from stream_capi.model import Record, TopicPartition
+from stream_capi.observe.what_to_do import PAUSED_BY_CONFIGURATION
 from stream_capi.pipeline.lane import LaneLine
 from stream_capi.pipeline.pipeline import Pipeline
 
@@ -42,10 +43,19 @@ class _Place(NamedTuple):
 
 
 def oldest_events(pipeline: Pipeline, dead_letters_fail: str = "") -> dict[TopicPartition, Oldest]:
-    """The oldest open event of each partition that has one. ``dead_letters_fail``: why dead letters can't be written now."""
+    """The oldest open event of each partition that has one; one that is paused only where no other is open.
+
+    ``dead_letters_fail``: why dead letters can't be written now.
+    """
     wanted = {p.offsets: p for p in pipeline.partitions.values() if p.offsets.unresolved}
-    firsts = {offsets: offsets.watermark for offsets in wanted}
-    found: dict[TopicPartition, Oldest] = {}
+    awaited = {offsets: offsets.first_awaited for offsets in wanted}
+    firsts = {offsets: first for offsets, first in awaited.items() if first is not None}
+    # Of events that are paused only their places are kept.
+    found = {
+        partition.tp: Oldest(offsets.watermark, None, Wait("paused", PAUSED_BY_CONFIGURATION))
+        for offsets, partition in wanted.items()
+        if offsets not in firsts
+    }
     now_ms = pipeline.clock.epoch() * 1000
     for place in _places(pipeline, dead_letters_fail):
         if not firsts:

@@ -10,6 +10,8 @@ import time
 
 from stream_capi import __version__
 from stream_capi.applovin import FRESH_SECONDS
+from stream_capi.config import PixelSection
+from stream_capi.core.flow import Gate
 from stream_capi.model import NOT_READ, OUT_OF_REACH, Lane, TopicPartition
 from stream_capi.observe.health import Health, Held, Parts
 from stream_capi.observe.histogram import Rolling, quantile
@@ -64,6 +66,7 @@ class Snapshot:
             oldest_unresolved_seconds={
                 label: (oldest[tp].seconds or 0.0) if tp in oldest else 0.0 for tp, label in labels.items()
             },
+            paused={(*labels[tp], extent): 1 for tp, p in pipeline.partitions.items() if (extent := self._pause_of(p))},
             held={(held.pixel, held.reason): 1 for held in self._health.held()},
             out_of_reach={(trouble.subject,): 1 for trouble in troubles if trouble.kind == OUT_OF_REACH},
             unread={
@@ -95,6 +98,7 @@ class Snapshot:
             "ready": not reasons,
             "reasons": reasons,
             "held": [_held_entry(held) for held in self._health.held()],
+            "paused": self._health.paused(),
             "notices": self._health.notices(),
             "totals": {
                 "consumed": metrics.consumed_counts.total(),
@@ -152,18 +156,27 @@ class Snapshot:
                 "position": partition.offsets.position,
                 "open_events": partition.offsets.unresolved,
                 "paused": partition.paused,
+                "paused_by_configuration": self._pause_of(partition),
                 "stopped": partition.stopped,
                 "oldest": _oldest_entry(oldest.get(tp)),
             }
             for tp, partition in sorted(self._app.pipeline.partitions.items())
         ]
 
+    def _pause_of(self, partition: Partition) -> str | None:
+        """How much of a partition a pause by configuration concerns."""
+        if partition.source.paused:
+            return "all"
+        if partition.is_blocked_by_pause:
+            return "full"
+        return "some" if self._app.settings.is_braked(partition.tp.topic) else None
+
     def _pixels(self) -> list[PixelEntry]:
         gates = self._app.pipeline.delivery.pixel_gates
         return [
             {
                 "pixel": pixel.name,
-                "state": gates[pixel.name].state.value if pixel.name in gates else "unused",
+                "state": _state(pixel, gates.get(pixel.name)),
                 "key": "file" if pixel.api_key_file else "environment",
                 "key_fault": self._app.keys[pixel.name].fault or None,
                 "authorization": self._app.key_form(pixel.name),
@@ -192,6 +205,12 @@ def _lag(partition: Partition) -> int | None:
         return None
     committed = partition.committed[0] if partition.committed else partition.offsets.start
     return max(0, partition.high - committed)
+
+
+def _state(pixel: PixelSection, gate: Gate | None) -> str:
+    if pixel.paused:
+        return "paused"
+    return gate.state.value if gate else "unused"
 
 
 def _share(part: int, whole: int) -> float | None:

@@ -19,6 +19,14 @@ class HeldEntry(TypedDict):
     what_to_do: str
 
 
+class PausedEntry(TypedDict):
+    """A source or pixel that is paused by configuration."""
+
+    subject: str
+    reason: str
+    what_to_do: str
+
+
 class NoticeEntry(TypedDict):
     """Something that goes wrong without anything being held."""
 
@@ -92,7 +100,11 @@ class OldestEntry(TypedDict):
 
 
 class PartitionEntry(TypedDict):
-    """A partition that this member owns."""
+    """A partition that this member owns.
+
+    ``paused``: it is not read at present. ``paused_by_configuration``: ``all`` of its events wait, ``some`` of them, or
+    ``full``: some fill its memory, so that the others wait as well.
+    """
 
     topic: str
     partition: int
@@ -101,6 +113,7 @@ class PartitionEntry(TypedDict):
     position: int
     open_events: int
     paused: bool
+    paused_by_configuration: str | None
     stopped: str | None
     oldest: OldestEntry | None
 
@@ -163,6 +176,7 @@ class StatusDocument(TypedDict):
     ready: bool
     reasons: list[str]
     held: list[HeldEntry]
+    paused: list[PausedEntry]
     notices: list[NoticeEntry]
     totals: TotalsEntry
     throughput: ThroughputEntry

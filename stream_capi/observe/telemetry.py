@@ -22,6 +22,7 @@ from stream_capi.observe.what_to_do import (
     FIELDS_ENCRYPTED,
     KEY_UNREADABLE,
     PASSWORD_UNREADABLE,
+    PAUSE_BLOCKS,
     SCHEMA_LACKS_PATH,
     SUPPRESSION_UNREADABLE,
     dead_letters_reason,
@@ -161,6 +162,10 @@ class Telemetry:
             reason=reason,
             action=what_to_do(reason),
         )
+
+    def pause_blocks(self, partition: TopicPartition) -> None:
+        """Events that are paused by configuration have filled a partition's memory: the others wait as well."""
+        log.warning("paused events block others", **partition._asdict(), action=what_to_do(PAUSE_BLOCKS))
 
     def registry(self, topic: str, schema: str, reason: str | None) -> None:
         """Records wait for a schema (``reason``), or wait no more (None)."""

@@ -21,6 +21,9 @@ PASSWORD_UNREADABLE = "password_file_unreadable"  # noqa: S105 -- the reason's n
 CERTIFICATES_UNREADABLE = "certificates_unreadable"
 SCHEMA_LACKS_PATH = "schema_lacks_path"
 SUPPRESSION_UNREADABLE = "suppression_list_unreadable"
+PAUSED = "paused_by_configuration"
+PAUSED_BY_CONFIGURATION = "paused by configuration"  # in words
+PAUSE_BLOCKS = "pause_blocks_others"
 COMMITS_FAIL = "commits_fail"
 TOPIC_MISSING = "topic_missing"
 BROKERS_SILENT = "brokers_silent"
@@ -83,6 +86,10 @@ WHAT_TO_DO: Mapping[str, str] = MappingProxyType(
         "the line's speed and open transactions.",
         "internal_error": "A record or schema met a fault of this program and is dead-lettered: report the detail, which "
         "names the place; run `stream-capi dead-letters redrive --code internal_error` with a version that has it mended.",
+        PAUSED: "Nothing is sent for it and its events wait uncommitted, for as long as the topic keeps "
+        "them: to go on, set paused = false and restart.",
+        PAUSE_BLOCKS: "Events of what is paused fill this partition's memory, so that the others in it wait, too: set "
+        "paused = false and restart, or raise delivery.max_buffered_bytes.",
         COMMITS_FAIL: "Offsets can't be committed; they are tried again: check the brokers and this user's rights.",
     }
 )

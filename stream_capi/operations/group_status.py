@@ -20,9 +20,10 @@ from stream_capi.kafka.admin import Group, KafkaAdmin, Member
 from stream_capi.kafka.ranges import Range, TopicLog, total
 from stream_capi.kafka.scan import scan
 from stream_capi.model import TopicPartition
-from stream_capi.observe.status_document import HeldEntry, NoticeEntry, PartitionEntry, StatusDocument
+from stream_capi.observe.status_document import HeldEntry, NoticeEntry, PartitionEntry, PausedEntry, StatusDocument
+from stream_capi.observe.what_to_do import PAUSED_BY_CONFIGURATION
 
-_Entry = TypeVar("_Entry", HeldEntry, NoticeEntry)
+_Entry = TypeVar("_Entry", HeldEntry, NoticeEntry, PausedEntry)
 
 _SECONDS = 3.0
 _MOST_BYTES = 64 << 20
@@ -41,7 +42,10 @@ class OldestEvent(NamedTuple):
 
 
 class PartitionStatus(NamedTuple):
-    """One partition. ``stopped`` is why it is not read, where a member reported it; ``member`` who owns it."""
+    """One partition. ``stopped`` is why it is not read, where a member reported it; ``member`` who owns it.
+
+    ``paused``: how much of it is paused by configuration, as its member reported it.
+    """
 
     tp: TopicPartition
     committed: int | None
@@ -49,6 +53,7 @@ class PartitionStatus(NamedTuple):
     lag: int
     member: Member | None
     stopped: str
+    paused: str | None
     oldest: OldestEvent | None
 
 
@@ -72,6 +77,11 @@ class GroupStatus(NamedTuple):
     def held(self) -> list[HeldEntry]:
         """What waits for a person, by the members that were reached; each thing once."""
         return _distinct(entry for status in self._statuses for entry in status.get("held", ()))
+
+    @property
+    def paused(self) -> list[PausedEntry]:
+        """What is paused by configuration, by the members that were reached."""
+        return _distinct(entry for status in self._statuses for entry in status.get("paused", ()))
 
     @property
     def notices(self) -> list[NoticeEntry]:
@@ -100,16 +110,21 @@ def look(settings: Settings, admin: KafkaAdmin, members: Sequence[str] = ()) -> 
             oldest = known.get("oldest") if known else None
             waiting = OldestEvent(oldest["offset"], oldest["seconds"], oldest["why"]) if oldest else None
             lag = max(0, bounds.end - max(start, bounds.start))
-            partitions.append(
-                PartitionStatus(
-                    tp, at, bounds.end, lag, owners.get(tp), (known and known.get("stopped")) or "", waiting
-                )
-            )
-            if lag and not known:
+            stopped = (known and known.get("stopped")) or ""
+            paused = known.get("paused_by_configuration") if known else None
+            partitions.append(PartitionStatus(tp, at, bounds.end, lag, owners.get(tp), stopped, paused, waiting))
+            if lag and (not known or (paused and not stopped and (waiting is None or waiting.seconds is None))):
                 unexplained[tp] = Range(max(start, bounds.start), bounds.end)
     by_broker = _by_broker(settings, unexplained, owners)
-    partitions = [one._replace(oldest=one.oldest or by_broker.get(one.tp)) for one in partitions]
+    partitions = [_completed(one, by_broker.get(one.tp)) for one in partitions]
     return GroupStatus(group, partitions, answers, _dead_letters(settings, admin))
+
+
+def _completed(one: PartitionStatus, by_broker: OldestEvent | None) -> PartitionStatus:
+    """With the oldest event by the broker, where its member knows none or not how old it is, as of what is paused."""
+    if by_broker is None:
+        return one
+    return one._replace(oldest=by_broker._replace(why=PAUSED_BY_CONFIGURATION) if one.paused else by_broker)
 
 
 def ask_member(address: str, group: str) -> MemberAnswer:
@@ -149,7 +164,7 @@ def _body(answer: http.client.HTTPResponse) -> bytes:
 def _is_status(found: Any) -> bool:
     """Whether an answer's JSON has the shape of all that is used of it."""
     try:
-        entries = [*found.get("held", []), *found.get("notices", [])]
+        entries = [*found.get("held", []), *found.get("paused", []), *found.get("notices", [])]
         return (
             isinstance(found["group"], str)
             and all(isinstance(one[key], str) for one in entries for key in _TEXTS)
@@ -165,6 +180,7 @@ def _is_partition(found: Any) -> bool:
         isinstance(found["topic"], str)
         and isinstance(found["partition"], int)
         and isinstance(found.get("stopped"), str | None)
+        and isinstance(found.get("paused_by_configuration"), str | None)
         and isinstance(oldest["offset"], int)
         and isinstance(oldest["seconds"], int | float | None)
         and isinstance(oldest["why"], str)

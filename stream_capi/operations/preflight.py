@@ -46,6 +46,8 @@ async def findings(settings: Settings) -> AsyncIterator[Finding]:
     """Look at everything, one thing after the other; nothing that is wrong keeps the rest from being looked at."""
     for source in settings.sources:
         yield Finding("configuration", True, f"source {_named(source)}: {source.event or 'event by field'}")
+    for topic in filter(settings.is_braked, settings.topics):
+        yield Finding("configuration", True, _pause(settings, topic))
     if settings.suppress.file is not None:
         yield _suppression(settings.suppress.file)
     files = descriptors(settings.delivery.max_in_flight)
@@ -63,6 +65,16 @@ async def findings(settings: Settings) -> AsyncIterator[Finding]:
 
 def _named(source: SourceSection) -> str:
     return source.topic if source.record is None else f"{source.topic} ({source.record})"
+
+
+def _pause(settings: Settings, topic: str) -> str:
+    """What a pause means for a topic."""
+    if all(map(settings.is_paused, settings.sources_of(topic))):
+        return f"{settings.why_braked(topic)}: nothing of {topic} is read or committed, for as long as its retention"
+    return (
+        f"{settings.why_braked(topic)}: its events in {topic} wait; the others there go on, and wait as "
+        "well where those fill a partition's memory"
+    )
 
 
 def _suppression(file: str) -> Finding:

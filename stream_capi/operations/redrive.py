@@ -44,12 +44,16 @@ _COMMIT_MS = 200  # what was not kept before a kill is sent again, so little of 
 
 
 class RedrivePlan(NamedTuple):
-    """Which letters are to be redriven. ``without_source`` counts those that no source is there for, by topic."""
+    """Which letters are to be redriven. ``without_source`` counts those that no source is there for, by topic.
+
+    ``paused`` counts those of topics of which a source or pixel is paused by configuration.
+    """
 
     group: str
     redriven: Redriven
     wanted: Sequence[StoredDeadLetter]
     without_source: Mapping[str, int]
+    paused: Mapping[str, int]
 
 
 def group_of(settings: Settings) -> str:
@@ -63,12 +67,14 @@ def plan(
     """Pick the letters that were not redriven yet, the oldest first."""
     topics = {source.topic for source in settings.sources}
     left = [stored for stored in known.found if picked(stored) and stored not in redriven]
+    paused = Counter(stored.kind.topic for stored in left if settings.is_braked(stored.kind.topic))
+    left = [stored for stored in left if stored.kind.topic not in paused]
     strange = Counter(stored.kind.topic for stored in left if stored.kind.topic not in topics)
     wanted = first((stored for stored in left if stored.kind.topic in topics), limit)
     without_source = dict(strange.most_common(MOST_OTHERS))
     if rest := strange.total() - sum(without_source.values()):
         without_source["other-topics"] = rest
-    return RedrivePlan(group_of(settings), redriven, wanted, without_source)
+    return RedrivePlan(group_of(settings), redriven, wanted, without_source, paused)
 
 
 class _DeadLetterCommits:

@@ -9,7 +9,7 @@ from typing import Any
 
 from stream_capi.avro.framing import Run, SchemaKey, Unframed
 from stream_capi.kafka.originals import Place
-from stream_capi.model import Lane, Record, Rejection, Routed, Skipped, Table, Transformed
+from stream_capi.model import Lane, Paused, Record, Rejection, Routed, Skipped, Table, Transformed
 from stream_capi.operations.dead_letters import StoredDeadLetter
 from stream_capi.pipeline.source import Branches, Codec, Coded, Source, TableTransform, decode_and_map, parts_of
 from stream_capi.record_headers import all_headers, marked
@@ -88,6 +88,7 @@ class DeadLetterSource:
         self.pixel: str | None = None
         self.window = window
         self.max_ratio: float | None = None
+        self.paused = False
         self.waiting_for: dict[SchemaKey, str] = {}
         self._sources = sources
         self._dead_letters = dead_letters
@@ -183,7 +184,9 @@ class DeadLetterSource:
             return Branches(coded.union, [self._placed_alone(source, codec) for codec in coded.codecs])
         return self._placed_alone(source, coded)
 
-    def _placed_alone(self, source: Source, codec: Codec | Rejection | Skipped) -> Codec | Rejection | Skipped:
+    def _placed_alone(
+        self, source: Source, codec: Codec | Rejection | Skipped | Paused
+    ) -> Codec | Rejection | Skipped | Paused:
         if not isinstance(codec, Codec):
             return codec
         return Codec(codec.parser, _AtSource(codec.source or source, codec.transform, self._dead_letters))

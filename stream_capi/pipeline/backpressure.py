@@ -56,7 +56,8 @@ class Backpressure:
         """Pause or resume, as the memory in use (None: to be asked) and the partition's lane ask for."""
         if self._partitions.get(partition.tp) is not partition:
             return
-        pause = partition.stopped is not None or self._is_full(partition, in_use) or self._lane_rests(partition)
+        waits = partition.source.paused or partition.stopped is not None
+        pause = waits or self._is_full(partition, in_use) or self._lane_rests(partition)
         if pause != partition.paused:
             partition.paused = pause
             (self._intake.pause if pause else self._intake.resume)([partition.tp])

@@ -14,7 +14,19 @@ from typing import Any
 
 from stream_capi.applovin import ENVELOPE_BYTES
 from stream_capi.avro.framing import Run, SchemaKey, Unframed
-from stream_capi.model import Code, Columns, DeadLetter, Lane, Record, Records, Rejection, Routed, Skipped, Transformed
+from stream_capi.model import (
+    Code,
+    Columns,
+    DeadLetter,
+    Lane,
+    Paused,
+    Record,
+    Records,
+    Rejection,
+    Routed,
+    Skipped,
+    Transformed,
+)
 from stream_capi.pipeline.dead_letter_tasks import report_internal_error
 from stream_capi.pipeline.delivery import Clock, Delivery
 from stream_capi.pipeline.lookups import Lookups
@@ -157,6 +169,9 @@ class Mapper:
                 continue
             if isinstance(result, Rejection):
                 rejected.append((record, result))
+                continue
+            if isinstance(result, Paused):
+                partition.offsets.set_aside(columns.offsets[at])
                 continue
             lane, payload = (result.lane, result.payload) if isinstance(result, Routed) else (source.lane, result)
             if len(payload) > self._max_payload:

@@ -16,6 +16,8 @@ from stream_capi.pipeline.source import Source
 # message object, its key and headers, the columns' entries and the tracker's. Measured at 0.9 to 1.1 KiB with the default
 # contract's events.
 _EVENT_OVERHEAD = 1024
+# What is kept of an event that is paused by configuration: its place in the tracker.
+_SET_ASIDE_BYTES = 128
 # What a run that waits for its schema keeps beside that: its columns and payloads, and its place among the questions.
 _RUN_OVERHEAD = 1024
 
@@ -66,5 +68,12 @@ class Partition:
     @property
     def buffered_bytes(self) -> int:
         """What its open events keep in memory, in bytes."""
-        events = 2 * self.offsets.open_bytes + _EVENT_OVERHEAD * self.offsets.unresolved
-        return events + _RUN_OVERHEAD * self.waiting_runs
+        of = self.offsets
+        events = 2 * of.open_bytes + _EVENT_OVERHEAD * (of.unresolved - of.set_aside_count)
+        return events + _SET_ASIDE_BYTES * of.set_aside_count + _RUN_OVERHEAD * self.waiting_runs
+
+    @property
+    def is_blocked_by_pause(self) -> bool:
+        """Whether events that are paused by configuration have filled its memory, so that the others wait as well."""
+        paused = _SET_ASIDE_BYTES * self.offsets.set_aside_count
+        return self.paused and not self.source.paused and 2 * paused > self.buffered_bytes

@@ -79,6 +79,7 @@ class Pipeline:
         self.quarantine = Quarantine(ratio, self.clocks, clock.now, observer, write, self._map_again)
         self._mapper = Mapper(self.delivery, self.quarantine, observer, clock, rules.max_bytes, self._start, regulate)
         self._commit_under_way = False
+        self._blocked: set[TopicPartition] = set()  # by events that are paused, as reported
         self._group: asyncio.TaskGroup | None = None
 
     async def run(self) -> None:
@@ -107,12 +108,16 @@ class Pipeline:
             if at.metadata and topic_id_of(at.metadata) not in ("", topic_id) and topic_id:
                 self.stop_partition(tp, HeldReason.TOPIC_RECREATED)
             partition.committed = (at.offset, at.metadata) if at.was_committed else None
+            if partition.source.paused:
+                self.backpressure.regulate(partition)
 
     def fetched(self, chunks: Sequence[Records]) -> None:
         """Take in what was fetched. A chunk of an assignment that has ended is passed over: its next owner reads it."""
         for chunk in chunks:
             partition = self.partitions.get(TopicPartition(chunk.topic, chunk.partition))
             if partition is None or partition.offsets.epoch != chunk.epoch or partition.stopped or self.stopping:
+                continue
+            if partition.source.paused:  # on its way when the pause was asked for; it is read again when that is over
                 continue
             try:
                 self._mapper.take(partition, chunk)
@@ -153,6 +158,13 @@ class Pipeline:
             self._observer.clock_differs(of, offset)
         self.quarantine.review()
         self.backpressure.regulate_all()
+        self._report_blocked()
+
+    def _report_blocked(self) -> None:
+        blocked = {tp for tp, partition in self.partitions.items() if partition.is_blocked_by_pause}
+        for tp in sorted(blocked - self._blocked):
+            self._observer.pause_blocks(tp)
+        self._blocked = blocked
 
     def stop_partition(self, tp: TopicPartition, reason: HeldReason) -> None:
         """This partition can't go on without a person: nothing more is read from it or committed for it."""

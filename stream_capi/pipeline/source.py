@@ -18,7 +18,7 @@ from stream_capi.avro.framing import Run, SchemaKey, Unframed, frame
 from stream_capi.avro.hardening import Node
 from stream_capi.avro.schemas import Schemas, WriterSchema
 from stream_capi.errors import FieldsEncrypted
-from stream_capi.model import Lane, Record, Rejection, Skipped, Table, Transformed, internal_error
+from stream_capi.model import PAUSED, Lane, Paused, Record, Rejection, Skipped, Table, Transformed, internal_error
 
 _DECODED_AT_ONCE = 32 << 20  # bytes that the rows of a slice may take at worst, unless it is one record
 
@@ -60,18 +60,18 @@ class Branches(NamedTuple):
     """The codecs of a schema whose top is a union, by its branches."""
 
     union: Node
-    codecs: Sequence[Codec | Rejection | Skipped]
+    codecs: Sequence[Codec | Rejection | Skipped | Paused]
 
 
 Coded = (
-    Codec | Branches | Rejection | Skipped
+    Codec | Branches | Rejection | Skipped | Paused
 )  # what is known of a schema: how its records are mapped, or why they aren't
 
 
 class Part(NamedTuple):
     """The records of a run that are treated alike: all of them where ``indexes`` is None."""
 
-    codec: Codec | Rejection | Skipped
+    codec: Codec | Rejection | Skipped | Paused
     payloads: Sequence[bytes]
     indexes: Sequence[int] | None = None
 
@@ -96,7 +96,8 @@ class Source(Protocol):
 
     ``name`` is its own, for people. ``lane`` is where all of them go, or None where each record decides; ``window`` in
     seconds. ``max_ratio`` is the share that may become dead letters, where it is not the one for all sources.
-    ``waiting_for`` has the schemas that the registry couldn't be asked for, and why.
+    ``waiting_for`` has the schemas that the registry couldn't be asked for, and why. ``paused``: by configuration, so that
+    nothing of it is read.
     """
 
     topic: str
@@ -105,6 +106,7 @@ class Source(Protocol):
     pixel: str | None
     window: float
     max_ratio: float | None
+    paused: bool
     waiting_for: dict[SchemaKey, str]
 
     def frame(self, records: Sequence[Record], values: Sequence[bytes]) -> Sequence[Run | Unframed]:
@@ -144,9 +146,11 @@ class TopicSource:
         schema_file: bool = False,
         max_ratio: float | None = None,
         record: str | None = None,
+        paused: bool = False,
     ) -> None:
         self.topic = self.name = topic
         self.record = record
+        self.paused = paused
         self.lane = lane
         self.pixel = pixel
         self.window = window
@@ -208,10 +212,12 @@ class TopicSource:
         self._codecs[key] = coded = Branches(schema.parsed, codecs) if is_union else codecs[0]
         return coded
 
-    def codec_of(self, schema: WriterSchema) -> Codec | Rejection | Skipped:
+    def codec_of(self, schema: WriterSchema) -> Codec | Rejection | Skipped | Paused:
         """The codec of one record type. Raises FieldsEncrypted."""
         if self.record not in (None, schema.name):
             return Skipped("unrouted")
+        if self.paused:
+            return PAUSED
         try:
             transform = self._compile(schema)
             if fault := schema.encrypted.fault(schema.parsed, transform.paths):
@@ -248,12 +254,13 @@ class SharedTopic(TopicSource):
             first.window,
             first.schema_file,
             max_ratio,
+            paused=all(member.paused for member in members),
         )
         self._members = {member.record: member for member in members}
         for member in members:
             member.name = f"{member.topic} ({member.record})"
 
-    def codec_of(self, schema: WriterSchema) -> Codec | Rejection | Skipped:
+    def codec_of(self, schema: WriterSchema) -> Codec | Rejection | Skipped | Paused:
         member = self._members.get(schema.name)
         if member is None:
             return Skipped("unrouted")

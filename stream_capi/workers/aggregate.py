@@ -22,6 +22,7 @@ from stream_capi.observe.status_document import (
     HeldEntry,
     LaneEntry,
     NoticeEntry,
+    PausedEntry,
     PixelEntry,
     QuantilesEntry,
     SaidEntry,
@@ -31,13 +32,13 @@ from stream_capi.observe.status_document import (
 
 _OF_A_PROCESS = ("process_", "python_")
 _GREATEST = (
-    *("stream_capi_oldest_unresolved_seconds", "stream_capi_held", "stream_capi_build_info"),
+    *("stream_capi_oldest_unresolved_seconds", "stream_capi_held", "stream_capi_build_info", "stream_capi_paused"),
     "stream_capi_broker_out_of_reach",
     "stream_capi_clock_offset_seconds",  # of one machine: about the same for each worker
 )
 _ADDING = ("counter", "histogram")
 
-_Entry = TypeVar("_Entry", HeldEntry, NoticeEntry)
+_Entry = TypeVar("_Entry", HeldEntry, NoticeEntry, PausedEntry)
 _Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
 
@@ -122,6 +123,7 @@ def joined(statuses: Mapping[int, StatusDocument | None], group: str, uptime: fl
         "ready": not reasons,
         "reasons": reasons,
         "held": _distinct(entry for status in known for entry in status["held"]),
+        "paused": _distinct(entry for status in known for entry in status["paused"]),
         "notices": _distinct(entry for status in known for entry in status["notices"]),
         "totals": {
             "consumed": sum(status["totals"]["consumed"] for status in known),

@@ -23,5 +23,5 @@ def test_a_payload_keeps_its_own_bytes_and_not_the_buffer_it_was_written_into() 
     payloads = mapped(values)
     kept, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    written = sum(len(payload) for payload in payloads)
+    written = sum(len(payload) for payload in payloads if isinstance(payload, bytes))
     assert kept < 1.5 * written, f"{kept / len(payloads):.0f} bytes kept for {written / len(payloads):.0f} written"

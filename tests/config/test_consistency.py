@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -10,6 +11,7 @@ import pytest
 
 from stream_capi.config import load
 from stream_capi.config.consistency import OWNED_PROPERTIES
+from stream_capi.config.settings import Settings
 from stream_capi.errors import ConfigurationError
 from tests.config.test_load import LEAST, PIXEL, SOURCE, Faults, Read, faults, read
 
@@ -428,3 +430,45 @@ def test_several_sources_share_a_topic_if_each_names_its_record(read: Read) -> N
 )
 def test_a_record_of_a_shared_topic_belongs_to_one_source(faults: Faults, text: str, wanted: str) -> None:
     assert wanted in faults_of(faults, LEAST + text)
+
+
+MAIN, OTHER = (f'[[pixels]]\nname = "{name}"\npixel_id = "p"\napi_key_env = "KEY"\n' for name in ("main", "other"))
+FIXED = '[[sources]]\ntopic = "{0}"\nevent = "page_view"\npixel = "{1}"\nframing = "raw"\nschema_file = "x.avsc"\n'
+ROUTED = '[[sources]]\ntopic = "routed"\nevent = "page_view"\npixel_field = "p"\n'
+PAUSED = "paused = true\n"
+
+
+@pytest.mark.parametrize(
+    ("pixels", "braked", "whole", "why"),
+    [
+        (MAIN + OTHER, [], [], ""),
+        (MAIN + PAUSED + OTHER, ["a", "routed"], ["a"], "pixel main is paused by configuration"),
+        (
+            MAIN + PAUSED + OTHER + PAUSED,
+            ["a", "b", "routed"],
+            ["a", "b", "routed"],
+            "pixel main and pixel other are paused by configuration",
+        ),
+    ],
+)
+def test_a_paused_pixel_pauses_what_goes_to_it(pixels: str, braked: list[str], whole: list[str], why: str) -> None:
+    settings = Settings.model_validate(
+        tomllib.loads(pixels + FIXED.format("a", "main") + FIXED.format("b", "other") + ROUTED)
+    )
+    assert [topic for topic in settings.topics if settings.is_braked(topic)] == braked
+    assert [source.topic for source in settings.sources if settings.is_paused(source)] == whole
+    assert settings.why_braked("routed") == why
+    assert settings.why_braked("elsewhere") == ""
+
+
+def test_a_paused_source_of_a_shared_topic_is_named_by_its_record() -> None:
+    one, other = (FIXED.format("a", "main") + f'record = "acme.{name}"\n' for name in ("Lead", "View"))
+    settings = Settings.model_validate(tomllib.loads(MAIN + one + PAUSED + other))
+    assert settings.is_braked("a")
+    assert [settings.is_paused(source) for source in settings.sources] == [True, False]
+    assert settings.why_braked("a") == "source a (acme.Lead) is paused by configuration"
+
+
+@pytest.mark.parametrize("value", ['"true"', "1", '"yes"'])
+def test_a_pause_is_true_or_false(faults: Faults, value: str) -> None:
+    assert any(fault.startswith("sources[0].paused:") for fault in faults_of(faults, LEAST + f"paused = {value}\n"))

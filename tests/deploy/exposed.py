@@ -44,7 +44,8 @@ def fed() -> Metrics:
     broker: Mapping[tuple[str, ...], float] = {("kafka-1:9092/1",): 1}
     held: Mapping[tuple[str, ...], float] = {("main", "401"): 1}
     clock: Mapping[tuple[str, ...], float] = {("endpoint",): 1}
-    metrics.gauges = lambda: Gauges(1, 16, 1, partition, partition, held, broker, partition, broker, clock)
+    paused: Mapping[tuple[str, ...], float] = {("leads", "0", "all"): 1}
+    metrics.gauges = lambda: Gauges(1, 16, 1, partition, partition, held, broker, partition, broker, clock, paused)
     return metrics
 
 

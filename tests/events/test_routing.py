@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from stream_capi.events.transform import Transform, compile_source
-from stream_capi.model import Code, EventName, Lane, Rejection, Routed, Skipped, Transformed
+from stream_capi.model import PAUSED, Code, EventName, Lane, Rejection, Routed, Skipped, Transformed
 from tests.events.making import LEAD, apply, lead, mapped, nullable, outcome, record, rules, sent
 
 MORE: dict[str, Any] = {
@@ -251,3 +253,40 @@ def test_a_default_currency_stands_for_an_absent_one_and_never_for_a_wrong_one()
     assert isinstance(wrong, Rejection)
     assert wrong.code is Code.INVALID_FIELD
     assert sent(made({"default_currency": "EUR", "fields": {"data.currency": "nowhere"}}))["data"]["currency"] == "EUR"
+
+
+# paused pixels
+
+
+class Everybody:
+    """A list of people to be forgotten that has all of them."""
+
+    def key_of_hash(self, text: str) -> bytes:
+        return b"key"
+
+    key_of_user_id = key_of_hash
+
+    def among(self, keys: Sequence[bytes]) -> list[int]:
+        return list(range(len(keys)))
+
+
+def test_what_names_a_paused_pixel_waits_whatever_else_is_true_of_it() -> None:
+    source: dict[str, Any] = {
+        "pixel_field": "pixel",
+        "where": [{"field": "kind", "equals": "prod"}],
+        "consent_field": "granted",
+    }
+    one = compile_source(replace(rules(**source), paused=frozenset({"main"})), SCHEMA, people=Everybody())
+    rows = [
+        dict.fromkeys(MORE) | lead(pixel=pixel, kind=kind, granted=granted, **wrong)
+        for pixel in ("main", "strict", "nowhere", None)
+        for kind, granted, wrong in (("test", True, {}), ("prod", False, {}), ("prod", True, {"event_time": 5}))
+    ]
+    results = mapped(one, rows)
+    assert results[:3] == [PAUSED] * 3, "filtered out, without consent, of people to be forgotten, and wrong"
+    assert PAUSED not in results[3:]
+    assert not one.counts.dropped
+
+
+def test_without_a_pause_nothing_waits() -> None:
+    assert isinstance(made({"pixel_field": "pixel"}, pixel="main", alart="t"), Routed)

@@ -38,6 +38,7 @@ CONTRACT = {
     "stream_capi_unread": ("gauge", {"topic", "partition"}),
     "stream_capi_broker_timeouts_total": ("counter", {"broker"}),
     "stream_capi_clock_offset_seconds": ("gauge", {"of"}),
+    "stream_capi_paused": ("gauge", {"topic", "partition", "extent"}),
     "stream_capi_identifier_present_total": ("counter", {"pixel", "event", "field"}),
     "stream_capi_fields_dropped_total": ("counter", {"field", "reason"}),
     "stream_capi_suspect_total": ("counter", {"field", "reason"}),
@@ -88,6 +89,7 @@ def fed() -> Metrics:
         partition,
         broker,
         {("endpoint",): -2.0},
+        {("views", "0", "all"): 1},
     )
     return metrics
 

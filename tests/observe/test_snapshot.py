@@ -511,3 +511,52 @@ async def test_the_status_is_json_and_holds_nothing_of_the_events() -> None:
     assert orjson.loads(text) == line.status
     # ``/status`` has its keys in the order of the type; only a supervisor has ``workers``.
     assert [*line.status, "workers"] == list(StatusDocument.__annotations__)
+
+
+# Paused by configuration
+
+
+def braked() -> Watched:
+    """A line whose settings and topic ``leads`` are paused."""
+    line = Watched(always(200))
+    update = {
+        "sources": tuple(one.model_copy(update={"paused": one.topic == "leads"}) for one in line.app.settings.sources)
+    }
+    line.app.settings = line.app.settings.model_copy(update=update)
+    line.sources["leads"].paused = True
+    return line
+
+
+@in_jumping_time
+async def test_what_is_paused_by_configuration_is_named_and_nothing_is_wrong_with_it() -> None:
+    line = braked()
+    line.produce("leads", 0, *names("a", 100))
+    line.produce("views", 0, *names("v", 100))
+    line.assign(P0, V0)
+    await line.run_for(7200)
+    line.report_ends()
+    status = line.status
+    assert (status["ready"], status["reasons"], status["held"], status["notices"]) == (True, [], [], [])
+    assert status["paused"] == [
+        {
+            "subject": "source leads",
+            "reason": "paused by configuration",
+            "what_to_do": what_to_do("paused_by_configuration"),
+        }
+    ]
+    partitions = {one["topic"]: one for one in status["partitions"]}
+    assert [partitions[topic]["paused_by_configuration"] for topic in ("leads", "views")] == ["all", None]
+    assert [partitions[topic]["lag"] for topic in ("leads", "views")] == [100, 0]
+    gauges = line.snapshot.gauges()
+    assert gauges.paused == {("leads", "0", "all"): 1}
+    assert gauges.oldest_unresolved_seconds == {("leads", "0"): 0.0, ("views", "0"): 0.0}
+    assert (gauges.held, gauges.lag["leads", "0"], gauges.buffered_bytes) == ({}, 100, 0)
+
+
+@in_jumping_time
+async def test_a_paused_pixel_is_said_to_be_paused_and_not_open() -> None:
+    line = Watched(always(200))
+    pixels = tuple(one.model_copy(update={"paused": True}) for one in line.app.settings.pixels)
+    line.app.settings = line.app.settings.model_copy(update={"pixels": pixels})
+    assert [one["state"] for one in line.status["pixels"]] == ["paused"]
+    assert [one["subject"] for one in line.status["paused"]] == ["pixel main"]

@@ -57,7 +57,7 @@ class Watched(Line):
     def __getattr__(self, name: str) -> Any:
         if name in ("consumed", "delivered", "dead_lettered", "skipped", "request", "batch", "registry", "intake_held"):
             return getattr(self.telemetry, name)
-        if name in ("partition_stopped", "internal_error", "hold_over", "clock_differs", "api_said"):
+        if name in ("partition_stopped", "internal_error", "hold_over", "clock_differs", "api_said", "pause_blocks"):
             return getattr(self.telemetry, name)
         return super().__getattr__(name)
 

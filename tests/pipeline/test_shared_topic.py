@@ -48,9 +48,11 @@ def compiled(_: WriterSchema) -> ById:
     return ById()
 
 
-def shared(view_window: float = 1.0, view_ratio: float | None = None) -> SharedTopic:
+def shared(view_window: float = 1.0, view_ratio: float | None = None, paused: str = "") -> SharedTopic:
     def source(record: str, lane: Lane, window: float = 1.0, max_ratio: float | None = None) -> TopicSource:
-        return TopicSource("leads", "raw", Known(), compiled, lane, lane.pixel, window, True, max_ratio, record)
+        return TopicSource(
+            "leads", "raw", Known(), compiled, lane, lane.pixel, window, True, max_ratio, record, record in paused
+        )
 
     return SharedTopic([source("Lead", LEADS), source("View", VIEWS, view_window, view_ratio)], 0.5)
 

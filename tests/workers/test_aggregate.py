@@ -80,6 +80,7 @@ def status(partition: int, delivered: int, ready: bool = True, pixel: str = "ope
         "ready": ready,
         "reasons": [] if ready else ["held"],
         "held": [] if ready else [{"pixel": "main", "subject": "main", "reason": "401"}],
+        "paused": [{"subject": "source views", "reason": "paused by configuration", "what_to_do": "wait"}],
         "notices": [],
         "totals": {"consumed": delivered, "delivered": delivered, "dead_lettered": 0, "skipped": 0},
         "throughput": {"per_second": 1.5, "seconds": 2, "series": [1, 2]},
@@ -106,6 +107,7 @@ def test_statuses_are_joined() -> None:
     assert list(whole) == list(StatusDocument.__annotations__)
     assert (whole["version"], whole["group"], whole["uptime_seconds"]) == (__version__, "g", 7.0)
     assert whole["ready"]
+    assert [one["subject"] for one in whole["paused"]] == ["source views"], "once, of however many workers"
     assert whole["totals"]["delivered"] == 40
     assert whole["throughput"] == {"per_second": 3.0, "seconds": 2, "series": [2, 4]}
     assert whole["latency"]["end_to_end_seconds"] == {"p50": 3.0, "p99": None, "count": 4}

@@ -1,0 +1,216 @@
+"""Sources and pixels that are paused by configuration: their events get no outcome, and all others go on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from stream_capi.model import PAUSED, Answer, EventName, Lane, Routed
+from stream_capi.observe.oldest_unresolved import oldest_events
+from tests.pipeline.given import P0, P1, V0, names
+from tests.pipeline.test_shared_topic import SharedLine, shared
+from tests.simulation import Line, PlainSource, always, simulate
+
+BRAKED = Lane("braked", EventName.GENERATE_LEAD)
+GOING = Lane("main", EventName.GENERATE_LEAD)
+
+
+class RoutedSource(PlainSource):
+    """A source whose records name their pixel by their first letter: ``b`` is the one that may be paused."""
+
+    def __init__(self, topic: str, is_braked: bool) -> None:
+        super().__init__(topic, GOING)
+        self.lane, self.pixel = None, None  # type: ignore[assignment]
+        self.is_braked = is_braked
+
+    def transform(self, codec: Any, payloads: Any, *args: Any) -> list[Any]:
+        mapped = super().transform(codec, [p.strip(b'"') for p in payloads], *args)
+        return [
+            PAUSED
+            if self.is_braked and payload.startswith(b'"b')
+            else Routed(BRAKED if payload.startswith(b'"b') else GOING, payload)
+            if isinstance(made, bytes)
+            else made
+            for payload, made in zip(payloads, mapped, strict=True)
+        ]
+
+
+class RoutedLine(Line):
+    """A line before one topic of two pixels."""
+
+    is_braked = True
+
+    def _new_pipeline(self) -> None:
+        self.sources = {"leads": RoutedSource("leads", self.is_braked)}
+        super()._new_pipeline()
+
+    def lanes_of(self, source: Any) -> list[Lane]:
+        return [GOING, BRAKED]
+
+    def restarted(self, is_braked: bool) -> None:
+        """A new process, with the offsets that were committed."""
+        self.is_braked = is_braked
+        self.unassign(*list(self.positions))
+        self.room = 1
+        self._new_pipeline()
+
+
+def mixed(line: Line, count: int, every: int = 3) -> tuple[list[str], list[str]]:
+    """One in so many events is of the pixel that is paused. Returns its events, and the others."""
+    ids = [f"b{at}" if at % every == every - 1 else f"a{at}" for at in range(count)]
+    line.produce("leads", 0, *ids)
+    return [one for one in ids if one[0] == "b"], [one for one in ids if one[0] == "a"]
+
+
+def test_nothing_of_a_paused_source_gets_an_outcome_and_the_others_go_on() -> None:
+    async def run() -> None:
+        line = Line(always(200))
+        line.sources["leads"].paused = True
+        line._new_pipeline()
+        line.produce("leads", 0, *names("a", 300), "bad", None, "bad")
+        line.produce("views", 0, *names("v", 300))
+        line.assign(P0, V0)
+        await line.run_for(60)
+        assert line.accepted == dict.fromkeys(names("v", 300), 1)
+        assert (line.store[P0][0], line.dead_letters.total()) == (0, 0)
+        assert P0 in line.paused
+        assert V0 not in line.paused
+        assert line.pipeline.unresolved == 0, "nothing of it is kept in memory"
+
+    simulate(run())
+
+
+def test_where_reading_begins_is_committed_so_that_latest_means_the_moment_of_the_pause() -> None:
+    async def run() -> None:
+        line = Line(always(200))
+        line.sources["leads"].paused = True
+        line._new_pipeline()
+        line.assign(P0)
+        await line.run_for(5)
+        assert P0 in line.store
+
+    simulate(run())
+
+
+def test_a_paused_source_goes_on_after_a_restart_where_it_was() -> None:
+    async def run() -> None:
+        line = Line(always(200))
+        line.produce("leads", 0, *names("a", 100))
+        line.assign(P0)
+        await line.run_for(20)
+        line.unassign(P0)
+        line.sources["leads"].paused = True
+        line._new_pipeline()
+        line.produce("leads", 0, *names("later", 100))
+        line.assign(P0)
+        await line.run_for(3600)
+        assert await line.pipeline.drain(10)
+        assert line.store[P0][0] == 100
+        line.unassign(P0)
+        line.sources["leads"].paused = False
+        line.room = 1
+        line._new_pipeline()
+        line.assign(P0)
+        await line.run_for(20)
+        assert line.accepted == dict.fromkeys([*names("a", 100), *names("later", 100)], 1)
+        assert line.lag == 0
+
+    simulate(run())
+
+
+def test_in_one_partition_the_events_of_other_pixels_go_on_and_are_not_sent_again() -> None:
+    async def run() -> None:
+        line = RoutedLine(always(200))
+        line.ids = {"leads": "t"}
+        braked, going = mixed(line, 900)
+        line.assign(P0)
+        await line.run_for(60)
+        assert line.accepted == dict.fromkeys(going, 1)
+        assert line.store[P0][0] == 2, "the first event of the paused pixel"
+        assert await line.pipeline.drain(10), "what is paused is not waited for"
+        line.restarted(is_braked=False)
+        line.assign(P0)
+        await line.run_for(60)
+        assert line.accepted == dict.fromkeys([*going, *braked], 1)
+        assert line.lag == 0
+
+    simulate(run())
+
+
+def test_a_hand_over_does_not_wait_for_what_is_paused() -> None:
+    async def run() -> None:
+        line = RoutedLine(always(200))
+        line.ids = {"leads": "t"}
+        _, going = mixed(line, 300)
+        line.assign(P0)
+        await line.run_for(30)
+        before = line.store[P0]
+        await line.revoke(P0)
+        assert line.store[P0] == before
+        line.assign(P0)
+        await line.run_for(30)
+        assert line.accepted == dict.fromkeys(going, 1), "not sent again by the member that has it now"
+        assert line.store[P0][0] == 2
+
+    simulate(run())
+
+
+def test_memory_stays_bounded_and_a_partition_that_is_full_of_paused_events_is_named() -> None:
+    async def run() -> None:
+        line = RoutedLine(always(200), max_buffered_bytes=2**20)
+        line.produce("leads", 0, *names("b", 20_000), "a-behind")
+        line.produce("leads", 1, *names("a", 2000))
+        line.assign(P0, P1)
+        await line.run_for(600)
+        assert line.pipeline.buffered_bytes <= 2**20
+        assert line.accepted == dict.fromkeys(names("a", 2000), 1), "another partition keeps its share"
+        partition = line.pipeline.partitions[P0]
+        assert partition.is_blocked_by_pause
+        assert not line.pipeline.partitions[P1].is_blocked_by_pause
+        assert partition.offsets.unresolved > 3000, "only their places are kept, so that the others get far"
+        assert line.reports["pause_blocks leads[0]"] == 1
+        line.restarted(is_braked=False)
+        line.assign(P0, P1)
+        await line.run_for(600)
+        assert line.accepted == dict.fromkeys([*names("b", 20_000), *names("a", 2000), "a-behind"], 1)
+
+    simulate(run())
+
+
+def test_the_oldest_event_is_one_that_is_not_paused_where_there_is_one() -> None:
+    async def run() -> None:
+        line = RoutedLine(lambda pixel, ids, now: (0.05, Answer(200 if now < 20 else 401)))
+        mixed(line, 30)
+        line.assign(P0)
+        await line.run_for(10)
+        (oldest,) = oldest_events(line.pipeline).values()
+        assert (oldest.offset, oldest.seconds) == (2, None)
+        assert (oldest.wait.state, oldest.wait.text) == ("paused", "paused by configuration")
+        line.unassign(P0)
+        await line.run_for(15)
+        line.produce("leads", 0, "a-late")
+        line.assign(P0)
+        await line.run_for(10)
+        (oldest,) = oldest_events(line.pipeline).values()
+        assert (oldest.wait.state, oldest.offset) == ("held", 30 if line.store[P0][1] else oldest.offset)
+        assert oldest.seconds is not None
+
+    simulate(run())
+
+
+def test_one_source_of_a_shared_topic_waits_whatever_its_records_are() -> None:
+    async def run() -> None:
+        line = SharedLine(paused="View")
+        for at in range(100):
+            line.take("Lead", f"l{at}")
+            line.take("View", f"badv{at}" if at % 2 else f"v{at}")
+        line.assign(P0)
+        await line.run_for(20)
+        assert line.accepted == dict.fromkeys(names("l", 100), 1)
+        assert (line.dead_lettered_count(), line.store[P0][0]) == (0, 1)
+
+    simulate(run())
+
+
+def test_a_shared_topic_is_paused_where_all_of_its_sources_are() -> None:
+    assert shared(paused="Lead View").paused
+    assert not shared(paused="View").paused
