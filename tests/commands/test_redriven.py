@@ -95,6 +95,18 @@ def test_thousands_of_forged_topics_ask_the_broker_a_bounded_number_of_questions
     assert sum(planned.without_source.values()) == len(forged) + 2
 
 
+def test_letters_of_what_is_paused_are_left_alone_and_counted() -> None:
+    fixed: Any = {"topic": "leads", "event": "generate_lead", "pixel": "main", "paused": True}
+    going: Any = {"topic": "views", "event": "page_view", "pixel": "main"}
+    settings = Settings(sources=(fixed, going))
+    kinds = [DeadLetterGroup(topic, Code.REFUSED) for topic in ("leads", "views", "gone")]
+    found = dead_letters([dead_letter(at, kinds[at % 3]) for at in range(9)])
+    admin: Any = Commits()
+    planned = plan(settings, found, Redriven(settings, admin, found), Picked(), None)
+    assert [one.kind.topic for one in planned.wanted] == ["views"] * 3
+    assert (planned.paused, planned.without_source) == ({"leads": 3}, {"gone": 3})
+
+
 @st.composite
 def topics(draw: st.DrawFn) -> list[StoredDeadLetter]:
     """Letters of some kinds in two partitions, with gaps."""

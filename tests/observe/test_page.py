@@ -191,6 +191,30 @@ def test_moments_go_on_without_the_alert_being_read_out_again(page: Page, shown:
     assert page.locator("#held section").get_attribute("data-same") == "yes"
 
 
+def test_what_is_paused_by_configuration_is_said_and_is_no_fault(page: Page, shown: Shown) -> None:
+    shown.document = statuses.busy()
+    reason = "paused by configuration"
+    action = what_to_do("paused_by_configuration")
+    shown.document["paused"] = [{"subject": "pixel braked", "reason": reason, "what_to_do": action}]
+    braked = {"pixel": "braked", "state": "paused", "key": "file", "key_fault": None}
+    shown.document["pixels"].append(braked)
+    first, second, third = shown.document["partitions"][:3]
+    first.update(paused_by_configuration="all", oldest=None)
+    waits = {"offset": 1, "seconds": None, "state": "paused", "why": reason}
+    second.update(paused_by_configuration="full", oldest=waits)
+    third.update(paused_by_configuration="some", oldest=waits)
+    page.goto(shown.origin)
+    expect(page.locator("#state")).to_have_text("ready")
+    expect(page.get_by_role("alert")).to_be_empty()
+    expect(page.locator("#paused")).to_contain_text(f"pixel braked: {reason}")
+    expect(page.locator("#paused")).to_contain_text(action)
+    rows = page.locator("#partitions tbody tr")
+    expect(rows.nth(0)).to_contain_text(reason)
+    expect(rows.nth(1)).to_contain_text("full of events that are paused by configuration")
+    expect(rows.nth(2)).to_contain_text(reason)
+    expect(page.locator("#pixels tbody tr", has_text="braked").locator(".tag")).to_have_text("paused")
+
+
 def test_what_mends_itself_is_a_notice(page: Page, shown: Shown) -> None:
     shown.document = statuses.busy()
     shown.document["notices"] = [{"subject": "main", "reason": "throttled: 429", "what_to_do": what_to_do("429")}]

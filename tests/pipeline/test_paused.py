@@ -214,3 +214,18 @@ def test_one_source_of_a_shared_topic_waits_whatever_its_records_are() -> None:
 def test_a_shared_topic_is_paused_where_all_of_its_sources_are() -> None:
     assert shared(paused="Lead View").paused
     assert not shared(paused="View").paused
+
+
+def test_what_was_fetched_before_the_pause_took_hold_is_passed_over_and_read_again_later() -> None:
+    async def run() -> None:
+        line = Line(always(200))
+        line.sources["leads"].paused = True
+        line._new_pipeline()
+        line.produce("leads", 0, *names("a", 100), "bad", None)
+        line.assign(P0)
+        line.paused.clear()  # the command is still on its way to the consumer
+        await line.run_for(5)
+        assert line.positions[P0] == 102
+        assert (line.accepted, line.dead_letters, line.store[P0][0]) == ({}, {}, 0)
+
+    simulate(run())
