@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
+import pytest
+
+from stream_capi.core.flow import Backoff
 from stream_capi.model import PAUSED, Answer, EventName, Lane, Routed
 from stream_capi.observe.oldest_unresolved import oldest_events
 from tests.pipeline.given import P0, P1, V0, names
@@ -229,3 +236,62 @@ def test_what_was_fetched_before_the_pause_took_hold_is_passed_over_and_read_aga
         assert (line.accepted, line.dead_letters, line.store[P0][0]) == ({}, {}, 0)
 
     simulate(run())
+
+
+async def _day(seed: int) -> None:
+    """Restarts with and without the pause, kills, hand-overs and faults at random moments; then all heals.
+
+    ``Line`` checks at each commit that it passes no event without an outcome, and that none goes back.
+    """
+    rng = random.Random(seed)
+    answers = [200] * 6 + [500, 429, 401, 400]
+    healthy = False
+
+    def answering(pixel: str, ids: Sequence[str], now: float) -> tuple[float, Answer]:
+        return rng.uniform(0.01, 3.0), Answer(200 if healthy else rng.choice(answers))
+
+    line = RoutedLine(answering, probe_seconds=2.0, backoff=Backoff(0.1, 1.0), max_dead_letter_ratio=1.0)
+    line.ids = {"leads": "t"}
+    sent_braked: Counter[bool] = Counter()
+    made = 0
+    for _ in range(30):
+        line.chunk = rng.choice((1, 7, 50))
+        for partition in (0, 1):
+            ids = [rng.choice(("a", "b", "bad")) + f"-{made + at}" for at in range(rng.randrange(60))]
+            made += len(ids)
+            line.produce("leads", partition, *ids)
+        line.restarted(is_braked=rng.random() < 0.6)  # whatever was under way is as if the process had been killed
+        line.assign(P0, P1)
+        before = len(line.requests)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(line.run_for(rng.uniform(2.0, 30.0)))
+            await asyncio.sleep(rng.uniform(0.1, 1.9))
+            await _disturb(line, rng.choice(("nothing", "nothing", "drain", "revoke", "lose")))
+        sent_braked[line.is_braked] += sum(ids[0].startswith("b-") for _, _, ids, _ in line.requests[before:])
+    assert not sent_braked[True]
+    healthy = True
+    line.restarted(is_braked=False)
+    line.assign(P0, P1)
+    await line.run_for(900)
+    assert line.lag == 0
+    ended = line.accepted.keys() | line.dead_letters.keys()
+    assert ended == {(value or b"").decode().strip('"') for log in line.logs.values() for value in log}
+
+
+async def _disturb(line: RoutedLine, what: str) -> None:
+    if what == "drain":
+        await line.pipeline.drain(1.0)
+        for commit in line.pipeline.unconfirmed:
+            line.take_commit(commit)
+    elif what == "revoke":
+        await line.revoke(P0, P1, seconds=1.0)
+        line.assign(P1, P0)
+    elif what == "lose":
+        line.pipeline.lost([P0])
+        line.unassign(P0)
+        line.assign(P0)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_whatever_happens_nothing_is_lost_sent_or_committed_past_while_it_is_paused(seed: int) -> None:
+    simulate(_day(seed))

@@ -98,6 +98,7 @@ class ModelSource:
         self.topic = self.name = topic
         self.lane, self.pixel, self.window = lane, lane.pixel, window
         self.max_ratio: float | None = None
+        self.paused = False
         self.waiting_for: dict[SchemaKey, str] = {}
         self._registry = registry
         self._sleep = sleep
