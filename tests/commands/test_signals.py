@@ -30,9 +30,10 @@ main()
 """
 
 
-def _heed_hang_ups() -> None:
-    """The tests may run under nohup themselves, whose children ignore it."""
+def _heed_signals() -> None:
+    """The tests may run under nohup or in the background themselves, whose children ignore these."""
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @contextmanager
@@ -49,7 +50,7 @@ def running(
         text=True,
         env={"PATH": os.defpath, "CAPI_TEST_KEY": KEY, "PYTHONPATH": str(Path(__file__).parents[2])},
         start_new_session=True,
-        preexec_fn=_heed_hang_ups,
+        preexec_fn=_heed_signals,
     )
     try:
         yield started, port
