@@ -11,6 +11,7 @@ from confluent_kafka import KafkaError, KafkaException
 from stream_capi.core.held_reason import HeldReason
 from stream_capi.errors import ConfigurationError, KafkaLost
 from stream_capi.kafka.msk_iam import MskToken
+from stream_capi.kafka.refused_properties import refusals
 from stream_capi.limits import no_threads
 
 MISSING = frozenset(
@@ -125,18 +126,24 @@ Client = TypeVar("Client")
 
 
 def made(client: Callable[[dict[str, Any]], Client], properties: Mapping[str, Any]) -> Client:
-    """A client of Kafka with these properties. Raises ConfigurationError where it refuses one."""
+    """A client of Kafka with these properties. Raises ConfigurationError, with every one that it refuses."""
     token = properties.get("oauth_cb")
     if isinstance(token, MskToken):
         token()  # fails at once and in words; the client would wait 10 s, and not say why
     try:
-        return client(dict(properties))
+        try:
+            return client(dict(properties))
+        except Exception as error:  # some come from what the Python client reads by itself
+            if _STS in properties and not isinstance(error, KafkaException):
+                raise ConfigurationError([_STS_ADVICE]) from None
+            faults = refusals(client, properties)
+            if faults or not isinstance(error, KafkaException):
+                raise ConfigurationError(
+                    faults or [f"kafka.properties: {type(error).__name__} from the client"]
+                ) from None
+            raise
     except KafkaException as error:
         raise not_made(error_of(error)) from None
-    except (ImportError, TypeError, ValueError) as error:  # of what the Python client reads by itself
-        if _STS in properties:
-            raise ConfigurationError([_STS_ADVICE]) from None
-        raise ConfigurationError([f"kafka.properties: {type(error).__name__} from the client"]) from None
 
 
 def error_of(exception: KafkaException) -> KafkaError:

@@ -14,28 +14,7 @@ from typing import Any
 from stream_capi.config.secrets import password_file
 from stream_capi.config.settings import KafkaSection
 from stream_capi.kafka import msk_iam
-
-# librdkafka's own table (CONFIGURATION.md), columns C and P: the other kind of client logs a warning for each of them.
-# fmt: off
-CONSUMER_ONLY = frozenset({
-    "auto.commit.enable", "auto.commit.interval.ms", "auto.offset.reset", "check.crcs",
-    "consume.callback.max.messages", "coordinator.query.interval.ms", "enable.auto.commit",
-    "enable.auto.offset.store", "enable.partition.eof", "fetch.error.backoff.ms", "fetch.max.bytes",
-    "fetch.message.max.bytes", "fetch.min.bytes", "fetch.queue.backoff.ms", "fetch.wait.max.ms", "group.id",
-    "group.instance.id", "group.protocol", "group.protocol.type", "group.remote.assignor", "heartbeat.interval.ms",
-    "isolation.level", "max.partition.fetch.bytes", "max.poll.interval.ms", "max.poll.records",
-    "offset.store.method", "offset.store.path", "offset.store.sync.interval.ms", "partition.assignment.strategy",
-    "queued.max.messages.kbytes", "queued.min.messages", "session.timeout.ms",
-})
-PRODUCER_ONLY = frozenset({
-    "acks", "batch.num.messages", "batch.size", "compression.codec", "compression.level", "compression.type",
-    "delivery.report.only.error", "delivery.timeout.ms", "enable.gapless.guarantee", "enable.idempotence",
-    "linger.ms", "message.send.max.retries", "message.timeout.ms", "msg_order_cmp", "partitioner",
-    "produce.offset.report", "queue.buffering.backpressure.threshold", "queue.buffering.max.kbytes",
-    "queue.buffering.max.messages", "queue.buffering.max.ms", "queuing.strategy", "request.required.acks",
-    "request.timeout.ms", "retries", "sticky.partitioning.linger.ms", "transaction.timeout.ms", "transactional.id",
-})
-# fmt: on
+from stream_capi.kafka.property_names import CONSUMER_ONLY, PRODUCER_ONLY
 
 SESSION, HEARTBEAT = "session.timeout.ms", "heartbeat.interval.ms"
 

@@ -13,8 +13,6 @@ from confluent_kafka.admin import AdminClient
 from stream_capi.config.consistency import OWNED_PROPERTIES
 from stream_capi.config.settings import KafkaSection
 from stream_capi.kafka.properties import (
-    CONSUMER_ONLY,
-    PRODUCER_ONLY,
     ClientLog,
     admin_properties,
     consumer_properties,
@@ -22,6 +20,7 @@ from stream_capi.kafka.properties import (
     prefetch_bytes,
     producer_properties,
 )
+from stream_capi.kafka.property_names import CONSUMER_ONLY, PRODUCER_ONLY, SHARED
 
 BUDGET = 64 * 1_048_576
 # What people set for their group, their cluster and their dead letters, all of it in one table.
@@ -89,6 +88,8 @@ def test_the_lists_are_the_clients_own(tmp_path: Path) -> None:
     known = {kind: {name for name, of in table.items() if of == kind} - callbacks for kind in "CP"}
     assert {name for name in CONSUMER_ONLY if name in table} == known["C"] - {"share.acknowledgement.mode"}
     assert {name for name in PRODUCER_ONLY if name in table} == known["P"]
+    shared = {name for name, of in table.items() if of == "*"} - callbacks
+    assert {name for name in shared if "." in name or name in ("debug", "log_level")} == SHARED
 
 
 def _table(folder: Path) -> dict[str, str]:
