@@ -6,6 +6,7 @@ No message repeats a variable's or a file's name as it was written: it happens t
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Iterator, Mapping
 from typing import NoReturn
@@ -14,6 +15,7 @@ from stream_capi.config.settings import KafkaSection, PixelSection, Settings
 from stream_capi.errors import ConfigurationError
 
 _MAX_BYTES = 16_384
+_NAMED = re.compile(r"(?:export\s+)?[A-Za-z_][A-Za-z0-9_]*=[^=].*")  # not the padding of base64
 _TLS_KEY = "ssl.key.location"
 
 
@@ -140,11 +142,20 @@ def read_password(kafka: KafkaSection) -> Secret:
 def read_key(pixel: PixelSection, environ: Mapping[str, str]) -> Secret:
     """The pixel's API key. Raises Unreadable."""
     attribute, text = _read("api_key", pixel.api_key_env, pixel.api_key_file, environ)
+    _alone(attribute, text)
     if any(not "!" <= sign <= "~" for sign in text):
         raise Unreadable(
             attribute, 'must be the key alone, without "Bearer", spaces, control characters or signs beyond ASCII'
         )
     return Secret(text)
+
+
+def _alone(attribute: str, text: str) -> None:
+    """Raise Unreadable for what is copied out of a shell or an env file: the API would refuse it, after hours of doubt."""
+    if text[:1] in ("'", '"') or text[-1:] in ("'", '"'):
+        raise Unreadable(attribute, "has quotes around it, which would be sent as part of it; leave them out")
+    if _NAMED.fullmatch(text):
+        raise Unreadable(attribute, "has NAME= before it, as in an env file; leave only what is after it")
 
 
 def resolve_pixel_id(pixel: PixelSection, environ: Mapping[str, str]) -> str:
@@ -160,6 +171,7 @@ def read_pixel_id(pixel: PixelSection, environ: Mapping[str, str]) -> str:
     attribute, text = "pixel_id", pixel.pixel_id or ""
     if not text:
         attribute, text = _read("pixel_id", pixel.pixel_id_env, pixel.pixel_id_file, environ)
+    _alone(attribute, text)
     if not text.isprintable() or " " in text:
         raise Unreadable(attribute, "must be the id alone, without spaces or control characters")
     return text

@@ -39,6 +39,17 @@ def test_a_key_of_the_environment() -> None:
     assert not source.changed()
 
 
+@pytest.mark.parametrize("text", ["a=", "abcd==", "a-b=c", "a/b+c=", "canary-KEY/1+=x", "0x=y"])
+def test_a_key_may_have_signs_of_equality(text: str) -> None:
+    assert KeySource(PixelSection(name="main", pixel_id="1", api_key_env="K"), {"K": text}).read().reveal() == text
+
+
+@pytest.mark.parametrize("text", ['"canary"', "PIXEL=canary"])
+def test_a_pixels_id_with_quotes_or_its_name_is_refused(text: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"pixels\.a\.pixel_id_env: has"):
+        resolve_pixel_id(PixelSection(name="a", pixel_id_env="P"), {"P": text})
+
+
 def test_a_key_of_a_file_is_read_again_when_it_changes(tmp_path: Path) -> None:
     file = tmp_path / "key"
     file.write_text("first\n")
@@ -105,6 +116,11 @@ def test_a_file_in_the_midst_of_a_rotation_leaves_the_old_key(tmp_path: Path, co
         (b"canary\r\nX-Other: 1", "must be the key alone"),
         ("canäry".encode(), "must be the key alone"),
         (b"canary\xff", "is not UTF-8 text"),
+        (b'"canary"\n', "has quotes around it"),
+        (b"'canary'", "has quotes around it"),
+        (b"AXON_API_KEY=canary\n", "has NAME= before it"),
+        (b"export AXON_API_KEY=canary\n", "has NAME= before it"),
+        (b'api_key="canary"', "has quotes around it"),
         (b"c" * 20_000, "more than 16384 bytes"),
     ],
 )
