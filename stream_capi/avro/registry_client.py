@@ -11,11 +11,11 @@ import asyncio
 import json
 import zlib
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, TypeVar
 
 from confluent_kafka.schema_registry import AsyncSchemaRegistryClient, SchemaRegistryError
 
+from stream_capi.avro.refused_properties import refusals
 from stream_capi.errors import ConfigurationError, RegistryUnavailable
 
 LOOKUPS = 4  # requests at a time
@@ -30,20 +30,16 @@ _ANY_WRAPPER = 47  # zlib's number for "gzip or zlib, as the first bytes say"
 
 
 def made(client: Callable[[dict[str, Any]], Client], url: str, properties: Any, timeout: float) -> Client:
-    """A registry client of this url. Raises ConfigurationError where it refuses the url or the properties."""
-    try:
-        conf = {"timeout": timeout, **(properties or {}), "url": url, "max.retries": 0}
-        pipes = [name for name, value in conf.items() if name.endswith(".location") and Path(str(value)).is_fifo()]
-        if pipes:  # the client would wait for a writer
-            raise ConfigurationError([f"schema_registry.properties.{pipes[0]}: names a pipe, not a file"])
-        return client(conf)
-    except ConfigurationError:
-        raise
-    except Exception as error:  # an AttributeError of a number where it wants a text, too
-        # The client's text may quote a password; only the names of unknown properties are safe to repeat.
-        text = str(error)
-        reason = text if text.startswith("Unrecognized properties") else f"{type(error).__name__} from its client"
-        raise ConfigurationError([f"schema_registry: {reason}; check url and properties"]) from error
+    """A registry client of this url. Raises ConfigurationError, with every property that it refuses."""
+    given = properties or {}
+    if not isinstance(given, Mapping):
+        raise ConfigurationError(["schema_registry.properties: must be a table"])
+    if not (faults := refusals(client, url, given)):
+        try:
+            return client({"timeout": timeout, **given, "url": url, "max.retries": 0})
+        except Exception as error:  # no property's fault; the client's text may quote a password
+            faults = [f"schema_registry: {type(error).__name__} from its client; check url and properties"]
+    raise ConfigurationError(faults)
 
 
 class NotFound(Exception):

@@ -5,18 +5,22 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import re
 import socket
 import tracemalloc
 import zlib
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextvars import ContextVar
+from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import web
+from confluent_kafka import schema_registry
 
 from stream_capi.avro.framing import SchemaKey
+from stream_capi.avro.refused_properties import PROPERTIES
 from stream_capi.avro.registry import MAX_KNOWN, MAX_REFERENCES, MAX_TOTAL_BYTES
 from stream_capi.avro.registry_client import LOOKUPS, MAX_ANSWER_BYTES
 from stream_capi.avro.schemas import RegistrySchemas, WriterSchema
@@ -375,9 +379,9 @@ async def test_properties_reach_the_client(registry: FakeRegistry) -> None:
 @pytest.mark.parametrize(
     ("url", "properties", "text"),
     [
-        ("http://localhost", {"nonsuch": SECRET}, "Unrecognized properties: nonsuch"),
+        ("http://localhost", {"nonsuch": SECRET}, "properties.nonsuch: unknown property"),
         (f"ftp://user:{SECRET}@localhost", {}, "ValueError from its client; check url and properties"),
-        ("http://localhost", {"ssl.ca.location": "/nonsuch/ca.pem"}, "FileNotFoundError"),
+        ("http://localhost", {"ssl.ca.location": "/nonsuch/ca.pem"}, "names a file that is not there"),
     ],
 )
 def test_what_the_client_refuses_is_a_fault_of_the_configuration(
@@ -386,6 +390,57 @@ def test_what_the_client_refuses_is_a_fault_of_the_configuration(
     with pytest.raises(ConfigurationError, match=text) as caught:
         RegistrySchemas(url, properties)
     assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("properties", "wanted"),
+    [
+        ({"basic.auth.user.inf": f"u:{SECRET}"}, ['"basic.auth.user.inf": unknown property; did you mean']),
+        ({"basic.auth.user.info": SECRET}, ['"basic.auth.user.info": must be "user:password"']),
+        ({"ssl.ca.location": "/nonsuch"}, ['"ssl.ca.location": names a file that is not there']),
+        ({"ssl.ca.location": __file__}, ['"ssl.ca.location": names a file without certificate']),
+        ({"ssl.key.location": __file__}, ['"ssl.certificate.location": is missing']),
+        (
+            {"max.retries": "x", "cache.capacity": "x"},
+            ['"max.retries": must be a number', '"cache.capacity": must be a'],
+        ),
+        ({"bearer.auth.token": SECRET}, ['"bearer.auth.credentials.source": is missing']),
+        ({"basic.auth.credentials.source": "USER_INFO"}, ['"basic.auth.credentials.source": is of Java clients']),
+        ({"bearer.auth.credentials.source": "X"}, ['"bearer.auth.credentials.source": must be']),
+        (
+            {"bearer.auth.credentials.source": "STATIC_TOKEN", "bearer.auth.logical.cluster": "l"},
+            ['"bearer.auth.token": is missing'],
+        ),
+        (
+            {"bearer.auth.credentials.source": "OAUTHBEARER", "bearer.auth.client.secret": SECRET},
+            ['"bearer.auth.logical.cluster": is missing'],
+        ),
+        ({"timeout": SECRET}, [".timeout: "]),
+        ({"proxy": SECRET}, [".proxy: "]),
+        (
+            {"basic.auth.user.inf": SECRET, "ssl.ca.location": "/nonsuch", "max.retries": "x", "nonsuch": 1},
+            ['"basic.auth.user.inf": unknown', '"ssl.ca.location": names', '"max.retries": must', ".nonsuch: unknown"],
+        ),
+    ],
+)
+def test_each_property_that_the_client_refuses_is_told_with_its_key(
+    properties: dict[str, Any], wanted: list[str]
+) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        RegistrySchemas("http://localhost", properties)
+    faults = caught.value.faults
+    assert all(fault.startswith("schema_registry.properties.") for fault in faults)
+    assert [any(start in fault for fault in faults) for start in wanted] == [True] * len(wanted), faults
+    assert len(faults) == len(wanted), faults
+    assert SECRET not in str(faults)
+
+
+def test_the_names_are_the_clients_own() -> None:
+    folder = Path(schema_registry.__file__).parent
+    files = (folder / "_async/schema_registry_client.py", folder / "common/_oauthbearer.py")
+    source = "".join(file.read_text() for file in files)
+    popped = set(re.findall(r"conf(?:_copy)?\.pop\(\s*'([a-z.]+)'", source)) - {"url"}
+    assert popped - {name for name in popped if ".custom.provider." in name} == PROPERTIES
 
 
 async def test_a_key_that_no_registry_knows_of_is_unknown(schemas: RegistrySchemas) -> None:

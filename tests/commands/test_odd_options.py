@@ -125,7 +125,7 @@ def test_a_pipe_is_no_certificate(name: str, monkeypatch: pytest.MonkeyPatch, tm
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     monkeypatch.setenv(PROPERTIES, json.dumps({name: str(fifo)}))
-    assert error_of(*REGISTRY) == f"schema_registry.properties.{name}: names a pipe, not a file"
+    assert error_of(*REGISTRY) == f'schema_registry.properties."{name}": names a pipe, not a file'
 
 
 @pytest.mark.parametrize("output", ["a" * 300, "a/" * 5000, "/proc/1/mem", "/dev/full/x"])
