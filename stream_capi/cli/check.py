@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 
 import typer
 
@@ -11,7 +10,8 @@ from stream_capi import config
 from stream_capi.cli.options import Config, Json
 from stream_capi.cli.text import print_json
 from stream_capi.errors import ConfigurationError, ExitCode
-from stream_capi.operations.preflight import Finding, findings
+from stream_capi.operations.cluster_check import Finding
+from stream_capi.operations.preflight import findings
 
 
 def command(config_file: Config, as_json: Json = False) -> None:
@@ -45,5 +45,4 @@ def _print_all(found: list[Finding], as_json: bool) -> None:
 
 
 def _print(finding: Finding) -> None:
-    where = sys.stdout if finding.passed else sys.stderr
-    print(f"{'pass' if finding.passed else 'FAIL'}  {finding.subject}: {finding.detail}", file=where, flush=True)
+    print(f"{'pass' if finding.passed else 'FAIL'}  {finding.subject}: {finding.detail}", flush=True)

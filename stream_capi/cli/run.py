@@ -14,7 +14,7 @@ from stream_capi import config, limits
 from stream_capi.app import App, stop_on_signals
 from stream_capi.cli import process
 from stream_capi.cli.options import Config
-from stream_capi.errors import StreamCapiError
+from stream_capi.errors import ConfigurationError, StreamCapiError
 from stream_capi.observe import logs
 from stream_capi.workers.supervisor import Start, Workers, numbered, received, stop_when_deserted
 
@@ -53,11 +53,20 @@ async def _run(start: Start, is_worker: bool) -> None:
             stop_when_deserted(app.stop_asked)
         process.tune_garbage_collector()
         code = await app.run()
+    except ConfigurationError as error:
+        code = process.print_error(_with_all_properties(error, start.settings))
     except StreamCapiError as error:
         code = process.print_error(error)
     except (MemoryError, OSError, RuntimeError) as error:
         code = process.out_of_resources(error, started=app is not None and app.consumer.ended is not None)
     process.at_once(code)
+
+
+def _with_all_properties(error: ConfigurationError, settings: config.Settings) -> ConfigurationError:
+    """The error with all properties that any client refuses: the first client that is made says only its own."""
+    from stream_capi.operations.refused import property_faults
+
+    return ConfigurationError(list(dict.fromkeys([*error.faults, *property_faults(settings)])))
 
 
 async def _watch(settings: config.Settings, config_file: Path, count: int) -> None:

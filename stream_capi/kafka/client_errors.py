@@ -146,6 +146,14 @@ def made(client: Callable[[dict[str, Any]], Client], properties: Mapping[str, An
         raise not_made(error_of(error)) from None
 
 
+def refused(client: Callable[[dict[str, Any]], Any], properties: Mapping[str, Any]) -> list[str]:
+    """What ``made`` would say of the properties; empty where the client takes them. Nothing is connected."""
+    try:
+        return refusals(client, properties)
+    except KafkaException as error:
+        return list(not_made(error_of(error)).faults)
+
+
 def error_of(exception: KafkaException) -> KafkaError:
     """The client's error inside its exception."""
     error: KafkaError = exception.args[0]

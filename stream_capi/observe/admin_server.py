@@ -12,11 +12,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import errno
 import hashlib
 import ipaddress
 import re
-import socket
 from collections.abc import Collection, Mapping
 from importlib.resources import files
 from typing import Protocol
@@ -30,6 +28,7 @@ from prometheus_client.aiohttp import make_aiohttp_handler
 
 from stream_capi.errors import ConfigurationError
 from stream_capi.observe.admin_connections import Connections
+from stream_capi.observe.listening import fault_of
 from stream_capi.observe.status_document import StatusDocument
 
 log = structlog.get_logger("stream_capi")
@@ -103,7 +102,7 @@ class AdminServer:
             self._server = await self.connections.listen(self._host, self.port)
         except (OSError, ValueError) as error:  # the latter of a host's name that has no form for the DNS
             await self.stop()
-            raise ConfigurationError([_fault(error, self._host, self.port)]) from None
+            raise ConfigurationError([fault_of(error, self._host, self.port)]) from None
         self.port = self._server.sockets[0].getsockname()[1]
         if _is_every_address(self._host):
             log.warning("admin port open on all addresses", host=self._host, port=self.port, action=_EVERY_ADDRESS)
@@ -184,18 +183,6 @@ async def _set_headers(request: web.Request, response: web.StreamResponse) -> No
     for name, value in HEADERS.items():
         if name not in response.headers or name == "Server":
             response.headers[name] = value
-
-
-def _fault(error: OSError | ValueError, host: str, port: int) -> str:
-    if isinstance(error, ValueError):
-        return f"admin.host: {host} is no host's name"
-    if error.errno == errno.EADDRINUSE:
-        return f"admin.port: {port} is in use on {host}; choose another one, or 0 for any that is free"
-    if error.errno == errno.EACCES:
-        return f"admin.port: this user may not listen on {port}; choose one above 1023"
-    if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
-        return f"admin.host: {host} is no address of this machine"
-    return f"admin.host: can't listen on {host}, port {port}: {error.strerror or type(error).__name__}"
 
 
 def _is_every_address(host: str) -> bool:

@@ -96,7 +96,7 @@ class GroupStatus(NamedTuple):
 def look(settings: Settings, admin: KafkaAdmin, members: Sequence[str] = ()) -> GroupStatus:
     """Ask everybody. ``members`` are further addresses, ``host:port``. Raises Unavailable, KafkaLost."""
     topics = settings.topics
-    answers = [ask_member(address, settings.kafka.group_id) for address in _addresses(settings, members)]
+    answers = [ask_member(address, settings.kafka.group_id) for address in addresses(settings, members)]
     group = admin.group_members(settings.kafka.group_id)
     owners = {tp: member for member in group.members for tp in member.partitions}
     by_member = _by_partition(answers)
@@ -187,7 +187,8 @@ def _is_partition(found: Any) -> bool:
     )
 
 
-def _addresses(settings: Settings, members: Sequence[str]) -> list[str]:
+def addresses(settings: Settings, members: Sequence[str] = ()) -> list[str]:
+    """Where to ask: the members that are named, else the settings' own address; none where its port is any."""
     if members:
         return list(dict.fromkeys(members))
     host, port = _ANY_ADDRESS.get(settings.admin.host, settings.admin.host), settings.admin.port

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence, Set
+from collections.abc import AsyncIterator, Iterator, Sequence, Set
 from contextlib import suppress
-from typing import NamedTuple
 
 from stream_capi.avro.schema_sources import SchemaSources
 from stream_capi.config import Settings, SourceSection
 from stream_capi.core.clock import Clocks
 from stream_capi.endpoint.client import EndpointClient
-from stream_capi.errors import ConfigurationError, KafkaLost, StreamCapiError
+from stream_capi.errors import ConfigurationError, StreamCapiError
 from stream_capi.events.mapping_check import (
     is_for,
     mapping_faults,
@@ -22,24 +21,16 @@ from stream_capi.events.mapping_check import (
 )
 from stream_capi.events.rules import rules_from
 from stream_capi.events.transform import compile_source
-from stream_capi.kafka.admin import KafkaAdmin
-from stream_capi.kafka.sessions import session_of
 from stream_capi.limits import descriptors
 from stream_capi.model import Record, Rejection
+from stream_capi.observe.listening import listening_fault
 from stream_capi.observe.what_to_do import CLOCK_DIFFERS, difference, what_to_do
+from stream_capi.operations.cluster_check import Finding, cluster_findings
+from stream_capi.operations.group_status import addresses, ask_member
 from stream_capi.operations.recent_records import key_of, recent_records, unreadable
+from stream_capi.operations.refused import kafka_faults, registry_faults
 
 _MOST_SCHEMAS = 20  # of recent records
-_GRANT = "grant it with an ACL"
-_MISSING = "create it, or grant the right"
-
-
-class Finding(NamedTuple):
-    """One line: what was looked at, whether it is good, and what was found."""
-
-    subject: str
-    passed: bool
-    detail: str
 
 
 async def findings(settings: Settings) -> AsyncIterator[Finding]:
@@ -54,13 +45,36 @@ async def findings(settings: Settings) -> AsyncIterator[Finding]:
     yield Finding(
         "open files", not files.fault, files.fault or f"{files.needed} needed at most, {files.allowed} allowed"
     )
-    of_kafka = await asyncio.to_thread(lambda: list(_kafka(settings)))
+    yield await _admin(settings)
+    for finding in await asyncio.to_thread(lambda: list(_clients(settings))):
+        yield finding
+    of_kafka = await asyncio.to_thread(lambda: list(cluster_findings(settings)))
     for finding in of_kafka:
         yield finding
     async for finding in schema_findings(settings, {finding.subject for finding in of_kafka if finding.passed}):
         yield finding
     async for finding in _endpoint(settings):
         yield finding
+
+
+def _clients(settings: Settings) -> Iterator[Finding]:
+    """Whether the clients that ``run`` makes can be made. The registry's is looked at with the schemas."""
+    faults = kafka_faults(settings)
+    for fault in faults:
+        yield Finding("kafka properties", False, fault)
+    if not faults:
+        yield Finding("kafka properties", True, "consumer, producer and admin client take them")
+
+
+async def _admin(settings: Settings) -> Finding:
+    """Whether a member can listen there. One of this group that does so already is no fault: `check` is run beside it."""
+    host, port = settings.admin.host, settings.admin.port
+    fault = await listening_fault(host, port)
+    for address in addresses(settings) if fault else []:
+        answer = await asyncio.to_thread(ask_member, address, settings.kafka.group_id)
+        if answer.status is not None:
+            return Finding(f"admin port {port}", True, f"a member of this group listens on {host}")
+    return Finding(f"admin port {port}", not fault, fault or f"free on {host}")
 
 
 def _named(source: SourceSection) -> str:
@@ -88,61 +102,22 @@ def _suppression(file: str) -> Finding:
     return Finding("suppression list", True, f"{people.hashes} hashes, {people.user_ids} user ids")
 
 
-def _kafka(settings: Settings) -> Iterator[Finding]:
-    admin, group = KafkaAdmin(settings.kafka), settings.kafka.group_id
-    needed = {**dict.fromkeys(settings.topics, "READ"), settings.dead_letter.topic: "WRITE"}
-    try:
-        if astray := admin.astray(settings.dead_letter.topic):
-            yield Finding("brokers", False, astray)
-            return
-        partitions, lacking = _topics(admin, needed)
-        readable = [topic for topic, right in needed.items() if right == "READ" and partitions.get(topic)]
-        may_read = not readable or admin.may_read(group, readable)
-    except StreamCapiError as error:
-        yield Finding("brokers", False, str(error))
-        return
-    yield Finding("brokers", True, settings.kafka.bootstrap_servers)
-    for topic in needed:
-        subject = "dead-letter topic" if topic == settings.dead_letter.topic else "topic"
-        count = partitions.get(topic)
-        if topic in lacking:
-            yield Finding(f"{subject} {topic}", False, f"this user lacks {lacking[topic]} on it; {_GRANT}")
-        elif count is None:
-            yield Finding(
-                f"{subject} {topic}",
-                False,
-                "is not there, or may not be described by this user; create it, or grant DESCRIBE",
-            )
-        else:
-            yield Finding(f"{subject} {topic}", True, f"{count} partitions")
-    if not may_read:
-        yield Finding(f"group {group}", False, f"this user lacks READ on it; {_GRANT}")
-        return
-    session = session_of(admin, settings.kafka)
-    fault = f": {session.fault}" if session.fault else ""
-    yield Finding(f"group {group}", not fault, f"{session.what}{fault}")
-
-
-def _topics(admin: KafkaAdmin, needed: Mapping[str, str]) -> tuple[dict[str, int | None], dict[str, str]]:
-    """How many partitions each topic has, of those that may be described; and the rights that are lacking."""
-    try:
-        return admin.describe(needed), admin.lacking(needed)
-    except KafkaLost:
-        lacking = admin.lacking(needed)
-        if not lacking:
-            raise
-        return admin.describe(topic for topic in needed if topic not in lacking), lacking
-
-
 async def schema_findings(settings: Settings, passed: Set[str] = frozenset()) -> AsyncIterator[Finding]:
     """Whether each source's mapping fits the schemas that its next records have.
 
     ``passed``: the subjects that are good so far. Only topics among them are read from.
     """
-    sources, recent = SchemaSources(settings), dict[str, list[Record]]()
+    looked_at = settings
+    if faults := registry_faults(settings):
+        looked_at = settings.model_copy(update={"schema_registry": None})
+        for fault in faults:
+            yield Finding("schema registry", False, fault)
+    sources, recent = SchemaSources(looked_at), dict[str, list[Record]]()
     try:
         for source in settings.sources:
             topic = source.topic
+            if faults and source.schema_file is None:
+                continue  # its schemas are the registry's
             if topic not in recent and f"topic {topic}" in passed:
                 try:
                     recent[topic] = await asyncio.to_thread(recent_records, settings.kafka, topic)
@@ -209,14 +184,18 @@ async def _records(
 
 async def _endpoint(settings: Settings) -> AsyncIterator[Finding]:
     endpoint = settings.endpoint
-    client = EndpointClient(
-        url=endpoint.url,
-        authorization=endpoint.authorization,
-        timeout_seconds=endpoint.timeout_seconds,
-        proxy=endpoint.proxy or None,
-        ca_file=endpoint.ca_file,
-        max_connections=1,
-    )
+    try:
+        client = EndpointClient(
+            url=endpoint.url,
+            authorization=endpoint.authorization,
+            timeout_seconds=endpoint.timeout_seconds,
+            proxy=endpoint.proxy or None,
+            ca_file=endpoint.ca_file,
+            max_connections=1,
+        )
+    except ConfigurationError as error:
+        yield Finding(f"endpoint {endpoint.url}", False, str(error))
+        return
     await client.start()
     try:
         fault = await client.probe()

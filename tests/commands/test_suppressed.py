@@ -116,10 +116,10 @@ def test_a_list_that_is_not_there_ends_every_command_before_its_work(
         ):
             done = run_command(scene, *words, code=2)
             assert "suppress.file" in done.stderr
-        assert "suppress.file" in run_command(scene, "check", code=1).stderr
+        assert "suppress.file" in run_command(scene, "check", code=1).stdout
         (tmp_path / "nothing").write_bytes(b"\xff\xfe\x00")
         assert "suppress.file" in run_command(scene, "run", code=2).stderr
-        assert "suppress.file" in run_command(scene, "check", code=1).stderr
+        assert "suppress.file" in run_command(scene, "check", code=1).stdout
         (tmp_path / "nothing").write_text("u-1\n")
         scene.produce(4)
         assert "0 hashes, 1 user ids" in run_command(scene, "check").stdout

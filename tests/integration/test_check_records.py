@@ -92,7 +92,7 @@ def test_check_names_a_framing_that_is_not_the_configured_one(
     _put(broker, topic, None)
     done = command("check", "--config", write(tmp_path, settings))
     assert_plain(done, 1)
-    (line,) = [line for line in done.stderr.splitlines() if f"FAIL  records of {topic}" in line]
+    (line,) = [line for line in done.stdout.splitlines() if f"FAIL  records of {topic}" in line]
     assert words in line
     assert "payload" not in line
     assert f"{topic}[0]@0" in line
@@ -126,14 +126,14 @@ def test_check_finds_the_newest_schema_by_a_record_where_no_subject_has_the_topi
         id_ = client.register_schema(subject[strategy], Schema(json.dumps(old), "AVRO"))
         client.register_schema(subject[strategy], Schema(json.dumps(new), "AVRO"))
     before = command("check", "--config", write(tmp_path, settings))
-    assert f"no subject {topic}-value" in before.stderr
+    assert f"no subject {topic}-value" in before.stdout
     _put(broker, topic, _confluent(id_, _avro(old)))
     done = command("check", "--config", write(tmp_path, settings))
     assert f"pass  records of {topic}" in done.stdout
     if strategy == "none":
         assert f"pass  mapping of {topic}: fits acme.{name}" in done.stdout
     else:  # the newest version lacks a field, the one that wrote the record has it
-        assert f"FAIL  mapping of {topic}: acme.{name}: user_data.esi" in done.stderr
+        assert f"FAIL  mapping of {topic}: acme.{name}: user_data.esi" in done.stdout
 
 
 @pytest.mark.parametrize("strategy", ["RecordName", "TopicRecordName"])
@@ -185,7 +185,7 @@ def test_check_and_explain_refuse_what_the_registry_s_rules_encrypt(
         checked = command("check", "--config", config)
         explained = command("explain", "--config", config, "--topic", topic, "--latest", "1")
     for subject in ("records", "mapping"):
-        (line,) = [line for line in checked.stderr.splitlines() if f"FAIL  {subject} of {topic}" in line]
+        (line,) = [line for line in checked.stdout.splitlines() if f"FAIL  {subject} of {topic}" in line]
         assert line.endswith("the registry's rules encrypt fields that are mapped (ENCRYPT): email")
     assert_plain(explained, 1)
     assert "encrypt fields that are mapped (ENCRYPT): email; its records wait" in explained.stderr

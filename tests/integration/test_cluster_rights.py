@@ -70,4 +70,4 @@ def test_check_names_the_right_that_is_missing(
 def _failed(scene: Scene) -> list[str]:
     done = command("check", "--config", configuration_of(scene))
     assert PASSWORD not in done.stdout + done.stderr
-    return [line for line in done.stderr.splitlines() if line.startswith("FAIL")]
+    return [line for line in done.stdout.splitlines() if line.startswith("FAIL")]

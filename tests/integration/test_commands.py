@@ -80,7 +80,7 @@ def test_a_wrong_configuration_shows_every_fault_at_once_with_file_and_key(tmp_p
     assert 'did you mean "group_id"' in done.stderr
     checked = command("check", "--config", str(path))
     assert_plain(checked, 1)
-    assert checked.stderr.count("FAIL") == len(lines)
+    assert checked.stdout.count("FAIL") == len(lines)
 
 
 def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
@@ -131,9 +131,9 @@ def test_check_tells_each_thing_in_a_line_and_all_that_is_wrong(tmp_path: Path, 
     settings["sources"][0]["fields"] = {"user_data.email": "customer.email"}
     done = command("check", "--config", write(tmp_path, settings))
     assert_plain(done, 1)
-    failed = [line for line in done.stderr.splitlines() if line.startswith("FAIL")]
+    failed = [line for line in done.stdout.splitlines() if line.startswith("FAIL")]
     for part in (f"topic {topic}-missing", f"no subject {topic}-missing-value", "customer", "endpoint"):
-        assert any(part in line for line in failed), f"{part} is not told:\n{done.stderr}"
+        assert any(part in line for line in failed), f"{part} is not told:\n{done.stdout}"
     assert "pass  brokers" in done.stdout
     assert f"pass  topic {topic}: 2 partitions" in done.stdout
 
@@ -171,7 +171,7 @@ def test_check_tells_how_long_a_killed_member_is_waited_for(
 ) -> None:
     settings["kafka"]["properties"] |= properties
     done = command("check", "--config", write(tmp_path, settings))
-    assert line.format(group=settings["kafka"]["group_id"]) in (done.stdout + done.stderr).splitlines()
+    assert line.format(group=settings["kafka"]["group_id"]) in done.stdout.splitlines()
 
 
 @pytest.mark.real
@@ -192,10 +192,10 @@ def test_check_says_of_unreachable_neighbours_what_they_are(tmp_path: Path, sett
     settings["schema_registry"]["url"] = f"http://127.0.0.1:{free[1]}"
     done = command("check", "--config", write(tmp_path, settings))
     assert_plain(done, 1)
-    brokers = [line for line in done.stderr.splitlines() if "brokers" in line]
+    brokers = [line for line in done.stdout.splitlines() if "brokers" in line]
     assert len(brokers) == 1
     assert str(free[0]) in brokers[0]
-    assert any("registry" in line for line in done.stderr.splitlines())
+    assert any("registry" in line for line in done.stdout.splitlines())
 
 
 @pytest.mark.real

@@ -42,6 +42,7 @@ def faults(properties: Mapping[str, Any], kind: Any = Consumer) -> list[str]:
             ['."session.timeout.ms": `max.poll.interval.ms`must be >= `session.timeout.ms`'],
         ),
         ({"max.poll.interval.ms": 5000}, None),
+        ({"retry.backoff.ms": 10_000_000}, ['."retry.backoff.ms": must be within 1 and 300000']),
         ({"compression.typ": "lz4"}, ['."compression.typ": unknown property; did you mean "compression.type"?']),
         ({"debug": "nonsense"}, [".debug: has a value that the client doesn't know"]),
         ({"fetch.max.bytes": 1}, None),

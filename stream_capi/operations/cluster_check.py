@@ -1,0 +1,119 @@
+"""What ``check`` asks of the cluster: brokers, topics, this user's rights, and the group. Blocks, as KafkaAdmin does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from confluent_kafka.admin import ResourceType  # type: ignore[attr-defined]  # its own docs say so
+
+from stream_capi.config import Settings
+from stream_capi.errors import ConfigurationError, KafkaLost, StreamCapiError
+from stream_capi.kafka.admin import KafkaAdmin
+from stream_capi.kafka.properties import uses_new_protocol
+from stream_capi.kafka.sessions import Session, session_of
+
+_GRANT = "grant it with an ACL"
+_SOON_SECONDS = 15.0  # within which a member that was killed is replaced by default
+_BROKERS_DEFAULT = 45.0
+_WITHOUT_END = "dead letters hold records as they came, personal data included. Set retention.ms of the topic"
+_COMPACTED = (
+    "cleanup.policy has compact: Kafka refuses dead letters without a key there, and drops those whose key came again; "
+    "set it to delete"
+)
+
+
+class Finding(NamedTuple):
+    """One line: what was looked at, whether it is good, and what was found."""
+
+    subject: str
+    passed: bool
+    detail: str
+
+
+class Kept(NamedTuple):
+    """How long a topic keeps its records, as the end of a line."""
+
+    what: str = ""
+    fault: str = ""
+
+
+def cluster_findings(settings: Settings) -> Iterator[Finding]:
+    """Brokers, topics, rights and the group. A client that can't be made is another finding's to report."""
+    admin, group = KafkaAdmin(settings.kafka), settings.kafka.group_id
+    needed = {**dict.fromkeys(settings.topics, "READ"), settings.dead_letter.topic: "WRITE"}
+    try:
+        if astray := admin.astray(settings.dead_letter.topic):
+            yield Finding("brokers", False, astray)
+            return
+        partitions, lacking = _topics(admin, needed)
+        readable = [topic for topic, right in needed.items() if right == "READ" and partitions.get(topic)]
+        may_read = not readable or admin.may_read(group, readable)
+    except ConfigurationError:
+        return
+    except StreamCapiError as error:
+        yield Finding("brokers", False, str(error))
+        return
+    yield Finding("brokers", True, settings.kafka.bootstrap_servers)
+    for topic in needed:
+        subject = "dead-letter topic" if topic == settings.dead_letter.topic else "topic"
+        count = partitions.get(topic)
+        if topic in lacking:
+            yield Finding(f"{subject} {topic}", False, f"this user lacks {lacking[topic]} on it; {_GRANT}")
+        elif count is None:
+            what = "is not there, or may not be described by this user; create it, or grant DESCRIBE"
+            yield Finding(f"{subject} {topic}", False, what)
+        else:
+            kept = _kept(admin, topic) if topic == settings.dead_letter.topic else Kept()
+            what = f"{count} partitions{kept.what}{kept.fault}"
+            yield Finding(f"{subject} {topic}", not kept.fault, what)
+    if not may_read:
+        yield Finding(f"group {group}", False, f"this user lacks READ on it; {_GRANT}")
+        return
+    session = session_of(admin, settings.kafka)
+    fault = f": {session.fault}" if session.fault else _slow(session, settings)
+    yield Finding(f"group {group}", not session.fault, f"{session.what}{fault}")
+
+
+def _slow(session: Session, settings: Settings) -> str:
+    """A warning where a member that was killed is replaced late and the user's own properties can't change that."""
+    seconds = session.seconds or _BROKERS_DEFAULT
+    static = "group.instance.id" in settings.kafka.properties
+    if static or not uses_new_protocol(settings.kafka.properties) or seconds <= _SOON_SECONDS:
+        return ""
+    return (
+        "; warning: the partitions of a member that is killed are not read for so long. The group's "
+        "consumer.session.timeout.ms lowers it, not below the brokers' group.consumer.min.session.timeout.ms"
+    )
+
+
+def _kept(admin: KafkaAdmin, topic: str) -> Kept:
+    """How long the dead letters are kept, records with personal data as they came."""
+    found = admin.configuration(ResourceType.TOPIC, topic)
+    policies = found.get("cleanup.policy", "delete").split(",")
+    if "compact" in policies:
+        return Kept("", f": {_COMPACTED}")
+    if "retention.ms" not in found:
+        return Kept(", kept for a time that the brokers do not tell this user")
+    milliseconds = int(found["retention.ms"])
+    if milliseconds < 0:
+        return Kept(f", kept without end; warning: {_WITHOUT_END}")
+    return Kept(f", kept for {_duration(milliseconds / 1000)}")
+
+
+def _duration(seconds: float) -> str:
+    for unit, length in (("days", 86_400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.3g} {unit}"
+    return f"{seconds:g} s"
+
+
+def _topics(admin: KafkaAdmin, needed: Mapping[str, str]) -> tuple[dict[str, int | None], dict[str, str]]:
+    """How many partitions each topic has, of those that may be described; and the rights that are lacking."""
+    try:
+        return admin.describe(needed), admin.lacking(needed)
+    except KafkaLost:
+        lacking = admin.lacking(needed)
+        if not lacking:
+            raise
+        return admin.describe(topic for topic in needed if topic not in lacking), lacking
