@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from confluent_kafka.schema_registry import AsyncSchemaRegistryClient, SchemaRegistryError
 
-from stream_capi.avro.refused_properties import refusals
+from stream_capi.avro.refused_registry_properties import refusals
 from stream_capi.errors import ConfigurationError, RegistryUnavailable
 
 LOOKUPS = 4  # requests at a time

@@ -45,7 +45,6 @@ OUT_OF_RANGE = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_O
 _DIVERGENCE = ("truncation", "No epoch found")  # what the client's text says where the leader's log is another one
 
 _REPEAT_SECONDS = 60.0
-_MECHANISM = 'kafka.properties."sasl.mechanism"'
 _STS = "sasl.oauthbearer.metadata.authentication.type"
 _STS_ADVICE = (
     f'kafka.properties."{_STS}": aws_iam is for tokens of AWS STS and needs sasl.oauthbearer.method = "oidc", '
@@ -177,15 +176,6 @@ def not_made(error: KafkaError) -> ConfigurationError:
     if error.code() == KafkaError._CRIT_SYS_RESOURCE:
         return ConfigurationError([f"the Kafka client can't be started: {no_threads()}"])
     text = error.str()
-    if "No provider for SASL mechanism GSSAPI" in text:
-        why = (
-            "GSSAPI (Kerberos), which is the client's default, is not in the client's wheels; choose PLAIN, SCRAM-SHA-256, "
-            "SCRAM-SHA-512, OAUTHBEARER or AWS_MSK_IAM, or build the client with Kerberos (docs/connect.md)"
-        )
-        return ConfigurationError([f"{_MECHANISM}: {why}"])
-    if "Unsupported SASL mechanism" in text:
-        why = "the client has no such mechanism; choose PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER or AWS_MSK_IAM"
-        return ConfigurationError([f"{_MECHANISM}: {why}"])
     if "OAuth token not set" in text:
         return ConfigurationError(["kafka.properties: no token for OAUTHBEARER; check sasl.oauthbearer.*"])
     return ConfigurationError([f"kafka.properties: {text}"])

@@ -26,7 +26,10 @@ _UNKNOWN = "No such configuration property"
 _RANGE = re.compile(r"value \S+ is outside allowed range (\S+)\.\.(\S+)")
 _JAAS = "is of Java clients: set sasl.mechanism, sasl.username and sasl.password"
 _INTERNAL = "is set by programs, not by files"
-_NO_KERBEROS = "is not built into this client, which has PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 and OAUTHBEARER"
+_MECHANISMS = "PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER or AWS_MSK_IAM"
+_NO_KERBEROS = (
+    f"is not in the client's wheels; choose {_MECHANISMS}, or build the client with Kerberos (docs/connect.md)"
+)
 
 
 def refusals(client: Callable[[dict[str, Any]], Any], properties: Mapping[str, Any]) -> list[str]:
@@ -96,12 +99,11 @@ def _sentence(name: str, why: str, given: Mapping[str, Any]) -> str:
     if "not settable" in why or "dedicated" in why:
         return _INTERNAL
     if "No provider for SASL mechanism" in why:
-        return f"{why.split()[5].rstrip(':')} {_NO_KERBEROS}{_default_mechanism(given)}"
+        default = "" if given.keys() & set(_MECHANISM) else ", which is the client's default,"
+        return f"GSSAPI (Kerberos){default} {_NO_KERBEROS}"
+    if "Unsupported SASL mechanism" in why:
+        return f"the client has no such mechanism; choose {_MECHANISMS}"
     return _without_secrets(why, given)
-
-
-def _default_mechanism(given: Mapping[str, Any]) -> str:
-    return "" if given.keys() & set(_MECHANISM) else "; it is the default: set sasl.mechanism"
 
 
 def _file_fault(path: str) -> str:

@@ -73,6 +73,23 @@ def cluster_findings(settings: Settings) -> Iterator[Finding]:
     session = session_of(admin, settings.kafka)
     fault = f": {session.fault}" if session.fault else _slow(session, settings)
     yield Finding(f"group {group}", not session.fault, f"{session.what}{fault}")
+    if settings.delivery.max_refusals:
+        yield _refusals(admin, group, settings.delivery.max_refusals)
+
+
+def _refusals(admin: KafkaAdmin, group: str, most: int) -> Finding:
+    """What the limit of each member comes to: the API counts what all of them send with one key."""
+    try:
+        members = max(1, len(admin.group_members(group).members))
+    except StreamCapiError as error:
+        return Finding(
+            "delivery.max_refusals", True, f"{most} of each member; how many there are is not known: {error}"
+        )
+    return Finding(
+        "delivery.max_refusals",
+        True,
+        f"{most} of each member: {most * members} in five minutes with {members} in the group; more members are more",
+    )
 
 
 def _slow(session: Session, settings: Settings) -> str:

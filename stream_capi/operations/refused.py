@@ -6,7 +6,7 @@ from confluent_kafka import Consumer, Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.schema_registry import AsyncSchemaRegistryClient
 
-from stream_capi.avro.refused_properties import refusals as refused_by_registry
+from stream_capi.avro.refused_registry_properties import refusals as refused_by_registry
 from stream_capi.config import Settings
 from stream_capi.kafka.client_errors import refused
 from stream_capi.kafka.properties import admin_properties, consumer_properties, producer_properties

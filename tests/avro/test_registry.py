@@ -20,7 +20,7 @@ from aiohttp import web
 from confluent_kafka import schema_registry
 
 from stream_capi.avro.framing import SchemaKey
-from stream_capi.avro.refused_properties import PROPERTIES
+from stream_capi.avro.refused_registry_properties import PROPERTIES
 from stream_capi.avro.registry import MAX_KNOWN, MAX_REFERENCES, MAX_TOTAL_BYTES
 from stream_capi.avro.registry_client import LOOKUPS, MAX_ANSWER_BYTES
 from stream_capi.avro.schemas import RegistrySchemas, WriterSchema

@@ -6,8 +6,8 @@ from typing import Any, ClassVar
 
 import pytest
 
-from stream_capi.config.settings import KafkaSection, PixelSection, Settings, SourceSection
-from stream_capi.kafka.admin import KafkaAdmin
+from stream_capi.config.settings import DeliverySection, KafkaSection, PixelSection, Settings, SourceSection
+from stream_capi.kafka.admin import Group, KafkaAdmin, Member
 from stream_capi.operations import cluster_check
 from stream_capi.operations.cluster_check import Finding, cluster_findings
 
@@ -16,6 +16,7 @@ class Cluster(KafkaAdmin):
     """Has all topics and grants all rights. ``configurations`` by the kind of resource."""
 
     configurations: ClassVar[dict[str, dict[str, str]]] = {}
+    members = 0
 
     def __init__(self, kafka: KafkaSection) -> None:
         super().__init__(kafka, seconds=0.1)
@@ -29,6 +30,12 @@ class Cluster(KafkaAdmin):
     def may_read(self, group: str, topics: Any) -> bool:
         return True
 
+    def astray(self, topic: str) -> str:
+        return ""
+
+    def group_members(self, group: str) -> Group:
+        return Group("stable", "classic", tuple(Member(str(number), "", "", "", ()) for number in range(self.members)))
+
     def a_broker(self) -> str:
         return "1"
 
@@ -37,14 +44,18 @@ class Cluster(KafkaAdmin):
 
 
 def findings(
-    monkeypatch: pytest.MonkeyPatch, configurations: dict[str, dict[str, str]], **properties: str | int
+    monkeypatch: pytest.MonkeyPatch,
+    configurations: dict[str, dict[str, str]],
+    properties: dict[str, str] | None = None,
+    max_refusals: int = 0,
 ) -> dict[str, Finding]:
     monkeypatch.setattr(Cluster, "configurations", configurations)
     monkeypatch.setattr(cluster_check, "KafkaAdmin", Cluster)
     settings = Settings(
-        kafka=KafkaSection(bootstrap_servers="127.0.0.1:1", group_id="g", properties=dict(properties)),
+        kafka=KafkaSection(bootstrap_servers="127.0.0.1:1", group_id="g", properties=dict(properties or {})),
         pixels=(PixelSection(name="main", pixel_id="1", api_key_env="K"),),
         sources=(SourceSection(topic="leads", event="generate_lead", pixel="main"),),
+        delivery=DeliverySection(max_refusals=max_refusals),
     )
     return {finding.subject: finding for finding in cluster_findings(settings)}
 
@@ -82,7 +93,18 @@ def test_how_long_dead_letters_are_kept_is_told(
 def test_a_long_session_of_the_brokers_is_warned_of(
     monkeypatch: pytest.MonkeyPatch, broker: dict[str, str], properties: dict[str, str], warns: bool
 ) -> None:
-    line = findings(monkeypatch, {"BROKER": broker}, **properties)["group g"]
+    line = findings(monkeypatch, {"BROKER": broker}, properties)["group g"]
     assert line.passed
     assert ("; warning: the partitions of a member that is killed" in line.detail) == warns
     assert ("consumer.session.timeout.ms lowers it" in line.detail) == warns
+
+
+@pytest.mark.parametrize(("members", "words"), [(0, "80 in five minutes with 1"), (3, "240 in five minutes with 3")])
+def test_the_limit_of_refusals_is_told_for_all_members_together(
+    monkeypatch: pytest.MonkeyPatch, members: int, words: str
+) -> None:
+    monkeypatch.setattr(Cluster, "members", members)
+    line = findings(monkeypatch, {}, max_refusals=80)["delivery.max_refusals"]
+    assert line.passed
+    assert words in line.detail
+    assert "delivery.max_refusals" not in findings(monkeypatch, {})
