@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import orjson
 import pytest
 
 from stream_capi.model import Answer, ApiError, DeadLetter
 from stream_capi.observe.api_words import masked
-from tests.endpoint.events import batch, lead
+from tests.endpoint.events import lead
 from tests.observe.watched import P0, Watched
 from tests.simulation import simulate
 
 HASH = "62a14e44f765419d10fea99367361a727c12365e2520f32218d505ed9aa0f62f"
-BODY = batch(lead("order-17", email=HASH, user_id="jsmith99", client_user_agent="agent")).replace(b'": "', b'":"')
-KEY = "canarykey"
+USER = {
+    "email": HASH,
+    "user_id": "jsmith99",
+    "client_id": "Zoë Dvořák-Field",
+    "zip": "SW1A 1AA",
+    "client_user_agent": "Mozilla/5.0 (Phonix 17)",
+}
+BODY = orjson.dumps({"events": [lead("order-17", **USER)]})
+KEY = "canary;key=="
 
 
 @pytest.mark.parametrize(
@@ -27,7 +35,18 @@ KEY = "canarykey"
         ("bad email jane@example.com", "bad email …"),
         ("bad phone +1 650 555 1212", "bad phone …"),
         ("bad address 192.0.2.7", "bad address …"),
-        ("wrong key canarykey!", "wrong key …"),
+        ("no client Dvořák-Field here", "no client … here"),
+        ("no client Dvo??k-Field here", "no client … here"),
+        ("no client Field here", "no client … here"),
+        ("agent Mozilla/5.0 (Phonix 17)", "agent … (… 17)"),
+        ("zip SW1A 1AA is odd", "zip … … is odd"),
+        ("no zip for the user_id, data.value, user", "no zip for the user_id, data.value, user"),
+        ("value must not be null", "value must not be null"),
+        (f"wrong key {KEY}!", "wrong key …!"),
+        ("wrong key canary", "wrong key …"),
+        ("cut off: jsmi", "cut off: …"),
+        ("cut off: SW1", "cut off: …"),
+        ("cut off: emai", "cut off: emai"),
         ("Authorization: Bearer abc", "…"),
     ],
 )
@@ -45,6 +64,7 @@ def test_a_message_keeps_nothing_of_the_request(message: str, kept: str) -> None
         ("jane@example.com", "…"),
         ("jsmith99", "…"),
         (f"x{KEY}", "…"),
+        ("canary", "…"),
         ("", ""),
     ],
 )
