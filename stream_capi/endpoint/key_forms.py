@@ -1,14 +1,15 @@
 """In which form the API takes a key: ``Bearer KEY``, as its document says, or the key alone, as its help pages do.
 
 With ``authorization = "auto"`` a key begins as a bearer. A 401 has the other form tried, once; the form that a 200 was given
-to is kept. Where both got a 401 the key is refused, and each probe takes the form that the one before did not.
+to is kept. Where both got a 401 the key is refused, and each probe takes the form that the one before did not. So it is where
+the other form got another fault of set-up: a gateway may answer a header that it can't read with a 403.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from stream_capi.applovin import DELIVERED, KEY_PREFIXES, UNAUTHORIZED
+from stream_capi.applovin import DELIVERED, KEY_PREFIXES, SET_UP_FAULTS, UNAUTHORIZED
 
 _OTHER = dict(zip(KEY_PREFIXES, reversed(KEY_PREFIXES), strict=True))
 
@@ -21,7 +22,7 @@ class _KeyForm:
     def __init__(self, form: str) -> None:
         self.form = form  # to be sent
         self.taken = ""  # the form that the last 200 was given to; empty after its 401
-        self.refused: set[str] = set()  # the forms that got a 401 since the last 200
+        self.refused: set[str] = set()  # the forms that were refused since the last 200
 
 
 class KeyForms:
@@ -55,7 +56,8 @@ class KeyForms:
             known.form = known.taken = self._taken[pixel_id] = form
             known.refused.clear()
             self.on_taken(pixel_id, form)
-        if status != UNAUTHORIZED or not self._auto:
+        is_refused_too = status in SET_UP_FAULTS and known.taken != form and _OTHER[form] in known.refused
+        if not self._auto or not (status == UNAUTHORIZED or is_refused_too):
             return False
         known.refused.add(form)
         if known.taken == form:

@@ -63,6 +63,14 @@ def test_late_answers_to_the_form_before_undo_nothing() -> None:
     assert forms.taken("pixel") == "raw"
 
 
+@pytest.mark.parametrize("status", [403, 404])
+def test_a_fault_of_set_up_after_the_others_401_leaves_both_forms_to_the_probes(status: int) -> None:
+    forms = KeyForms("auto")
+    assert told(forms, 401, status) == [("bearer", True), ("raw", False)]
+    assert told(forms, 401, status) == [("bearer", False), ("raw", False)]
+    assert told(forms, 200, status, 200) == [("bearer", False)] * 3, "one that was taken is kept"
+
+
 @pytest.mark.parametrize("status", [200, 400, 403, 404, 429, 500])
 def test_no_other_answer_changes_the_form(status: int) -> None:
     assert told(KeyForms("auto"), status, status) == [("bearer", False)] * 2
