@@ -68,6 +68,27 @@ def test_a_key_that_is_refused_in_both_forms_is_held_after_two_answers() -> None
     simulate(run())
 
 
+def test_nothing_is_dead_lettered_for_a_key_that_one_form_got_a_401_for_and_no_form_a_200() -> None:
+    """A gateway may answer a header that it can't read with a 400: that says nothing of the events."""
+
+    async def run() -> None:
+        line = Forming(always(400), try_key_first=True)
+        line.begin(20)
+        await line.run_for(200)
+        assert not line.dead_letters.total()
+        assert {one.reason for one in held(line.pipeline)} == {"401"}
+        line.key, line.takes = "new", "bearer"
+        line.answering = lambda pixel, ids, now: (0.05, Answer(400 if "a7" in ids or "v" in ids[0] else 200))
+        line.pipeline.delivery.probe_at_once("main")
+        await line.run_for(100)
+        assert line.dead_letters.keys() == {"a7", *names("v", 20)}, "the key is taken, so they are at fault"
+        assert line.accepted.total() == 19
+        assert line.lag == 0
+        assert not held(line.pipeline)
+
+    simulate(run())
+
+
 def test_a_form_that_changes_under_traffic_holds_nothing_and_is_tried_by_one_request() -> None:
     async def run() -> None:
         line = Forming(always(200), try_key_first=True)
