@@ -129,12 +129,12 @@ def password_file(kafka: KafkaSection) -> PasswordFile | None:
 
 
 def read_password(kafka: KafkaSection) -> Secret:
-    """The brokers' password, but for a line's end behind it. Raises Unreadable."""
+    """The brokers' password, without a byte order mark before it and line ends behind it. Raises Unreadable."""
     attribute = "sasl_password_file"
-    text = _text_of(attribute, kafka.sasl_password_file or "").rstrip("\r\n")
+    text = _text_of(attribute, kafka.sasl_password_file or "").removeprefix("\ufeff").rstrip("\r\n")
     if not text:
         raise Unreadable(attribute, "names a file that is empty")
-    if "\0" in text or "\n" in text:
+    if any(sign in text for sign in "\0\r\n"):
         raise Unreadable(attribute, "must hold the password alone, on one line")
     return Secret(text)
 

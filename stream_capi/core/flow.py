@@ -120,8 +120,8 @@ class Gate:
     or held, exactly one request is let through at ``opens_at``, and its answer decides.
 
     ``one_at_a_time`` makes a gate cautious: until a request that went out since is delivered, requests go one by one, so
-    that a key that is not taken is refused once and not as often as requests fit in flight. ``doubted``: a form of the key
-    was refused, and nothing has been delivered since.
+    that a key that is not taken is refused once and not as often as requests fit in flight. ``key_unproven``: a form of the
+    key was refused, and nothing has been delivered since.
     """
 
     def __init__(self, backoff: Backoff, probe_seconds: float, threshold: int = 5) -> None:
@@ -140,7 +140,7 @@ class Gate:
         self._probed_at = float("-inf")
         self._cautious_since: float | None = None
         self._delivered_at = float("-inf")  # when the last request that was delivered went out
-        self.doubted = False
+        self.key_unproven = False
         self._pause_ends = float("-inf")  # of the last pause that the API asked for, whatever the state is by then
         self._pause_reason = ""
 
@@ -174,14 +174,14 @@ class Gate:
         """Let requests through one by one, until one that went out since then is delivered."""
         self._cautious_since = since if self._cautious_since is None else max(self._cautious_since, since)
 
-    def doubt(self, sent_at: float) -> None:
+    def key_refused(self, sent_at: float) -> None:
         """The form of the key that went out at ``sent_at`` was refused: go on one by one, believe no refusal of events."""
         self.one_at_a_time(sent_at)
-        self.doubted |= sent_at > self._delivered_at
+        self.key_unproven |= sent_at > self._delivered_at
 
     def delivered(self, now: float, sent_at: float) -> None:
         """A request that went out at ``sent_at`` was delivered."""
-        self._delivered_at, self.doubted = max(sent_at, self._delivered_at), False
+        self._delivered_at, self.key_unproven = max(sent_at, self._delivered_at), False
         if self._cautious_since is not None and sent_at >= self._cautious_since:
             self._cautious_since = None
         self.succeeded(now)

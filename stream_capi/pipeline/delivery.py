@@ -170,7 +170,7 @@ class Delivery:
         """The pixel's key has changed: try it now."""
         if gate := self.pixel_gates.get(pixel):
             gate.one_at_a_time(self._clock.now())
-            gate.doubted = False
+            gate.key_unproven = False
             for its in (gate, *(line.gate for lane, line in self.lanes.items() if lane.pixel == pixel)):
                 its.probe_at_once(self._clock.now())
             self._wake.set()

@@ -23,7 +23,7 @@ from stream_capi.model import Answer, Columns, Lane
 from stream_capi.pipeline.delivery_rules import DeliveryRules
 
 _REQUEST_TIMEOUT = 408  # somebody on the way gave up waiting for the request
-_DOUBT = str(UNAUTHORIZED)  # why a lane is held whose refusals may be the key's
+_KEY_REFUSED = str(UNAUTHORIZED)  # why a lane is held whose refusals may be the key's
 
 
 class LaneLine:
@@ -222,7 +222,7 @@ class LaneLine:
         if isinstance(outcome, SetUpFault):
             self.pixel_gate.hold(outcome.reason, now)
         elif isinstance(outcome, OtherForm):
-            self.pixel_gate.doubt(sent_at)
+            self.pixel_gate.key_refused(sent_at)
             self.pixel_gate.unsent(now, sent_at)
         else:
             self.limiter.failed(sent_at, now)
@@ -235,7 +235,7 @@ class LaneLine:
 
     def _split(self, batch: Batch, outcome: RefusedBatch, now: float) -> None:
         batch.waiting_for, batch.said, batch.refused = outcome.reason, outcome.said, True
-        if self.gate.held and (self.gate.reason != _DOUBT or self.pixel_gate.doubted):
+        if self.gate.held and (self.gate.reason != _KEY_REFUSED or self.pixel_gate.key_unproven):
             self._probe_with_another(batch, now)
             return
         self.gate.succeeded(now)
@@ -284,8 +284,8 @@ class LaneLine:
         refused = [single for single in split.refused if single.without_fenced()]
         if parked:
             self._hold(HeldReason.SPLIT_BUDGET, merged(self.lane, [*parked, *refused]), now)
-        elif refused and self.pixel_gate.doubted:  # a gateway may answer so to a key in a form that it can't read
-            self._hold(_DOUBT, merged(self.lane, refused), now)
+        elif refused and self.pixel_gate.key_unproven:  # a gateway may answer so to a key in a form that it can't read
+            self._hold(_KEY_REFUSED, merged(self.lane, refused), now)
         elif refused and not self.guard.admits(len(refused)):
             self._hold(HeldReason.DEAD_LETTER_RATIO, merged(self.lane, refused), now)
         else:

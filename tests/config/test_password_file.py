@@ -38,11 +38,20 @@ def test_the_password_goes_to_the_clients_without_the_lines_end(tmp_path: Path) 
     assert producer_properties(kafka)["sasl.password"] == admin_properties(kafka)["sasl.password"] == "with a space"
 
 
+@pytest.mark.parametrize("content", [b"\xef\xbb\xbfsecret\r\n", b"secret\r\n", b"secret\n\n"])
+def test_what_an_editor_adds_is_no_part_of_the_password(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "password").write_bytes(content)
+    section = KafkaSection(sasl_password_file=str(tmp_path / "password"), properties={"sasl.username": "capi"})
+    assert PasswordFile(section).login == ("capi", "secret")
+
+
 @pytest.mark.parametrize(
     ("content", "properties", "wanted"),
     [
         (None, '{"sasl.username" = "capi"}', "kafka.sasl_password_file: names a file that can't be read"),
         ("", '{"sasl.username" = "capi"}', "kafka.sasl_password_file: names a file that is empty"),
+        ("\ufeff\n", '{"sasl.username" = "capi"}', "kafka.sasl_password_file: names a file that is empty"),
+        ("a\rb", '{"sasl.username" = "capi"}', "kafka.sasl_password_file: must hold the password alone, on one line"),
         ("a\nb\n", '{"sasl.username" = "capi"}', "kafka.sasl_password_file: must hold the password alone, on one line"),
         ("a", "{}", 'kafka.sasl_password_file: needs a user: set kafka.properties."sasl.username"'),
         ("a", '{"sasl.username" = "capi", "sasl.password" = "canary"}', "are both there; leave one out"),
