@@ -256,7 +256,7 @@ def _print_plan(settings: Settings, planned: RedrivePlan, as_json: bool) -> None
 
 def _print_paused(settings: Settings, planned: RedrivePlan) -> None:
     for topic, count in planned.paused.items():
-        typer.echo(f"{count:,} letters of {topic} are left alone: {settings.why_braked(topic)}.", err=True)
+        typer.echo(f"{count:,} letters of {topic} are left alone: {settings.why_paused(topic)}.", err=True)
 
 
 def _print_ledger(ledger: Ledger, as_json: bool) -> None:

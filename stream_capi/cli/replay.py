@@ -61,7 +61,7 @@ def command(
         raise typer.BadParameter("--rate must be 0 or at least 1")
     settings = config.load(config_file, keys=execute)
     sources_of(settings, topic)
-    if why := settings.why_braked(topic):
+    if why := settings.why_paused(topic):
         raise ConfigurationError([f"{why}: nothing of {topic} is replayed; set paused = false first"])
     admin = KafkaAdmin(settings.kafka)
     planned = range_replay.plan(

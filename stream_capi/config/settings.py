@@ -613,14 +613,14 @@ class Settings(Section):
         pixels = {source.pixel} if source.pixel else {pixel.name for pixel in self.pixels}
         return source.paused or pixels <= self.paused_pixels
 
-    def is_braked(self, topic: str) -> bool:
+    def has_paused(self, topic: str) -> bool:
         """Whether some events of a topic may wait because a source or a pixel of theirs is paused."""
         routed = any(source.pixel_field is not None for source in self.sources_of(topic))
         return any(map(self.is_paused, self.sources_of(topic))) or (routed and bool(self.paused_pixels))
 
-    def why_braked(self, topic: str) -> str:
+    def why_paused(self, topic: str) -> str:
         """What of a topic is paused, in words; empty where nothing is."""
-        if not self.is_braked(topic):
+        if not self.has_paused(topic):
             return ""
         named = [f"source {source.name}" for source in self.sources_of(topic) if source.paused]
         reached = {source.pixel for source in self.sources_of(topic)}

@@ -169,7 +169,7 @@ class Snapshot:
             return "all"
         if partition.is_blocked_by_pause:
             return "full"
-        return "some" if self._app.settings.is_braked(partition.tp.topic) else None
+        return "some" if self._app.settings.has_paused(partition.tp.topic) else None
 
     def _pixels(self) -> list[PixelEntry]:
         gates = self._app.pipeline.delivery.pixel_gates

@@ -37,7 +37,7 @@ async def findings(settings: Settings) -> AsyncIterator[Finding]:
     """Look at everything, one thing after the other; nothing that is wrong keeps the rest from being looked at."""
     for source in settings.sources:
         yield Finding("configuration", True, f"source {_named(source)}: {source.event or 'event by field'}")
-    for topic in filter(settings.is_braked, settings.topics):
+    for topic in filter(settings.has_paused, settings.topics):
         yield Finding("configuration", True, _pause(settings, topic))
     if settings.suppress.file is not None:
         yield _suppression(settings.suppress.file)
@@ -84,9 +84,9 @@ def _named(source: SourceSection) -> str:
 def _pause(settings: Settings, topic: str) -> str:
     """What a pause means for a topic."""
     if all(map(settings.is_paused, settings.sources_of(topic))):
-        return f"{settings.why_braked(topic)}: nothing of {topic} is read or committed, for as long as its retention"
+        return f"{settings.why_paused(topic)}: nothing of {topic} is read or committed, for as long as its retention"
     return (
-        f"{settings.why_braked(topic)}: its events in {topic} wait; the others there go on, and wait as "
+        f"{settings.why_paused(topic)}: its events in {topic} wait; the others there go on, and wait as "
         "well where those fill a partition's memory"
     )
 

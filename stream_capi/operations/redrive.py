@@ -67,7 +67,7 @@ def plan(
     """Pick the letters that were not redriven yet, the oldest first."""
     topics = {source.topic for source in settings.sources}
     left = [stored for stored in known.found if picked(stored) and stored not in redriven]
-    paused = Counter(stored.kind.topic for stored in left if settings.is_braked(stored.kind.topic))
+    paused = Counter(stored.kind.topic for stored in left if settings.has_paused(stored.kind.topic))
     left = [stored for stored in left if stored.kind.topic not in paused]
     strange = Counter(stored.kind.topic for stored in left if stored.kind.topic not in topics)
     wanted = first((stored for stored in left if stored.kind.topic in topics), limit)

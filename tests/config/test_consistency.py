@@ -455,18 +455,18 @@ def test_a_paused_pixel_pauses_what_goes_to_it(pixels: str, braked: list[str], w
     settings = Settings.model_validate(
         tomllib.loads(pixels + FIXED.format("a", "main") + FIXED.format("b", "other") + ROUTED)
     )
-    assert [topic for topic in settings.topics if settings.is_braked(topic)] == braked
+    assert [topic for topic in settings.topics if settings.has_paused(topic)] == braked
     assert [source.topic for source in settings.sources if settings.is_paused(source)] == whole
-    assert settings.why_braked("routed") == why
-    assert settings.why_braked("elsewhere") == ""
+    assert settings.why_paused("routed") == why
+    assert settings.why_paused("elsewhere") == ""
 
 
 def test_a_paused_source_of_a_shared_topic_is_named_by_its_record() -> None:
     one, other = (FIXED.format("a", "main") + f'record = "acme.{name}"\n' for name in ("Lead", "View"))
     settings = Settings.model_validate(tomllib.loads(MAIN + one + PAUSED + other))
-    assert settings.is_braked("a")
+    assert settings.has_paused("a")
     assert [settings.is_paused(source) for source in settings.sources] == [True, False]
-    assert settings.why_braked("a") == "source a (acme.Lead) is paused by configuration"
+    assert settings.why_paused("a") == "source a (acme.Lead) is paused by configuration"
 
 
 @pytest.mark.parametrize("value", ['"true"', "1", '"yes"'])

@@ -61,10 +61,10 @@ class Scene:
                 values: list[bytes | None] = []
                 end = self.ends.get((name, partition), 0)
                 for at in range(each):
-                    is_braked = name == "braked" or (name == "routed" and at % 3 == 2)
-                    row = next(self.rows) | {"sid": "braked" if is_braked else "main"}
-                    (self.braked if is_braked else self.main).add(row["event_id"])
-                    if is_braked:
+                    has_paused = name == "braked" or (name == "routed" and at % 3 == 2)
+                    row = next(self.rows) | {"sid": "braked" if has_paused else "main"}
+                    (self.braked if has_paused else self.main).add(row["event_id"])
+                    if has_paused:
                         self.first.setdefault((name, partition), end + at)
                     values.append(confluent(schema_id, encoded(SCHEMA, row)))
                 if name == "braked":  # a tombstone and a damaged record of what is paused wait like all of it

@@ -24,16 +24,16 @@ GOING = Lane("main", EventName.GENERATE_LEAD)
 class RoutedSource(PlainSource):
     """A source whose records name their pixel by their first letter: ``b`` is the one that may be paused."""
 
-    def __init__(self, topic: str, is_braked: bool) -> None:
+    def __init__(self, topic: str, has_paused: bool) -> None:
         super().__init__(topic, GOING)
         self.lane, self.pixel = None, None  # type: ignore[assignment]
-        self.is_braked = is_braked
+        self.has_paused = has_paused
 
     def transform(self, codec: Any, payloads: Any, *args: Any) -> list[Any]:
         mapped = super().transform(codec, [p.strip(b'"') for p in payloads], *args)
         return [
             PAUSED
-            if self.is_braked and payload.startswith(b'"b')
+            if self.has_paused and payload.startswith(b'"b')
             else Routed(BRAKED if payload.startswith(b'"b') else GOING, payload)
             if isinstance(made, bytes)
             else made
@@ -44,18 +44,18 @@ class RoutedSource(PlainSource):
 class RoutedLine(Line):
     """A line before one topic of two pixels."""
 
-    is_braked = True
+    has_paused = True
 
     def _new_pipeline(self) -> None:
-        self.sources = {"leads": RoutedSource("leads", self.is_braked)}
+        self.sources = {"leads": RoutedSource("leads", self.has_paused)}
         super()._new_pipeline()
 
     def lanes_of(self, source: Any) -> list[Lane]:
         return [GOING, BRAKED]
 
-    def restarted(self, is_braked: bool) -> None:
+    def restarted(self, has_paused: bool) -> None:
         """A new process, with the offsets that were committed."""
-        self.is_braked = is_braked
+        self.has_paused = has_paused
         self.unassign(*list(self.positions))
         self.room = 1
         self._new_pipeline()
@@ -134,7 +134,7 @@ def test_in_one_partition_the_events_of_other_pixels_go_on_and_are_not_sent_agai
         assert line.accepted == dict.fromkeys(going, 1)
         assert line.store[P0][0] == 2, "the first event of the paused pixel"
         assert await line.pipeline.drain(10), "what is paused is not waited for"
-        line.restarted(is_braked=False)
+        line.restarted(has_paused=False)
         line.assign(P0)
         await line.run_for(60)
         assert line.accepted == dict.fromkeys([*going, *braked], 1)
@@ -175,7 +175,7 @@ def test_memory_stays_bounded_and_a_partition_that_is_full_of_paused_events_is_n
         assert not line.pipeline.partitions[P1].is_blocked_by_pause
         assert partition.offsets.unresolved > 3000, "only their places are kept, so that the others get far"
         assert line.reports["pause_blocks leads[0]"] == 1
-        line.restarted(is_braked=False)
+        line.restarted(has_paused=False)
         line.assign(P0, P1)
         await line.run_for(600)
         assert line.accepted == dict.fromkeys([*names("b", 20_000), *names("a", 2000), "a-behind"], 1)
@@ -260,17 +260,17 @@ async def _day(seed: int) -> None:
             ids = [rng.choice(("a", "b", "bad")) + f"-{made + at}" for at in range(rng.randrange(60))]
             made += len(ids)
             line.produce("leads", partition, *ids)
-        line.restarted(is_braked=rng.random() < 0.6)  # whatever was under way is as if the process had been killed
+        line.restarted(has_paused=rng.random() < 0.6)  # whatever was under way is as if the process had been killed
         line.assign(P0, P1)
         before = len(line.requests)
         async with asyncio.TaskGroup() as group:
             group.create_task(line.run_for(rng.uniform(2.0, 30.0)))
             await asyncio.sleep(rng.uniform(0.1, 1.9))
             await _disturb(line, rng.choice(("nothing", "nothing", "drain", "revoke", "lose")))
-        sent_braked[line.is_braked] += sum(ids[0].startswith("b-") for _, _, ids, _ in line.requests[before:])
+        sent_braked[line.has_paused] += sum(ids[0].startswith("b-") for _, _, ids, _ in line.requests[before:])
     assert not sent_braked[True]
     healthy = True
-    line.restarted(is_braked=False)
+    line.restarted(has_paused=False)
     line.assign(P0, P1)
     await line.run_for(900)
     assert line.lag == 0
