@@ -18,6 +18,10 @@ _MOST = 300  # characters of what another program answered
 
 _PROPERTIES = 'kafka.properties."{}"'.format
 _NO_TOKEN = "Failed to acquire SASL OAUTHBEARER token"  # noqa: S105 -- no token
+_NO_LOGIN = (
+    "it takes no login",
+    f"set {_PROPERTIES('security.protocol')} to plaintext or ssl, or take the port that asks for a login",
+)
 # What the client's text holds, what that means, and what to do about it. The first one counts.
 _CAUSES = (
     (
@@ -45,6 +49,13 @@ _CAUSES = (
         "it speaks no TLS",
         f"set {_PROPERTIES('security.protocol')} to plaintext or sasl_plaintext, or take the port that speaks TLS",
     ),
+    (
+        "Invalid response size",  # the first bytes of a TLS alert or of HTTP, read as a length
+        "what answers is no Kafka without TLS (TLS or HTTP, for example)",
+        f"correct the address, or set {_PROPERTIES('security.protocol')} to ssl or sasl_ssl",
+    ),
+    ("SASL Handshake not supported", *_NO_LOGIN),
+    ("Request not valid in current SASL state", *_NO_LOGIN),
     (
         "Unsupported SASL mechanism",
         "it does not offer this SASL mechanism",

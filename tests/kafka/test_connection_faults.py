@@ -1,0 +1,41 @@
+"""What the client says of a connection, in a person's words."""
+
+from __future__ import annotations
+
+import pytest
+from confluent_kafka import KafkaError
+
+from stream_capi.kafka.connection_faults import fault_of
+
+NO_LOGIN = "it takes no login; "
+TAKE_ANOTHER = 'set kafka.properties."security.protocol" to plaintext or ssl, or take the port that asks for a login'
+
+
+@pytest.mark.parametrize(
+    ("code", "text", "told"),
+    [
+        (
+            KafkaError._TRANSPORT,
+            "127.0.0.1:9093/bootstrap: Receive failed: Invalid response size 352518912 (0..100000000): increase "
+            "receive.message.max.bytes (after 2ms in state APIVERSION_QUERY)",
+            "what answers is no Kafka without TLS (TLS or HTTP, for example); correct the address, or set "
+            'kafka.properties."security.protocol" to ssl or sasl_ssl',
+        ),
+        (
+            KafkaError._AUTHENTICATION,
+            "sasl_plaintext://127.0.0.1:9092/bootstrap: Failed to initialize SASL authentication: SASL Handshake not "
+            "supported by broker (required by mechanism PLAIN) (after 2ms in state APIVERSION_QUERY)",
+            NO_LOGIN + TAKE_ANOTHER,
+        ),
+        (
+            KafkaError._AUTHENTICATION,
+            "sasl_plaintext://127.0.0.1:9092/bootstrap: SASL PLAIN mechanism handshake failed: Broker: Request not valid "
+            "in current SASL state: broker's supported mechanisms:  (after 2ms in state AUTH_HANDSHAKE)",
+            NO_LOGIN + TAKE_ANOTHER,
+        ),
+    ],
+)
+def test_a_listener_of_another_protocol_is_named_with_what_to_do(code: int, text: str, told: str) -> None:
+    fault = fault_of(KafkaError(code, text))
+    assert fault is not None
+    assert f"{fault.what}; {fault.do}" == told
