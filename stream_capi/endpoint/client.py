@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 import resource
 import socket
 import ssl
@@ -206,7 +207,7 @@ class EndpointClient:
             return f"TLS with {host}:{port} fails: {_tls_reason(error)}; a private authority goes into endpoint.ca_file"
         if self._proxy is not None:
             return f"endpoint.proxy gives no way to {host}:{port}: {_reason(error)}"
-        return f"no connection to {host}:{port}: {_reason(error)}"
+        return f"no connection to {host}:{port}: {_reason(error)}; check endpoint.url, firewall and network policy"
 
 
 def fault_of(error: BaseException) -> str:
@@ -281,4 +282,5 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, aiohttp.ClientHttpProxyError):
         return f"it answers {error.status}"
     cause = _cause(error)
-    return (cause.strerror if isinstance(cause, OSError) else None) or "the connection was closed"
+    # The number's own words: asyncio puts the address into them, as Python writes a tuple.
+    return os.strerror(cause.errno) if isinstance(cause, OSError) and cause.errno else "the connection was closed"

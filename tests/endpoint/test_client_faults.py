@@ -108,9 +108,11 @@ async def test_what_takes_longer_than_the_time_out_is_a_timeout(client: MakeClie
 
 
 async def test_an_address_that_nobody_listens_on_is_a_fault_of_the_connection(client: MakeClient) -> None:
-    made = await client(f"http://127.0.0.1:{free_port()}/v1/event")
+    port = free_port()
+    made = await client(f"http://127.0.0.1:{port}/v1/event")
     assert (await made.post(PIXEL, KEY, BODY)).fault == "connect"
-    assert await made.probe() is not None
+    why = f"no connection to 127.0.0.1:{port}: Connection refused; check endpoint.url, firewall and network policy"
+    assert await made.probe() == why
 
 
 async def test_a_proxy_that_nobody_listens_on_is_a_fault_of_the_connection(client: MakeClient) -> None:
