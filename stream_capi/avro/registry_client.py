@@ -62,6 +62,7 @@ class RegistryClient:
         self._rest = made(AsyncSchemaRegistryClient, url, properties, timeout)._rest_client
         self._rest.session = _BoundedSession(self._rest.session)  # type: ignore[assignment]  # has all that is called
         self._timeout = timeout
+        self._at = "the registry" if "@" in url or "?" in url else url  # an address may hold a password
         self._slots = asyncio.Semaphore(LOOKUPS)
 
     async def get(self, what: str, path: str, query: Mapping[str, str] | None = None) -> Any:
@@ -86,7 +87,7 @@ class RegistryClient:
             except Exception as error:
                 # What the HTTP and JSON libraries raise says nothing about a schema. Texts are left out, as they may
                 # quote the url with its password.
-                raise RegistryUnavailable(f"asked for {what}: {type(error).__name__}") from None
+                raise RegistryUnavailable(f"asked {self._at} for {what}: {type(error).__name__}") from None
 
     async def aclose(self) -> None:
         """Close the connections."""
