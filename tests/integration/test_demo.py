@@ -35,6 +35,13 @@ def test_the_demo_prints_its_ledger_for_people() -> None:
     assert "@example.com" not in done.stdout
 
 
+async def test_the_demo_says_nothing_of_a_clock_that_the_mock_cluster_does_not_have() -> None:
+    demo = Demo(200, lambda progress: None)
+    ledger = await demo.run()
+    assert ledger.dead_lettered, "a stamp comes with each dead letter"
+    assert demo._app.pipeline.clocks.offset("brokers") is None
+
+
 async def test_a_demo_that_is_interrupted_ends_its_producer_before_its_broker(monkeypatch: pytest.MonkeyPatch) -> None:
     """Messages that are left when the broker is gone would keep the process for the whole deadline of a flush."""
     order = []
