@@ -178,4 +178,9 @@ def not_made(error: KafkaError) -> ConfigurationError:
     text = error.str()
     if "OAuth token not set" in text:
         return ConfigurationError(["kafka.properties: no token for OAUTHBEARER; check sasl.oauthbearer.*"])
+    if "sasl.username and sasl.password must be set" in text:
+        why = 'the login is not whole; set kafka.properties."sasl.username" and kafka.sasl_password_file'
+        return ConfigurationError([f"kafka.properties: {why}"])
+    if 'for configuration property "security.protocol"' in text:
+        text += "; choose PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL"
     return ConfigurationError([f"kafka.properties: {text}"])

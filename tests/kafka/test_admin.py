@@ -4,11 +4,12 @@ import re
 import time
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import KafkaError, Producer
 
 from stream_capi.config.settings import KafkaSection
 from stream_capi.errors import CheckFailed, ConfigurationError, KafkaLost, Unavailable
 from stream_capi.kafka.admin import GroupOffset, KafkaAdmin
+from stream_capi.kafka.client_errors import not_made
 from stream_capi.model import TopicPartition
 from stream_capi.sandbox.embedded_broker import EmbeddedBroker
 from tests.kafka.sink import PROTOCOLS, Member, eventually, produce
@@ -118,6 +119,24 @@ def test_groups_of_an_unreachable_broker_are_unavailable() -> None:
         admin.group_members("leads")
     with pytest.raises(Unavailable, match="group leads: no answer"):
         admin.reset("leads", {TopicPartition("topic", 0): 0})
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (
+            "Failed to create admin client: sasl.username and sasl.password must be set",
+            'kafka.properties: the login is not whole; set kafka.properties."sasl.username" and kafka.sasl_password_file',
+        ),
+        (
+            'Invalid value "SASL_TLS" for configuration property "security.protocol"',
+            'kafka.properties: Invalid value "SASL_TLS" for configuration property "security.protocol"; choose PLAINTEXT, '
+            "SSL, SASL_PLAINTEXT or SASL_SSL",
+        ),
+    ],
+)
+def test_a_login_that_is_not_whole_is_told_by_the_names_of_the_file(text: str, told: str) -> None:
+    assert not_made(KafkaError(KafkaError._INVALID_ARG, text)).faults == (told,)
 
 
 def test_a_property_that_the_client_refuses_is_a_fault_of_the_configuration() -> None:
