@@ -26,6 +26,7 @@ Client = TypeVar("Client")
 _PACKED = ("gzip", "x-gzip", "deflate")
 _MISSING = ("VersionNotFoundException", "ArtifactNotFoundException", "ContentNotFoundException")
 _NOT_FOUND = 40403  # Confluent's word for them
+_LOOK = "; check the registry's address and that it runs"
 _ANY_WRAPPER = 47  # zlib's number for "gzip or zlib, as the first bytes say"
 
 
@@ -75,7 +76,9 @@ class RegistryClient:
                 async with asyncio.timeout(self._timeout):
                     return await self._rest.get(path, dict(query or {}))
             except TimeoutError as error:
-                raise RegistryUnavailable(f"asked for {what}: no answer in {self._timeout:g} s") from error
+                raise RegistryUnavailable(
+                    f"asked {self._at} for {what}: no answer in {self._timeout:g} s{_LOOK}"
+                ) from error
             except SchemaRegistryError as error:
                 status, code = error.http_status_code, error.error_code
                 if status == 404 and isinstance(code, int) and 40400 < code < 40500:
@@ -87,7 +90,7 @@ class RegistryClient:
             except Exception as error:
                 # What the HTTP and JSON libraries raise says nothing about a schema. Texts are left out, as they may
                 # quote the url with its password.
-                raise RegistryUnavailable(f"asked {self._at} for {what}: {type(error).__name__}") from None
+                raise RegistryUnavailable(f"asked {self._at} for {what}: {type(error).__name__}{_LOOK}") from None
 
     async def aclose(self) -> None:
         """Close the connections."""

@@ -123,7 +123,8 @@ async def _newest(
         try:
             records = await asyncio.to_thread(recent_records, kafka, topic)
         except StreamCapiError as lost:
-            raise ConfigurationError([f"{fault}, and no record can be read to find another: {lost}"]) from None
+            why = f"no record can be read to find another: {lost}; check --topic and --bootstrap-servers"
+            raise ConfigurationError([f"{fault}, and {why}"]) from None
         if not records:
             raise ConfigurationError([f"{fault}, and the topic has no record to find another by"]) from None
         framing, key = stated_key(records[0])

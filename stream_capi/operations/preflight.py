@@ -147,7 +147,8 @@ async def _schema(
             yield Finding(subject, False, fault)
         return
     except StreamCapiError as error:
-        yield Finding(subject, False, f"{error}; check schema_registry.url and that the registry runs")
+        advice = "" if "; check " in str(error) else "; check schema_registry.url and that the registry runs"
+        yield Finding(subject, False, f"{error}{advice}")
         return
     records = [record for schema in schemas for record in schema.records if record is not None]
     if not any(source.is_for(record.name) for record in records):
