@@ -84,7 +84,7 @@ def _named(source: SourceSection) -> str:
 def _pause(settings: Settings, topic: str) -> str:
     """What a pause means for a topic."""
     if all(map(settings.is_paused, settings.sources_of(topic))):
-        return f"{settings.why_paused(topic)}: nothing of {topic} is read or committed, for as long as its retention"
+        return f"{settings.why_paused(topic)}: nothing of {topic} is read or committed; the topic's retention runs on"
     return (
         f"{settings.why_paused(topic)}: its events in {topic} wait; the others there go on, and wait as "
         "well where those fill a partition's memory"
