@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeVar
@@ -181,6 +182,9 @@ def not_made(error: KafkaError) -> ConfigurationError:
     if "sasl.username and sasl.password must be set" in text:
         why = 'the login is not whole; set kafka.properties."sasl.username" and kafka.sasl_password_file'
         return ConfigurationError([f"kafka.properties: {why}"])
+    if unread := re.search(r"(ssl\.[a-z.]+\.location) failed", text):
+        why = "names a file that can't be read or holds no PEM of its kind; check the path and the file's rights"
+        return ConfigurationError([f'kafka.properties."{unread[1]}": {why}'])
     if 'for configuration property "security.protocol"' in text:
         text += "; choose PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL"
     return ConfigurationError([f"kafka.properties: {text}"])

@@ -133,6 +133,11 @@ def test_groups_of_an_unreachable_broker_are_unavailable() -> None:
             'kafka.properties: Invalid value "SASL_TLS" for configuration property "security.protocol"; choose PLAINTEXT, '
             "SSL, SASL_PLAINTEXT or SASL_SSL",
         ),
+        (
+            "Failed to create admin client: ssl.ca.location failed: error:05880020:x509 certificate routines::BIO lib",
+            'kafka.properties."ssl.ca.location": names a file that can\'t be read or holds no PEM of its kind; check the '
+            "path and the file's rights",
+        ),
     ],
 )
 def test_a_login_that_is_not_whole_is_told_by_the_names_of_the_file(text: str, told: str) -> None:
