@@ -236,7 +236,7 @@ class ValueRule(Section):
 class SourceSection(Section):
     """A source: a topic, or one record type of it, and how its records become events.
 
-    ``schema_file`` is a file or a folder; the latter may be written as ``schema_folder``. Readers look in the former.
+    ``schema_file`` is a file or a folder; ``schema_folder`` is another name for a folder.
     """
 
     topic: Topic = Field(description="Topic to read.", examples=["leads"])
