@@ -15,7 +15,9 @@ from aiohttp import encode_basic_auth, web
 
 from stream_capi.avro.framing import SchemaKey
 from stream_capi.avro.schemas import RegistrySchemas
+from stream_capi.config.settings import Settings
 from stream_capi.errors import RegistryUnavailable
+from stream_capi.operations.preflight import Finding, schema_findings
 from tests.avro.records import LEAD
 from tests.stack.tokens import Tokens
 
@@ -114,3 +116,17 @@ async def test_certificates(tmp_path: Path) -> None:
             await _asked(url, trust)
         with pytest.raises(RegistryUnavailable):
             await _asked(url, own)
+
+
+async def test_check_goes_on_where_the_registry_s_properties_are_refused() -> None:
+    settings = Settings.model_validate(
+        {
+            "schema_registry": {"url": "http://127.0.0.1:1", "properties": {"basic.auth.user.info": "no-colon"}},
+            "pixels": [{"name": "main", "pixel_id": "p", "api_key_env": "KEY"}],
+            "sources": [{"topic": "leads", "event": "generate_lead", "pixel": "main"}],
+        }
+    )
+    found = [finding async for finding in schema_findings(settings)]
+    assert found == [
+        Finding("schema registry", False, "schema_registry: ValueError from its client; check url and properties")
+    ]
