@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeVar
@@ -179,12 +178,4 @@ def not_made(error: KafkaError) -> ConfigurationError:
     text = error.str()
     if "OAuth token not set" in text:
         return ConfigurationError(["kafka.properties: no token for OAUTHBEARER; check sasl.oauthbearer.*"])
-    if "sasl.username and sasl.password must be set" in text:
-        why = 'the login is not whole; set kafka.properties."sasl.username" and kafka.sasl_password_file'
-        return ConfigurationError([f"kafka.properties: {why}"])
-    if unread := re.search(r"(ssl\.[a-z.]+\.location) failed", text):
-        why = "names a file that can't be read or holds no PEM of its kind; check the path and the file's rights"
-        return ConfigurationError([f'kafka.properties."{unread[1]}": {why}'])
-    if 'for configuration property "security.protocol"' in text:
-        text += "; choose PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL"
     return ConfigurationError([f"kafka.properties: {text}"])

@@ -91,7 +91,10 @@ def _sentence(name: str, why: str, given: Mapping[str, Any]) -> str:
     if name.endswith(".location") and (fault := _file_fault(str(given.get(name, "")))):
         return fault
     if why.startswith("Invalid value"):
-        return "has a value that the client doesn't know"
+        choice = "; choose PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL" if name == "security.protocol" else ""
+        return f"has a value that the client doesn't know{choice}"
+    if "sasl.username and sasl.password must be set" in why:
+        return "the login is not whole; set sasl.username, and kafka.sasl_password_file or sasl.password"
     if found := _RANGE.search(why):
         return f"must be within {found[1]} and {found[2]}"
     if "JAAS" in why:

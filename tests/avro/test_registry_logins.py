@@ -17,7 +17,8 @@ from stream_capi.avro.framing import SchemaKey
 from stream_capi.avro.schemas import RegistrySchemas
 from stream_capi.config.settings import Settings
 from stream_capi.errors import RegistryUnavailable
-from stream_capi.operations.preflight import Finding, schema_findings
+from stream_capi.operations.cluster_check import Finding
+from stream_capi.operations.preflight import schema_findings
 from tests.avro.records import LEAD
 from tests.stack.tokens import Tokens
 
@@ -128,5 +129,9 @@ async def test_check_goes_on_where_the_registry_s_properties_are_refused() -> No
     )
     found = [finding async for finding in schema_findings(settings)]
     assert found == [
-        Finding("schema registry", False, "schema_registry: ValueError from its client; check url and properties")
+        Finding(
+            "schema registry",
+            False,
+            'schema_registry.properties."basic.auth.user.info": must be "user:password"',
+        )
     ]

@@ -48,7 +48,7 @@ def faults(properties: Mapping[str, Any], kind: Any = Consumer) -> list[str]:
         ({"fetch.max.bytes": 1}, None),
         ({"opaque": "x"}, [".opaque: is set by programs, not by files"]),
         ({"sasl.jaas.config": f"password={SECRET};"}, ['."sasl.jaas.config": is of Java clients: set sasl.mechanism']),
-        (SCRAM, ['."sasl.username": sasl.username and sasl.password must be set']),
+        (SCRAM, ['."sasl.username": the login is not whole']),
         (SCRAM | {"sasl.usernam": "u", "sasl.password": SECRET}, ['."sasl.usernam": unknown property; did you mean']),
         ({"security.protocol": "SASL_SSL"}, ['."sasl.mechanism": GSSAPI (Kerberos)']),
         (SCRAM | {"sasl.mechanism": "GSSAPI"}, ['."sasl.mechanism": GSSAPI (Kerberos)']),
