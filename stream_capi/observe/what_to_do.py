@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from stream_capi.core.held_reason import HeldReason
 from stream_capi.errors import is_encrypted
-from stream_capi.events.drift import MappedPath
 from stream_capi.model import NOT_READ, OUT_OF_REACH, REQUESTS_TIME_OUT
+
+if TYPE_CHECKING:  # `status` says these sentences too, and needs none of the mapping's tables
+    from stream_capi.events.drift import MappedPath
 
 NO_SCHEMA_ANSWER = "registry_unavailable"
 DEAD_LETTERS_UNWRITTEN = "dead_letters_unwritten"

@@ -51,7 +51,12 @@ def test_a_program_that_commits_what_it_no_longer_owns_is_found_out(
     """Its requests are answered when their partitions have long been another's, who has committed beyond them."""
     late = asyncio.Event()
     # Room for all of the twenty-odd requests: were some of a lane answered at once, its partitions might be the ones that move.
-    sections = {"batch": {"max_events": 10}, "delivery": {"max_in_flight": 24}}
+    # The key's form is given: where it must be found, requests go one at a time until the first is delivered.
+    sections: dict[str, dict[str, object]] = {
+        "batch": {"max_events": 10},
+        "delivery": {"max_in_flight": 24},
+        "endpoint": {"authorization": "bearer"},
+    }
     with Scene(tmp_path, broker, registry, answer=always(until=late), sections=sections) as scene:
         scene.produce(200)
         mutant = no_ownership_check.__name__
