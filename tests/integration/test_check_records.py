@@ -158,16 +158,16 @@ def test_check_finds_the_schema_of_each_source_that_shares_a_topic(
     done = command("check", "--config", write(tmp_path, settings))
     for record in full[:2]:
         assert f"pass  mapping of {topic} ({record}): fits {record}" in done.stdout
-    assert f"FAIL  mapping of {topic} ({full[2]}): {full[2]}: user_data.esi" in done.stderr
-    assert f'FAIL  mapping of {topic} (acme.Nothing): record: the schema has no record "acme.Nothing"' in done.stderr
+    assert f"FAIL  mapping of {topic} ({full[2]}): {full[2]}: user_data.esi" in done.stdout
+    assert f'FAIL  mapping of {topic} (acme.Nothing): record: the schema has no record "acme.Nothing"' in done.stdout
     settings["sources"] = [
         {name: value for name, value in source.items() if name != "event"}
         | {"event_field": "$record", "events": {full[0]: "generate_lead", full[2]: "generate_lead"}}
     ]
     routed = command("check", "--config", write(tmp_path, settings))
     assert f"pass  mapping of {topic}: fits {full[0]}" in routed.stdout
-    assert f"FAIL  mapping of {topic}: {full[2]}: user_data.esi" in routed.stderr
-    assert f'event_field: "{full[1]}" is not in events' in routed.stderr
+    assert f"FAIL  mapping of {topic}: {full[2]}: user_data.esi" in routed.stdout
+    assert f'event_field: "{full[1]}" is not in events' in routed.stdout
 
 
 def test_check_and_explain_refuse_what_the_registry_s_rules_encrypt(
