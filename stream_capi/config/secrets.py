@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import NoReturn
 
 from stream_capi.config.settings import KafkaSection, PixelSection, Settings
@@ -53,19 +53,37 @@ class Unreadable(Exception):
         self.why = why
 
 
-class KeySource:
-    """A pixel's API key. A key in a file may be rotated while the program runs.
+class _RotatedSecret:
+    """A secret that may be rotated while the program runs.
 
-    ``fault`` says why the file couldn't be read the last time, and is empty where it could.
+    ``fault`` says why it couldn't be read the last time, and is empty where it could.
     """
+
+    def __init__(self, secret: Secret) -> None:
+        self.fault = ""
+        self._secret = secret
+
+    def _read_again(self, read: Callable[[], Secret]) -> bool:
+        """Take what is read now; whether it is another one. What is gone or of no use keeps the old one."""
+        try:
+            secret = read()
+        except Unreadable as error:  # in the midst of a rotation: looked at again the next time
+            self.fault = error.why
+            return False
+        self.fault = ""
+        changed, self._secret = secret != self._secret, secret
+        return changed
+
+
+class KeySource(_RotatedSecret):
+    """A pixel's API key. A key in a file may be rotated."""
 
     def __init__(self, pixel: PixelSection, environ: Mapping[str, str]) -> None:
         """Read the key. Raises ConfigurationError where there is none."""
         self._pixel = pixel
         self._environ = environ
-        self.fault = ""
         try:
-            self._secret = read_key(pixel, environ)
+            super().__init__(read_key(pixel, environ))
         except Unreadable as error:
             raise _error_for(pixel, error) from None
 
@@ -81,28 +99,17 @@ class KeySource:
         """
         if self._pixel.api_key_file is None:
             return False
-        try:
-            secret = read_key(self._pixel, self._environ)
-        except Unreadable as error:  # in the midst of a rotation: looked at again the next time
-            self.fault = error.why
-            return False
-        self.fault = ""
-        changed, self._secret = secret != self._secret, secret
-        return changed
+        return self._read_again(lambda: read_key(self._pixel, self._environ))
 
 
-class PasswordFile:
-    """The brokers' password, where ``kafka.sasl_password_file`` names it: it may be rotated while the program runs.
-
-    ``fault`` says why the file couldn't be read the last time, and is empty where it could.
-    """
+class PasswordFile(_RotatedSecret):
+    """The brokers' password, where ``kafka.sasl_password_file`` names it."""
 
     def __init__(self, kafka: KafkaSection) -> None:
         """Read the password. Raises ConfigurationError where there is none."""
         self._kafka = kafka
-        self.fault = ""
         try:
-            self._secret = read_password(kafka)
+            super().__init__(read_password(kafka))
         except Unreadable as error:
             raise ConfigurationError([f"kafka.{error.attribute}: {error.why}"]) from None
 
@@ -113,14 +120,7 @@ class PasswordFile:
 
     def changed(self) -> bool:
         """Read the file again, and take a new password. A file that is gone or of no use keeps the old one."""
-        try:
-            secret = read_password(self._kafka)
-        except Unreadable as error:  # in the midst of a rotation: looked at again the next time
-            self.fault = error.why
-            return False
-        self.fault = ""
-        changed, self._secret = secret != self._secret, secret
-        return changed
+        return self._read_again(lambda: read_password(self._kafka))
 
 
 def password_file(kafka: KafkaSection) -> PasswordFile | None:
