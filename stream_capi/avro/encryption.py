@@ -64,7 +64,7 @@ def _fields_of(root: Node) -> Iterator[str]:
             continue
         met.add(id(node))
         yield from (f"{node.name}.{name}" for name, _ in node.fields)
-        waiting += [*(field for _, field in node.fields), *node.branches, *([node.items] if node.items else [])]
+        waiting += node.inside
 
 
 class Rules(NamedTuple):
