@@ -130,19 +130,15 @@ def made(client: Callable[[dict[str, Any]], Client], properties: Mapping[str, An
     if isinstance(token, MskToken):
         token()  # fails at once and in words; the client would wait 10 s, and not say why
     try:
-        try:
-            return client(dict(properties))
-        except Exception as error:  # some come from what the Python client reads by itself
-            if _STS in properties and not isinstance(error, KafkaException):
-                raise ConfigurationError([_STS_ADVICE]) from None
-            faults = refusals(client, properties)
-            if faults or not isinstance(error, KafkaException):
-                raise ConfigurationError(
-                    faults or [f"kafka.properties: {type(error).__name__} from the client"]
-                ) from None
-            raise
-    except KafkaException as error:
-        raise not_made(error_of(error)) from None
+        return client(dict(properties))
+    except Exception as error:  # some come from what the Python client reads by itself
+        if _STS in properties and not isinstance(error, KafkaException):
+            raise ConfigurationError([_STS_ADVICE]) from None
+        if faults := refused(client, properties):
+            raise ConfigurationError(faults) from None
+        if isinstance(error, KafkaException):
+            raise not_made(error_of(error)) from None
+        raise ConfigurationError([f"kafka.properties: {type(error).__name__} from the client"]) from None
 
 
 def refused(client: Callable[[dict[str, Any]], Any], properties: Mapping[str, Any]) -> list[str]:
