@@ -211,11 +211,12 @@ class Gate:
 
     def rest(self, reason: str, until: float, now: float) -> None:
         """Hold until a moment, by a limit of our own: no probe goes and no answer opens it, ``release`` does."""
-        if self.state is not GateState.HELD:
-            self.since, self.resting = now, True
-        if self.resting:
-            self._close(GateState.HELD, reason, until)
-            self.resting = True
+        if self.state is GateState.HELD and not self.resting:
+            return
+        if not self.resting:
+            self.since = now
+        self._close(GateState.HELD, reason, until)
+        self.resting = True
 
     def throttle(self, reason: str, after: float | None, now: float, rnd: float, sent_at: float = float("inf")) -> None:
         """Close for ``after`` seconds, and never for less than the backoff's delay; the longest of several counts.
