@@ -54,9 +54,3 @@ def test_a_configuration_is_loaded_and_its_client_made(
             made(AdminClient, admin_properties(kafka))
     else:
         made(AdminClient, admin_properties(kafka))
-
-
-def test_it_holds_real_output_of_check() -> None:
-    text = (ROOT / "docs/connect.md").read_text()
-    assert "@@" not in text
-    assert text.count("pass  group stream-capi: ") == 3
