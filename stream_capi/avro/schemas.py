@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
+import stat
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import fastavro.schema
 
@@ -34,6 +38,10 @@ from stream_capi.errors import ConfigurationError, RegistryUnavailable
 from stream_capi.model import Rejection
 
 MAX_BYTES = 4 * MAX_CHARACTERS  # of a file; none with more can be a schema that is read with
+# Of a folder, all of which is read at the start.
+MAX_ENTRIES = 10_000  # of any kind
+MAX_FILES = 1_000
+MAX_FOLDER = 4 << 20  # bytes of the files, and characters of the schemas with what they refer to
 
 __all__ = [
     "FileSchema",
@@ -95,8 +103,8 @@ class FolderSchemas:
     def __init__(self, folder: Path | str, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.folder = Path(folder)
         self._missing = UnknownSchemas(clock)
-        self._files: list[tuple[str, int, int, int]] = []
-        self._known = self._read()
+        self._files = _listed(self.folder)
+        self._known = self._read(self._files)
 
     def cached(self, key: SchemaKey) -> WriterSchema | Rejection | None:
         return self._known.get(key) or self._missing.get(key)
@@ -132,45 +140,106 @@ class FolderSchemas:
     async def aclose(self) -> None:
         return
 
-    def _stated(self) -> list[tuple[str, int, int, int]]:
-        """What tells a changed file from the one before it."""
-        found = ((path.name, path.stat()) for path in sorted(self.folder.glob("*.avsc")))
-        return [(name, stated.st_ino, stated.st_size, stated.st_mtime_ns) for name, stated in found]
-
     def _read_changes(self) -> None:
-        try:
-            files = self._stated()
-        except OSError as error:  # a file that was deleted meanwhile
-            raise ConfigurationError([f"{self.folder}: {error.strerror}"]) from error
+        files = _listed(self.folder)
         if files != self._files:
-            self._known = self._read()
+            self._known = self._read(files)
             self._files = files
 
-    def _read(self) -> dict[SchemaKey, WriterSchema]:
-        files = {path: _text(path) for path in sorted(self.folder.glob("*.avsc"))}
-        if not files:
-            raise ConfigurationError([f"{self.folder}: no folder with .avsc files"])
+    def _read(self, files: Sequence[_File]) -> dict[SchemaKey, WriterSchema]:
+        texts = {self.folder / file.name: _text(self.folder / file.name) for file in files}
         faults: list[str] = []
         raws: dict[Path, Any] = {}
-        defined: dict[Path, dict[str, Any]] = {}
-        for path, text in files.items():
+        defined: dict[str, dict[Path, Any]] = {}
+        for path, text in texts.items():
             try:
                 raws[path] = json.loads(text)
-                defined[path] = definitions(raws[path])
+                for name, one in definitions(raws[path]).items():
+                    defined.setdefault(name, {})[path] = one
             except (ValueError, RecursionError):
                 faults.append(f"{path}: it is not JSON, or nested too deep")
         known: dict[SchemaKey, WriterSchema] = {}
+        size = 0
         for path, raw in raws.items():
             if not _may_be_of_events(raw):
                 continue  # a type that records of other files refer to
-            others = {name: one for other, of in defined.items() if other != path for name, one in of.items()}
             try:
-                known |= _keyed(path, files[path], others)
+                schema, canonical = _built(path, texts[path], _Elsewhere(defined, path))
             except ConfigurationError as error:
                 faults += error.faults
+                continue
+            size += len(canonical)
+            if size > MAX_FOLDER:  # each of many files may refer to the same large type
+                raise ConfigurationError(
+                    [f"{self.folder}: its schemas have more than {MAX_FOLDER} characters, with the types they refer to"]
+                )
+            known |= {key: replace(schema, key=key) for key in _keys(path, canonical)}
         if faults:
             raise ConfigurationError(faults)
         return known
+
+
+class _File(NamedTuple):
+    """What tells a changed file from the one before it."""
+
+    name: str
+    inode: int
+    size: int
+    written_ns: int
+
+
+def _listed(folder: Path) -> list[_File]:
+    """The ``.avsc`` files of a folder, by name.
+
+    :raises ConfigurationError: it is no folder with such files, or has too many of them; nothing was read then.
+    """
+    try:
+        with os.scandir(folder) as found:
+            entries = [entry.name for entry in islice(found, MAX_ENTRIES + 1)]
+    except OSError as error:
+        raise ConfigurationError([f"{folder}: no folder with .avsc files"]) from error
+    names = sorted(name for name in entries if name.endswith(".avsc"))
+    if not names:
+        raise ConfigurationError([f"{folder}: no folder with .avsc files"])
+    if len(names) > MAX_FILES:
+        raise ConfigurationError([f"{folder}: has more than {MAX_FILES} .avsc files"])
+    if len(entries) > MAX_ENTRIES:
+        what = f"has more than {MAX_ENTRIES} entries of any kind"
+        raise ConfigurationError([f"{folder}: {what}; put the .avsc files into a folder of their own"])
+    files = [_stated(folder / name) for name in names]
+    if sum(file.size for file in files) > MAX_FOLDER:
+        raise ConfigurationError([f"{folder}: its .avsc files have more than {MAX_FOLDER >> 20} MiB together"])
+    return files
+
+
+def _stated(path: Path) -> _File:
+    try:
+        stated = path.stat()
+    except OSError as error:
+        raise ConfigurationError([f"{path}: can't be read: {error.strerror}"]) from error
+    if not stat.S_ISREG(stated.st_mode):
+        raise ConfigurationError([f"{path}: is no regular file"])
+    return _File(path.name, stated.st_ino, stated.st_size, stated.st_mtime_ns)
+
+
+class _Elsewhere(Mapping[str, Any]):
+    """The types that other files than one define, by full name. A dict of them for each file would take squared time."""
+
+    def __init__(self, defined: Mapping[str, Mapping[Path, Any]], path: Path) -> None:
+        self._defined = defined
+        self._path = path
+
+    def __getitem__(self, name: str) -> Any:
+        for path, one in self._defined[name].items():
+            if path != self._path:
+                return one
+        raise KeyError(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name in self._defined if name in self)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
 
 
 def _may_be_of_events(raw: Any) -> bool:
@@ -209,16 +278,20 @@ def _text(path: Path) -> str:
         ) from error
 
 
-def _keyed(path: Path, text: str, references: Mapping[str, Any]) -> dict[SchemaKey, WriterSchema]:
+def _built(path: Path, text: str, references: Mapping[str, Any]) -> tuple[WriterSchema, str]:
+    """The schema of a file of a folder, and its canonical form."""
     built = build(FILE_KEY, text, references)
     if isinstance(built, RefusedSchema):
         raise ConfigurationError([f"{path}: {built.reason}"])
     try:
-        canonical = fastavro.schema.to_parsing_canonical_form(built.raw)
+        return built, fastavro.schema.to_parsing_canonical_form(built.raw)
     except Exception as error:  # whatever an odd schema trips over in the library
         # The library's text would quote the schema; its class is enough beside the path.
         raise ConfigurationError([f"{path}: no Avro schema: {type(error).__name__}"]) from error
+
+
+def _keys(path: Path, canonical: str) -> list[SchemaKey]:
     keys = [SchemaKey("fingerprint", fastavro.schema.fingerprint(canonical, "CRC-64-AVRO"))]
     if re.fullmatch(r"\d{1,10}", path.stem):
         keys.append(SchemaKey("id", int(path.stem)))
-    return {key: WriterSchema(key, built.name, built.raw, built.parsed, built.digest) for key in keys}
+    return keys

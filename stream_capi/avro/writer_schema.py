@@ -72,7 +72,7 @@ def build(key: SchemaKey, text: Any, references: Mapping[str, Any] | None = None
     except (ValueError, RecursionError):
         return RefusedSchema("it is not JSON")
     try:
-        if references:
+        if references is not None:
             raw = inline(raw, references)
         node = parse(raw)
         digest = hashlib.sha256(json.dumps(raw, sort_keys=True).encode()).hexdigest()

@@ -2,16 +2,21 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fastavro.schema import fingerprint, to_parsing_canonical_form
 
+from stream_capi.avro import schemas
 from stream_capi.avro.framing import FILE_KEY, Run, SchemaKey
-from stream_capi.avro.schemas import FileSchema, FolderSchemas, SchemasByKind, WriterSchema
+from stream_capi.avro.schemas import MAX_FILES, MAX_FOLDER, FileSchema, FolderSchemas, SchemasByKind, WriterSchema
 from stream_capi.avro.writer_schema import UnknownSchemas, unknown
+from stream_capi.config.files import content
 from stream_capi.errors import ConfigurationError, RegistryUnavailable
 from stream_capi.model import Code, Rejection
 from tests.avro.records import LEAD, SCHEMAS, encode, lead, parts, record
@@ -25,8 +30,8 @@ class Clock:
         return self.now
 
 
-def write(folder: Path, **schemas: Any) -> Path:
-    for name, raw in schemas.items():
+def write(folder: Path, **files: Any) -> Path:
+    for name, raw in files.items():
         (folder / f"{name}.avsc").write_text(raw if isinstance(raw, str) else json.dumps(raw))
     return folder
 
@@ -106,11 +111,10 @@ async def test_a_file_that_is_added_later_is_found_when_the_first_no_has_run_out
 async def test_a_flood_of_unknown_ids_reads_no_file_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = FolderSchemas(write(tmp_path, **{f"s{at}": record("int") for at in range(20)}))
     reads = Counter[str]()
-    read_text = Path.read_text
-    monkeypatch.setattr(Path, "read_text", lambda path, **how: reads.update([path.name]) or read_text(path, **how))
+    monkeypatch.setattr(schemas, "content", lambda path, most: reads.update([path.name]) or content(path, most))
     for id_ in range(100):
         await source.load(SchemaKey("id", id_))
-    assert reads.total() <= 20, "once, as a file may have changed since the start"
+    assert not reads
     write(tmp_path, **{"1000": record("int")})
     assert isinstance(await source.load(SchemaKey("id", 1000)), WriterSchema)
 
@@ -130,6 +134,100 @@ def test_every_fault_of_a_folder_is_told_at_once(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError) as caught:
         FolderSchemas(tmp_path)
     assert [Path(fault.split(": ")[0]).name for fault in caught.value.faults] == ["a.avsc", "b.avsc", "c.avsc"]
+
+
+def test_a_folder_of_more_files_than_schemas_come_in_is_one_fault_and_none_of_them_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schemas, "content", None)
+    (tmp_path / "first.avsc").write_text(json.dumps(LEAD))
+    for at in range(MAX_FILES):
+        (tmp_path / f"{at}.avsc").symlink_to("first.avsc")
+    with pytest.raises(ConfigurationError) as caught:
+        FolderSchemas(tmp_path)
+    assert list(caught.value.faults) == [f"{tmp_path}: has more than {MAX_FILES} .avsc files"]
+
+
+def test_a_folder_of_anything_at_all_is_not_listed_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schemas, "MAX_ENTRIES", 10)
+    write(tmp_path, lead=LEAD)
+    for at in range(10):
+        (tmp_path / f"{at}.txt").touch()
+    with pytest.raises(ConfigurationError) as caught:
+        FolderSchemas(tmp_path)
+    assert list(caught.value.faults) == [
+        f"{tmp_path}: has more than 10 entries of any kind; put the .avsc files into a folder of their own"
+    ]
+
+
+def test_the_files_of_a_folder_are_bounded_together_before_they_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schemas, "content", None)
+    for at in range(3):
+        (tmp_path / f"{at}.avsc").touch()
+        os.truncate(tmp_path / f"{at}.avsc", 2 << 20)
+    with pytest.raises(ConfigurationError) as caught:
+        FolderSchemas(tmp_path)
+    assert list(caught.value.faults) == [f"{tmp_path}: its .avsc files have more than 4 MiB together"]
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder", "link to itself"])
+def test_what_is_no_file_is_not_read_as_a_schema(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schemas, "content", None)  # a hundred silent pipes would be waited for one after the other
+    odd = tmp_path / "odd.avsc"
+    make: dict[str, Callable[[], object]] = {
+        "pipe": lambda: os.mkfifo(odd),
+        "device": lambda: odd.symlink_to("/dev/zero"),
+        "folder": odd.mkdir,
+        "link to itself": lambda: odd.symlink_to(odd),
+    }
+    make[kind]()
+    why = "can't be read: Too many levels of symbolic links" if kind == "link to itself" else "is no regular file"
+    with pytest.raises(ConfigurationError) as caught:
+        FolderSchemas(tmp_path)
+    assert list(caught.value.faults) == [f"{odd}: {why}"]
+
+
+def test_a_folder_that_leads_to_itself_or_may_not_be_read_is_one_fault(tmp_path: Path) -> None:
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+    for folder in (loop, tmp_path / "none", SCHEMAS / "lead.avsc"):
+        with pytest.raises(ConfigurationError) as caught:
+            FolderSchemas(folder)
+        assert list(caught.value.faults) == [f"{folder}: no folder with .avsc files"]
+
+
+async def test_a_folder_that_grows_too_large_while_running_decides_nothing_about_events(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = FolderSchemas(write(tmp_path, lead=LEAD))
+    monkeypatch.setattr(schemas, "MAX_FILES", 1)
+    write(tmp_path, **{"7": LEAD})
+    with pytest.raises(RegistryUnavailable, match=r"has more than 1 \.avsc files"):
+        await source.load(SchemaKey("id", 7))
+
+
+def test_the_largest_folder_is_read_within_seconds(tmp_path: Path) -> None:
+    fields = [{"name": f"f{at}", "type": {"type": "fixed", "name": f"F{{}}_{at}", "size": 1}} for at in range(60)]
+    raw = json.dumps({"type": "record", "name": "R{}", "fields": fields}, separators=(",", ":"))
+    for at in range(MAX_FILES):
+        (tmp_path / f"{at}.avsc").write_text(raw.replace("{}", str(at)))
+    before = time.process_time()
+    assert len(FolderSchemas(tmp_path).schemas()) == MAX_FILES
+    assert time.process_time() - before < 10
+
+
+def test_what_each_of_many_files_refers_to_is_bounded_together(tmp_path: Path) -> None:
+    fields = [{"name": f"f{at}", "type": {"type": "fixed", "name": f"F{at}", "size": 1}} for at in range(1500)]
+    write(tmp_path, shared={"type": "record", "name": "Shared", "fields": fields})
+    for at in range(MAX_FILES - 1):
+        write(tmp_path, **{str(at): record("Shared") | {"name": f"R{at}"}})
+    with pytest.raises(ConfigurationError) as caught:
+        FolderSchemas(tmp_path)
+    assert list(caught.value.faults) == [
+        f"{tmp_path}: its schemas have more than {MAX_FOLDER} characters, with the types they refer to"
+    ]
 
 
 def test_a_folder_may_hold_unions_of_records_that_other_files_define(tmp_path: Path) -> None:
