@@ -38,7 +38,7 @@ from stream_capi.kafka.consumer import ConsumerThread
 from stream_capi.kafka.dead_letter_writer import DeadLetterWriter
 from stream_capi.kafka.properties import consumer_properties, events_bytes
 from stream_capi.kafka.read_policy import ReadPolicy, WholeLog
-from stream_capi.model import Answer, EventName, Lane, TopicPartition
+from stream_capi.model import Answer, TopicPartition
 from stream_capi.observe import tracing
 from stream_capi.observe.admin_server import AdminServer
 from stream_capi.observe.api_words import masked
@@ -46,11 +46,12 @@ from stream_capi.observe.health import Health
 from stream_capi.observe.metrics import Metrics
 from stream_capi.observe.snapshot import Snapshot
 from stream_capi.observe.telemetry import Telemetry, summary
+from stream_capi.pipeline.configured_sources import source_of
 from stream_capi.pipeline.delivery import Clock
 from stream_capi.pipeline.delivery_rules import delivery_rules, lanes_of
 from stream_capi.pipeline.pipeline import Pipeline
 from stream_capi.pipeline.ports import DeadLetters, Intake
-from stream_capi.pipeline.source import SharedTopic, Source, TopicSource
+from stream_capi.pipeline.source import Source
 from stream_capi.pipeline.suppression_list import SuppressionList
 
 logger = structlog.get_logger("stream_capi")
@@ -132,7 +133,10 @@ class App:
         )
         self.consumer = self._consumer()
         self.consumer.on_leave = lambda: self.on_end()
-        sources = {topic: self._source_of(topic) for topic in settings.topics}
+        sources = {
+            topic: source_of(settings, topic, self._schemas, self._compile_for, settings.is_paused)
+            for topic in settings.topics
+        }
         self.pipeline = Pipeline(
             job.sources(sources) if job else sources,
             lanes_of(settings),
@@ -163,16 +167,7 @@ class App:
             min(settings.shutdown.drain_seconds, settings.endpoint.timeout_seconds + 5),
         )
 
-    def _source_of(self, topic: str) -> TopicSource:
-        """The one source of a topic, or its several as one."""
-        sections = self.settings.sources_of(topic)
-        members = [self._source(section) for section in sections]
-        if len(members) == 1:
-            return members[0]
-        default = self.settings.dead_letter.max_ratio
-        return SharedTopic(members, min(default if one.max_ratio is None else one.max_ratio for one in sections))
-
-    def _source(self, source: SourceSection) -> TopicSource:
+    def _compile_for(self, source: SourceSection) -> Callable[[WriterSchema], Transform]:
         rules = replace(rules_from(source, self.settings), paused=self.settings.paused_pixels)
         drift = Drift(source.topic)
         self.drifts.append(drift)
@@ -183,20 +178,7 @@ class App:
             self._transforms.append(transform)
             return transform
 
-        pixel, event = source.pixel, source.event
-        return TopicSource(
-            source.topic,
-            source.wire_format,
-            self._schemas.for_source(source),
-            compile_for,
-            Lane(pixel, EventName(event)) if pixel and event else None,
-            pixel,
-            (source.window_ms or self.settings.batch.window_ms) / 1000,
-            schema_file=source.schema_file is not None,
-            max_ratio=source.max_ratio,
-            record=source.record,
-            paused=self.settings.is_paused(source),
-        )
+        return compile_for
 
     def _look_for_drift(self, drift: Drift, rules: SourceRules, schema: WriterSchema) -> None:
         found = mapped_paths(rules, Schema(schema.raw, schema.name))

@@ -36,7 +36,29 @@ from stream_capi.pipeline.rejected import Quarantine
 from stream_capi.pipeline.source import Codec, Coded, Source, parts_of
 from stream_capi.record_headers import header_bytes
 
+TOO_LARGE = Rejection(Code.TOO_LARGE, "the event alone is larger than batch.max_bytes")
 _LOG_APPEND_TIME = 2  # the type of a timestamp that the broker gave
+
+
+def largest_payload(max_bytes: int) -> int:
+    """The bytes that one event may have in a request whose body has at most ``max_bytes``."""
+    return max_bytes - ENVELOPE_BYTES - 1
+
+
+def judge_by_record_times(
+    source: Source,
+    codec: Codec,
+    payloads: Sequence[bytes],
+    partition: int,
+    columns: Columns,
+    mapped: list[Transformed],
+    now_ms: int,
+) -> None:
+    """The endpoint has told no time yet: in the future is what is ahead of the local clock and of its record's time."""
+    for at, result in enumerate(mapped):
+        written = columns.timestamps[at]
+        if isinstance(result, Rejection) and result.code is Code.IN_FUTURE and written > now_ms:
+            (mapped[at],) = source.transform(codec, [payloads[at]], partition, [columns.offsets[at]], written)
 
 
 class Mapper:
@@ -61,7 +83,7 @@ class Mapper:
         self._clocks = delivery.clocks
         self._quarantine = quarantine
         self._observer = observer
-        self._max_payload = max_bytes - ENVELOPE_BYTES - 1
+        self._max_payload = largest_payload(max_bytes)
         self._mapped = mapped
         self._waiting: dict[tuple[str, SchemaKey], list[Waiting]] = {}
         self._lookups = Lookups(start, self._on_schema, observer, clock.random)
@@ -132,25 +154,8 @@ class Mapper:
         now_ms, known = self._clocks.event_now()
         mapped = partition.source.transform(codec, payloads, partition.tp.partition, columns.offsets, now_ms)
         if not known:
-            self._by_their_own_time(partition, codec, payloads, columns, mapped, now_ms)
+            judge_by_record_times(partition.source, codec, payloads, partition.tp.partition, columns, mapped, now_ms)
         return mapped
-
-    def _by_their_own_time(
-        self,
-        partition: Partition,
-        codec: Codec,
-        payloads: Sequence[bytes],
-        columns: Columns,
-        mapped: list[Transformed],
-        now_ms: int,
-    ) -> None:
-        """The endpoint has told no time yet: in the future is what is ahead of the local clock and of its record's time."""
-        for at, result in enumerate(mapped):
-            written = columns.timestamps[at]
-            if isinstance(result, Rejection) and result.code is Code.IN_FUTURE and written > now_ms:
-                (mapped[at],) = partition.source.transform(
-                    codec, [payloads[at]], partition.tp.partition, [columns.offsets[at]], written
-                )
 
     # From what was mapped to lanes, dead letters and skips
 
@@ -175,7 +180,7 @@ class Mapper:
                 continue
             lane, payload = (result.lane, result.payload) if isinstance(result, Routed) else (source.lane, result)
             if len(payload) > self._max_payload:
-                rejected.append((record, Rejection(Code.TOO_LARGE, "the event alone is larger than batch.max_bytes")))
+                rejected.append((record, TOO_LARGE))
                 continue
             assert lane is not None  # noqa: S101 -- bytes come only from a source with one lane
             of_lane, places = lanes.setdefault(lane, ([], []))

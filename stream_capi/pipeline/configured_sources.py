@@ -1,0 +1,56 @@
+"""The source of a topic as the settings describe it: what ``run`` and ``dry-run`` map records with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from stream_capi.avro.schema_sources import SchemaSources
+from stream_capi.avro.schemas import WriterSchema
+from stream_capi.config import Settings, SourceSection
+from stream_capi.model import EventName, Lane
+from stream_capi.pipeline.source import SharedTopic, TableTransform, TopicSource
+
+CompileFor = Callable[[SourceSection], Callable[[WriterSchema], TableTransform]]
+
+
+def source_of(
+    settings: Settings,
+    topic: str,
+    schemas: SchemaSources,
+    compile_for: CompileFor,
+    is_paused: Callable[[SourceSection], bool] = lambda _: False,
+) -> TopicSource:
+    """The one source of a topic, or its several as one. Raises ConfigurationError.
+
+    :param compile_for: gives what compiles the mapping of a source for a writer's schema.
+    :param is_paused: whether nothing of a source is read.
+    """
+    sections = settings.sources_of(topic)
+    members = [_member(settings, section, schemas, compile_for, is_paused) for section in sections]
+    if len(members) == 1:
+        return members[0]
+    default = settings.dead_letter.max_ratio
+    return SharedTopic(members, min(default if one.max_ratio is None else one.max_ratio for one in sections))
+
+
+def _member(
+    settings: Settings,
+    source: SourceSection,
+    schemas: SchemaSources,
+    compile_for: CompileFor,
+    is_paused: Callable[[SourceSection], bool],
+) -> TopicSource:
+    pixel, event = source.pixel, source.event
+    return TopicSource(
+        source.topic,
+        source.wire_format,
+        schemas.for_source(source),
+        compile_for(source),
+        Lane(pixel, EventName(event)) if pixel and event else None,
+        pixel,
+        (source.window_ms or settings.batch.window_ms) / 1000,
+        schema_file=source.schema_file is not None,
+        max_ratio=source.max_ratio,
+        record=source.record,
+        paused=is_paused(source),
+    )
