@@ -16,6 +16,7 @@ from rich.text import Text
 
 from stream_capi import config
 from stream_capi.cli.options import Config, Json
+from stream_capi.cli.selection import DEFAULT_SINCE, KEY_HELP, SINCE_HELP, wanted_of
 from stream_capi.cli.sources import sources_of
 from stream_capi.cli.text import plain, print_json
 from stream_capi.events.lines import Line, Verdict
@@ -41,22 +42,41 @@ def command(
     topic: Annotated[str, typer.Option(help="The topic of one of the sources.")],
     partition: Annotated[int | None, typer.Option(min=0, help="With --offset: the record's partition.")] = None,
     offset: Annotated[int | None, typer.Option(min=0, help="With --partition: the record's offset.")] = None,
-    latest: Annotated[int | None, typer.Option(min=1, max=100, help="The newest N records of the topic.")] = None,
+    latest: Annotated[
+        int | None,
+        typer.Option(min=1, max=100, help="The newest N records of the topic, or of those that are found; then 1."),
+    ] = None,
     file: Annotated[
         Path | None,
         typer.Option(help="One record's value as it is on the wire; or, in a .json file, its fields."),
     ] = None,
+    key: Annotated[str | None, typer.Option(help=KEY_HELP)] = None,
+    event_id: Annotated[str | None, typer.Option(help="The event_id that the mapping gives the record.")] = None,
+    where: Annotated[
+        str | None,
+        typer.Option(metavar="FIELD=VALUE", help="A field of the record, by its path, and its value as text."),
+    ] = None,
+    since: Annotated[str, typer.Option(help=f"With --key, --event-id, --where. {SINCE_HELP}")] = DEFAULT_SINCE,
     show_personal_data: Annotated[bool, typer.Option("--show-personal-data", help="Show values unmasked.")] = False,
     as_json: Json = False,
 ) -> None:
     """Show how an event becomes a ServerEvent: source path, rule, result or why it fails, field by field."""
     if (partition is None) != (offset is None):
         raise typer.BadParameter("--partition and --offset go together")
-    if sum(given is not None for given in (offset, latest, file)) != 1:
-        raise typer.BadParameter("give one of --partition with --offset, --latest and --file")
+    wanted = wanted_of(key, event_id, None, where)
+    if sum(given is not None for given in (offset, latest if wanted is None else wanted, file)) != 1:
+        raise typer.BadParameter(
+            "give one of --partition with --offset, --latest, --key, --event-id, --where and --file; "
+            "--latest also goes with --key, --event-id and --where"
+        )
     settings = config.load(config_file, keys=False)
     sources = sources_of(settings, topic)
-    if file is not None:
+    if wanted is not None:
+        from stream_capi.cli.searching import selected  # what else is explained needs nothing of it
+
+        chosen = selected(settings, topic, wanted, since, latest or 1, quiet=as_json)
+        explained = asyncio.run(explain_records(settings, sources, chosen))
+    elif file is not None:
         explained = asyncio.run(explain_file(settings, sources, file))
     else:
         records: Sequence[Record] = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -16,11 +17,16 @@ from stream_capi.operations.range_job import Progress
 _LINE_SECONDS = 5.0  # between two lines where there is no terminal
 
 
-class ProgressBar:
-    """Shows on standard error; standard output is for what a job comes to."""
+def _outcomes(progress: Progress) -> str:
+    return f"delivered {progress.delivered:,}, dead-lettered {progress.dead_lettered:,}"
 
-    def __init__(self, what: str, quiet: bool) -> None:
+
+class ProgressBar:
+    """Shows on standard error; standard output is for what a job comes to. ``counts`` says what has come of it so far."""
+
+    def __init__(self, what: str, quiet: bool, counts: Callable[[Progress], str] = _outcomes) -> None:
         self._what = what
+        self._counts = counts
         self._console = console(stderr=True)
         self._quiet = quiet
         self._reported_at = time.monotonic()
@@ -45,7 +51,8 @@ class ProgressBar:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        self._bar.stop()
+        if self._bar.live.is_started:  # else it prints an empty line
+            self._bar.stop()
 
     def show(self, progress: Progress) -> None:
         """Bring it up to date; what keeps the job is printed once when it begins, also where all else is quiet."""
@@ -60,11 +67,11 @@ class ProgressBar:
             self._show_bar(progress)
         elif time.monotonic() - self._reported_at >= _LINE_SECONDS:
             self._reported_at = time.monotonic()
-            self.print_line(f"{progress.done:,} of {progress.total:,}: {_counts(progress)}")
+            self.print_line(f"{progress.done:,} of {progress.total:,}: {self._counts(progress)}")
 
     def _show_bar(self, progress: Progress) -> None:
         what = "stopping, waits for what is in flight" if progress.stopping else self._what
-        counts = _counts(progress)
+        counts = self._counts(progress)
         if self._task is None:
             # Here, so that the estimate doesn't take a former run's work for this one's.
             self._task = self._bar.add_task(what, total=max(1, progress.total), completed=progress.done, counts=counts)
@@ -73,7 +80,3 @@ class ProgressBar:
     def print_line(self, line: str) -> None:
         """Print a line, above the bar where there is one."""
         self._console.print(Text(line))
-
-
-def _counts(progress: Progress) -> str:
-    return f"delivered {progress.delivered:,}, dead-lettered {progress.dead_lettered:,}"

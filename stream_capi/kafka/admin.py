@@ -140,6 +140,10 @@ class KafkaAdmin:
         """The offset behind the last readable record of each partition: an open transaction's are not readable yet."""
         return self._offsets(self.partitions(topics), _LATEST)
 
+    def written_offsets(self, topics: Iterable[str]) -> dict[TopicPartition, int]:
+        """The offset behind the last record of each partition, those of open transactions included."""
+        return self._offsets(self.partitions(topics), _LATEST, IsolationLevel.READ_UNCOMMITTED)
+
     def offsets_for_time(self, topic: str, milliseconds: int) -> dict[TopicPartition, int]:
         """The first offset of each partition whose record is no older than this epoch time; else the partition's end."""
         partitions = self.partitions([topic])
@@ -301,14 +305,17 @@ class KafkaAdmin:
 
     # How it asks
 
-    def _offsets(self, partitions: Sequence[TopicPartition], spec: OffsetSpec) -> dict[TopicPartition, int]:
+    def _offsets(
+        self,
+        partitions: Sequence[TopicPartition],
+        spec: OffsetSpec,
+        isolation: IsolationLevel = IsolationLevel.READ_COMMITTED,
+    ) -> dict[TopicPartition, int]:
         if not partitions:
             return {}
         asked = dict.fromkeys(_client_partitions(partitions), spec)
         futures = self._futures(
-            lambda admin: admin.list_offsets(
-                asked, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=self._seconds
-            )
+            lambda admin: admin.list_offsets(asked, isolation_level=isolation, request_timeout=self._seconds)
         )
         return {
             TopicPartition(at.topic, at.partition): self._result(f"{at.topic}[{at.partition}]", future).offset

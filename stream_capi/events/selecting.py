@@ -1,0 +1,105 @@
+"""Picks decoded records by what they hold: by the ids that the mapping gives them, or by the text of one field.
+
+In the place of a source's mapping, so that framing, schemas and decoding are the pipeline's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Literal, NamedTuple
+
+from stream_capi.events.fields import FIELDS
+from stream_capi.events.judging import judge_of
+from stream_capi.events.kinds import key_reader
+from stream_capi.events.optional_steps import Given, id_step
+from stream_capi.events.paths import RECORD, Found, MissingPath, Schema
+from stream_capi.events.rules import SourceRules
+from stream_capi.events.taking import Columns, Taking
+from stream_capi.events.work import Work
+from stream_capi.model import Table, Transformed, internal_error
+
+PICKED, PASSED_OVER = b"picked", b""
+IdName = Literal["event_id", "dedupe_id"]
+_IDS: dict[IdName, tuple[str, ...]] = {"event_id": ("event_id",), "dedupe_id": ("dedupe_id", "event_id")}
+
+
+class Wanted(NamedTuple):
+    """Which records are looked for. Of ``field``, ``path`` is where it stands; of a key, ``key`` is all."""
+
+    kind: Literal["key", "event_id", "dedupe_id", "field"]
+    text: str
+    key: bytes
+    path: str = ""
+
+
+Reader = Callable[[Columns, str, Sequence[int]], Sequence[object]]
+
+
+class Selection:
+    """Says of each record whether one of the readers gives the text that is wanted: ``PICKED`` or ``PASSED_OVER``."""
+
+    def __init__(self, readers: Sequence[Reader], paths: frozenset[str], wanted: str) -> None:
+        self.paths = paths
+        self._readers = readers
+        self._wanted = wanted
+
+    def apply(self, table: Table, topic: str, partition: int, offsets: Sequence[int], now_ms: int) -> list[Transformed]:
+        """A record that could not be decoded, or that raises what nobody foresaw, keeps its rejection."""
+        try:
+            picked = [PASSED_OVER] * table.length
+            for read in self._readers:
+                for at, text in enumerate(read(table.columns, f"{topic}-{partition}", offsets)):
+                    if text == self._wanted:
+                        picked[at] = PICKED
+        except MemoryError:
+            raise
+        except Exception as error:
+            if table.length == 1:
+                return [internal_error(error)]
+            each = enumerate(offsets)
+            return [self.apply(table.pick([at]), topic, partition, [offset], now_ms)[0] for at, offset in each]
+        return [table.rejected.get(at, one) for at, one in enumerate(picked)]
+
+
+def by_id(rules: Sequence[SourceRules], schema: Schema, name: IdName, wanted: str) -> Selection:
+    """Records that one of the mappings gives this id: the mapped one, for ``dedupe_id`` also the derived one."""
+    readers: list[Reader] = []
+    paths: set[str] = set()
+    for of_source in rules:
+        given = [_given(of_source, schema, target) for target in _IDS[name]]
+        paths.update(path for one in given for path in one.taking.paths)
+        readers.append(_id_reader(given))
+    return Selection(readers, frozenset(paths), wanted)
+
+
+def _given(rules: SourceRules, schema: Schema, target: str) -> Given:
+    field = FIELDS[target]
+    taking = Taking(rules.rule(target), schema, target, field.longest)
+    return Given.of(field, taking, judge_of(field, hash_here=rules.hash_here, restricted=False), False, False)
+
+
+def _id_reader(given: Sequence[Given]) -> Reader:
+    step = id_step(given)
+
+    def read(columns: Columns, place: str, offsets: Sequence[int]) -> Sequence[object]:
+        work = Work(columns, len(offsets), place, offsets, 0, 0)
+        step(work)
+        return work.aside["id"]
+
+    return read
+
+
+def by_field(schema: Schema, path: str, wanted: str) -> Selection | MissingPath:
+    """Records whose value at a path reads as this text: as the key of a value table does in the settings."""
+    if path == RECORD:
+        return Selection([lambda _, __, offsets: [schema.record] * len(offsets)], frozenset(), wanted)
+    found = schema.find(path)
+    if not isinstance(found, Found):
+        return found
+    reads = key_reader(found.kinds)
+
+    def read(columns: Columns, _: str, __: Sequence[int]) -> Sequence[object]:
+        column = columns[path]
+        return column if reads is None else [None if value is None else reads(value) for value in column]
+
+    return Selection([read], frozenset({path}), wanted)

@@ -1,0 +1,234 @@
+"""Looks for records of the sources' topics: by key, by the ids that the mapping gives them, or by one field.
+
+All partitions are read at once, by one client that joins no group and commits nothing. Memory is bounded: a chunk of a
+partition at a time is decoded, and the newest records that match are kept, ``most`` of them.
+"""
+
+from __future__ import annotations
+
+import heapq
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from stream_capi.avro.framing import Run, Unframed
+from stream_capi.avro.schema_sources import SchemaSources
+from stream_capi.avro.writer_schema import WriterSchema
+from stream_capi.config import Settings
+from stream_capi.errors import FieldsEncrypted
+from stream_capi.events.paths import MissingPath, Schema
+from stream_capi.events.rules import rules_from
+from stream_capi.events.selecting import PASSED_OVER, PICKED, Selection, Wanted, by_field, by_id
+from stream_capi.kafka.admin import KafkaAdmin
+from stream_capi.kafka.ranges import Moment, Range, TopicLog, total
+from stream_capi.kafka.scan import scan
+from stream_capi.model import Record, TopicPartition, Transformed
+from stream_capi.pipeline.source import Codec, TopicSource, parts_of
+
+_CHUNK = 500  # records of one partition that are decoded at once
+_HELD_BYTES = 8 << 20  # of all partitions, until they are decoded
+
+
+class Match(NamedTuple):
+    """A record that was found. ``by_key``: it has nothing to read, and its key is the text that was looked for."""
+
+    record: Record
+    by_key: bool = False
+
+    @property
+    def tp(self) -> TopicPartition:
+        """Its partition."""
+        return TopicPartition(self.record.topic() or "", self.record.partition() or 0)
+
+    @property
+    def offset(self) -> int:
+        """Its offset."""
+        return self.record.offset() or 0
+
+    @property
+    def written(self) -> int:
+        """Its timestamp, epoch milliseconds."""
+        return self.record.timestamp()[1]
+
+
+@dataclass(slots=True)
+class Scanned:
+    """What was looked through. ``hidden``: offsets behind the end of what can be read, where a transaction is open.
+
+    ``undecoded`` counts the records that could not be decoded, by the code of why; ``missing`` is why no schema had the
+    field that was looked for.
+    """
+
+    ranges: Mapping[TopicPartition, Range]
+    hidden: Mapping[TopicPartition, int]
+    records: int = 0
+    matches: int = 0
+    first: int | None = None
+    last: int | None = None
+    undecoded: Counter[str] = field(default_factory=Counter)
+    missing: MissingPath | None = None
+    has_field: bool = False
+    done: dict[TopicPartition, int] = field(default_factory=dict)
+
+    @property
+    def offsets(self) -> int:
+        """How many offsets the ranges have."""
+        return total(self.ranges)
+
+    @property
+    def passed(self) -> int:
+        """How many of them have been passed."""
+        return sum(at - self.ranges[tp].start for tp, at in self.done.items())
+
+    def count(self, record: Record) -> None:
+        """One record more was read."""
+        self.records += 1
+        self.done[TopicPartition(record.topic() or "", record.partition() or 0)] = (record.offset() or 0) + 1
+        if (at := record.timestamp()[1]) > 0:
+            self.first = at if self.first is None else min(self.first, at)
+            self.last = at if self.last is None else max(self.last, at)
+
+
+def scope(admin: KafkaAdmin, topics: Iterable[str], since: int | None) -> Scanned:
+    """What there is to look through since a time (epoch milliseconds; None: all of it). Raises Unavailable, KafkaLost."""
+    ranges: dict[TopicPartition, Range] = {}
+    hidden: dict[TopicPartition, int] = {}
+    for topic in topics:
+        start = Moment("earliest") if since is None else Moment("time", since)
+        ranges |= TopicLog(admin, topic).ranges(start, Moment("latest"))
+        written = admin.written_offsets([topic])
+        hidden |= {tp: at - ranges[tp].end for tp, at in written.items() if tp in ranges and at > ranges[tp].end}
+    return Scanned(ranges, hidden)
+
+
+async def search(
+    settings: Settings, wanted: Wanted, scanned: Scanned, most: int, show: Callable[[Scanned], None]
+) -> list[Match]:
+    """The newest ``most`` records that are wanted, in the order of their times. ``scanned`` is brought up to date.
+
+    Raises RegistryUnavailable, Unavailable, KafkaLost, ConfigurationError.
+    """
+    schemas = SchemaSources(settings)
+    newest: list[tuple[int, int, Match]] = []
+    try:
+        topics = {tp.topic for tp in scanned.ranges}
+        readers = {
+            topic: _Reader(settings, wanted, schemas, topic, scanned) for topic in topics if wanted.kind != "key"
+        }
+        for chunk in _chunks(scan(settings.kafka, scanned.ranges), scanned):
+            reader = readers.get(chunk[0].topic() or "")
+            matches = (
+                await reader.matches(chunk) if reader else [Match(one) for one in chunk if one.key() == wanted.key]
+            )
+            for match in matches:
+                scanned.matches += 1
+                entry = (match.written, scanned.matches, match)
+                (heapq.heappush if len(newest) < most else heapq.heappushpop)(newest, entry)
+            show(scanned)
+    finally:
+        await schemas.aclose()
+    return [match for *_, match in sorted(newest, key=lambda entry: entry[:2])]
+
+
+def _chunks(records: Iterable[Record], scanned: Scanned) -> Iterator[list[Record]]:
+    """The records by partition, a few hundred at once, or fewer where they are large."""
+    waiting: dict[TopicPartition, list[Record]] = {}
+    held = 0
+    for record in records:
+        scanned.count(record)
+        tp = TopicPartition(record.topic() or "", record.partition() or 0)
+        of_one = waiting.setdefault(tp, [])
+        of_one.append(record)
+        held += len(record.value() or b"")
+        if len(of_one) >= _CHUNK:
+            yield waiting.pop(tp)
+        if held >= _HELD_BYTES:
+            yield from waiting.values()
+            waiting, held = {}, 0
+    yield from waiting.values()
+
+
+class _Reader:
+    """Finds what is wanted among the records of one topic, by what they hold."""
+
+    def __init__(
+        self, settings: Settings, wanted: Wanted, schemas: SchemaSources, topic: str, scanned: Scanned
+    ) -> None:
+        self._wanted = wanted
+        self._scanned = scanned
+        sections = settings.sources_of(topic)
+        self._rules = {one.record: rules_from(one, settings) for one in sections}
+        first = sections[0]  # all of them have the same framing and schemas
+        self._source = TopicSource(
+            topic,
+            first.wire_format,
+            schemas.for_source(first),
+            self._selection,
+            None,
+            None,
+            0.0,
+            schema_file=first.schema_file is not None,
+        )
+
+    def _selection(self, schema: WriterSchema) -> Selection:
+        wanted, found = self._wanted, Schema(schema.raw, schema.name)
+        if wanted.kind == "event_id" or wanted.kind == "dedupe_id":
+            own = self._rules.get(schema.name) or self._rules.get(None)
+            # A record that no source is for has the ids that any of them would give it.
+            return by_id([own] if own else [*self._rules.values()], found, wanted.kind, wanted.text)
+        selection = by_field(found, wanted.path, wanted.text)
+        if isinstance(selection, MissingPath):
+            self._scanned.missing = selection
+            return Selection([], frozenset(), wanted.text)
+        self._scanned.has_field = True
+        return selection
+
+    async def matches(self, records: Sequence[Record]) -> list[Match]:
+        """Those that are wanted, of a chunk of one partition."""
+        found = [self._by_key(record) for record in records if record.value() is None]
+        whole = [record for record in records if record.value() is not None]
+        for run in self._source.frame(whole, [record.value() or b"" for record in whole]):
+            if isinstance(run, Unframed):
+                found += [self._judged(whole[run.index], run.rejection)]
+            else:
+                of_run = whole[run.start : run.start + len(run.payloads)]
+                made = await self._of_run(run, of_run)
+                found += map(self._judged, of_run, made)
+        return [match for match in found if match is not None]
+
+    async def _of_run(self, run: Run, records: Sequence[Record]) -> list[Transformed | FieldsEncrypted]:
+        """What each record of a run comes to."""
+        made: list[Transformed | FieldsEncrypted] = [PASSED_OVER] * len(records)
+        try:
+            coded = self._source.codec(run.key) or await self._source.load(run.key)
+        except FieldsEncrypted as error:
+            return [error] * len(records)
+        offsets, partition = [record.offset() or 0 for record in records], records[0].partition() or 0
+        for codec, payloads, indexes in parts_of(coded, run.payloads):
+            at = range(len(records)) if indexes is None else indexes
+            places = [offsets[index] for index in at]
+            results: Sequence[Transformed] = (
+                self._source.transform(codec, payloads, partition, places, int(time.time() * 1000))
+                if isinstance(codec, Codec)
+                else [codec] * len(payloads)
+            )
+            for index, result in zip(at, results, strict=True):
+                made[index] = result
+        return made
+
+    def _judged(self, record: Record, made: Transformed | FieldsEncrypted) -> Match | None:
+        if isinstance(made, bytes):
+            return Match(record) if made == PICKED else None
+        code = getattr(made, "code", None)
+        if code is not None:
+            self._scanned.undecoded[code.value] += 1
+        elif isinstance(made, FieldsEncrypted):
+            self._scanned.undecoded["encrypted"] += 1
+        return self._by_key(record)
+
+    def _by_key(self, record: Record) -> Match | None:
+        """Of a record without anything to read, the key may still be what is looked for."""
+        is_id = self._wanted.kind in ("event_id", "dedupe_id")
+        return Match(record, by_key=True) if is_id and record.key() == self._wanted.key else None
