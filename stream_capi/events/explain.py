@@ -6,19 +6,20 @@ so that all faults are seen at once.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from stream_capi.events import network
 from stream_capi.events.fields import FIELDS, IDENTIFIER_FIELDS, Field, Need
 from stream_capi.events.judging import NOTHING
+from stream_capi.events.kinds import readable
 from stream_capi.events.lane_plan import LanePlan
-from stream_capi.events.lines import Line, Verdict, routing_lines
-from stream_capi.events.paths import Schema, table_of
+from stream_capi.events.lines import Held, Line, State, Verdict, routing_lines
+from stream_capi.events.paths import Found, MissingPath, Schema, table_of
 from stream_capi.events.rules import SourceRules, as_key
 from stream_capi.events.suppression import People
-from stream_capi.events.taking import Origin, Taking
+from stream_capi.events.taking import Columns, Origin, Taking
 from stream_capi.events.transform import Transform
 from stream_capi.events.work import Work
 from stream_capi.model import EventName, Lane, Rejection, Skipped, Transformed
@@ -53,7 +54,8 @@ def explain(
 
     ``record``: its full name, where the schema's top is a union. ``people`` asked to be forgotten.
     """
-    transform = Transform(rules, Schema(schema_raw, record), people)
+    schema = Schema(schema_raw, record)
+    transform = Transform(rules, schema, people)
     table = transform.completed(table_of([row], transform.paths))
     lines = list(routing_lines(rules, transform.routing, table.columns))
     (way,), faults = transform.routing.ways(table.columns, 1)
@@ -62,13 +64,46 @@ def explain(
         lines.append(_suppression_line(bool(suppressed)))
         faults = {**faults, **suppressed}
     if faults:
-        return Explanation(tuple(lines), faults[0], None)
+        return Explanation(_readable(lines, schema, table.columns), faults[0], None)
     plan = transform.plan(way)
     topic, partition, offset = place
     work = transform.run(plan, table.columns, 1, f"{topic}-{partition}", [offset], now_ms)
     lines += _Event(rules, transform, plan, work).lines()
     (made,) = transform.routed(plan.lane, work.payloads())
-    return Explanation(tuple(lines), made, plan.lane)
+    return Explanation(_readable(lines, schema, table.columns), made, plan.lane)
+
+
+def _readable(lines: Iterable[Line], schema: Schema, columns: Columns) -> tuple[Line, ...]:
+    """The lines with every path that they name, and with values as people write them."""
+    return tuple(
+        replace(
+            line,
+            raw=line.raw if line.path is None else _value(schema, line.path, line.raw),
+            held=tuple(_held(schema, columns, path, line) for path in line.paths),
+        )
+        for line in lines
+    )
+
+
+def _value(schema: Schema, path: str, raw: Any) -> Any:
+    found = schema.find(path)
+    return readable(found.kinds, raw) if isinstance(found, Found) else raw
+
+
+def _held(schema: Schema, columns: Columns, path: str, line: Line) -> Held:
+    if isinstance(schema.find(path), MissingPath):
+        return Held(path, None, State.MISSING)
+    if path not in columns or (line.verdict is Verdict.WITHHELD and line.path is None):
+        return Held(path, None, State.UNREAD)
+    raw = _value(schema, path, columns[path][0])
+    if raw is None:
+        return Held(path, raw, State.NULL)
+    if isinstance(raw, str) and not raw.strip():
+        return Held(path, raw, State.EMPTY)
+    if path == line.path:
+        return Held(path, raw, State.TAKEN)
+    is_behind = line.path is not None and line.paths.index(path) > line.paths.index(line.path)
+    return Held(path, raw, State.UNNEEDED if is_behind else State.UNUSABLE)
 
 
 def _suppression_line(is_suppressed: bool) -> Line:

@@ -189,6 +189,12 @@ def _other_reader(kinds: tuple[Kind, ...]) -> Callable[[Any], Decimal | str | No
     return read
 
 
+def readable(kinds: Iterable[Kind], value: Any) -> Any:
+    """A value as people write it: the decimal or UUID that stands in bytes; any other as it is."""
+    found = _other_reader(tuple(kinds))(value)
+    return value if found is None else found
+
+
 def written_decimals(kinds: Iterable[Kind]) -> set[tuple[str, int]]:
     """The ways in which decimals are written as bytes."""
     return {(kind.logical, kind.scale) for kind in kinds if kind.logical in ("decimal", "big-decimal")}

@@ -26,13 +26,36 @@ class Verdict(StrEnum):
     SKIPS = "skips"  # the event is not meant to be sent
 
 
+class State(StrEnum):
+    """What a path of a field held."""
+
+    TAKEN = "taken"
+    NULL = "null"
+    EMPTY = "empty"
+    UNUSABLE = "not usable"  # what stands elsewhere is sent in its place
+    UNNEEDED = "not needed"  # a path before it has a value
+    UNREAD = "not looked at"  # the profile doesn't allow the field
+    MISSING = "not in this schema"
+
+
+class Held(NamedTuple):
+    """One path of a field, and what stood there."""
+
+    path: str
+    raw: Any
+    state: State
+
+    def __repr__(self) -> str:
+        return f"Held({self.path}, {self.state.value})"
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class Line:
     """One field: where it was looked for, what stood there, which rule applies, what is sent or why nothing is.
 
     ``completed`` is the phone number with its country code, where it was completed before it was hashed.
     ``path`` is the one of ``paths`` whose value was taken. ``harmless``: ``raw`` is a value of a known list, or a number
-    that says nothing of the person, so that it may be shown to anybody.
+    that says nothing of the person, so that it may be shown to anybody. ``held`` has every one of ``paths``.
     """
 
     target: str
@@ -45,6 +68,7 @@ class Line:
     note: str = ""
     harmless: bool = False
     completed: str | None = None
+    held: tuple[Held, ...] = ()
 
     def __repr__(self) -> str:
         return f"Line({self.target}, {self.verdict.value})"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
 from stream_capi.events import network
-from stream_capi.events.lines import Line
+from stream_capi.events.lines import Held, Line, State
 
 _is_hash = re.compile(r"[0-9a-fA-F]{64}").fullmatch
 _LEAST = 4  # a value this short would be given away by its first sign and its length
@@ -25,7 +27,7 @@ def masked(value: Any) -> str:
         return f"{first}…({len(value)} chars)" if value else '""'
     if isinstance(value, bool):
         return "…(true or false)"
-    if isinstance(value, int | float):
+    if isinstance(value, int | float | Decimal):
         return "…(number)"
     if isinstance(value, bytes):
         return f"…({len(value)} bytes)"
@@ -41,13 +43,20 @@ def masked_url(url: str) -> str:
 
 
 def raw_shown(line: Line) -> Any:
-    """What stood in the record, as anybody may see it."""
-    if line.raw is None or line.harmless:
+    """What stood in the record, as anybody may see it. A truth value says less than the length of a text."""
+    if line.raw is None or line.harmless or isinstance(line.raw, bool):
         return line.raw
     if line.target == "event_source_url" and isinstance(line.raw, str):
         url = line.raw.strip()
         return masked_url(url) if network.url(url) == url else masked(line.raw)
     return masked(line.raw)
+
+
+def held_shown(line: Line, held: Held) -> Any:
+    """What one of a field's paths held, as anybody may see it."""
+    if held.state is State.TAKEN:
+        return raw_shown(line)
+    return held.raw if held.raw is None or isinstance(held.raw, bool) else masked(held.raw)
 
 
 def completed_shown(line: Line) -> str | None:
@@ -63,3 +72,19 @@ def result_shown(line: Line) -> Any:
         return masked_url(line.result)
     personal = line.target.startswith("user_data.") and line.target not in _PLAIN_USER_DATA
     return masked(line.result) if personal or line.target in _PERSONAL else line.result
+
+
+def masked_event(event: Mapping[str, Any]) -> dict[str, Any]:
+    """A ServerEvent as anybody may see it."""
+    return {key: _event_part(key, value) for key, value in event.items()}
+
+
+def _event_part(key: str, value: Any) -> Any:
+    if key in ("name", "event_time"):
+        return value
+    if key == "event_source_url":
+        return masked_url(str(value))
+    if key == "user_data":
+        return {k: v if f"user_data.{k}" in _PLAIN_USER_DATA else masked(v) for k, v in value.items()}
+    is_plain = value is None or (key == "data" and set(value) == {"currency", "value"})
+    return value if is_plain else masked(value)
