@@ -7,9 +7,9 @@ next answer.
 from __future__ import annotations
 
 import time
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import pairwise
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -21,16 +21,21 @@ from stream_capi import __version__
 from stream_capi.applovin import FRESH_SECONDS
 from stream_capi.model import Lane
 from stream_capi.observe import log_writer
-from stream_capi.observe.histogram import AgeHistogram, PerSecond, Rolling
+from stream_capi.observe.histogram import AgeHistogram, PerSecond, Rolling, finer
+from stream_capi.observe.record_age import MOST_AGE_MS, age_of, why_none
 
 RECENT_SECONDS = 60.0
 SERIES_SECONDS = 120
 
 _REQUEST_BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+_FINE_REQUEST_BOUNDS = tuple(finer(_REQUEST_BOUNDS, 0.001))
 _BATCH_BOUNDS = (1, 2, 5, 10, 20, 40, 60, 80, 99, 100)
 _END_TO_END_BOUNDS_MS = (
     *(50, 100, 250, 500, 750, 1000, 1250, 1500, 2000, 3000, 5000, 10_000, 30_000, 60_000, 120_000),
     *(FRESH_SECONDS * 1000, 900_000, 3_600_000, 21_600_000, 86_400_000),
+)
+_FINE_END_TO_END_BOUNDS_MS = tuple(
+    dict.fromkeys(round(bound) for bound in finer((*_END_TO_END_BOUNDS_MS, MOST_AGE_MS), 10))
 )
 
 # A series of the time when each series began would double the exposition.
@@ -90,6 +95,10 @@ class Metrics(Collector):
         self._requests = self._counter("requests", "Requests, by status or fault.", ["pixel", "status"])
         within = f"Events answered with a 200 within {FRESH_SECONDS} s of their Kafka timestamp."
         self._fresh = self._counter("delivered_within_5m", within, pixel_event)
+        without = (
+            "Events answered with a 200 whose Kafka timestamp gives no age: none, too old to be true, in the future."
+        )
+        self._untimed = self._counter("delivered_untimed", without, [*pixel_event, "reason"])
         present = "Mapped events that carry the identifier."
         self._identifiers = self._counter("identifier_present", present, [*pixel_event, "field"])
         self._dropped = self._counter("fields_dropped", "Optional fields left out.", ["field", "reason"])
@@ -102,8 +111,9 @@ class Metrics(Collector):
         seconds = self._histogram("request_seconds", "Duration of a request, in seconds.", _REQUEST_BOUNDS)
         self._request_seconds = seconds
         self._batch_events = self._histogram("batch_events", "Events in a request.", _BATCH_BOUNDS)
-        self._ages = AgeHistogram(_END_TO_END_BOUNDS_MS)
-        self.request_seconds = Rolling(_REQUEST_BOUNDS, lambda: _bucket_counts(seconds), RECENT_SECONDS)
+        self._ages = AgeHistogram(_FINE_END_TO_END_BOUNDS_MS, _END_TO_END_BOUNDS_MS)
+        self._request_counts = [0] * (len(_FINE_REQUEST_BOUNDS) + 1)
+        self.request_seconds = Rolling(_FINE_REQUEST_BOUNDS, lambda: self._request_counts, RECENT_SECONDS)
         self.end_to_end = Rolling(self._ages.bounds_seconds, lambda: self._ages.counts, RECENT_SECONDS)
 
     def _counter(self, name: str, text: str, labels: Sequence[str]) -> prometheus.Counter:
@@ -122,7 +132,7 @@ class Metrics(Collector):
         self._consumed.labels(topic).inc(n)
 
     def delivered(self, lane: Lane, timestamps_ms: Sequence[int], now_ms: int) -> None:
-        """A batch was answered with a 200. A timestamp of 0 or below is none: the event's age is not known."""
+        """A batch was answered with a 200. An event whose timestamp can't be true has no age (``record_age``)."""
         key, n = (lane.pixel, lane.event.value), len(timestamps_ms)
         now = self._clock()
         self._delivered.labels(*key).inc(n)
@@ -130,6 +140,9 @@ class Metrics(Collector):
         self.end_to_end.roll(now)
         timed, fresh = self._observe_ages(timestamps_ms, now_ms)
         self.timed_counts[key] += timed
+        if timed < n:
+            for reason, count in Counter(why for at in timestamps_ms if (why := why_none(at, now_ms))).items():
+                self._untimed.labels(*key, reason).inc(count)
         self._fresh.labels(*key).inc(fresh)
 
     def _observe_ages(self, timestamps_ms: Sequence[int], now_ms: int) -> tuple[int, int]:
@@ -137,11 +150,10 @@ class Metrics(Collector):
         n, limit = len(timestamps_ms), FRESH_SECONDS * 1000
         least, most = now_ms - max(timestamps_ms), now_ms - min(timestamps_ms)
         # With a backlog or without, the ages of a batch are mostly alike: then none is looked at by itself.
-        alike = least >= 0 and most < now_ms and (most <= limit or least > limit)
+        alike = least >= 0 and most < min(now_ms, MOST_AGE_MS) and (most <= limit or least > limit)
         if alike and self._ages.observe_alike(n, least, most, n * now_ms - sum(timestamps_ms)):
             return n, n if most <= limit else 0
-        # A producer whose clock is ahead makes no event that was delivered before it came.
-        ages = [now_ms - at if at < now_ms else 0 for at in timestamps_ms if at > 0]
+        ages = [age for at in timestamps_ms if (age := age_of(at, now_ms)) is not None]
         self._ages.observe_all(ages)
         return len(ages), sum(age <= limit for age in ages)
 
@@ -158,6 +170,7 @@ class Metrics(Collector):
         self._requests.labels(pixel, status).inc()
         self.request_seconds.roll(self._clock())
         self._request_seconds.observe(seconds)
+        self._request_counts[bisect_left(_FINE_REQUEST_BOUNDS, seconds)] += 1
 
     def batch(self, n_events: int) -> None:
         """A request carried so many events."""
@@ -207,6 +220,11 @@ class Metrics(Collector):
         return _counts(self._fresh)
 
     @property
+    def untimed_counts(self) -> Counts:
+        """Events delivered whose Kafka timestamp gives no age, by pixel, event and reason."""
+        return _counts(self._untimed)
+
+    @property
     def dead_letter_counts(self) -> Counts:
         """Dead letters, by topic and code."""
         return _counts(self._dead_lettered)
@@ -215,6 +233,11 @@ class Metrics(Collector):
     def skipped_counts(self) -> Counts:
         """Records passed over on purpose, by topic and reason."""
         return _counts(self._skipped)
+
+    @property
+    def dropped_counts(self) -> Counts:
+        """Optional fields that were left out, by field and reason."""
+        return _counts(self._dropped)
 
     @property
     def identifier_counts(self) -> Counts:
@@ -270,13 +293,6 @@ def _counts(counter: prometheus.Counter) -> Counts:
     """The values of a counter by its label values."""
     (family,) = counter.collect()
     return Counter({tuple(sample.labels.values()): int(sample.value) for sample in family.samples})
-
-
-def _bucket_counts(histogram: prometheus.Histogram) -> list[int]:
-    """How many values lie in each bucket, the lower ones not included."""
-    (family,) = histogram.collect()
-    upto = [int(sample.value) for sample in family.samples if sample.name.endswith("_bucket")]
-    return [count - below for below, count in pairwise([0, *upto])]
 
 
 def _counter(name: str, text: str, labels: Sequence[str], counts: Labelled) -> Metric:

@@ -14,6 +14,7 @@ from stream_capi.core.flow import Gate, GateState
 from stream_capi.core.held_reason import HeldReason
 from stream_capi.core.offsets import PartitionOffsets
 from stream_capi.model import Record, TopicPartition
+from stream_capi.observe.record_age import age_of
 from stream_capi.observe.what_to_do import PAUSED_BY_CONFIGURATION
 from stream_capi.pipeline.lane import LaneLine
 from stream_capi.pipeline.pipeline import Pipeline
@@ -63,9 +64,9 @@ def oldest_events(pipeline: Pipeline, dead_letters_fail: str = "") -> dict[Topic
         for owner, record in zip(place.owners, place.records, strict=False):
             if owner in firsts and firsts[owner] == record.offset():
                 partition = wanted[owner]
-                at = record.timestamp()[1]
+                age = age_of(record.timestamp()[1], int(now_ms))
                 wait = Wait("stopped", f"stopped: {partition.stopped}") if partition.stopped else place.wait
-                seconds = max(0.0, (now_ms - at) / 1000) if at > 0 else None
+                seconds = None if age is None else age / 1000
                 found[partition.tp] = Oldest(firsts.pop(owner), seconds, wait)
     return found
 

@@ -20,6 +20,7 @@ from stream_capi.kafka.admin import Group, KafkaAdmin, Member
 from stream_capi.kafka.ranges import Range, TopicLog, total
 from stream_capi.kafka.scan import scan
 from stream_capi.model import TopicPartition
+from stream_capi.observe.record_age import age_of
 from stream_capi.observe.status_document import HeldEntry, NoticeEntry, PartitionEntry, PausedEntry, StatusDocument
 from stream_capi.observe.what_to_do import PAUSED_BY_CONFIGURATION
 
@@ -211,9 +212,9 @@ def _by_broker(
     now = time.time()
     for record in scan(settings.kafka, unexplained, each=1):
         tp = TopicPartition(record.topic() or "", record.partition() or 0)
-        written = record.timestamp()[1]
+        age = age_of(record.timestamp()[1], int(now * 1000))
         why = "not known here: its member was not reached" if tp in owners else "nobody reads this partition"
-        found[tp] = OldestEvent(record.offset() or 0, max(0.0, now - written / 1000) if written > 0 else None, why)
+        found[tp] = OldestEvent(record.offset() or 0, None if age is None else age / 1000, why)
     return found
 
 

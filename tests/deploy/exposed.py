@@ -30,7 +30,7 @@ def fed() -> Metrics:
     metrics = Metrics(IDENTIFIER_FIELDS)
     now = 1_800_000_000_000
     metrics.consumed("leads", 1)
-    metrics.delivered(Lane("main", EventName.GENERATE_LEAD), [now - 800], now)
+    metrics.delivered(Lane("main", EventName.GENERATE_LEAD), [now - 800, 0], now)
     metrics.dead_lettered("leads", "refused")
     metrics.skipped("leads", "tombstone", 1)
     metrics.request("main", "200", 0.2)

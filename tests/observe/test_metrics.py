@@ -13,9 +13,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from stream_capi import __version__
 from stream_capi.events.fields import IDENTIFIER_FIELDS
 from stream_capi.model import EventName, Lane
+from stream_capi.observe.histogram import quantile
 from stream_capi.observe.metrics import Gauges, Metrics
 
 LEADS = Lane("main", EventName.GENERATE_LEAD)
+VIEWS = Lane("main", EventName.PAGE_VIEW)
 NOW = 1_800_000_000_000
 
 # Name as it is scraped: type, labels.
@@ -39,6 +41,7 @@ CONTRACT = {
     "stream_capi_broker_timeouts_total": ("counter", {"broker"}),
     "stream_capi_clock_offset_seconds": ("gauge", {"of"}),
     "stream_capi_paused": ("gauge", {"topic", "partition", "extent"}),
+    "stream_capi_delivered_untimed_total": ("counter", {"pixel", "event", "reason"}),
     "stream_capi_identifier_present_total": ("counter", {"pixel", "event", "field"}),
     "stream_capi_fields_dropped_total": ("counter", {"field", "reason"}),
     "stream_capi_suspect_total": ("counter", {"field", "reason"}),
@@ -64,6 +67,7 @@ def fed() -> Metrics:
     metrics.consumed("leads", 500)
     metrics.consumed("leads", 7)
     metrics.delivered(LEADS, [NOW - 800] * 60 + [NOW - 40_000] * 40, NOW)
+    metrics.delivered(VIEWS, [0], NOW)
     metrics.dead_lettered("leads", "missing_field")
     metrics.dead_lettered("leads", "refused", 2)
     metrics.skipped("leads", "tombstone", 3)
@@ -238,3 +242,53 @@ def test_label_values_that_need_it_are_escaped() -> None:
     metrics.request('ma"in\n', "200", 0.1)
     families = {f.name: f for f in text_string_to_metric_families(generate_latest(metrics.registry).decode())}
     assert families["stream_capi_requests"].samples[0].labels["pixel"] == 'ma"in\n'
+
+
+@pytest.mark.parametrize(
+    ("at", "reason"),
+    [
+        (0, "no_timestamp"),
+        (-1, "no_timestamp"),
+        (1, "too_old"),
+        (NOW // 1000, "too_old"),
+        (NOW * 1000, "in_future"),
+        (NOW - 3 * 365 * 86_400_000 - 1, "too_old"),
+        (NOW + 3_600_001, "in_future"),
+    ],
+)
+def test_a_timestamp_that_cannot_be_true_gives_no_age_and_is_counted(at: int, reason: str) -> None:
+    metrics = Metrics((), Watch())
+    metrics.delivered(LEADS, [NOW - 1000] * 3 + [at] * 2, NOW)
+    metrics.delivered(LEADS, [at], NOW)
+    assert metrics.delivered_counts.total() == 6
+    assert metrics.timed_counts.total() == metrics.fresh_counts.total() == 3
+    assert value(metrics, "end_to_end_seconds_sum") == 3
+    assert value(metrics, "end_to_end_seconds_count") == 3
+    labels = {"pixel": "main", "event": "generate_lead", "reason": reason}
+    assert value(metrics, "delivered_untimed_total", **labels) == 3
+    assert metrics.untimed_counts == {("main", "generate_lead", reason): 3}
+
+
+@pytest.mark.parametrize("at", [NOW - 3 * 365 * 86_400_000, NOW + 3_600_000, NOW])
+def test_a_timestamp_within_the_bounds_gives_an_age(at: int) -> None:
+    metrics = Metrics((), Watch())
+    metrics.delivered(LEADS, [at], NOW)
+    assert value(metrics, "end_to_end_seconds_sum") == max(0, NOW - at) / 1000
+    assert metrics.untimed_counts == {}
+
+
+@pytest.mark.parametrize("seconds", [0.03, 0.4, 1.7, 37.0, 200.0, 5000.0, 100_000.0, 4_000_000.0])
+def test_quantiles_are_wrong_by_a_tenth_at_most(seconds: float) -> None:
+    metrics = Metrics((), Watch())
+    metrics.delivered(LEADS, [NOW - int(seconds * 1000)] * 100, NOW)
+    metrics.request("main", "200", seconds)
+    of_events = metrics.end_to_end, seconds
+    for rolling, true in (of_events, (metrics.request_seconds, seconds)) if seconds < 60 else (of_events,):
+        for share in (0.5, 0.99):
+            assert quantile(rolling.bounds, metrics.recent(rolling), share) == pytest.approx(true, rel=0.1)
+
+
+def test_prometheus_gets_few_of_the_bounds() -> None:
+    text = generate_latest(Metrics(()).registry).decode()
+    assert text.count("stream_capi_end_to_end_seconds_bucket") == 21
+    assert text.count("stream_capi_request_seconds_bucket") == 14
