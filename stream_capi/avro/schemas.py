@@ -46,6 +46,7 @@ MAX_FOLDER = 4 << 20  # bytes of the files, and characters of the schemas with w
 __all__ = [
     "FileSchema",
     "FolderSchemas",
+    "GivenSchema",
     "RefusedSchema",
     "RegistrySchemas",
     "Schemas",
@@ -86,6 +87,30 @@ class FileSchema:
 
     async def load(self, key: SchemaKey) -> WriterSchema | Rejection:
         return self.schema if key == FILE_KEY else unknown(key, "a schema file")
+
+    async def aclose(self) -> None:
+        return
+
+
+class GivenSchema:
+    """One file's schema for whatever key a record states: a person says that it is the one. A fingerprint must be its own.
+
+    :raises ConfigurationError: the file can't be read, or no event can be read with its schema.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.schema = FileSchema(path).schema
+        self._path = path
+
+    def cached(self, key: SchemaKey) -> WriterSchema | Rejection | None:
+        if key.kind == "fingerprint":
+            _, canonical = _built(self._path, _text(self._path), {})
+            if key not in _keys(self._path, canonical):
+                return unknown(key, str(self._path))
+        return self.schema
+
+    async def load(self, key: SchemaKey) -> WriterSchema | Rejection:
+        return self.cached(key) or self.schema
 
     async def aclose(self) -> None:
         return

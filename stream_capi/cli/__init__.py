@@ -43,6 +43,10 @@ COMMANDS = {
         "explain",
         "Show how an event becomes a ServerEvent: source path, rule, result or why it fails, field by field.",
     ),
+    "test": Command(
+        "test",
+        "Test the configuration: map the records of your cases, and compare with the events you expect. Needs no broker.",
+    ),
     "init": Command(
         "init",
         "Ask the registry for a topic's schema and write a commented configuration with the best guess of its mapping.",

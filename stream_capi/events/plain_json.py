@@ -31,6 +31,17 @@ def row_from_json(schema_raw: Any, text: str, record: str = "") -> dict[str, Any
     """
     try:
         given = json.loads(text, parse_float=Decimal, parse_constant=float)
+    except (ValueError, RecursionError, ArithmeticError):  # the last one of an exponent that no Decimal has
+        raise NotOfSchema("it is not JSON") from None
+    return row_from(schema_raw, given, record)
+
+
+def row_from(schema_raw: Any, given: Any, record: str = "") -> dict[str, Any]:
+    """The same for JSON that was read already. Its fractions are ``Decimal``, or as exact as they have to be.
+
+    :raises NotOfSchema: with the field that doesn't fit.
+    """
+    try:
         json.dumps(given, ensure_ascii=False, default=str).encode()
     except UnicodeEncodeError:
         raise NotOfSchema("a text in it has a lone surrogate, which UTF-8 doesn't") from None
@@ -39,7 +50,10 @@ def row_from_json(schema_raw: Any, text: str, record: str = "") -> dict[str, Any
     schema = _Tried(schema_raw, record)
     if _is_union(schema_raw) and isinstance(given, dict) and list(given) == [record]:
         given = given[record]
-    row = _value(schema, schema.root, given, "")
+    try:
+        row = _value(schema, schema.root, given, "")
+    except RecursionError:  # a record within records, of a schema that allows it
+        raise NotOfSchema("it is nested too deep") from None
     if not isinstance(row, dict):
         raise NotOfSchema("it is not one record")
     return row

@@ -66,12 +66,15 @@ def completed_shown(line: Line) -> str | None:
 
 def result_shown(line: Line) -> Any:
     """What is sent, as anybody may see it."""
-    if line.result is None:
-        return None
-    if line.target == "event_source_url":
-        return masked_url(line.result)
-    personal = line.target.startswith("user_data.") and line.target not in _PLAIN_USER_DATA
-    return masked(line.result) if personal or line.target in _PERSONAL else line.result
+    return None if line.result is None else sent_shown(line.target, line.result)
+
+
+def sent_shown(target: str, value: Any) -> Any:
+    """The value of a field that is sent, as anybody may see it."""
+    if target == "event_source_url":
+        return masked_url(value)
+    personal = target.startswith("user_data.") and target not in _PLAIN_USER_DATA
+    return masked(value) if personal or target in _PERSONAL else value
 
 
 def masked_event(event: Mapping[str, Any]) -> dict[str, Any]:

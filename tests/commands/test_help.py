@@ -18,6 +18,7 @@ pytestmark = pytest.mark.slow
         (["dead-letters", "list"], ["--code", "--topic", "--since", "--limit", "--json"]),
         (["dead-letters", "show"], ["--code", "--topic", "--since", "--limit", "--partition", "--offset", "--json"]),
         (["dead-letters", "redrive"], ["--code", "--topic", "--since", "--limit", "--rate", "--execute", "--json"]),
+        (["test"], ["--schema", "--update", "--junit", "--show-personal-data", "--json"]),
         (["status"], ["--member", "--watch", "--json"]),
     ],
     ids=" ".join,

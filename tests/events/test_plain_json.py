@@ -172,3 +172,14 @@ def test_unions_of_the_same_records_are_asked_each_once() -> None:
     with pytest.raises(NotOfSchema, match="f0 fits none of the types"):
         row_from_json(numbered(forks("abcdefgh", 10)), json.dumps({"f0": inner}))
     assert time.perf_counter() - begun < 2
+
+
+def test_a_number_that_no_decimal_holds_is_no_json() -> None:
+    with pytest.raises(NotOfSchema, match="it is not JSON"):
+        row_from_json(numbered("double"), '{"f0": 1e99999999999999999999}')
+
+
+def test_records_within_records_without_end_are_refused() -> None:
+    chain = {"type": "record", "name": "Link", "fields": [{"name": "next", "type": ["null", "Link"], "default": None}]}
+    with pytest.raises(NotOfSchema, match="nested too deep"):
+        row_from_json(chain, '{"next": ' * 600 + "null" + "}" * 600)

@@ -1,0 +1,159 @@
+"""``stream-capi test``: the user's own cases against the user's own configuration."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from stream_capi import config
+from stream_capi.cli.junit import Entry, junit
+from stream_capi.cli.options import Config, Json
+from stream_capi.cli.text import plain, print_json
+from stream_capi.errors import ConfigurationError, ExitCode
+from stream_capi.events import network
+from stream_capi.events.value_masking import masked, sent_shown
+from stream_capi.operations.cases import FOLDER, CaseFile, read_cases
+from stream_capi.operations.expectations import write_outcomes
+from stream_capi.operations.mapping_tests import CaseResult, CaseVerdict, Difference, run_cases
+
+_KNOWN = ("outcome", "pixel", "field")  # of what differs: words that the files of cases were checked for
+_MOST_KNOWN = 16  # characters of a value of a known list
+
+
+def command(
+    config_file: Config,
+    paths: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="[PATH]...", help="Files of cases, or folders of them; by default cases/ beside the configuration."
+        ),
+    ] = None,
+    schema: Annotated[
+        Path | None,
+        typer.Option(help="The .avsc of cases that name none, whatever their framing. No registry is asked then."),
+    ] = None,
+    update: Annotated[bool, typer.Option("--update", help="Write what came out into the files of cases.")] = False,
+    junit_file: Annotated[
+        Path | None, typer.Option("--junit", metavar="FILE", help="Write the results as JUnit XML, masked.")
+    ] = None,
+    show_personal_data: Annotated[bool, typer.Option("--show-personal-data", help="Show values unmasked.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Test the configuration: map the records of your cases, and compare with the events you expect. Needs no broker."""
+    settings = config.load(config_file, keys=False)
+    places = paths or [config_file.parent / FOLDER]
+    files = read_cases(places)
+    if not files:
+        raise ConfigurationError([f"{place}: has no files of cases, .toml or .json" for place in places])
+    results = asyncio.run(run_cases(settings, files, schema))
+    if update:
+        results = write_outcomes(files, results)
+    if as_json:
+        print_json(_as_json(files, results, show_personal_data), indent=2)
+    else:
+        _print(results, show_personal_data)
+    if junit_file is not None:
+        _write(junit_file, files, results)
+    faults = [fault for file in files for fault in file.faults]
+    faults += [f"{result.case.place}: {result.fault}" for result in results if result.verdict is CaseVerdict.BROKEN]
+    if faults:
+        raise ConfigurationError([plain(fault) for fault in faults])
+    if any(result.verdict is CaseVerdict.FAIL for result in results):
+        raise typer.Exit(ExitCode.FAILED)
+
+
+def _print(results: Sequence[CaseResult], personal: bool) -> None:
+    for result in results:
+        if result.verdict is not CaseVerdict.BROKEN:  # standard error tells of those
+            print(f"{result.verdict.value:7} {plain(_named(result))}")
+        if result.verdict is CaseVerdict.FAIL:
+            for line in _lines(result, personal):
+                print(f"        {plain(line)}")
+    counts = Counter(result.verdict for result in results)
+    said = ", ".join(f"{counts[one]} {word}" for one, word in _WORDS.items() if counts[one] or one is CaseVerdict.PASS)
+    print(f"{len(results)} case{'s' * (len(results) != 1)}: {said}", flush=True)
+
+
+_WORDS = {
+    CaseVerdict.PASS: "passed",
+    CaseVerdict.FAIL: "failed",
+    CaseVerdict.UPDATED: "updated",
+    CaseVerdict.BROKEN: "broken",
+}
+
+
+def _named(result: CaseResult) -> str:
+    return f"{_shown_path(result.case.file)}: {result.case.name}"
+
+
+def _shown_path(file: Path) -> str:
+    """From the folder where the command runs, where the file is under it."""
+    return os.path.relpath(file) if Path(os.path.abspath(file)).is_relative_to(Path.cwd()) else str(file)
+
+
+def _lines(result: CaseResult, personal: bool) -> list[str]:
+    lines = []
+    for one in result.differences:
+        expected, came_out = _shown(one, one.expected, True, personal), _shown(one, one.came_out, False, personal)
+        if one.came_out is None:
+            lines.append(f"{one.field} is missing: expected {expected}")
+        elif one.expected is None:
+            lines.append(f"{one.field} is not expected: came out {came_out}")
+        else:
+            lines.append(f"{one.field} differs: expected {expected}, came out {came_out}")
+    return lines + [f"because {result.detail}"] * bool(result.detail)
+
+
+def _shown(one: Difference, value: Any, is_expected: bool, personal: bool) -> Any:
+    """A value as anybody may see it, unless ``personal``. What is expected may be anything that somebody wrote."""
+    if value is None or personal or one.field in _KNOWN or (one.field == "detail" and not is_expected):
+        return value
+    if not is_expected:
+        return sent_shown(one.field, value)
+    is_url = one.field == "event_source_url" and isinstance(value, str) and network.url(value) == value
+    is_number = one.field in ("event_time", "data.value") and not isinstance(value, str)
+    is_known = isinstance(value, str) and value.replace("_", "").isalpha() and len(value) <= _MOST_KNOWN
+    is_harmless = one.field != "detail" and (is_url or is_number or is_known)
+    return sent_shown(one.field, value) if is_harmless else masked(value)
+
+
+def _as_json(files: Sequence[CaseFile], results: Sequence[CaseResult], personal: bool) -> dict[str, Any]:
+    cases = []
+    for result in results:
+        differences = [
+            {
+                "field": one.field,
+                "expected": _shown(one, one.expected, True, personal),
+                "came_out": _shown(one, one.came_out, False, personal),
+            }
+            for one in result.differences
+        ]
+        cases.append(
+            {
+                "file": _shown_path(result.case.file),
+                "case": result.case.name,
+                "verdict": result.verdict.value.lower(),
+                "differences": differences if result.verdict is CaseVerdict.FAIL else [],
+                "detail": result.detail if result.verdict is CaseVerdict.FAIL else "",
+                "fault": result.fault,
+            }
+        )
+    return {"cases": cases, "broken_files": [fault for file in files for fault in file.faults]}
+
+
+def _write(file: Path, files: Sequence[CaseFile], results: Sequence[CaseResult]) -> None:
+    """CI servers publish the file, so it is masked whatever is shown."""
+    entries = [Entry(_shown_path(one.path), one.path.stem, error="\n".join(one.faults)) for one in files if one.faults]
+    for result in results:
+        failure = "\n".join(_lines(result, False)) if result.verdict is CaseVerdict.FAIL else ""
+        entries.append(Entry(_shown_path(result.case.file), result.case.name, failure, result.fault))
+    try:
+        file.write_bytes(junit(entries))
+    except OSError as error:
+        raise ConfigurationError([f"--junit: {file} can't be written: {error.strerror}"]) from None
