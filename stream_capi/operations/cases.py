@@ -483,3 +483,4 @@ _KEYS: dict[str, Callable[[Any], Any]] = {
     "now": _moment,
     "expect": _table,
 }
+CASE_KEYS = frozenset(_KEYS)
