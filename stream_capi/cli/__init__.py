@@ -47,6 +47,10 @@ COMMANDS = {
         "test",
         "Test the configuration: map the records of your cases, and compare with the events you expect. Needs no broker.",
     ),
+    "dry-run": Command(
+        "dry_run",
+        "Map a range of the real topics and send nothing: what would be sent, dead-lettered, skipped, left out, and why.",
+    ),
     "init": Command(
         "init",
         "Ask the registry for a topic's schema and write a commented configuration with the best guess of its mapping.",

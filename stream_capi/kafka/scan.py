@@ -120,9 +120,9 @@ def _is_end(message: Message) -> bool:
     raise KafkaLost(f"kafka: {message.topic()}[{message.partition()}] can't be read: {error.str()}")
 
 
-def scan_properties(kafka: KafkaSection) -> dict[str, Any]:
+def scan_properties(kafka: KafkaSection, buffered_bytes: int = _BUFFERED_BYTES) -> dict[str, Any]:
     """A client that leaves no trace: in no group, from where it is told, and told where a log ends."""
-    properties = consumer_properties(kafka, _BUFFERED_BYTES)
+    properties = consumer_properties(kafka, buffered_bytes)
     return {name: value for name, value in properties.items() if name not in _OF_A_MEMBER} | {
         "group.id": f"{kafka.group_id}.scan-{uuid4().hex[:8]}",
         "enable.auto.commit": False,

@@ -1,0 +1,37 @@
+"""Which field of an event a rejection is about, read from its detail: for those who count rejections by field.
+
+A detail is made of the settings and of a rule's sentence, so that there are few different ones.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import NamedTuple
+
+from stream_capi.events.fields import FIELDS
+from stream_capi.model import Rejection
+
+_of_field = re.compile(r"([a-z_.]+): .*?(?: \(from (\".*\")\))?", re.DOTALL).fullmatch
+_of_routing = re.compile(r"(event_field|pixel_field) (\".*\") (?:is|names) .*", re.DOTALL).fullmatch
+
+
+class RejectedField(NamedTuple):
+    """``field``: a target or a setting, empty where no field is at fault. ``paths``: where its value was looked for."""
+
+    field: str = ""
+    paths: str = ""
+
+
+def field_of(rejection: Rejection) -> RejectedField:
+    """The field that an event was rejected for."""
+    return _field_in(rejection.detail)
+
+
+@lru_cache(maxsize=1_000)
+def _field_in(detail: str) -> RejectedField:
+    found = _of_field(detail)
+    if found is not None and found[1] in FIELDS:
+        return RejectedField(found[1], found[2] or "")
+    routed = _of_routing(detail)
+    return RejectedField(*routed.groups()) if routed is not None else RejectedField()
