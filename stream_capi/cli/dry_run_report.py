@@ -208,6 +208,8 @@ def _print_comparison(out: Console, report: Report, tally: Tally, other: Tally, 
         if one or two
     ]
     _table(out, "outcomes", ["outcome"], totals, figures=("by this file", "by the other file"))
+    left_out = _rows(other.dropped, max(1, other.sent.total()))
+    _table(out, "fields left out by the other file", ["topic", "field", "reason"], left_out)
     changes = [
         ((key.topic, _change_name(key), key.field, key.before, key.after), (f"{n:,}",), comparison.first[key])
         for key, n in _sorted(comparison.changes)

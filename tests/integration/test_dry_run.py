@@ -15,8 +15,15 @@ from typing import Any
 
 import pytest
 import tomli_w
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, Producer
+from confluent_kafka import TopicPartition as ClientPartition
 
+from stream_capi.config.settings import KafkaSection
+from stream_capi.errors import KafkaLost, Unavailable
+from stream_capi.kafka.admin import KafkaAdmin
+from stream_capi.kafka.range_reader import RangeReader
+from stream_capi.kafka.ranges import Range
+from stream_capi.model import TopicPartition
 from tests.commands.running import Started, configuration_of, on_a_terminal, only, run_command, run_for_json
 from tests.program import KEY
 from tests.scene import Scene
@@ -67,7 +74,7 @@ def count(rows: Sequence[Mapping[str, Any]], **of: Any) -> int:
 def values_of(broker: Broker, topic: str, partition_count: int) -> list[bytes]:
     """Every value in a topic."""
     consumer = Consumer({"bootstrap.servers": broker.bootstrap, "group.id": "looks", "enable.auto.commit": False})
-    consumer.assign([TopicPartition(topic, number, 0) for number in range(partition_count)])
+    consumer.assign([ClientPartition(topic, number, 0) for number in range(partition_count)])
     wanted = sum(broker.end_offsets(topic).values())
     found: list[bytes] = []
     while len(found) < wanted:
@@ -312,6 +319,75 @@ def test_ctrl_c_prints_what_was_counted_so_far(scene: Scene, broker: Broker) -> 
     assert code == 0
     assert "mapping" in seen
     assert "would be sent" in seen
+
+
+def test_records_that_retention_takes_meanwhile_are_counted(scene: Scene, broker: Broker) -> None:
+    write(broker, scene.leads, [b"one"] * 100, partition=0)
+    write(broker, scene.leads, [b"two"] * 100, partition=1)
+    broker.delete_records(scene.leads, 0, 40)
+    broker.delete_records(scene.leads, 1, 100)
+    ranges = {TopicPartition(scene.leads, number): Range(0, 100) for number in (0, 1)}
+    reader = opened(scene, ranges)
+    assert read_all(reader) == 60
+    assert list(reader.deleted.values()) == [40, 100]
+    assert reader.done == 200
+    reader.close()
+
+
+def test_a_topic_that_is_deleted_meanwhile_is_lost(scene: Scene, broker: Broker) -> None:
+    write(broker, scene.leads, [b"one"] * 100, partition=0)
+    reader = opened(scene, {TopicPartition(scene.leads, 0): Range(0, 1_000)})
+    reader.read()
+    broker.delete_topic(scene.leads)
+    with pytest.raises((KafkaLost, Unavailable), match=r"kafka|topic"):
+        read_all(reader)
+    reader.close()
+
+
+def read_all(reader: RangeReader) -> int:
+    """Read to the end; how many records there were."""
+    records = 0
+    while not reader.ended:
+        records += sum(len(chunk.values) for chunk in reader.read())
+    return records
+
+
+def opened(scene: Scene, ranges: Mapping[TopicPartition, Range]) -> RangeReader:
+    kafka = KafkaSection.model_validate(scene.settings["kafka"])
+    return RangeReader(kafka, KafkaAdmin(kafka), ranges)
+
+
+def test_people_who_are_forgotten_paused_sources_and_a_source_that_would_be_held(scene: Scene) -> None:
+    events = only(scene.produce(300), scene.leads)
+    (scene.folder / "forgotten").write_text("nobody\n")
+    scene.settings["suppress"] = {"file": str(scene.folder / "forgotten")}
+    scene.settings |= sources(scene, paused=True, fields={"user_data.client_ip_address": "sid"})
+    report = run_for_json(scene, "dry-run", "--topic", scene.leads)
+    assert count(report["dead_lettered"], field="user_data.client_ip_address") == len(events)
+    notes = " ".join(report["notes"])
+    assert "paused by configuration" in notes
+    assert "max_ratio 0.5" in notes
+    (scene.folder / "forgotten").unlink()
+    assert "suppress.file" in run_command(scene, "dry-run", code=2).stderr
+
+
+def test_a_topic_of_several_record_types_is_counted_by_its_sources(scene: Scene, broker: Broker) -> None:
+    scene.produce(300)
+    topic = broker.create_topic(f"{scene.leads}-shared", 1)
+    leads, views = values_of(broker, scene.leads, 3), values_of(broker, scene.views, 3)
+    write(broker, topic, [value for pair in zip(leads, views, strict=False) for value in pair])
+    of_lead = {"topic": topic, "event": "generate_lead", "pixel": "main", "record": "stream_capi.Lead"}
+    of_view = {"topic": topic, "event": "page_view", "pixel": "main", "record": "stream_capi.PageView"}
+    scene.settings["sources"] = [of_lead, of_view]
+    other = other_file(scene, {"sources": [of_lead]})
+    report = run_for_json(scene, "dry-run", "--compare", other)
+    pairs = min(len(leads), len(views))
+    assert Counter({row["event"]: row["events"] for row in report["sent"]}) == {
+        "generate_lead": pairs,
+        "page_view": pairs,
+    }
+    (change,) = report["compare"]["changes"]
+    assert (change["kind"], change["after"], change["events"]) == ("sent_to_skipped", "unrouted", pairs)
 
 
 def peak_bytes(scene: Scene, *words: str) -> tuple[int, dict[str, Any]]:

@@ -29,8 +29,11 @@ def test_each_command_needs_the_rights_of_the_page_and_no_more(
         def allow(*rights: Right) -> None:
             grant(secured_broker.admin, scene.group, *rights)
 
-        allow(on_topic("READ", scene.leads), on_topic("READ", scene.views), on_group("READ", scene.group))
         scene.produce(200, bad=8)
+        run_command(scene, "dry-run", code=3)
+        allow(on_topic("READ", scene.leads), on_topic("READ", scene.views))
+        run_command(scene, "dry-run")
+        allow(on_group("READ", scene.group))
         run_command(scene, "check", code=1)
         allow(on_topic("WRITE", scene.dead))
         run_command(scene, "check")
