@@ -2,6 +2,9 @@
 
 ``capi2:TOPIC_ID:COMMITTED:RUNS``. RUNS is base 85 of a checksum and varints: pairs (open run, resolved run) from the
 committed offset on, and a pair (leader epoch, 0) before the first run and wherever the leader epoch changes.
+
+Before all of them may stand a pair (distance, 0): members have resolved whatever lies so far before the committed offset. No
+run follows it directly, so that releases which don't know it take it for a leader epoch that no record has.
 """
 
 from __future__ import annotations
@@ -30,17 +33,22 @@ class Resolved(NamedTuple):
 Ranges = tuple[Resolved, ...]
 
 
-def encode_outcomes(watermark: int, ranges: Iterable[Resolved], limit: int, topic_id: str) -> str:
+def encode_outcomes(
+    watermark: int, ranges: Iterable[Resolved], limit: int, topic_id: str, since: int | None = None
+) -> str:
     """The metadata for a commit of ``watermark``, in at most ``limit`` bytes, out of the resolved ranges beyond it.
 
-    ``topic_id`` names the log that the offsets belong to. If not all ranges fit, the far end is left out: those events are
+    ``topic_id`` names the log that the offsets belong to, ``since`` from where on to the watermark all was resolved, where
+    that is known. If not all ranges fit, the far end is left out: those events are
     sent again after a crash, which is safe.
     """
     head = f"{_VERSION}:{topic_id}:{watermark}:"
     if len(head) > limit:
         return ""
     room = (limit - len(head)) * 4 // 5  # base 85 makes five characters of four bytes
-    runs = _encode_runs(watermark, ranges, room - _CHECKSUM)
+    before = b"" if since is None else _varint(watermark - since) + _varint(0)
+    before = before if len(before) <= room - _CHECKSUM else b""
+    runs = before + _encode_runs(watermark, ranges, room - _CHECKSUM - len(before))
     return head + b85encode(_checksum(runs) + runs).decode("ascii") if runs else head
 
 
@@ -58,18 +66,31 @@ def decode_outcomes(metadata: str, committed: int, topic_id: str = "") -> Ranges
     needed because a cut text of base 85 still decodes, with a last byte that may be one too high: the run would reach over
     an open event.
     """
+    return _ranges_of(_numbers(metadata, committed, topic_id), committed)
+
+
+def resolved_since(metadata: str, committed: int, topic_id: str = "") -> int | None:
+    """From which offset on members have resolved all before the committed one; None where the metadata doesn't say.
+
+    What lies before it was passed over by whoever set the group's offset, or is of a release that didn't say.
+    """
+    numbers = _numbers(metadata, committed, topic_id)
+    says = numbers[1:2] == [0] and (len(numbers) == 2 or numbers[3] == 0) and numbers[0] <= committed
+    return committed - numbers[0] if says else None
+
+
+def _numbers(metadata: str, committed: int, topic_id: str) -> list[int]:
+    """The numbers that ``encode_outcomes`` wrote for this offset of this log, in pairs; none where anything is amiss."""
     parts = metadata.split(":", 3)
     if len(parts) != 4 or parts[0] != _VERSION or parts[1] != topic_id or parts[2] != str(committed):
-        return ()
+        return []
     try:
         body = b85decode(parts[3])
         runs = body[_CHECKSUM:]
         numbers = list(_decode_varints(runs))
     except ValueError:
-        return ()
-    if len(numbers) % 2 or body[:_CHECKSUM] != _checksum(runs):
-        return ()
-    return _ranges_of(numbers, committed)
+        return []
+    return [] if len(numbers) % 2 or body[:_CHECKSUM] != _checksum(runs) else numbers
 
 
 def _ranges_of(numbers: Sequence[int], at: int) -> Ranges:

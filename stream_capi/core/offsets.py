@@ -31,7 +31,7 @@ class PartitionOffsets:
     """The offsets of one partition during one assignment.
 
     ``resolved_before`` is what a former owner had resolved beyond the committed offset, ``leader_epoch`` is that of the
-    record before ``start``, as it was committed.
+    record before ``start``, as it was committed. ``since``: from where on to ``start`` members have resolved all, if known.
     ``open_bytes`` is the sum of the open events' sizes as given to ``track``, without those that were set aside;
     ``set_aside_count`` is how many these are.
     """
@@ -47,6 +47,7 @@ class PartitionOffsets:
         "partition",
         "resolved_before",
         "set_aside_count",
+        "since",
         "start",
         "topic",
     )
@@ -59,12 +60,14 @@ class PartitionOffsets:
         start: int,
         resolved_before: Ranges = (),
         leader_epoch: int = NO_LEADER_EPOCH,
+        since: int | None = None,
     ) -> None:
         self.topic = topic
         self.partition = partition
         self.epoch = epoch
         self.start = start
         self.resolved_before = resolved_before
+        self.since = since
         self.open_bytes = 0
         self.set_aside_count = 0
         self.fenced = False  # set when the assignment ends: what is still to be sent for it needn't be
@@ -155,7 +158,7 @@ class PartitionOffsets:
 
     def outcomes_beyond(self, limit: int = METADATA_LIMIT, topic_id: str = "") -> str:
         """The commit's metadata: the topic's id and what is resolved beyond the watermark, in at most ``limit`` bytes."""
-        return encode_outcomes(self.watermark, self._resolved_ranges(), limit, topic_id)
+        return encode_outcomes(self.watermark, self._resolved_ranges(), limit, topic_id, self.since)
 
     def _resolved_ranges(self) -> Iterator[Resolved]:
         """The resolved ranges beyond the watermark, in order: read and not open, then resolved before."""

@@ -18,7 +18,7 @@ from typing import Any
 
 from stream_capi.core.batch import Batch
 from stream_capi.core.held_reason import HeldReason
-from stream_capi.core.offset_metadata import decode_outcomes, topic_id_of
+from stream_capi.core.offset_metadata import decode_outcomes, resolved_since, topic_id_of
 from stream_capi.core.offsets import PartitionOffsets
 from stream_capi.core.remembered import Remembered, united
 from stream_capi.model import (
@@ -103,7 +103,11 @@ class Pipeline:
             if topic_id and topic_id_of(at.metadata) == topic_id:  # else no member has committed this offset
                 resolved_before = united(resolved_before, self._remembered.recall(*tp, topic_id, at.offset))
             self._remembered.forget(*tp)
-            offsets = PartitionOffsets(at.topic, at.partition, at.epoch, at.offset, resolved_before, at.leader_epoch)
+            since = resolved_since(at.metadata, at.offset, topic_id)
+            since = at.offset if since is None else since  # somebody else has set the offset, or nobody yet
+            offsets = PartitionOffsets(
+                at.topic, at.partition, at.epoch, at.offset, resolved_before, at.leader_epoch, since
+            )
             self.partitions[tp] = partition = Partition(tp, self._sources[at.topic], offsets, topic_id)
             if at.metadata and topic_id_of(at.metadata) not in ("", topic_id) and topic_id:
                 self.stop_partition(tp, HeldReason.TOPIC_RECREATED)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_capi.core.offset_metadata import METADATA_LIMIT, decode_outcomes, topic_id_of
+from stream_capi.core.offset_metadata import METADATA_LIMIT, decode_outcomes, resolved_since, topic_id_of
 from tests.core.trackers import decoded, track, tracker
 
 
@@ -26,6 +26,43 @@ def test_the_text_keeps_its_form() -> None:
     text = "capi2::0:j%XDS1ponm0)PP"
     assert tracker(0, around_a_byte).outcomes_beyond() == text
     assert decoded(text, 0) == around_a_byte
+
+
+@pytest.mark.parametrize("ranges", [(), ((110, 150), (399, 400))])
+@pytest.mark.parametrize(("since", "watermark"), [(0, 0), (0, 100), (99, 100), (100, 100), (3, 2**60)])
+def test_since_when_all_was_resolved_is_told_besides_the_outcomes(
+    ranges: tuple[tuple[int, int], ...], since: int, watermark: int
+) -> None:
+    """``decode_outcomes`` passes over it as it did before the pair was there: so members of older releases read the rest."""
+    beyond = tuple((watermark + first, watermark + last) for first, last in ranges)
+    offsets = tracker(watermark, beyond)
+    without = offsets.outcomes_beyond(topic_id="abc")
+    assert resolved_since(without, watermark, "abc") is None
+    offsets.since = since
+    text = offsets.outcomes_beyond(topic_id="abc")
+    assert decoded(text, watermark, "abc") == beyond
+    assert resolved_since(text, watermark, "abc") == since
+    assert resolved_since(text, watermark + 1, "abc") is None, "the offset was set by somebody since"
+    assert resolved_since(text, watermark, "other") is None, "the topic was made anew"
+    assert [resolved_since(text[:-cut], watermark, "abc") for cut in range(1, 8)] == [None] * 7
+
+
+def test_since_is_left_out_where_there_is_no_room() -> None:
+    offsets = tracker(100, ((110, 150),))
+    offsets.since = 20
+    whole = offsets.outcomes_beyond(topic_id="abc")
+    for limit in range(len(whole)):
+        text = offsets.outcomes_beyond(limit, "abc")
+        assert len(text) <= limit
+        assert resolved_since(text, 100, "abc") in (None, 20)
+        assert decoded(text, 100, "abc") == ()
+
+
+def test_no_distance_leads_before_the_log() -> None:
+    runs = b"\x65\x00"
+    text = b85encode(crc32(runs).to_bytes(4, "big") + runs).decode()
+    assert resolved_since(f"capi2::101:{text}", 101) == 0
+    assert resolved_since(f"capi2::100:{text}", 100) is None
 
 
 def test_the_text_of_release_0_1_names_its_log_and_no_outcome() -> None:
