@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from stream_capi.cli.console import console
-from stream_capi.cli.explain import explanation_as_json, print_explanation
+from stream_capi.cli.explanation import explanation_as_json, print_explanation
 from stream_capi.cli.text import plain
 from stream_capi.config import Settings
 from stream_capi.events.value_masking import masked

@@ -8,7 +8,14 @@ from dataclasses import dataclass
 
 from stream_capi.applovin import ENVELOPE_BYTES, body
 from stream_capi.core.offsets import PartitionOffsets
-from stream_capi.model import Columns, Lane, Record
+from stream_capi.model import Code, Columns, Lane, Record, Rejection
+
+TOO_LARGE = Rejection(Code.TOO_LARGE, "the event alone is larger than batch.max_bytes")
+
+
+def longest_event(max_bytes: int) -> int:
+    """The most bytes that an event can have, so that a body of these bytes holds it."""
+    return max_bytes - ENVELOPE_BYTES - 1
 
 
 class Batch:

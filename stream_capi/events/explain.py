@@ -15,7 +15,7 @@ from stream_capi.events.fields import FIELDS, IDENTIFIER_FIELDS, Field, Need
 from stream_capi.events.judging import NOTHING
 from stream_capi.events.kinds import readable
 from stream_capi.events.lane_plan import LanePlan
-from stream_capi.events.lines import Held, Line, State, Verdict, routing_lines
+from stream_capi.events.lines import Line, PathState, PathValue, Verdict, routing_lines
 from stream_capi.events.paths import Found, MissingPath, Schema, table_of
 from stream_capi.events.rules import SourceRules, as_key
 from stream_capi.events.suppression import People
@@ -90,20 +90,20 @@ def _value(schema: Schema, path: str, raw: Any) -> Any:
     return readable(found.kinds, raw) if isinstance(found, Found) else raw
 
 
-def _held(schema: Schema, columns: Columns, path: str, line: Line) -> Held:
+def _held(schema: Schema, columns: Columns, path: str, line: Line) -> PathValue:
     if isinstance(schema.find(path), MissingPath):
-        return Held(path, None, State.MISSING)
+        return PathValue(path, None, PathState.MISSING)
     if path not in columns or (line.verdict is Verdict.WITHHELD and line.path is None):
-        return Held(path, None, State.UNREAD)
+        return PathValue(path, None, PathState.UNREAD)
     raw = _value(schema, path, columns[path][0])
     if raw is None:
-        return Held(path, raw, State.NULL)
+        return PathValue(path, raw, PathState.NULL)
     if isinstance(raw, str) and not raw.strip():
-        return Held(path, raw, State.EMPTY)
+        return PathValue(path, raw, PathState.EMPTY)
     if path == line.path:
-        return Held(path, raw, State.TAKEN)
+        return PathValue(path, raw, PathState.TAKEN)
     is_behind = line.path is not None and line.paths.index(path) > line.paths.index(line.path)
-    return Held(path, raw, State.UNNEEDED if is_behind else State.UNUSABLE)
+    return PathValue(path, raw, PathState.UNNEEDED if is_behind else PathState.UNUSABLE)
 
 
 def _suppression_line(is_suppressed: bool) -> Line:

@@ -26,7 +26,7 @@ class Verdict(StrEnum):
     SKIPS = "skips"  # the event is not meant to be sent
 
 
-class State(StrEnum):
+class PathState(StrEnum):
     """What a path of a field held."""
 
     TAKEN = "taken"
@@ -38,15 +38,15 @@ class State(StrEnum):
     MISSING = "not in this schema"
 
 
-class Held(NamedTuple):
+class PathValue(NamedTuple):
     """One path of a field, and what stood there."""
 
     path: str
     raw: Any
-    state: State
+    state: PathState
 
     def __repr__(self) -> str:
-        return f"Held({self.path}, {self.state.value})"
+        return f"PathValue({self.path}, {self.state.value})"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -68,7 +68,7 @@ class Line:
     note: str = ""
     harmless: bool = False
     completed: str | None = None
-    held: tuple[Held, ...] = ()
+    held: tuple[PathValue, ...] = ()
 
     def __repr__(self) -> str:
         return f"Line({self.target}, {self.verdict.value})"

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from stream_capi.events import network
-from stream_capi.events.lines import Held, Line, State
+from stream_capi.events.lines import Line, PathState, PathValue
 
 _is_hash = re.compile(r"[0-9a-fA-F]{64}").fullmatch
 _LEAST = 4  # a value this short would be given away by its first sign and its length
@@ -52,9 +52,9 @@ def raw_shown(line: Line) -> Any:
     return masked(line.raw)
 
 
-def held_shown(line: Line, held: Held) -> Any:
+def held_shown(line: Line, held: PathValue) -> Any:
     """What one of a field's paths held, as anybody may see it."""
-    if held.state is State.TAKEN:
+    if held.state is PathState.TAKEN:
         return raw_shown(line)
     return held.raw if held.raw is None or isinstance(held.raw, bool) else masked(held.raw)
 

@@ -15,6 +15,7 @@ from stream_capi.avro.framing import SchemaKey, Unframed
 from stream_capi.avro.schema_sources import SchemaSources
 from stream_capi.avro.schemas import WriterSchema
 from stream_capi.config import Settings, SourceSection
+from stream_capi.core.batch import TOO_LARGE, longest_event
 from stream_capi.errors import FieldsEncrypted, StreamCapiError, Unavailable
 from stream_capi.events.counts import CountSink
 from stream_capi.events.rules import SourceRules, rules_from
@@ -22,7 +23,7 @@ from stream_capi.events.transform import Transform, compile_source
 from stream_capi.model import Columns, Lane, Records, Routed, Skipped, Transformed, internal_error
 from stream_capi.operations.explain import forgotten
 from stream_capi.pipeline.configured_sources import source_of
-from stream_capi.pipeline.mapper import TOO_LARGE, judge_by_record_times, largest_payload
+from stream_capi.pipeline.mapper import judge_by_record_times
 from stream_capi.pipeline.source import Codec, Coded, Source, TopicSource, parts_of
 
 _PATIENCE_SECONDS = 10.0  # with a registry that doesn't answer
@@ -71,7 +72,7 @@ class DryRunMapper:
         self._settings = settings
         self._now_ms = now_ms
         self._waits = waits
-        self._largest = largest_payload(settings.batch.max_bytes)
+        self._largest = longest_event(settings.batch.max_bytes)
         self._people = forgotten(settings)
         self._schemas = SchemaSources(settings)
         self._transforms: list[tuple[str, Transform]] = []

@@ -24,6 +24,7 @@ from stream_capi.avro.writer_schema import WriterSchema
 from stream_capi.config import Settings, SourceSection
 from stream_capi.config.settings import TARGETS
 from stream_capi.config.shape import meant
+from stream_capi.core.batch import TOO_LARGE, longest_event
 from stream_capi.errors import ConfigurationError, RegistryUnavailable, StreamCapiError, Unavailable
 from stream_capi.events.paths import table_of
 from stream_capi.events.plain_json import NotOfSchema, row_from
@@ -33,7 +34,6 @@ from stream_capi.events.value_rules import MOST_TIME_MS
 from stream_capi.model import EventName, Lane, Paused, Rejection, Routed, Skipped, Transformed
 from stream_capi.operations.cases import UNSET, Case, CaseFile, Expectation
 from stream_capi.operations.explain import forgotten
-from stream_capi.pipeline.mapper import TOO_LARGE, largest_payload
 from stream_capi.pipeline.source import Codec, Coded, SharedTopic, TopicSource, parts_of
 
 _FIELD = re.compile(r'([a-z_.]+)(?:: | ")')  # what the detail of a rejection begins with
@@ -104,7 +104,7 @@ class _CaseLine:
         self._unavailable: dict[str, RegistryUnavailable] = {}
         self._codecs: dict[tuple[int, str, str], Codec | Rejection | Skipped | Paused] = {}
         self._sources: dict[tuple[str, Path | None, bool], TopicSource] = {}
-        self._most = largest_payload(settings.batch.max_bytes)
+        self._most = longest_event(settings.batch.max_bytes)
 
     async def aclose(self) -> None:
         if self._configured is not None:

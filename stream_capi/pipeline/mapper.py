@@ -12,8 +12,8 @@ from itertools import chain
 from operator import add
 from typing import Any
 
-from stream_capi.applovin import ENVELOPE_BYTES
 from stream_capi.avro.framing import Run, SchemaKey, Unframed
+from stream_capi.core.batch import TOO_LARGE, longest_event
 from stream_capi.model import (
     Code,
     Columns,
@@ -36,13 +36,7 @@ from stream_capi.pipeline.rejected import Quarantine
 from stream_capi.pipeline.source import Codec, Coded, Source, parts_of
 from stream_capi.record_headers import header_bytes
 
-TOO_LARGE = Rejection(Code.TOO_LARGE, "the event alone is larger than batch.max_bytes")
 _LOG_APPEND_TIME = 2  # the type of a timestamp that the broker gave
-
-
-def largest_payload(max_bytes: int) -> int:
-    """The bytes that one event may have in a request whose body has at most ``max_bytes``."""
-    return max_bytes - ENVELOPE_BYTES - 1
 
 
 def judge_by_record_times(
@@ -83,7 +77,7 @@ class Mapper:
         self._clocks = delivery.clocks
         self._quarantine = quarantine
         self._observer = observer
-        self._max_payload = largest_payload(max_bytes)
+        self._max_payload = longest_event(max_bytes)
         self._mapped = mapped
         self._waiting: dict[tuple[str, SchemaKey], list[Waiting]] = {}
         self._lookups = Lookups(start, self._on_schema, observer, clock.random)

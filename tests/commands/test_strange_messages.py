@@ -86,9 +86,11 @@ def _lost(dead_letter: FoundDeadLetter) -> bytes | None:
 def _look(scene: Scene, count: int) -> None:
     """Everything that shows a record; ``run_command`` searches for addresses and tracebacks."""
     for offset in range(count):
-        (shown,) = run_for_json(scene, "explain", "--topic", scene.leads, "--partition", "0", "--offset", str(offset))
-        assert shown["outcome"]["kind"] == ("sent" if offset < len(HEADERS) else "dead_letter")
-    run_command(scene, "explain", "--topic", scene.leads, "--latest", "100")
+        kind, code = ("sent", 0) if offset < len(HEADERS) else ("dead_letter", 1)
+        at = ("--topic", scene.leads, "--partition", "0", "--offset", str(offset))
+        (shown,) = run_for_json(scene, "explain", *at, code=code)
+        assert shown["outcome"]["kind"] == kind
+    run_command(scene, "explain", "--topic", scene.leads, "--latest", "100", code=1)
     run_command(scene, "dead-letters", "list")
     shown_dead_letters: list[dict[str, Any]] = run_for_json(scene, "dead-letters", "show", "--limit", "100")
     assert [one["headers_lost"] for one in shown_dead_letters].count(None) == 6

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,11 @@ def test_a_file_of_bytes_is_explained_as_on_the_wire(tmp_path: Path, raw_config:
     file.write_bytes(encoded(LEAD, now_lead()))
     done = run("--config", raw_config, "--topic", "leads", "--file", str(file), "--json")
     (told,) = json.loads(done.stdout)
-    assert told["outcome"] == {"kind": "sent", "pixel": "main", "event": "generate_lead"}
+    outcome = told["outcome"]
+    assert {name: outcome[name] for name in ("kind", "pixel", "event")} == {
+        "kind": "sent", "pixel": "main", "event": "generate_lead",
+    }  # fmt: skip
+    assert outcome["payload"]["user_data"]["user_id"] == "…(3 chars)"
     assert told["schema"] == "stream_capi.Lead (schema file)"
 
 
@@ -141,8 +146,58 @@ def test_bytes_that_are_no_record_are_a_dead_letter_too(tmp_path: Path, raw_conf
     file = tmp_path / "value.bin"
     file.write_bytes(b"\x02")
     done = run("--config", raw_config, "--topic", "leads", "--file", str(file))
-    assert done.exit_code == 0
+    assert done.exit_code == 1
     assert "dead letter: decode_error: " in done.output
+
+
+@pytest.mark.parametrize(
+    ("record", "source", "code"),
+    [
+        ({}, {}, 0),
+        ({"value": -1.0}, {}, 1),
+        ({}, {"where": {"field": "esi", "equals": "app"}}, 1),
+        ({"client_user_agent": "x" * 5000}, {}, 1),
+    ],
+    ids=["sent", "dead letter", "skipped", "too large"],
+)
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_it_ends_with_0_only_where_the_event_would_be_sent(
+    tmp_path: Path, options: list[str], record: dict[str, Any], source: dict[str, Any], code: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("STREAM_CAPI_BATCH__MAX_BYTES", "4096")
+    config = config_file(tmp_path, framing="raw", schema_file=str(SCHEMAS / "lead.avsc"), **source)
+    done = run("--config", config, "--topic", "leads", "--file", as_json_file(tmp_path, now_lead(**record)), *options)
+    assert done.exit_code == code, done.output
+
+
+def test_an_event_that_no_request_can_hold_is_too_large_as_in_the_pipeline(
+    tmp_path: Path, raw_config: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STREAM_CAPI_BATCH__MAX_BYTES", "4096")
+    file = as_json_file(tmp_path, now_lead(client_user_agent="x" * 5000))
+    (told,) = json.loads(run("--config", raw_config, "--topic", "leads", "--file", file, "--json").stdout)
+    assert told["outcome"] == {
+        "kind": "dead_letter", "code": "too_large", "detail": "the event alone is larger than batch.max_bytes",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_the_event_itself_is_shown_masked_and_whole_when_asked_for(
+    tmp_path: Path, raw_config: str, options: list[str]
+) -> None:
+    words = ("--config", raw_config, "--topic", "leads", "--file", as_json_file(tmp_path, now_lead(**PERSON)), *options)
+
+    def shown(*more: str) -> Any:
+        text = run(*words, *more).output
+        return json.loads(text)[0]["outcome"]["payload"] if options else json.loads(text[text.index("{\n") :])
+
+    masked, whole = shown(), shown("--show-personal-data")
+    assert masked["user_data"]["email"] == "…(SHA-256)"
+    assert whole["user_data"]["email"] == sha256(CANARY.encode()).hexdigest()
+    assert masked["event_source_url"] == "https://shop.example/…(20 chars)"
+    assert masked.keys() == whole.keys()
+    assert masked["data"] == whole["data"]
 
 
 @pytest.mark.parametrize(
@@ -244,11 +299,17 @@ def test_the_newest_records_of_all_partitions_are_explained(
     topic, schema_id = topic_of_leads
     config = real_config(tmp_path, broker, registry, topic, names.group())
     words = ("--config", config, "--topic", topic, "--latest")
-    assert f"{topic} has no records" in run(*words, "3").output
+    empty = run(*words, "3")
+    assert f"{topic} has no records" in empty.output
+    assert empty.exit_code == 1
     for at in range(4):
         produce(broker, topic, [confluent(schema_id, encoded(LEAD, now_lead(event_id=f"e-{at}")))], partition=at % 2)
-    told = json.loads(run(*words, "3", "--json", "--show-personal-data").stdout)
+    done = run(*words, "3", "--json", "--show-personal-data")
+    assert done.exit_code == 0
+    told = json.loads(done.stdout)
     assert [one["outcome"]["payload"]["dedupe_id"] for one in told] == ["e-1", "e-2", "e-3"]
+    produce(broker, topic, [b"junk"], partition=0)
+    assert run(*words, "3").exit_code == 1, "one of several would not be sent"
 
 
 @pytest.mark.real

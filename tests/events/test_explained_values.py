@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from stream_capi.events.explain import explain
-from stream_capi.events.lines import Line, State, Verdict
+from stream_capi.events.lines import Line, PathState, Verdict
 from stream_capi.events.value_masking import held_shown, masked_event, raw_shown
 from tests.events.making import LEAD, NOW, TOPIC, lead, nullable, record, rules
 
@@ -50,25 +50,25 @@ def test_every_path_of_a_list_tells_what_it_held(fields: dict[str, Any], held: l
 def test_a_value_of_another_type_is_taken_as_the_mapping_takes_it() -> None:
     schema = record(a=nullable("bytes"), b="string")
     line = line_of({"fields": {"user_data.user_id": ["a", "b"]}}, "user_data.user_id", schema, {"a": b"\x01", "b": "u"})
-    assert [(one.path, one.state) for one in line.held] == [("a", State.TAKEN), ("b", State.UNNEEDED)]
+    assert [(one.path, one.state) for one in line.held] == [("a", PathState.TAKEN), ("b", PathState.UNNEEDED)]
     assert line.verdict is Verdict.DROPPED
 
 
 def test_what_stands_in_the_url_instead_makes_the_value_unusable() -> None:
     line = line_of({}, "user_data.aleid", LEAD, lead(aleid="null", event_source_url="https://a.example/?aleid=A"))
-    assert (line.result, [one.state for one in line.held]) == ("A", [State.UNUSABLE])
+    assert (line.result, [one.state for one in line.held]) == ("A", [PathState.UNUSABLE])
 
 
 def test_a_default_stands_for_paths_that_are_null() -> None:
     source = {"fields": {"user_data.esi": {"path": ["sid", "ifa"], "map": {"W": "web"}, "default": "app"}}}
     line = line_of(source, "user_data.esi", LEAD, lead(sid=None, ifa=None))
-    assert [one.state for one in line.held] == [State.NULL, State.NULL]
+    assert [one.state for one in line.held] == [PathState.NULL, PathState.NULL]
     assert (line.path, line.raw, line.note) == (None, "app", "the default")
 
 
 def test_what_the_profile_withholds_is_not_looked_at() -> None:
     line = line_of({"pixel": "strict"}, "user_data.email", LEAD, lead(email="jane@example.com", client_id="c"))
-    assert [(one.path, one.raw, one.state) for one in line.held] == [("email", None, State.UNREAD)]
+    assert [(one.path, one.raw, one.state) for one in line.held] == [("email", None, PathState.UNREAD)]
 
 
 @pytest.mark.parametrize(

@@ -187,7 +187,7 @@ def test_what_explain_says_is_what_the_document_shows(
         "--offset",
         "0",
     )
-    done = CliRunner().invoke(single(explain_command), list(words), env={"COLUMNS": "150"})
+    done = CliRunner().invoke(single(explain_command), list(words), env={"COLUMNS": "80"})
     shown = [line.rstrip() for line in done.output.splitlines()]
     expected = case.explained.splitlines()
     assert shown[0] == f"{placed.topic}[0]@0  com.acme.tracking.Enriched (schema id {placed.schema_id})"
