@@ -183,15 +183,25 @@ def _mapped(guess: Guess) -> Iterator[str]:
         if guess.target in _REQUIRED:
             yield _with_remark(f"# TODO {key} = {_REQUIRED[guess.target]}", "required, and nothing looks like it")
         return
-    path = _quoted(guess.paths[0])
-    value = path if guess.unit is None else f'{{ path = {path}, unit = "{guess.unit}" }}'
     remarks = [] if guess.sure else ["unsure"]
-    if guess.unit is not None:
+    if guess.why:
+        remarks.append(guess.why)
+    if guess.unit is not None and not guess.sure:
         remarks.append("a bare number: s, ms or us?")
     if len(guess.paths) > 1:
         remarks.append(f"or {' or '.join(guess.paths[1:])}")
-    line = f"{key} = {value}"
+    line = f"{key} = {_value(guess)}"
     yield _with_remark(line, "; ".join(remarks)) if remarks else line
+
+
+def _value(guess: Guess) -> str:
+    path = _quoted(guess.paths[0])
+    if guess.unit is not None:
+        return f'{{ path = {path}, unit = "{guess.unit}" }}'
+    if guess.table is not None:
+        table = ", ".join(f"{_quoted(value)} = {_quoted(meant)}" for value, meant in guess.table.items())
+        return f"{{ path = {path}, map = {{ {table} }} }}"
+    return path
 
 
 def _with_remark(line: str, remark: str) -> str:

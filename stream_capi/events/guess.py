@@ -1,77 +1,64 @@
-"""A first mapping for a schema, guessed by names and types, for a person to correct (``stream-capi init``)."""
+"""A first mapping for a schema, guessed by names, types and docs, for a person to correct (``stream-capi init``).
+
+A guess is sure where a name means nothing else. What is concluded (the only timestamp, a doc, symbols that fit, a map's key)
+is never sure, and where nothing speaks for a field there is no guess: a wrong one that is sure would be sent unseen.
+"""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from stream_capi.config.settings import TARGETS
+from stream_capi.events import known_names as known
 from stream_capi.events.kinds import Kind
 from stream_capi.events.mapping_check import unfit
-from stream_capi.events.paths import Found, Schema
+from stream_capi.events.name_ranks import LAST, Candidate, by_name, is_plain_path, plain, words_of
+from stream_capi.events.paths import Found, Leaf, Schema
+from stream_capi.events.value_rules import esi, operating_system
 from stream_capi.model import EventName
 
-# Names that mean a field for sure, then, after the bar, those that may. Best first; all without signs and in lower case.
-_NAMES = {
-    "event_id": "eventid messageid eventuuid leadid | id uuid",
-    "event_time": "eventtime eventtimestamp occurredat sentat originaltimestamp collectortstamp derivedtstamp eventts "
-    "| timestamp createdat time ts receivedat submittedat sourcetsms tsms created date",
-    "event_source_url": "eventsourceurl pageurl url pagelocation sourceurl landingurl landingpage "
-    "| location href page source referrer",
-    "dedupe_id": "dedupeid deduplicationid dedupid |",
-    "data.currency": "currency currencycode valuecurrency trcurrency | curr",
-    "data.value": "value leadvalue amount revenue conversionvalue | total price trtotal score",
-    "user_data.aleid": "aleid axeid |",
-    "user_data.axwrt": "axwrt |",
-    "user_data.alart": "alart axart |",
-    "user_data.client_id": "clientid axcid anonymousid domainuserid visitorid | deviceid cookieid gaclientid",
-    "user_data.user_id": "userid customerid accountid memberid | customer account externalid contactid",
-    "user_data.email": "email emailaddress useremail customeremail emailsha256 hashedemail emailhash | mail",
-    "user_data.phone": "phone phonenumber mobile mobilephone telephone msisdn phonesha256 hashedphone | tel cell",
-    "user_data.client_ip_address": "clientipaddress clientip clientaddress ip ipaddress useripaddress userip remoteaddr "
-    "remoteip | sourceip",
-    "user_data.client_user_agent": "clientuseragent useragent browseruseragent clientagent | ua agent browser",
-    "user_data.esi": "esi | eventsource platform channel",
-    "user_data.country_code": "countrycode country geocountry billingcountry | region",
-    "user_data.zip": "zip zipcode postalcode postcode geozipcode billingzip |",
-    "user_data.os": "os osname operatingsystem osfamily | platform devicetype",
-    "user_data.sid": "sid sessionid domainsessionid | session",
-    "user_data.ifa": "ifa idfa gaid advertisingid aaid |",
-    "user_data.idfv": "idfv vendorid |",
-}
-_PAST = ("before", "previous", "old", "prev")  # of a change event: what is true no more
-_SIGNS = re.compile(r"[^a-z0-9]")
-_COUNTS = re.compile(
-    r"(?:_(?:s|secs?|ms|us)|_?(?:seconds|millis|micros))$", re.IGNORECASE
-)  # what a time's name may end in
-_is_plain_path = re.compile(
-    r"[A-Za-z_]\w*(?:(?:\[0\])?\.[A-Za-z_]\w*)*", re.ASCII
-).fullmatch  # Avro's own names, which any schema should have
+_TIMES = ("timestamp-", "local-timestamp-")
 
 
 class Guess(NamedTuple):
     """Where a field may come from, best first; none: nothing in the schema looks like it.
 
     ``unit`` is guessed for a time whose type doesn't say what it counts; ``sure`` is for names that mean nothing else.
+    ``table`` says what values of the best path become; ``why``: what else than its name speaks for it.
     """
 
     target: str
     paths: tuple[str, ...]
     sure: bool
     unit: str | None = None
+    table: Mapping[str, str] | None = None
+    why: str = ""
 
 
 def guesses(schema_raw: Any, event: EventName, record: str = "") -> list[Guess]:
     """A guess for each field of an event, in the document's order. ``record``: of which record of a union."""
-    leaves = [leaf for leaf in Schema(schema_raw, record).leaves() if _is_plain_path(leaf[0])]
+    schema = Schema(schema_raw, record)
+    leaves = _leaves(schema)
     targets = [one for one in TARGETS if not (one.startswith("data.") and event is EventName.PAGE_VIEW)]
-    return [_guess(target, leaves) for target in targets]
+    found = [_guess(target, leaves, schema) for target in targets]
+    taken = {guess.paths[0]: guess.target for guess in found if guess.sure}
+    return [_without(guess, taken) for guess in found]
+
+
+def _leaves(schema: Schema) -> list[Leaf]:
+    """Each path once: the branches of a union may have fields of the same name."""
+    found: dict[str, Leaf] = {}
+    for leaf in schema.described_leaves():
+        if is_plain_path(leaf.path):
+            before = found.get(leaf.path, leaf)
+            found[leaf.path] = Leaf(leaf.path, before.kinds | leaf.kinds, before.doc or leaf.doc)
+    return list(found.values())
 
 
 def event_of(name: str, topic: str) -> EventName:
     """Which event a schema's and a topic's name sound like."""
-    words = _plain(f"{name} {topic}")
+    words = plain(f"{name} {topic}")
     return (
         EventName.PAGE_VIEW
         if any(word in words for word in ("pageview", "page", "view", "visit"))
@@ -79,53 +66,170 @@ def event_of(name: str, topic: str) -> EventName:
     )
 
 
-def _guess(target: str, leaves: Iterable[tuple[str, frozenset[Kind]]]) -> Guess:
-    surely, _, maybe = _NAMES[target].partition("|")
-    known = [*surely.split(), *maybe.split()]
-    found = sorted(
-        (rank, path.count("."), path, kinds)
-        for path, kinds in dict(leaves).items()
-        if (rank := _rank(target, path, known)) is not None and not unfit(target, Found(kinds), None, restricted=False)
-    )
-    if not found:
+def _guess(target: str, leaves: list[Leaf], schema: Schema) -> Guess:
+    fitting = [leaf for leaf in leaves if _fits(target, leaf)]
+    surely = len(known.NAMES[target].partition("|")[0].split())
+    named = sorted(found for leaf in fitting if (found := by_name(target, leaf, schema)) is not None)
+    if named and named[0].rank < LAST:
+        best = named[0]
+        unit, is_sure_unit = _unit(best.leaf) if target == "event_time" else (None, True)
+        alike = [one for one in named[1:] if one[:3] == best[:3]]  # nothing tells which of them is meant
+        table = _table(target, best.leaf)
+        sure = best.rank < surely and is_sure_unit and not alike and not table
+        return Guess(target, _paths(named), sure, unit, table)
+    for conclude in (_by_symbols, _by_type, _by_map, _by_doc):
+        if (concluded := conclude(target, fitting if conclude is not _by_symbols else leaves, schema)) is not None:
+            return concluded
+    if not named:
         return Guess(target, (), sure=False)
-    rank, _, path, kinds = found[0]
-    unit = _unit(path, kinds) if target == "event_time" else None
-    return Guess(target, tuple(one[2] for one in found[:3]), rank < len(surely.split()) and unit is None, unit)
+    unit = _unit(named[0].leaf)[0] if target == "event_time" else None
+    return Guess(target, _paths(named), False, unit, _table(target, named[0].leaf))
 
 
-def _rank(target: str, path: str, known: list[str]) -> int | None:
-    """How well a path's last names are known; what a change event says of the past comes last."""
-    rank = _rank_of_names(path, known)
-    if rank is None and target == "event_time":
-        return _rank_of_names(_COUNTS.sub("", path), known)
-    return rank
+def _paths(candidates: Iterable[Candidate]) -> tuple[str, ...]:
+    return tuple(one.path for one in candidates)[:3]
 
 
-def _rank_of_names(path: str, known: list[str]) -> int | None:
-    steps = [_plain(step) for step in path.split(".")]
-    past = len(known) if any(step in _PAST for step in steps) else 0
-    ranks = [known.index(name) for name in _endings(steps) if name in known]
-    return min(ranks) + past if ranks else None
+def _without(guess: Guess, taken: Mapping[str, str]) -> Guess:
+    """A guess without the paths that are another field for sure. Where an event happens and its system may be one field."""
+    if guess.sure or guess.target in ("user_data.esi", "user_data.os", "dedupe_id"):
+        return guess
+    left = tuple(path for path in guess.paths if path not in taken)
+    if left[:1] == guess.paths[:1]:
+        return guess._replace(paths=left)
+    if not left:
+        return Guess(guess.target, (), sure=False)
+    return guess._replace(paths=left, why="")
 
 
-def _endings(steps: list[str]) -> Iterator[str]:
-    yield steps[-1]
-    if len(steps) > 1:
-        yield steps[-2] + steps[-1]
+def _fits(target: str, leaf: Leaf) -> bool:
+    found = Found(leaf.kinds)
+    if not unfit(target, found, None, restricted=False):
+        return True
+    return bool(_table(target, leaf))
 
 
-def _unit(path: str, kinds: Iterable[Kind]) -> str | None:
-    """What a bare number probably counts; None where the type says it, or it is text."""
-    numbers = [kind for kind in kinds if kind.type in ("int", "long", "float", "double") and not kind.logical]
-    if not numbers:
+# By anything else, where no name speaks for it
+
+
+def _by_symbols(target: str, leaves: list[Leaf], schema: Schema) -> Guess | None:
+    """An enum all of whose symbols say where an event happens, or on which system."""
+    if target not in ("user_data.esi", "user_data.os"):
         return None
-    says = _COUNTS.search(path)
-    counts = says[0].strip("_").lower() if says else ""
+    meant = _source if target == "user_data.esi" else _system
+    for leaf in leaves:
+        symbols = [symbol for symbol in _symbols(leaf) if plain(symbol) not in known.NO_SYMBOLS]
+        if len(symbols) > 1 and all(map(meant, symbols)) and not known.PAST & {*leaf.path.split(".")}:
+            return Guess(target, (leaf.path,), False, None, _table(target, leaf), "its symbols fit")
+    return None
+
+
+def _by_type(target: str, leaves: list[Leaf], schema: Schema) -> Guess | None:
+    """The only timestamp, decimal or UUID that a record has."""
+    tests: dict[str, tuple[str, Callable[[Kind], bool]]] = {
+        "event_time": ("the only timestamp", lambda kind: kind.logical.startswith(_TIMES)),
+        "data.value": ("the only decimal", lambda kind: "decimal" in kind.logical.lower()),
+        "event_id": ("the only UUID", lambda kind: kind.logical == "uuid"),
+    }
+    if target not in tests:
+        return None
+    why, is_one = tests[target]
+    excluded = known.NOT_IT_FOR.get(target, frozenset()) | (known.NEVER_TIMES if target == "event_time" else set())
+    found = [leaf for leaf in leaves if any(map(is_one, leaf.kinds))]
+    left = [
+        leaf for leaf in found if not known.PAST & {word for step in leaf.path.split(".") for word in words_of(step)}
+    ]
+    if len(left) != 1 or excluded & {*words_of(left[0].path.rpartition(".")[2])}:
+        return None
+    if target == "event_id" and _is_known_as_another(left[0], schema):
+        return None
+    return Guess(target, (left[0].path,), sure=False, why=why)
+
+
+def _is_known_as_another(leaf: Leaf, schema: Schema) -> bool:
+    others = [target for target in TARGETS if target not in ("event_id", "dedupe_id")]
+    return any(_fits(target, leaf) and by_name(target, leaf, schema) is not None for target in others)
+
+
+def _by_map(target: str, leaves: list[Leaf], schema: Schema) -> Guess | None:
+    """A key of a map, which no schema names."""
+    if target not in known.KEYS:
+        return None
+    kinds = (
+        (known.MAPS_OF_A_PERSON, known.MAPS_OF_AN_EVENT)
+        if target.startswith("user_data.")
+        else (known.MAPS_OF_AN_EVENT,)
+    )
+    paths = []
+    for names in kinds:
+        for leaf in schema.described_leaves():
+            path = f"{leaf.path}.{known.KEYS[target]}"
+            is_map = is_plain_path(leaf.path) and any(kind.type == "map" for kind in leaf.kinds)
+            if is_map and plain(leaf.path.rpartition(".")[2]) in names:
+                found = schema.find(path)
+                if isinstance(found, Found) and not unfit(target, found, None, restricted=False):
+                    paths.append(path)
+    return Guess(target, tuple(paths[:3]), sure=False, why="a key of a map: do records have it?") if paths else None
+
+
+def _by_doc(target: str, leaves: list[Leaf], schema: Schema) -> Guess | None:
+    """A field whose documentation says what it holds."""
+    says = known.DOCUMENTED.get(target)
+    if says is None:
+        return None
+    excluded = known.NOT_IT | known.NOT_IT_FOR.get(target, frozenset()) | known.OTHERS | known.PAST
+    found = [
+        leaf
+        for leaf in leaves
+        if says.search(leaf.doc) and not excluded & {word for step in leaf.path.split(".") for word in words_of(step)}
+    ]
+    if not found:
+        return None
+    unit = _unit(found[0])[0] if target == "event_time" else None
+    return Guess(target, tuple(leaf.path for leaf in found[:3]), False, unit, _table(target, found[0]), "by its doc")
+
+
+# What values become
+
+
+def _table(target: str, leaf: Leaf) -> dict[str, str] | None:
+    """What an enum's symbols mean, where they are not the field's own values; for a platform's text the usual ones."""
+    if target not in ("user_data.esi", "user_data.os"):
+        return None
+    meant, own = (_source, esi) if target == "user_data.esi" else (_system, operating_system)
+    symbols = _symbols(leaf)
+    if symbols:
+        table = {symbol: value for symbol in symbols if (value := meant(symbol))}
+        return table if any(not own(symbol) for symbol in table) else None
+    is_text = any(kind.type == "string" for kind in leaf.kinds)
+    if target == "user_data.esi" and is_text and words_of(leaf.path)[-1:] != ["esi"]:
+        return {value: known.SOURCES[value] for value in known.TEXT_SOURCES}
+    return None
+
+
+def _symbols(leaf: Leaf) -> list[str]:
+    is_enum = bool(leaf.kinds) and all(kind.type == "enum" for kind in leaf.kinds)
+    return sorted({symbol for kind in leaf.kinds for symbol in kind.symbols}) if is_enum else []
+
+
+def _source(symbol: str) -> str | None:
+    return known.SOURCES.get(plain(symbol))
+
+
+def _system(symbol: str) -> str | None:
+    return operating_system(symbol) or known.SYSTEMS.get(plain(symbol))
+
+
+def _unit(leaf: Leaf) -> tuple[str | None, bool]:
+    """What a bare number probably counts, and whether its doc says so; None where the type says it, or it is text."""
+    numbers = [kind for kind in leaf.kinds if kind.type in ("int", "long", "float", "double") and not kind.logical]
+    if not numbers:
+        return None, True
+    for unit, says in known.DOCUMENTED_UNITS:
+        if says.search(leaf.doc):
+            return unit, True
+    says_so = known.COUNTS.search(leaf.path)
+    counts = says_so[0].strip("_").lower() if says_so else ""
     if any(kind.type == "int" for kind in numbers) or counts.startswith("s"):
-        return "s"
-    return "us" if counts in ("us", "micros") else "ms"
-
-
-def _plain(name: str) -> str:
-    return _SIGNS.sub("", name.lower())
+        return "s", False
+    return ("us" if counts in ("us", "micros") else "ms"), False

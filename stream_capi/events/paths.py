@@ -50,6 +50,7 @@ _CONNECT = {
     "io.debezium.time.NanoTime": ("long", "time-nanos"),
 }
 _CONNECT_DECIMAL = "org.apache.kafka.connect.data.Decimal"
+_LONGEST_DOC = 1_000  # characters
 _VARIABLE_DECIMAL = "io.debezium.data.VariableScaleDecimal"
 
 
@@ -81,6 +82,14 @@ class Found(NamedTuple):
     """A path that the schema has: what its values are."""
 
     kinds: frozenset[Kind]
+
+
+class Leaf(NamedTuple):
+    """A path to a field: what its values are, and what the schema's author said of it."""
+
+    path: str
+    kinds: frozenset[Kind]
+    doc: str = ""
 
 
 class Schema:
@@ -151,13 +160,15 @@ class Schema:
 
     def leaves(self, limit: int = 400) -> list[tuple[str, frozenset[Kind]]]:
         """Every path through records and the first items of arrays, for guesses and hints."""
-        found: list[tuple[str, frozenset[Kind]]] = []
+        return [(leaf.path, leaf.kinds) for leaf in self.described_leaves(limit)]
+
+    def described_leaves(self, limit: int = 400) -> list[Leaf]:
+        """The same paths with what the schema says of their fields."""
+        found: list[Leaf] = []
         self._leaves(self.root, "", 0, found, limit)
         return found
 
-    def _leaves(
-        self, at: tuple[Any, str], before: str, depth: int, found: list[tuple[str, frozenset[Kind]]], limit: int
-    ) -> None:
+    def _leaves(self, at: tuple[Any, str], before: str, depth: int, found: list[Leaf], limit: int) -> None:
         for node, space in self.branches(*at):
             for field in node.get("fields", ()) if node.get("type") in ("record", "error") else ():
                 path = f"{before}.{field['name']}".removeprefix(".")
@@ -168,7 +179,9 @@ class Schema:
                         self._leaves(of_field, to, depth + 1, found, limit)
                 if len(found) >= limit:
                     return
-                found.append((path, frozenset(_kind(node) for node, _ in inner)))
+                doc = field.get("doc")
+                kinds = frozenset(_kind(node) for node, _ in inner)
+                found.append(Leaf(path, kinds, doc[:_LONGEST_DOC] if isinstance(doc, str) else ""))
 
 
 def _types_in(node: Mapping[str, Any]) -> list[Any]:

@@ -99,15 +99,13 @@ def count(name: str, written: Written) -> Count:
     )
 
 
-@pytest.fixture
-def written(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Written:
+def write(name: str, file: Path, monkeypatch: pytest.MonkeyPatch) -> Written:
     async def newest(*_: Any) -> Any:
         return ready(SCHEMAS[name]), None
 
     monkeypatch.setattr(init, "_newest", newest)
     app = typer.Typer()
     app.command()(init.command)
-    file = tmp_path / "made.toml"
     words = (
         "--registry",
         "http://registry:8081",
@@ -123,31 +121,21 @@ def written(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Writt
     return Written(file.read_text(), config.load(file, {}, keys=False).sources[0])
 
 
-# Of the needed lines those that are right, and the paths that are wrong without a mark: what init did when these were frozen.
-RIGHT = {
-    "snowplow": 9,
-    "segment": 7,
-    "debezium": 9,
-    "cloudevents": 7,
-    "lead": 15,
-    "divolte": 2,
-    "kite": 3,
-    "nubium_person": 2,
-    "nubium_response": 1,
-    "openedx_enrollment": 1,
-}
-SURELY_WRONG = {"openedx_enrollment": ["user_data.email"]}
+@pytest.fixture
+def written(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Written:
+    return write(name, tmp_path / "made.toml", monkeypatch)
 
 
 @of_each
-def test_needed_lines_are_right(name: str, written: Written) -> None:
+def test_four_of_five_needed_lines_are_right(name: str, written: Written) -> None:
     found = count(name, written)
-    assert len(found.right) >= RIGHT[name], found
+    assert 5 * len(found.right) >= 4 * found.needed, found
 
 
 @of_each
-def test_no_path_is_wrong_without_a_mark(name: str, written: Written) -> None:
-    assert count(name, written).surely_wrong == SURELY_WRONG.get(name, [])
+def test_no_path_is_wrong_without_a_mark_and_none_is_invented(name: str, written: Written) -> None:
+    found = count(name, written)
+    assert (found.surely_wrong, found.invented) == ([], [])
 
 
 def test_each_schema_has_its_lines() -> None:
