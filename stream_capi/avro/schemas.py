@@ -103,10 +103,8 @@ class GivenSchema:
         self._path = path
 
     def cached(self, key: SchemaKey) -> WriterSchema | Rejection | None:
-        if key.kind == "fingerprint":
-            _, canonical = _built(self._path, _text(self._path), {})
-            if key not in _keys(self._path, canonical):
-                return unknown(key, str(self._path))
+        if key.kind == "fingerprint" and key != _fingerprint(_canonical(self._path, self.schema.raw)):
+            return unknown(key, str(self._path))
         return self.schema
 
     async def load(self, key: SchemaKey) -> WriterSchema | Rejection:
@@ -308,15 +306,23 @@ def _built(path: Path, text: str, references: Mapping[str, Any]) -> tuple[Writer
     built = build(FILE_KEY, text, references)
     if isinstance(built, RefusedSchema):
         raise ConfigurationError([f"{path}: {built.reason}"])
+    return built, _canonical(path, built.raw)
+
+
+def _canonical(path: Path, raw: Any) -> str:
     try:
-        return built, fastavro.schema.to_parsing_canonical_form(built.raw)
+        return fastavro.schema.to_parsing_canonical_form(raw)
     except Exception as error:  # whatever an odd schema trips over in the library
         # The library's text would quote the schema; its class is enough beside the path.
         raise ConfigurationError([f"{path}: no Avro schema: {type(error).__name__}"]) from error
 
 
 def _keys(path: Path, canonical: str) -> list[SchemaKey]:
-    keys = [SchemaKey("fingerprint", fastavro.schema.fingerprint(canonical, "CRC-64-AVRO"))]
+    keys = [_fingerprint(canonical)]
     if re.fullmatch(r"\d{1,10}", path.stem):
         keys.append(SchemaKey("id", int(path.stem)))
     return keys
+
+
+def _fingerprint(canonical: str) -> SchemaKey:
+    return SchemaKey("fingerprint", fastavro.schema.fingerprint(canonical, "CRC-64-AVRO"))

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
+import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,12 +21,14 @@ from stream_capi.cli.text import plain, print_json
 from stream_capi.errors import ConfigurationError, ExitCode
 from stream_capi.events import network
 from stream_capi.events.value_masking import masked, sent_shown
+from stream_capi.model import EventName
 from stream_capi.operations.cases import FOLDER, CaseFile, read_cases
 from stream_capi.operations.expectations import write_outcomes
 from stream_capi.operations.mapping_tests import CaseResult, CaseVerdict, Difference, run_cases
 
-_KNOWN = ("outcome", "pixel", "field")  # of what differs: words that the files of cases were checked for
-_MOST_KNOWN = 16  # characters of a value of a known list
+_CHECKED = ("outcome", "pixel", "field")  # of what differs: words that the files of cases were checked for
+_WORDS_SENT = {*EventName, "web", "app", "ios", "android", "desktop_os"}
+_CODE = re.compile("[A-Za-z]{2,3}")  # of a country or a currency
 
 
 def command(
@@ -58,10 +63,10 @@ def command(
         print_json(_as_json(files, results, show_personal_data), indent=2)
     else:
         _print(results, show_personal_data)
-    if junit_file is not None:
-        _write(junit_file, files, results)
     faults = [fault for file in files for fault in file.faults]
     faults += [f"{result.case.place}: {result.fault}" for result in results if result.verdict is CaseVerdict.BROKEN]
+    if junit_file is not None:
+        faults += _written(junit_file, files, results)
     if faults:
         raise ConfigurationError([plain(fault) for fault in faults])
     if any(result.verdict is CaseVerdict.FAIL for result in results):
@@ -112,15 +117,22 @@ def _lines(result: CaseResult, personal: bool) -> list[str]:
 
 def _shown(one: Difference, value: Any, is_expected: bool, personal: bool) -> Any:
     """A value as anybody may see it, unless ``personal``. What is expected may be anything that somebody wrote."""
-    if value is None or personal or one.field in _KNOWN or (one.field == "detail" and not is_expected):
+    if isinstance(value, Decimal):
+        value = float(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if value is None or personal or one.field in _CHECKED or (one.field == "detail" and not is_expected):
         return value
-    if not is_expected:
-        return sent_shown(one.field, value)
-    is_url = one.field == "event_source_url" and isinstance(value, str) and network.url(value) == value
-    is_number = one.field in ("event_time", "data.value") and not isinstance(value, str)
-    is_known = isinstance(value, str) and value.replace("_", "").isalpha() and len(value) <= _MOST_KNOWN
-    is_harmless = one.field != "detail" and (is_url or is_number or is_known)
-    return sent_shown(one.field, value) if is_harmless else masked(value)
+    return sent_shown(one.field, value) if not is_expected or _is_harmless(one.field, value) else masked(value)
+
+
+def _is_harmless(field: str, value: Any) -> bool:
+    """Whether a value that somebody wrote is of the kind that the field has, and may be treated like one that came out."""
+    if field == "event_source_url":
+        return isinstance(value, str) and network.url(value) == value
+    if isinstance(value, str):
+        return value in _WORDS_SENT or (field != "detail" and _CODE.fullmatch(value) is not None)
+    return field in ("event_time", "data.value")
 
 
 def _as_json(files: Sequence[CaseFile], results: Sequence[CaseResult], personal: bool) -> dict[str, Any]:
@@ -147,8 +159,8 @@ def _as_json(files: Sequence[CaseFile], results: Sequence[CaseResult], personal:
     return {"cases": cases, "broken_files": [fault for file in files for fault in file.faults]}
 
 
-def _write(file: Path, files: Sequence[CaseFile], results: Sequence[CaseResult]) -> None:
-    """CI servers publish the file, so it is masked whatever is shown."""
+def _written(file: Path, files: Sequence[CaseFile], results: Sequence[CaseResult]) -> Iterator[str]:
+    """Write the report; why it can't be written. CI servers publish the file, so it is masked whatever is shown."""
     entries = [Entry(_shown_path(one.path), one.path.stem, error="\n".join(one.faults)) for one in files if one.faults]
     for result in results:
         failure = "\n".join(_lines(result, False)) if result.verdict is CaseVerdict.FAIL else ""
@@ -156,4 +168,4 @@ def _write(file: Path, files: Sequence[CaseFile], results: Sequence[CaseResult])
     try:
         file.write_bytes(junit(entries))
     except OSError as error:
-        raise ConfigurationError([f"--junit: {file} can't be written: {error.strerror}"]) from None
+        yield f"--junit: {file} can't be written: {error.strerror}"

@@ -6,14 +6,12 @@ them. Every fault of a file is found in one reading. No fault repeats a value.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 import os
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, time
+from datetime import date, time
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +21,8 @@ from stream_capi.config.settings import TARGETS
 from stream_capi.config.shape import Step, key_of, meant
 from stream_capi.config.values import is_utf_8
 from stream_capi.model import Code
+from stream_capi.operations import case_values
+from stream_capi.operations.case_values import WrongValue
 
 FOLDER = "cases"
 SENT_FIELDS = ("name", *(target for target in TARGETS if target != "event_id"))
@@ -30,7 +30,6 @@ SKIP_REASONS = ("where", "event", "no_consent", "tombstone", "unrouted", "suppre
 _RECORD = ("record", "base64", "hex", "file", "tombstone")
 _SHARED = ("topic", "schema", "now", "timestamp", "key", "headers", "partition", "offset")  # may stand beside the list
 _KINDS = (".toml", ".json")
-_LEAST_MS, _MOST_MS = 10**11, 10**14  # what may be epoch milliseconds
 _MOST_NESTED = 100
 
 
@@ -127,10 +126,6 @@ class CaseFile:
     faults: tuple[str, ...] = ()
 
 
-class _Wrong(ValueError):
-    """A value of a case is of no use; the text says what is wanted."""
-
-
 class _Read(NamedTuple):
     text: str
     data: dict[str, Any]
@@ -147,8 +142,9 @@ def read_cases(paths: Sequence[Path]) -> list[CaseFile]:
     """The files at these paths; of a folder all that are TOML or JSON, unless a case names them as its record."""
     found: dict[str, _FoundFile] = {}
     for path in paths:
-        for file in _files_at(path):
-            found.setdefault(os.path.realpath(file), _FoundFile(file, _read(file), file != path))
+        for file, fault in _files_at(path):
+            read = _read(file) if fault is None else _Read("", {}, (fault,))
+            found.setdefault(os.path.realpath(file), _FoundFile(file, read, file != path))
     records = {
         os.path.realpath(one.path.parent / name) for one in found.values() for name in _record_files(one.read.data)
     }
@@ -157,15 +153,19 @@ def read_cases(paths: Sequence[Path]) -> list[CaseFile]:
     ]
 
 
-def _files_at(path: Path) -> Iterator[Path]:
+def _files_at(path: Path) -> Iterator[tuple[Path, str | None]]:
+    """The files, and the folders that can't be read, with why."""
     if not path.is_dir():
-        yield path
+        yield path, None
         return
-    for folder, folders, names in os.walk(path):
+    unread: list[OSError] = []
+    for folder, folders, names in os.walk(path, onerror=unread.append):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
             if not name.startswith(".") and Path(name).suffix.lower() in _KINDS:
-                yield Path(folder, name)
+                yield Path(folder, name), None
+    for error in unread:
+        yield Path(error.filename), f"can't be read: {error.strerror}"
 
 
 def _record_files(data: Mapping[str, Any]) -> Iterator[str]:
@@ -187,14 +187,14 @@ def _read(path: Path) -> _Read:
             return _Read("", {}, ("must be a table of one case, or of a list called cases",))
         return _Read(text, data)
     except FileNotFoundError:
-        why = "there is no such file or folder"
+        why = f"there is no such file or folder; name the files of cases, or put them into {FOLDER}/ beside the configuration"
     except OSError as error:
         why = f"can't be read: {error.strerror}"
     except UnicodeDecodeError:
         why = "is not UTF-8 text"
     except tomllib.TOMLDecodeError as error:
         why = f"is not TOML: {error}"
-    except _Wrong as wrong:
+    except WrongValue as wrong:
         why = str(wrong)
     except (ValueError, ArithmeticError, RecursionError) as error:
         where = f": line {error.lineno} column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
@@ -214,7 +214,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     table = dict(pairs)
     if len(table) < len(pairs):
         twice = next(key for key in table if [name for name, _ in pairs].count(key) > 1)
-        raise _Wrong(f'has the key "{twice}" twice in one table')
+        raise WrongValue(f'has the key "{twice}" twice in one table')
     return table
 
 
@@ -280,11 +280,11 @@ def _checked(
     for name, value in table.items():
         key = key_of([*before, name])
         if name not in keys:
-            faults.append(f"{key}: unknown key{meant(name, keys)}")
+            faults.append(f"{key}: unknown key{meant(name, keys if before else [*keys, 'cases'])}")
             continue
         try:
             found[name] = keys[name](value)
-        except _Wrong as wrong:
+        except WrongValue as wrong:
             faults.append(f"{key}: {wrong}")
     return found
 
@@ -322,8 +322,8 @@ def _check_event(event: Mapping[str, Any], before: list[Step], faults: list[str]
     tables: dict[str, dict[str, Callable[[Any], Any]]] = {"": {}, "data": {}, "user_data": {}}
     for target in SENT_FIELDS:
         table, _, name = target.rpartition(".")
-        tables[table][name] = _scalar
-    top = tables[""] | {"data": _table_or_null, "user_data": _table}
+        tables[table][name] = case_values.scalar
+    top = tables[""] | {"data": case_values.table_or_null, "user_data": case_values.table}
     found = _checked(event, top, before, faults)
     for name in ("data", "user_data"):
         if found.get(name) is not None:
@@ -340,7 +340,7 @@ def _record_of(path: Path, found: Mapping[str, Any], at: Sequence[Step], faults:
                 fields = _json(payload.decode("utf-8-sig"))
         except OSError as error:
             faults.append(f"{key_of(at)}: {file} can't be read: {error.strerror}")
-        except _Wrong as wrong:
+        except WrongValue as wrong:
             faults.append(f"{key_of(at)}: {file} {wrong}")
         except (ValueError, ArithmeticError, RecursionError):
             faults.append(f"{key_of(at)}: {file} is not JSON")
@@ -356,131 +356,29 @@ def _record_of(path: Path, found: Mapping[str, Any], at: Sequence[Step], faults:
     return record, fields
 
 
-# The values of single keys
-
-
-def _text(given: Any) -> str:
-    if not isinstance(given, str) or not given.strip() or not is_utf_8(given):
-        raise _Wrong("must be a text")
-    return given
-
-
-def _one_of(known: Sequence[str]) -> Callable[[Any], str]:
-    def check(given: Any) -> str:
-        if not isinstance(given, str) or given not in known:
-            hint = meant(given, known) if isinstance(given, str) else ""
-            raise _Wrong(f"must be one of {', '.join(known)}{hint}")
-        return given
-
-    return check
-
-
-def _table(given: Any) -> dict[str, Any]:
-    if not isinstance(given, dict):
-        raise _Wrong("must be a table")
-    return given
-
-
-def _table_or_null(given: Any) -> dict[str, Any] | None:
-    return None if given is None else _table(given)
-
-
-def _scalar(given: Any) -> Any:
-    if not isinstance(given, str | int | float | Decimal):
-        raise _Wrong("must be a text or a number; a field that is not sent is left out")
-    return given
-
-
-def _true(given: Any) -> bool:
-    if given is not True:
-        raise _Wrong("must be true, or left out")
-    return True
-
-
-def _number(most: int) -> Callable[[Any], int]:
-    def check(given: Any) -> int:
-        if not isinstance(given, int) or isinstance(given, bool) or not 0 <= given <= most:
-            raise _Wrong(f"must be a whole number from 0 to {most}")
-        return given
-
-    return check
-
-
-def _moment(given: Any) -> int:
-    """Epoch milliseconds; a time without an offset is UTC."""
-    try:
-        at = datetime.fromisoformat(given) if isinstance(given, str) else given
-    except ValueError:
-        at = None
-    if isinstance(at, datetime):
-        at = at.replace(tzinfo=at.tzinfo or UTC)
-        at = round((at - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds() * 1000)
-    if not isinstance(at, int) or isinstance(at, bool) or not _LEAST_MS <= at < _MOST_MS:
-        raise _Wrong("must be a time like 2026-03-01T09:30:00Z, or epoch milliseconds")
-    return at
-
-
-def _base64(given: Any) -> bytes:
-    try:
-        return base64.b64decode("".join(_own_text(given).split()), validate=True)
-    except (binascii.Error, ValueError):
-        raise _Wrong("is not base64") from None
-
-
-def _hex(given: Any) -> bytes:
-    try:
-        return bytes.fromhex(_own_text(given))
-    except ValueError:
-        raise _Wrong("is not hex") from None
-
-
-def _own_text(given: Any) -> str:
-    if not isinstance(given, str):
-        raise _Wrong("must be a text")
-    return given
-
-
-def _bytes(given: Any) -> bytes:
-    """A text stands for its UTF-8; other bytes are in a table."""
-    if isinstance(given, dict) and len(given) == 1:
-        (name,) = given
-        if name in ("base64", "hex"):
-            return (_base64 if name == "base64" else _hex)(given[name])
-    if not isinstance(given, str) or not is_utf_8(given):
-        raise _Wrong('must be a text, { hex = "…" } or { base64 = "…" }')
-    return given.encode()
-
-
-def _headers(given: Any) -> list[tuple[str, bytes]]:
-    try:
-        return [(name, _bytes(value)) for name, value in _table(given).items()]
-    except _Wrong as wrong:
-        raise _Wrong(str(wrong).replace("must be a text", "each must be a text")) from None
-
-
 _EXPECT: dict[str, Callable[[Any], Any]] = {
-    "event": _table,
-    "pixel": _text,
-    "skipped": _one_of(SKIP_REASONS),
-    "dead_letter": _one_of([code.value for code in Code if code is not Code.REFUSED]),
-    "field": _one_of([*TARGETS, "event_field", "pixel_field"]),
-    "detail": _text,
+    "event": case_values.table,
+    "pixel": case_values.text,
+    "skipped": case_values.one_of(SKIP_REASONS),
+    "dead_letter": case_values.one_of([code.value for code in Code if code is not Code.REFUSED]),
+    "field": case_values.one_of([*TARGETS, "event_field", "pixel_field"]),
+    "detail": case_values.text,
 }
 _KEYS: dict[str, Callable[[Any], Any]] = {
-    "name": _text,
-    "topic": _text,
-    "schema": _text,
+    "name": case_values.text,
+    "topic": case_values.text,
+    "schema": case_values.text,
     "record": lambda given: given,
-    "base64": _base64,
-    "hex": _hex,
-    "file": _text,
-    "tombstone": _true,
-    "key": _bytes,
-    "headers": _headers,
-    "partition": _number(2**31 - 1),
-    "offset": _number(2**63 - 1),
-    "timestamp": _moment,
-    "now": _moment,
-    "expect": _table,
+    "base64": case_values.bytes_of_base64,
+    "hex": case_values.bytes_of_hex,
+    "file": case_values.text,
+    "tombstone": case_values.true,
+    "key": case_values.bytes_of,
+    "headers": case_values.headers,
+    "partition": case_values.number_to(2**31 - 1),
+    "offset": case_values.number_to(2**63 - 1),
+    "timestamp": case_values.moment_ms,
+    "now": case_values.moment_ms,
+    "expect": case_values.table,
 }
 CASE_KEYS = frozenset(_KEYS)

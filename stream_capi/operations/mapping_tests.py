@@ -25,7 +25,7 @@ from stream_capi.config import Settings, SourceSection
 from stream_capi.config.settings import TARGETS
 from stream_capi.config.shape import meant
 from stream_capi.core.batch import TOO_LARGE, longest_event
-from stream_capi.errors import ConfigurationError, RegistryUnavailable, StreamCapiError, Unavailable
+from stream_capi.errors import ConfigurationError, FieldsEncrypted, RegistryUnavailable, StreamCapiError, Unavailable
 from stream_capi.events.paths import table_of
 from stream_capi.events.plain_json import NotOfSchema, row_from
 from stream_capi.events.rules import rules_from
@@ -82,7 +82,7 @@ class _Broken(Exception):
 async def run_cases(settings: Settings, files: Sequence[CaseFile], schema: Path | None) -> list[CaseResult]:
     """Run all cases. ``schema`` is for those that name none.
 
-    Raises ConfigurationError where the list of people to be forgotten can't be read.
+    Raises ConfigurationError where ``schema`` or the list of people to be forgotten can't be read.
     """
     line = _CaseLine(settings, schema)
     try:
@@ -98,7 +98,7 @@ class _CaseLine:
         self._settings = settings
         self._schema = schema
         self._people = forgotten(settings)
-        self._given: dict[Path, GivenSchema | ConfigurationError] = {}
+        self._given: dict[Path, GivenSchema | ConfigurationError] = {} if schema is None else {schema: _named(schema)}
         self._configured: SchemaSources | None = None  # made only for a case without a schema: it may ask a registry
         self._newest: dict[str, list[WriterSchema] | StreamCapiError] = {}
         self._unavailable: dict[str, RegistryUnavailable] = {}
@@ -118,6 +118,8 @@ class _CaseLine:
             return CaseResult(case, CaseVerdict.BROKEN, fault=str(broken))
         except ConfigurationError as error:
             return CaseResult(case, CaseVerdict.BROKEN, fault="; ".join(error.faults) + self._hint(case))
+        except FieldsEncrypted as error:
+            return CaseResult(case, CaseVerdict.BROKEN, fault=f"{error}; its records wait")
         except Unavailable as error:
             return CaseResult(case, CaseVerdict.BROKEN, fault=f"{error}; {_GIVE_SCHEMA}")
         outcome, detail = _outcome(made, pixel, case.expected)
@@ -275,6 +277,14 @@ class _CaseLine:
         return found
 
 
+def _named(schema: Path) -> GivenSchema:
+    """The schema that the command names; a wrong one is told even where each case names its own."""
+    try:
+        return GivenSchema(schema)
+    except ConfigurationError as error:
+        raise ConfigurationError([f"--schema: {fault}" for fault in error.faults]) from None
+
+
 def _row_of(schemas: Sequence[WriterSchema], given: Any) -> tuple[WriterSchema, dict[str, Any]]:
     """The record's schema and its decoded fields: the first of the records it may be that the JSON is."""
     faults: list[NotOfSchema] = []
@@ -319,7 +329,7 @@ def _outcome(made: Transformed, pixel: str | None, expected: Expectation | None)
 def _differences(expected: Expectation, outcome: Expectation) -> list[Difference]:
     if expected.event is not None and outcome.event is not None:
         return _of_events(expected, outcome)
-    wanted, got = _named(expected), _named(outcome)
+    wanted, got = _in_words(expected), _in_words(outcome)
     found = [] if wanted == got else [Difference("outcome", wanted, got)]
     for name in ("field", "detail"):
         one, other = getattr(expected, name), getattr(outcome, name)
@@ -328,7 +338,7 @@ def _differences(expected: Expectation, outcome: Expectation) -> list[Difference
     return found
 
 
-def _named(outcome: Expectation) -> str:
+def _in_words(outcome: Expectation) -> str:
     if outcome.event is not None:
         return "sent"
     if outcome.skipped is not None:

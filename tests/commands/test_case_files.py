@@ -78,6 +78,7 @@ def test_a_fault_is_told_with_its_key(folder: Folder, keys: dict[str, Any], faul
     ("text", "fault"),
     [
         ("x = [", "is not TOML: "),
+        ("tombstone = true\n[[case]]\nname = 'x'", 'case: unknown key; did you mean "cases"?'),
         ("a = 1\na = 2", "is not TOML: "),
         ("cases = []", "cases: must be a list of tables: write [[cases]]"),
         ("[cases]\nname = 'x'", "cases: must be a list of tables: write [[cases]]"),
@@ -185,3 +186,35 @@ def test_a_wrong_configuration_is_told_as_ever(folder: Folder) -> None:
     folder.config.write_text("[kafka]\ngroup = 'x'\n")
     done = folder.run()
     assert (done.code, 'did you mean "group_id"' in done.err) == (2, True)
+
+
+def test_a_folder_that_can_not_be_read_is_told(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder.write('{"tombstone": true, "expect": {"skipped": "tombstone"}}', "one.json")
+    scan = os.scandir
+
+    def refuse(path: str) -> Any:
+        if str(path).endswith("locked"):
+            raise PermissionError(13, "Permission denied", path)
+        return scan(path)
+
+    (folder.cases / "locked").mkdir()
+    monkeypatch.setattr(os, "scandir", refuse)
+    done = folder.run()
+    assert (done.code, done.out.splitlines()[-1]) == (2, "1 case: 1 passed")
+    assert done.err == f"stream-capi: {folder.cases}/locked: can't be read: Permission denied\n"
+
+
+def test_what_is_expected_may_be_any_number(folder: Folder) -> None:
+    """JSON has no word for some of them, and a Decimal is no JSON."""
+    record = "\n".join(f"{key} = {json.dumps(one)}" for key, one in a_lead().items())
+    for value, shown in (("nan", "nan"), ("inf", "inf"), ("1e999", "inf"), ("0.1", 0.1)):
+        folder.write(f"schema = '../lead.avsc'\n[record]\n{record}\n[expect.event.data]\nvalue = {value}\n")
+        differences = folder.results()[0]["differences"]
+        assert [one["expected"] for one in differences if one["field"] == "data.value"] == [shown]
+
+
+def test_a_schema_of_the_command_that_is_none_is_told_although_no_case_needs_it(folder: Folder) -> None:
+    folder.write('{"tombstone": true, "expect": {"skipped": "tombstone"}}', "one.json")
+    done = folder.run("--schema", str(folder.path / "none.avsc"))
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith(f"stream-capi: --schema: {folder.path}/none.avsc: can't be read: ")

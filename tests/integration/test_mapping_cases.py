@@ -12,6 +12,7 @@ from stream_capi.kafka.scan import latest_records
 from tests.commands.mapping_cases import TIME, a_lead
 from tests.events.making import LEAD, lead
 from tests.events.real import confluent, encoded, produce, register, settings_of
+from tests.faults.front import Front
 from tests.integration.test_commands import assert_plain, command
 from tests.program import KEY, configuration
 from tests.stack import Broker, Registry
@@ -70,3 +71,16 @@ def test_a_schema_that_the_registry_does_not_know_is_a_dead_letter_and_a_registr
     assert_plain(away, 2)
     assert "--schema" in away.stderr
     assert len(away.stderr.splitlines()) == 1
+
+
+def test_what_the_registry_s_rules_encrypt_is_no_case_that_passes(folder: Path, registry: Registry) -> None:
+    rule = {"name": "r", "kind": "TRANSFORM", "type": "ENCRYPT", "mode": "WRITEREAD", "tags": ["PII"]}
+    with Front(registry.url) as front:
+        front.adds["stream_capi"] = {"ruleSet": {"domainRules": [rule]}, "metadata": {"tags": {"**.email": ["PII"]}}}
+        env = {"STREAM_CAPI_SCHEMA_REGISTRY__URL": f"http://127.0.0.1:{front.port}{front.path}"}
+        done = command("test", "--config", str(folder / "stream-capi.toml"), "--update", env=env)
+    assert_plain(done, 2)
+    lines = done.stderr.splitlines()
+    assert len(lines) == 2
+    for line in lines:
+        assert line.endswith("encrypt fields that are mapped (ENCRYPT): email; its records wait")
