@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
+from textwrap import wrap
 from typing import Annotated, Any
 from urllib.parse import SplitResult, urlsplit
 
@@ -15,11 +16,12 @@ import typer
 from stream_capi.avro.registry import RegistrySchemas
 from stream_capi.avro.writer_schema import WriterSchema
 from stream_capi.config.environment import overlay
-from stream_capi.config.settings import KafkaSection
+from stream_capi.config.settings import PIXEL_ID_TO_REPLACE, KafkaSection
 from stream_capi.config.values import is_topic
 from stream_capi.errors import ConfigurationError, NoSubject, StreamCapiError
 from stream_capi.events.fields import IDENTIFIER_FIELDS
 from stream_capi.events.guess import Guess, event_of, guesses
+from stream_capi.events.offers import consents, event_fields, is_change
 from stream_capi.model import EventName, Rejection
 from stream_capi.operations.recent_records import recent_records, stated_key
 
@@ -33,6 +35,8 @@ _REQUIRED = {
     "user_data.esi": '{ const = "web" }',
 }
 _KAFKA = "STREAM_CAPI_KAFKA"
+_CONSENTS = 4  # offered at most
+_LINE = 120
 _WIDTH = 58  # the column in which remarks begin
 _PROPERTIES = "STREAM_CAPI_SCHEMA_REGISTRY__PROPERTIES"
 
@@ -70,7 +74,7 @@ def command(
         raise ConfigurationError([f"--output: {output} is there already; name another file, or take it away"])
     kafka = _kafka(os.environ, bootstrap_servers)
     schema, framing = asyncio.run(_newest(registry, topic, _properties(os.environ), kafka))
-    text = "\n".join(_lines(registry, kafka.bootstrap_servers, topic, framing, event, schema)) + "\n"
+    text = "\n".join(_lines(registry, kafka, topic, framing, event, schema)) + "\n"
     if output is None:
         print(text, end="")
         return
@@ -78,7 +82,14 @@ def command(
         output.write_text(text, encoding="utf-8")
     except OSError as error:
         raise ConfigurationError([f"--output: {output} can't be written: {error.strerror}"]) from None
-    print(f"{output} is written. Correct it, then: stream-capi check --config {output}")
+    print(f"{output} is written: {_counted(text)}. Correct it, then: stream-capi check --config {output}")
+
+
+def _counted(text: str) -> str:
+    """How much of what was written is left to a person."""
+    lines = text.splitlines()
+    unsure = sum("  # unsure" in line for line in lines)
+    return f"{unsure} lines are marked as unsure, {sum('# TODO' in line for line in lines)} as TODO"
 
 
 def _parts(url: str) -> SplitResult:
@@ -136,36 +147,44 @@ async def _newest(
 
 
 def _lines(
-    url: str, servers: str, topic: str, framing: str | None, event: EventName | None, schema: WriterSchema
+    url: str, kafka: KafkaSection, topic: str, framing: str | None, event: EventName | None, schema: WriterSchema
 ) -> Iterator[str]:
     name = "".join(sign for sign in schema.name if sign.isprintable())
     yield f"# A first guess for the topic {topic}, by the names and types of its schema {name} ({schema.key})."
     yield "# Correct it, then let the program look at it and at one event:"
     yield "#   stream-capi check --config FILE"
     yield f"#   stream-capi explain --config FILE --topic {topic} --latest 1"
-    yield from ("", "[kafka]", f"bootstrap_servers = {_quoted(servers)}", 'group_id = "stream-capi"')
+    brokers = f"bootstrap_servers = {_quoted(kafka.bootstrap_servers)}"
+    stated = "bootstrap_servers" in kafka.model_fields_set
+    yield from ("", "[kafka]", brokers if stated else _with_remark(brokers, "TODO: the brokers; nobody named them"))
+    yield 'group_id = "stream-capi"'
     yield from ("", "[schema_registry]", f"url = {_quoted(url)}")
     yield from ("", "[[pixels]]", 'name = "main"')
-    yield _with_remark('pixel_id = "your-axon-event-key"', "TODO: the Axon Event Key")
+    yield _with_remark(f"pixel_id = {_quoted(PIXEL_ID_TO_REPLACE)}", "TODO: the Axon Event Key")
     yield _with_remark('api_key_env = "AXON_API_KEY"', "the variable that holds the Conversion API key")
     records = [record for record in schema.records if record is not None]
     for record in records:
-        chosen = event or event_of(record.name, topic if len(records) == 1 else "")
-        yield from _source(topic, framing, chosen, record, len(records) > 1)
+        yield from _source(topic, framing, event, record, len(records) > 1)
 
 
-def _source(topic: str, framing: str | None, event: EventName, schema: WriterSchema, named: bool) -> Iterator[str]:
+def _source(
+    topic: str, framing: str | None, stated: EventName | None, schema: WriterSchema, named: bool
+) -> Iterator[str]:
     """A source for one record type; it is ``named`` where the topic has several."""
+    event = stated or event_of(schema.name, "" if named else topic)
     guessed = guesses(schema.raw, event, schema.name)
     yield from ("", "[[sources]]", f"topic = {_quoted(topic)}")
     if named:
         yield _with_remark(
             f"record = {_quoted(schema.name)}", "take the source away if these are no events for the API"
         )
-    yield _with_remark(f'event = "{event.value}"', "or event_field with a table of events, where a topic holds several")
+    several = "or event_field with a table of events, where a topic holds several"
+    yield _with_remark(f'event = "{event.value}"', several if stated else f"unsure: by the names; {several}")
     if framing is not None:
         yield f"framing = {_quoted(framing)}"
-    yield from ('pixel = "main"', "", "[sources.fields]")
+    yield 'pixel = "main"'
+    yield from _offered(schema)
+    yield from ("", "[sources.fields]")
     for guess in guessed:
         yield from _mapped(guess)
     if hidden := schema.encrypted.fault(schema.parsed, [path for guess in guessed for path in guess.paths]):
@@ -174,7 +193,26 @@ def _source(topic: str, framing: str | None, event: EventName, schema: WriterSch
         yield f"# TODO one of these is required: {', '.join(f'user_data.{field}' for field in IDENTIFIER_FIELDS)}"
     absent = [guess.target for guess in guessed if not guess.paths and guess.target not in _REQUIRED]
     if absent:
-        yield f"# Nothing looks like these, which are optional: {', '.join(absent)}"
+        yield from wrap(
+            f"# Nothing looks like these, which are optional: {', '.join(absent)}", width=_LINE, subsequent_indent="# "
+        )
+
+
+def _offered(schema: WriterSchema) -> Iterator[str]:
+    """Keys that only a person can decide on, as comments."""
+    for path in event_fields(schema.raw, schema.name)[:1]:
+        key = f"# event_field = {_quoted(path)}"
+        yield _with_remark(key, 'perhaps in place of event, with events = { VALUE = "generate_lead", "*" = "skip" }')
+    if is_change(schema.raw, schema.name):
+        yield _with_remark(
+            '# where = { field = "op", in = ["c", "r"] }', "only rows that are new: else each update is an event"
+        )
+    for consent in consents(schema.raw, schema.name)[:_CONSENTS]:
+        yield _with_remark(
+            f"# consent_field = {_quoted(consent.path)}", "looks like a consent; without it an event is skipped"
+        )
+        if consent.purposes:
+            yield _with_remark('# consent_purposes = ["…"]', "what must be among those agreed to")
 
 
 def _mapped(guess: Guess) -> Iterator[str]:

@@ -60,6 +60,7 @@ TARGETS = (
     "data.value",
     *(f"user_data.{name}" for name in USER_FIELDS),
 )
+PIXEL_ID_TO_REPLACE = "your-axon-event-key"  # stands in examples, and in what ``init`` writes
 _MS: JsonDict = {"unit": "ms"}
 _SECONDS: JsonDict = {"unit": "s"}
 _BYTES: JsonDict = {"unit": "bytes"}
@@ -171,7 +172,7 @@ class PixelSection(Section):
 
     name: PixelName = Field(description="Name by which sources, metrics and messages call it.", examples=["main"])
     pixel_id: Text | None = Field(
-        None, description="Axon Event Key, sent as `?pixel_id=`.", examples=["your-axon-event-key"]
+        None, description="Axon Event Key, sent as `?pixel_id=`.", examples=[PIXEL_ID_TO_REPLACE]
     )
     pixel_id_env: Text | None = Field(
         None, description="Environment variable that holds the id.", examples=["AXON_PIXEL_ID"]

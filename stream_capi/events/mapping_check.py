@@ -15,7 +15,7 @@ from typing import Any
 
 from stream_capi.config import FieldRule
 from stream_capi.events import kinds
-from stream_capi.events.fields import FIELDS, NOT_IN_MAP, NUMBERS, RESTRICTED_IDENTIFIERS, Need
+from stream_capi.events.fields import FIELDS, IDENTIFIER_FIELDS, NOT_IN_MAP, NUMBERS, RESTRICTED_IDENTIFIERS, Need
 from stream_capi.events.kinds import Kind
 from stream_capi.events.paths import RECORD, Found, MissingPath, Schema
 from stream_capi.events.routing import holds
@@ -41,7 +41,7 @@ def mapping_faults(rules: SourceRules, schema_raw: Any, record: str = "") -> lis
 
 
 def mapping_notes(rules: SourceRules, schema_raw: Any, record: str = "") -> list[str]:
-    """For which symbols of an enum events will be sent without a field: a line for each field and path."""
+    """What makes events poorer or fewer without being wrong: symbols that send an event without a field, no identifier."""
     check = _Check(rules, Schema(schema_raw, record))
     return list(dict.fromkeys(check.notes()))
 
@@ -120,6 +120,7 @@ class _Check:
             for target in self._rules.targets(lane):
                 if target not in required:
                     yield from self._symbols(target, self._rules.restricted[lane.pixel])
+            yield from self._identifiers(self._rules.restricted[lane.pixel])
 
     def _different_lanes(self) -> Iterable[Lane]:
         """Lanes of one event and profile have the same faults."""
@@ -263,7 +264,8 @@ class _Check:
         (path,) = self._rules.rule(target).paths
         found = self._schema.find(path)
         if isinstance(found, MissingPath):
-            yield f"{target}: is required for {lane.event.value}, and {self._absent(found)}; map it in [sources.fields]"
+            why = f"required for {lane.event.value}, and {self._absent(found)}"
+            yield f"TODO {target}: {why}; map it in [sources.fields]"
         elif why := unfit(target, found, None, self._rules.restricted[lane.pixel]):
             yield f'{target}: "{path}" is {_named(found)}, {why}; map another one in [sources.fields]'
 
@@ -278,11 +280,19 @@ class _Check:
             needed = ", ".join(RESTRICTED_IDENTIFIERS)
             yield f"pixel {lane.pixel}: the restricted profile needs one of {needed}, and none is mapped or in the schema"
 
-    def _fills(self, target: str) -> bool:
+    def _identifiers(self, restricted: bool) -> Iterator[str]:
+        """An ad's click id in the URL is one, too, so that this is no fault."""
+        if not restricted and not any(self._fills(f"user_data.{field}", restricted) for field in IDENTIFIER_FIELDS):
+            yield (
+                f"TODO user_data: none of {', '.join(IDENTIFIER_FIELDS)} is mapped or in the schema; only events whose URL "
+                "has an aleid or alart will be sent, all others are dead letters (no_identifier)"
+            )
+
+    def _fills(self, target: str, restricted: bool = True) -> bool:
         rule = self._rules.rule(target)
         found = [self._schema.find(path) for path in rule.paths]
         return rule.has_const or any(
-            isinstance(one, Found) and not _unfit(target, one, rule, restricted=True) for one in found
+            isinstance(one, Found) and not _unfit(target, one, rule, restricted) for one in found
         )
 
 

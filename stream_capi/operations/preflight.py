@@ -8,6 +8,7 @@ from contextlib import suppress
 
 from stream_capi.avro.schema_sources import SchemaSources
 from stream_capi.config import Settings, SourceSection
+from stream_capi.config.settings import PIXEL_ID_TO_REPLACE
 from stream_capi.core.clock import Clocks
 from stream_capi.endpoint.client import EndpointClient
 from stream_capi.errors import ConfigurationError, StreamCapiError
@@ -30,6 +31,7 @@ from stream_capi.operations.group_status import addresses, ask_member
 from stream_capi.operations.recent_records import key_of, recent_records, unreadable
 from stream_capi.operations.refused import kafka_faults, registry_faults
 
+_EVENT_KEY_IS_MISSING = "it is the word that init and the examples write; write the Axon Event Key in its place"
 _MOST_SCHEMAS = 20  # of recent records
 
 
@@ -37,6 +39,9 @@ async def findings(settings: Settings) -> AsyncIterator[Finding]:
     """Look at everything, one thing after the other; nothing that is wrong keeps the rest from being looked at."""
     for source in settings.sources:
         yield Finding("configuration", True, f"source {_named(source)}: {source.event or 'event by field'}")
+    for at, pixel in enumerate(settings.pixels):
+        if pixel.pixel_id == PIXEL_ID_TO_REPLACE:
+            yield Finding("configuration", False, f"pixels[{at}].pixel_id: TODO: {_EVENT_KEY_IS_MISSING}")
     for topic in filter(settings.has_paused, settings.topics):
         yield Finding("configuration", True, _pause(settings, topic))
     if settings.suppress.file is not None:

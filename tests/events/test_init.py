@@ -215,6 +215,60 @@ def test_what_is_unsure_says_so(newest: dict[str, Any]) -> None:
     assert "# unsure; or uuid" in text
 
 
+def test_a_value_table_is_written_and_read(newest: dict[str, Any], tmp_path: Path) -> None:
+    newest["schema"] = record(kind={"type": "enum", "name": "K", "symbols": ["WEBSITE", "IOS_APP"]})
+    file = tmp_path / "made.toml"
+    assert run(*WORDS, "--output", str(file)).exit_code == 0
+    rule = config.load(file, {}, keys=False).sources[0].fields["user_data.esi"]
+    assert (rule.paths, rule.map) == (("kind",), {"WEBSITE": "web", "IOS_APP": "app"})
+    assert "# unsure; its symbols fit" in file.read_text()
+
+
+def test_what_only_a_person_can_decide_is_offered_as_comments_that_are_keys(
+    newest: dict[str, Any], tmp_path: Path
+) -> None:
+    value = nested("V", email="string", event_type="string")
+    newest["schema"] = record(
+        before=nullable(value),
+        after=nullable("V"),
+        op="string",
+        consent={"type": "map", "values": "boolean"},
+        opt_in="boolean",
+    )
+    text = run(*WORDS).output
+    keys = ("event_field", "where", "consent_field", "consent_purposes")
+    offered = [line[2:] for line in text.splitlines() if line.startswith(tuple(f"# {key} = " for key in keys))]
+    assert [line.split("  ")[0] for line in offered] == [
+        'event_field = "after.event_type"',
+        'where = { field = "op", in = ["c", "r"] }',
+        'consent_field = "consent"',
+        'consent_purposes = ["…"]',
+        'consent_field = "opt_in"',
+    ]
+    file = tmp_path / "made.toml"
+    taken = text.replace('event = "generate_lead"', 'events = { LEAD = "generate_lead" }')
+    for line in offered[:4]:
+        taken = taken.replace(f"# {line}", line)
+    file.write_text(taken)
+    source = config.load(file, {}, keys=False).sources[0]
+    assert (source.event_field, source.consent_field) == ("after.event_type", "consent")
+
+
+def test_what_was_not_said_is_marked(newest: dict[str, Any]) -> None:
+    text = run(*WORDS).output
+    assert "# TODO: the brokers; nobody named them" in text
+    assert "# unsure: by the names; or event_field" in text
+    text = run(*WORDS, "--bootstrap-servers", "broker:9092", "--event", "generate_lead").output
+    assert "unsure: by the names" not in text
+    assert "the brokers" not in text
+
+
+def test_how_much_is_left_is_counted(newest: dict[str, Any], tmp_path: Path) -> None:
+    newest["schema"] = record(ts="long", id="string", email="string")
+    words = ("--bootstrap-servers", "b:1", "--event", "generate_lead", "--output", str(tmp_path / "made.toml"))
+    assert "is written: 2 lines are marked as unsure, 7 as TODO. Correct it" in run(*WORDS, *words).output
+
+
 def test_a_password_comes_from_the_environment_and_is_not_written(
     newest: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

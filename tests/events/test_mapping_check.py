@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from stream_capi.events.fields import IDENTIFIER_FIELDS
 from stream_capi.events.mapping_check import mapping_faults, mapping_notes
 from tests.events.making import LEAD, PAGE_VIEW, nullable, record, rules
 
@@ -222,8 +223,19 @@ def test_a_unit_beside_a_type_that_says_it_is_refused() -> None:
 )
 def test_a_required_field_that_nothing_fills_is_told(field: str) -> None:
     (fault,) = faults({}, schema(**{field: None}))
-    assert f': is required for generate_lead, and the schema has no "{field}"' in fault
+    assert fault.startswith("TODO ")
+    assert f'{field}: required for generate_lead, and the schema has no "{field}"' in fault
     assert fault.endswith("map it in [sources.fields]")
+
+
+def test_that_no_identifier_is_mapped_is_noted_and_no_fault() -> None:
+    named = dict.fromkeys(IDENTIFIER_FIELDS)
+    assert faults({}, schema(**named)) == []
+    (note,) = mapping_notes(rules(), schema(**named))
+    assert note.startswith("TODO user_data: none of aleid, axwrt, alart, client_id, user_id, email, phone is mapped")
+    for field in IDENTIFIER_FIELDS:
+        assert mapping_notes(rules(), schema(**named | {field: "string"})) == []
+    assert mapping_notes(rules(fields={"user_data.email": "mail"}), schema(**named, mail="string")) == []
 
 
 def test_a_unit_beside_a_connector_s_type_may_say_the_same_and_nothing_else() -> None:
