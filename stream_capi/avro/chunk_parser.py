@@ -14,7 +14,7 @@ from typing import Any
 
 from stream_capi.avro.chunk import Chunk
 from stream_capi.avro.decode import Decoded, Decoder, Readers
-from stream_capi.avro.hardening import Node
+from stream_capi.avro.hardening import MAX_DECODED, Node
 from stream_capi.avro.rows import compile_rows
 from stream_capi.avro.walk_plan import WalkPlan
 from stream_capi.avro.writer_schema import WriterSchema
@@ -56,7 +56,8 @@ class ChunkParser:
         self._column = {path: self._paths.index(way) for path, way in spelled.items()}
         self._read_rows = compile_rows(schema.parsed, self._paths)
         fields = fields_of(schema.parsed)
-        self._large = min(schema.parsed.payload_limit, _LARGE + _LARGE_FIELD * fields)
+        small = (MAX_DECODED - self.overhead) / max(self.amplification, 1.0)  # whatever is in it, it takes no more
+        self._large = min(int(small), _LARGE + _LARGE_FIELD * fields)
         self._enough = enough(fields)
         self._plan = WalkPlan(schema.parsed, self._paths, Readers(schema.parsed).of)
 

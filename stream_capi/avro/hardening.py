@@ -5,11 +5,13 @@ bytes could take the process down: recursive ones, arrays whose items take no by
 already huge (a record of records of records … of nulls doubles with every level). Bounds on fields, types, branches and
 names keep the compiled reader small: compiling one runs on the event loop. For all others each node knows
 
-* ``least``: the fewest bytes that a value of it takes on the wire, and
-* ``fixed`` and ``ratio``: decoded, a value of *n* bytes takes at most ``fixed + ratio * n`` bytes of memory,
+* ``least``: the fewest bytes that a value of it takes on the wire,
+* ``fixed`` and ``ratio``: decoded, a value of *n* bytes takes at most ``fixed + ratio * n`` bytes of memory, and
+* ``of_item``: what each item of an array or a map takes at most, besides its texts and its own items.
 
-from which ``payload_limit`` follows. Logical types are read over here (a decimal stays bytes, a time an int): converting
-a 400 KB decimal takes 16 s, and what is never read need not be converted.
+The decoder adds up the items of a record, and rejects it where they would take more than ``MAX_DECODED``. Logical types
+are read over here (a decimal stays bytes, a time an int): converting a 400 KB decimal takes 16 s, and what is never read
+need not be converted.
 """
 
 from __future__ import annotations
@@ -29,7 +31,9 @@ MAX_SYMBOLS = 10_000  # of one enum
 MAX_NAME = 1_024  # characters of a name or a symbol
 MAX_FIXED_MEMORY = 16 << 20
 MAX_PAYLOAD = 8 << 20
-MAX_DECODED = 128 << 20
+MAX_DECODED = (
+    32 << 20
+)  # bytes that a record's fields and items may take; its texts take up to five times their bytes besides
 
 _LEAST = {"null": 0, "boolean": 1, "int": 1, "long": 1, "float": 4, "double": 8, "bytes": 1, "string": 1}
 _FIXED = {"null": 0, "boolean": 0, "int": 40, "long": 40, "float": 24, "double": 24, "bytes": 40, "string": 80}
@@ -58,6 +62,7 @@ class Node:
     least: int = 0
     fixed: int = 0
     ratio: float = 0.0
+    of_item: int = 0
 
     def __repr__(self) -> str:
         return f"Node({self.type} {self.name})" if self.name else f"Node({self.type})"
@@ -66,11 +71,6 @@ class Node:
     def inside(self) -> list[Node]:
         """The types directly inside: of fields, of a union's branches, of items."""
         return [*(field for _, field in self.fields), *self.branches, *([self.items] if self.items else [])]
-
-    @property
-    def payload_limit(self) -> int:
-        """Bytes of the largest payload that is decoded: at most 8 MiB, and 128 MiB once decoded."""
-        return min(MAX_PAYLOAD, int(MAX_DECODED / max(self.ratio, 1.0)))
 
 
 _PRIMITIVE_NODES = {
@@ -234,7 +234,8 @@ class _Reader:
         else:
             key = _PRIMITIVE_NODES["string"]
             least, fixed, ratio = 1 + item.least, item.fixed + key.fixed + _DICT_ITEM, max(item.ratio, key.ratio)
-        return Node(kind, items=item, depth=1 + item.depth, least=1, fixed=_CONTAINER, ratio=ratio + fixed / least)
+        ratio += fixed / least
+        return Node(kind, items=item, depth=1 + item.depth, least=1, fixed=_CONTAINER, ratio=ratio, of_item=fixed)
 
     def _union(self, raw: list[Any], namespace: str, depth: int) -> Node:
         if len(raw) > MAX_BRANCHES:

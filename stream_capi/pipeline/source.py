@@ -15,12 +15,12 @@ from typing import NamedTuple, Protocol
 from stream_capi.avro.branches import split
 from stream_capi.avro.chunk_parser import ChunkParser
 from stream_capi.avro.framing import Run, SchemaKey, Unframed, frame
-from stream_capi.avro.hardening import Node
+from stream_capi.avro.hardening import MAX_DECODED, Node
 from stream_capi.avro.schemas import Schemas, WriterSchema
 from stream_capi.errors import FieldsEncrypted
 from stream_capi.model import PAUSED, Lane, Paused, Record, Rejection, Skipped, Table, Transformed, internal_error
 
-_DECODED_AT_ONCE = 32 << 20  # bytes that the rows of a slice may take at worst, unless it is one record
+_DECODED_AT_ONCE = MAX_DECODED  # bytes that the rows of a slice may take at worst, unless it is one record
 
 
 class TableTransform(Protocol):

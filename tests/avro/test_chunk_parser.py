@@ -14,7 +14,7 @@ from stream_capi.avro.arrays import Ints, np
 from stream_capi.avro.chunk import Chunk
 from stream_capi.avro.chunk_parser import ChunkParser
 from stream_capi.avro.decode import Decoder
-from stream_capi.avro.hardening import Node
+from stream_capi.avro.hardening import MAX_PAYLOAD, Node
 from stream_capi.events.paths import read
 from stream_capi.model import Code, Rejection, Table
 from tests.avro.records import LEAD, encode, lead, record, schema
@@ -281,10 +281,9 @@ def test_large_payloads_are_left_to_the_scalar_decoder(few: int) -> None:
     raw = record(
         {"type": "array", "items": {"type": "array", "items": {"type": "array", "items": "boolean"}}}, "string"
     )
-    limit = schema(raw).parsed.payload_limit
     good = b"\0\2a"
     alike(raw, ["f0", "f1"], [good, varint(5000) + b"\0" * 5001 + good[1:], b"\0" + varint(5000) + b"x" * 5000] * 20)
-    made = alike(raw, ["f0", "f1"], [good] * 40 + [b"\0" * (limit + 1), good])
+    made = alike(raw, ["f0", "f1"], [good] * 40 + [b"\0" * (MAX_PAYLOAD + 1), good])
     assert "larger than" in made.rejected[40].detail
 
 
