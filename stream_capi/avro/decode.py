@@ -4,7 +4,7 @@ Compiling beats the library's interpreting reader by two (a Lead of 22 fields: 4
 it strict: an index outside a union or an enum, a negative length, a count that the bytes left can't hold, text that is
 not UTF-8, items that would take too much memory, a value that ends early or late are each a ``decode_error`` of that one
 record, found without reading ahead and without recursion deeper than the schema itself. Errors say what and at which byte,
-never what stood there.
+never what stood there. An int may have 64 bits like a long: some writers let it pass.
 
 How the compiled text reads: ``buf`` is the payload, ``i`` the position in it, ``text`` the payload as Latin-1, of which an
 ASCII string is a slice (cheaper than decoding each one). A slice past the end comes out short rather than failing; every

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import fastavro
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -190,6 +192,22 @@ def test_numbers_of_all_lengths(few: int) -> None:
     made = alike(raw, ["f0", "f1", "f2"], [encode(raw, value) for value in values])
     assert made.columns["f0"] == numbers
     assert not made.rejected
+
+
+def test_ints_beyond_32_bits_are_read_as_they_were_written(few: int) -> None:
+    """fastavro's writer lets them pass, and its reader reads them; Avro's own in Java raises, or wraps those of 33 bits."""
+    numbers = [sign * (2**bits + more) for bits in (30, 31, 32, 33, 40, 62) for more in (-1, 0, 1) for sign in (1, -1)]
+    as_long = record(
+        "long", ["null", "long"], {"type": "array", "items": "long"}
+    )  # the same bytes, and no rule for them
+    raw = record("int", ["null", "int"], {"type": "array", "items": "int"})
+    payloads = [encode(as_long, {"f0": n, "f1": n, "f2": [n, n]}) for n in numbers]
+    made = alike(raw, ["f0", "f1", "f2[1]"], payloads)
+    assert not made.rejected
+    assert [list(made.columns[path]) for path in ("f0", "f1", "f2[1]")] == [numbers] * 3
+    parsed = fastavro.parse_schema(raw)
+    oracle: list[Any] = [fastavro.schemaless_reader(io.BytesIO(payload), parsed, None) for payload in payloads]
+    assert [row["f0"] for row in oracle] == numbers
 
 
 def test_a_record_that_runs_into_the_next_leaves_it_alone(few: int) -> None:
