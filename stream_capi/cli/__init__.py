@@ -51,6 +51,10 @@ COMMANDS = {
         "dry_run",
         "Map a range of the real topics and send nothing: what would be sent, dead-lettered, skipped, left out, and why.",
     ),
+    "send-one": Command(
+        "send_one",
+        "Send one real event, after showing it, and print the answer and what it means.",
+    ),
     "init": Command(
         "init",
         "Ask the registry for a topic's schema and write a commented configuration with the best guess of its mapping.",

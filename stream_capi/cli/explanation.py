@@ -167,10 +167,7 @@ def _text(value: Any) -> str:
 
 
 def print_outcome(out: Console, explained: ExplainedRecord, personal: bool) -> None:
-    """Print what becomes of the event, and the ServerEvent itself where it is sent.
-
-    A line of the whole event is printed as it is, however long: a break inside a text would make it another one.
-    """
+    """Print what becomes of the event, and the ServerEvent itself where it is sent."""
     outcome = outcome_as_json(explained, personal)
     if outcome["kind"] == "skipped":
         out.print(Text(f"skipped and counted: {outcome['reason']}", style="bold yellow"))
@@ -179,5 +176,10 @@ def print_outcome(out: Console, explained: ExplainedRecord, personal: bool) -> N
     else:
         masked = "" if personal else ", personal data masked here"
         out.print(Text(f"sent as {outcome['event']} to pixel {outcome['pixel']}{masked}:", style="bold green"))
-        for line in json.dumps(outcome["payload"], indent=2, ensure_ascii=False).splitlines():
-            out.print(Text(plain(line)), soft_wrap=personal)
+        print_event(out, outcome["payload"], whole=personal)
+
+
+def print_event(out: Console, event: dict[str, Any], whole: bool = False) -> None:
+    """Print a ServerEvent as JSON. A line of a whole one is never folded: a break inside a text would change it."""
+    for line in json.dumps(event, indent=2, ensure_ascii=False).split("\n"):
+        out.print(Text(plain(line)), soft_wrap=whole)

@@ -22,6 +22,7 @@ import resource
 import socket
 import ssl
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from functools import lru_cache
 from typing import Literal
@@ -80,6 +81,9 @@ class EndpointClient:
         self._seconds = timeout_seconds
         self._proxy = URL(proxy) if proxy else None
         self.trust = Trust(ca_file)
+        self.on_answer: Callable[[ApiError, bytes], None] | None = (
+            None  # hears each answer's words and the body, unmasked
+        )
         self.tls_reason = ""  # of the last handshake that failed: what ``probe`` would say of it
         self._max_connections = max_connections
         self._connector: Connector | None = None
@@ -130,7 +134,13 @@ class EndpointClient:
         seconds = time.monotonic() - begun
         retry_after = response.headers.get("Retry-After")
         date = response.headers.get("Date", "")[:MAX_RETRY_AFTER_CHARS]
-        await _drain(response, min(_DRAIN_SECONDS, self._seconds - seconds))
+        left = min(_DRAIN_SECONDS, self._seconds - seconds)
+        if self.on_answer is None:
+            await _drain(response, left)
+        else:
+            kept = bytearray()
+            await _drain(response, left, kept)
+            self.on_answer(_words(response), bytes(kept))
         if retry_after is not None:
             retry_after = retry_after[:MAX_RETRY_AFTER_CHARS]
         again = self.key_forms.answered(pixel_id, key, form, response.status)
@@ -244,15 +254,22 @@ def _cause(error: BaseException) -> BaseException | None:
     return error.__cause__
 
 
-async def _drain(response: aiohttp.ClientResponse, seconds: float) -> None:
-    """Read what is left of an answer, so that its connection can serve again; close it where that takes too much."""
+async def _drain(response: aiohttp.ClientResponse, seconds: float, kept: bytearray | None = None) -> None:
+    """Read what is left of an answer, so that its connection can serve again; close it where that takes too much.
+
+    ``kept`` gets the body, up to the bound, where somebody asks for it.
+    """
     left = MAX_BODY_BYTES
-    if response.content.is_eof():  # a short answer came with its head, and its connection is back in the pool already
+    if (
+        kept is None and response.content.is_eof()
+    ):  # a short answer came with its head, and its connection is back in the pool already
         return
     try:
         with suppress(*_NETWORK):
             async with asyncio.timeout(max(0.0, seconds)):
                 while chunk := await response.content.readany():
+                    if kept is not None:
+                        kept += chunk[:left]
                     left -= len(chunk)
                     if left < 0:
                         break
@@ -264,9 +281,13 @@ def _said(response: aiohttp.ClientResponse) -> ApiError | None:
     """The API's own words of an answer that is no success. They may quote the request: they are masked by who keeps them."""
     if response.status == DELIVERED:
         return None
-    texts = (response.headers.get(name, "")[:most] for name, most in zip(ERROR_HEADERS, _SAID_CHARS, strict=True))
-    said = ApiError(*("".join(sign if " " <= sign <= "~" else "?" for sign in text).strip() for text in texts))
+    said = _words(response)
     return said if any(said) else None
+
+
+def _words(response: aiohttp.ClientResponse) -> ApiError:
+    texts = (response.headers.get(name, "")[:most] for name, most in zip(ERROR_HEADERS, _SAID_CHARS, strict=True))
+    return ApiError(*("".join(sign if " " <= sign <= "~" else "?" for sign in text).strip() for text in texts))
 
 
 def _looked_up(error: BaseException) -> str | None:

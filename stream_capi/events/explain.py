@@ -24,6 +24,7 @@ from stream_capi.events.transform import Transform
 from stream_capi.events.work import Work
 from stream_capi.model import EventName, Lane, Rejection, Skipped, Transformed
 
+_DERIVED = "from topic, partition and offset"
 # Where one of these is sent, what stood there was a number, a moment or a code out of a list.
 _HARMLESS = frozenset({"event_time", "data.currency", "data.value", "user_data.esi", "user_data.country_code"})
 
@@ -35,6 +36,11 @@ class Explanation:
     lines: tuple[Line, ...]
     outcome: Transformed
     lane: Lane | None
+
+    @property
+    def is_id_derived(self) -> bool:
+        """Whether the event has no id of its own, so that its place makes one."""
+        return bool(self.lines) and self.lines[-1].note == _DERIVED
 
     def __repr__(self) -> str:
         return f"Explanation({len(self.lines)} lines)"
@@ -250,5 +256,4 @@ class _Event:
                 return
             yield line
         derived, rule = self._work.aside["id"][0], self._rule_text(FIELDS["dedupe_id"])
-        note = "from topic, partition and offset"
-        yield Line("dedupe_id", (), None, None, rule, derived, Verdict.SENT, note)
+        yield Line("dedupe_id", (), None, None, rule, derived, Verdict.SENT, _DERIVED)

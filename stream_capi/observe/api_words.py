@@ -7,7 +7,12 @@ the values of the API's own lists stay.
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Iterator
+from html import unescape
+from typing import Any
+from urllib.parse import unquote
 
 from stream_capi.model import ApiError
 from stream_capi.observe.masking import HIDDEN, scrub, trace_id
@@ -17,6 +22,9 @@ _LISTED = frozenset(
     {"web", "app", "ios", "android", "desktop_os", "generate_lead", "page_view", "null", "true", "false"}
 )
 _LEAST = 3  # characters of a part of a value; of the key one more
+_BODY_BYTES = 2_000  # that are looked at; fewer are shown
+_RUN = re.compile(r"[^\W_]+")
+_ESCAPED = re.compile(r"\\+u([0-9a-fA-F]{4})")
 _UNREADABLE = "?"  # stands for signs beyond ASCII, so that a word with it can't be looked for
 
 
@@ -27,6 +35,43 @@ def masked(said: ApiError, body: bytes, key: str) -> ApiError:
     )
     of_request = said.trace_id and _is_of_request(said.trace_id, body, key, cut=True)
     return ApiError(code, message, HIDDEN if of_request else said.trace_id and trace_id(said.trace_id))
+
+
+def masked_body(answer: bytes, body: bytes, key: str) -> str:
+    """An answer's body on one line, without anything of the request; bounded.
+
+    A body may quote the request in more ways than a header: as JSON inside a text, escaped, as part of a page. So each run of
+    letters and digits is masked that is in a value of the request or has one in it, in whatever case, but for fields' names.
+    """
+    text = answer[:_BODY_BYTES].decode(errors="replace").replace(key, HIDDEN)
+    text = unquote(unescape(_ESCAPED.sub(lambda found: chr(int(found[1], 16)), text)))
+    text = "".join(sign if " " <= sign <= "~" or sign == HIDDEN else _UNREADABLE for sign in " ".join(text.split()))
+    request = json.loads(body)
+    values, names = " ".join([*_values(request), key]).casefold(), set(_RUN.findall(" ".join(_names(request))))
+    parts = {part for part in _RUN.findall(values) if len(part) > _LEAST}
+
+    def shown(found: re.Match[str]) -> str:
+        run = found[0].casefold()
+        is_of_request = len(run) >= _LEAST and (run in values or any(part in run for part in parts))
+        return HIDDEN if is_of_request and run not in names else found[0]
+
+    return scrub(_RUN.sub(shown, text))
+
+
+def _values(request: Any) -> Iterator[str]:
+    """The texts in a request's body that may tell who the person is."""
+    if isinstance(request, str):
+        yield request if request not in _LISTED else ""
+    elif isinstance(request, list | dict):
+        for value in request.values() if isinstance(request, dict) else request:
+            yield from _values(value)
+
+
+def _names(request: Any) -> Iterator[str]:
+    """The names of the fields in a request's body."""
+    for value in request if isinstance(request, list) else request.values() if isinstance(request, dict) else ():
+        yield from _names(value)
+    yield from request if isinstance(request, dict) else ()
 
 
 def _without_request(text: str, body: bytes, key: str) -> str:

@@ -63,6 +63,7 @@ def test_the_help_of_all_commands_imports_none_of_the_libraries_behind_them() ->
         ("check", {"aiohttp", "confluent_kafka", "fastavro", "pycountry"}),
         ("explain", {"confluent_kafka", "fastavro", "pycountry"}),
         ("test", {"confluent_kafka", "fastavro", "numpy", "pycountry"}),
+        ("send-one", {"aiohttp", "confluent_kafka", "fastavro", "pycountry"}),
     ],
 )
 def test_a_command_imports_what_it_needs(name: str, needed: set[str]) -> None:
