@@ -9,6 +9,7 @@ RUN python -m venv /venv \
  && pip install --no-cache-dir --require-hashes --requirement requirements/build.lock
 COPY pyproject.toml README.md LICENSE CHANGELOG.md ./
 COPY schemas ./schemas
+COPY docs/operations.md ./docs/operations.md
 COPY stream_capi ./stream_capi
 RUN pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /dist . \
  && /venv/bin/pip install --no-cache-dir --no-deps --no-index /dist/*.whl \

@@ -33,9 +33,11 @@ from stream_capi.events.drift import Drift, mapped_paths
 from stream_capi.events.paths import Schema
 from stream_capi.events.rules import SourceRules, rules_from
 from stream_capi.events.transform import IDENTIFIER_FIELDS, Transform, compile_source
+from stream_capi.kafka import group_lag
 from stream_capi.kafka.admin import KafkaAdmin
 from stream_capi.kafka.consumer import ConsumerThread
 from stream_capi.kafka.dead_letter_writer import DeadLetterWriter
+from stream_capi.kafka.group_lag import GroupLag
 from stream_capi.kafka.properties import consumer_properties, events_bytes
 from stream_capi.kafka.read_policy import ReadPolicy, WholeLog
 from stream_capi.model import Answer, TopicPartition
@@ -113,6 +115,7 @@ class App:
         self._pixel_ids = {pixel.name: resolve_pixel_id(pixel, environ) for pixel in settings.pixels}
         self.suppression = SuppressionList(settings.suppress.file) if settings.suppress.file else None
         self.drifts: list[Drift] = []
+        self.group_lag: GroupLag | None = None
         self._transforms: list[Transform] = []
         self._schemas = SchemaSources(settings)
         self._tracer = tracing.from_environment(environ)
@@ -240,6 +243,7 @@ class App:
                 group.create_task(self._keep()),
                 group.create_task(self._watch_files()),
                 group.create_task(self._watch_topics()),
+                *([] if self._job else [group.create_task(self._watch_group())]),
                 group.create_task(self._summarise()),
                 *([group.create_task(self._job.watch(self))] if self._job else []),
             ]
@@ -347,6 +351,25 @@ class App:
                 now = ids.get(tp.topic, "")
                 if partition.topic_id and now and now != partition.topic_id:
                     self.pipeline.stop_partition(tp, HeldReason.TOPIC_RECREATED)
+
+    async def _watch_group(self) -> None:
+        """For the status: the lag of the whole group, of which this member knows its own partitions alone."""
+        kafka = self.settings.kafka
+        while True:
+            begun = time.monotonic()
+            # What could not be had stays as it was: its age is shown beside it.
+            self.group_lag = (
+                await asyncio.to_thread(
+                    group_lag.look,
+                    self.kafka_admin,
+                    kafka.group_id,
+                    self.settings.topics,
+                    kafka.start,
+                    self.stop_asked.is_set,
+                )
+                or self.group_lag
+            )
+            await asyncio.sleep(group_lag.pause_after(time.monotonic() - begun))
 
     async def _summarise(self) -> None:
         delivered = 0

@@ -1,4 +1,4 @@
-"""The files that the program brings along: the schemas of its own input events, and the API's document.
+"""The files that the program brings along: the schemas of its own input events, the API's document, and the runbook.
 
 A wheel has them inside the package, a checkout (and an editable installation of it) beside the package.
 """
@@ -18,7 +18,8 @@ EVENT_SCHEMAS = {EventName.GENERATE_LEAD: "lead.avsc", EventName.PAGE_VIEW: "pag
 def read_shipped(name: str) -> str:
     """The text of one of the files above. Raises ConfigurationError where the installation lacks it."""
     package = files("stream_capi")
-    for place in (package / "_schemas", Path(str(package)).parent / "schemas"):
+    beside = Path(str(package)).parent
+    for place in (package / "_schemas", package / "_docs", beside / "schemas", beside / "docs"):
         if (file := place / name).is_file():
             return file.read_text(encoding="utf-8")
     raise ConfigurationError([f"{name} is missing from the installation; install stream-capi again"])

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
+from copy import copy
 from typing import Any, NamedTuple, TypeVar
 
 from confluent_kafka import (
@@ -90,6 +91,13 @@ class KafkaAdmin:
         self._made: AdminClient | None = None
         self._faults = ConnectionFaults()
 
+    def within(self, seconds: float) -> KafkaAdmin:
+        """The same client with another deadline."""
+        self._client()
+        other = copy(self)
+        other._seconds = seconds
+        return other
+
     def topic_ids(self, topics: Sequence[str]) -> dict[str, str]:
         """The ids of the topics: a topic made anew has another than its former self. Never raises, and is quick.
 
@@ -132,6 +140,31 @@ class KafkaAdmin:
             found += [TopicPartition(topic, number) for number in range(count)]
         return found
 
+    def partitions_at_once(self, topics: Sequence[str]) -> list[TopicPartition]:
+        """Every partition of those of the topics that are there, by one question. Raises Unavailable, KafkaLost."""
+        asked = TopicCollection(list(topics))
+        futures = self._futures(lambda admin: admin.describe_topics(asked, request_timeout=self._seconds))
+        found: list[TopicPartition] = []
+        for topic, future in futures.items():
+            try:
+                count = len(future.result(self._seconds + 1).partitions)
+            except KafkaException as error:
+                if error_of(error).code() in MISSING:
+                    continue
+                raise self._error_for(f"topic {topic}", error_of(error)) from None
+            except FutureTimeout:
+                raise self._error_for(f"topic {topic}", KafkaError(KafkaError._TIMED_OUT)) from None
+            found += [TopicPartition(topic, number) for number in range(count)]
+        return found
+
+    def first_offsets(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+        """The first offset of each of these partitions. Raises Unavailable, KafkaLost."""
+        return self._offsets(partitions, _EARLIEST)
+
+    def log_ends(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+        """The end of each log, an open transaction's records included, as a member's lag has it."""
+        return self._offsets(partitions, _LATEST, IsolationLevel.READ_UNCOMMITTED)
+
     def beginning_offsets(self, topics: Iterable[str]) -> dict[TopicPartition, int]:
         """The first offset that retention has left in each partition. Raises Unavailable, KafkaLost."""
         return self._offsets(self.partitions(topics), _EARLIEST)
@@ -153,8 +186,11 @@ class KafkaAdmin:
 
     def committed(self, group: str, topics: Iterable[str]) -> dict[TopicPartition, GroupOffset]:
         """What the group has committed, of the partitions for which it has. Raises Unavailable, KafkaLost."""
-        partitions = _client_partitions(self.partitions(topics))
-        asked = ConsumerGroupTopicPartitions(group, partitions)
+        return self.committed_of(group, self.partitions(topics))
+
+    def committed_of(self, group: str, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, GroupOffset]:
+        """What the group has committed of these partitions. Raises Unavailable, KafkaLost."""
+        asked = ConsumerGroupTopicPartitions(group, _client_partitions(partitions))
         what = f"the offsets of group {group}"
         found = self._ask(
             what, lambda admin: admin.list_consumer_group_offsets([asked], request_timeout=self._seconds)[group]

@@ -27,6 +27,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.aiohttp import make_aiohttp_handler
 
 from stream_capi.errors import ConfigurationError
+from stream_capi.observe import runbook
 from stream_capi.observe.admin_connections import Connections
 from stream_capi.observe.listening import fault_of
 from stream_capi.observe.status_document import StatusDocument
@@ -86,6 +87,7 @@ class AdminServer:
         app = web.Application(middlewares=[self._guarded])
         app.on_response_prepare.append(_set_headers)
         app.router.add_get("/", self._page_asked)
+        app.router.add_get("/runbook", self._runbook_asked)
         app.router.add_get("/healthz", self._health_asked)
         app.router.add_get("/readyz", self._readiness_asked)
         app.router.add_get("/status", self._status_asked)
@@ -149,6 +151,12 @@ class AdminServer:
         return web.Response(
             text=self._page, content_type="text/html", headers={"Content-Security-Policy": self._policy}
         )
+
+    async def _runbook_asked(self, request: web.Request) -> web.Response:
+        try:
+            return web.Response(text=runbook.page(), content_type="text/html")
+        except ConfigurationError as error:
+            return web.Response(status=404, text=f"{error}\n")
 
     async def _health_asked(self, request: web.Request) -> web.Response:
         """Whether to start this process anew. That the loop came to answer is most of it."""

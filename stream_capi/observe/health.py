@@ -15,6 +15,7 @@ from stream_capi.errors import is_encrypted
 from stream_capi.events.drift import Drift
 from stream_capi.model import Trouble
 from stream_capi.observe.metrics import Metrics
+from stream_capi.observe.runbook import entry_of
 from stream_capi.observe.status_document import NoticeEntry, PausedEntry
 from stream_capi.observe.telemetry import Said
 from stream_capi.observe.what_to_do import (
@@ -74,6 +75,17 @@ class SuppressionState(Protocol):
     fault: str
 
 
+class GroupLagState(Protocol):
+    """What the group had yet to commit when the brokers were last asked."""
+
+    @property
+    def lag(self) -> int: ...
+    @property
+    def partitions(self) -> int: ...
+    @property
+    def at(self) -> float: ...
+
+
 class Client(Protocol):
     """The endpoint's client."""
 
@@ -116,6 +128,8 @@ class Parts(Protocol):
     def key_form(self, pixel: str) -> str | None: ...
     @property
     def password(self) -> PasswordFile | None: ...
+    @property
+    def group_lag(self) -> GroupLagState | None: ...
 
 
 class Held(NamedTuple):
@@ -164,12 +178,15 @@ class Health:
         subjects = [f"source {source.name}" for source in settings.sources if source.paused]
         subjects += [f"pixel {pixel.name}" for pixel in settings.pixels if pixel.paused]
         reason, action = PAUSED_BY_CONFIGURATION, what_to_do(PAUSED)
-        return [{"subject": subject, "reason": reason, "what_to_do": action} for subject in subjects]
+        return [
+            {"subject": subject, "reason": reason, "what_to_do": action, "runbook": entry_of(PAUSED)}
+            for subject in subjects
+        ]
 
     def notices(self) -> list[NoticeEntry]:
         """What goes wrong without anything being held: it mends itself, or somebody should look soon."""
         return [
-            {"subject": subject, "reason": reason, "what_to_do": what_to_do(key)}
+            {"subject": subject, "reason": reason, "what_to_do": what_to_do(key), "runbook": entry_of(key)}
             for subject, reason, key in self._notices()
         ]
 

@@ -13,10 +13,11 @@ from stream_capi.core.batch import Batch
 from stream_capi.core.flow import Gate, GateState
 from stream_capi.core.held_reason import HeldReason
 from stream_capi.core.offsets import PartitionOffsets
-from stream_capi.model import Record, TopicPartition
+from stream_capi.model import Record, TopicPartition, Trouble
 from stream_capi.observe.record_age import age_of
 from stream_capi.observe.what_to_do import PAUSED_BY_CONFIGURATION
 from stream_capi.pipeline.lane import LaneLine
+from stream_capi.pipeline.partition import Partition
 from stream_capi.pipeline.pipeline import Pipeline
 
 
@@ -69,6 +70,37 @@ def oldest_events(pipeline: Pipeline, dead_letters_fail: str = "") -> dict[Topic
                 seconds = None if age is None else age / 1000
                 found[partition.tp] = Oldest(firsts.pop(owner), seconds, wait)
     return found
+
+
+def unread_waits(pipeline: Pipeline, troubles: Sequence[Trouble]) -> dict[TopicPartition, Wait]:
+    """What the lag waits for in each partition that has one and no open event: it is not read, or not committed yet."""
+    now = pipeline.clock.now()
+    troubled = {tp: trouble for trouble in troubles for tp in trouble.partitions}
+    return {
+        tp: _unread(pipeline, partition, troubled.get(tp), now)
+        for tp, partition in pipeline.partitions.items()
+        if partition.lag and not partition.offsets.unresolved
+    }
+
+
+def _unread(pipeline: Pipeline, partition: Partition, trouble: Trouble | None, now: float) -> Wait:
+    source = partition.source
+    if partition.stopped:
+        return Wait("stopped", f"stopped: {partition.stopped}")
+    if source.paused:
+        return Wait("paused", PAUSED_BY_CONFIGURATION)
+    if partition.offsets.position >= partition.high:
+        return Wait("commit", "done, waits for its commit")
+    line = pipeline.delivery.lanes.get(source.lane) if source.lane else None
+    if line is not None and line.held and (behind := _behind_gates(line, now)):
+        return Wait("held", behind.text.replace("held:", "held (not read yet):", 1))
+    if source.name in pipeline.quarantined_since and partition.paused:
+        return Wait("held", f"held (not read yet): {HeldReason.DEAD_LETTER_RATIO}")
+    if trouble is not None:
+        return Wait("silent", f"not read yet: {trouble.subject}: {trouble.text}")
+    if partition.paused:
+        return Wait("full", "not read yet: the memory for open events is full")
+    return Wait("unread", "not read yet")
 
 
 def _places(pipeline: Pipeline, dead_letters_fail: str) -> Iterator[_Place]:

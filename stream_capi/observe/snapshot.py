@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
+from collections.abc import Sequence
 
 from stream_capi import __version__
 from stream_capi.applovin import FRESH_SECONDS
@@ -15,11 +17,13 @@ from stream_capi.core.flow import Gate
 from stream_capi.model import NOT_READ, OUT_OF_REACH, Lane, TopicPartition
 from stream_capi.observe.health import Health, Held, Parts
 from stream_capi.observe.histogram import Rolling, quantile
-from stream_capi.observe.metrics import RECENT_SECONDS, SERIES_SECONDS, Gauges
-from stream_capi.observe.oldest_unresolved import Oldest, oldest_events
+from stream_capi.observe.metrics import RECENT_SECONDS, SERIES_SECONDS, Counts, Gauges
+from stream_capi.observe.oldest_unresolved import Oldest, Wait, oldest_events, unread_waits
+from stream_capi.observe.runbook import entry_of
 from stream_capi.observe.status_document import (
     FreshnessEntry,
     HeldEntry,
+    LagEntry,
     LaneEntry,
     OldestEntry,
     PartitionEntry,
@@ -27,10 +31,13 @@ from stream_capi.observe.status_document import (
     QuantilesEntry,
     SaidEntry,
     StatusDocument,
+    WaitEntry,
 )
 from stream_capi.observe.telemetry import Said
 from stream_capi.observe.what_to_do import what_to_do
 from stream_capi.pipeline.partition import Partition
+
+PARTLY_HELD = "partly_held"  # of a pixel: requests pass, and one of its lanes, topics or partitions is held
 
 _RATE_SECONDS = 10
 
@@ -62,7 +69,7 @@ class Snapshot:
             in_flight=pipeline.delivery.in_flight,
             in_flight_limit=pipeline.delivery.in_flight_limit,
             buffered_bytes=pipeline.buffered_bytes,
-            lag={labels[tp]: lag for tp, p in pipeline.partitions.items() if (lag := _lag(p)) is not None},
+            lag={labels[tp]: lag for tp, p in pipeline.partitions.items() if (lag := p.lag) is not None},
             oldest_unresolved_seconds={
                 label: (oldest[tp].seconds or 0.0) if tp in oldest else 0.0 for tp, label in labels.items()
             },
@@ -116,13 +123,25 @@ class Snapshot:
                 "end_to_end_seconds": self._quantiles(metrics.end_to_end),
                 "request_seconds": self._quantiles(metrics.request_seconds),
             },
+            "untimed": [
+                {"reason": reason, "count": count} for reason, count in _by_last(metrics.untimed_counts).most_common()
+            ],
             "freshness": self._freshness(),
+            "lag": self._lag(),
             "requests": {"in_flight": pipeline.delivery.in_flight, "limit": pipeline.delivery.in_flight_limit},
             "buffered": {"bytes": pipeline.buffered_bytes, "budget": app.settings.delivery.max_buffered_bytes},
             "partitions": self._partitions(),
             "dead_letters": [
                 {"topic": topic, "code": code, "count": count}
                 for (topic, code), count in metrics.dead_letter_counts.most_common()
+            ],
+            "skipped": [
+                {"topic": topic, "reason": reason, "count": count}
+                for (topic, reason), count in metrics.skipped_counts.most_common()
+            ],
+            "left_out": [
+                {"field": field, "reason": reason, "count": count}
+                for (field, reason), count in metrics.dropped_counts.most_common()
             ],
             "pixels": self._pixels(),
             "lanes": [self._lane(lane) for lane in pipeline.delivery.lanes],
@@ -145,13 +164,26 @@ class Snapshot:
             "recent_share": _share(sum(counts[:within]), sum(counts)),
         }
 
+    def _lag(self) -> LagEntry:
+        """This member's, as of now, and the group's, as of when the brokers were last asked for it."""
+        lags = [lag for p in self._app.pipeline.partitions.values() if (lag := p.lag) is not None]
+        group = self._app.group_lag
+        return {
+            "member": sum(lags) if lags else None,
+            "partitions": len(self._app.pipeline.partitions),
+            "group": group.lag if group else None,
+            "group_partitions": group.partitions if group else None,
+            "group_seconds_ago": round(time.monotonic() - group.at, 1) if group else None,
+        }
+
     def _partitions(self) -> list[PartitionEntry]:
         oldest = self._oldest()
+        unread = unread_waits(self._app.pipeline, self._app.consumer.troubles)
         return [
             {
                 "topic": tp.topic,
                 "partition": tp.partition,
-                "lag": _lag(partition),
+                "lag": partition.lag,
                 "committed": partition.committed[0] if partition.committed else None,
                 "position": partition.offsets.position,
                 "open_events": partition.offsets.unresolved,
@@ -159,6 +191,7 @@ class Snapshot:
                 "paused_by_configuration": self._pause_of(partition),
                 "stopped": partition.stopped,
                 "oldest": _oldest_entry(oldest.get(tp)),
+                "waits": _wait_entry(oldest[tp].wait if tp in oldest else unread.get(tp)),
             }
             for tp, partition in sorted(self._app.pipeline.partitions.items())
         ]
@@ -173,10 +206,17 @@ class Snapshot:
 
     def _pixels(self) -> list[PixelEntry]:
         gates = self._app.pipeline.delivery.pixel_gates
+        held = self._health.held()
+        # What is held of a source whose records name their pixels may be any pixel's.
+        held_by = {
+            pixel.name: [one.subject for one in held if one.pixel in (pixel.name, "") and one.subject != pixel.name]
+            for pixel in self._app.settings.pixels
+        }
         return [
             {
                 "pixel": pixel.name,
-                "state": _state(pixel, gates.get(pixel.name)),
+                "state": _state(pixel, gates.get(pixel.name), held_by[pixel.name]),
+                "held_by": held_by[pixel.name],
                 "key": "file" if pixel.api_key_file else "environment",
                 "key_fault": self._app.keys[pixel.name].fault or None,
                 "authorization": self._app.key_form(pixel.name),
@@ -199,18 +239,20 @@ class Snapshot:
         }
 
 
-def _lag(partition: Partition) -> int | None:
-    """Records that are there and not committed yet; None before the broker has told the end."""
-    if partition.high < 0:
-        return None
-    committed = partition.committed[0] if partition.committed else partition.offsets.start
-    return max(0, partition.high - committed)
-
-
-def _state(pixel: PixelSection, gate: Gate | None) -> str:
+def _state(pixel: PixelSection, gate: Gate | None, held_by: Sequence[str]) -> str:
     if pixel.paused:
         return "paused"
+    if held_by and (gate is None or not gate.held):
+        return PARTLY_HELD
     return gate.state.value if gate else "unused"
+
+
+def _by_last(counts: Counts) -> Counter[str]:
+    """The sums by the last of the label values."""
+    found: Counter[str] = Counter()
+    for values, count in counts.items():
+        found[values[-1]] += count
+    return found
 
 
 def _share(part: int, whole: int) -> float | None:
@@ -225,6 +267,7 @@ def _held_entry(held: Held) -> HeldEntry:
         "since_seconds": None if held.since is None else round(held.since, 1),
         "next_probe_seconds": None if held.next_probe is None else round(held.next_probe, 1),
         "what_to_do": what_to_do(held.reason),
+        "runbook": entry_of(held.reason),
     }
 
 
@@ -238,6 +281,10 @@ def _said_entry(last: Said | None) -> SaidEntry | None:
         "trace_id": last.said.trace_id,
         "seconds_ago": round(time.monotonic() - last.at, 1),
     }
+
+
+def _wait_entry(wait: Wait | None) -> WaitEntry | None:
+    return None if wait is None else {"state": wait.state, "why": wait.text}
 
 
 def _oldest_entry(oldest: Oldest | None) -> OldestEntry | None:

@@ -9,7 +9,7 @@ from typing import NotRequired, TypedDict
 
 
 class HeldEntry(TypedDict):
-    """Something that waits for a person."""
+    """Something that waits for a person. ``runbook``: the anchor of its entry in the runbook, here and below."""
 
     pixel: str
     subject: str
@@ -17,6 +17,7 @@ class HeldEntry(TypedDict):
     since_seconds: float | None
     next_probe_seconds: float | None
     what_to_do: str
+    runbook: str
 
 
 class PausedEntry(TypedDict):
@@ -25,6 +26,7 @@ class PausedEntry(TypedDict):
     subject: str
     reason: str
     what_to_do: str
+    runbook: str
 
 
 class NoticeEntry(TypedDict):
@@ -33,6 +35,7 @@ class NoticeEntry(TypedDict):
     subject: str
     reason: str
     what_to_do: str
+    runbook: str
 
 
 class TotalsEntry(TypedDict):
@@ -99,9 +102,17 @@ class OldestEntry(TypedDict):
     why: str
 
 
+class WaitEntry(TypedDict):
+    """What a partition's lag waits for: ``state`` for programs, ``why`` for people."""
+
+    state: str
+    why: str
+
+
 class PartitionEntry(TypedDict):
     """A partition that this member owns.
 
+    ``waits`` is there wherever there is a lag or an open event: of the oldest event, or of records that are not read yet.
     ``paused``: it is not read at present. ``paused_by_configuration``: ``all`` of its events wait, ``some`` of them, or
     ``full``: some fill its memory, so that the others wait as well.
     """
@@ -116,6 +127,7 @@ class PartitionEntry(TypedDict):
     paused_by_configuration: str | None
     stopped: str | None
     oldest: OldestEntry | None
+    waits: WaitEntry | None
 
 
 class DeadLetterEntry(TypedDict):
@@ -124,6 +136,42 @@ class DeadLetterEntry(TypedDict):
     topic: str
     code: str
     count: int
+
+
+class SkippedEntry(TypedDict):
+    """How many records of a topic were passed over on purpose, by reason."""
+
+    topic: str
+    reason: str
+    count: int
+
+
+class LeftOutEntry(TypedDict):
+    """How often an optional field was wrong and left out of its event, by reason."""
+
+    field: str
+    reason: str
+    count: int
+
+
+class UntimedEntry(TypedDict):
+    """How many delivered events have a Kafka timestamp that gives no age, by reason: they are in no latency."""
+
+    reason: str
+    count: int
+
+
+class LagEntry(TypedDict):
+    """Records not committed: this ``member``'s, in so many partitions, and the whole ``group``'s.
+
+    The brokers are asked for the group's now and then, ``group_seconds_ago`` the last time. None: not known.
+    """
+
+    member: int | None
+    partitions: int
+    group: int | None
+    group_partitions: int | None
+    group_seconds_ago: float | None
 
 
 class SaidEntry(TypedDict):
@@ -137,10 +185,14 @@ class SaidEntry(TypedDict):
 
 
 class PixelEntry(TypedDict):
-    """The state of a pixel's gate, where its key comes from, and in which form the API has taken it."""
+    """The state of a pixel's gate, where its key comes from, and in which form the API has taken it.
+
+    ``held_by``: its lanes, topics and partitions that are held. ``partly_held``: some are, while its gate is not.
+    """
 
     pixel: str
     state: str
+    held_by: list[str]
     key: str
     key_fault: str | None
     authorization: str | None
@@ -181,11 +233,15 @@ class StatusDocument(TypedDict):
     totals: TotalsEntry
     throughput: ThroughputEntry
     latency: LatencyEntry
+    untimed: list[UntimedEntry]
     freshness: FreshnessEntry
+    lag: LagEntry
     requests: RequestsEntry
     buffered: BufferedEntry
     partitions: list[PartitionEntry]
     dead_letters: list[DeadLetterEntry]
+    skipped: list[SkippedEntry]
+    left_out: list[LeftOutEntry]
     pixels: list[PixelEntry]
     lanes: list[LaneEntry]
     workers: NotRequired[list[WorkerEntry]]

@@ -103,6 +103,7 @@ def look(settings: Settings, admin: KafkaAdmin, members: Sequence[str] = ()) -> 
     by_member = _by_partition(answers)
     committed = admin.committed(settings.kafka.group_id, topics)
     partitions, unexplained = [], {}
+    whys: dict[TopicPartition, str] = {}  # by the members, of what they don't know the age of
     for topic in topics:
         for tp, bounds in TopicLog(admin, topic).bounds.items():
             at = committed[tp].offset if tp in committed else None
@@ -110,22 +111,24 @@ def look(settings: Settings, admin: KafkaAdmin, members: Sequence[str] = ()) -> 
             known = by_member.get(tp)
             oldest = known.get("oldest") if known else None
             waiting = OldestEvent(oldest["offset"], oldest["seconds"], oldest["why"]) if oldest else None
+            waits = known.get("waits") if known else None
             lag = max(0, bounds.end - max(start, bounds.start))
             stopped = (known and known.get("stopped")) or ""
             paused = known.get("paused_by_configuration") if known else None
             partitions.append(PartitionStatus(tp, at, bounds.end, lag, owners.get(tp), stopped, paused, waiting))
-            if lag and (not known or (paused and not stopped and (waiting is None or waiting.seconds is None))):
+            if lag and not stopped and (not known or waits or paused) and (waiting is None or waiting.seconds is None):
                 unexplained[tp] = Range(max(start, bounds.start), bounds.end)
+                whys[tp] = waits["why"] if waits else PAUSED_BY_CONFIGURATION if paused else ""
     by_broker = _by_broker(settings, unexplained, owners)
-    partitions = [_completed(one, by_broker.get(one.tp)) for one in partitions]
+    partitions = [_completed(one, by_broker.get(one.tp), whys.get(one.tp, "")) for one in partitions]
     return GroupStatus(group, partitions, answers, _dead_letters(settings, admin))
 
 
-def _completed(one: PartitionStatus, by_broker: OldestEvent | None) -> PartitionStatus:
-    """With the oldest event by the broker, where its member knows none or not how old it is, as of what is paused."""
+def _completed(one: PartitionStatus, by_broker: OldestEvent | None, why: str) -> PartitionStatus:
+    """With the oldest event by the broker, where its member has none open or doesn't know how old it is."""
     if by_broker is None:
         return one
-    return one._replace(oldest=by_broker._replace(why=PAUSED_BY_CONFIGURATION) if one.paused else by_broker)
+    return one._replace(oldest=by_broker._replace(why=why or by_broker.why))
 
 
 def ask_member(address: str, group: str) -> MemberAnswer:
@@ -177,6 +180,7 @@ def _is_status(found: Any) -> bool:
 
 def _is_partition(found: Any) -> bool:
     oldest: Any = found.get("oldest") or {"offset": 0, "seconds": 0, "why": ""}
+    waits: Any = found.get("waits") or {"why": ""}
     return (
         isinstance(found["topic"], str)
         and isinstance(found["partition"], int)
@@ -185,6 +189,7 @@ def _is_partition(found: Any) -> bool:
         and isinstance(oldest["offset"], int)
         and isinstance(oldest["seconds"], int | float | None)
         and isinstance(oldest["why"], str)
+        and isinstance(waits["why"], str)
     )
 
 

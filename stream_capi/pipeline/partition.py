@@ -66,6 +66,13 @@ class Partition:
         return self.committed[0] if self.committed is not None else None
 
     @property
+    def lag(self) -> int | None:
+        """Records that are there and not committed yet; None before the broker has told the end."""
+        if self.high < 0:
+            return None
+        return max(0, self.high - (self.committed[0] if self.committed else self.offsets.start))
+
+    @property
     def buffered_bytes(self) -> int:
         """What its open events keep in memory, in bytes."""
         of = self.offsets

@@ -8,7 +8,7 @@ process has the worker's number as a label.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 from prometheus_client.core import Metric
@@ -20,6 +20,7 @@ from stream_capi.observe.status_document import (
     DeadLetterEntry,
     FreshnessEntry,
     HeldEntry,
+    LagEntry,
     LaneEntry,
     NoticeEntry,
     PausedEntry,
@@ -36,9 +37,11 @@ _GREATEST = (
     "stream_capi_broker_out_of_reach",
     "stream_capi_clock_offset_seconds",  # of one machine: about the same for each worker
 )
+_WORSE = {"unused": 0, "open": 1, "paused": 2, "throttled": 3, "broken": 4, "partly_held": 5, "held": 6}  # of a pixel
 _ADDING = ("counter", "histogram")
 
 _Entry = TypeVar("_Entry", HeldEntry, NoticeEntry, PausedEntry)
+_Key = TypeVar("_Key", bound=Hashable)
 _Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
 
@@ -137,7 +140,12 @@ def joined(statuses: Mapping[int, StatusDocument | None], group: str, uptime: fl
             "end_to_end_seconds": _slowest([status["latency"]["end_to_end_seconds"] for status in known]),
             "request_seconds": _slowest([status["latency"]["request_seconds"] for status in known]),
         },
+        "untimed": [
+            {"reason": reason, "count": count}
+            for reason, count in _sums((one["reason"], one["count"]) for s in known for one in s["untimed"])
+        ],
         "freshness": _freshness(known),
+        "lag": _lag([status["lag"] for status in known]),
         "requests": {
             "in_flight": sum(status["requests"]["in_flight"] for status in known),
             "limit": sum(status["requests"]["limit"] for status in known),
@@ -150,6 +158,18 @@ def joined(statuses: Mapping[int, StatusDocument | None], group: str, uptime: fl
             (entry for status in known for entry in status["partitions"]), key=lambda e: (e["topic"], e["partition"])
         ),
         "dead_letters": _dead_letters(known),
+        "skipped": [
+            {"topic": topic, "reason": reason, "count": count}
+            for (topic, reason), count in _sums(
+                ((one["topic"], one["reason"]), one["count"]) for s in known for one in s["skipped"]
+            )
+        ],
+        "left_out": [
+            {"field": field, "reason": reason, "count": count}
+            for (field, reason), count in _sums(
+                ((one["field"], one["reason"]), one["count"]) for s in known for one in s["left_out"]
+            )
+        ],
         "pixels": _pixels(known),
         "lanes": _lanes(known),
         "workers": [{"worker": worker, "answers": status is not None} for worker, status in sorted(statuses.items())],
@@ -197,15 +217,39 @@ def _weighted(shares: Iterable[tuple[float | None, float]]) -> float | None:
     return round(sum(share * of for share, of in known) / weight, 4) if weight else None
 
 
+def _lag(every: Sequence[LagEntry]) -> LagEntry:
+    """The members' own lags add up; of the group's the one that was asked for last."""
+    known = [one["member"] for one in every if one["member"] is not None]
+    last = min(
+        (one for one in every if one["group_seconds_ago"] is not None),
+        key=lambda one: one["group_seconds_ago"] or 0.0,
+        default=None,
+    )
+    return {
+        "member": sum(known) if known else None,
+        "partitions": sum(one["partitions"] for one in every),
+        "group": last["group"] if last else None,
+        "group_partitions": last["group_partitions"] if last else None,
+        "group_seconds_ago": last["group_seconds_ago"] if last else None,
+    }
+
+
+def _sums(counted: Iterable[tuple[_Key, int]]) -> list[tuple[_Key, int]]:
+    """The counts of each key added up, the greatest first."""
+    counts: Counter[_Key] = Counter()
+    for key, count in counted:
+        counts[key] += count
+    return counts.most_common()
+
+
 def _dead_letters(known: Sequence[StatusDocument]) -> list[DeadLetterEntry]:
-    counts: Counter[tuple[str, str]] = Counter()
-    for entry in (entry for status in known for entry in status["dead_letters"]):
-        counts[entry["topic"], entry["code"]] += entry["count"]
-    return [{"topic": topic, "code": code, "count": count} for (topic, code), count in counts.most_common()]
+    entries = (entry for status in known for entry in status["dead_letters"])
+    counts = _sums(((entry["topic"], entry["code"]), entry["count"]) for entry in entries)
+    return [{"topic": topic, "code": code, "count": count} for (topic, code), count in counts]
 
 
 def _pixels(known: Sequence[StatusDocument]) -> list[PixelEntry]:
-    """Of each pixel the entry of a worker for which it is not open, if there is one; what any has found and heard."""
+    """Of each pixel the entry of the worker for which it is worst; what any has found, heard and held."""
     found: dict[str, PixelEntry] = {}
     entries = [entry for status in known for entry in status["pixels"]]
     said: dict[str, SaidEntry] = {}
@@ -214,10 +258,20 @@ def _pixels(known: Sequence[StatusDocument]) -> list[PixelEntry]:
         if last is not None and (before is None or last["seconds_ago"] < before["seconds_ago"]):
             said[entry["pixel"]] = last
     forms = {entry["pixel"]: entry["authorization"] for entry in entries if entry["authorization"]}
+    held_by: defaultdict[str, dict[str, None]] = defaultdict(dict)
     for entry in entries:
-        if found.setdefault(entry["pixel"], entry)["state"] in ("open", "unused") and entry["state"] != "unused":
+        held_by[entry["pixel"]] |= dict.fromkeys(entry["held_by"])
+        if _WORSE.get(entry["state"], 0) > _WORSE.get(found.setdefault(entry["pixel"], entry)["state"], 0):
             found[entry["pixel"]] = entry
-    return [{**entry, "authorization": forms.get(pixel), "api_said": said.get(pixel)} for pixel, entry in found.items()]
+    return [
+        {
+            **entry,
+            "held_by": list(held_by[pixel]),
+            "authorization": forms.get(pixel),
+            "api_said": said.get(pixel),
+        }
+        for pixel, entry in found.items()
+    ]
 
 
 def _lanes(known: Sequence[StatusDocument]) -> list[LaneEntry]:

@@ -8,6 +8,7 @@ from confluent_kafka import Producer
 
 from stream_capi.config.settings import KafkaSection
 from stream_capi.errors import CheckFailed, ConfigurationError, KafkaLost, Unavailable
+from stream_capi.kafka import group_lag
 from stream_capi.kafka.admin import GroupOffset, KafkaAdmin
 from stream_capi.model import TopicPartition
 from stream_capi.sandbox.embedded_broker import EmbeddedBroker
@@ -134,3 +135,33 @@ def test_the_embedded_broker_answers_what_it_can() -> None:
         assert admin.describe(["topic", "missing"]) == {"topic": 4, "missing": None}
         assert admin.end_offsets(["topic"])[TopicPartition("topic", 0)] == 3
         assert admin.topic_ids(["topic"]) == {}
+
+
+@pytest.mark.real
+async def test_the_lag_of_a_group_is_that_of_all_its_partitions(broker: Broker, names: Names) -> None:
+    one, two = broker.create_topic(names.topic("one"), 2), broker.create_topic(names.topic("two"))
+    group = names.group()
+    admin, topics = admin_of(broker.bootstrap), [one, two, names.topic("missing")]
+    produce(broker.bootstrap, one, 0, [b""] * 5)
+    produce(broker.bootstrap, one, 1, [b""] * 7)
+    produce(broker.bootstrap, two, 0, [b""] * 11)
+
+    def found(start: str = "earliest") -> tuple[int, int]:
+        seen = group_lag.look(admin, group, topics, start)
+        assert seen is not None
+        return seen.lag, seen.partitions
+
+    assert found() == (23, 3)
+    assert found("latest") == (0, 3), "nothing is committed, and the group would begin at the end"
+    admin.reset(group, {TopicPartition(one, 0): 2})
+    assert found() == (21, 3)
+    assert found("latest") == (3, 3)
+    assert group_lag.look(admin, group, topics, "earliest", is_over=lambda: True) is None
+
+
+def test_brokers_that_do_not_answer_tell_no_lag_and_are_asked_briefly() -> None:
+    begun = time.monotonic()
+    assert group_lag.look(admin_of("127.0.0.1:1"), "g", ["t"], "earliest") is None
+    assert time.monotonic() - begun < 6
+    assert group_lag.pause_after(0.1) == 30
+    assert group_lag.pause_after(4) == 80

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from stream_capi.kafka.group_lag import GroupLag
 from stream_capi.model import Answer, TopicPartition
-from tests.observe.watched import P0, V0, Watched
+from stream_capi.observe.runbook import entry_of
+from stream_capi.observe.what_to_do import what_to_do
+from tests.observe.watched import P0, P1, V0, Watched
 from tests.simulation import always, simulate
 
 
@@ -37,6 +42,12 @@ def _busy(line: Watched) -> None:
         line.produce("leads", partition, *(f"a{partition}-{i}" for i in range(200 + 400 * partition)), "bad", "bad")
         line.produce("views", partition, *(f"v{partition}-{i}" for i in range(500)))
     line.assign(*(TopicPartition(topic, partition) for topic in ("leads", "views") for partition in range(3)))
+    line.metrics.skipped("views", "tombstone", 12)
+    line.metrics.skipped("leads", "no_consent", 3150)
+    for number, reason in enumerate(("letters", "digits", "masked", "two_numbers", "too_long")):
+        line.metrics.dropped("phone", reason, 310 - 60 * number)
+        line.metrics.dropped("email", reason, 90 - 10 * number)
+    line.app.group_lag = GroupLag(18_230, 12, time.monotonic() - 12)
     for event, shares in (("generate_lead", (0.93, 0.61)), ("page_view", (0.12, 0.0))):
         line.metrics.mapped("main", event, 1000)
         for field, share in zip(("email", "phone"), shares, strict=True):
@@ -57,3 +68,104 @@ def held() -> dict[str, Any]:
         line.assign(P0, V0)
 
     return of(arrange, 75, always(401))
+
+
+def topic_held() -> dict[str, Any]:
+    """Most events of a topic are rejected: it is held, while its pixel lets requests through."""
+
+    def arrange(line: Watched) -> None:
+        line.produce("leads", 0, *(f"bad{i}" for i in range(400)))
+        line.produce("views", 0, *(f"v{i}" for i in range(60)))
+        line.assign(P0, V0)
+
+    return of(arrange, 6)
+
+
+def unread() -> dict[str, Any]:
+    """A refused key, and a partition of which nothing was read since."""
+
+    def arrange(line: Watched) -> None:
+        line.chunk = 60
+        line.produce("leads", 0, *(f"a{i}" for i in range(60)))
+        line.assign(P0, P1)
+
+        async def later() -> None:
+            await asyncio.sleep(20)
+            line.produce("leads", 1, *(f"b{i}" for i in range(500)))
+
+        line.later = asyncio.ensure_future(later())
+
+    return of(arrange, 75, always(401))
+
+
+def many() -> dict[str, Any]:
+    """64 partitions, of which three have something to do."""
+    status = busy()
+    quiet = next(entry for entry in status["partitions"] if not entry["open_events"])
+    waits = {"state": "window", "why": "window open, closes in at most 0.4 s"}
+    status["partitions"] = [
+        quiet
+        | {"topic": "leads", "partition": number, "lag": 0, "committed": 90_000 + number, "waits": None, "oldest": None}
+        | (
+            {"lag": 40 * number, "open_events": number, "waits": waits,
+             "oldest": {"offset": 1, "seconds": 0.6, **waits}}
+            if number in (7, 30, 61) else {}
+        )
+        for number in range(64)
+    ]  # fmt: skip
+    status["lag"] |= {"member": 3920, "partitions": 64, "group_partitions": 128}
+    return status
+
+
+def peaked() -> dict[str, Any]:
+    """One second that stands far above all others."""
+    status = busy()
+    status["throughput"]["series"] = [100 + (7 * i) % 23 for i in range(120)]
+    status["throughput"]["series"][85] = 52_000
+    return status
+
+
+def noticed() -> dict[str, Any]:
+    """Paused by configuration, a schema that lost a path, and what else goes on by itself."""
+    status = busy()
+    settings = "kafka.sasl_password_file", "suppress.file", "endpoint.ca_file"
+    reasons = {
+        "leads": ("the newest schema lacks mapped paths: email (customer.contact.email)", "schema_lacks_path"),
+        "main": ("throttled: 429", "429"),
+        **dict.fromkeys(settings, ("the file can't be read: no such file", "key_file_unreadable")),
+    }
+    status["notices"] = [
+        {"subject": subject, "reason": reason, "what_to_do": what_to_do(key), "runbook": entry_of(key)}
+        for subject, (reason, key) in reasons.items()
+    ]
+    paused = "paused_by_configuration"
+    status["paused"] = [
+        {"subject": "pixel braked", "reason": "paused by configuration", "what_to_do": what_to_do(paused),
+         "runbook": entry_of(paused)}
+    ]  # fmt: skip
+    braked: dict[str, Any] = {
+        "pixel": "braked",
+        "state": "paused",
+        "held_by": [],
+        "key": "file",
+        "key_fault": None,
+        "api_said": None,
+    }
+    status["pixels"] += [braked | {"authorization": None}]
+    wait = {"state": "paused", "why": "paused by configuration"}
+    braked_partition = status["partitions"][0] | {"topic": "braked", "paused_by_configuration": "all", "paused": True}
+    status["partitions"] += [braked_partition | {"lag": 1200, "open_events": 0, "oldest": None, "waits": wait}]
+    status["untimed"] = [{"reason": "too_old", "count": 3}]
+    return status
+
+
+STATES: dict[str, Callable[[], dict[str, Any]]] = {
+    "starting": empty,
+    "at-work": busy,
+    "held": held,
+    "topic-held": topic_held,
+    "not-read": unread,
+    "many-partitions": many,
+    "one-peak": peaked,
+    "notices": noticed,
+}

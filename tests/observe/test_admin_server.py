@@ -152,6 +152,12 @@ async def test_status_is_the_programs_own_word(http: aiohttp.ClientSession, stat
         assert await answer.json() == state.document
 
 
+async def test_the_runbook_is_there_with_its_anchors(http: aiohttp.ClientSession) -> None:
+    async with http.get("/runbook") as answer:
+        assert (answer.status, answer.content_type) == (200, "text/html")
+        assert '<h3 id="401">401</h3>' in await answer.text()
+
+
 async def test_metrics_come_in_the_form_that_is_asked_for(http: aiohttp.ClientSession, metrics: Metrics) -> None:
     metrics.consumed("leads", 3)
     async with http.get("/metrics") as answer:

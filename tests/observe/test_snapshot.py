@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Callable, Coroutine, Sequence
 from email.utils import formatdate
 from pathlib import Path
@@ -17,7 +18,8 @@ from stream_capi.avro.framing import Run, SchemaKey
 from stream_capi.config import KeySource, Settings
 from stream_capi.core.held_reason import HeldReason
 from stream_capi.errors import RegistryUnavailable
-from stream_capi.model import NOT_READ, OUT_OF_REACH, Answer, Trouble
+from stream_capi.kafka.group_lag import GroupLag
+from stream_capi.model import NOT_READ, OUT_OF_REACH, Answer, EventName, Lane, Trouble
 from stream_capi.observe.oldest_unresolved import oldest_events
 from stream_capi.observe.status_document import StatusDocument
 from stream_capi.observe.what_to_do import what_to_do
@@ -112,7 +114,7 @@ async def test_a_refused_key_holds_the_pixel_and_says_what_to_do() -> None:
     assert held["what_to_do"] == what_to_do("401")
     assert line.status["reasons"] == ["main is held: 401"]
     assert line.snapshot.gauges().held == {("main", "401"): 1}
-    shown = {"pixel": "main", "state": "held", "key": "environment", "key_fault": None}
+    shown: dict[str, Any] = {"pixel": "main", "state": "held", "held_by": [], "key": "environment", "key_fault": None}
     assert line.status["pixels"] == [shown | {"authorization": None, "api_said": None}]
     assert line.oldest()["state"] == "held"
     assert line.oldest()["why"].startswith("held: 401, next probe in 2")
@@ -542,6 +544,7 @@ async def test_what_is_paused_by_configuration_is_named_and_nothing_is_wrong_wit
             "subject": "source leads",
             "reason": "paused by configuration",
             "what_to_do": what_to_do("paused_by_configuration"),
+            "runbook": "pause-a-source-or-a-pixel",
         }
     ]
     partitions = {one["topic"]: one for one in status["partitions"]}
@@ -560,3 +563,99 @@ async def test_a_paused_pixel_is_said_to_be_paused_and_not_open() -> None:
     line.app.settings = line.app.settings.model_copy(update={"pixels": pixels})
     assert [one["state"] for one in line.status["pixels"]] == ["paused"]
     assert [one["subject"] for one in line.status["paused"]] == ["pixel main"]
+
+
+# What the lag waits for where no event is open
+
+
+def waits(line: Watched) -> dict[tuple[str, int], Any]:
+    return {(entry["topic"], entry["partition"]): entry["waits"] for entry in line.status["partitions"]}
+
+
+@in_jumping_time
+async def test_records_that_are_not_read_because_their_pixel_is_held_wait_for_it() -> None:
+    line = Watched(always(401))
+    line.chunk = 30
+    line.produce("leads", 0, *names("a", 30))
+    line.assign(P0, P1)
+    await line.run_for(10)
+    line.produce("leads", 1, *names("b", 50))
+    await line.run_for(1)
+    line.report_ends()
+    of_one = line.status["partitions"][1]
+    assert (of_one["lag"], of_one["open_events"], of_one["paused"], of_one["oldest"]) == (50, 0, True, None)
+    assert of_one["waits"]["state"] == "held"
+    assert of_one["waits"]["why"].startswith("held (not read yet): 401, next probe in 1")
+    assert waits(line)["leads", 0]["why"].startswith("held: 401, next probe in 1"), "an open event's own"
+
+
+@in_jumping_time
+async def test_a_lag_that_is_about_to_be_read_or_committed_says_so() -> None:
+    line = Watched(always(200))
+    line.produce("leads", 0, *names("a", 30))
+    line.assign(P0, P1)
+    assert waits(line) == {("leads", 0): {"state": "unread", "why": "not read yet"}, ("leads", 1): None}
+    await line.run_for(10)
+    line.pipeline.partitions[P0].committed = (12, "")
+    assert waits(line)["leads", 0] == {"state": "commit", "why": "done, waits for its commit"}
+
+
+@in_jumping_time
+async def test_what_keeps_a_lag_from_being_read_is_named() -> None:
+    line = Watched(always(200))
+    line.produce("leads", 0, *names("a", 30))
+    line.assign(P0)
+    partition = line.pipeline.partitions[P0]
+    partition.paused = True
+    assert waits(line)["leads", 0] == {"state": "full", "why": "not read yet: the memory for open events is full"}
+    line.app.consumer.troubles = (Trouble(OUT_OF_REACH, "kafka-1:9092", "no answer for 9 s", (P0,)),)
+    assert waits(line)["leads", 0]["why"] == "not read yet: kafka-1:9092: no answer for 9 s"
+    line.pipeline.stop_partition(P0, HeldReason.TOPIC_RECREATED)
+    assert waits(line)["leads", 0]["why"] == "stopped: topic_made_anew"
+
+
+@in_jumping_time
+async def test_a_pixel_is_not_open_while_a_topic_or_lane_of_it_is_held() -> None:
+    line = Watched(always(200))
+    line.produce("leads", 0, *names("bad", 200))
+    line.produce("views", 0, *names("v", 20))
+    line.assign(P0, V0)
+    await line.run_for(5)
+    (pixel,) = line.status["pixels"]
+    assert (pixel["state"], pixel["held_by"]) == ("partly_held", ["leads"])
+    line.pipeline.stop_partition(V0, HeldReason.TOPIC_RECREATED)
+    assert line.status["pixels"][0]["held_by"] == ["leads", "views[0]"]
+
+
+@in_jumping_time
+async def test_what_was_skipped_and_left_out_is_told_by_reason() -> None:
+    line = Watched(always(200))
+    line.metrics.skipped("leads", "where", 3)
+    line.metrics.skipped("leads", "tombstone", 7)
+    line.metrics.dropped("phone", "digits", 4)
+    line.metrics.dropped("zip", "digits", 5)
+    line.metrics.delivered(Lane("main", EventName.GENERATE_LEAD), [1, 1, 0], 1_800_000_000_000)
+    status = line.status
+    assert [(one["topic"], one["reason"], one["count"]) for one in status["skipped"]] == [
+        ("leads", "tombstone", 7),
+        ("leads", "where", 3),
+    ]
+    assert [(one["field"], one["reason"], one["count"]) for one in status["left_out"]] == [
+        ("zip", "digits", 5),
+        ("phone", "digits", 4),
+    ]
+    assert status["untimed"] == [{"reason": "too_old", "count": 2}, {"reason": "no_timestamp", "count": 1}]
+
+
+@in_jumping_time
+async def test_the_lag_of_the_group_stands_beside_the_members_own() -> None:
+    line = Watched(always(401))
+    assert line.status["lag"] == {
+        "member": None, "partitions": 0, "group": None, "group_partitions": None, "group_seconds_ago": None
+    }  # fmt: skip
+    line.produce("leads", 0, *names("a", 30))
+    line.assign(P0)
+    line.app.group_lag = GroupLag(700, 64, time.monotonic() - 3)
+    lag = line.status["lag"]
+    assert 3 <= lag.pop("group_seconds_ago") < 10
+    assert lag == {"member": 30, "partitions": 1, "group": 700, "group_partitions": 64}

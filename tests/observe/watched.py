@@ -50,6 +50,7 @@ class Watched(Line):
             key_form=lambda pixel: None,
             password=None,
             drifts=[],
+            group_lag=None,
         )
         self.snapshot = Snapshot(self.app, Health(self.app))
         self.metrics.gauges = self.snapshot.gauges
@@ -88,6 +89,7 @@ class Watched(Line):
             task.result()
 
     _running: Sequence[asyncio.Task[None]] = ()
+    later: asyncio.Future[None] | None = None  # what happens on the way
 
     @property
     def status(self) -> Any:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 _ROOT = Path(__file__).parents[2]
-_SOURCES = ("pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "requirements", "schemas", "stream_capi")
+_SOURCES = ("pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "requirements", "schemas", "docs", "stream_capi")
 
 
 def _build(folder: Path) -> Path:
@@ -52,7 +52,7 @@ def test_two_builds_of_the_same_sources_are_the_same_wheel(tmp_path: Path) -> No
 def test_the_wheel_holds_what_the_program_needs_and_nothing_else(tmp_path: Path) -> None:
     names = set(zipfile.ZipFile(_build(tmp_path)).namelist())
     for name in ("_schemas/lead.avsc", "_schemas/page_view.avsc", "_schemas/applovin-conversion-api-lead-gen.yaml",
-                 "observe/page.html", "py.typed"):  # fmt: skip
+                 "_docs/operations.md", "observe/page.html", "py.typed"):  # fmt: skip
         assert f"stream_capi/{name}" in names
     assert {name.partition("/")[0] for name in names} <= {"stream_capi", "stream_capi-0.1.0.dist-info"}
     assert not [name for name in names if "__pycache__" in name or "/tests/" in name]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -90,11 +91,17 @@ def status(partition: int, delivered: int, ready: bool = True, pixel: str = "ope
             "request_seconds": {"p50": None, "p99": None, "count": 0},
         },
         "freshness": {"within_seconds": 300, "share": delivered / 100, "recent_share": None},
+        "untimed": [{"reason": "too_old", "count": 3}],
+        "lag": {"member": delivered, "partitions": 1, "group": 100 - delivered, "group_partitions": 2,
+                "group_seconds_ago": float(delivered)},
         "requests": {"in_flight": 1, "limit": 16},
         "buffered": {"bytes": 10, "budget": 100},
         "partitions": [{"topic": "leads", "partition": partition}],
         "dead_letters": [{"topic": "leads", "code": "refused", "count": 2}],
-        "pixels": [{"pixel": "main", "state": pixel, "authorization": None if pixel == "held" else "raw", "api_said": None}],
+        "skipped": [{"topic": "leads", "reason": "tombstone", "count": 1}, {"topic": "leads", "reason": "where", "count": 2}],
+        "left_out": [{"field": "phone", "reason": "digits", "count": delivered}],
+        "pixels": [{"pixel": "main", "state": pixel, "held_by": ["leads"] if pixel == "partly_held" else [],
+                    "authorization": None if pixel == "held" else "raw", "api_said": None}],
         "lanes": [
             {"pixel": "main", "event": "page_view", "delivered": delivered, "fresh_share": None, "mapped": delivered,
              "coverage": {"email": delivered / 100}}
@@ -113,6 +120,12 @@ def test_statuses_are_joined() -> None:
     assert whole["latency"]["end_to_end_seconds"] == {"p50": 3.0, "p99": None, "count": 4}
     assert [entry["partition"] for entry in whole["partitions"]] == [0, 1]
     assert whole["dead_letters"] == [{"topic": "leads", "code": "refused", "count": 4}]
+    assert whole["skipped"] == [
+        {"topic": "leads", "reason": "where", "count": 4},
+        {"topic": "leads", "reason": "tombstone", "count": 2},
+    ]
+    assert whole["left_out"] == [{"field": "phone", "reason": "digits", "count": 40}]
+    assert whole["untimed"] == [{"reason": "too_old", "count": 6}]
     assert whole["freshness"]["share"] == 0.25
     assert whole["lanes"][0]["coverage"] == {"email": 0.25}
     assert whole["buffered"] == {"bytes": 20, "budget": 200}
@@ -122,7 +135,8 @@ def test_one_that_is_not_ready_or_does_not_answer_makes_the_whole_not_ready() ->
     whole = joined({1: status(0, 1), 2: status(1, 1, ready=False, pixel="held"), 3: None}, "g", 7.0)
     assert not whole["ready"]
     assert whole["reasons"] == ["worker 2: held", "worker 3: it doesn't answer yet"]
-    assert whole["pixels"] == [{"pixel": "main", "state": "held", "authorization": "raw", "api_said": None}]
+    (pixel,) = whole["pixels"]
+    assert (pixel["state"], pixel["authorization"], pixel["api_said"]) == ("held", "raw", None)
     assert len(whole["held"]) == 1
 
 
@@ -130,3 +144,24 @@ def test_there_is_a_status_before_any_worker_has_answered() -> None:
     whole = joined({1: None, 2: None}, "g", 0.1)
     assert not whole["ready"]
     assert whole["totals"]["delivered"] == 0
+
+
+def test_the_members_lags_add_up_and_the_groups_is_the_one_that_was_asked_for_last() -> None:
+    whole = joined({1: status(1, 10), 2: status(0, 30)}, "g", 7.0)
+    assert whole["lag"] == {
+        "member": 40, "partitions": 2, "group": 90, "group_partitions": 2, "group_seconds_ago": 10.0
+    }  # fmt: skip
+    unknown = status(0, 5)
+    unknown["lag"] = {
+        "member": None, "partitions": 0, "group": None, "group_partitions": None, "group_seconds_ago": None
+    }  # fmt: skip
+    assert joined({1: unknown}, "g", 1.0)["lag"] == unknown["lag"]
+    assert joined({1: unknown, 2: status(0, 30)}, "g", 1.0)["lag"]["group"] == 70
+
+
+@pytest.mark.parametrize("worse", ["partly_held", "broken", "throttled", "held"])
+def test_a_pixel_is_in_the_worst_state_of_any_worker(worse: str) -> None:
+    for several in ({1: status(0, 1), 2: status(1, 1, pixel=worse)}, {1: status(1, 1, pixel=worse), 2: status(0, 1)}):
+        (pixel,) = joined(several, "g", 1.0)["pixels"]
+        assert pixel["state"] == worse
+        assert pixel["held_by"] == (["leads"] if worse == "partly_held" else [])
