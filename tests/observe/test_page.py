@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-import shutil
-import threading
+import re
 from collections.abc import Iterator
-from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from stream_capi.observe.admin_server import AdminServer
-from stream_capi.observe.metrics import Metrics
 from stream_capi.observe.what_to_do import what_to_do
-from tests.observe import statuses
+from tests.observe import screenshots, statuses
+from tests.observe.shown import Shown, chromium, launch
 
 pytestmark = pytest.mark.browser
 
-_ARGUMENTS = (
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
-    *("--disable-component-update", "--disable-sync"),
-)
 # The contrast of every text with what is behind it, as WCAG reckons it; the worst one, and where it is.
 _CONTRAST = """() => {
   const rgb = (text) => text.match(/[\\d.]+/g).map(Number);
@@ -48,57 +41,15 @@ _CONTRAST = """() => {
 }"""
 
 
-class Shown:
-    """A server on a thread of its own, showing the status that the test sets; and what the browser complained of."""
-
-    def __init__(self) -> None:
-        self.document: dict[str, Any] = statuses.empty()
-        self.complaints: list[str] = []
-        self.asked: set[tuple[str, str]] = set()
-        self._loop = asyncio.new_event_loop()
-        self._server = AdminServer("127.0.0.1", 0, Metrics(()), self)
-        self._thread = threading.Thread(target=self._loop.run_forever)
-        self._thread.start()
-        asyncio.run_coroutine_threadsafe(self._server.start(), self._loop).result(30)
-
-    alive = True
-
-    def not_ready(self) -> list[str]:
-        return []
-
-    def status(self) -> Any:
-        return self.document
-
-    @property
-    def origin(self) -> str:
-        return f"http://127.0.0.1:{self._server.port}"
-
-    def watch(self, page: Page) -> None:
-        def on_console(message: ConsoleMessage) -> None:
-            self.complaints.append(message.text)
-
-        page.on("console", on_console)
-        page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        page.on("request", lambda request: self.asked.add(urlsplit(request.url)[:2]))
-
-    def stop(self) -> None:
-        if self._thread.is_alive():
-            asyncio.run_coroutine_threadsafe(self._server.stop(), self._loop).result(30)
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join()
-            self._loop.close()
-
-
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """Chromium. A machine without one skips these tests, but not where all must be shown."""
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if chromium is None:
+    if chromium() is None:
         if os.environ.get("CI"):
             pytest.fail("there is no Chromium here, and CI must not pass without it: install the package chromium")
         pytest.skip("there is no Chromium here: install the package chromium")
     with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=chromium, args=list(_ARGUMENTS))
+        launched = launch(playwright)
         yield launched
         launched.close()
 
@@ -201,8 +152,9 @@ def test_what_is_paused_by_configuration_is_said_and_is_no_fault(page: Page, sho
     first, second, third = shown.document["partitions"][:3]
     first.update(paused_by_configuration="all", oldest=None)
     waits = {"offset": 1, "seconds": None, "state": "paused", "why": reason}
-    second.update(paused_by_configuration="full", oldest=waits)
-    third.update(paused_by_configuration="some", oldest=waits)
+    first["waits"] = {"state": "paused", "why": reason}
+    second.update(paused_by_configuration="full", oldest=waits, waits=first["waits"])
+    third.update(paused_by_configuration="some", oldest=waits, waits=first["waits"])
     page.goto(shown.origin)
     expect(page.locator("#state")).to_have_text("ready")
     expect(page.get_by_role("alert")).to_be_empty()
@@ -266,7 +218,7 @@ def test_a_program_that_answers_no_more_is_told_from_one_that_stands_still(page:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_texts_stand_out_in_light_and_dark(page: Page, shown: Shown, scheme: str) -> None:
     page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
-    for status in (statuses.busy(), statuses.held(), statuses.empty()):
+    for status in (make() for make in statuses.STATES.values()):
         shown.document = status
         page.goto(shown.origin)
         expect(page.locator("#updated")).to_contain_text("updated at")
@@ -282,6 +234,10 @@ def test_no_width_makes_it_scroll_sideways(page: Page, shown: Shown, width: int)
     for status in (statuses.busy(), statuses.held()):
         name = "a_very_long_name_without_a_break_" * 7
         status["group"] = status["partitions"][0]["topic"] = status["pixels"][0]["pixel"] = name
+        status["held"] = [one | {"subject": name} for one in status["held"]]
+        status["skipped"] = [{"topic": name, "reason": "tombstone", "count": 1}]
+        status["left_out"] = [{"field": name, "reason": "type", "count": 1}]
+        status["pixels"][0]["held_by"] = [name]
         status["lanes"][0] |= {"pixel": name, "mapped": 1}
         status["dead_letters"] = [{"topic": name, "code": "missing_field", "count": 1}]
         status["notices"] = [{"subject": name, "reason": "throttled: 429", "what_to_do": "Nothing."}]
@@ -303,3 +259,181 @@ def test_it_can_be_read_without_being_seen(page: Page, shown: Shown) -> None:
     assert page.locator("th:not([scope])").count() == 0
     assert "at most" in (page.get_by_role("img").get_attribute("aria-label") or "")
     expect(page.get_by_role("status").first).to_have_text("ready")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("state", statuses.STATES)
+def test_axe_finds_nothing_wrong(page: Page, shown: Shown, state: str, width: int, scheme: str) -> None:
+    page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
+    page.set_viewport_size({"width": width, "height": 800})
+    shown.document = statuses.STATES[state]()
+    page.goto(shown.origin)
+    expect(page.locator("#updated")).to_contain_text("updated at")
+    page.evaluate("document.querySelectorAll('details').forEach((details) => { details.open = true; })")
+    found = Axe().run(page)
+    assert found.violations_count == 0, found.generate_report()
+
+
+def test_axe_finds_nothing_wrong_with_a_page_that_gets_no_answer(page: Page, shown: Shown) -> None:
+    shown.document = statuses.held()
+    page.goto(shown.origin)
+    expect(page.locator("#state")).to_have_text("held")
+    shown.stop()
+    expect(page.locator("#lost")).to_contain_text("No answer since")
+    found = Axe().run(page)
+    assert found.violations_count == 0, found.generate_report()
+    shown.complaints[:] = [text for text in shown.complaints if "ERR_CONNECTION" not in text]
+
+
+def test_all_that_can_be_done_is_reached_by_the_keyboard_in_the_order_that_is_seen(page: Page, shown: Shown) -> None:
+    shown.document = statuses.topic_held()
+    shown.document["left_out"] = [{"field": f"f{i}", "reason": "type", "count": 9} for i in range(9)]
+    page.goto(shown.origin)
+    expect(page.locator("#updated")).to_contain_text("updated at")
+    reached, places = [], []
+    for _ in range(6):
+        page.keyboard.press("Tab")
+        text, place, outline = page.evaluate(
+            """() => { const it = document.activeElement, box = it.getBoundingClientRect();
+            return [it.textContent, box.y + scrollY, getComputedStyle(it).outlineWidth]; }"""
+        )
+        reached.append(text)
+        places.append(place)
+        assert outline == "2px", f"{text} has no ring around it"
+    assert reached == [
+        *("Runbook: dead_letter_ratio", "Dead letters by code", "4 more, 36 altogether"),
+        *("status as JSON", "metrics", "runbook"),
+    ]
+    assert places == sorted(places)
+
+
+def test_a_held_pixels_lag_is_not_shown_as_nothing_in_green(page: Page, shown: Shown) -> None:
+    shown.document = statuses.unread()
+    page.goto(shown.origin)
+    row = page.locator("#partitions tbody tr", has_text="leads [1]")
+    expect(row.locator(".tag.bad")).to_contain_text("held (not read yet): 401")
+    expect(row).to_contain_text("500")
+    shown.document["partitions"][1]["waits"] = {"state": "unread", "why": "not read yet"}
+    expect(row.locator(".tag")).to_have_text("not read yet")
+    expect(row.locator(".tag")).to_have_class("tag ")
+    shown.document["partitions"][1] |= {"lag": 0, "waits": None}
+    expect(row.locator(".tag.good")).to_have_text("nothing")
+    shown.document["partitions"][1]["lag"] = None
+    expect(row.locator(".tag")).to_have_text("its end is not known yet")
+
+
+def test_the_banner_leads_to_the_runbook_and_to_the_dead_letters(page: Page, shown: Shown) -> None:
+    shown.document = statuses.topic_held()
+    page.goto(shown.origin)
+    page.get_by_role("link", name="Dead letters by code").click()
+    expect(page.locator("#dead-letters")).to_be_focused()
+    expect(page.locator("#dead-letters tbody tr")).to_contain_text("missing_field")
+    page.get_by_role("link", name="Runbook: dead_letter_ratio").click()
+    expect(page.locator(":target")).to_have_text("dead_letter_ratio")
+    expect(page.locator(":target")).to_be_in_viewport()
+    found = Axe().run(page)
+    assert found.violations_count == 0, found.generate_report()
+
+
+def test_quiet_partitions_are_folded_and_an_open_fold_stays_open(page: Page, shown: Shown) -> None:
+    page.set_viewport_size({"width": 1280, "height": 800})
+    shown.document = statuses.many()
+    page.goto(shown.origin)
+    expect(page.locator("#partitions tbody tr")).to_have_count(3)
+    assert page.evaluate("document.documentElement.scrollHeight") < 1700
+    fold = page.locator("details", has=page.locator("#partitions-rest"))
+    expect(fold.locator("summary")).to_have_text("61 quiet partitions")
+    fold.locator("summary").click()
+    expect(fold.get_by_text("leads [63]")).to_be_visible()
+    shown.document["partitions"][63] |= {"lag": 7, "open_events": 7}
+    expect(page.locator("#partitions tbody tr")).to_have_count(4)
+    expect(fold.get_by_text("leads [62]")).to_be_visible()
+    for entry in shown.document["partitions"]:
+        entry |= {"lag": 100, "open_events": 5}
+    shown.document["partitions"][50]["waits"] = {"state": "held", "why": "held (not read yet): 401"}
+    expect(fold.locator("summary")).to_have_text("56 more partitions with a lag of 5,600")
+    expect(page.locator("#partitions tbody tr", has_text="leads [50]")).to_be_visible()
+
+
+def test_a_stopped_partition_for_each_of_many_leaves_room_for_the_rest(page: Page, shown: Shown) -> None:
+    shown.document = statuses.held()
+    one = shown.document["held"][0]
+    shown.document["held"] = [one | {"subject": f"leads[{number}]"} for number in range(64)]
+    page.goto(shown.origin)
+    expect(page.locator("#held section")).to_have_count(4)
+    fold = page.locator("details", has=page.locator("#held-rest"))
+    expect(fold.locator("summary")).to_have_text("60 more that are held or not ready")
+    fold.locator("summary").click()
+    expect(fold.locator("section").last).to_contain_text("leads[63] is held")
+    expect(fold.locator(".when").last).to_contain_text("tried again in")
+
+
+def test_what_was_skipped_and_left_out_is_shown_by_reason(page: Page, shown: Shown) -> None:
+    shown.document = statuses.busy()
+    page.goto(shown.origin)
+    expect(page.locator("#skipped tbody tr").first).to_have_text("no_consentleads3,150")
+    expect(page.locator("#left-out tbody tr").first).to_have_text("phoneletters310")
+    expect(page.locator("#skipped-under")).to_have_text("3,162 skipped on purpose, no dead letters")
+    expect(page.locator("details", has=page.locator("#left-out-rest")).locator("summary")).to_contain_text("5 more")
+
+
+def test_whose_lag_it_is_is_said(page: Page, shown: Shown) -> None:
+    shown.document = statuses.busy()
+    page.goto(shown.origin)
+    expect(page.locator("#lag-under")).to_have_text("this member's, in 6 partitions; records not committed")
+    expect(page.locator("#lag-group")).to_contain_text("the whole group's: 18,230 in 12 partitions, 1")
+    shown.document["lag"]["group"] = None
+    expect(page.locator("#lag-group")).to_have_text("the group's is not known yet")
+    shown.document["workers"] = [{"worker": 1, "answers": True}]
+    expect(page.locator("#lag-under")).to_contain_text("these workers'")
+
+
+def test_times_have_their_zone(browser: Browser, shown: Shown) -> None:
+    context = browser.new_context(timezone_id="Asia/Kolkata", locale="en-GB")
+    page = context.new_page()
+    shown.document = statuses.held()
+    page.goto(shown.origin)
+    expect(page.locator("#updated")).to_have_text(re.compile(r"updated at \d\d:\d\d:\d\d GMT\+5:30"))
+    expect(page.locator("#held .when")).to_have_text(re.compile(r"since \d\d:\d\d:\d\d GMT\+5:30, for 7\d s"))
+    context.close()
+
+
+def test_the_plot_has_a_scale_that_one_peak_does_not_spoil(page: Page, shown: Shown) -> None:
+    shown.document = statuses.peaked()
+    page.goto(shown.origin)
+    expect(page.locator("#scale-top")).to_have_text("500")
+    expect(page.locator("#scale-half")).to_have_text("250")
+    expect(page.locator("#peak")).to_have_text("peak 52,000 a second, 35 s ago, off the scale")
+    expect(page.locator("#cut")).to_be_visible()
+    heights = [float(y) for y in re.findall(r",([\d.]+)", page.locator("#spark .line").get_attribute("d") or "")]
+    assert sorted(heights)[60] < 50, "the others are off the ground"
+    assert min(heights) == 0
+    shown.document["throughput"]["series"][85] = 130
+    expect(page.locator("#scale-top")).to_have_text("200")
+    expect(page.locator("#cut")).to_be_hidden()
+
+
+def test_a_pixel_is_not_open_while_a_topic_of_it_is_held(page: Page, shown: Shown) -> None:
+    shown.document = statuses.topic_held()
+    page.goto(shown.origin)
+    expect(page.locator("#pixels tbody tr .tag.bad")).to_have_text("partly held")
+    expect(page.locator("#pixels tbody tr")).to_contain_text("leads")
+
+
+def test_events_whose_age_is_not_known_are_said_to_be_left_out(page: Page, shown: Shown) -> None:
+    shown.document = statuses.noticed()
+    page.goto(shown.origin)
+    expect(page.locator("#untimed")).to_have_text("3 left out: the Kafka timestamp can't be true (too_old)")
+    expect(page.locator("#notices")).to_contain_text("leads: the newest schema lacks mapped paths")
+    link = page.locator("#notices").get_by_role("link", name="Runbook: schema_lacks_path")
+    expect(link).to_have_attribute("href", "runbook#schema_lacks_path")
+
+
+def test_the_screenshots_in_the_documents_are_small_and_shown() -> None:
+    names = {screenshots.file_name(*of) for of in screenshots.SHOWN_IN_DOCS}
+    assert {file.name for file in screenshots.DOCS.iterdir()} == names
+    text = (screenshots.DOCS.parent / "operations.md").read_text()
+    for name in names:
+        assert (screenshots.DOCS / name).stat().st_size < screenshots.MOST_BYTES
+        assert f"](pages/{name})" in text
