@@ -22,7 +22,7 @@ def pages() -> list[Path]:
     """Every document for people that says something of the program."""
     return [
         *(ROOT / f"{name}.md" for name in ("README", "SECURITY", "CONTRIBUTING")),
-        *sorted((ROOT / "docs").glob("*.md")),
+        *sorted((ROOT / "docs").rglob("*.md")),
     ]
 
 

@@ -39,9 +39,3 @@ def cases() -> list[Case]:
         )
         for name, of in parts.items()
     ]
-
-
-def other_configurations() -> list[str]:
-    """The pieces of TOML outside the worked cases."""
-    text = _BLOCK.sub("", DOCUMENT.read_text())
-    return re.findall(r"^```toml\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -24,9 +23,9 @@ from stream_capi.events.plain_json import row_from_json
 from stream_capi.events.rules import rules_from
 from stream_capi.events.transform import compile_source
 from stream_capi.model import Routed, Skipped, Transformed
-from tests.events.cases import Case, cases, other_configurations
+from tests.events.cases import Case, cases
 from tests.events.making import NOW, mapped, sent
-from tests.events.real import confluent, encoded, map_newest, produce, register, settings_of
+from tests.events.real import confluent, encoded, map_newest, produce, register
 from tests.events.wild import plain
 from tests.stack import Broker, Registry
 from tests.stack.names import Names
@@ -44,25 +43,6 @@ def settings(case: Case, folder: Path, environ: Mapping[str, str] | None = None)
     file = folder / "stream-capi.toml"
     file.write_text(case.config)
     return config.load(file, environ or {}, keys=False)
-
-
-@pytest.mark.parametrize("text", other_configurations())
-def test_the_other_configurations_of_the_document_load(text: str, tmp_path: Path) -> None:
-    given = tomllib.loads(text)
-    stated = given.pop("sources", {})
-    sources: list[dict[str, Any]] = [{"topic": "t"} | one for one in (stated if isinstance(stated, list) else [stated])]
-    for source in sources:
-        source |= {} if "event_field" in source else {"event": "generate_lead"}
-        source |= {} if "pixel_field" in source else {"pixel": "main"}
-    tables = {
-        "schema_registry": {},
-        "pixels": [{"name": "main", "pixel_id": "p", "api_key_env": "KEY"}],
-        "sources": sources,
-    }
-    (tmp_path / "forgotten.txt").touch()
-    settings = settings_of(tmp_path, tables | given)
-    assert [source.topic for source in settings.sources] == [source["topic"] for source in sources]
-    assert set(given) <= settings.model_fields_set
 
 
 def test_the_document_has_all_four() -> None:

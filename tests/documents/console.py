@@ -1,0 +1,143 @@
+"""Console blocks of the documents: what they type, what it printed, and a shell to type it into."""
+
+from __future__ import annotations
+
+import doctest
+import os
+import re
+import signal
+import subprocess
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple, Self
+
+import psutil
+
+from tests.stack.waiting import until
+
+CTRL_C = "^C"
+# What differs from run to run, and what stands for it on both sides of a comparison. Anything else that may differ is
+# "…" on the page.
+_VOLATILE = (
+    (r"\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z", "TIME"),
+    (r"\b1[6-9]\d{11}\b", "EPOCH-MS"),
+    (r"\b(?:127\.0\.0\.1|localhost):\d+", "HOST:PORT"),
+    (r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b", "UUID"),
+    (r"\b[0-9a-f]{10}\b", "ID"),  # of a replay
+    (r"\(schema id \d+\)", "(schema id N)"),
+    (r"(?<=\])@\d+", "@OFFSET"),
+    (r"\b\d+(?:\.\d+)? (?:ms|s|events/s)\b", "N UNIT"),
+    (r"\b\d+ needed at most, \d+ allowed", "N needed at most, N allowed"),
+    (r"─+", "─"),
+    (r"[ \t]+", " "),  # columns are as wide as their widest cell
+    (r" ?… ?", "…"),
+    (r" $", ""),
+)
+_VOLATILE_ALL = [(re.compile(pattern, re.MULTILINE), stands) for pattern, stands in _VOLATILE]
+
+
+class Step(NamedTuple):
+    """A command, empty where a block goes on with what one before it prints, and the output that is shown."""
+
+    command: str
+    output: str
+
+
+def steps(text: str) -> list[Step]:
+    """The commands of a console block. A line with ``$ `` begins one; a backslash at its end continues it."""
+    found: list[Step] = []
+    continued = False
+    for line in text.splitlines():
+        if continued:
+            found[-1] = Step(f"{found[-1].command}\n{line.removeprefix('> ')}", "")
+            continued = line.endswith("\\")
+        elif line.startswith("$ "):
+            found.append(Step(line[2:], ""))
+            continued = line.endswith("\\")
+        else:
+            last = found.pop() if found else Step("", "")
+            found.append(Step(last.command, f"{last.output}{line}\n"))
+    return found
+
+
+def normal(text: str) -> str:
+    """A text with its volatile parts replaced by what stands for them."""
+    for pattern, stands in _VOLATILE_ALL:
+        text = pattern.sub(stands, text)
+    return text.strip("\n") + "\n"
+
+
+def matches(shown: str, printed: str) -> bool:
+    """Whether what was printed is what the page shows, where ``…`` stands for any text."""
+    want = normal(shown).replace("…", "...")
+    return doctest.OutputChecker().check_output(want, normal(printed), doctest.ELLIPSIS)
+
+
+class Shell:
+    """A bash whose commands follow each other as a person types them; all that it prints is kept."""
+
+    def __init__(self, folder: Path, scratch: Path, env: Mapping[str, str]) -> None:
+        self.status = 0
+        self._scratch = scratch
+        scratch.mkdir(parents=True)
+        self._log = scratch / "output"
+        self._read = self._begun = 0
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                ["bash", "--noprofile", "--norc"],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=folder,
+                env=dict(env),
+                start_new_session=True,
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError):
+            self._process.stdin.close()
+        self._process.wait(10)
+
+    def start(self, command: str) -> None:
+        """Type a command. It sees the status of the one before it as ``$?``."""
+        assert self._process.stdin is not None
+        self._begun += 1
+        self._read = self._log.stat().st_size
+        line = f"(exit {self.status})\n{{ {command}\n}} </dev/null\nprintf '%s\\n' $? > {self._done}\n"
+        self._process.stdin.write(line.encode())
+        self._process.stdin.flush()
+
+    @property
+    def output(self) -> str:
+        """What came since the last command was typed."""
+        return self._log.read_bytes()[self._read :].decode(errors="replace")
+
+    @property
+    def ended(self) -> bool:
+        """Whether the last command has ended."""
+        return self._done.exists() and self._done.read_text().endswith("\n")
+
+    def wait(self, seconds: float, what: str) -> None:
+        """Wait for the last command's end, and take its exit code."""
+        until(lambda: self.ended, seconds, what)
+        self.status = int(self._done.read_text())
+
+    def interrupt(self) -> None:
+        """Ctrl-C: the command that runs is interrupted, and not the shell."""
+        bash = psutil.Process(self._process.pid)
+        until(lambda: self.ended or bool(bash.children()), 10, "a command to interrupt")
+        for child in bash.children():
+            with suppress(psutil.NoSuchProcess):
+                child.send_signal(signal.SIGINT)
+
+    @property
+    def _done(self) -> Path:
+        return self._scratch / f"status-{self._begun}"
