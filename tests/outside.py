@@ -7,6 +7,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 from stream_capi.sandbox.fault_script import Action, RequestInfo
 from stream_capi.sandbox.mock_api import MockEndpoint, SeenRequest
@@ -46,6 +47,11 @@ class Endpoint:
     @property
     def url(self) -> str:
         return self.mock.url
+
+    @property
+    def address(self) -> str:
+        """Host and port."""
+        return urlsplit(self.url).netloc
 
     def answer(self, answering: Answering | None) -> None:
         """From now on."""

@@ -52,10 +52,12 @@ def produce_events(
     seed: int,
     bad: int = 0,
     key: Key | None = by_event_id,
+    from_ms: int | None = None,
 ) -> list[Produced]:
     """Produce ``n`` events of both names, ``bad`` of them undeliverable (each kind in turn), in the order of producing.
 
-    Returns when the broker has acknowledged all of them. The same seed gives the same events but for their times.
+    Returns when the broker has acknowledged all of them. The same seed gives the same events but for their times. With
+    ``from_ms`` the records' timestamps are 10 ms apart, from that one on; else they are the time of producing.
     """
     topics = {EventName.GENERATE_LEAD: leads_topic, EventName.PAGE_VIEW: views_topic}
     faults = dict(zip(sorted(random.Random(seed).sample(range(n), bad)), _BAD * (bad // len(_BAD) + 1), strict=False))
@@ -65,12 +67,15 @@ def produce_events(
         encode = {
             name: AvroSerializer(client, (_SCHEMAS / file).read_text(), conf=SUBJECTS) for name, file in _FILES.items()
         }
-        for index, (name, event) in enumerate(Samples(seed, bad_share=0).stream(n, int(time.time() * 1000))):
+        for index, (name, event) in enumerate(Samples(seed, bad_share=0).stream(n, from_ms or int(time.time() * 1000))):
             code, topic = faults.get(index), topics[name]
             _spoil_event(event, code)
             value = _spoil_bytes(encode[name](event, SerializationContext(topic, MessageField.VALUE)), code)
             acknowledged = _acknowledge(produced, index, event["event_id"], name, code)
-            producer.produce(topic, value, key(index, event) if key else None, on_delivery=acknowledged)
+            timestamp = 0 if from_ms is None else from_ms + 10 * index  # 0: now
+            producer.produce(
+                topic, value, key(index, event) if key else None, on_delivery=acknowledged, timestamp=timestamp
+            )
             producer.poll(0)
     if left := producer.flush(60):
         raise AssertionError(f"{left} of {n} events not acknowledged within 60 s")

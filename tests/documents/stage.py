@@ -1,0 +1,190 @@
+"""What the documents are played on: the neighbours at the pages' addresses, the sample topics, a folder and a shell's variables.
+
+The samples are always the same, so that counts and offsets on a page are those of every run. Their times are not: a page's
+first sample is of ``FIRST``, and what it types as a time is moved by as much as this run's first sample is later.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, Self
+
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka.schema_registry.error import SchemaRegistryError
+
+from tests.documents.play import Names, Player
+from tests.outside import Endpoint
+from tests.stack import Broker, Registry, produce_events
+from tests.stack.process import free_ports
+from tests.stack.waiting import until
+
+FIRST = datetime(2026, 11, 25, 5, 43, 0, tzinfo=UTC)
+LEADS, VIEWS, DEAD, GROUP = "leads", "page-views", "stream-capi.dead-letters", "stream-capi"
+KEY = "canary-key-of-the-pages-7c1f"
+CONFIGURATION = Path(__file__).parent / "stream-capi.toml"
+_EVENTS, _BAD = 1000, 12
+_AGO = 600  # seconds before now, of the first sample
+_UNLIMITED = {"retention.ms": "-1"}
+
+
+class Relay:
+    """Passes each request on to an endpoint at ``port`` of this machine, and keeps the events of those that get a 200."""
+
+    def __init__(self, port: int) -> None:
+        self.events: list[Any] = []
+        relay = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                line = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+                line.request("POST", self.path, body, dict(self.headers))
+                answer = line.getresponse()
+                text = answer.read()
+                self.send_response(answer.status)
+                self.send_header("Content-Length", str(len(text)))
+                self.end_headers()
+                self.wfile.write(text)
+                line.close()
+                if answer.status == 200:
+                    relay.events += json.loads(body)["events"]
+
+            def log_message(self, *_: object) -> None:
+                """Say nothing."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.address = f"127.0.0.1:{self._server.server_port}"
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join(10)
+
+
+class Stage:
+    """The neighbours under the names that the pages give them. ``topics`` are taken away before and after."""
+
+    def __init__(self, broker: Broker, registry: Registry, folder: Path, topics: tuple[str, ...] = ()) -> None:
+        self.broker, self.registry = broker, registry
+        self.folder = folder / "page"
+        self.folder.mkdir()
+        self._scratch = folder / "terminals"
+        self._topics = (LEADS, VIEWS, DEAD, *topics)
+        self.endpoint_port, self._admin_port = free_ports(2)
+        begun = datetime.fromtimestamp(int(time.time()) - _AGO, UTC)
+        self._shift = timedelta(seconds=int((begun - FIRST).total_seconds()))
+        self._begun_ms = int(begun.timestamp() * 1000)
+
+    def __enter__(self) -> Self:
+        self._await_coordinator()
+        self._clear()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._clear()
+
+    def _await_coordinator(self) -> None:
+        """Wait for the group's coordinator: a page is not about the first seconds of a new broker."""
+        consumer = Consumer({"bootstrap.servers": self.broker.bootstrap, "group.id": GROUP, "log_level": 0})
+        try:
+            consumer.committed([TopicPartition(LEADS, 0)], timeout=60)
+        finally:
+            consumer.close()
+
+    def create(self, topic: str) -> None:
+        """Create a topic, and the one of dead letters."""
+        for one in (topic, DEAD):
+            self.broker.create_topic(one)
+
+    def produce_samples(self) -> None:
+        """Create the topics of the samples and the one of dead letters, and fill the former."""
+        self.broker.create_topic(LEADS, 2, _UNLIMITED)
+        self.broker.create_topic(VIEWS, 1, _UNLIMITED)
+        self.broker.create_topic(DEAD)
+        produce_events(
+            self.broker, self.registry, LEADS, VIEWS, _EVENTS, seed=1, bad=_BAD, from_ms=self._begun_ms
+        )  # fmt: skip
+
+    def write_configuration(self, endpoint: str) -> None:
+        """Write the configuration that the pages of commands begin with."""
+        (self.folder / "stream-capi.toml").write_text(self.names(endpoint).typed(CONFIGURATION.read_text()))
+
+    def names(self, endpoint: str) -> Names:
+        """The addresses of this run by those of the pages."""
+        real = {
+            "http://localhost:8081": self.registry.url,
+            "localhost:9092": self.broker.bootstrap,
+            "localhost:8080": endpoint,
+            "--port 8080": f"--port {self.endpoint_port}",
+            "9464": str(self._admin_port),
+        }
+        return Names(real, self._shift)
+
+    def player(self, endpoint: str, not_run: frozenset[str] = frozenset(), **variables: str) -> Player:
+        """Who plays pages against an endpoint at this address."""
+        self._scratch = self._scratch.with_name(f"{self._scratch.name}-again")
+        env = {
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.defpath}",
+            "HOME": str(self.folder),
+            "COLUMNS": "150",
+            "TZ": "UTC",
+            "LC_ALL": "C.UTF-8",
+            "PYTHONFAULTHANDLER": "1",  # a crash of a client says where it was
+            "STREAM_CAPI_ADMIN__PORT": str(self._admin_port),
+            "STREAM_CAPI_ENDPOINT__URL": f"http://{endpoint}/v1/event",
+            **variables,
+        }
+        return Player(self.folder, self._scratch, env, self.names(endpoint), not_run)
+
+    def _clear(self) -> None:
+        """Take away what pages have made: topics, groups and subjects."""
+        there = self.broker.metadata().topics
+        for topic in self._topics:
+            if topic in there:
+                self.broker.delete_topic(topic)
+        with self.registry.client() as client:
+            for subject in [subject for topic in self._topics for subject in (f"{topic}-value",)]:
+                try:
+                    client.delete_subject(subject)
+                except SchemaRegistryError:  # there is none
+                    continue
+        groups = self.broker.admin.list_consumer_groups().result(15).valid
+        ours = [group.group_id for group in groups if group.group_id.split(".")[0] == GROUP]
+        until(lambda: self._deleted(ours), 30, "the end of the pages' groups")
+
+    def _deleted(self, groups: list[str]) -> bool:
+        for future in self.broker.admin.delete_consumer_groups(groups).values() if groups else ():
+            try:
+                future.result(15)
+            except KafkaException as error:
+                if error.args[0].name() == "NON_EMPTY_GROUP":  # a member that was killed
+                    return False
+        return True
+
+
+@contextmanager
+def sampled(broker: Broker, registry: Registry, folder: Path) -> Iterator[tuple[Stage, Endpoint]]:
+    """A stage with samples, and an endpoint that takes the key of the pages."""
+    stage = Stage(broker, registry, folder)
+    with stage, Endpoint(keys={"your-axon-event-key": KEY}) as endpoint:
+        stage.produce_samples()
+        stage.write_configuration(endpoint.address)
+        yield stage, endpoint
