@@ -10,11 +10,11 @@ import pytest
 
 from stream_capi.avro.framing import SchemaKey
 from stream_capi.config import Settings
+from stream_capi.core.batch import TOO_LARGE
 from stream_capi.errors import FieldsEncrypted, RegistryUnavailable
 from stream_capi.model import Code, Records, Rejection, Skipped
 from stream_capi.operations import dry_run_mapper
 from stream_capi.operations.dry_run_mapper import ENCRYPTED, NO_SOURCE, DryRunMapper, Outcome
-from stream_capi.pipeline.mapper import TOO_LARGE
 from stream_capi.pipeline.source import Coded, TopicSource
 from tests.events.making import LEAD, PIXELS, SCHEMAS, lead
 from tests.events.real import encoded
