@@ -24,6 +24,7 @@ _BUFFERED_BYTES = 64 << 20  # an eighth of it is the client's queue, and no chun
 _AT_ONCE = 2_000  # records
 _WAIT_SECONDS = 0.2
 _SILENCE_SECONDS = 15.0
+_MOST_REFUSALS = 5
 
 
 class RangeReader:
@@ -37,6 +38,7 @@ class RangeReader:
         self._ranges = {tp: of_one for tp, of_one in ranges.items() if of_one.size}
         self._at = {tp: of_one.start for tp, of_one in self._ranges.items()}
         self._left = set(self._ranges)
+        self._refused = dict.fromkeys(self._ranges, 0)  # how often each position was out of range
         self._heard = time.monotonic()
         self._consumer = made(Consumer, scan_properties(kafka, _BUFFERED_BYTES))
         self._assign()
@@ -79,15 +81,15 @@ class RangeReader:
         cut: list[TopicPartition] = []
         for message in messages:
             tp = TopicPartition(message.topic() or "", message.partition() or 0)
+            if tp not in self._left:  # also an error of the group, which the client looks for and nobody needs
+                continue
             if (error := message.error()) is not None:
-                if error.code() in OUT_OF_RANGE and tp in self._left:
+                if error.code() in OUT_OF_RANGE:
                     cut.append(tp)
                 elif error.code() != KafkaError._PARTITION_EOF:
                     raise KafkaLost(f"kafka: {tp} can't be read: {error.str()}")
-                elif tp in self._left:
+                else:
                     self._end(tp)
-                continue
-            if tp not in self._left:
                 continue
             offset, end = message.offset() or 0, self._ranges[tp].end
             if offset < end:
@@ -108,9 +110,10 @@ class RangeReader:
     def _go_on_behind(self, cut: list[TopicPartition]) -> None:
         """Go on at the first offset that retention has left of these partitions. Raises Unavailable, KafkaLost."""
         first = self._admin.beginning_offsets(sorted({tp.topic for tp in cut}))
-        for tp in cut:
+        for tp in dict.fromkeys(cut):
             at = min(max(first[tp], self._at[tp]), self._ranges[tp].end)
-            if at == self._at[tp]:
+            self._refused[tp] = self._refused[tp] + 1 if at == self._at[tp] else 0
+            if self._refused[tp] > _MOST_REFUSALS:  # the first few may be of the position before
                 raise KafkaLost(f"kafka: {tp} has no offset {at} any more: its log was cut, or the topic recreated")
             self.deleted[tp] = self.deleted.get(tp, 0) + at - self._at[tp]
             self._at[tp] = at

@@ -358,7 +358,7 @@ def opened(scene: Scene, ranges: Mapping[TopicPartition, Range]) -> RangeReader:
 
 
 def test_people_who_are_forgotten_paused_sources_and_a_source_that_would_be_held(scene: Scene) -> None:
-    events = only(scene.produce(300), scene.leads)
+    events = only(scene.produce(600), scene.leads)
     (scene.folder / "forgotten").write_text("nobody\n")
     scene.settings["suppress"] = {"file": str(scene.folder / "forgotten")}
     scene.settings |= sources(scene, paused=True, fields={"user_data.client_ip_address": "sid"})
