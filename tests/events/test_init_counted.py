@@ -26,6 +26,7 @@ from tests.events.making import LEAD
 from tests.events.test_worked_cases import whole
 
 FOREIGN = Path(__file__).parent / "foreign"
+PAGE = Path(__file__).parents[2] / "docs" / "tools" / "init.md"
 NEEDED: dict[str, Any] = tomllib.loads((FOREIGN / "needed.toml").read_text())
 SCHEMAS: dict[str, Any] = {
     **{case.name: whole(case) for case in cases()},
@@ -136,6 +137,17 @@ def test_four_of_five_needed_lines_are_right(name: str, written: Written) -> Non
 def test_no_path_is_wrong_without_a_mark_and_none_is_invented(name: str, written: Written) -> None:
     found = count(name, written)
     assert (found.surely_wrong, found.invented) == ([], [])
+
+
+def test_what_is_right_in_all_of_them_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The figure of the documentation: how many needed lines there are, how many of them are right, and how many of those are sure."""
+    counts, sure = [], 0
+    for name in SCHEMAS:
+        made = write(name, tmp_path / f"{name}.toml", monkeypatch)
+        counts.append(count(name, made))
+        sure += sum(not made.is_unsure(target) for target in counts[-1].right)
+    right, needed = sum(len(one.right) for one in counts), sum(one.needed for one in counts)
+    assert f"{right} of {needed} needed lines right, {sure} of them without a mark" in PAGE.read_text()
 
 
 def test_each_schema_has_its_lines() -> None:
