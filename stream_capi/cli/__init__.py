@@ -55,6 +55,10 @@ COMMANDS = {
         "send_one",
         "Send one real event, after showing it, and print the answer and what it means.",
     ),
+    "find": Command(
+        "find",
+        "Show where one event is: delivered, dead-lettered, skipped, or open and why it waits.",
+    ),
     "init": Command(
         "init",
         "Ask the registry for a topic's schema and write a commented configuration with the best guess of its mapping.",

@@ -27,11 +27,12 @@ def found_by(
     """
     scanned = scope(KafkaAdmin(settings.kafka), topics, since_of(since))
     with ProgressBar("scanning", quiet, lambda _: f"{scanned.records:,} records, {scanned.matches:,} found") as bar:
-        found = asyncio.run(search(settings, wanted, scanned, most, lambda now: bar.show(_progress(now))))
+        found = asyncio.run(search(settings, wanted, scanned, most, lambda now: bar.show(progress_of(now))))
     return found, scanned
 
 
-def _progress(scanned: Scanned) -> Progress:
+def progress_of(scanned: Scanned) -> Progress:
+    """How far a search has come, in offsets."""
     return Progress(scanned.offsets, scanned.passed, 0, 0, (), stopping=False)
 
 

@@ -36,7 +36,7 @@ from stream_capi.errors import CheckFailed, ConfigurationError, KafkaLost, Strea
 from stream_capi.kafka.client_errors import DENIED, MISSING, UNREACHABLE, error_of, made
 from stream_capi.kafka.connection_faults import ConnectionFaults
 from stream_capi.kafka.properties import admin_properties
-from stream_capi.model import TopicPartition
+from stream_capi.model import NO_LEADER_EPOCH, TopicPartition, epoch_number
 
 _SECONDS = 10.0
 _IDS_SECONDS = 2.0  # asked on the consumer's thread, which polls nothing meanwhile
@@ -51,10 +51,13 @@ Answer = TypeVar("Answer")
 
 
 class GroupOffset(NamedTuple):
-    """What a group has committed for a partition: the next offset to read, and the commit's metadata."""
+    """What a group has committed for a partition: the next offset to read, the commit's metadata, the leader epoch of the
+    record before the offset.
+    """
 
     offset: int
     metadata: str
+    leader_epoch: int = NO_LEADER_EPOCH
 
 
 class Member(NamedTuple):
@@ -200,7 +203,9 @@ class KafkaAdmin:
             if at.error is not None:
                 raise self._error_for(what, at.error)
             if at.offset >= 0:
-                committed[TopicPartition(at.topic, at.partition)] = GroupOffset(at.offset, at.metadata or "")
+                committed[TopicPartition(at.topic, at.partition)] = GroupOffset(
+                    at.offset, at.metadata or "", epoch_number(at.leader_epoch)
+                )
         return committed
 
     def group_members(self, group: str) -> Group:

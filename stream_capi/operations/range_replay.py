@@ -72,7 +72,7 @@ def _kept(admin: KafkaAdmin, group: str, topic: str) -> dict[TopicPartition, Ran
     """The ranges that a former run has come to, unless the topic was made anew since: its offsets are other events."""
     now = admin.topic_ids([topic]).get(topic, "")
     kept = {}
-    for tp, (end, text) in admin.committed(group + _PLAN, [topic]).items():
+    for tp, (end, text, _) in admin.committed(group + _PLAN, [topic]).items():
         start, _, then = text.partition(":")
         if start.isdigit() and (then == now or not (then and now)):
             kept[tp] = Range(int(start), end)
