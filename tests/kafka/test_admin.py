@@ -83,7 +83,7 @@ async def test_a_group_is_told_with_its_members_and_reset_only_without_them(
         with pytest.raises(CheckFailed, match=re.escape(refusal)):
             admin.reset(group, {tps[0]: 1})
         member.metadata = "beyond"
-    assert admin.committed(group, [topic]) == {tps[0]: GroupOffset(5, "beyond"), tps[1]: GroupOffset(0, "beyond")}
+    assert admin.committed(group, [topic]) == {tps[0]: GroupOffset(5, "beyond", 0), tps[1]: GroupOffset(0, "beyond")}
     admin.reset(group, {tps[0]: 2})
     assert admin.committed(group, [topic]) == {tps[0]: GroupOffset(2, ""), tps[1]: GroupOffset(0, "beyond")}
 
