@@ -7,6 +7,7 @@ Unavailable where asking again may help, KafkaLost where it won't.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
@@ -35,6 +36,7 @@ from stream_capi.config.settings import KafkaSection
 from stream_capi.errors import CheckFailed, ConfigurationError, KafkaLost, StreamCapiError, Unavailable
 from stream_capi.kafka.client_errors import DENIED, MISSING, UNREACHABLE, error_of, made
 from stream_capi.kafka.connection_faults import ConnectionFaults
+from stream_capi.kafka.group_offsets import PASSING, PAUSE_SECONDS, GroupOffsets
 from stream_capi.kafka.properties import admin_properties
 from stream_capi.model import NO_LEADER_EPOCH, TopicPartition, epoch_number
 
@@ -93,6 +95,7 @@ class KafkaAdmin:
         self._lock = threading.Lock()
         self._made: AdminClient | None = None
         self._faults = ConnectionFaults()
+        self._groups = GroupOffsets(self._properties)
 
     def within(self, seconds: float) -> KafkaAdmin:
         """The same client with another deadline."""
@@ -193,13 +196,10 @@ class KafkaAdmin:
 
     def committed_of(self, group: str, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, GroupOffset]:
         """What the group has committed of these partitions. Raises Unavailable, KafkaLost."""
-        asked = ConsumerGroupTopicPartitions(group, _client_partitions(partitions))
         what = f"the offsets of group {group}"
-        found = self._ask(
-            what, lambda admin: admin.list_consumer_group_offsets([asked], request_timeout=self._seconds)[group]
-        )
+        found = self._of_group(what, group, _client_partitions(partitions))
         committed: dict[TopicPartition, GroupOffset] = {}
-        for at in found.topic_partitions:
+        for at in found:
             if at.error is not None:
                 raise self._error_for(what, at.error)
             if at.offset >= 0:
@@ -210,9 +210,10 @@ class KafkaAdmin:
 
     def group_members(self, group: str) -> Group:
         """The group's state and members; one that was never used is "dead" and has none. Raises Unavailable, KafkaLost."""
-        found = self._ask(
-            f"group {group}",
-            lambda admin: admin.describe_consumer_groups([group], request_timeout=self._seconds)[group],
+        what = f"group {group}"
+        self._of_group(what, group, [])
+        found = self._patiently(
+            what, lambda admin: admin.describe_consumer_groups([group], request_timeout=self._seconds)[group]
         )
         members = tuple(
             Member(
@@ -242,7 +243,7 @@ class KafkaAdmin:
     def may_read(self, group: str, topics: Iterable[str]) -> bool:
         """Whether this user may be a member of the group; True where the brokers do not tell. Raises Unavailable."""
         try:
-            self.committed(group, topics)  # first: describing a group without a coordinator aborts the process
+            self.committed(group, topics)
         except KafkaLost:
             return False
         futures = self._futures(
@@ -251,6 +252,28 @@ class KafkaAdmin:
             )
         )
         return self._allowed(futures[group], "READ")
+
+    def _of_group(self, what: str, group: str, partitions: Sequence[ClientPartition]) -> list[ClientPartition]:
+        """What the group has committed; of no partitions, it waits until the group has a coordinator."""
+        client = self._client()  # it learns why no connection comes about
+        login = self._password.login if self._password is not None else ()
+        try:
+            return self._groups.committed(group, partitions, self._seconds, login)
+        except KafkaException as error:
+            fault = error_of(error)
+            if fault.code() in PASSING | {KafkaError._TIMED_OUT} and self._answers(client):
+                raise Unavailable(
+                    f"{what}: the brokers answer, and no coordinator of the group does ({fault.name()}); look at the topic "
+                    "__consumer_offsets. With fewer brokers than its offsets.topic.replication.factor it can't be made"
+                ) from None
+            raise self._error_for(what, fault) from None
+
+    def _answers(self, client: AdminClient) -> bool:
+        try:
+            client.list_topics("__consumer_offsets", timeout=_IDS_SECONDS)
+        except KafkaException:
+            return False
+        return True
 
     def _allowed(self, described: Future[Any], right: str) -> bool:
         try:
@@ -362,6 +385,19 @@ class KafkaAdmin:
             TopicPartition(at.topic, at.partition): self._result(f"{at.topic}[{at.partition}]", future).offset
             for at, future in futures.items()
         }
+
+    def _patiently(self, what: str, question: Any) -> Any:
+        """Ask again while the group's coordinator moves, or reads its log."""
+        deadline = time.monotonic() + self._seconds
+        while True:
+            try:
+                return self._futures(question).result(self._seconds + 1)
+            except KafkaException as error:
+                if error_of(error).code() not in PASSING or time.monotonic() >= deadline:
+                    raise self._error_for(what, error_of(error)) from None
+            except FutureTimeout:
+                raise self._error_for(what, KafkaError(KafkaError._TIMED_OUT)) from None
+            time.sleep(PAUSE_SECONDS)
 
     def _ask(self, what: str, question: Any) -> Any:
         return self._result(what, self._futures(question))

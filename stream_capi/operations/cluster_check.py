@@ -40,15 +40,13 @@ class Kept(NamedTuple):
 
 def cluster_findings(settings: Settings) -> Iterator[Finding]:
     """Brokers, topics, rights and the group. A client that can't be made is another finding's to report."""
-    admin, group = KafkaAdmin(settings.kafka), settings.kafka.group_id
+    admin = KafkaAdmin(settings.kafka)
     needed = {**dict.fromkeys(settings.topics, "READ"), settings.dead_letter.topic: "WRITE"}
     try:
         if astray := admin.astray(settings.dead_letter.topic):
             yield Finding("brokers", False, astray)
             return
         partitions, lacking = _topics(admin, needed)
-        readable = [topic for topic, right in needed.items() if right == "READ" and partitions.get(topic)]
-        may_read = not readable or admin.may_read(group, readable)
     except ConfigurationError:
         return
     except StreamCapiError as error:
@@ -67,12 +65,24 @@ def cluster_findings(settings: Settings) -> Iterator[Finding]:
             kept = _kept(admin, topic) if topic == settings.dead_letter.topic else Kept()
             what = f"{count} partitions{kept.what}{kept.fault}"
             yield Finding(f"{subject} {topic}", not kept.fault, what)
-    if not may_read:
-        yield Finding(f"group {group}", False, f"this user lacks READ on it; {_GRANT}")
+    readable = [topic for topic, right in needed.items() if right == "READ" and partitions.get(topic)]
+    yield from _group(admin, settings, readable)
+
+
+def _group(admin: KafkaAdmin, settings: Settings, readable: list[str]) -> Iterator[Finding]:
+    """Whether a member may join, how long the group waits for one, and what the limits of all members come to."""
+    group = settings.kafka.group_id
+    subject = f"group {group}"
+    try:
+        if readable and not admin.may_read(group, readable):
+            yield Finding(subject, False, f"this user lacks READ on it; {_GRANT}")
+            return
+    except StreamCapiError as error:
+        yield Finding(subject, False, str(error))
         return
     session = session_of(admin, settings.kafka)
     fault = f": {session.fault}" if session.fault else _slow(session, settings)
-    yield Finding(f"group {group}", not session.fault, f"{session.what}{fault}")
+    yield Finding(subject, not session.fault, f"{session.what}{fault}")
     if settings.delivery.max_refusals:
         yield _refusals(admin, group, settings.delivery.max_refusals)
 
