@@ -315,6 +315,7 @@ def epoch_number(epoch: int | None) -> int:
 OUT_OF_REACH = "broker_out_of_reach"
 REQUESTS_TIME_OUT = "requests_time_out"
 NOT_READ = "not_read"
+HANGING_TRANSACTION = "hanging_transaction"
 
 
 class Trouble(NamedTuple):

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from stream_capi.kafka.client_errors import Faults
-from stream_capi.model import NOT_READ, OUT_OF_REACH, REQUESTS_TIME_OUT, TopicPartition, Trouble
+from stream_capi.model import HANGING_TRANSACTION, NOT_READ, OUT_OF_REACH, REQUESTS_TIME_OUT, TopicPartition, Trouble
 
 STATISTICS_MS = 3000
 _PATIENCE_SECONDS = 8.0  # with up to two statistics and a poll, it is reported within 15 s
@@ -28,6 +28,7 @@ _EVENTS = {
     OUT_OF_REACH: ("broker out of reach", "broker in reach again"),
     REQUESTS_TIME_OUT: ("requests to a broker time out", "requests are answered in time"),
     NOT_READ: ("behind, and nothing is read", "read again"),
+    HANGING_TRANSACTION: ("an open transaction holds records back", "nothing is held back by a transaction"),
 }
 
 
@@ -45,7 +46,8 @@ class _Partition(NamedTuple):
     leader: int
     fetching: bool
     position: tuple[int, int]  # the next offset to fetch, the next to hand over
-    end: int
+    end: int  # of what may be read
+    held_back: int  # records behind the last stable offset, where all before it was fetched
 
 
 class StatisticsWatch:
@@ -67,6 +69,8 @@ class StatisticsWatch:
         self._late: dict[str, float] = {}  # when requests of a broker last timed out
         # Where each partition stands, and since when.
         self._still: dict[TopicPartition, tuple[tuple[int, int], float]] = {}
+        # The last stable offset of each partition that has records behind it, and since when it stands.
+        self._stable: dict[TopicPartition, tuple[int, float]] = {}
         self._moved: dict[int, float] = {}  # when a partition of each leader last moved
         self._reported: set[tuple[str, str]] = set()  # begun and not ended, by kind and subject
         self._reported_at: dict[tuple[str, str], float] = {}
@@ -103,8 +107,9 @@ class StatisticsWatch:
         names = {trouble.subject for trouble in silent}
         late = [trouble for trouble in self._timed_out(brokers, led) if trouble.subject not in names]
         deaf = {number for number, broker in brokers.items() if broker.name in names}
-        unread = self._unread({tp: partitions[tp] for tp in read if partitions[tp].leader not in deaf}, brokers, ends)
-        self._report((*silent, *late, *unread))
+        fetched = {tp: partitions[tp] for tp in read if partitions[tp].leader not in deaf}
+        unread = self._unread(fetched, brokers, ends)
+        self._report((*silent, *late, *unread, *self._unstable(fetched)))
 
     # Brokers
 
@@ -199,7 +204,8 @@ class StatisticsWatch:
             before, _ = self._still.get(tp, (at.position, 0.0))
             if before != at.position:
                 self._moved[at.leader] = self._at
-            if tp not in self._still or before != at.position or at.position[0] >= max(at.end, ends.get(tp, -1)):
+            end = at.end if at.held_back else max(at.end, ends.get(tp, -1))
+            if tp not in self._still or before != at.position or at.position[0] >= end:
                 self._still[tp] = (at.position, self._at)
         waiting: dict[tuple[str, str], list[TopicPartition]] = defaultdict(list)
         for tp, at in partitions.items():
@@ -216,6 +222,28 @@ class StatisticsWatch:
                 tuple(behind),
             )
             for (topic, broker), behind in waiting.items()
+        ]
+
+    def _unstable(self, partitions: Mapping[TopicPartition, _Partition]) -> list[Trouble]:
+        """By topic, the partitions that an open transaction keeps from being read on: their last stable offset stands."""
+        stable = {tp: at.end for tp, at in partitions.items() if at.held_back}
+        self._stable = {
+            tp: self._stable[tp] if self._stable.get(tp, (-1, 0.0))[0] == offset else (offset, self._at)
+            for tp, offset in stable.items()
+        }
+        waiting: dict[str, list[TopicPartition]] = defaultdict(list)
+        for tp, (_, since) in self._stable.items():
+            if self._at - since >= _PATIENCE_SECONDS:
+                waiting[tp.topic].append(tp)
+        return [
+            Trouble(
+                HANGING_TRANSACTION,
+                topic,
+                f"the last stable offset stands still for {max(self._at - self._stable[tp][1] for tp in held):.0f} s: "
+                f"{named(held)}; {sum(partitions[tp].held_back for tp in held)} records behind it can't be read",
+                tuple(held),
+            )
+            for topic, held in waiting.items()
         ]
 
     # Words
@@ -255,9 +283,11 @@ def _broker(statistics: Mapping[str, Any]) -> _Broker:
 
 
 def _partition(statistics: Mapping[str, Any]) -> _Partition:
-    end = max(statistics["ls_offset"], statistics["eof_offset"])
+    stable = statistics["ls_offset"]
+    end = max(stable, statistics["eof_offset"])
     position = statistics["next_offset"], statistics["app_offset"]
-    return _Partition(statistics["leader"], statistics["fetch_state"] == "active", position, end)
+    held_back = max(0, statistics["hi_offset"] - stable) if position[0] >= stable >= 0 else 0
+    return _Partition(statistics["leader"], statistics["fetch_state"] == "active", position, end, held_back)
 
 
 def named(partitions: Iterable[TopicPartition]) -> str:

@@ -61,6 +61,7 @@ class Gauges(NamedTuple):
     timeouts: Labelled = _NONE
     clock_offset_seconds: Labelled = _NONE
     paused: Labelled = _NONE
+    hanging_transaction: Labelled = _NONE
 
 
 class Metrics(Collector):
@@ -283,6 +284,8 @@ class Metrics(Collector):
         out_of_reach = "1 while a broker that this member needs doesn't answer."
         yield _gauge("broker_out_of_reach", out_of_reach, ["broker"], gauges.out_of_reach)
         yield _gauge("unread", "1 while a partition has records that don't arrive.", partition, gauges.unread)
+        hanging = "1 while an open transaction keeps a partition from being read on."
+        yield _gauge("hanging_transaction", hanging, partition, gauges.hanging_transaction)
         timeouts = "Requests of the consumer that a broker did not answer in time."
         yield _counter("broker_timeouts", timeouts, ["broker"], gauges.timeouts)
         clock = "Seconds that the local clock is ahead of another one, where that is known."

@@ -14,7 +14,7 @@ from stream_capi import __version__
 from stream_capi.applovin import FRESH_SECONDS
 from stream_capi.config import PixelSection
 from stream_capi.core.flow import Gate
-from stream_capi.model import NOT_READ, OUT_OF_REACH, Lane, TopicPartition
+from stream_capi.model import HANGING_TRANSACTION, NOT_READ, OUT_OF_REACH, Lane, TopicPartition, Trouble
 from stream_capi.observe.health import Health, Held, Parts
 from stream_capi.observe.histogram import Rolling, quantile
 from stream_capi.observe.metrics import RECENT_SECONDS, SERIES_SECONDS, Counts, Gauges
@@ -76,12 +76,8 @@ class Snapshot:
             paused={(*labels[tp], extent): 1 for tp, p in pipeline.partitions.items() if (extent := self._pause_of(p))},
             held={(held.pixel, held.reason): 1 for held in self._health.held()},
             out_of_reach={(trouble.subject,): 1 for trouble in troubles if trouble.kind == OUT_OF_REACH},
-            unread={
-                (tp.topic, str(tp.partition)): 1
-                for trouble in troubles
-                if trouble.kind == NOT_READ
-                for tp in trouble.partitions
-            },
+            unread=_partitions_of(troubles, NOT_READ),
+            hanging_transaction=_partitions_of(troubles, HANGING_TRANSACTION),
             timeouts={(broker,): count for broker, count in list(self._app.consumer.timeouts.items())},
             clock_offset_seconds={
                 (of,): offset for of in ("endpoint", "brokers") if (offset := pipeline.clocks.offset(of)) is not None
@@ -237,6 +233,12 @@ class Snapshot:
             "mapped": mapped,
             "coverage": {field: _share(identifiers[*key, field], mapped) for field in metrics.identifier_fields},
         }
+
+
+def _partitions_of(troubles: Sequence[Trouble], kind: str) -> dict[tuple[str, ...], float]:
+    return {
+        (tp.topic, str(tp.partition)): 1 for trouble in troubles if trouble.kind == kind for tp in trouble.partitions
+    }
 
 
 def _state(pixel: PixelSection, gate: Gate | None, held_by: Sequence[str]) -> str:

@@ -12,7 +12,15 @@ import structlog
 from stream_capi.core.flow import Gate, GateState
 from stream_capi.core.held_reason import HeldReason
 from stream_capi.events.drift import MappedPath
-from stream_capi.model import NOT_READ, OUT_OF_REACH, REQUESTS_TIME_OUT, ApiError, Code, TopicPartition
+from stream_capi.model import (
+    HANGING_TRANSACTION,
+    NOT_READ,
+    OUT_OF_REACH,
+    REQUESTS_TIME_OUT,
+    ApiError,
+    Code,
+    TopicPartition,
+)
 from stream_capi.observe.api_words import fields_of
 from stream_capi.observe.metrics import Metrics
 from stream_capi.observe.what_to_do import (
@@ -36,7 +44,7 @@ log = structlog.get_logger("stream_capi")
 
 _SAID_SECONDS = 60.0
 _MOST_SAID = 64  # pairs of pixel, status and code that are remembered
-_WATCHED = frozenset({OUT_OF_REACH, REQUESTS_TIME_OUT, NOT_READ})
+_WATCHED = frozenset({OUT_OF_REACH, REQUESTS_TIME_OUT, NOT_READ, HANGING_TRANSACTION})
 _UNREADABLE = {
     "key file": KEY_UNREADABLE,
     "password file": PASSWORD_UNREADABLE,
@@ -47,6 +55,7 @@ _GOOD_NEWS = frozenset(
     {
         *("assigned", "revoked", "brokers answer again"),
         *("broker in reach again", "requests are answered in time", "read again"),
+        "nothing is held back by a transaction",
     }
 )
 

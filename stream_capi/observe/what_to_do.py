@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from stream_capi.core.held_reason import HeldReason
 from stream_capi.errors import is_encrypted
-from stream_capi.model import NOT_READ, OUT_OF_REACH, REQUESTS_TIME_OUT
+from stream_capi.model import HANGING_TRANSACTION, NOT_READ, OUT_OF_REACH, REQUESTS_TIME_OUT
 
 if TYPE_CHECKING:  # `status` says these sentences too, and needs none of the mapping's tables
     from stream_capi.events.drift import MappedPath
@@ -86,7 +86,9 @@ WHAT_TO_DO: Mapping[str, str] = MappingProxyType(
         REQUESTS_TIME_OUT: "A broker's answers don't arrive in time: check the broker and the line's speed; on a thin line "
         "make answers smaller or give them more time in kafka.properties.",
         NOT_READ: "These partitions have records that don't arrive: check that they have a leader and that it answers, then "
-        "the line's speed and open transactions.",
+        "the line's speed.",
+        HANGING_TRANSACTION: "A producer's transaction is open, and nothing behind its first record can be read before "
+        "it ends: find its producer by Kafka's tool kafka-transactions (find-hanging, describe-producers), or abort it.",
         "internal_error": "A record or schema met a fault of this program and is dead-lettered: report the detail, which "
         "names the place; run `stream-capi dead-letters redrive --code internal_error` with a version that has it mended.",
         PAUSED: "Nothing is sent for it and its events wait uncommitted, for as long as the topic keeps "

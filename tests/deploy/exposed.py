@@ -45,7 +45,9 @@ def fed() -> Metrics:
     held: Mapping[tuple[str, ...], float] = {("main", "401"): 1}
     clock: Mapping[tuple[str, ...], float] = {("endpoint",): 1}
     paused: Mapping[tuple[str, ...], float] = {("leads", "0", "all"): 1}
-    metrics.gauges = lambda: Gauges(1, 16, 1, partition, partition, held, broker, partition, broker, clock, paused)
+    metrics.gauges = lambda: Gauges(
+        1, 16, 1, partition, partition, held, broker, partition, broker, clock, paused, partition
+    )
     return metrics
 
 

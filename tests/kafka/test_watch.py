@@ -9,7 +9,7 @@ import pytest
 
 from stream_capi.kafka.client_errors import Faults
 from stream_capi.kafka.watch import StatisticsWatch, named
-from stream_capi.model import NOT_READ, OUT_OF_REACH, REQUESTS_TIME_OUT, TopicPartition
+from stream_capi.model import HANGING_TRANSACTION, NOT_READ, OUT_OF_REACH, REQUESTS_TIME_OUT, TopicPartition
 from stream_capi.observe.masking import mask
 from tests.kafka.sink import RecordedEvents
 
@@ -55,6 +55,7 @@ class Client:
             "next_offset": 0,
             "app_offset": 0,
             "ls_offset": 0,
+            "hi_offset": 0,
             "eof_offset": -1001,
         }
 
@@ -256,6 +257,65 @@ def test_a_partition_that_is_not_even_asked_for_is_named_though_others_move(
         client.partitions[1]["next_offset"] += 1
         client.pass_by(3)
     assert [trouble.partitions for trouble in client.watch.troubles] == [(LEADS[2],)]
+
+
+def opened(client: Client, *numbers: int) -> None:
+    """A transaction is open at offset 50 of these partitions; what is before it was read, and records come behind it."""
+    for number in numbers:
+        at = client.partitions[number]
+        at |= {"ls_offset": 50, "next_offset": 50, "app_offset": 50, "hi_offset": max(at["hi_offset"], 60) + 1}
+        client.ends[LEADS[number]] = at["hi_offset"]
+
+
+def test_a_last_stable_offset_that_stands_still_is_named_as_such_and_not_as_lag(client: Client) -> None:
+    opened(client, 0, 2)
+    client.pass_by(6)
+    assert client.troubles == []
+    for _ in range(20):
+        opened(client, 0, 2)
+        client.pass_by(3)
+        assert client.troubles in ([], [(HANGING_TRANSACTION, "leads")])
+    (trouble,) = client.watch.troubles
+    assert trouble.partitions == (LEADS[0], LEADS[2])
+    assert "the last stable offset stands still for 63 s: leads[0, 2]" in trouble.text
+    assert "62 records" in trouble.text
+    assert client.events == ["an open transaction holds records back"]
+    for number in (0, 2):
+        client.partitions[number] |= {"ls_offset": 90, "next_offset": 90, "app_offset": 90, "hi_offset": 90}
+    client.pass_by(3)
+    assert client.troubles == []
+    assert client.events[1:] == ["nothing is held back by a transaction"]
+
+
+def test_it_is_named_within_fifteen_seconds(client: Client) -> None:
+    opened(client, 1)
+    client.pass_by(12)
+    assert client.troubles == [(HANGING_TRANSACTION, "leads")]
+
+
+@pytest.mark.parametrize("what", ["transactions that end", "not all is read", "paused", "no transaction"])
+def test_a_last_stable_offset_that_holds_nothing_back_is_not_named(client: Client, what: str) -> None:
+    if what == "paused":
+        client.paused = {LEADS[1]}
+    for turn in range(20):
+        opened(client, 1)
+        at = client.partitions[1]
+        if what == "transactions that end":
+            at |= {"ls_offset": 50 + turn, "next_offset": 50 + turn}
+        elif what == "not all is read":
+            at["next_offset"] = turn
+        elif what == "no transaction":
+            at |= {"ls_offset": at["hi_offset"], "next_offset": at["hi_offset"]}
+        client.pass_by(3)
+    assert client.troubles == []
+
+
+def test_a_leader_out_of_reach_is_not_told_of_its_transactions_besides(client: Client) -> None:
+    opened(client, 1)
+    client.pass_by(12)
+    client.brokers["kafka-2:9092/2"]["state"] = "DOWN"
+    client.pass_by(12)
+    assert client.troubles == [(OUT_OF_REACH, "kafka-2:9092/2")]
 
 
 def test_what_comes_and_goes_is_told_at_most_once_a_minute(client: Client) -> None:

@@ -38,6 +38,7 @@ CONTRACT = {
     "stream_capi_held": ("gauge", {"pixel", "reason"}),
     "stream_capi_broker_out_of_reach": ("gauge", {"broker"}),
     "stream_capi_unread": ("gauge", {"topic", "partition"}),
+    "stream_capi_hanging_transaction": ("gauge", {"topic", "partition"}),
     "stream_capi_broker_timeouts_total": ("counter", {"broker"}),
     "stream_capi_clock_offset_seconds": ("gauge", {"of"}),
     "stream_capi_paused": ("gauge", {"topic", "partition", "extent"}),
@@ -94,6 +95,7 @@ def fed() -> Metrics:
         broker,
         {("endpoint",): -2.0},
         {("views", "0", "all"): 1},
+        partition,
     )
     return metrics
 
