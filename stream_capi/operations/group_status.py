@@ -27,6 +27,7 @@ from stream_capi.observe.what_to_do import PAUSED_BY_CONFIGURATION
 _Entry = TypeVar("_Entry", HeldEntry, NoticeEntry, PausedEntry)
 
 _SECONDS = 3.0
+_NOT_READ = "not read yet"
 _MOST_BYTES = 64 << 20
 _TEXTS = ("subject", "reason", "what_to_do")  # of what is held, and of a notice
 _ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 -- not to listen on, but to ask
@@ -116,9 +117,10 @@ def look(settings: Settings, admin: KafkaAdmin, members: Sequence[str] = ()) -> 
             stopped = (known and known.get("stopped")) or ""
             paused = known.get("paused_by_configuration") if known else None
             partitions.append(PartitionStatus(tp, at, bounds.end, lag, owners.get(tp), stopped, paused, waiting))
-            if lag and not stopped and (not known or waits or paused) and (waiting is None or waiting.seconds is None):
+            if lag and not stopped and (waiting is None or waiting.seconds is None):
                 unexplained[tp] = Range(max(start, bounds.start), bounds.end)
-                whys[tp] = waits["why"] if waits else PAUSED_BY_CONFIGURATION if paused else ""
+                unread = _NOT_READ if known else ""  # a member that has not heard of the lag yet
+                whys[tp] = waits["why"] if waits else PAUSED_BY_CONFIGURATION if paused else unread
     by_broker = _by_broker(settings, unexplained, owners)
     partitions = [_completed(one, by_broker.get(one.tp), whys.get(one.tp, "")) for one in partitions]
     return GroupStatus(group, partitions, answers, _dead_letters(settings, admin))
