@@ -217,6 +217,11 @@ class MockEndpoint:
             self._pending[request.transport] = later
         return await _reply(request, verdict, action)
 
+    @property
+    def strays_due(self) -> int:
+        """Answers that nobody asked for and that are still to be written."""
+        return len(self._pending)
+
     def _stray(self, transport: asyncio.Transport, status: int) -> None:
         """Write an answer that nobody asked for, unless the next request is there already: it would be taken for its own."""
         self._pending.pop(transport, None)
