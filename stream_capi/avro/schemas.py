@@ -169,7 +169,7 @@ class FolderSchemas:
             self._known = self._read(files)
             self._files = files
 
-    def _read(self, files: Sequence[_File]) -> dict[SchemaKey, WriterSchema]:
+    def _read(self, files: Sequence[_SchemaFile]) -> dict[SchemaKey, WriterSchema]:
         texts = {self.folder / file.name: _text(self.folder / file.name) for file in files}
         faults: list[str] = []
         raws: dict[Path, Any] = {}
@@ -202,7 +202,7 @@ class FolderSchemas:
         return known
 
 
-class _File(NamedTuple):
+class _SchemaFile(NamedTuple):
     """What tells a changed file from the one before it."""
 
     name: str
@@ -211,7 +211,7 @@ class _File(NamedTuple):
     written_ns: int
 
 
-def _listed(folder: Path) -> list[_File]:
+def _listed(folder: Path) -> list[_SchemaFile]:
     """The ``.avsc`` files of a folder, by name.
 
     :raises ConfigurationError: it is no folder with such files, or has too many of them; nothing was read then.
@@ -235,14 +235,14 @@ def _listed(folder: Path) -> list[_File]:
     return files
 
 
-def _stated(path: Path) -> _File:
+def _stated(path: Path) -> _SchemaFile:
     try:
         stated = path.stat()
     except OSError as error:
         raise ConfigurationError([f"{path}: can't be read: {error.strerror}"]) from error
     if not stat.S_ISREG(stated.st_mode):
         raise ConfigurationError([f"{path}: is no regular file"])
-    return _File(path.name, stated.st_ino, stated.st_size, stated.st_mtime_ns)
+    return _SchemaFile(path.name, stated.st_ino, stated.st_size, stated.st_mtime_ns)
 
 
 class _Elsewhere(Mapping[str, Any]):

@@ -15,8 +15,8 @@ from stream_capi.cli.text import plain
 from stream_capi.config import Settings
 from stream_capi.kafka.ranges import total
 from stream_capi.operations.dry_run import DryRun
-from stream_capi.operations.dry_run_comparison import Change, Comparison
-from stream_capi.operations.dry_run_tally import Tally
+from stream_capi.operations.dry_run_comparison import Comparison, MappingChange
+from stream_capi.operations.dry_run_tally import DryRunTally
 
 _LEAST_FOR_RATIO = 100  # events, as for the hold of a running member
 _CHANGES = {
@@ -77,7 +77,7 @@ def report_as_json(report: Report, done: DryRun) -> dict[str, Any]:
     return document
 
 
-def _tally_as_json(settings: Settings, tally: Tally) -> dict[str, Any]:
+def _tally_as_json(settings: Settings, tally: DryRunTally) -> dict[str, Any]:
     return {
         "sent": [{**key._asdict(), "events": n} for key, n in _sorted(tally.sent)],
         "dead_lettered": [
@@ -189,7 +189,9 @@ def _print_coverage(out: Console, report: Report, done: DryRun) -> None:
     _table(out, "identifiers", ["topic", "pixel", "event", "identifier"], rows, figures=figures)
 
 
-def _print_comparison(out: Console, report: Report, tally: Tally, other: Tally, comparison: Comparison) -> None:
+def _print_comparison(
+    out: Console, report: Report, tally: DryRunTally, other: DryRunTally, comparison: Comparison
+) -> None:
     out.print()
     _line(
         out,
@@ -218,7 +220,7 @@ def _print_comparison(out: Console, report: Report, tally: Tally, other: Tally, 
     _table(out, "changes", names, changes, "first at", ("events",))
 
 
-def _change_name(change: Change) -> str:
+def _change_name(change: MappingChange) -> str:
     if change.kind in _CHANGES:
         return _CHANGES[change.kind]
     before, to, after = change.kind.partition("_to_")
@@ -253,7 +255,7 @@ def _notes(report: Report, done: DryRun) -> list[str]:
     return notes
 
 
-def _ratio_notes(settings: Settings, tally: Tally, topic: str) -> list[str]:
+def _ratio_notes(settings: Settings, tally: DryRunTally, topic: str) -> list[str]:
     rejected = sum(n for key, n in tally.dead_lettered.items() if key.topic == topic)
     events = rejected + sum(n for key, n in tally.sent.items() if key.topic == topic)
     default = settings.dead_letter.max_ratio

@@ -31,6 +31,9 @@ class Wanted(NamedTuple):
     key: bytes
     path: str = ""
 
+    def __repr__(self) -> str:
+        return f"Wanted({self.kind})"
+
 
 Reader = Callable[[Columns, str, Sequence[int]], Sequence[object]]
 

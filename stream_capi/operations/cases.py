@@ -131,6 +131,9 @@ class _Read(NamedTuple):
     data: dict[str, Any]
     faults: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        return f"_Read({len(self.text)} characters)"
+
 
 class _FoundFile(NamedTuple):
     path: Path

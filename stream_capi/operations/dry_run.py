@@ -17,7 +17,7 @@ from stream_capi.kafka.ranges import Moment, Range, TopicLog, total
 from stream_capi.model import Records, TopicPartition
 from stream_capi.operations.dry_run_comparison import Comparison
 from stream_capi.operations.dry_run_mapper import DryRunMapper
-from stream_capi.operations.dry_run_tally import Tally
+from stream_capi.operations.dry_run_tally import DryRunTally
 from stream_capi.operations.range_job import Progress
 
 NEWEST = 100_000  # records that are looked at where no start is asked for
@@ -62,8 +62,8 @@ class DryRun:
     """What a run has come to. ``partial``: it ended before its ranges did. ``error`` is what ended it."""
 
     ranges: Ranges
-    tally: Tally = field(default_factory=Tally)
-    other: Tally | None = None
+    tally: DryRunTally = field(default_factory=DryRunTally)
+    other: DryRunTally | None = None
     comparison: Comparison | None = None
     deleted: int = 0
     partial: bool = False
@@ -125,7 +125,7 @@ class _Work:
         self._thread = ThreadPoolExecutor(1)
         self._mappers = [(DryRunMapper(settings, topics, now_ms, self._waits_for), done.tally)]
         if other is not None:
-            done.other, done.comparison = Tally(), Comparison()
+            done.other, done.comparison = DryRunTally(), Comparison()
             self._mappers.append((DryRunMapper(other, topics, now_ms, self._waits_for), done.other))
 
     async def map_all(self) -> None:

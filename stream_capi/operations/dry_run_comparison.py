@@ -18,7 +18,7 @@ from stream_capi.operations.dry_run_mapper import MappedPart, Outcome, Waits
 _ID = "dedupe_id"
 
 
-class Change(NamedTuple):
+class MappingChange(NamedTuple):
     """A kind of change. ``before`` and ``after`` say what the field is made from by each file, or what becomes of events."""
 
     topic: str
@@ -43,8 +43,8 @@ class Comparison:
     def __init__(self) -> None:
         self.compared = 0
         self.changed = 0
-        self.changes: Counter[Change] = Counter()
-        self.first: dict[Change, str] = {}
+        self.changes: Counter[MappingChange] = Counter()
+        self.first: dict[MappingChange, str] = {}
         self._origins: dict[tuple[int, str, str | None], str] = {}
 
     def add(self, tp: TopicPartition, before: Sequence[MappedPart], after: Sequence[MappedPart]) -> None:
@@ -64,20 +64,20 @@ class Comparison:
                 self.changes[change] += 1
                 self.first.setdefault(change, f"{tp}@{offset}")
 
-    def _differences(self, topic: str, one: _Mapped, other: _Mapped) -> list[Change]:
+    def _differences(self, topic: str, one: _Mapped, other: _Mapped) -> list[MappingChange]:
         kinds = _kind(one.outcome), _kind(other.outcome)
         if kinds != ("sent", "sent"):
             if kinds[0] == kinds[1] and _why(one.outcome) == _why(other.outcome):
                 return []
             told = _told(one.outcome), _told(other.outcome)
             name = f"{kinds[0]}_to_{kinds[1]}" if kinds[0] != kinds[1] else f"other_{kinds[0]}"
-            return [Change(topic, name, "", *told)]
-        found: list[Change] = []
+            return [MappingChange(topic, name, "", *told)]
+        found: list[MappingChange] = []
         lanes = _lane(one), _lane(other)
         if lanes[0].pixel != lanes[1].pixel:
-            found.append(Change(topic, "other_pixel", "", lanes[0].pixel, lanes[1].pixel))
+            found.append(MappingChange(topic, "other_pixel", "", lanes[0].pixel, lanes[1].pixel))
         if lanes[0].event != lanes[1].event:
-            found.append(Change(topic, "other_event", "name", lanes[0].event.value, lanes[1].event.value))
+            found.append(MappingChange(topic, "other_event", "name", lanes[0].event.value, lanes[1].event.value))
         payloads = _payload(one.outcome), _payload(other.outcome)
         if payloads[0] != payloads[1]:
             found += self._of_fields(topic, one, other, _flat(payloads[0]), _flat(payloads[1]))
@@ -85,14 +85,14 @@ class Comparison:
 
     def _of_fields(
         self, topic: str, one: _Mapped, other: _Mapped, before: Mapping[str, Any], after: Mapping[str, Any]
-    ) -> list[Change]:
+    ) -> list[MappingChange]:
         found = []
         for target in dict.fromkeys((*before, *after)):
             if target == "name" or (target in before and target in after and before[target] == after[target]):
                 continue
             kind = "differs" if target in before and target in after else "appears" if target in after else "disappears"
             origins = self._origin(one, target), self._origin(other, target)
-            found.append(Change(topic, f"field_{kind}", target, *origins))
+            found.append(MappingChange(topic, f"field_{kind}", target, *origins))
         return found
 
     def _origin(self, mapped: _Mapped, target: str) -> str:

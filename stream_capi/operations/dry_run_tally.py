@@ -44,7 +44,7 @@ class FieldKey(NamedTuple):
     reason: str
 
 
-class Tally:
+class DryRunTally:
     """Counts of what would become of records, and for each kind but the sent ones the place of the first that was read."""
 
     def __init__(self) -> None:
@@ -106,7 +106,7 @@ class Tally:
 class _OfTopic:
     """The sink of a topic's counts."""
 
-    def __init__(self, tally: Tally, topic: str) -> None:
+    def __init__(self, tally: DryRunTally, topic: str) -> None:
         self._tally = tally
         self._topic = topic
 

@@ -41,7 +41,7 @@ class EventState(NamedTuple):
     redriven: bool | None = None
 
 
-class Place(NamedTuple):
+class EventPlace(NamedTuple):
     """Where a record is: what identifies it within its partition."""
 
     offset: int
@@ -49,7 +49,7 @@ class Place(NamedTuple):
     written: int
 
 
-class Commits(NamedTuple):
+class GroupCommits(NamedTuple):
     """What the group has committed for the record's partition, and the log as it is there."""
 
     committed: GroupOffset | None
@@ -76,7 +76,7 @@ class Mapped(NamedTuple):
     why_not: str = ""
 
 
-def is_resolved(place: Place, commits: Commits) -> tuple[bool | None, str]:
+def is_resolved(place: EventPlace, commits: GroupCommits) -> tuple[bool | None, str]:
     """Whether members have given the record an outcome; None where that is not recorded, with the reason."""
     committed, topic_id, log = commits
     if committed is None:
@@ -102,7 +102,9 @@ def is_resolved(place: Place, commits: Commits) -> tuple[bool | None, str]:
     return True, ""
 
 
-def state_of(place: Place, commits: Commits, letters: KeptLetters, mapped: Mapped, why_open: str) -> EventState:
+def state_of(
+    place: EventPlace, commits: GroupCommits, letters: KeptLetters, mapped: Mapped, why_open: str
+) -> EventState:
     """Judge one event. ``why_open`` is what it waits for, where it is open."""
     resolved, doubt = is_resolved(place, commits)
     if letters.naming:
@@ -126,7 +128,7 @@ def _dead_lettered(naming: Sequence[tuple[StoredDeadLetter, bool]], resolved: bo
     return EventState(State.DEAD_LETTERED, why, letter.kind.code.value, None, letter, redriven)
 
 
-def _resolved(place: Place, letters: KeptLetters, mapped: Mapped, where: str) -> EventState:
+def _resolved(place: EventPlace, letters: KeptLetters, mapped: Mapped, where: str) -> EventState:
     outcome = mapped.outcome
     if isinstance(outcome, Skipped):
         why = f"{outcome.reason}, by the settings of now; {where}"

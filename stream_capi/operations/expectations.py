@@ -93,7 +93,7 @@ def _of_json(text: str, tables: Mapping[int | None, Any]) -> str:
 # TOML
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class _Statement:
     """A header, a pair of key and value, or a line with neither: then it has no keys.
 

@@ -20,11 +20,11 @@ from stream_capi.observe.what_to_do import PAUSED_BY_CONFIGURATION
 from stream_capi.operations import group_status
 from stream_capi.operations.dead_letters import Redriven, StoredDeadLetter, StoredDeadLetters, dead_letter_of
 from stream_capi.operations.event_state import (
-    Commits,
+    EventPlace,
     EventState,
+    GroupCommits,
     KeptLetters,
     Mapped,
-    Place,
     is_resolved,
     pixel_of,
     state_of,
@@ -90,15 +90,15 @@ async def find(
     return found
 
 
-def _place(match: Match) -> Place:
-    return Place(match.offset, epoch_number(match.record.leader_epoch()), match.written)
+def _place(match: Match) -> EventPlace:
+    return EventPlace(match.offset, epoch_number(match.record.leader_epoch()), match.written)
 
 
-def _commits(settings: Settings, admin: KafkaAdmin, topics: Sequence[str]) -> dict[TopicPartition, Commits]:
+def _commits(settings: Settings, admin: KafkaAdmin, topics: Sequence[str]) -> dict[TopicPartition, GroupCommits]:
     committed = admin.committed(settings.kafka.group_id, topics)
     ids = admin.topic_ids(topics)
     return {
-        tp: Commits(committed.get(tp), ids.get(topic, ""), bounds)
+        tp: GroupCommits(committed.get(tp), ids.get(topic, ""), bounds)
         for topic in topics
         for tp, bounds in TopicLog(admin, topic).bounds.items()
     }

@@ -115,7 +115,7 @@ async def search(
     try:
         topics = {tp.topic for tp in scanned.ranges}
         readers = {
-            topic: _Reader(settings, wanted, schemas, topic, scanned) for topic in topics if wanted.kind != "key"
+            topic: _TopicSearch(settings, wanted, schemas, topic, scanned) for topic in topics if wanted.kind != "key"
         }
         for chunk in _chunks(scan(settings.kafka, scanned.ranges), scanned):
             reader = readers.get(chunk[0].topic() or "")
@@ -150,7 +150,7 @@ def _chunks(records: Iterable[Record], scanned: Scanned) -> Iterator[list[Record
     yield from waiting.values()
 
 
-class _Reader:
+class _TopicSearch:
     """Finds what is wanted among the records of one topic, by what they hold."""
 
     def __init__(

@@ -18,7 +18,7 @@ from stream_capi.model import Code, EventName, Lane, Rejection, Routed, Skipped,
 from stream_capi.operations.dry_run import shared
 from stream_capi.operations.dry_run_comparison import Comparison, origin
 from stream_capi.operations.dry_run_mapper import ENCRYPTED, NO_SOURCE, MappedPart, Outcome
-from stream_capi.operations.dry_run_tally import Tally
+from stream_capi.operations.dry_run_tally import DryRunTally
 from tests.events.making import LEAD, apply, lead, rules
 
 TP = TopicPartition("leads", 0)
@@ -149,7 +149,7 @@ def test_where_a_field_comes_from_is_told_without_constants() -> None:
 
 
 def test_counts_keep_no_value_and_are_bounded_by_the_settings() -> None:
-    tally = Tally()
+    tally = DryRunTally()
     broken = [Rejection(Code.DECODE_ERROR, f"the record ends early (at or after byte {n} of 99)") for n in range(50)]
     tally.add(TP, part([*broken, MISSING, MISSING, Skipped("where"), event(email=CANARY), ENCRYPTED]))
     assert {key[1:]: n for key, n in tally.dead_lettered.items()} == {

@@ -12,10 +12,10 @@ from stream_capi.kafka.ranges import Range
 from stream_capi.model import Code, EventName, Lane, Rejection, Routed, Skipped, TopicPartition, Transformed
 from stream_capi.operations.dead_letters import DeadLetterGroup, StoredDeadLetter
 from stream_capi.operations.event_state import (
-    Commits,
+    EventPlace,
+    GroupCommits,
     KeptLetters,
     Mapped,
-    Place,
     State,
     is_resolved,
     pixel_of,
@@ -28,13 +28,13 @@ WHY = "behind a lag"
 
 def committed(
     offset: int, since: int | None, beyond: tuple[Resolved, ...] = (), log: str = "log", epoch: int = 3
-) -> Commits:
+) -> GroupCommits:
     text = encode_outcomes(offset, beyond, 4096, log, since)
-    return Commits(GroupOffset(offset, text, epoch), "log", LOG)
+    return GroupCommits(GroupOffset(offset, text, epoch), "log", LOG)
 
 
-def place(offset: int, epoch: int = 3, written: int = 5000) -> Place:
-    return Place(offset, epoch, written)
+def place(offset: int, epoch: int = 3, written: int = 5000) -> EventPlace:
+    return EventPlace(offset, epoch, written)
 
 
 def letter(written: int, code: Code = Code.REFUSED) -> StoredDeadLetter:
@@ -52,10 +52,10 @@ BEYOND = (Resolved(110, 120, 3),)
         (50, committed(100, 50), True),
         (49, committed(100, 50), None),  # a reset, or a group that began at the end of the log
         (99, committed(100, None), None),  # a release that didn't say
-        (99, Commits(GroupOffset(100, ""), "log", LOG), None),  # a reset, and no member since
-        (99, Commits(GroupOffset(100, "somebody's"), "log", LOG), None),
-        (99, Commits(GroupOffset(100, "capi1:log:100:"), "log", LOG), None),
-        (99, Commits(None, "log", LOG), False),
+        (99, GroupCommits(GroupOffset(100, ""), "log", LOG), None),  # a reset, and no member since
+        (99, GroupCommits(GroupOffset(100, "somebody's"), "log", LOG), None),
+        (99, GroupCommits(GroupOffset(100, "capi1:log:100:"), "log", LOG), None),
+        (99, GroupCommits(None, "log", LOG), False),
         (100, committed(100, 0), False),
         (110, committed(100, 0, BEYOND), True),
         (119, committed(100, 0, BEYOND), True),
@@ -65,7 +65,7 @@ BEYOND = (Resolved(110, 120, 3),)
         (99, committed(2000, 0), None),  # the log ends before the committed offset
     ],
 )
-def test_an_offset_is_resolved_where_members_say_so(offset: int, commits: Commits, resolved: bool | None) -> None:
+def test_an_offset_is_resolved_where_members_say_so(offset: int, commits: GroupCommits, resolved: bool | None) -> None:
     assert is_resolved(place(offset), commits)[0] is resolved
 
 

@@ -160,7 +160,7 @@ def test_a_record_that_no_event_is_named_for_is_told() -> None:
 
 def test_each_record_is_judged_as_the_event_that_it_becomes() -> None:
     lacking = faults(VIEW_NAME, event_field="$record", events={VIEW_NAME: "generate_lead", "*": "skip"})
-    assert [fault.partition(":")[0] for fault in lacking] == ["data.currency", "data.value"]
+    assert [fault.partition(":")[0] for fault in lacking] == ["TODO data.currency", "TODO data.value"]
 
 
 def test_names_that_no_record_has_are_told_with_the_nearest() -> None:

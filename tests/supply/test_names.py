@@ -12,7 +12,7 @@ import stream_capi
 PACKAGE = Path(stream_capi.__file__).parent
 TESTS = Path(__file__).parents[1]
 # A command, what it does, and the rules it shows, each in its own room: there the command's word is the right one.
-REPEATED_FILES = {"dead_letters.py", "demo.py", "explain.py"}
+REPEATED_FILES = {"dead_letters.py", "demo.py", "dry_run.py", "explain.py", "find.py"}
 
 
 def repeated(names: Iterator[str]) -> set[str]:
