@@ -14,18 +14,18 @@ from stream_capi.config.json_schema import json_schema
 from stream_capi.errors import ConfigurationError
 from tests.config.json_schema import VALIDATOR, refused
 from tests.config.test_load import LEAST, Read, read
-from tests.deploy.pages import blocks, headings, pages, section
+from tests.deploy.pages import blocks, pages
+from tests.documents.readers import READERS
 
 __all__ = ["read"]
 
 ROOT = Path(__file__).parents[2]
 FILES = [file for file in sorted((ROOT / "deploy").rglob("*.toml")) if file.name != "endpoint.toml"]
-DRILLS = {block.text for block in blocks(section((ROOT / "docs/operations.md").read_text(), "Drills"))}
 BLOCKS = [
     pytest.param(block.text, id=f"{page.name} {number}")
     for page in pages()
     for number, block in enumerate(blocks(page.read_text()))
-    if block.language == "toml" and block.text not in DRILLS
+    if block.language == "toml" and not READERS.keys() & tomllib.loads(block.text)
 ]
 
 
@@ -55,7 +55,6 @@ def test_a_file_that_is_shipped_names_the_schema_for_editors(file: Path) -> None
 def test_files_are_found() -> None:
     assert len(FILES) >= 2
     assert len(BLOCKS) >= 10
-    assert "Drills" in {title for _, title in headings((ROOT / "docs/operations.md").read_text())}
 
 
 @pytest.mark.parametrize("text", BLOCKS)

@@ -1,4 +1,7 @@
-"""docs/tools/test.md as somebody follows it: its files are written, its commands run, its CI job is what CI would run."""
+"""docs/tools/test.md as somebody follows it: its files are written, its CI job is what CI would run.
+
+Its commands are typed by tests/documents/test_executed.py.
+"""
 
 from __future__ import annotations
 
@@ -39,16 +42,6 @@ def repository(tmp_path: Path) -> Path:
 def run(words: str, folder: Path, **env: str) -> subprocess.CompletedProcess[str]:
     found = {"PATH": f"{BIN}{os.pathsep}{os.defpath}", "HOME": str(folder), "COLUMNS": "160"} | env
     return subprocess.run(words, shell=True, cwd=folder, env=found, capture_output=True, text=True, check=False)  # noqa: S602
-
-
-def test_the_commands_print_what_the_page_says(repository: Path) -> None:
-    console = "".join(block.text for block in blocks(TEXT) if block.language == "console")
-    calls = re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", console, re.MULTILINE)
-    assert len(calls) == 4
-    for words, printed in calls:
-        done = run(words, repository)
-        assert (done.stdout, done.stderr) == (printed, "")
-    assert done.returncode == 1
 
 
 def steps() -> list[dict[str, Any]]:

@@ -34,6 +34,7 @@ _VOLATILE = (
     (r"[ \t]+", " "),  # columns are as wide as their widest cell
     (r" ?… ?", "…"),
     (r" $", ""),
+    (r"\n{3,}", "\n\n"),
 )
 _VOLATILE_ALL = [(re.compile(pattern, re.MULTILINE), stands) for pattern, stands in _VOLATILE]
 
@@ -99,6 +100,10 @@ class Shell:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        with suppress(AssertionError, psutil.NoSuchProcess):  # a member leaves its group, where it can
+            if error is None and self._begun and not self.ended:
+                self.interrupt()
+                until(lambda: self.ended, 5, "the end of the last command")
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         assert self._process.stdin is not None

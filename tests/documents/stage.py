@@ -25,9 +25,11 @@ from confluent_kafka.schema_registry.error import SchemaRegistryError
 from tests.documents.play import Names, Player
 from tests.outside import Endpoint
 from tests.stack import Broker, Registry, produce_events
+from tests.stack.asking import patiently
 from tests.stack.process import free_ports
 from tests.stack.waiting import until
 
+SCHEMAS = Path(__file__).parents[2] / "schemas"
 FIRST = datetime(2026, 11, 25, 5, 43, 0, tzinfo=UTC)
 LEADS, VIEWS, DEAD, GROUP = "leads", "page-views", "stream-capi.dead-letters", "stream-capi"
 KEY = "canary-key-of-the-pages-7c1f"
@@ -105,7 +107,7 @@ class Stage:
         """Wait for the group's coordinator: a page is not about the first seconds of a new broker."""
         consumer = Consumer({"bootstrap.servers": self.broker.bootstrap, "group.id": GROUP, "log_level": 0})
         try:
-            consumer.committed([TopicPartition(LEADS, 0)], timeout=60)
+            patiently(lambda: consumer.committed([TopicPartition(LEADS, 0)], timeout=60))
         finally:
             consumer.close()
 
@@ -146,6 +148,7 @@ class Stage:
             "HOME": str(self.folder),
             "COLUMNS": "150",
             "TZ": "UTC",
+            "SCHEMAS": str(SCHEMAS),
             "LC_ALL": "C.UTF-8",
             "PYTHONFAULTHANDLER": "1",  # a crash of a client says where it was
             "STREAM_CAPI_ADMIN__PORT": str(self._admin_port),

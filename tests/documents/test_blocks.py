@@ -7,7 +7,6 @@ import json
 import sqlite3
 import subprocess
 import tomllib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +18,12 @@ import yaml
 from stream_capi import config
 from stream_capi.config.settings import Settings
 from stream_capi.errors import ConfigurationError
-from stream_capi.sandbox.fault_script import Script
 from tests.deploy.pages import blocks, pages
 from tests.deploy.program import ROOT
 from tests.documents.console import CTRL_C, steps
+from tests.documents.readers import READERS
 
 PIXEL = {"name": "main", "pixel_id": "p", "api_key_env": "KEY"}
-# What reads a block of TOML that is no part of a configuration, by its only table.
-READERS: dict[str, Callable[[Path], object]] = {"rules": Script.load}
 
 
 def found(*languages: str) -> list[Any]:
@@ -53,9 +50,9 @@ def completed(given: dict[str, Any]) -> dict[str, Any]:
 def test_toml_is_loaded_by_what_reads_it(text: str, tmp_path: Path) -> None:
     given = tomllib.loads(text)
     file = tmp_path / "block.toml"
-    if len(given) == 1 and (reader := READERS.get(next(iter(given)))):
+    for table in READERS.keys() & given:
         file.write_text(text)
-        reader(file)
+        READERS[table](file)
         return
     assert set(given) <= set(Settings.model_fields), "it is no part of a configuration: name its reader in READERS"
     for name in ("forgotten.txt", "leads.avsc"):  # files that have to be there

@@ -79,7 +79,7 @@ def test_the_same_steps_lead_there_from_a_worked_case(broker: Broker, registry: 
         stage.create(topic)
         schema_id = register(registry, f"{topic}-value", case.schema)
         row = row_from_json(case.schema, case.record)
-        produce(broker, topic, [confluent(schema_id, encoded(plain(case.schema), row)), None])
+        produce(broker, topic, [confluent(schema_id, encoded(plain(case.schema), row))])
         for part in parts(PAGE.read_text()):
             if part.kind == "edit":
                 guessed = (stage.folder / part.name).read_text()

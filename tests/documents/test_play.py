@@ -42,6 +42,7 @@ ALIKE = {
     "offsets": ("leads[0]@302  x\n", "leads[0]@7  x\n"),
     "widths of columns": (" a    b\n ──────\n", " a   b \n ─────\n"),
     "lines without text at the ends": ("a\n", "\na\n\n"),
+    "how many lines without text": ("a\n\nb\n", "a\n  \n\nb\n"),
 }
 OTHER = {
     "another text": ("a … d\n", "a b c e\n"),
@@ -78,7 +79,7 @@ def test_a_page_is_played_in_one_folder_and_one_shell(tmp_path: Path) -> None:
 def test_another_terminal_goes_on_beside_until_it_is_interrupted(tmp_path: Path) -> None:
     page = (
         "<!-- terminal: other -->\n"
-        + console("$ echo begun; trap 'echo ended; exit' INT; while true; do sleep 0.1; done\nbegun\n")
+        + console("$ echo begun; sleep 60\nbegun\n")
         + console("$ echo meanwhile\nmeanwhile\n")
     )
     sleeping = console("$ sleep 60\n^C\n") + console("$ echo after\nafter\n")
