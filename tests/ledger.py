@@ -256,7 +256,10 @@ class Ledger:
         )
         self.duplicated = sum(answered[event] - 1 for event in good)
         if duplicates is not None:
-            assert self.duplicated <= duplicates, f"{self.duplicated} deliveries were repetitions"
+            places = [place for place, event in self.produced.items() if answered[event.event_id] > 1]
+            assert self.duplicated <= duplicates, (
+                f"{self.duplicated} deliveries were repetitions, first of {places[:10]}"
+            )
         assert not self.faults, "\n".join(self.faults[:10])
 
 
