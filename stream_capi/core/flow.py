@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+_PATIENCE_SECONDS = 1.0  # with a request that goes alone
+
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
@@ -120,8 +122,9 @@ class Gate:
     or held, exactly one request is let through at ``opens_at``, and its answer decides.
 
     ``one_at_a_time`` makes a gate cautious: until a request that went out since is delivered, requests go one by one, so
-    that a key that is not taken is refused once and not as often as requests fit in flight. ``key_unproven``: a form of the
-    key was refused, and nothing has been delivered since.
+    that a key that is not taken is refused once and not as often as requests fit in flight. One that has no answer within a
+    second doesn't keep the next one: it may be the only one that hangs. ``key_unproven``: a form of the key was refused, and
+    nothing has been delivered since.
     """
 
     def __init__(self, backoff: Backoff, probe_seconds: float, threshold: int = 5) -> None:
@@ -157,9 +160,11 @@ class Gate:
         """A request goes out. If it is a probe, ``succeeded``, ``hold`` … or ``unsent`` must report its end."""
         if self.state is GateState.THROTTLED and now >= self.opens_at:
             self._open()
-        self._probing = self.state is not GateState.PASSING or self._cautious_since is not None
-        if self._probing:
+        self._probing = self.state is not GateState.PASSING
+        if self._probing or self._cautious_since is not None:
             self._probed_at = now
+        if not self._probing and self._cautious_since is not None:
+            self.opens_at = now + _PATIENCE_SECONDS
 
     def unsent(self, now: float, sent_at: float = float("inf")) -> None:
         """The probe ended without an answer that says anything about this gate; another may go at once.

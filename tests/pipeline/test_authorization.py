@@ -118,3 +118,19 @@ def test_a_key_that_is_withdrawn_under_traffic_tries_the_other_form_by_one_reque
         assert [one.reason for one in held(line.pipeline)] == ["401"]
 
     simulate(run())
+
+
+@pytest.mark.parametrize("hangs", ["a", "v"])
+def test_a_first_request_that_hangs_keeps_no_other_event(hangs: str) -> None:
+    """The first request goes alone, and may be the only kind that hangs: its time-out is not waited for."""
+
+    async def run() -> None:
+        line = Forming(
+            lambda pixel, ids, now: (3600.0 if ids[0][0] == hangs else 0.05, Answer(200)), try_key_first=True
+        )
+        line.begin(300)
+        await line.run_for(20)
+        assert line.accepted.keys() == set(names("a" if hangs == "v" else "v", 300))
+        assert line.refused == ["bearer"]
+
+    simulate(run())
