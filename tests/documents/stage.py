@@ -33,6 +33,7 @@ SCHEMAS = Path(__file__).parents[2] / "schemas"
 FIRST = datetime(2026, 11, 25, 5, 43, 0, tzinfo=UTC)
 LEADS, VIEWS, DEAD, GROUP = "leads", "page-views", "stream-capi.dead-letters", "stream-capi"
 KEY = "canary-key-of-the-pages-7c1f"
+PIXEL_ID = "axon-key-of-the-pages"
 CONFIGURATION = Path(__file__).parent / "stream-capi.toml"
 _EVENTS, _BAD = 1000, 12
 _AGO = 600  # seconds before now, of the first sample
@@ -90,7 +91,7 @@ class Stage:
         self.folder.mkdir()
         self._scratch = folder / "terminals"
         self._topics = (LEADS, VIEWS, DEAD, *topics)
-        self.endpoint_port, self._admin_port = free_ports(2)
+        self.endpoint_port, self._drill_port, self._admin_port = free_ports(3)
         begun = datetime.fromtimestamp(int(time.time()) - _AGO, UTC)
         self._shift = timedelta(seconds=int((begun - FIRST).total_seconds()))
         self._begun_ms = int(begun.timestamp() * 1000)
@@ -136,7 +137,9 @@ class Stage:
             "localhost:9092": self.broker.bootstrap,
             "localhost:8080": endpoint,
             "--port 8080": f"--port {self.endpoint_port}",
+            "8088": str(self._drill_port),
             "9464": str(self._admin_port),
+            "your-axon-event-key": PIXEL_ID,  # `check` takes the page's word for none
         }
         return Names(real, self._shift)
 
@@ -187,7 +190,7 @@ class Stage:
 def sampled(broker: Broker, registry: Registry, folder: Path) -> Iterator[tuple[Stage, Endpoint]]:
     """A stage with samples, and an endpoint that takes the key of the pages."""
     stage = Stage(broker, registry, folder)
-    with stage, Endpoint(keys={"your-axon-event-key": KEY}) as endpoint:
+    with stage, Endpoint(keys={PIXEL_ID: KEY}) as endpoint:
         stage.produce_samples()
         stage.write_configuration(endpoint.address)
         yield stage, endpoint
