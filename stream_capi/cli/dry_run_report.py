@@ -121,7 +121,7 @@ def print_report(report: Report, done: DryRun) -> None:
     _table(out, "would be skipped", ["topic", "reason"], _rows(tally.skipped, tally.read))
     _table(out, "would wait", ["topic", "reason"], _rows(tally.waiting, tally.read))
     sent = max(1, tally.sent.total())
-    _table(out, "fields left out of events that are sent", ["topic", "field", "reason"], _rows(tally.dropped, sent))
+    _table(out, "fields left out", ["topic", "field", "reason"], _rows(tally.dropped, tally.read))
     _table(out, "suspect values that are sent", ["topic", "field", "reason"], _rows(tally.suspect, sent))
     _print_coverage(out, report, done)
     if done.other is not None and done.comparison is not None:
@@ -210,7 +210,7 @@ def _print_comparison(
         if one or two
     ]
     _table(out, "outcomes", ["outcome"], totals, figures=("by this file", "by the other file"))
-    left_out = _rows(other.dropped, max(1, other.sent.total()))
+    left_out = _rows(other.dropped, other.read)
     _table(out, "fields left out by the other file", ["topic", "field", "reason"], left_out)
     changes = [
         ((key.topic, _change_name(key), key.field, key.before, key.after), (f"{n:,}",), comparison.first[key])
