@@ -31,6 +31,16 @@ DENIED = frozenset(
         KafkaError._AUTHENTICATION,
     }
 )
+# Answers to a question that a rebalance overtook; it is asked again.
+_OVERTAKEN = frozenset(
+    {
+        KafkaError.REBALANCE_IN_PROGRESS,
+        KafkaError.ILLEGAL_GENERATION,
+        KafkaError.UNKNOWN_MEMBER_ID,
+        KafkaError.STALE_MEMBER_EPOCH,
+        KafkaError.FENCED_MEMBER_EPOCH,
+    }
+)
 UNREACHABLE = frozenset(
     {
         KafkaError._TRANSPORT,
@@ -162,6 +172,8 @@ def _event(error: KafkaError) -> str:
         return "brokers deny access"
     if error.code() in UNREACHABLE:
         return "brokers unreachable"
+    if error.code() in _OVERTAKEN:
+        return "the group is rebalancing"
     if error.code() == KafkaError._MAX_POLL_EXCEEDED:
         return "polled too late; the group has gone on without this member, which joins again"
     return "kafka error"

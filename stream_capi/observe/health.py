@@ -14,6 +14,7 @@ from stream_capi.core.held_reason import HeldReason
 from stream_capi.errors import is_encrypted
 from stream_capi.events.drift import Drift
 from stream_capi.model import Trouble
+from stream_capi.observe.commit_words import CommitFault
 from stream_capi.observe.metrics import Metrics
 from stream_capi.observe.runbook import entry_of
 from stream_capi.observe.status_document import NoticeEntry, PausedEntry
@@ -22,7 +23,6 @@ from stream_capi.observe.what_to_do import (
     BROKERS_SILENT,
     CERTIFICATES_UNREADABLE,
     CLOCK_DIFFERS,
-    COMMITS_FAIL,
     FIELDS_ENCRYPTED,
     KEY_UNREADABLE,
     NO_SCHEMA_ANSWER,
@@ -97,10 +97,12 @@ class TelemetryState(Protocol):
     """What the telemetry remembers (``Telemetry`` is one)."""
 
     joined: bool
-    commits_fail: str
     cut_off: bool
     said: dict[str, Said]
     detail_of: Callable[[str], str]
+
+    @property
+    def commits_fail(self) -> CommitFault | None: ...
 
 
 class Parts(Protocol):
@@ -236,8 +238,8 @@ class Health:
             yield app.settings.kafka.group_id, "the brokers don't answer", BROKERS_SILENT
         for trouble in app.consumer.troubles:
             yield trouble.subject, trouble.text, trouble.kind
-        if app.telemetry.commits_fail:
-            yield app.settings.kafka.group_id, f"commits fail: {app.telemetry.commits_fail}", COMMITS_FAIL
+        if fault := app.telemetry.commits_fail:
+            yield app.settings.kafka.group_id, *fault
 
     def not_ready(self) -> list[str]:
         """Why this member isn't ready; empty when it is."""

@@ -22,11 +22,11 @@ from stream_capi.model import (
     TopicPartition,
 )
 from stream_capi.observe.api_words import fields_of
+from stream_capi.observe.commit_words import CommitFault, CommitReports
 from stream_capi.observe.metrics import Metrics
 from stream_capi.observe.what_to_do import (
     CERTIFICATES_UNREADABLE,
     CLOCK_DIFFERS,
-    COMMITS_FAIL,
     FIELDS_ENCRYPTED,
     KEY_UNREADABLE,
     PASSWORD_UNREADABLE,
@@ -55,7 +55,7 @@ _GOOD_NEWS = frozenset(
     {
         *("assigned", "revoked", "brokers answer again"),
         *("broker in reach again", "requests are answered in time", "read again"),
-        "nothing is held back by a transaction",
+        *("nothing is held back by a transaction", "the group is rebalancing"),
     }
 )
 
@@ -72,11 +72,12 @@ class Telemetry:
     """The pipeline's and the consumer's observer. Only ``kafka`` is called off the event loop.
 
     ``joined`` says whether the group has given this member its share yet, be it an empty one; ``commits_fail`` why commits
-    fail at present, or is empty; ``cut_off`` whether the brokers don't answer at present.
+    fail at present, None where they don't; ``cut_off`` whether the brokers don't answer at present.
     """
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(self, metrics: Metrics, now: Callable[[], float] = time.monotonic) -> None:
         self._metrics = metrics
+        self._commits = CommitReports(now)
         self.consumed = metrics.consumed
         self.delivered = metrics.delivered
         self.dead_lettered = metrics.dead_lettered
@@ -84,7 +85,6 @@ class Telemetry:
         self.request = metrics.request
         self.batch = metrics.batch
         self.joined = False
-        self.commits_fail = ""
         self.cut_off = False
         self.detail_of: Callable[[str], str] = lambda reason: ""  # more on why the endpoint fails
         self.said: dict[str, Said] = {}  # by pixel: the last words of the API
@@ -94,14 +94,13 @@ class Telemetry:
     def commit(self, result: str) -> None:
         """A commit of one partition ended; told when failures begin and end. A fenced one says nothing of the broker."""
         self._metrics.commit(result)
-        if result == "fenced":
-            return
-        failed = "" if result == "ok" else result
-        if failed and not self.commits_fail:
-            log.warning("commits fail", reason=result, action=what_to_do(COMMITS_FAIL))
-        elif self.commits_fail and not failed:
-            log.info("commits succeed again")
-        self.commits_fail = failed
+        if result != "fenced":
+            self._commits.ended(result)
+
+    @property
+    def commits_fail(self) -> CommitFault | None:
+        """Why commits fail."""
+        return self._commits.fault
 
     def gate_changed(self, subject: str, gate: Gate) -> None:
         """A pixel's or lane's gate opened or closed."""

@@ -28,6 +28,7 @@ PAUSED = "paused_by_configuration"
 PAUSED_BY_CONFIGURATION = "paused by configuration"  # in words
 PAUSE_BLOCKS = "pause_blocks_others"
 COMMITS_FAIL = "commits_fail"
+REBALANCE_LASTS = "rebalance_lasts"
 TOPIC_MISSING = "topic_missing"
 BROKERS_SILENT = "brokers_silent"
 CLOCK_DIFFERS = "clock_differs"
@@ -95,7 +96,25 @@ WHAT_TO_DO: Mapping[str, str] = MappingProxyType(
         "them: to go on, set paused = false and restart.",
         PAUSE_BLOCKS: "Events of what is paused fill this partition's memory, so that the others in it wait, too: set "
         "paused = false and restart, or raise delivery.max_buffered_bytes.",
-        COMMITS_FAIL: "Offsets can't be committed; they are tried again: check the brokers and this user's rights.",
+        COMMITS_FAIL: "Offsets can't be committed; they are tried again: check the brokers, and this user's rights where "
+        "the reason speaks of authorization.",
+        # The brokers' own words for commits that a rebalance refuses
+        "REBALANCE_IN_PROGRESS": "Nothing to do: the group hands out its partitions anew, and the commit is repeated "
+        "after that.",
+        "ILLEGAL_GENERATION": "Nothing to do: the group has handed out its partitions meanwhile; this member joins again by "
+        "itself and commits what is still its own.",
+        "STALE_MEMBER_EPOCH": "Nothing to do: the group has handed out its partitions meanwhile; this member learns of it "
+        "with its next heartbeat and commits what is still its own.",
+        **dict.fromkeys(
+            ("UNKNOWN_MEMBER_ID", "FENCED_MEMBER_EPOCH", "_ASSIGNMENT_LOST"),
+            "The member joins again by itself. Where this comes again and again, the process or its line to the brokers "
+            "stands still for longer than the session time-out: look at its processor limit and at the network.",
+        ),
+        "FENCED_INSTANCE_ID": "Two members have the same static id in kafka.properties, and this one has lost it: give each "
+        "an id of its own.",
+        "OFFSET_METADATA_TOO_LARGE": "Nothing to do: the commit is repeated with less of what was delivered beyond it.",
+        REBALANCE_LASTS: "The group does not come to rest: look for a member that joins and goes again and again (its log, "
+        "and the hosts in `stream-capi status`), or one that doesn't answer the group.",
     }
 )
 _NAMED_PATHS = 5
