@@ -47,6 +47,7 @@ from stream_capi.observe.api_words import masked
 from stream_capi.observe.health import Health
 from stream_capi.observe.metrics import Metrics
 from stream_capi.observe.snapshot import Snapshot
+from stream_capi.observe.start_line import start_line
 from stream_capi.observe.telemetry import Telemetry, summary
 from stream_capi.pipeline.configured_sources import source_of
 from stream_capi.pipeline.delivery import Clock
@@ -97,15 +98,22 @@ class App:
     """One member of the group, from start to stop; or a job in a group of its own, without an admin server."""
 
     def __init__(
-        self, settings: Settings, environ: Mapping[str, str], job: Job | None = None, leave_for_good: bool = False
+        self,
+        settings: Settings,
+        environ: Mapping[str, str],
+        job: Job | None = None,
+        leave_for_good: bool = False,
+        worker: int = 0,
     ) -> None:
         """Build every part; nothing is started. Raises ConfigurationError.
 
         :param leave_for_good: whether a static member that is stopped leaves the group at once. One that crashes never does.
+        :param worker: its number, where it is one: its watcher has the page then.
         """
         self.settings = settings
         self._job = job
         self._leave_for_good = leave_for_good
+        self._worker = worker
         self.metrics = Metrics(IDENTIFIER_FIELDS)
         self.telemetry = Telemetry(self.metrics)
         self.stop_asked = asyncio.Event()
@@ -228,7 +236,9 @@ class App:
         stack.push_async_callback(self._schemas.aclose)
         if self._tracer is not None:
             stack.push_async_callback(self._tracer.close, _TRACES_SECONDS)
-        logger.info("started", version=__version__, group=self.settings.kafka.group_id)
+        kafka = self.settings.kafka
+        where = {"worker": self._worker} if self._worker else start_line(self.settings, self.admin.port)
+        logger.info("started", version=__version__, group=kafka.group_id, client=kafka.client_id, **where)
         for key in open_to_others(self.settings):
             logger.warning("key file open to others", subject=key, action="Let only this user (and its group) read it.")
         for paused in self.health.paused():

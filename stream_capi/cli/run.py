@@ -16,6 +16,7 @@ from stream_capi.cli import process
 from stream_capi.cli.options import Config
 from stream_capi.errors import ConfigurationError, StreamCapiError
 from stream_capi.observe import logs
+from stream_capi.workers.client_ids import identified
 from stream_capi.workers.supervisor import Start, Workers, numbered, received, stop_when_deserted
 
 log = structlog.get_logger("stream_capi")
@@ -35,10 +36,10 @@ def command(
     if workers > 1:
         asyncio.run(_watch(start.settings, config_file, workers))
     else:
-        asyncio.run(_run(start, is_worker=bool(worker)))
+        asyncio.run(_run(start, worker))
 
 
-async def _run(start: Start, is_worker: bool) -> None:
+async def _run(start: Start, worker: int) -> None:
     logs.install_hooks(asyncio.get_running_loop())
     files = limits.raise_descriptors(start.settings.delivery.max_in_flight)
     if files.fault:
@@ -47,9 +48,10 @@ async def _run(start: Start, is_worker: bool) -> None:
     try:
         limits.probe()
         # Without workers this is the first and only one.
-        app = App(numbered(start.settings, 1), os.environ, leave_for_good=start.leave_for_good)
+        settings = identified(numbered(start.settings, 1), worker or 1)
+        app = App(settings, os.environ, leave_for_good=start.leave_for_good, worker=worker)
         stop_on_signals(app)
-        if is_worker:
+        if worker:
             stop_when_deserted(app.stop_asked)
         process.tune_garbage_collector()
         code = await app.run()

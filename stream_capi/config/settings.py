@@ -115,6 +115,11 @@ class KafkaSection(Section):
         examples=["/run/secrets/kafka-password"],
     )
 
+    @property
+    def client_id(self) -> str:
+        """By which the brokers know this process."""
+        return str(self.properties.get("client.id", "stream-capi"))
+
 
 class SchemaRegistrySection(Section):
     """A registry with Confluent's REST API; leave it out where no source needs one."""

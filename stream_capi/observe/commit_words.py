@@ -18,7 +18,7 @@ log = structlog.get_logger("stream_capi")
 
 _LASTING_SECONDS = 60.0  # without a commit: the longest rebalance after a member's death took 48 s
 _REPEAT_SECONDS = 10.0  # a commit of many partitions may be refused for some and taken for others, again and again
-_APART_SECONDS = 30.0  # between two refusals that are not of the same rebalance
+_APART_SECONDS = 75.0  # between two refusals of different rebalances: more than kafka.commit_interval_ms can be
 
 
 class CommitFault(NamedTuple):

@@ -46,6 +46,9 @@ _VALUES = re.compile(
     r"(?<!\w)'[^']*'(?!\w)|\"[^\"]*\"|(?<![\w+/=-])(?=[\w+/=-]*\d)(?=[\w+/=-]*[a-z])[\w+/=-]{20,}", re.IGNORECASE
 )
 _OFFSET = re.compile(r"(.+)(\[\d+\] up to \d+)", re.ASCII)
+_OWN_URL = re.compile(
+    r"(https?://)(?:[^/?#@]*@)?([\w.-]{1,253}(?::\d+)?|\[[\da-fA-F:.]+\](?::\d+)?)(/[^?#]*)?(?:[?#].*)?"
+)
 _TRACE = re.compile(r"[A-Za-z0-9_.:/+=;-]{1,64}")
 _NAME = re.compile(r"[\w.:/\[\] -]{0,255}")
 
@@ -97,6 +100,16 @@ def trace_id(value: object) -> Any:
     return str.__str__(value)
 
 
+def _names(value: object) -> Any:
+    return [_name(item) for item in value[:_MAX_ITEMS]] if isinstance(value, (list, tuple)) else HIDDEN
+
+
+def _address(value: object) -> Any:
+    """A neighbour's or the program's own URL out of the settings, without login, query and fragment."""
+    found = _OWN_URL.fullmatch(value) if isinstance(value, str) else None
+    return HIDDEN if found is None else f"{found[1]}{found[2]}{scrub(found[3] or '')}"
+
+
 def _key_form(value: object) -> Any:
     """The name of a form, and never what stands in the header."""
     return value if isinstance(value, str) and value in KEY_PREFIXES else HIDDEN
@@ -107,7 +120,11 @@ FIELDS: Mapping[str, Callable[[object], Any]] = {
     "error_code": _name,
     "error_message": _text,
     "trace_id": trace_id,
-    **dict.fromkeys(("code", "group", "host", "pixel", "schema", "state", "subject", "topic", "version"), _name),
+    **dict.fromkeys(("endpoint", "page"), _address),
+    "topics": _names,
+    **dict.fromkeys(
+        ("client", "code", "group", "host", "pixel", "schema", "state", "subject", "topic", "version"), _name
+    ),
     **dict.fromkeys(("action", "detail", "reason"), _text),
     **dict.fromkeys(
         (

@@ -42,6 +42,7 @@ from stream_capi.core.flow import Backoff
 from stream_capi.errors import ConfigurationError, ExitCode, WorkersFailed
 from stream_capi.kafka.properties import session_properties, uses_new_protocol
 from stream_capi.observe.admin_server import AdminServer
+from stream_capi.observe.start_line import start_line
 from stream_capi.observe.status_document import StatusDocument
 from stream_capi.workers.aggregate import SummedMetrics, joined, not_ready
 
@@ -148,7 +149,9 @@ class Workers:
             session = await stack.enter_async_context(
                 aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_ANSWER_SECONDS), trust_env=False)
             )
-            log.info("started", version=__version__, group=self._settings.kafka.group_id, workers=len(self._workers))
+            where = start_line(self._settings, self.admin.port)
+            group, count = self._settings.kafka.group_id, len(self._workers)
+            log.info("started", version=__version__, group=group, workers=count, **where)
             asking = asyncio.create_task(self._ask_all(session))
             keeping = [asyncio.create_task(self._keep(worker)) for worker in self._workers]
             stopping = asyncio.create_task(self.stop_asked.wait())

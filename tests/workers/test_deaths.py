@@ -12,6 +12,7 @@ import pytest
 from stream_capi import config
 from stream_capi.config import Settings
 from stream_capi.kafka.properties import consumer_properties
+from stream_capi.workers.client_ids import identified
 from stream_capi.workers.supervisor import DEATHS, WITHIN_SECONDS, Deaths, numbered, of_worker, stopped_with
 
 SCHEMA = Path(__file__).parents[2] / "schemas" / "lead.avsc"
@@ -116,6 +117,25 @@ def test_without_workers_the_number_is_one(read: Read) -> None:
     assert group_of(numbered(read('"group.instance.id" = "pod-{worker}"'), 1))[0] == "pod-1"
     assert group_of(numbered(read('"group.instance.id" = "pod"'), 1))[0] == "pod"
     assert numbered(read(""), 1) == read("")
+
+
+def test_a_client_id_has_host_and_number_and_is_the_same_after_a_restart(read: Read) -> None:
+    ids = [identified(read(""), number, "pod-7f.example.org").kafka.client_id for number in (1, 2)]
+    assert ids == ["stream-capi-pod-7f.example.org-1", "stream-capi-pod-7f.example.org-2"]
+    assert identified(read(""), 1).kafka.client_id == identified(read(""), 1).kafka.client_id
+    properties = consumer_properties(identified(read(""), 2, "pod").kafka, 64 * 1_048_576)
+    assert properties["client.id"] == "stream-capi-pod-2"
+
+
+@pytest.mark.parametrize(
+    ("host", "found"), [("a b\nc/d", "a-b-c-d"), ("ü" * 3, "---"), ("x" * 500, "x" * 64), ("", "")]
+)
+def test_a_client_id_is_bounded_and_plain_whatever_the_host_is_called(read: Read, host: str, found: str) -> None:
+    assert identified(read(""), 1, host).kafka.client_id == f"stream-capi-{found}-1"
+
+
+def test_a_client_id_of_the_users_own_stays(read: Read) -> None:
+    assert identified(read('"client.id" = "theirs"'), 1, "pod").kafka.client_id == "theirs"
 
 
 def test_settings_reach_a_worker_as_they_were_read(read: Read) -> None:
