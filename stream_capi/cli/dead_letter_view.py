@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from rich import box
@@ -15,6 +16,7 @@ from stream_capi.cli.console import console
 from stream_capi.cli.explanation import explanation_as_json, print_explanation
 from stream_capi.cli.text import plain
 from stream_capi.config import Settings
+from stream_capi.events.rejected_field import RejectedRule, rule_of
 from stream_capi.events.value_masking import masked
 from stream_capi.kafka.dead_letter_writer import OWN_HEADERS
 from stream_capi.kafka.originals import Originals
@@ -42,6 +44,14 @@ def _masked_detail(detail: str) -> str:
 def topic_shown(topic: str) -> str:
     """A source's topic as whoever wrote the letter gave it: a number or a hash is no topic's name."""
     return str(FIELDS["topic"](topic))
+
+
+def rules_shown(letters: Iterable[StoredDeadLetter]) -> Counter[RejectedRule]:
+    """How many events failed which rule. Paths are as whoever wrote the letters gave them: masked and cut."""
+    found: Counter[RejectedRule] = Counter()
+    for rule, count in Counter(rule_of(stored.kind.code, stored.detail) for stored in letters).items():
+        found[rule._replace(source=plain(scrub(rule.source[:_NAME_CHARACTERS])))] += count
+    return found
 
 
 class Shown(NamedTuple):

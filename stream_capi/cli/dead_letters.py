@@ -15,19 +15,21 @@ from rich.table import Table
 from stream_capi import config
 from stream_capi.cli import process
 from stream_capi.cli.console import console
-from stream_capi.cli.dead_letter_view import print_dead_letter, shown_dead_letters, topic_shown
+from stream_capi.cli.dead_letter_view import print_dead_letter, rules_shown, shown_dead_letters, topic_shown
 from stream_capi.cli.options import Config, Json
 from stream_capi.cli.progress import ProgressBar
 from stream_capi.cli.sources import sources_of
 from stream_capi.cli.text import print_json
 from stream_capi.config import Settings
 from stream_capi.errors import ConfigurationError, ExitCode, StreamCapiError
+from stream_capi.events.rejected_field import most_rejected
 from stream_capi.kafka.admin import KafkaAdmin
 from stream_capi.kafka.originals import Originals
 from stream_capi.kafka.ranges import shown_time, time_of
 from stream_capi.kafka.scan import record_at
 from stream_capi.model import Code, Record
 from stream_capi.observe import logs
+from stream_capi.observe.rejected_rules import rule_entries
 from stream_capi.operations import redrive
 from stream_capi.operations.dead_letters import (
     MOST_OTHERS,
@@ -66,7 +68,7 @@ def list_dead_letters(
     limit: Annotated[int | None, typer.Option(min=1, help="Of the newest N letters only.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Count the dead letters by topic and code, with the times of the first and the last."""
+    """Count the dead letters by topic and code, with the times of the first and the last, and the rule that most failed."""
     settings = config.load(config_file, keys=False)
     picked = _picked(code, topic, since)
     admin = KafkaAdmin(settings.kafka)
@@ -77,22 +79,13 @@ def list_dead_letters(
     for stored in found:
         kind = stored.kind
         kinds[(topic_shown(kind.topic), kind.code.value) if kind in redriven.asked else _OTHER].append(stored)
-    rows = [
-        {
-            "topic": topic,
-            "code": code,
-            "letters": len(of_kind),
-            "redriven": sum(stored in redriven for stored in of_kind),
-            "by_reference": sum(stored.by_reference for stored in of_kind),
-            "first": shown_time(min(stored.written for stored in of_kind)),
-            "last": shown_time(max(stored.written for stored in of_kind)),
-        }
-        for (topic, code), of_kind in sorted(kinds.items(), key=lambda kind: (kind[0] == _OTHER, kind[0]))
-    ]
+    ordered = sorted(kinds.items(), key=lambda kind: (kind[0] == _OTHER, kind[0]))
+    rows = [_row(*kind, of_kind, redriven) for kind, of_kind in ordered]
+    rules = [rules_shown(of_kind) for _, of_kind in ordered]
     if as_json:
         document = {
             "topic": settings.dead_letter.topic,
-            "kinds": rows,
+            "kinds": [{**row, "rules": rule_entries(failed)} for row, failed in zip(rows, rules, strict=True)],
             "letters": len(found),
             "foreign": dead_letters.foreign,
         }
@@ -102,11 +95,26 @@ def list_dead_letters(
     out.print(f"dead letters in {settings.dead_letter.topic}")
     if rows:
         out.print(_table(rows))
+    for row, failed in zip(rows, rules, strict=True):
+        if any(rule.field for rule in failed):
+            out.print(f"{row['topic']}: {most_rejected(failed)}", soft_wrap=True)
     if _OTHER in kinds:
         out.print(f"Of other topics {MOST_OTHERS} kinds are told apart; whether the rest was redriven was not asked.")
     out.print(f"{len(found):,} letters, {sum(stored in redriven for stored in found):,} of them redriven")
     if dead_letters.foreign:
         out.print(f"{dead_letters.foreign:,} records there are no letters of this program; they are left alone")
+
+
+def _row(topic: str, code: str, of_kind: Sequence[StoredDeadLetter], redriven: Redriven) -> dict[str, Any]:
+    return {
+        "topic": topic,
+        "code": code,
+        "letters": len(of_kind),
+        "redriven": sum(stored in redriven for stored in of_kind),
+        "by_reference": sum(stored.by_reference for stored in of_kind),
+        "first": shown_time(min(stored.written for stored in of_kind)),
+        "last": shown_time(max(stored.written for stored in of_kind)),
+    }
 
 
 @app.command("show")

@@ -91,7 +91,8 @@ def _view(settings: Settings, seen: GroupStatus) -> Group:
     head = f"group {settings.kafka.group_id}: {seen.group.state}, {members} member{'s' * (members != 1)}, lag {lag:,}"
     parts: list[Any] = [Text(head, style="bold")]
     for held in seen.held:
-        parts.append(Text(f"held: {held['subject']}: {held['reason']}. {held['what_to_do']}", style="bold red"))
+        why = f"{held['reason']} ({held['detail']})" if held.get("detail") else held["reason"]
+        parts.append(Text(f"held: {held['subject']}: {why}. {held['what_to_do']}", style="bold red"))
     for paused in seen.paused:
         parts.append(Text(f"{paused['subject']}: {paused['reason']}. {paused['what_to_do']}", style="cyan"))
     for notice in seen.notices:

@@ -54,6 +54,11 @@ class SourceGuard(RatioGuard):
         """Whether to count nothing: events that wait are mapped anew, and have been counted."""
         self._paused = paused
 
+    @property
+    def paused(self) -> bool:
+        """Whether nothing is counted at present."""
+        return self._paused
+
     def passed(self, count: int) -> None:
         """Count events that were good."""
         if not self._paused:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from asyncio import Event, Future
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import NamedTuple, Protocol
@@ -13,6 +14,7 @@ from stream_capi.core.flow import Gate, GateState
 from stream_capi.core.held_reason import HeldReason
 from stream_capi.errors import is_encrypted
 from stream_capi.events.drift import Drift
+from stream_capi.events.rejected_field import RejectedRule
 from stream_capi.model import Trouble
 from stream_capi.observe.commit_words import CommitFault
 from stream_capi.observe.metrics import Metrics
@@ -138,7 +140,8 @@ class Held(NamedTuple):
     """Something that waits for a person: a pixel, a lane, a source or a partition.
 
     ``pixel`` is empty for a source whose records name their pixels. ``since`` is how many seconds it has lasted, where that
-    is known, and ``next_probe`` in how many it is tried again, None where it isn't tried by itself.
+    is known, and ``next_probe`` in how many it is tried again, None where it isn't tried by itself. ``rules``: by which
+    events were rejected, where they are why.
     """
 
     pixel: str
@@ -146,6 +149,7 @@ class Held(NamedTuple):
     reason: str
     since: float | None
     next_probe: float | None
+    rules: Counter[RejectedRule] | None = None
 
 
 class Health:
@@ -169,7 +173,8 @@ class Health:
                 yield Held(pixel, subject, gate.reason, now - gate.since, max(0.0, gate.opens_at - now))
         for name, since in pipeline.quarantined_since.items():
             pixel = pipeline.quarantine.source(name).pixel or ""
-            yield Held(pixel, name, HeldReason.DEAD_LETTER_RATIO, now - since, None)
+            rules = pipeline.quarantine.rules(name)
+            yield Held(pixel, name, HeldReason.DEAD_LETTER_RATIO, now - since, None, rules)
         for partition in pipeline.partitions.values():
             if partition.stopped:
                 yield Held(partition.source.pixel or "", str(partition.tp), partition.stopped, None, None)

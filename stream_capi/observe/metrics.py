@@ -19,6 +19,7 @@ from prometheus_client.registry import Collector
 
 from stream_capi import __version__
 from stream_capi.applovin import FRESH_SECONDS
+from stream_capi.events.rejected_field import RejectedRule
 from stream_capi.model import Lane
 from stream_capi.observe import log_writer
 from stream_capi.observe.histogram import AgeHistogram, PerSecond, Rolling, finer
@@ -26,6 +27,7 @@ from stream_capi.observe.record_age import MOST_AGE_MS, age_of, why_none
 
 RECENT_SECONDS = 60.0
 SERIES_SECONDS = 120
+_MOST_RULES = 2_000  # told apart of all topics; of the rest only topic and code
 
 _REQUEST_BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _FINE_REQUEST_BOUNDS = tuple(finer(_REQUEST_BOUNDS, 0.001))
@@ -84,6 +86,7 @@ class Metrics(Collector):
         # For the status page alone
         self.timed_counts: Counts = Counter()  # delivered, and their records had a time
         self.mapped_counts: Counts = Counter()
+        self.rule_counts: Counter[tuple[str, RejectedRule]] = Counter()  # of dead letters, by topic
         self._clock = clock
         self._per_second = PerSecond(SERIES_SECONDS + 1)
 
@@ -158,9 +161,13 @@ class Metrics(Collector):
         self._ages.observe_all(ages)
         return len(ages), sum(age <= limit for age in ages)
 
-    def dead_lettered(self, topic: str, code: str, n: int = 1) -> None:
-        """Events were written to the dead-letter topic."""
-        self._dead_lettered.labels(topic, code).inc(n)
+    def dead_lettered(self, topic: str, rule: RejectedRule, n: int = 1) -> None:
+        """Events were written to the dead-letter topic. Fields and paths are no labels: they are for the status alone."""
+        self._dead_lettered.labels(topic, rule.code).inc(n)
+        key = (topic, rule)
+        if key not in self.rule_counts and len(self.rule_counts) >= _MOST_RULES:
+            key = (topic, RejectedRule(rule.code))
+        self.rule_counts[key] += n
 
     def skipped(self, topic: str, reason: str, n: int) -> None:
         """Records were passed over on purpose."""

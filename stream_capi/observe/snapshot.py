@@ -14,11 +14,13 @@ from stream_capi import __version__
 from stream_capi.applovin import FRESH_SECONDS
 from stream_capi.config import PixelSection
 from stream_capi.core.flow import Gate
+from stream_capi.events.rejected_field import most_rejected
 from stream_capi.model import HANGING_TRANSACTION, NOT_READ, OUT_OF_REACH, Lane, TopicPartition, Trouble
 from stream_capi.observe.health import Health, Held, Parts
 from stream_capi.observe.histogram import Rolling, quantile
 from stream_capi.observe.metrics import RECENT_SECONDS, SERIES_SECONDS, Counts, Gauges
 from stream_capi.observe.oldest_unresolved import Oldest, Wait, oldest_events, unread_waits
+from stream_capi.observe.rejected_rules import dead_letter_entries, rule_entries
 from stream_capi.observe.runbook import entry_of
 from stream_capi.observe.status_document import (
     FreshnessEntry,
@@ -127,10 +129,7 @@ class Snapshot:
             "requests": {"in_flight": pipeline.delivery.in_flight, "limit": pipeline.delivery.in_flight_limit},
             "buffered": {"bytes": pipeline.buffered_bytes, "budget": app.settings.delivery.max_buffered_bytes},
             "partitions": self._partitions(),
-            "dead_letters": [
-                {"topic": topic, "code": code, "count": count}
-                for (topic, code), count in metrics.dead_letter_counts.most_common()
-            ],
+            "dead_letters": dead_letter_entries(metrics.rule_counts),
             "skipped": [
                 {"topic": topic, "reason": reason, "count": count}
                 for (topic, reason), count in metrics.skipped_counts.most_common()
@@ -262,12 +261,15 @@ def _share(part: int, whole: int) -> float | None:
 
 
 def _held_entry(held: Held) -> HeldEntry:
+    rules = held.rules or Counter()
     return {
         "pixel": held.pixel,
         "subject": held.subject,
         "reason": held.reason,
         "since_seconds": None if held.since is None else round(held.since, 1),
         "next_probe_seconds": None if held.next_probe is None else round(held.next_probe, 1),
+        "detail": most_rejected(rules),
+        "rejected": rule_entries(rules),
         "what_to_do": what_to_do(held.reason),
         "runbook": entry_of(held.reason),
     }

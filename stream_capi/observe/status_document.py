@@ -8,14 +8,31 @@ from __future__ import annotations
 from typing import NotRequired, TypedDict
 
 
+class RuleEntry(TypedDict):
+    """A rule that so many events were rejected by: the code, the field, and the paths where its value was looked for.
+
+    ``field`` and ``source`` are empty where no field is at fault.
+    """
+
+    code: str
+    field: str
+    source: str
+    count: int
+
+
 class HeldEntry(TypedDict):
-    """Something that waits for a person. ``runbook``: the anchor of its entry in the runbook, here and below."""
+    """Something that waits for a person. ``runbook``: the anchor of its entry in the runbook, here and below.
+
+    ``rejected``: by which rules the last events failed, where that is why; ``detail`` says the first of them in words.
+    """
 
     pixel: str
     subject: str
     reason: str
     since_seconds: float | None
     next_probe_seconds: float | None
+    detail: str
+    rejected: list[RuleEntry]
     what_to_do: str
     runbook: str
 
@@ -131,11 +148,12 @@ class PartitionEntry(TypedDict):
 
 
 class DeadLetterEntry(TypedDict):
-    """How many events of a topic became dead letters, by code."""
+    """How many events of a topic became dead letters, by code, and the most frequent of the rules."""
 
     topic: str
     code: str
     count: int
+    rules: list[RuleEntry]
 
 
 class SkippedEntry(TypedDict):

@@ -184,15 +184,16 @@ class Telemetry:
             log_at = log.error if why == FIELDS_ENCRYPTED else log.warning
             log_at("records wait for their schema", topic=topic, schema=schema, reason=reason, action=what_to_do(why))
 
-    def intake_held(self, topic: str, reason: HeldReason | None) -> None:
+    def intake_held(self, topic: str, mostly: str, reason: HeldReason | None) -> None:
         """Too many events of a source are rejected for it to be theirs (``reason``), or no longer (None).
 
-        ``topic`` is the source's name: with its record, where the topic has several sources.
+        ``topic`` is the source's name: with its record, where the topic has several sources. ``mostly``: the rule by which
+        most of them fail.
         """
         if reason is None:
             log.info("dead letters are written again", topic=topic)
         else:
-            log.error("held", topic=topic, reason=reason, action=what_to_do(reason))
+            log.error("held", topic=topic, reason=reason, detail=mostly, action=what_to_do(reason))
 
     def hold_over(self, topic: str, why: str) -> None:
         """A topic is held no more, and none of the events that waited is written."""

@@ -21,10 +21,11 @@ from stream_capi.kafka.ranges import Range, TopicLog, total
 from stream_capi.kafka.scan import scan
 from stream_capi.model import TopicPartition
 from stream_capi.observe.record_age import age_of
+from stream_capi.observe.rejected_rules import held_joined
 from stream_capi.observe.status_document import HeldEntry, NoticeEntry, PartitionEntry, PausedEntry, StatusDocument
 from stream_capi.observe.what_to_do import PAUSED_BY_CONFIGURATION
 
-_Entry = TypeVar("_Entry", HeldEntry, NoticeEntry, PausedEntry)
+_Entry = TypeVar("_Entry", NoticeEntry, PausedEntry)
 
 _SECONDS = 3.0
 _NOT_READ = "not read yet"
@@ -77,8 +78,8 @@ class GroupStatus(NamedTuple):
 
     @property
     def held(self) -> list[HeldEntry]:
-        """What waits for a person, by the members that were reached; each thing once."""
-        return _distinct(entry for status in self._statuses for entry in status.get("held", ()))
+        """What waits for a person, by the members that were reached; each thing once, with the rules of all of them."""
+        return held_joined(entry for status in self._statuses for entry in status.get("held", ()))
 
     @property
     def paused(self) -> list[PausedEntry]:
@@ -174,10 +175,16 @@ def _is_status(found: Any) -> bool:
         return (
             isinstance(found["group"], str)
             and all(isinstance(one[key], str) for one in entries for key in _TEXTS)
+            and all(isinstance(one.get(key, ""), str) for one in found.get("held", []) for key in ("pixel", "detail"))
+            and all(map(_is_rule, [rule for one in found.get("held", []) for rule in one.get("rejected", [])]))
             and all(map(_is_partition, [*found["partitions"]]))
         )
     except (KeyError, TypeError, AttributeError):
         return False
+
+
+def _is_rule(found: Any) -> bool:
+    return all(isinstance(found[key], str) for key in ("code", "field", "source")) and isinstance(found["count"], int)
 
 
 def _is_partition(found: Any) -> bool:

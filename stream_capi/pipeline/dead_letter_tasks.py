@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any
 
 from stream_capi.errors import StreamCapiError
+from stream_capi.events.rejected_field import rule_of
 from stream_capi.model import Code, DeadLetter, Record, Rejection, internal_error
 from stream_capi.pipeline.partition import Partition
 from stream_capi.pipeline.ports import DeadLetters, Observer
@@ -45,7 +46,7 @@ class DeadLetterTasks:
             dead_letter = DeadLetter(dead_letter.record, why.code, why.detail, dead_letter.attempts, place_only=True)
             await self._dead_letters.write(dead_letter)
         partition.offsets.resolve(dead_letter.record.offset() or 0)
-        self._observer.dead_lettered(partition.tp.topic, dead_letter.code.value)
+        self._observer.dead_lettered(partition.tp.topic, rule_of(dead_letter.code, dead_letter.detail))
         self._resolved(partition)
 
 

@@ -8,13 +8,14 @@ came since is in bounds: then what waits becomes dead letters after all.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 
 from stream_capi.core.clock import Clocks
 from stream_capi.core.held_reason import HeldReason
 from stream_capi.core.ratio_guard import SourceGuard
+from stream_capi.events.rejected_field import RejectedRule, most_rejected, rule_of
 from stream_capi.model import Code, DeadLetter, Record
 from stream_capi.pipeline.partition import Partition
 from stream_capi.pipeline.ports import Observer
@@ -23,6 +24,7 @@ from stream_capi.pipeline.source import Source
 # How long a source is held at least: at the very bound it would be held and released many times a second.
 _HOLD_SECONDS = 2.0
 _BY_CLOCK = (Code.IN_FUTURE, Code.TOO_OLD)
+_RECENT = 200  # rejections of a source whose rules are remembered, as many as its guard's window
 _JUDGE_SECONDS = 60.0  # after which events that wait are judged again by a clock that hasn't changed: it goes on
 
 
@@ -54,11 +56,16 @@ class Quarantine:
         self._map_again = map_again
         self._guards: dict[str, SourceGuard] = {}
         self._waiting: dict[str, deque[tuple[Partition, DeadLetter]]] = {}
+        self._rules: dict[str, deque[RejectedRule]] = {}  # of each source's last rejections
         self._judged = (*clocks.judge(), now())  # by which clock, and when last
 
     def source(self, name: str) -> Source:
         """The source of a name that is held."""
         return self._sources[name]
+
+    def rules(self, name: str) -> Counter[RejectedRule]:
+        """The rules by which the last events of a source that were rejected failed."""
+        return Counter(self._rules.get(name, ()))
 
     def _guard(self, source: Source) -> SourceGuard:
         guard = self._guards.get(source.name)
@@ -78,12 +85,17 @@ class Quarantine:
 
     def reject(self, partition: Partition, source: Source, dead_letters: Sequence[DeadLetter]) -> None:
         """Dead-letter the events, or let them wait while their source is held."""
-        if self._guard(source).admits(len(dead_letters)):
+        guard = self._guard(source)
+        if not guard.paused:
+            recent = self._rules.setdefault(source.name, deque(maxlen=_RECENT))
+            recent.extend(rule_of(dead_letter.code, dead_letter.detail) for dead_letter in dead_letters[-_RECENT:])
+        if guard.admits(len(dead_letters)):
             self._write(partition, dead_letters)
             return
         if source.name not in self.since:
             self.since[source.name] = self._now()
-            self._observer.intake_held(source.name, HeldReason.DEAD_LETTER_RATIO)
+            mostly = most_rejected(self.rules(source.name))
+            self._observer.intake_held(source.name, mostly, HeldReason.DEAD_LETTER_RATIO)
         self._waiting[source.name].extend((partition, dead_letter) for dead_letter in dead_letters)
 
     def review(self) -> None:
@@ -123,7 +135,7 @@ class Quarantine:
                 continue
             waiting = self._end_hold(name)
             if waiting:
-                self._observer.intake_held(name, None)
+                self._observer.intake_held(name, "", None)
             else:
                 self._observer.hold_over(name, "events that waited were judged anew, and none is rejected any more")
             for partition, dead_letter in waiting:
@@ -133,6 +145,7 @@ class Quarantine:
         """Give the source a new guard; returns what waited."""
         waiting, self._waiting[name] = self._waiting[name], deque()
         del self.since[name], self._guards[name]
+        self._rules.pop(name, None)
         return waiting
 
     def forget_fenced(self) -> None:

@@ -16,10 +16,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
 from stream_capi import __version__
+from stream_capi.observe.rejected_rules import dead_letters_joined, held_joined
 from stream_capi.observe.status_document import (
-    DeadLetterEntry,
     FreshnessEntry,
-    HeldEntry,
     LagEntry,
     LaneEntry,
     NoticeEntry,
@@ -40,7 +39,7 @@ _GREATEST = (
 _WORSE = {"unused": 0, "open": 1, "paused": 2, "throttled": 3, "broken": 4, "partly_held": 5, "held": 6}  # of a pixel
 _ADDING = ("counter", "histogram")
 
-_Entry = TypeVar("_Entry", HeldEntry, NoticeEntry, PausedEntry)
+_Entry = TypeVar("_Entry", NoticeEntry, PausedEntry)
 _Key = TypeVar("_Key", bound=Hashable)
 _Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
@@ -125,7 +124,7 @@ def joined(statuses: Mapping[int, StatusDocument | None], group: str, uptime: fl
         "alive": True,  # this process answers; a worker that has ended is started again
         "ready": not reasons,
         "reasons": reasons,
-        "held": _distinct(entry for status in known for entry in status["held"]),
+        "held": held_joined(entry for status in known for entry in status["held"]),
         "paused": _distinct(entry for status in known for entry in status["paused"]),
         "notices": _distinct(entry for status in known for entry in status["notices"]),
         "totals": {
@@ -157,7 +156,7 @@ def joined(statuses: Mapping[int, StatusDocument | None], group: str, uptime: fl
         "partitions": sorted(
             (entry for status in known for entry in status["partitions"]), key=lambda e: (e["topic"], e["partition"])
         ),
-        "dead_letters": _dead_letters(known),
+        "dead_letters": dead_letters_joined(entry for status in known for entry in status["dead_letters"]),
         "skipped": [
             {"topic": topic, "reason": reason, "count": count}
             for (topic, reason), count in _sums(
@@ -240,12 +239,6 @@ def _sums(counted: Iterable[tuple[_Key, int]]) -> list[tuple[_Key, int]]:
     for key, count in counted:
         counts[key] += count
     return counts.most_common()
-
-
-def _dead_letters(known: Sequence[StatusDocument]) -> list[DeadLetterEntry]:
-    entries = (entry for status in known for entry in status["dead_letters"])
-    counts = _sums(((entry["topic"], entry["code"]), entry["count"]) for entry in entries)
-    return [{"topic": topic, "code": code, "count": count} for (topic, code), count in counts]
 
 
 def _pixels(known: Sequence[StatusDocument]) -> list[PixelEntry]:

@@ -75,6 +75,12 @@ def test_dead_letters_are_counted_by_topic_and_code_and_picked_by_each_filter(
         assert all(kind["first"] > between.replace("+00:00", "Z") for kind in newest["kinds"])
         text = run_command(scene, *LIST).stdout
         assert "too_old" in text
+        for kind in by_kind["kinds"]:
+            assert sum(rule["count"] for rule in kind["rules"]) == kind["letters"]
+            assert {rule["code"] for rule in kind["rules"]} == {kind["code"]}
+        old = next(kind for kind in by_kind["kinds"] if kind["code"] == "too_old")
+        assert [(rule["field"], rule["source"]) for rule in old["rules"]] == [("event_time", '"event_time"')]
+        assert f"{old['letters']} of {old['letters']}: too_old event_time" in " ".join(text.split())
         assert "100 letters, 0 of them redriven" in text
 
 

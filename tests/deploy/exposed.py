@@ -11,6 +11,7 @@ from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from stream_capi.events.fields import IDENTIFIER_FIELDS
+from stream_capi.events.rejected_field import RejectedRule
 from stream_capi.model import EventName, Lane
 from stream_capi.observe.metrics import Gauges, Metrics
 
@@ -31,7 +32,7 @@ def fed() -> Metrics:
     now = 1_800_000_000_000
     metrics.consumed("leads", 1)
     metrics.delivered(Lane("main", EventName.GENERATE_LEAD), [now - 800, 0], now)
-    metrics.dead_lettered("leads", "refused")
+    metrics.dead_lettered("leads", RejectedRule("refused"))
     metrics.skipped("leads", "tombstone", 1)
     metrics.request("main", "200", 0.2)
     metrics.batch(1)

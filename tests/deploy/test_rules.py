@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from stream_capi.config.settings import DeliverySection
 from stream_capi.events.fields import IDENTIFIER_FIELDS
+from stream_capi.events.rejected_field import RejectedRule
 from stream_capi.kafka.properties import events_bytes
 from stream_capi.model import EventName, Lane
 from stream_capi.observe.metrics import Gauges, Metrics
@@ -100,7 +101,7 @@ class Member:
             metrics.request("main", "200", 0.2)
             metrics.batch(99)
         metrics.request("main", "timeout", 10.0)
-        metrics.dead_lettered("leads", "refused", 60)
+        metrics.dead_lettered("leads", RejectedRule("refused"), 60)
         metrics.commit("ok")
         self.scrape()
 

@@ -12,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from stream_capi import __version__
 from stream_capi.events.fields import IDENTIFIER_FIELDS
+from stream_capi.events.rejected_field import RejectedRule
 from stream_capi.model import EventName, Lane
 from stream_capi.observe.histogram import quantile
 from stream_capi.observe.metrics import Gauges, Metrics
@@ -69,8 +70,8 @@ def fed() -> Metrics:
     metrics.consumed("leads", 7)
     metrics.delivered(LEADS, [NOW - 800] * 60 + [NOW - 40_000] * 40, NOW)
     metrics.delivered(VIEWS, [0], NOW)
-    metrics.dead_lettered("leads", "missing_field")
-    metrics.dead_lettered("leads", "refused", 2)
+    metrics.dead_lettered("leads", RejectedRule("missing_field"))
+    metrics.dead_lettered("leads", RejectedRule("refused"), 2)
     metrics.skipped("leads", "tombstone", 3)
     metrics.request("main", "200", 0.2)
     metrics.request("main", "timeout", 10.0)

@@ -130,6 +130,23 @@ def test_a_hold_is_the_first_thing_seen_with_its_reason_and_what_to_do(page: Pag
     expect(why).to_contain_text("held: 401")
 
 
+def test_a_held_topic_and_its_dead_letters_say_which_rule_fails(page: Page, shown: Shown) -> None:
+    shown.document = status = statuses.topic_held()
+    rule = {"code": "missing_field", "field": "event_source_url", "source": '"page.url"', "count": 173}
+    status["held"][0] |= {"detail": '173 of 187: missing_field event_source_url (from "page.url")', "rejected": [rule]}
+    status["dead_letters"] = [{"topic": "leads", "code": "missing_field", "count": 187, "rules": [rule]}]
+    page.goto(shown.origin)
+    alert = page.get_by_role("alert")
+    expect(alert).to_contain_text('173 of 187: missing_field event_source_url (from "page.url")')
+    expect(page.locator("#codes tbody tr")).to_contain_text('173 of 187: event_source_url (from "page.url")')
+    page.locator("#held section").evaluate("(section) => { section.dataset.same = 'yes'; }")
+    later = statuses.topic_held()
+    later["held"][0] |= {"detail": "174 of 188: missing_field event_source_url"}
+    shown.document = later
+    expect(alert).to_contain_text("174 of 188")
+    assert page.locator("#held section").get_attribute("data-same") == "yes", "a count is no news to be read out"
+
+
 def test_moments_go_on_without_the_alert_being_read_out_again(page: Page, shown: Shown) -> None:
     shown.document = statuses.held()
     page.goto(shown.origin)

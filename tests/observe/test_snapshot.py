@@ -19,10 +19,11 @@ from stream_capi.config import KeySource, Settings
 from stream_capi.core.held_reason import HeldReason
 from stream_capi.errors import RegistryUnavailable
 from stream_capi.kafka.group_lag import GroupLag
-from stream_capi.model import NOT_READ, OUT_OF_REACH, Answer, EventName, Lane, Trouble
+from stream_capi.model import NOT_READ, OUT_OF_REACH, Answer, Code, DeadLetter, EventName, Lane, Trouble
 from stream_capi.observe.oldest_unresolved import oldest_events
 from stream_capi.observe.status_document import StatusDocument
 from stream_capi.observe.what_to_do import what_to_do
+from tests.fake_record import FakeRecord
 from tests.observe.watched import P0, P1, V0, Watched
 from tests.simulation import EPOCH, always, simulate
 
@@ -148,6 +149,53 @@ async def test_too_many_rejected_events_hold_their_topic() -> None:
     assert held["next_probe_seconds"] is None
     assert line.oldest()["why"] == "held: dead_letter_ratio"
     assert not line.status["ready"]
+
+
+def entry(code: str, field: str, source: str, count: int) -> dict[str, Any]:
+    return {"code": code, "field": field, "source": source, "count": count}
+
+
+def failing(line: Watched, *, url: int, time: int, good: int = 0) -> None:
+    """Reject events as the mapping does, beside good ones."""
+    partition, source = line.pipeline.partitions[P0], line.pipeline.partitions[P0].source
+    line.pipeline.quarantine.passed(source, good)
+    details = ['event_source_url: is absent (from "page.url")'] * url + ["event_time: is absent"] * time
+    rejected = [DeadLetter(FakeRecord(place=("leads", 0, at)), Code.MISSING_FIELD, of) for at, of in enumerate(details)]
+    line.pipeline.quarantine.reject(partition, source, rejected)
+
+
+@in_jumping_time
+async def test_a_held_topic_says_which_rule_most_events_fail() -> None:
+    line = Watched(always(200))
+    line.assign(P0)
+    await line.run_for(0.1)
+    with structlog.testing.capture_logs() as lines:
+        failing(line, url=173, time=14)
+    words = '173 of 187: missing_field event_source_url (from "page.url")'
+    assert [one["detail"] for one in lines if one["event"] == "held"] == [words]
+    (held,) = line.status["held"]
+    assert held["detail"] == words
+    assert held["rejected"] == [
+        entry("missing_field", "event_source_url", '"page.url"', 173), entry("missing_field", "event_time", "", 14)
+    ]  # fmt: skip
+    failing(line, url=0, time=100)
+    assert line.status["held"][0]["detail"] == "114 of 200: missing_field event_time", "of the last ones alone"
+    failing(line, url=5000, time=0)
+    assert line.status["held"][0]["detail"].startswith("200 of 200: ")
+    failing(line, url=0, time=0, good=100_000)
+    await line.run_for(5)
+    assert line.status["held"] == []
+    assert not line.pipeline.quarantine.rules("leads"), "forgotten with the hold"
+
+
+@in_jumping_time
+async def test_a_pixel_that_is_held_for_its_key_names_no_rule() -> None:
+    line = Watched(always(401))
+    line.produce("leads", 0, "a0")
+    line.assign(P0)
+    await line.run_for(5)
+    (held,) = line.status["held"]
+    assert (held["detail"], held["rejected"]) == ("", [])
 
 
 @in_jumping_time
@@ -428,8 +476,8 @@ async def test_dead_letters_are_told_by_topic_and_code() -> None:
     line.assign(P0)
     await line.run_for(10)
     assert line.status["dead_letters"] == [
-        {"topic": "leads", "code": "missing_field", "count": 2},
-        {"topic": "leads", "code": "refused", "count": 1},
+        {"topic": "leads", "code": "missing_field", "count": 2, "rules": [entry("missing_field", "", "", 2)]},
+        {"topic": "leads", "code": "refused", "count": 1, "rules": [entry("refused", "", "", 1)]},
     ]
 
 

@@ -71,6 +71,10 @@ def test_a_counter_never_falls_because_a_worker_has_ended() -> None:
     assert sums.total("stream_capi_delivered_total") == 8
 
 
+def rule(code: str, field: str, count: int) -> dict[str, Any]:
+    return {"code": code, "field": field, "source": "", "count": count}
+
+
 def status(partition: int, delivered: int, ready: bool = True, pixel: str = "open") -> Any:
     return {
         "version": "1",
@@ -80,7 +84,9 @@ def status(partition: int, delivered: int, ready: bool = True, pixel: str = "ope
         "alive": True,
         "ready": ready,
         "reasons": [] if ready else ["held"],
-        "held": [] if ready else [{"pixel": "main", "subject": "main", "reason": "401"}],
+        "held": [] if ready else [
+            {"pixel": "main", "subject": "main", "reason": "401", "detail": "", "rejected": [], "what_to_do": "look"}
+        ],
         "paused": [{"subject": "source views", "reason": "paused by configuration", "what_to_do": "wait"}],
         "notices": [],
         "totals": {"consumed": delivered, "delivered": delivered, "dead_lettered": 0, "skipped": 0},
@@ -97,7 +103,11 @@ def status(partition: int, delivered: int, ready: bool = True, pixel: str = "ope
         "requests": {"in_flight": 1, "limit": 16},
         "buffered": {"bytes": 10, "budget": 100},
         "partitions": [{"topic": "leads", "partition": partition}],
-        "dead_letters": [{"topic": "leads", "code": "refused", "count": 2}],
+        "dead_letters": [
+            {"topic": "leads", "code": "refused", "count": 2, "rules": [rule("refused", "", 2)]},
+            {"topic": "leads", "code": "missing_field", "count": 3 + delivered,
+             "rules": [rule("missing_field", "event_source_url", delivered), rule("missing_field", "event_time", 1)]},
+        ],
         "skipped": [{"topic": "leads", "reason": "tombstone", "count": 1}, {"topic": "leads", "reason": "where", "count": 2}],
         "left_out": [{"field": "phone", "reason": "digits", "count": delivered}],
         "pixels": [{"pixel": "main", "state": pixel, "held_by": ["leads"] if pixel == "partly_held" else [],
@@ -119,7 +129,12 @@ def test_statuses_are_joined() -> None:
     assert whole["throughput"] == {"per_second": 3.0, "seconds": 2, "series": [2, 4]}
     assert whole["latency"]["end_to_end_seconds"] == {"p50": 3.0, "p99": None, "count": 4}
     assert [entry["partition"] for entry in whole["partitions"]] == [0, 1]
-    assert whole["dead_letters"] == [{"topic": "leads", "code": "refused", "count": 4}]
+    assert whole["dead_letters"] == [
+        {"topic": "leads", "code": "missing_field", "count": 46,
+         "rules": [rule("missing_field", "event_source_url", 40), rule("missing_field", "", 4),
+                   rule("missing_field", "event_time", 2)]},
+        {"topic": "leads", "code": "refused", "count": 4, "rules": [rule("refused", "", 4)]},
+    ]  # fmt: skip
     assert whole["skipped"] == [
         {"topic": "leads", "reason": "where", "count": 4},
         {"topic": "leads", "reason": "tombstone", "count": 2},
@@ -138,6 +153,21 @@ def test_one_that_is_not_ready_or_does_not_answer_makes_the_whole_not_ready() ->
     (pixel,) = whole["pixels"]
     assert (pixel["state"], pixel["authorization"], pixel["api_said"]) == ("held", "raw", None)
     assert len(whole["held"]) == 1
+
+
+def test_what_several_workers_are_held_for_alike_is_told_once_with_the_rules_of_all() -> None:
+    def of(detail: str, *rules: dict[str, Any]) -> Any:
+        held = {"pixel": "main", "subject": "leads", "reason": "dead_letter_ratio", "detail": detail}
+        return status(0, 1) | {"held": [held | {"rejected": list(rules), "what_to_do": "look"}]}
+
+    one = of("90 of 100: …", rule("missing_field", "event_source_url", 90), rule("invalid_field", "event_time", 10))
+    two = of("83 of 87: …", rule("missing_field", "event_source_url", 83), rule("no_identifier", "", 4))
+    (held,) = joined({1: one, 2: two}, "g", 7.0)["held"]
+    assert held["detail"] == "173 of 187: missing_field event_source_url"
+    assert [(entry["code"], entry["count"]) for entry in held["rejected"]] == [
+        ("missing_field", 173), ("invalid_field", 10), ("no_identifier", 4)
+    ]  # fmt: skip
+    assert joined({1: one, 2: None}, "g", 7.0)["held"] == one["held"]
 
 
 def test_there_is_a_status_before_any_worker_has_answered() -> None:
