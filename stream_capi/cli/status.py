@@ -5,6 +5,8 @@ from __future__ import annotations
 import signal
 import threading
 from collections import Counter
+from collections.abc import Mapping
+from enum import StrEnum
 from types import FrameType
 from typing import Annotated, Any
 
@@ -20,11 +22,18 @@ from stream_capi.cli.console import console
 from stream_capi.cli.options import Config, Json
 from stream_capi.cli.text import print_json
 from stream_capi.config import Settings
+from stream_capi.errors import CheckFailed
 from stream_capi.kafka.admin import KafkaAdmin
 from stream_capi.operations import group_status
-from stream_capi.operations.group_status import GroupStatus
+from stream_capi.operations.group_status import GroupStatus, MemberAnswer
 
 _EVERY_SECONDS = 2.0
+
+
+class FailOn(StrEnum):
+    """What makes the command fail."""
+
+    HELD = "held"
 
 
 def command(
@@ -37,15 +46,32 @@ def command(
         ),
     ] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Again every two seconds, until Ctrl-C.")] = False,
+    fail_on: Annotated[
+        FailOn | None,
+        typer.Option(
+            "--fail-on", help="Exit 1 where something is held, or not every member could be asked whether it is."
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Show the group's lag and members, and by its members what is held and why the oldest events wait."""
+    if watch and fail_on:
+        raise typer.BadParameter("--fail-on looks once; it doesn't go with --watch")
     settings = config.load(config_file, keys=False)
     admin = KafkaAdmin(settings.kafka)
     if not watch:
-        _print(settings, group_status.look(settings, admin, member or ()), as_json)
+        seen = group_status.look(settings, admin, member or ())
+        _print(settings, seen, as_json)
+        if fail_on is FailOn.HELD and (faults := _held_or_unknown(seen)):
+            raise CheckFailed("\n".join(faults))
         return
     _watch(settings, admin, member or [], as_json, _interrupted())
+
+
+def _held_or_unknown(seen: GroupStatus) -> list[str]:
+    """Why it can't be said that nothing is held. What a member that was not asked holds is not known."""
+    held = [f"{one['subject']} is held: {one['reason']}" for one in seen.held]
+    return [*held, seen.unknown] if seen.unknown else held
 
 
 def _interrupted() -> threading.Event:
@@ -139,15 +165,13 @@ def _partitions(seen: GroupStatus) -> Table:
 
 
 def _reached(seen: GroupStatus) -> list[str]:
-    """What this look could not see."""
+    """Who was asked, and what this look could not see."""
     lines = [f"{one.address}: {one.fault}" for one in seen.answers if one.status is None]
-    missing = len(seen.group.members) - sum(one.status is not None for one in seen.answers)
-    if missing > 0:
-        lines.append(
-            f"{missing} of {len(seen.group.members)} members were not asked: what they hold is not known here; "
-            "--member HOST:PORT names their admin servers"
-        )
-    return lines
+    lines += [f"{one.address}: worker {number} doesn't answer" for one in seen.answers for number in one.silent_workers]
+    if seen.unknown:
+        return [*lines, f"{seen.unknown}; --member HOST:PORT names their admin servers"]
+    members = len(seen.group.members)
+    return [*lines, f"asked {members} of {members} members"] if members else lines
 
 
 def _as_json(settings: Settings, seen: GroupStatus) -> dict[str, Any]:
@@ -185,7 +209,20 @@ def _as_json(settings: Settings, seen: GroupStatus) -> dict[str, Any]:
         "paused": seen.paused,
         "notices": seen.notices,
         "dead_letters": {"topic": settings.dead_letter.topic, "letters": seen.dead_letters},
-        "asked": [
-            {"address": one.address, "answered": one.status is not None, "fault": one.fault} for one in seen.answers
-        ],
+        "members_asked": seen.asked,
+        "unknown": seen.unknown or None,
+        "asked": [_asked(one) for one in seen.answers],
+    }
+
+
+def _asked(answer: MemberAnswer) -> dict[str, Any]:
+    """Who answered at an address, and what only members know: None of one that didn't, or is of an older version."""
+    status: Mapping[str, Any] = answer.status or {}
+    return {
+        "address": answer.address,
+        "answered": answer.status is not None,
+        "fault": answer.fault,
+        "members": answer.members,
+        "silent_workers": answer.silent_workers,
+        **{key: status.get(key) for key in ("clients", "lag", "skipped", "left_out")},
     }

@@ -97,6 +97,7 @@ class Snapshot:
         return {
             "version": __version__,
             "group": app.settings.kafka.group_id,
+            "clients": [app.settings.kafka.client_id],
             "uptime_seconds": round(pipeline.clock.now() - self._begun, 1),
             "tasks": len(asyncio.all_tasks()),
             "alive": self._health.alive,

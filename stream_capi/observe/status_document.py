@@ -229,17 +229,21 @@ class LaneEntry(TypedDict):
 
 
 class WorkerEntry(TypedDict):
-    """Whether a worker answers its supervisor."""
+    """Whether a worker answers its supervisor: what it holds is not known while it doesn't."""
 
     worker: int
     answers: bool
 
 
 class StatusDocument(TypedDict):
-    """All of it. ``workers`` is there under ``run --workers N`` alone."""
+    """All of it. ``clients``: the client ids of the members that it speaks of.
+
+    ``workers`` is there under ``run --workers N`` alone.
+    """
 
     version: str
     group: str
+    clients: list[str]
     uptime_seconds: float
     tasks: int
     alive: bool

@@ -67,6 +67,19 @@ class MemberAnswer(NamedTuple):
     status: StatusDocument | None
     fault: str = ""
 
+    @property
+    def members(self) -> int:
+        """How many members it speaks of: of workers, those that answer the program that watches them."""
+        if self.status is None:
+            return 0
+        return sum(worker["answers"] for worker in self.status["workers"]) if "workers" in self.status else 1
+
+    @property
+    def silent_workers(self) -> list[int]:
+        """The workers that don't answer the program that watches them."""
+        workers = self.status.get("workers", []) if self.status is not None else []
+        return [worker["worker"] for worker in workers if not worker["answers"]]
+
 
 class GroupStatus(NamedTuple):
     """All of it. ``dead_letters`` counts the dead-letter topic's records, None where it isn't there."""
@@ -80,6 +93,20 @@ class GroupStatus(NamedTuple):
     def held(self) -> list[HeldEntry]:
         """What waits for a person, by the members that were reached; each thing once, with the rules of all of them."""
         return held_joined(entry for status in self._statuses for entry in status.get("held", ()))
+
+    @property
+    def asked(self) -> int:
+        """How many of the group's members were reached; one that was reached under two addresses is one member."""
+        found = {_identity(one.status): one.members for one in self.answers if one.status is not None}
+        return min(sum(found.values()), len(self.group.members))
+
+    @property
+    def unknown(self) -> str:
+        """What is not known of the members, in words; empty where all of them were asked."""
+        members = len(self.group.members)
+        if self.asked == members:
+            return ""
+        return f"asked {self.asked} of {members} members; what the others hold is not known here"
 
     @property
     def paused(self) -> list[PausedEntry]:
@@ -171,20 +198,43 @@ def _body(answer: http.client.HTTPResponse) -> bytes:
 def _is_status(found: Any) -> bool:
     """Whether an answer's JSON has the shape of all that is used of it."""
     try:
-        entries = [*found.get("held", []), *found.get("paused", []), *found.get("notices", [])]
+        held, lag = _entries(found, "held"), found.get("lag", {})
+        texts = [*held, *_entries(found, "paused"), *_entries(found, "notices")]
         return (
             isinstance(found["group"], str)
-            and all(isinstance(one[key], str) for one in entries for key in _TEXTS)
-            and all(isinstance(one.get(key, ""), str) for one in found.get("held", []) for key in ("pixel", "detail"))
-            and all(map(_is_rule, [rule for one in found.get("held", []) for rule in one.get("rejected", [])]))
+            and all(isinstance(one[key], str) for one in texts for key in _TEXTS)
+            and all(isinstance(one.get(key, ""), str) for one in held for key in ("pixel", "detail"))
+            and all(map(_is_rule, [rule for one in held for rule in _entries(one, "rejected")]))
             and all(map(_is_partition, [*found["partitions"]]))
+            and all(isinstance(client, str) for client in _entries(found, "clients"))
+            and all(map(_is_worker, _entries(found, "workers")))
+            and all(map(_is_count, [*_entries(found, "skipped"), *_entries(found, "left_out")]))
+            and isinstance(lag, dict)
+            and all(isinstance(value, int | float | None) for value in lag.values())
         )
     except (KeyError, TypeError, AttributeError):
         return False
 
 
+def _entries(found: Any, key: str) -> list[Any]:
+    """A list that an older version may not have."""
+    entries = found.get(key, [])
+    if not isinstance(entries, list):
+        raise TypeError
+    return entries
+
+
 def _is_rule(found: Any) -> bool:
     return all(isinstance(found[key], str) for key in ("code", "field", "source")) and isinstance(found["count"], int)
+
+
+def _is_worker(found: Any) -> bool:
+    return isinstance(found["worker"], int) and isinstance(found["answers"], bool)
+
+
+def _is_count(found: Any) -> bool:
+    texts = (found.get(key, "") for key in ("topic", "field", "reason"))
+    return isinstance(found["count"], int) and all(isinstance(text, str) for text in texts)
 
 
 def _is_partition(found: Any) -> bool:
@@ -235,6 +285,12 @@ def _by_broker(
 def _dead_letters(settings: Settings, admin: KafkaAdmin) -> int | None:
     topic = settings.dead_letter.topic
     return total(TopicLog(admin, topic).bounds) if admin.describe([topic])[topic] is not None else None
+
+
+def _identity(status: StatusDocument) -> tuple[tuple[str, ...], frozenset[TopicPartition]]:
+    """What no two members have alike at a time: of an older version's status the partitions alone."""
+    partitions = frozenset(TopicPartition(one["topic"], one["partition"]) for one in status["partitions"])
+    return tuple(status.get("clients", ())), partitions
 
 
 def _distinct(entries: Iterable[_Entry]) -> list[_Entry]:

@@ -119,6 +119,7 @@ def joined(statuses: Mapping[int, StatusDocument | None], group: str, uptime: fl
     return {
         "version": __version__,
         "group": group,
+        "clients": sorted(client for status in known for client in status["clients"]),
         "uptime_seconds": round(uptime, 1),
         "tasks": sum(status["tasks"] for status in known),
         "alive": True,  # this process answers; a worker that has ended is started again

@@ -16,8 +16,16 @@ from stream_capi.operations.group_status import ask_member
 
 WAITS = {"offset": 1, "seconds": 0.5, "why": "held"}
 PARTITION = {"topic": "t", "partition": 0, "stopped": None, "oldest": WAITS}
+RULE = {"code": "missing_field", "field": "event_time", "source": "", "count": 3}
 HELD = {"subject": "main", "reason": "key", "what_to_do": "mend it"}
+COUNT = {"topic": "t", "reason": "tombstone", "count": 3}
+WORKER = {"worker": 1, "answers": True}
 STATUS: dict[str, Any] = {"group": "g", "partitions": [PARTITION], "held": [HELD], "notices": [HELD]}
+ANY: tuple[Any, ...] = (5, None, [5], {})
+NEWER: dict[str, Any] = {
+    "clients": ["c"], "workers": [WORKER], "skipped": [COUNT], "left_out": [COUNT], "lag": {"member": 3},
+    "held": [HELD | {"pixel": "main", "detail": "", "rejected": [RULE]}],
+}  # fmt: skip
 ODD: tuple[Any, ...] = (5, None, True, "x", [], [5], {}, [[]], [{}], [None])
 
 
@@ -55,6 +63,25 @@ def test_a_status_is_taken() -> None:
     for change in (*changes, {"partitions": [PARTITION | {"oldest": None}]}):
         with answering(json.dumps(STATUS | change).encode()) as address:
             assert ask_member(address, "g").status == STATUS | change
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({key: odd} for key in NEWER for odd in ODD if odd not in ([], {})),
+        *({"held": [HELD | {key: odd}]} for key in ("pixel", "detail", "rejected") for odd in ANY[:4]),
+        *({"held": [HELD | {"rejected": [RULE | {key: odd}]}]} for key in RULE for odd in ANY[1:4]),
+        *({"workers": [WORKER | {key: odd}]} for key in WORKER for odd in ANY[1:3]),
+        *({"skipped": [COUNT | {key: odd}]} for key in COUNT for odd in ANY[1:4]),
+        {"lag": {"member": "x"}},
+        {"clients": [None]},
+    ],
+    ids=lambda change: json.dumps(change)[:120],
+)
+def test_what_newer_members_tell_besides_has_its_shape_or_is_no_members(change: dict[str, Any]) -> None:
+    with answering(json.dumps(STATUS | NEWER).encode()) as address:
+        assert ask_member(address, "g").status == STATUS | NEWER
+    assert fault_of(json.dumps(STATUS | NEWER | change).encode()) == "what answers there is no stream-capi"
 
 
 @pytest.mark.parametrize(

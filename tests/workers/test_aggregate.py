@@ -79,6 +79,7 @@ def status(partition: int, delivered: int, ready: bool = True, pixel: str = "ope
     return {
         "version": "1",
         "group": "g",
+        "clients": [f"stream-capi-pod-{partition}"],
         "uptime_seconds": 1.0,
         "tasks": 5,
         "alive": True,
@@ -123,6 +124,7 @@ def test_statuses_are_joined() -> None:
     whole = joined({1: status(1, 10), 2: status(0, 30)}, "g", 7.0)
     assert list(whole) == list(StatusDocument.__annotations__)
     assert (whole["version"], whole["group"], whole["uptime_seconds"]) == (__version__, "g", 7.0)
+    assert whole["clients"] == ["stream-capi-pod-0", "stream-capi-pod-1"]
     assert whole["ready"]
     assert [one["subject"] for one in whole["paused"]] == ["source views"], "once, of however many workers"
     assert whole["totals"]["delivered"] == 40
