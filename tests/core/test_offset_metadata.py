@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from base64 import b85encode
+from base64 import b85decode, b85encode
 from zlib import crc32
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_capi.core.offset_metadata import METADATA_LIMIT, decode_outcomes, resolved_since, topic_id_of
+from stream_capi.core.offset_metadata import (
+    METADATA_LIMIT,
+    Resolved,
+    decode_outcomes,
+    encode_outcomes,
+    resolved_since,
+    topic_id_of,
+)
 from tests.core.trackers import decoded, track, tracker
 
 
@@ -45,6 +52,51 @@ def test_since_when_all_was_resolved_is_told_besides_the_outcomes(
     assert resolved_since(text, watermark + 1, "abc") is None, "the offset was set by somebody since"
     assert resolved_since(text, watermark, "other") is None, "the topic was made anew"
     assert [resolved_since(text[:-cut], watermark, "abc") for cut in range(1, 8)] == [None] * 7
+
+
+def ranges_before(metadata: str) -> list[tuple[int, int, int]] | None:
+    """As the release before the pair of ``since`` read a text of its version; None where it believed nothing."""
+    _, _, committed, body = metadata.split(":", 3)
+    data, numbers, number, shift = b85decode(body), list[int](), 0, 0
+    for byte in data[4:]:
+        number |= (byte & 0x7F) << shift
+        shift += 7
+        if byte < 0x80:
+            numbers.append(number)
+            number = shift = 0
+    if data[:4] != crc32(data[4:]).to_bytes(4, "big"):
+        return [] if not body else None
+    found: list[tuple[int, int, int]] = []
+    at, leader_epoch, former = int(committed), -1, -1
+    for skip, length in zip(numbers[::2], numbers[1::2], strict=True):
+        if length == 0:
+            leader_epoch = skip
+        elif leader_epoch == -1 or (skip == 0 and found and leader_epoch == former):
+            return None
+        else:
+            found.append((at + skip, at + skip + length, leader_epoch))
+            at, former = at + skip + length, leader_epoch
+    return found
+
+
+_SIZES = st.one_of(st.integers(0, 300), st.integers(0, 2**40))
+
+
+@given(_SIZES, st.lists(st.tuples(_SIZES, _SIZES, st.integers(0, 300)), max_size=8), st.none() | _SIZES)
+def test_two_releases_read_each_others_texts(
+    watermark: int, steps: list[tuple[int, int, int]], distance: int | None
+) -> None:
+    """One that knows of ``since`` and one that doesn't, as members of one group."""
+    ranges: list[Resolved] = []
+    for skip, length, rise in steps:
+        before = ranges[-1] if ranges else Resolved(0, watermark, 0)
+        first = before.last + skip + (1 if rise == 0 else 0)
+        ranges.append(Resolved(first, first + length + 1, before.leader_epoch + rise))
+    since = None if distance is None else max(0, watermark - distance)
+    text = encode_outcomes(watermark, ranges, METADATA_LIMIT, "abc", since)
+    assert decode_outcomes(text, watermark, "abc") == tuple(ranges)
+    assert ranges_before(text) == ranges
+    assert resolved_since(text, watermark, "abc") == since, "None of a text without it, as the release before wrote it"
 
 
 def test_since_is_left_out_where_there_is_no_room() -> None:
