@@ -145,7 +145,7 @@ class App:
         self.consumer = self._consumer()
         self.consumer.on_leave = lambda: self.on_end()
         sources = {
-            topic: source_of(settings, topic, self._schemas, self._compile_for, settings.is_paused)
+            topic: source_of(settings, topic, self._schemas.for_source, self._compile_for, settings.is_paused)
             for topic in settings.topics
         }
         self.pipeline = Pipeline(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from stream_capi.applovin import ENVELOPE_BYTES, body
 from stream_capi.core.offsets import PartitionOffsets
-from stream_capi.model import Code, Columns, Lane, Record, Rejection
+from stream_capi.model import Code, Columns, Lane, Record, Rejection, Routed, Transformed
 
 TOO_LARGE = Rejection(Code.TOO_LARGE, "the event alone is larger than batch.max_bytes")
 
@@ -16,6 +16,12 @@ TOO_LARGE = Rejection(Code.TOO_LARGE, "the event alone is larger than batch.max_
 def longest_event(max_bytes: int) -> int:
     """The most bytes that an event can have, so that a body of these bytes holds it."""
     return max_bytes - ENVELOPE_BYTES - 1
+
+
+def sized(made: Transformed, longest: int) -> Transformed:
+    """What a mapping made, with ``TOO_LARGE`` in the place of an event of more than ``longest`` bytes."""
+    payload = made.payload if isinstance(made, Routed) else made
+    return TOO_LARGE if isinstance(payload, bytes) and len(payload) > longest else made
 
 
 class Batch:

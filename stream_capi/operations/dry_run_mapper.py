@@ -15,12 +15,12 @@ from stream_capi.avro.framing import SchemaKey, Unframed
 from stream_capi.avro.schema_sources import SchemaSources
 from stream_capi.avro.schemas import WriterSchema
 from stream_capi.config import Settings, SourceSection
-from stream_capi.core.batch import TOO_LARGE, longest_event
+from stream_capi.core.batch import longest_event, sized
 from stream_capi.errors import FieldsEncrypted, StreamCapiError, Unavailable
 from stream_capi.events.counts import CountSink
 from stream_capi.events.rules import SourceRules, rules_from
 from stream_capi.events.transform import Transform, compile_source
-from stream_capi.model import Columns, Lane, Records, Routed, Skipped, Transformed, internal_error
+from stream_capi.model import Columns, Lane, Records, Skipped, Transformed, internal_error
 from stream_capi.operations.explain import forgotten
 from stream_capi.pipeline.configured_sources import source_of
 from stream_capi.pipeline.mapper import judge_by_record_times
@@ -72,13 +72,13 @@ class DryRunMapper:
         self._settings = settings
         self._now_ms = now_ms
         self._waits = waits
-        self._largest = longest_event(settings.batch.max_bytes)
+        self._longest = longest_event(settings.batch.max_bytes)
         self._people = forgotten(settings)
         self._schemas = SchemaSources(settings)
         self._transforms: list[tuple[str, Transform]] = []
         self._rules: dict[tuple[str, str | None], SourceRules] = {}
         self._sources: dict[str, TopicSource] = {
-            topic: source_of(settings, topic, self._schemas, self._compile_for)
+            topic: source_of(settings, topic, self._schemas.for_source, self._compile_for)
             for topic in topics
             if settings.sources_of(topic)
         }
@@ -137,11 +137,7 @@ class DryRunMapper:
                 continue
             made = source.transform(codec, of_part, partition, places.offsets, self._now_ms)
             judge_by_record_times(source, codec, of_part, partition, places, made, self._now_ms)
-            yield self._part(codec.source or source, places.offsets, list(map(self._sized, made)))
-
-    def _sized(self, made: Transformed) -> Transformed:
-        payload = made.payload if made.__class__ is Routed else made
-        return TOO_LARGE if payload.__class__ is bytes and len(payload) > self._largest else made
+            yield self._part(codec.source or source, places.offsets, [sized(one, self._longest) for one in made])
 
     def _part(self, source: Source, offsets: Sequence[int], outcomes: Sequence[Outcome]) -> MappedPart:
         record = source.record if isinstance(source, TopicSource) else None

@@ -15,14 +15,14 @@ from stream_capi.avro.schema_sources import SchemaSources
 from stream_capi.avro.writer_schema import WriterSchema
 from stream_capi.config import Settings, SourceSection
 from stream_capi.config.files import content
-from stream_capi.core.batch import TOO_LARGE, longest_event
+from stream_capi.core.batch import longest_event, sized
 from stream_capi.errors import CheckFailed, ConfigurationError
 from stream_capi.events.explain import Explanation, explain
 from stream_capi.events.plain_json import NotOfSchema, row_from_json
 from stream_capi.events.rules import rules_from
 from stream_capi.events.suppression import People
 from stream_capi.events.transform import compile_source
-from stream_capi.model import Record, Rejection, Routed, Skipped, Transformed
+from stream_capi.model import Record, Rejection, Skipped, Transformed
 
 
 class ExplainedRecord(NamedTuple):
@@ -145,13 +145,7 @@ def _of_row(
     rules = rules_from(source, settings)
     at_source, now_ms = (source.topic, *place), int(time.time() * 1000)
     explanation = explain(rules, schema.raw, row, at_source, now_ms, schema.name, people=people)
-    return ExplainedRecord(at, name, explanation, _bounded(explanation.outcome, settings.batch.max_bytes))
-
-
-def _bounded(made: Transformed, max_bytes: int) -> Transformed:
-    """What becomes of an event once its size is known."""
-    payload = made.payload if isinstance(made, Routed) else made
-    return TOO_LARGE if isinstance(payload, bytes) and len(payload) > longest_event(max_bytes) else made
+    return ExplainedRecord(at, name, explanation, sized(explanation.outcome, longest_event(settings.batch.max_bytes)))
 
 
 def forgotten(settings: Settings) -> People | None:

@@ -7,7 +7,7 @@ neither, no limit of age applies.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from difflib import get_close_matches
@@ -24,17 +24,18 @@ from stream_capi.avro.writer_schema import WriterSchema
 from stream_capi.config import Settings, SourceSection
 from stream_capi.config.settings import TARGETS
 from stream_capi.config.shape import meant
-from stream_capi.core.batch import TOO_LARGE, longest_event
+from stream_capi.core.batch import longest_event, sized
 from stream_capi.errors import ConfigurationError, FieldsEncrypted, RegistryUnavailable, StreamCapiError, Unavailable
 from stream_capi.events.paths import table_of
 from stream_capi.events.plain_json import NotOfSchema, row_from
 from stream_capi.events.rules import rules_from
 from stream_capi.events.transform import Transform, compile_source
 from stream_capi.events.value_rules import MOST_TIME_MS
-from stream_capi.model import EventName, Lane, Paused, Rejection, Routed, Skipped, Transformed
+from stream_capi.model import Paused, Rejection, Routed, Skipped, Transformed
 from stream_capi.operations.cases import UNSET, Case, CaseFile, Expectation
 from stream_capi.operations.explain import forgotten
-from stream_capi.pipeline.source import Codec, Coded, SharedTopic, TopicSource, parts_of
+from stream_capi.pipeline.configured_sources import source_of
+from stream_capi.pipeline.source import Codec, Coded, TopicSource, parts_of
 
 _FIELD = re.compile(r'([a-z_.]+)(?:: | ")')  # what the detail of a rejection begins with
 _GIVE_SCHEMA = 'name its .avsc by schema = "…" in the case, or by --schema'
@@ -104,7 +105,7 @@ class _CaseLine:
         self._unavailable: dict[str, RegistryUnavailable] = {}
         self._codecs: dict[tuple[int, str, str], Codec | Rejection | Skipped | Paused] = {}
         self._sources: dict[tuple[str, Path | None, bool], TopicSource] = {}
-        self._most = longest_event(settings.batch.max_bytes)
+        self._longest = longest_event(settings.batch.max_bytes)
 
     async def aclose(self) -> None:
         if self._configured is not None:
@@ -170,11 +171,9 @@ class _CaseLine:
         return self._codecs[key]
 
     def _sized(self, made: Transformed, source: Any) -> tuple[Transformed, str | None]:
-        if isinstance(made, Routed):
-            return (made.payload if len(made.payload) <= self._most else TOO_LARGE), made.lane.pixel
-        if isinstance(made, bytes):
-            return (made if len(made) <= self._most else TOO_LARGE), source.pixel
-        return made, None
+        pixel = made.lane.pixel if isinstance(made, Routed) else source.pixel if isinstance(made, bytes) else None
+        made = sized(made, self._longest)
+        return (made.payload if isinstance(made, Routed) else made), pixel
 
     def _topic(self, case: Case) -> str:
         topics = self._settings.topics
@@ -204,31 +203,19 @@ class _CaseLine:
         has_moment = _has_moment(case)
         key = topic, case.schema or self._schema, has_moment
         if key not in self._sources:
-            sections = self._settings.sources_of(topic)
-            members = [self._member(one, case, has_moment) for one in sections]
-            self._sources[key] = members[0] if len(members) == 1 else SharedTopic(members, None)
+            self._sources[key] = source_of(
+                self._settings,
+                topic,
+                lambda section: self._stated(case) or self._of_settings().for_source(section),
+                lambda section: self._compile_for(section, has_moment),
+            )
         return self._sources[key]
 
-    def _member(self, section: SourceSection, case: Case, has_moment: bool) -> TopicSource:
+    def _compile_for(self, section: SourceSection, has_moment: bool) -> Callable[[WriterSchema], Transform]:
         rules = rules_from(section, self._settings)
         if not has_moment:
             rules = replace(rules, max_age_ms=0, max_future_ms=MOST_TIME_MS)
-
-        def compile_for(schema: WriterSchema) -> Transform:
-            return compile_source(rules, schema.raw, schema.name, people=self._people)
-
-        pixel, event = section.pixel, section.event
-        return TopicSource(
-            section.topic,
-            section.wire_format,
-            self._stated(case) or self._of_settings().for_source(section),
-            compile_for,
-            Lane(pixel, EventName(event)) if pixel and event else None,
-            pixel,
-            0.0,
-            schema_file=section.schema_file is not None,
-            record=section.record,
-        )
+        return lambda schema: compile_source(rules, schema.raw, schema.name, people=self._people)
 
     def _of_settings(self) -> SchemaSources:
         if self._configured is None:

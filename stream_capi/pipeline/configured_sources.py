@@ -1,32 +1,33 @@
-"""The source of a topic as the settings describe it: what ``run`` and ``dry-run`` map records with."""
+"""The source of a topic as the settings describe it: what ``run``, ``dry-run`` and ``test`` map records with."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from stream_capi.avro.schema_sources import SchemaSources
-from stream_capi.avro.schemas import WriterSchema
+from stream_capi.avro.schemas import Schemas, WriterSchema
 from stream_capi.config import Settings, SourceSection
 from stream_capi.model import EventName, Lane
 from stream_capi.pipeline.source import SharedTopic, TableTransform, TopicSource
 
+SchemasFor = Callable[[SourceSection], Schemas]
 CompileFor = Callable[[SourceSection], Callable[[WriterSchema], TableTransform]]
 
 
 def source_of(
     settings: Settings,
     topic: str,
-    schemas: SchemaSources,
+    schemas_for: SchemasFor,
     compile_for: CompileFor,
     is_paused: Callable[[SourceSection], bool] = lambda _: False,
 ) -> TopicSource:
     """The one source of a topic, or its several as one. Raises ConfigurationError.
 
+    :param schemas_for: gives where the schemas of a source come from.
     :param compile_for: gives what compiles the mapping of a source for a writer's schema.
     :param is_paused: whether nothing of a source is read.
     """
     sections = settings.sources_of(topic)
-    members = [_member(settings, section, schemas, compile_for, is_paused) for section in sections]
+    members = [_member(settings, section, schemas_for, compile_for, is_paused) for section in sections]
     if len(members) == 1:
         return members[0]
     default = settings.dead_letter.max_ratio
@@ -36,7 +37,7 @@ def source_of(
 def _member(
     settings: Settings,
     source: SourceSection,
-    schemas: SchemaSources,
+    schemas_for: SchemasFor,
     compile_for: CompileFor,
     is_paused: Callable[[SourceSection], bool],
 ) -> TopicSource:
@@ -44,7 +45,7 @@ def _member(
     return TopicSource(
         source.topic,
         source.wire_format,
-        schemas.for_source(source),
+        schemas_for(source),
         compile_for(source),
         Lane(pixel, EventName(event)) if pixel and event else None,
         pixel,
