@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import groupby
+from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
 
 from stream_capi.cli.text import plain
+
+_XML = b"<?xml"
 
 
 class Entry(NamedTuple):
@@ -27,7 +30,15 @@ def junit(entries: Sequence[Entry]) -> bytes:
         suite = ElementTree.SubElement(root, "testsuite", _counts(of_file, file))
         suite.extend(_cases(of_file))
     ElementTree.indent(root)
-    return b'<?xml version="1.0" encoding="utf-8"?>\n' + ElementTree.tostring(root, encoding="unicode").encode() + b"\n"
+    return (
+        _XML + b' version="1.0" encoding="utf-8"?>\n' + ElementTree.tostring(root, encoding="unicode").encode() + b"\n"
+    )
+
+
+def is_report(file: Path) -> bool:
+    """Whether a report may take this file's place: it is one itself, or empty. Raises OSError."""
+    with file.open("rb") as opened:
+        return opened.read(len(_XML)) in (_XML, b"")
 
 
 def _counts(entries: Sequence[Entry], name: str) -> dict[str, str]:

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from stream_capi import config
-from stream_capi.cli.junit import Entry, junit
+from stream_capi.cli.junit import Entry, is_report, junit
 from stream_capi.cli.options import Config, Json
 from stream_capi.cli.text import plain, print_json
 from stream_capi.errors import ConfigurationError, ExitCode
@@ -166,6 +166,9 @@ def _written(file: Path, files: Sequence[CaseFile], results: Sequence[CaseResult
         failure = "\n".join(_lines(result, False)) if result.verdict is CaseVerdict.FAIL else ""
         entries.append(Entry(_shown_path(result.case.file), result.case.name, failure, result.fault))
     try:
-        file.write_bytes(junit(entries))
+        if file.is_file() and not is_report(file):
+            yield f"--junit: {file} is there already and is no report; name another file, or take it away"
+        else:
+            file.write_bytes(junit(entries))
     except OSError as error:
         yield f"--junit: {file} can't be written: {error.strerror}"

@@ -461,6 +461,26 @@ def test_a_report_that_can_not_be_written_is_told(folder: Folder) -> None:
     assert (done.code, done.err) == (2, f"stream-capi: --junit: {folder.path} can't be written: Is a directory\n")
 
 
+@pytest.mark.parametrize("name", ["cases/case.json", "stream-capi.toml", "lead.avsc"])
+def test_a_report_takes_the_place_of_no_file_but_a_report(folder: Folder, name: str) -> None:
+    folder.write_case("case.json", expect={"event": SENT})
+    target = folder.path / name
+    before = target.read_bytes()
+    done = folder.run("--junit", str(target))
+    assert target.read_bytes() == before
+    fault = f"--junit: {target} is there already and is no report; name another file, or take it away"
+    assert (done.code, done.err) == (2, f"stream-capi: {fault}\n")
+
+
+def test_a_report_takes_the_place_of_a_report_and_of_nothing(folder: Folder) -> None:
+    folder.write_case(expect={"event": SENT})
+    report = folder.path / "report.xml"
+    report.touch()
+    for _ in range(2):
+        assert folder.run("--junit", str(report)).code == 0
+        assert_junit(ElementTree.fromstring(report.read_bytes()))  # noqa: S314 -- written just now
+
+
 def test_many_cases_compile_their_mapping_once(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
     cases = [{"name": f"case {at}", "record": a_lead(), "expect": {"event": SENT}} for at in range(300)]
     folder.write(json.dumps({"schema": "../lead.avsc", "cases": cases}), "many.json")
