@@ -42,7 +42,7 @@ def test_the_failing_rule_and_who_was_asked_add_up_over_workers(
 ) -> None:
     held, buried = broker.create_topic(names.topic("held"), 2), broker.create_topic(names.topic("buried"), 2)
     dead = broker.create_topic(names.topic("dead"))
-    mapping = {"event": "page_view", "fields": {"event_source_url": "page.url"}}
+    mapping: dict[str, Any] = {"event": "page_view", "fields": {"event_source_url": "page.url"}}
     sources = [{"topic": held, **mapping}, {"topic": buried, "max_ratio": 1.0, **mapping}]
     with Endpoint() as endpoint:
         settings = configuration(broker.bootstrap, registry.url, endpoint.url, names.group(), sources, dead)
