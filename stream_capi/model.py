@@ -54,6 +54,11 @@ class Record(Protocol):
         ...
 
 
+def place_of(record: Record) -> TopicPartition:
+    """The partition that a record is in."""
+    return TopicPartition(record.topic() or "", record.partition() or 0)
+
+
 class EventName(StrEnum):
     """The two events that the API knows (API document, ``ServerEvent.name``)."""
 

@@ -6,6 +6,7 @@ event loop. One call at a time.
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
@@ -17,9 +18,10 @@ from stream_capi.config.secrets import password_file
 from stream_capi.config.settings import KafkaSection
 from stream_capi.errors import KafkaLost, Unavailable
 from stream_capi.kafka.client_errors import DENIED, MISSING, OUT_OF_RANGE, error_of, made
-from stream_capi.kafka.scan import messages, scan_properties
-from stream_capi.model import Record, TopicPartition
+from stream_capi.kafka.range_reader import SILENCE_SECONDS, scan_properties
+from stream_capi.model import Record, TopicPartition, place_of
 
+_BUFFERED_BYTES = 8 << 20
 _CALL_SECONDS = 10.0
 _WAIT_MS = 20  # of a fetch at the log's end: the next stretch's fetch waits behind it on the same connection
 _NEAR = 20  # offsets between two places that are read in one go
@@ -49,7 +51,9 @@ class Originals:
             wanted[tp].append(offset)
         try:
             if self._consumer is None:
-                self._consumer = made(Consumer, {**scan_properties(self._kafka), "fetch.wait.max.ms": _WAIT_MS})
+                self._consumer = made(
+                    Consumer, {**scan_properties(self._kafka, _BUFFERED_BYTES), "fetch.wait.max.ms": _WAIT_MS}
+                )
             elif self._password is not None and self._password.changed():
                 self._consumer.set_sasl_credentials(*self._password.login)
             there = {tp: self._within_bounds(self._consumer, tp, offsets) for tp, offsets in wanted.items()}
@@ -93,7 +97,8 @@ def _read_round(kafka: KafkaSection, consumer: Consumer, stretches: list[_Stretc
     """Read one stretch of each partition."""
     left = {stretch.tp: stretch for stretch in stretches}
     consumer.assign([ClientPartition(*tp, stretch.offsets[0]) for tp, stretch in left.items()])
-    for tp, offset, message in messages(kafka, consumer, _NEAR):
+    for message in _messages(kafka, consumer):
+        tp, offset = place_of(message), message.offset() or 0
         stretch = left.get(tp)
         if stretch is None:
             continue
@@ -106,6 +111,18 @@ def _read_round(kafka: KafkaSection, consumer: Consumer, stretches: list[_Stretc
                 break
     # Not paused: a pause outlives the assignment, and what is resumed is read with a delay of its own.
     consumer.unassign()
+
+
+def _messages(kafka: KafkaSection, consumer: Consumer) -> Iterator[Message]:
+    """What the consumer brings, until the caller has enough. Raises Unavailable when nothing comes."""
+    heard = time.monotonic()
+    while True:
+        found = consumer.consume(_NEAR, 0.2)
+        if found:
+            heard = time.monotonic()
+        elif time.monotonic() - heard > SILENCE_SECONDS:
+            raise Unavailable(f"kafka: {kafka.bootstrap_servers} gave no records within {SILENCE_SECONDS:g} s")
+        yield from found
 
 
 def _is_end(kafka: KafkaSection, message: Message) -> bool:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
+from typing import Any
+from uuid import uuid4
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message
 from confluent_kafka import TopicPartition as ClientPartition
@@ -16,31 +18,34 @@ from stream_capi.config.settings import KafkaSection
 from stream_capi.errors import KafkaLost, Unavailable
 from stream_capi.kafka.admin import KafkaAdmin
 from stream_capi.kafka.client_errors import OUT_OF_RANGE, error_of, made
+from stream_capi.kafka.properties import consumer_properties
 from stream_capi.kafka.ranges import Range
-from stream_capi.kafka.scan import scan_properties
-from stream_capi.model import Record, Records, TopicPartition
+from stream_capi.model import Record, Records, TopicPartition, place_of
 
 _BUFFERED_BYTES = 64 << 20  # an eighth of it is the client's queue, and no chunk is larger than that
 _AT_ONCE = 2_000  # records
 _WAIT_SECONDS = 0.2
-_SILENCE_SECONDS = 15.0
 _MOST_REFUSALS = 5
+SILENCE_SECONDS = 15.0
+_OF_A_MEMBER = ("group.instance.id", "group.protocol", "partition.assignment.strategy")
 
 
 class RangeReader:
     """The records of ranges. To be used from one thread at a time."""
 
-    def __init__(self, kafka: KafkaSection, admin: KafkaAdmin, ranges: Mapping[TopicPartition, Range]) -> None:
+    def __init__(
+        self, kafka: KafkaSection, ranges: Mapping[TopicPartition, Range], buffered_bytes: int = _BUFFERED_BYTES
+    ) -> None:
         """Raises ConfigurationError, KafkaLost."""
         self.deleted: dict[TopicPartition, int] = {}  # offsets that retention took before they were read
         self._kafka = kafka
-        self._admin = admin
+        self._admin = KafkaAdmin(kafka)
         self._ranges = {tp: of_one for tp, of_one in ranges.items() if of_one.size}
         self._at = {tp: of_one.start for tp, of_one in self._ranges.items()}
         self._left = set(self._ranges)
         self._refused = dict.fromkeys(self._ranges, 0)  # how often each position was out of range
         self._heard = time.monotonic()
-        self._consumer = made(Consumer, scan_properties(kafka, _BUFFERED_BYTES))
+        self._consumer = made(Consumer, scan_properties(kafka, buffered_bytes))
         self._assign()
 
     @property
@@ -65,6 +70,11 @@ class RangeReader:
         except KafkaException as error:
             raise KafkaLost(f"kafka: {error_of(error).str()}") from None
 
+    def leave(self, tp: TopicPartition) -> None:
+        """Read no more of this partition."""
+        if tp in self._left:
+            self._end(tp)
+
     def close(self) -> None:
         """Close the client."""
         self._consumer.close()
@@ -72,15 +82,15 @@ class RangeReader:
     def _heed_silence(self, heard: bool) -> None:
         if heard:
             self._heard = time.monotonic()
-        elif time.monotonic() - self._heard > _SILENCE_SECONDS:
+        elif time.monotonic() - self._heard > SILENCE_SECONDS:
             servers = self._kafka.bootstrap_servers
-            raise Unavailable(f"kafka: {servers} gave no records within {_SILENCE_SECONDS:g} s")
+            raise Unavailable(f"kafka: {servers} gave no records within {SILENCE_SECONDS:g} s")
 
     def _chunks(self, messages: list[Message]) -> Iterator[Records]:
         found: dict[TopicPartition, list[Record]] = {}
         cut: list[TopicPartition] = []
         for message in messages:
-            tp = TopicPartition(message.topic() or "", message.partition() or 0)
+            tp = place_of(message)
             if tp not in self._left:  # also an error of the group, which the client looks for and nobody needs
                 continue
             if (error := message.error()) is not None:
@@ -123,3 +133,15 @@ class RangeReader:
 
     def _assign(self) -> None:
         self._consumer.assign([ClientPartition(*tp, self._at[tp]) for tp in sorted(self._left)])
+
+
+def scan_properties(kafka: KafkaSection, buffered_bytes: int) -> dict[str, Any]:
+    """A client that leaves no trace: in no group, from where it is told, and told where a log ends."""
+    properties = consumer_properties(kafka, buffered_bytes)
+    return {name: value for name, value in properties.items() if name not in _OF_A_MEMBER} | {
+        "group.id": f"{kafka.group_id}.scan-{uuid4().hex[:8]}",
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "enable.partition.eof": True,
+        "auto.offset.reset": "error",
+    }

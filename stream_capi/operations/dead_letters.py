@@ -25,7 +25,7 @@ from stream_capi.kafka.admin import GroupOffset, KafkaAdmin
 from stream_capi.kafka.dead_letter_writer import BY_REFERENCE, SOURCE_HEADERS
 from stream_capi.kafka.ranges import Moment, TopicLog
 from stream_capi.kafka.scan import scan
-from stream_capi.model import NO_LEADER_EPOCH, Code, Record, TopicPartition, epoch_number
+from stream_capi.model import NO_LEADER_EPOCH, Code, Record, TopicPartition, epoch_number, place_of
 from stream_capi.record_headers import LOST, headers_of
 
 _CODES = frozenset(Code)
@@ -91,7 +91,7 @@ def dead_letter_of(record: Record) -> StoredDeadLetter | None:
         if code not in _CODES or not is_topic(topic) or not (lost == "" or _is_count(lost)):
             return None
         return StoredDeadLetter(
-            TopicPartition(record.topic() or "", record.partition() or 0),
+            place_of(record),
             record.offset() or 0,
             record.timestamp()[1],
             DeadLetterGroup(topic, Code(code)),

@@ -130,8 +130,7 @@ class _Work:
 
     async def map_all(self) -> None:
         """Read and map to the end. Raises ConfigurationError, Unavailable, KafkaLost."""
-        admin = KafkaAdmin(self._settings.kafka)
-        reader = self._reader = await self._call(RangeReader, self._settings.kafka, admin, self._done.ranges)
+        reader = self._reader = await self._call(RangeReader, self._settings.kafka, self._done.ranges)
         while not reader.ended:
             for chunk in await self._call(reader.read):
                 await self._map(chunk)

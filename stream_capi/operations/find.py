@@ -15,7 +15,7 @@ from stream_capi.events.selecting import Wanted
 from stream_capi.kafka.admin import KafkaAdmin
 from stream_capi.kafka.ranges import Moment, Range, TopicLog, total
 from stream_capi.kafka.scan import scan
-from stream_capi.model import TopicPartition, epoch_number
+from stream_capi.model import TopicPartition, epoch_number, place_of
 from stream_capi.observe.what_to_do import PAUSED_BY_CONFIGURATION
 from stream_capi.operations import group_status
 from stream_capi.operations.dead_letters import Redriven, StoredDeadLetter, StoredDeadLetters, dead_letter_of
@@ -175,10 +175,7 @@ def _kept_since(
         return None, f"{topic} is compacted"
     why = f"older dead letters of {topic} are deleted"
     cut = {tp: of_one for tp, of_one in ranges.items() if of_one.start > 0}
-    firsts = {
-        TopicPartition(one.topic() or "", one.partition() or 0): one.timestamp()[1]
-        for one in scan(settings.kafka, cut, each=1)
-    }
+    firsts = {place_of(one): one.timestamp()[1] for one in scan(settings.kafka, cut, each=1)}
     retention = int(kept.get("retention.ms", "-1"))
     # Of a partition without any letter, nothing but its retention says how old the deleted ones were.
     if firsts.keys() != cut.keys():

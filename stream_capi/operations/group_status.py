@@ -19,7 +19,7 @@ from stream_capi.config import Settings
 from stream_capi.kafka.admin import Group, KafkaAdmin, Member
 from stream_capi.kafka.ranges import Range, TopicLog, total
 from stream_capi.kafka.scan import scan
-from stream_capi.model import TopicPartition
+from stream_capi.model import TopicPartition, place_of
 from stream_capi.observe.record_age import age_of
 from stream_capi.observe.rejected_rules import held_joined
 from stream_capi.observe.status_document import HeldEntry, NoticeEntry, PartitionEntry, PausedEntry, StatusDocument
@@ -275,7 +275,7 @@ def _by_broker(
     found = {}
     now = time.time()
     for record in scan(settings.kafka, unexplained, each=1):
-        tp = TopicPartition(record.topic() or "", record.partition() or 0)
+        tp = place_of(record)
         age = age_of(record.timestamp()[1], int(now * 1000))
         why = "not known here: its member was not reached" if tp in owners else "nobody reads this partition"
         found[tp] = OldestEvent(record.offset() or 0, None if age is None else age / 1000, why)

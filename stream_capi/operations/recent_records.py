@@ -17,7 +17,7 @@ from stream_capi.kafka.scan import latest_records
 from stream_capi.model import Record, Rejection
 from stream_capi.record_headers import headers_of
 
-_COUNTS = (3, 50)  # of each partition: the last one may be a tombstone, or a transaction's mark
+_COUNTS = (3, 50)  # of each partition: the last ones may be tombstones
 _LOOKED_AT = 5
 _OF_AUTO = ("confluent", "single_object")
 

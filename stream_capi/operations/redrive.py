@@ -22,7 +22,7 @@ from stream_capi.errors import StreamCapiError
 from stream_capi.kafka.admin import KafkaAdmin
 from stream_capi.kafka.originals import Originals, Place
 from stream_capi.kafka.ranges import Range
-from stream_capi.model import Commit, CommitResult, DeadLetter, Record, TopicPartition
+from stream_capi.model import Commit, CommitResult, DeadLetter, Record, TopicPartition, place_of
 from stream_capi.operations import range_job
 from stream_capi.operations.dead_letters import (
     MOST_OTHERS,
@@ -150,7 +150,7 @@ class Redrive(RangeJob):
 
     def _event_of(self, record: Record) -> Record | None:
         """On the consumer's thread: letters that are not wanted are passed over."""
-        stored = self._wanted.get((TopicPartition(record.topic() or "", record.partition() or 0), record.offset() or 0))
+        stored = self._wanted.get((place_of(record), record.offset() or 0))
         if stored is None:
             return None
         return Event(record, b"" if stored.by_reference else record.value(), stored)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -23,12 +23,9 @@ from stream_capi.events.rules import rules_from
 from stream_capi.events.selecting import PASSED_OVER, PICKED, Selection, Wanted, by_field, by_id
 from stream_capi.kafka.admin import KafkaAdmin
 from stream_capi.kafka.ranges import Moment, Range, TopicLog, total
-from stream_capi.kafka.scan import scan
-from stream_capi.model import Record, TopicPartition, Transformed
+from stream_capi.kafka.scan import chunks
+from stream_capi.model import Record, Records, TopicPartition, Transformed, place_of
 from stream_capi.pipeline.source import Codec, TopicSource, parts_of
-
-_CHUNK = 500  # records of one partition that are decoded at once
-_HELD_BYTES = 8 << 20  # of all partitions, until they are decoded
 
 
 class Match(NamedTuple):
@@ -40,7 +37,7 @@ class Match(NamedTuple):
     @property
     def tp(self) -> TopicPartition:
         """Its partition."""
-        return TopicPartition(self.record.topic() or "", self.record.partition() or 0)
+        return place_of(self.record)
 
     @property
     def offset(self) -> int:
@@ -82,13 +79,14 @@ class Scanned:
         """How many of them have been passed."""
         return sum(at - self.ranges[tp].start for tp, at in self.done.items())
 
-    def count(self, record: Record) -> None:
-        """One record more was read."""
-        self.records += 1
-        self.done[TopicPartition(record.topic() or "", record.partition() or 0)] = (record.offset() or 0) + 1
-        if (at := record.timestamp()[1]) > 0:
-            self.first = at if self.first is None else min(self.first, at)
-            self.last = at if self.last is None else max(self.last, at)
+    def count(self, chunk: Records) -> None:
+        """A chunk more was read."""
+        self.records += len(chunk.records)
+        self.done[TopicPartition(chunk.topic, chunk.partition)] = chunk.columns.offsets[-1] + 1
+        times = [at for record in chunk.records if (at := record.timestamp()[1]) > 0]
+        if times:
+            self.first = min(times) if self.first is None else min(self.first, *times)
+            self.last = max(times) if self.last is None else max(self.last, *times)
 
 
 def scope(admin: KafkaAdmin, topics: Iterable[str], since: int | None) -> Scanned:
@@ -117,10 +115,11 @@ async def search(
         readers = {
             topic: _TopicSearch(settings, wanted, schemas, topic, scanned) for topic in topics if wanted.kind != "key"
         }
-        for chunk in _chunks(scan(settings.kafka, scanned.ranges), scanned):
-            reader = readers.get(chunk[0].topic() or "")
+        for chunk in chunks(settings.kafka, scanned.ranges):
+            scanned.count(chunk)
+            reader, records = readers.get(chunk.topic), chunk.records
             matches = (
-                await reader.matches(chunk) if reader else [Match(one) for one in chunk if one.key() == wanted.key]
+                await reader.matches(records) if reader else [Match(one) for one in records if one.key() == wanted.key]
             )
             for match in matches:
                 scanned.matches += 1
@@ -130,24 +129,6 @@ async def search(
     finally:
         await schemas.aclose()
     return [match for *_, match in sorted(newest, key=lambda entry: entry[:2])]
-
-
-def _chunks(records: Iterable[Record], scanned: Scanned) -> Iterator[list[Record]]:
-    """The records by partition, a few hundred at once, or fewer where they are large."""
-    waiting: dict[TopicPartition, list[Record]] = {}
-    held = 0
-    for record in records:
-        scanned.count(record)
-        tp = TopicPartition(record.topic() or "", record.partition() or 0)
-        of_one = waiting.setdefault(tp, [])
-        of_one.append(record)
-        held += len(record.value() or b"")
-        if len(of_one) >= _CHUNK:
-            yield waiting.pop(tp)
-        if held >= _HELD_BYTES:
-            yield from waiting.values()
-            waiting, held = {}, 0
-    yield from waiting.values()
 
 
 class _TopicSearch:

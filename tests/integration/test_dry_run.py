@@ -20,7 +20,6 @@ from confluent_kafka import TopicPartition as ClientPartition
 
 from stream_capi.config.settings import KafkaSection
 from stream_capi.errors import KafkaLost, Unavailable
-from stream_capi.kafka.admin import KafkaAdmin
 from stream_capi.kafka.range_reader import RangeReader
 from stream_capi.kafka.ranges import Range
 from stream_capi.model import TopicPartition
@@ -354,7 +353,7 @@ def read_all(reader: RangeReader) -> int:
 
 def opened(scene: Scene, ranges: Mapping[TopicPartition, Range]) -> RangeReader:
     kafka = KafkaSection.model_validate(scene.settings["kafka"])
-    return RangeReader(kafka, KafkaAdmin(kafka), ranges)
+    return RangeReader(kafka, ranges)
 
 
 def test_people_who_are_forgotten_paused_sources_and_a_source_that_would_be_held(scene: Scene) -> None:

@@ -1,0 +1,74 @@
+"""Ranges and newest records of real topics, with what retention and transactions leave of their offsets."""
+
+from __future__ import annotations
+
+import pytest
+from confluent_kafka import Producer
+
+from stream_capi.config.settings import KafkaSection
+from stream_capi.errors import KafkaLost, Unavailable
+from stream_capi.kafka.ranges import Range
+from stream_capi.kafka.scan import latest_records, scan
+from stream_capi.model import TopicPartition
+from tests.stack import Broker
+from tests.stack.names import Names
+
+pytestmark = [pytest.mark.real, pytest.mark.slow]
+
+
+def write(broker: Broker, topic: str, count: int, partition: int = 0, size: int = 0) -> None:
+    producer = Producer({"bootstrap.servers": broker.bootstrap, "log_level": 0})
+    for number in range(count):
+        producer.produce(topic, str(number).encode().ljust(size), partition=partition)
+    assert producer.flush(30) == 0
+
+
+def write_in_transactions(broker: Broker, topic: str, count: int) -> None:
+    """One record in each: every second offset is a transaction's mark, the last one too."""
+    producer = Producer({"bootstrap.servers": broker.bootstrap, "transactional.id": topic, "log_level": 0})
+    producer.init_transactions(30)
+    for number in range(count):
+        producer.begin_transaction()
+        producer.produce(topic, str(number).encode(), partition=0)
+        producer.commit_transaction(30)
+
+
+def test_what_retention_takes_meanwhile_is_passed_over(broker: Broker, names: Names) -> None:
+    topic = broker.create_topic(names.topic("scanned"), 2)
+    ranges = {TopicPartition(topic, number): Range(0, 100) for number in (0, 1)}
+    for number in (0, 1):
+        write(broker, topic, 100, number)
+    broker.delete_records(topic, 0, 40)
+    broker.delete_records(topic, 1, 100)
+    kafka = KafkaSection(bootstrap_servers=broker.bootstrap)
+    assert [record.offset() for record in scan(kafka, ranges)] == [*range(40, 100)]
+    assert [record.offset() for record in scan(kafka, ranges, each=2)] == [40, 41]
+
+
+def test_of_each_partition_only_its_first_records_are_given(broker: Broker, names: Names) -> None:
+    topic = broker.create_topic(names.topic("scanned"), 2)
+    for number in (0, 1):
+        write(broker, topic, 100, number)
+    ranges = {TopicPartition(topic, 0): Range(10, 90), TopicPartition(topic, 1): Range(98, 99)}
+    kafka = KafkaSection(bootstrap_servers=broker.bootstrap)
+    found = sorted((record.partition(), record.offset()) for record in scan(kafka, ranges, each=3))
+    assert found == [(0, 10), (0, 11), (0, 12), (1, 98)]
+    assert [*scan(kafka, {TopicPartition(topic, 0): Range(5, 5)})] == []
+
+
+def test_a_topic_that_is_deleted_meanwhile_is_lost(broker: Broker, names: Names) -> None:
+    topic = broker.create_topic(names.topic("scanned"), 1)
+    write(broker, topic, 80_000, size=1000)  # more than the client reads ahead
+    records = scan(KafkaSection(bootstrap_servers=broker.bootstrap), {TopicPartition(topic, 0): Range(0, 80_000)})
+    assert next(records).offset() == 0
+    broker.delete_topic(topic)
+    with pytest.raises((KafkaLost, Unavailable), match=r"kafka|topic"):
+        list(records)
+
+
+@pytest.mark.parametrize("count", [1, 3, 20])
+def test_the_newest_records_are_found_between_marks_of_transactions(broker: Broker, names: Names, count: int) -> None:
+    topic = broker.create_topic(names.topic("scanned"), 1)
+    write_in_transactions(broker, topic, 10)
+    found = latest_records(KafkaSection(bootstrap_servers=broker.bootstrap), topic, count)
+    assert [record.value() for record in found] == [str(number).encode() for number in range(10)][-count:]
