@@ -9,6 +9,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import socket
 import sys
 import threading
 import time
@@ -140,6 +141,7 @@ class Stage:
             "8088": str(self._drill_port),
             "9464": str(self._admin_port),
             "your-axon-event-key": PIXEL_ID,  # `check` takes the page's word for none
+            "stream-capi-host-a-1": f"stream-capi-{socket.gethostname()}-1",
         }
         return Names(real, self._shift)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import urllib.request
+from typing import Any
 
 import psutil
 
@@ -25,8 +26,13 @@ def words_of(process: psutil.Process) -> list[str]:
 
 
 def owned_by(worker: psutil.Process) -> set[TopicPartition]:
-    """What a worker's own status has, at the admin port that only its watcher knows."""
+    """The partitions that a worker's own status has."""
+    return {TopicPartition(entry["topic"], entry["partition"]) for entry in status_of(worker)["partitions"]}
+
+
+def status_of(worker: psutil.Process) -> dict[str, Any]:
+    """A worker's own status, at the admin port that only its watcher knows."""
     (port,) = {at.laddr.port for at in worker.net_connections("inet") if at.status == psutil.CONN_LISTEN}
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/status", timeout=5) as answer:
-        entries = json.load(answer)["partitions"]
-    return {TopicPartition(entry["topic"], entry["partition"]) for entry in entries}
+        found: dict[str, Any] = json.load(answer)
+    return found
