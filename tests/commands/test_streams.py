@@ -54,7 +54,7 @@ def configuration(folder: Path, bootstrap: str = "127.0.0.1:1") -> str:
 
 
 def explain(folder: Path, *more: str) -> list[str]:
-    event = Samples(1, bad_share=0).event(EventName.GENERATE_LEAD, 1_800_000_000_000) | {"email": "jane.dœ@example.com"}
+    event = Samples(1, bad_share=0).event(EventName.GENERATE_LEAD, 1_700_000_000_000) | {"email": "jane.dœ@example.com"}
     (folder / "event.bin").write_bytes(encoded(LEAD, event))
     words = ["explain", "--topic", "leads", "--file", str(folder / "event.bin"), *more]
     return [*words, "--config", configuration(folder)]
