@@ -7,25 +7,22 @@ partition at a time is decoded, and the newest records that match are kept, ``mo
 from __future__ import annotations
 
 import heapq
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from stream_capi.avro.framing import Run, Unframed
 from stream_capi.avro.schema_sources import SchemaSources
-from stream_capi.avro.writer_schema import WriterSchema
 from stream_capi.config import Settings
 from stream_capi.errors import FieldsEncrypted
 from stream_capi.events.paths import MissingPath, Schema
-from stream_capi.events.rules import rules_from
-from stream_capi.events.selecting import PASSED_OVER, PICKED, Selection, Wanted, by_field, by_id
+from stream_capi.events.rules import SourceRules
+from stream_capi.events.selecting import PICKED, Selection, Wanted, by_field, by_id
 from stream_capi.kafka.admin import KafkaAdmin
 from stream_capi.kafka.ranges import Moment, Range, TopicLog, total
 from stream_capi.kafka.scan import chunks
-from stream_capi.model import Record, Records, TopicPartition, Transformed, place_of
-from stream_capi.pipeline.source import Codec, TopicSource, parts_of
+from stream_capi.model import Record, Records, TopicPartition, place_of
+from stream_capi.operations.topic_selector import Selected, TopicSelector
 
 
 class Match(NamedTuple):
@@ -139,27 +136,13 @@ class _TopicSearch:
     ) -> None:
         self._wanted = wanted
         self._scanned = scanned
-        sections = settings.sources_of(topic)
-        self._rules = {one.record: rules_from(one, settings) for one in sections}
-        first = sections[0]  # all of them have the same framing and schemas
-        self._source = TopicSource(
-            topic,
-            first.wire_format,
-            schemas.for_source(first),
-            self._selection,
-            None,
-            None,
-            0.0,
-            schema_file=first.schema_file is not None,
-        )
+        self._selector = TopicSelector(settings, schemas, topic, self._selection)
 
-    def _selection(self, schema: WriterSchema) -> Selection:
-        wanted, found = self._wanted, Schema(schema.raw, schema.name)
+    def _selection(self, rules: Sequence[SourceRules], schema: Schema) -> Selection:
+        wanted = self._wanted
         if wanted.kind == "event_id" or wanted.kind == "dedupe_id":
-            own = self._rules.get(schema.name) or self._rules.get(None)
-            # A record that no source is for has the ids that any of them would give it.
-            return by_id([own] if own else [*self._rules.values()], found, wanted.kind, wanted.text)
-        selection = by_field(found, wanted.path, wanted.text)
+            return by_id(rules, schema, wanted.kind, wanted.text)
+        selection = by_field(schema, wanted.path, wanted.text)
         if isinstance(selection, MissingPath):
             self._scanned.missing = selection
             return Selection([], frozenset(), wanted.text)
@@ -168,38 +151,10 @@ class _TopicSearch:
 
     async def matches(self, records: Sequence[Record]) -> list[Match]:
         """Those that are wanted, of a chunk of one partition."""
-        found = [self._by_key(record) for record in records if record.value() is None]
-        whole = [record for record in records if record.value() is not None]
-        for run in self._source.frame(whole, [record.value() or b"" for record in whole]):
-            if isinstance(run, Unframed):
-                found += [self._judged(whole[run.index], run.rejection)]
-            else:
-                of_run = whole[run.start : run.start + len(run.payloads)]
-                made = await self._of_run(run, of_run)
-                found += map(self._judged, of_run, made)
+        found = map(self._judged, records, await self._selector.of(records))
         return [match for match in found if match is not None]
 
-    async def _of_run(self, run: Run, records: Sequence[Record]) -> list[Transformed | FieldsEncrypted]:
-        """What each record of a run comes to."""
-        made: list[Transformed | FieldsEncrypted] = [PASSED_OVER] * len(records)
-        try:
-            coded = self._source.codec(run.key) or await self._source.load(run.key)
-        except FieldsEncrypted as error:
-            return [error] * len(records)
-        offsets, partition = [record.offset() or 0 for record in records], records[0].partition() or 0
-        for codec, payloads, indexes in parts_of(coded, run.payloads):
-            at = range(len(records)) if indexes is None else indexes
-            places = [offsets[index] for index in at]
-            results: Sequence[Transformed] = (
-                self._source.transform(codec, payloads, partition, places, int(time.time() * 1000))
-                if isinstance(codec, Codec)
-                else [codec] * len(payloads)
-            )
-            for index, result in zip(at, results, strict=True):
-                made[index] = result
-        return made
-
-    def _judged(self, record: Record, made: Transformed | FieldsEncrypted) -> Match | None:
+    def _judged(self, record: Record, made: Selected) -> Match | None:
         if isinstance(made, bytes):
             return Match(record) if made == PICKED else None
         code = getattr(made, "code", None)
