@@ -33,7 +33,7 @@ from stream_capi.events.drift import Drift, mapped_paths
 from stream_capi.events.paths import Schema
 from stream_capi.events.rules import SourceRules, rules_from
 from stream_capi.events.transform import IDENTIFIER_FIELDS, Transform, compile_source
-from stream_capi.kafka import group_lag
+from stream_capi.kafka import group_lag, topic_retention
 from stream_capi.kafka.admin import KafkaAdmin
 from stream_capi.kafka.consumer import ConsumerThread
 from stream_capi.kafka.dead_letter_writer import DeadLetterWriter
@@ -124,6 +124,7 @@ class App:
         self.suppression = SuppressionList(settings.suppress.file) if settings.suppress.file else None
         self.drifts: list[Drift] = []
         self.group_lag: GroupLag | None = None
+        self.dead_letters_kept = topic_retention.NOT_KNOWN
         self._transforms: list[Transform] = []
         self._schemas = SchemaSources(settings)
         self._tracer = tracing.from_environment(environ)
@@ -254,6 +255,7 @@ class App:
                 group.create_task(self._watch_files()),
                 group.create_task(self._watch_topics()),
                 *([] if self._job else [group.create_task(self._watch_group())]),
+                *([] if self._job else [group.create_task(self._watch_retention())]),
                 group.create_task(self._summarise()),
                 *([group.create_task(self._job.watch(self))] if self._job else []),
             ]
@@ -380,6 +382,15 @@ class App:
                 or self.group_lag
             )
             await asyncio.sleep(group_lag.pause_after(time.monotonic() - begun))
+
+    async def _watch_retention(self) -> None:
+        """For the status: how long dead letters are kept, which a change of the topic's configuration changes."""
+        topic, is_over = self.settings.dead_letter.topic, self.stop_asked.is_set
+        while True:
+            found = await asyncio.to_thread(topic_retention.look, self.kafka_admin, topic, is_over)
+            if found != topic_retention.NOT_KNOWN:  # what could not be had stays as it was
+                self.dead_letters_kept = found
+            await asyncio.sleep(topic_retention.LOOK_SECONDS)
 
     async def _summarise(self) -> None:
         delivered = 0

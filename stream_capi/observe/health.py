@@ -88,6 +88,15 @@ class GroupLagState(Protocol):
     def at(self) -> float: ...
 
 
+class DeadLettersKept(Protocol):
+    """How long the dead-letter topic keeps; as text, for people."""
+
+    @property
+    def state(self) -> str: ...
+    @property
+    def seconds(self) -> float | None: ...
+
+
 class Client(Protocol):
     """The endpoint's client."""
 
@@ -134,6 +143,8 @@ class Parts(Protocol):
     def password(self) -> PasswordFile | None: ...
     @property
     def group_lag(self) -> GroupLagState | None: ...
+    @property
+    def dead_letters_kept(self) -> DeadLettersKept: ...
 
 
 class Held(NamedTuple):

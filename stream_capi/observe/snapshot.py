@@ -23,6 +23,7 @@ from stream_capi.observe.oldest_unresolved import Oldest, Wait, oldest_events, u
 from stream_capi.observe.rejected_rules import dead_letter_entries, rule_entries
 from stream_capi.observe.runbook import entry_of
 from stream_capi.observe.status_document import (
+    DeadLetterTopicEntry,
     FreshnessEntry,
     HeldEntry,
     LagEntry,
@@ -131,6 +132,7 @@ class Snapshot:
             "buffered": {"bytes": pipeline.buffered_bytes, "budget": app.settings.delivery.max_buffered_bytes},
             "partitions": self._partitions(),
             "dead_letters": dead_letter_entries(metrics.rule_counts),
+            "dead_letter_topic": self._dead_letter_topic(),
             "skipped": [
                 {"topic": topic, "reason": reason, "count": count}
                 for (topic, reason), count in metrics.skipped_counts.most_common()
@@ -170,6 +172,15 @@ class Snapshot:
             "group": group.lag if group else None,
             "group_partitions": group.partitions if group else None,
             "group_seconds_ago": round(time.monotonic() - group.at, 1) if group else None,
+        }
+
+    def _dead_letter_topic(self) -> DeadLetterTopicEntry:
+        kept = self._app.dead_letters_kept
+        return {
+            "topic": self._app.settings.dead_letter.topic,
+            "retention": kept.state,
+            "retention_seconds": kept.seconds,
+            "kept": str(kept),
         }
 
     def _partitions(self) -> list[PartitionEntry]:

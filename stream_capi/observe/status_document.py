@@ -192,6 +192,18 @@ class LagEntry(TypedDict):
     group_seconds_ago: float | None
 
 
+class DeadLetterTopicEntry(TypedDict):
+    """The topic of the dead letters and how long it keeps them, ``kept`` for people.
+
+    ``retention`` is limited (then ``retention_seconds``), without_end, compacted, or not_known: not asked yet, or not told.
+    """
+
+    topic: str
+    retention: str
+    retention_seconds: float | None
+    kept: str
+
+
 class SaidEntry(TypedDict):
     """The API's own words of an answer that was no 200, masked; empty where it gave none."""
 
@@ -262,6 +274,7 @@ class StatusDocument(TypedDict):
     buffered: BufferedEntry
     partitions: list[PartitionEntry]
     dead_letters: list[DeadLetterEntry]
+    dead_letter_topic: DeadLetterTopicEntry | None
     skipped: list[SkippedEntry]
     left_out: list[LeftOutEntry]
     pixels: list[PixelEntry]

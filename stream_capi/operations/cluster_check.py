@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from confluent_kafka.admin import ResourceType  # type: ignore[attr-defined]  # its own docs say so
-
 from stream_capi.config import Settings
 from stream_capi.errors import ConfigurationError, KafkaLost, StreamCapiError
 from stream_capi.kafka.admin import KafkaAdmin
 from stream_capi.kafka.properties import uses_new_protocol
 from stream_capi.kafka.sessions import Session, session_of
+from stream_capi.kafka.topic_retention import Retention, retention_of
 
 _GRANT = "grant it with an ACL"
 _SOON_SECONDS = 15.0  # within which a member that was killed is replaced by default
@@ -62,7 +61,7 @@ def cluster_findings(settings: Settings) -> Iterator[Finding]:
             what = "is not there, or may not be described by this user; create it, or grant DESCRIBE"
             yield Finding(f"{subject} {topic}", False, what)
         else:
-            kept = _kept(admin, topic) if topic == settings.dead_letter.topic else Kept()
+            kept = _kept(retention_of(admin, topic)) if topic == settings.dead_letter.topic else Kept()
             what = f"{count} partitions{kept.what}{kept.fault}"
             yield Finding(f"{subject} {topic}", not kept.fault, what)
     readable = [topic for topic, right in needed.items() if right == "READ" and partitions.get(topic)]
@@ -114,25 +113,12 @@ def _slow(session: Session, settings: Settings) -> str:
     )
 
 
-def _kept(admin: KafkaAdmin, topic: str) -> Kept:
+def _kept(retention: Retention) -> Kept:
     """How long the dead letters are kept, records with personal data as they came."""
-    found = admin.configuration(ResourceType.TOPIC, topic)
-    policies = found.get("cleanup.policy", "delete").split(",")
-    if "compact" in policies:
+    if retention.state == "compacted":
         return Kept("", f": {_COMPACTED}")
-    if "retention.ms" not in found:
-        return Kept(", kept for a time that the brokers do not tell this user")
-    milliseconds = int(found["retention.ms"])
-    if milliseconds < 0:
-        return Kept(f", kept without end; warning: {_WITHOUT_END}")
-    return Kept(f", kept for {_duration(milliseconds / 1000)}")
-
-
-def _duration(seconds: float) -> str:
-    for unit, length in (("days", 86_400), ("hours", 3600), ("minutes", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds / length:.3g} {unit}"
-    return f"{seconds:g} s"
+    warning = f"; warning: {_WITHOUT_END}" if retention.state == "without_end" else ""
+    return Kept(f", {retention}{warning}")
 
 
 def _topics(admin: KafkaAdmin, needed: Mapping[str, str]) -> tuple[dict[str, int | None], dict[str, str]]:

@@ -18,6 +18,7 @@ from prometheus_client.registry import Collector
 from stream_capi import __version__
 from stream_capi.observe.rejected_rules import dead_letters_joined, held_joined
 from stream_capi.observe.status_document import (
+    DeadLetterTopicEntry,
     FreshnessEntry,
     LagEntry,
     LaneEntry,
@@ -158,6 +159,7 @@ def joined(statuses: Mapping[int, StatusDocument | None], group: str, uptime: fl
             (entry for status in known for entry in status["partitions"]), key=lambda e: (e["topic"], e["partition"])
         ),
         "dead_letters": dead_letters_joined(entry for status in known for entry in status["dead_letters"]),
+        "dead_letter_topic": _dead_letter_topic(known),
         "skipped": [
             {"topic": topic, "reason": reason, "count": count}
             for (topic, reason), count in _sums(
@@ -240,6 +242,12 @@ def _sums(counted: Iterable[tuple[_Key, int]]) -> list[tuple[_Key, int]]:
     for key, count in counted:
         counts[key] += count
     return counts.most_common()
+
+
+def _dead_letter_topic(known: Sequence[StatusDocument]) -> DeadLetterTopicEntry | None:
+    """It is one topic: what any worker knows of it."""
+    entries = [entry for status in known if (entry := status["dead_letter_topic"]) is not None]
+    return next((entry for entry in entries if entry["retention"] != "not_known"), entries[0] if entries else None)
 
 
 def _pixels(known: Sequence[StatusDocument]) -> list[PixelEntry]:

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from stream_capi.kafka.group_lag import GroupLag
+from stream_capi.kafka.topic_retention import Retention
 from stream_capi.model import Answer, TopicPartition
 from stream_capi.observe.runbook import entry_of
 from stream_capi.observe.what_to_do import what_to_do
@@ -48,6 +49,7 @@ def _busy(line: Watched) -> None:
         line.metrics.dropped("phone", reason, 310 - 60 * number)
         line.metrics.dropped("email", reason, 90 - 10 * number)
     line.app.group_lag = GroupLag(18_230, 12, time.monotonic() - 12)
+    line.app.dead_letters_kept = Retention("limited", 7 * 86_400.0)
     for event, shares in (("generate_lead", (0.93, 0.61)), ("page_view", (0.12, 0.0))):
         line.metrics.mapped("main", event, 1000)
         for field, share in zip(("email", "phone"), shares, strict=True):
@@ -57,6 +59,16 @@ def _busy(line: Watched) -> None:
 def busy() -> dict[str, Any]:
     """A member at work."""
     return of(_busy, 8.05)
+
+
+def kept_without_end() -> dict[str, Any]:
+    """The same, with a dead-letter topic without a limit."""
+
+    def arrange(line: Watched) -> None:
+        _busy(line)
+        line.app.dead_letters_kept = Retention("without_end")
+
+    return of(arrange, 8.05)
 
 
 def held() -> dict[str, Any]:

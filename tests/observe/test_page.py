@@ -87,10 +87,21 @@ def test_a_member_at_work_shows_its_figures(page: Page, shown: Shown) -> None:
     row = page.locator("#partitions tbody tr", has_text="leads [2]")
     expect(row).to_contain_text(status["partitions"][2]["oldest"]["why"])
     expect(page.locator("#codes tbody tr")).to_contain_text("missing_field")
+    expect(page.locator("#dead-kept")).to_have_text("in stream-capi.dead-letters, kept for 7 days")
     leads = page.locator(".lane", has_text="generate_lead")
     expect(leads.locator("dl")).to_contain_text("email93 %phone61 %")
     expect(page.locator("#pixels tbody tr")).to_contain_text("open")
     assert page.locator("#spark .line").get_attribute("d") != ""
+
+
+def test_dead_letters_that_are_kept_without_end_are_said_to_be(page: Page, shown: Shown) -> None:
+    shown.document = statuses.kept_without_end()
+    page.goto(shown.origin)
+    expect(page.locator("#dead-kept")).to_have_text(
+        "in stream-capi.dead-letters, kept without end: with personal data as it came; set retention.ms, or purge"
+    )
+    shown.document = statuses.empty()
+    expect(page.locator("#dead-kept")).to_have_text("in stream-capi.dead-letters; how long it keeps them is not known")
 
 
 def test_it_goes_on_without_being_loaded_again(page: Page, shown: Shown) -> None:

@@ -19,6 +19,7 @@ from stream_capi.config import KeySource, Settings
 from stream_capi.core.held_reason import HeldReason
 from stream_capi.errors import RegistryUnavailable
 from stream_capi.kafka.group_lag import GroupLag
+from stream_capi.kafka.topic_retention import Retention
 from stream_capi.model import NOT_READ, OUT_OF_REACH, Answer, Code, DeadLetter, EventName, Lane, Trouble
 from stream_capi.observe.oldest_unresolved import oldest_events
 from stream_capi.observe.status_document import StatusDocument
@@ -707,3 +708,21 @@ async def test_the_lag_of_the_group_stands_beside_the_members_own() -> None:
     lag = line.status["lag"]
     assert 3 <= lag.pop("group_seconds_ago") < 10
     assert lag == {"member": 30, "partitions": 1, "group": 700, "group_partitions": 64}
+
+
+@in_jumping_time
+async def test_how_long_dead_letters_are_kept_is_said() -> None:
+    line = Watched(always(401))
+    for retention, kept in (
+        (Retention("not_known"), "kept for a time that the brokers do not tell this user"),
+        (Retention("limited", 604_800.0), "kept for 7 days"),
+        (Retention("without_end"), "kept without end"),
+        (Retention("compacted"), "compacted: the newest of each key is kept without end"),
+    ):
+        line.app.dead_letters_kept = retention
+        assert line.status["dead_letter_topic"] == {
+            "topic": "stream-capi.dead-letters",
+            "retention": retention.state,
+            "retention_seconds": retention.seconds,
+            "kept": kept,
+        }

@@ -9,6 +9,7 @@ from typing import Any
 
 from stream_capi.config import KeySource, Settings
 from stream_capi.core.flow import Gate
+from stream_capi.kafka.topic_retention import NOT_KNOWN
 from stream_capi.model import TopicPartition
 from stream_capi.observe.health import Health
 from stream_capi.observe.metrics import Metrics
@@ -51,6 +52,7 @@ class Watched(Line):
             password=None,
             drifts=[],
             group_lag=None,
+            dead_letters_kept=NOT_KNOWN,
         )
         self.snapshot = Snapshot(self.app, Health(self.app))
         self.metrics.gauges = self.snapshot.gauges

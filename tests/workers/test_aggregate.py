@@ -75,6 +75,10 @@ def rule(code: str, field: str, count: int) -> dict[str, Any]:
     return {"code": code, "field": field, "source": "", "count": count}
 
 
+def kept(retention: str) -> Any:
+    return {"topic": "dead", "retention": retention, "retention_seconds": None, "kept": "kept somehow"}
+
+
 def status(partition: int, delivered: int, ready: bool = True, pixel: str = "open") -> Any:
     return {
         "version": "1",
@@ -109,6 +113,7 @@ def status(partition: int, delivered: int, ready: bool = True, pixel: str = "ope
             {"topic": "leads", "code": "missing_field", "count": 3 + delivered,
              "rules": [rule("missing_field", "event_source_url", delivered), rule("missing_field", "event_time", 1)]},
         ],
+        "dead_letter_topic": kept("not_known"),
         "skipped": [{"topic": "leads", "reason": "tombstone", "count": 1}, {"topic": "leads", "reason": "where", "count": 2}],
         "left_out": [{"field": "phone", "reason": "digits", "count": delivered}],
         "pixels": [{"pixel": "main", "state": pixel, "held_by": ["leads"] if pixel == "partly_held" else [],
@@ -189,6 +194,14 @@ def test_the_members_lags_add_up_and_the_groups_is_the_one_that_was_asked_for_la
     }  # fmt: skip
     assert joined({1: unknown}, "g", 1.0)["lag"] == unknown["lag"]
     assert joined({1: unknown, 2: status(0, 30)}, "g", 1.0)["lag"]["group"] == 70
+
+
+def test_how_long_dead_letters_are_kept_is_what_any_worker_knows() -> None:
+    assert joined({1: None}, "g", 1.0)["dead_letter_topic"] is None
+    one, other = status(0, 1), status(1, 1)
+    assert joined({1: one, 2: other}, "g", 1.0)["dead_letter_topic"] == kept("not_known")
+    other["dead_letter_topic"] = kept("without_end")
+    assert joined({1: one, 2: other}, "g", 1.0)["dead_letter_topic"] == kept("without_end")
 
 
 @pytest.mark.parametrize("worse", ["partly_held", "broken", "throttled", "held"])
