@@ -72,7 +72,7 @@ COMMANDS = {
     ),
     "dead-letters": Command(
         "dead_letters",
-        "What could not be delivered: by code, one in detail, and delivering it after all.",
+        "What could not be delivered: by code, one in detail, delivering it after all, and deleting it.",
     ),
     "status": Command(
         "status",

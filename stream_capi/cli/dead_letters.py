@@ -1,4 +1,4 @@
-"""``stream-capi dead-letters``: what could not be delivered, one of them in detail, and delivering them after all."""
+"""``stream-capi dead-letters``: what could not be delivered, one in detail, delivering it after all, and deleting it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rich import box
 from rich.table import Table
 
 from stream_capi import config
-from stream_capi.cli import process
+from stream_capi.cli import process, purge
 from stream_capi.cli.console import console
 from stream_capi.cli.dead_letter_view import print_dead_letter, rules_shown, shown_dead_letters, topic_shown
 from stream_capi.cli.options import Config, Json
@@ -45,10 +45,12 @@ from stream_capi.operations.redrive import Ledger, RedrivePlan
 
 app = typer.Typer(
     name="dead-letters",
-    help="What could not be delivered: by code, one in detail, and delivering it after all.",
+    help="What could not be delivered: by code, one in detail, delivering it after all, and deleting it.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+
+app.command("purge")(purge.command)
 
 _OTHER = ("other", "any")  # the row of what is not told apart
 

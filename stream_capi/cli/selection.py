@@ -63,9 +63,11 @@ def _wanted_field(where: str) -> Wanted:
 
 def since_of(text: str) -> int | None:
     """When to begin, in epoch milliseconds; None for the beginning of the log. Raises ConfigurationError."""
-    text = text.strip()
-    if text == "earliest":
-        return None
-    if found := _is_span(text):
+    return None if text.strip() == "earliest" else time_or_span("--since", text)
+
+
+def time_or_span(option: str, text: str) -> int:
+    """A time, or how long ago it was (36h, 7d), in epoch milliseconds. Raises ConfigurationError."""
+    if found := _is_span(text.strip()):
         return max(0, int((time.time() - int(found[1]) * _UNITS[found[2]]) * 1000))
-    return time_of("--since", text)
+    return time_of(option, text)

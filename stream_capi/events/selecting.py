@@ -1,4 +1,4 @@
-"""Picks decoded records by what they hold: by the ids that the mapping gives them, or by the text of one field.
+"""Picks decoded records by what they hold: the ids that the mapping gives them, people on a list, or the text of one field.
 
 In the place of a source's mapping, so that framing, schemas and decoding are the pipeline's own.
 """
@@ -14,11 +14,13 @@ from stream_capi.events.kinds import key_reader
 from stream_capi.events.optional_steps import Given, id_step
 from stream_capi.events.paths import RECORD, Found, MissingPath, Schema
 from stream_capi.events.rules import SourceRules
+from stream_capi.events.suppression import People, Suppression, paths_of
 from stream_capi.events.taking import Columns, Taking
 from stream_capi.events.work import Work
 from stream_capi.model import Table, Transformed, internal_error
 
 PICKED, PASSED_OVER = b"picked", b""
+_ON_THE_LIST = "on the list"
 IdName = Literal["event_id", "dedupe_id"]
 _IDS: dict[IdName, tuple[str, ...]] = {"event_id": ("event_id",), "dedupe_id": ("dedupe_id", "event_id")}
 
@@ -90,6 +92,20 @@ def _id_reader(given: Sequence[Given]) -> Reader:
         return work.aside["id"]
 
     return read
+
+
+def by_people(rules: Sequence[SourceRules], schema: Schema, people: People) -> Selection:
+    """Records of people on the list, by one of the mappings, whatever a lane would send of them."""
+
+    def reader_of(suppression: Suppression) -> Reader:
+        def read(columns: Columns, _: str, offsets: Sequence[int]) -> Sequence[object]:
+            found = suppression.of(columns, len(offsets))
+            return [_ON_THE_LIST if at in found else None for at in range(len(offsets))]
+
+        return read
+
+    paths = frozenset().union(*(paths_of(one, schema) for one in rules))
+    return Selection([reader_of(Suppression(one, schema, people)) for one in rules], paths, _ON_THE_LIST)
 
 
 def by_field(schema: Schema, path: str, wanted: str) -> Selection | MissingPath:

@@ -1,4 +1,4 @@
-"""Questions to the cluster, and the one change that the program makes there: resetting a group's offsets.
+"""Questions to the cluster, and the two changes that the program makes there: a group's offsets, and records deleted.
 
 Every method blocks, but no longer than its deadline: for ``asyncio.to_thread`` and for commands. Errors are for people:
 Unavailable where asking again may help, KafkaLost where it won't.
@@ -34,7 +34,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its own doc
 from stream_capi.config.secrets import password_file
 from stream_capi.config.settings import KafkaSection
 from stream_capi.errors import CheckFailed, ConfigurationError, KafkaLost, StreamCapiError, Unavailable
-from stream_capi.kafka.client_errors import DENIED, MISSING, UNREACHABLE, error_of, made
+from stream_capi.kafka.client_errors import DENIED, MISSING, OUT_OF_RANGE, UNREACHABLE, error_of, made
 from stream_capi.kafka.connection_faults import ConnectionFaults
 from stream_capi.kafka.group_offsets import PASSING, PAUSE_SECONDS, GroupOffsets
 from stream_capi.kafka.properties import admin_properties
@@ -42,6 +42,11 @@ from stream_capi.model import NO_LEADER_EPOCH, TopicPartition, epoch_number
 
 _SECONDS = 10.0
 _IDS_SECONDS = 2.0  # asked on the consumer's thread, which polls nothing meanwhile
+
+# What a broker answers that deletes no records at all.
+_DELETES_NOTHING = frozenset(
+    {KafkaError._UNSUPPORTED_FEATURE, KafkaError._NOT_IMPLEMENTED, KafkaError.UNSUPPORTED_VERSION}
+)
 
 # What the broker answers to a reset while the group has members, each protocol in its own way.
 _IN_USE = frozenset({KafkaError.UNKNOWN_MEMBER_ID, KafkaError.NON_EMPTY_GROUP, KafkaError.STALE_MEMBER_EPOCH})
@@ -366,6 +371,39 @@ class KafkaAdmin:
                 raise CheckFailed(f"group {group} has got members meanwhile: stop them first")
             if at.error is not None:
                 raise self._error_for(f"{what}, {at.topic}[{at.partition}]", at.error)
+
+    def delete_before(self, offsets: Mapping[TopicPartition, int]) -> dict[TopicPartition, int | StreamCapiError]:
+        """Delete the records before these offsets. The new beginning of each partition, or why it keeps the old one.
+
+        An offset that retention has passed already changes nothing. Raises Unavailable, KafkaLost.
+        """
+        places = [ClientPartition(*tp, at) for tp, at in offsets.items()]
+        futures = self._futures(
+            lambda admin: admin.delete_records(places, request_timeout=self._seconds, operation_timeout=self._seconds)
+        )
+        found: dict[TopicPartition, int | StreamCapiError] = {}
+        for at, future in futures.items():
+            tp = TopicPartition(at.topic, at.partition)
+            try:
+                found[tp] = future.result(self._seconds + 1).low_watermark
+            except KafkaException as error:
+                found[tp] = self._not_deleted(tp, offsets[tp], error_of(error))
+            except FutureTimeout:
+                found[tp] = self._error_for(f"deleting records of {tp}", KafkaError(KafkaError._TIMED_OUT))
+        return found
+
+    def _not_deleted(self, tp: TopicPartition, offset: int, error: KafkaError) -> StreamCapiError:
+        if error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+            return KafkaLost(f"this user lacks DELETE on topic {tp.topic}; grant it with an ACL")
+        if error.code() == KafkaError.POLICY_VIOLATION:
+            return CheckFailed(f"{tp}: the brokers delete no records of a topic whose cleanup.policy is compact")
+        if error.code() in _DELETES_NOTHING:
+            return CheckFailed(
+                f"{tp}: the brokers don't offer to delete records ({error.name()}): leave it to retention.ms of the topic"
+            )
+        if error.code() in OUT_OF_RANGE:
+            return CheckFailed(f"{tp}: its log ends before offset {offset}: it was cut since it was read")
+        return self._error_for(f"deleting records of {tp}", error)
 
     # How it asks
 

@@ -16,6 +16,7 @@ from stream_capi.model import TopicPartition
 
 Kind = Literal["earliest", "latest", "offset", "time"]
 _MOST_DIGITS = 19  # of an offset
+_TIMES_ALONE = ("--since", "--before")
 _EXAMPLE = "2026-11-17, 2026-11-17T08:30 (UTC) or 2026-11-17T08:30+01:00"
 
 
@@ -61,7 +62,7 @@ def time_of(option: str, text: str) -> int:
     try:
         at = datetime.fromisoformat(text.strip())
     except ValueError:
-        what = "a time" if option == "--since" else "earliest, latest, an offset or a time"
+        what = "a time" if option in _TIMES_ALONE else "earliest, latest, an offset or a time"
         raise ConfigurationError([f"{option}: must be {what} like {_EXAMPLE}"]) from None
     if at.tzinfo is None:
         at = at.replace(tzinfo=UTC)

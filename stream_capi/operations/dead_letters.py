@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import sys
 import threading
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from heapq import merge
@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from stream_capi.config import Settings
 from stream_capi.config.values import is_topic
-from stream_capi.core.offset_metadata import METADATA_LIMIT, Resolved, decode_outcomes, topic_id_of
+from stream_capi.core.offset_metadata import METADATA_LIMIT, Ranges, Resolved, decode_outcomes, topic_id_of
 from stream_capi.core.offsets import PartitionOffsets
 from stream_capi.kafka.admin import GroupOffset, KafkaAdmin
 from stream_capi.kafka.dead_letter_writer import BY_REFERENCE, SOURCE_HEADERS
@@ -160,6 +160,60 @@ def _groups_to_ask_for(dead_letters: Iterable[StoredDeadLetter], topics: Set[str
     return frozenset(counts.keys() - others.keys()) | {kind for kind, _ in others.most_common(MOST_OTHERS)}
 
 
+def _group_of(settings: Settings, kind: DeadLetterGroup) -> str:
+    """The group that remembers which letters of a kind were redriven."""
+    return f"{settings.kafka.group_id}.redrive.{kind.code.value}.{kind.topic}"
+
+
+def _is_of_another_log(topic_id: str, position: GroupOffset) -> bool:
+    """Whether a commit is of a dead-letter topic that was made anew since: its offsets are other letters."""
+    of_commit = topic_id_of(position.metadata)
+    return bool(of_commit and topic_id and of_commit != topic_id)
+
+
+class RedriveMarks:
+    """Which letters were redriven, asked letter by letter: commits are kept in memory, letters are not.
+
+    ``asked`` has the kinds that were asked for: those of the sources' topics, and the first few of others. Of any other kind
+    no letter counts as redriven.
+    """
+
+    def __init__(self, settings: Settings, admin: KafkaAdmin, topic_id: str) -> None:
+        self.asked: dict[DeadLetterGroup, dict[TopicPartition, tuple[int, Ranges]]] = {}
+        self._settings = settings
+        self._admin = admin
+        self._topic_id = topic_id
+        self._topics = {source.topic for source in settings.sources}
+        self._others_left = MOST_OTHERS
+
+    def __contains__(self, stored: StoredDeadLetter) -> bool:
+        """Raises Unavailable, KafkaLost."""
+        marks = self.asked.get(stored.kind)
+        if marks is None:
+            if not self._may_ask(stored.kind.topic):
+                return False
+            marks = self.asked[stored.kind] = self._marks_of(stored.kind)
+        passed, beyond = marks.get(stored.at, (0, ()))
+        if stored.offset < passed:
+            return True
+        at = bisect_right(beyond, stored.offset, key=lambda one: one.first) - 1
+        return at >= 0 and stored.offset < beyond[at].last and beyond[at].leader_epoch == stored.leader_epoch
+
+    def _may_ask(self, topic: str) -> bool:
+        if topic in self._topics:
+            return True
+        self._others_left -= 1
+        return self._others_left >= 0
+
+    def _marks_of(self, kind: DeadLetterGroup) -> dict[TopicPartition, tuple[int, Ranges]]:
+        found = self._admin.committed(_group_of(self._settings, kind), [self._settings.dead_letter.topic])
+        return {
+            tp: (position.offset, decode_outcomes(position.metadata, position.offset, topic_id_of(position.metadata)))
+            for tp, position in found.items()
+            if not _is_of_another_log(self._topic_id, position)
+        }
+
+
 class Redriven:
     """Which letters were redriven, by the commits of the groups that remember it. Of kinds not ``asked`` for: none."""
 
@@ -167,7 +221,7 @@ class Redriven:
         """Ask for the commits. Raises Unavailable, KafkaLost."""
         self._admin = admin
         self._topic = settings.dead_letter.topic
-        self._group = settings.kafka.group_id
+        self._settings = settings
         self._topic_id = admin.topic_ids([self._topic]).get(self._topic, "")
         self._ends = dead_letters.ends
         self._offsets: dict[tuple[DeadLetterGroup, TopicPartition], list[int]] = defaultdict(list)
@@ -180,16 +234,13 @@ class Redriven:
         self._lock = threading.Lock()  # a commit that was given up goes on in its thread
         self.asked = _groups_to_ask_for(dead_letters.found, {source.topic for source in settings.sources})
         for kind in self.asked:
-            for tp, position in admin.committed(self._group_of(kind), [self._topic]).items():
+            for tp, position in admin.committed(_group_of(settings, kind), [self._topic]).items():
                 self._mark_known(kind, tp, position)
 
-    def _group_of(self, kind: DeadLetterGroup) -> str:
-        return f"{self._group}.redrive.{kind.code.value}.{kind.topic}"
-
     def _mark_known(self, kind: DeadLetterGroup, tp: TopicPartition, position: GroupOffset) -> None:
+        if _is_of_another_log(self._topic_id, position):
+            return
         topic_id = topic_id_of(position.metadata)
-        if topic_id and self._topic_id and topic_id != self._topic_id:
-            return  # of a dead-letter topic that was made anew since: its offsets are other letters
         offsets, epochs = self._offsets[kind, tp], self._epochs[kind, tp]
         done = self._done.setdefault((kind, tp), bytearray())
         passed = bisect_left(offsets, position.offset)
@@ -215,7 +266,9 @@ class Redriven:
             for kind in sorted(self._changed):
                 at = {tp: self._position(kind, tp, end) for tp, end in self._ends.items()}
                 offsets = {tp: position.offset for tp, position in at.items()}
-                self._admin.reset(self._group_of(kind), offsets, {tp: position.metadata for tp, position in at.items()})
+                self._admin.reset(
+                    _group_of(self._settings, kind), offsets, {tp: position.metadata for tp, position in at.items()}
+                )
                 self._changed.discard(kind)
 
     def _position(self, kind: DeadLetterGroup, tp: TopicPartition, end: int) -> GroupOffset:

@@ -17,7 +17,7 @@ from stream_capi.kafka.ranges import Moment, Range, TopicLog, total
 from stream_capi.kafka.scan import scan
 from stream_capi.model import TopicPartition, epoch_number, place_of
 from stream_capi.observe.what_to_do import PAUSED_BY_CONFIGURATION
-from stream_capi.operations import group_status
+from stream_capi.operations import group_status, purge_mark
 from stream_capi.operations.dead_letters import Redriven, StoredDeadLetter, StoredDeadLetters, dead_letter_of
 from stream_capi.operations.event_state import (
     EventPlace,
@@ -176,13 +176,23 @@ def _kept_since(
     why = f"older dead letters of {topic} are deleted"
     cut = {tp: of_one for tp, of_one in ranges.items() if of_one.start > 0}
     firsts = {place_of(one): one.timestamp()[1] for one in scan(settings.kafka, cut, each=1)}
-    retention = int(kept.get("retention.ms", "-1"))
-    # Of a partition without any letter, nothing but its retention says how old the deleted ones were.
+    # Of a partition without any letter, only its retention and the last purge say how old the deleted ones were.
     if firsts.keys() != cut.keys():
-        if retention < 0:
-            return None, why
-        return max([time.time() * 1000 - retention, *firsts.values()]), why
+        emptied = _emptied_since(settings, admin, int(kept.get("retention.ms", "-1")))
+        return None if emptied is None else max([emptied, *firsts.values()]), why
     return max(firsts.values(), default=0), why
+
+
+def _emptied_since(settings: Settings, admin: KafkaAdmin, retention: int) -> float | None:
+    """Since when letters of a partition that has none can't have been deleted; None where nobody knows.
+
+    A mark of a purge is forgotten after a while, so that older letters may be gone without one.
+    """
+    topic, now = settings.dead_letter.topic, time.time() * 1000
+    purged = purge_mark.read(settings, admin, admin.topic_ids([topic]).get(topic, ""))
+    if retention < 0:
+        return purged
+    return max(purged, now - retention) if purged is not None else now - min(retention, 1000 * purge_mark.KEPT_SECONDS)
 
 
 # Why an event is open

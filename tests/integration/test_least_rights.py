@@ -25,6 +25,8 @@ def test_each_command_needs_the_rights_of_the_page_and_no_more(
         scene.settings["kafka"]["properties"] |= secured_broker.scram(scene.group, PASSWORD)
         replay = ("replay", "--topic", scene.leads, "--from", "earliest", "--execute")
         redrive = ("dead-letters", "redrive", "--execute")
+        purge = ("dead-letters", "purge", "--before", "0m", "--also-open")
+        lacks = f"this user lacks DELETE on topic {scene.dead}; grant it with an ACL"
 
         def allow(*rights: Right) -> None:
             grant(secured_broker.admin, scene.group, *rights)
@@ -52,6 +54,14 @@ def test_each_command_needs_the_rights_of_the_page_and_no_more(
         run_command(scene, "dead-letters", "list")
         run_command(scene, *redrive)
 
+        assert lacks in run_command(scene, *purge).stderr, "a plan says what its execution will lack"
+        assert lacks in run_command(scene, *purge, "--execute", code=3).stderr
+        assert secured_broker.beginning_offsets(scene.dead) == {0: 0}
+        allow(on_topic("DELETE", scene.dead))
+        assert lacks not in run_command(scene, *purge).stderr
+        run_command(scene, *purge, "--execute")
+        assert secured_broker.beginning_offsets(scene.dead) == secured_broker.end_offsets(scene.dead)
+
 
 def test_the_page_lists_these_rights() -> None:
     text = (ROOT / "docs/connect.md").read_text()
@@ -61,5 +71,6 @@ def test_the_page_lists_these_rights() -> None:
         "| `WRITE` | topic `dead_letter.topic` |",
         "| `READ` | groups that begin with `kafka.group_id` and a dot |",
         "| `READ` | topic `dead_letter.topic` |",
+        "| `DELETE` | topic `dead_letter.topic` |",
     ):
         assert row in text

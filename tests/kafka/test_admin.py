@@ -165,3 +165,30 @@ def test_brokers_that_do_not_answer_tell_no_lag_and_are_asked_briefly() -> None:
     assert time.monotonic() - begun < 6
     assert group_lag.pause_after(0.1) == 30
     assert group_lag.pause_after(4) == 80
+
+
+def test_brokers_that_delete_no_records_are_named_as_such() -> None:
+    with EmbeddedBroker() as broker:
+        produce(broker.bootstrap, "dead", 0, [b"one", b"two"])
+        tp = TopicPartition("dead", 0)
+        (error,) = admin_of(broker.bootstrap, 5).delete_before({tp: 1}).values()
+        assert isinstance(error, CheckFailed)
+        assert re.fullmatch(
+            r"dead\[0\]: the brokers don't offer to delete records \(_UNSUPPORTED_FEATURE\): leave it to retention.ms of "
+            "the topic",
+            str(error),
+        )
+
+
+@pytest.mark.real
+def test_records_are_deleted_up_to_an_offset_and_no_further(broker: Broker, names: Names) -> None:
+    topic, admin = broker.create_topic(names.topic(), 2), admin_of(broker.bootstrap)
+    produce(broker.bootstrap, topic, 1, [b"value"] * 10)
+    tp = TopicPartition(topic, 1)
+    assert admin.delete_before({tp: 2}) == {tp: 2}
+    assert admin.beginning_offsets([topic])[tp] == 2
+    assert admin.delete_before({tp: 1}) == {tp: 2}, "what is gone already is no fault"
+    missing = TopicPartition(names.topic("missing"), 0)
+    found = admin.within(3).delete_before({tp: 11, missing: 1})
+    assert str(found[tp]) == f"{tp}: its log ends before offset 11: it was cut since it was read"
+    assert isinstance(found[missing], KafkaLost | Unavailable)

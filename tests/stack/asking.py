@@ -99,8 +99,14 @@ class Kafka:
 
     def end_offsets(self, topic: str) -> dict[int, int]:
         """The offset after the last record of each partition that has a leader."""
-        latest: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]
-        wanted = {TopicPartition(topic, partition): latest for partition in self._led(topic)}
+        return self._offsets(topic, OffsetSpec.latest())  # type: ignore[no-untyped-call]
+
+    def beginning_offsets(self, topic: str) -> dict[int, int]:
+        """The offset of the first record of each partition that has a leader."""
+        return self._offsets(topic, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
+
+    def _offsets(self, topic: str, spec: OffsetSpec) -> dict[int, int]:
+        wanted = {TopicPartition(topic, partition): spec for partition in self._led(topic)}
 
         def ask() -> dict[int, int]:
             found = self.admin.list_offsets(wanted)

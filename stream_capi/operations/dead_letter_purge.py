@@ -1,0 +1,217 @@
+"""Deleting old dead letters: what would go, and doing it (contract, section 2: ``dead-letters purge``).
+
+Kafka deletes what lies before an offset, and no single record. So a partition keeps all from its first letter on that must
+not go: one that was not redriven, or a record of others. The topic is read once, in chunks; what is kept of it are counts.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from stream_capi.config import Settings
+from stream_capi.errors import CheckFailed, KafkaLost, StreamCapiError, Unavailable
+from stream_capi.events.suppression import People
+from stream_capi.kafka.admin import KafkaAdmin
+from stream_capi.kafka.range_reader import RangeReader
+from stream_capi.kafka.ranges import Moment, Range, TopicLog, total
+from stream_capi.kafka.topic_retention import Retention, retention_of
+from stream_capi.model import Records, TopicPartition
+from stream_capi.operations import purge_mark
+from stream_capi.operations.dead_letters import RedriveMarks, StoredDeadLetter, dead_letter_of
+from stream_capi.operations.range_job import Progress
+from stream_capi.operations.suppressed_letters import Letter, SuppressedLetters
+
+MOST_PLACES = 100  # of each partition
+_ID_ATTEMPTS = 3
+_COMPACTED = "its cleanup.policy is compact alone, and Kafka deletes no records of such a topic; set it to delete"
+
+
+@dataclass(slots=True)
+class LetterCounts:
+    """Letters by code, and how many of them were redriven and are of people on the list; records that are no letters."""
+
+    codes: Counter[str] = field(default_factory=Counter)
+    redriven: int = 0
+    suppressed: int = 0
+    foreign: int = 0
+
+    @property
+    def letters(self) -> int:
+        """All of this program's."""
+        return self.codes.total()
+
+    @property
+    def open(self) -> int:
+        """Those that were not redriven."""
+        return self.letters - self.redriven
+
+    @property
+    def records(self) -> int:
+        """Letters and others' records."""
+        return self.letters + self.foreign
+
+    def add(self, stored: StoredDeadLetter | None, redriven: bool, suppressed: bool) -> None:
+        """Count one record more; None is one of others."""
+        if stored is None:
+            self.foreign += 1
+            return
+        self.codes[stored.kind.code.value] += 1
+        self.redriven += redriven
+        self.suppressed += suppressed
+
+    def merge(self, other: LetterCounts) -> None:
+        """Add what others counted."""
+        self.codes.update(other.codes)
+        self.redriven += other.redriven
+        self.suppressed += other.suppressed
+        self.foreign += other.foreign
+
+
+class Purged(NamedTuple):
+    """What may go. ``before`` is epoch milliseconds. ``people``: only as far as the last letter of people on the list."""
+
+    before: int
+    also_open: bool = False
+    people: People | None = None
+
+
+class PartitionPurge:
+    """One partition, whose records come in their order. ``older``: the offset before which all are old enough.
+
+    ``going`` and ``staying`` count what lies before and behind ``new_beginning``, up to ``older``; ``first_kept`` is the
+    record that keeps what lies behind it. ``places`` are the offsets of letters of people on the list, the first few.
+    """
+
+    def __init__(self, tp: TopicPartition, beginning: int, older: int, purged: Purged) -> None:
+        self.tp = tp
+        self.beginning = self.new_beginning = beginning
+        self.older = older
+        self.first_kept: int | None = None
+        self.going, self.staying = LetterCounts(), LetterCounts()
+        self.places: list[int] = []
+        self.last_staying = 0  # when the newest letter of people on the list that stays was written
+        self._purged = purged
+        self._since = LetterCounts()  # since the last letter of people on the list
+        if purged.people is None:
+            self.new_beginning = older
+
+    def add(self, offset: int, stored: StoredDeadLetter | None, redriven: bool, suppressed: bool) -> None:
+        """The next record: one of others is no letter. What a redrive would skip keeps nothing."""
+        may_go = self._purged.also_open or redriven or suppressed
+        if self.first_kept is None and not may_go:
+            self.first_kept = offset
+            if self._purged.people is None:
+                self.new_beginning = offset
+        if suppressed and len(self.places) < MOST_PLACES:
+            self.places.append(offset)
+        if self.first_kept is not None:
+            self.staying.add(stored, redriven, suppressed)
+            if suppressed and stored is not None:
+                self.last_staying = max(self.last_staying, stored.written)
+        elif self._purged.people is None:
+            self.going.add(stored, redriven, suppressed)
+        else:
+            self._since.add(stored, redriven, suppressed)
+            if suppressed:
+                self.going.merge(self._since)
+                self._since, self.new_beginning = LetterCounts(), offset + 1
+
+    def end(self) -> None:
+        """All were there."""
+        self.staying.merge(self._since)
+        self._since = LetterCounts()
+
+    @property
+    def left(self) -> int:
+        """How many records stay that should go."""
+        return self.staying.suppressed if self._purged.people is not None else self.staying.records
+
+
+class PurgePlan(NamedTuple):
+    """What would be deleted. ``unseen``: letters of which nobody can say whose they are, by the reason."""
+
+    topic: str
+    topic_id: str
+    purged: Purged
+    partitions: Sequence[PartitionPurge]
+    retention: Retention
+    unseen: Counter[str]
+
+    @property
+    def left(self) -> int:
+        """How many records stay that should go."""
+        return sum(one.left for one in self.partitions)
+
+    @property
+    def gone_at_latest(self) -> float | None:
+        """When retention has taken the letters of people on the list that stay, epoch milliseconds; None: nobody knows."""
+        longest, last = self.retention.longest_seconds, max((one.last_staying for one in self.partitions), default=0)
+        return None if longest is None or last <= 0 else last + 1000 * longest
+
+
+async def plan(settings: Settings, admin: KafkaAdmin, purged: Purged, show: Callable[[Progress], None]) -> PurgePlan:
+    """Read what is old enough and find what may go. Raises CheckFailed where nothing can, Unavailable, KafkaLost."""
+    topic = settings.dead_letter.topic
+    retention = retention_of(admin, topic)
+    if not retention.deletes:
+        raise CheckFailed(f"topic {topic}: {_COMPACTED}")
+    topic_id = admin.topic_ids([topic]).get(topic, "")  # before the bounds: a log made anew since has another
+    log = TopicLog(admin, topic)
+    olds = log.offsets("--before", Moment("time", purged.before))
+    partitions = {tp: PartitionPurge(tp, start, olds[tp], purged) for tp, (start, _) in log.bounds.items()}
+    ranges = {tp: Range(one.beginning, one.older) for tp, one in partitions.items()}
+    marks = RedriveMarks(settings, admin, topic_id)
+    finder = SuppressedLetters(settings, purged.people) if purged.people is not None else None
+    reader = RangeReader(settings.kafka, admin, ranges)
+    try:
+        while not reader.ended:
+            for chunk in reader.read():
+                await _judge(partitions[TopicPartition(chunk.topic, chunk.partition)], chunk, marks, finder)
+            show(Progress(total(ranges), reader.done, 0, 0, (), stopping=False))
+    finally:
+        reader.close()
+        if finder is not None:
+            await finder.aclose()
+    for one in partitions.values():
+        one.end()
+    unseen = finder.unseen if finder is not None else Counter[str]()
+    return PurgePlan(topic, topic_id, purged, list(partitions.values()), retention, unseen)
+
+
+async def _judge(
+    partition: PartitionPurge, chunk: Records, marks: RedriveMarks, finder: SuppressedLetters | None
+) -> None:
+    found = [dead_letter_of(record) for record in chunk.records]
+    letters: list[Letter] = [(one, record) for one, record in zip(found, chunk.records, strict=True) if one is not None]
+    at_list = await finder.among(letters) if finder is not None else set[int]()
+    suppressed = {letters[at][0].offset for at in at_list}
+    for stored, record in zip(found, chunk.records, strict=True):
+        offset = record.offset() or 0
+        partition.add(offset, stored, stored is not None and stored in marks, offset in suppressed)
+
+
+def check_right(admin: KafkaAdmin, topic: str) -> None:
+    """Raises KafkaLost where this user may not delete the topic's records; Unavailable."""
+    if admin.lacking({topic: "DELETE"}):
+        raise KafkaLost(f"this user lacks DELETE on topic {topic}; grant it with an ACL")
+
+
+def execute(settings: Settings, admin: KafkaAdmin, planned: PurgePlan) -> dict[TopicPartition, int | StreamCapiError]:
+    """Delete what a plan says. The new beginning of each partition that has one, or why not.
+
+    Raises CheckFailed where the topic is another one by now, Unavailable, KafkaLost. What was redriven or written since the
+    plan was made stays.
+    """
+    asked = {one.tp: one.new_beginning for one in planned.partitions if one.new_beginning > one.beginning}
+    if not asked:
+        return {}
+    now = next(filter(None, (admin.topic_ids([planned.topic]).get(planned.topic) for _ in range(_ID_ATTEMPTS))), "")
+    if not now or not planned.topic_id:
+        raise Unavailable(f"the brokers do not tell the id of topic {planned.topic}: nothing was deleted")
+    if now != planned.topic_id:
+        raise CheckFailed(f"topic {planned.topic} was made anew since it was read: nothing was deleted")
+    purge_mark.keep(settings, admin, now, asked, planned.purged.before)
+    return admin.delete_before(asked)
