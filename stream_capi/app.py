@@ -388,9 +388,10 @@ class App:
         topic, is_over = self.settings.dead_letter.topic, self.stop_asked.is_set
         while True:
             found = await asyncio.to_thread(topic_retention.look, self.kafka_admin, topic, is_over)
-            if found != topic_retention.NOT_KNOWN:  # what could not be had stays as it was
+            known = found != topic_retention.NOT_KNOWN
+            if known:  # what could not be had stays as it was
                 self.dead_letters_kept = found
-            await asyncio.sleep(topic_retention.LOOK_SECONDS)
+            await asyncio.sleep(topic_retention.LOOK_SECONDS if known else topic_retention.AGAIN_SECONDS)
 
     async def _summarise(self) -> None:
         delivered = 0

@@ -39,7 +39,7 @@ def command(
         typer.Option(
             "--before",
             metavar="TIME",
-            help="Only letters written before: a time, or 36h, 30d ago. With --suppressed it is now unless given.",
+            help="Only letters written before: a time, or 36h, 30d ago. With --suppressed of any time unless given.",
             show_default=False,
         ),
     ] = None,
@@ -80,11 +80,10 @@ def command(
 
 def _purged(settings: Settings, before: str | None, also_open: bool, suppressed: bool) -> Purged:
     """What was asked for. Raises ConfigurationError."""
-    now = int(time.time() * 1000)
     if before is None and not suppressed:
         raise typer.BadParameter("--before TIME is needed, unless --suppressed is given")
-    at = now if before is None else time_or_span("--before", before)
-    if at > now:
+    at = None if before is None else time_or_span("--before", before)
+    if at is not None and at > time.time() * 1000:
         raise ConfigurationError([f"--before: {shown_time(at)} lies in the future"])
     if not suppressed:
         return Purged(at, also_open)
@@ -102,20 +101,21 @@ def _warn_of_right(admin: KafkaAdmin, topic: str) -> None:
 
 def _print(planned: PurgePlan, done: Done | None) -> None:
     out = console()
-    whose = "letters of people on the list, written" if planned.purged.people is not None else "letters written"
-    out.print(f"purge of {planned.topic}, {planned.retention}: {whose} before {shown_time(planned.purged.before)}")
+    whose = "letters of people on the list" if planned.purged.people is not None else "letters"
+    since = planned.purged.before
+    of_when = "" if since is None else f" written before {shown_time(since)}"
+    out.print(f"purge of {planned.topic}, {planned.retention}: {whose}{of_when}")
     out.print(_table(planned))
     for line in _lines(planned):
         out.print(line, soft_wrap=True)
     going = [one for one in planned.partitions if one.new_beginning > one.beginning]
     if done is None:
-        out.print("Nothing has been deleted: add --execute." if going else "There is nothing to delete.")
+        out.print("Nothing has been deleted: add --execute." if going else "Nothing would be deleted.")
         return
     deleted = [one for one in going if isinstance(done[one.tp], int)]
-    out.print(
-        f"Deleted {sum(one.going.letters for one in deleted):,} letters and "
-        f"{sum(one.going.foreign for one in deleted):,} records of others."
-    )
+    foreign = sum(one.going.foreign for one in deleted)
+    others = f" and {foreign:,} records of others" if foreign else ""
+    out.print(f"Deleted {sum(one.going.letters for one in deleted):,} letters{others}.")
 
 
 def _table(planned: PurgePlan) -> Table:
@@ -145,11 +145,12 @@ def _table(planned: PurgePlan) -> Table:
 def _lines(planned: PurgePlan) -> Iterator[str]:
     kept = [one for one in planned.partitions if one.first_kept is not None and one.left]
     for one in kept[:_MOST_LINES]:
-        yield f"{one.tp}@{one.first_kept} was not redriven, or is no letter: it stays, and so does all behind it."
+        why = "is newer" if one.first_kept == one.older else "was not redriven, or is no letter"
+        yield f"{one.tp}@{one.first_kept} {why}: it stays, and so does all behind it."
     if len(kept) > _MOST_LINES:
         yield f"So it is in {len(kept) - _MOST_LINES:,} more partitions."
     if kept:
-        yield "Kafka deletes from the beginning only. Redrive them first; --also-open deletes them undelivered."
+        yield "Kafka deletes from the beginning only. Redrive what is open first; --also-open deletes it undelivered."
     never = sum(one.going.open for one in planned.partitions)
     if planned.purged.also_open and never:
         yield f"{never:,} of those that go were not redriven: they are never delivered."
@@ -182,7 +183,7 @@ def _as_json(planned: PurgePlan, done: Done | None) -> dict[str, Any]:
     until = planned.gone_at_latest
     return {
         "topic": planned.topic,
-        "before": shown_time(planned.purged.before),
+        "before": None if planned.purged.before is None else shown_time(planned.purged.before),
         "retention": planned.retention.state,
         "retention_seconds": planned.retention.seconds,
         "also_open": planned.purged.also_open,

@@ -10,6 +10,7 @@ from confluent_kafka.admin import ResourceType  # type: ignore[attr-defined]  # 
 from stream_capi.kafka.admin import KafkaAdmin
 
 LOOK_SECONDS = 300.0  # between two looks of a member
+AGAIN_SECONDS = 30.0  # as long as it is not known
 _DEADLINE_SECONDS = 2.0
 
 RetentionState = Literal["limited", "without_end", "compacted", "not_known"]

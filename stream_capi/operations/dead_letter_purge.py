@@ -6,6 +6,7 @@ not go: one that was not redriven, or a record of others. The topic is read once
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from stream_capi.errors import CheckFailed, KafkaLost, StreamCapiError, Unavaila
 from stream_capi.events.suppression import People
 from stream_capi.kafka.admin import KafkaAdmin
 from stream_capi.kafka.range_reader import RangeReader
-from stream_capi.kafka.ranges import Moment, Range, TopicLog, total
+from stream_capi.kafka.ranges import Moment, TopicLog, total
 from stream_capi.kafka.topic_retention import Retention, retention_of
 from stream_capi.model import Records, TopicPartition
 from stream_capi.operations import purge_mark
@@ -71,9 +72,11 @@ class LetterCounts:
 
 
 class Purged(NamedTuple):
-    """What may go. ``before`` is epoch milliseconds. ``people``: only as far as the last letter of people on the list."""
+    """What may go. ``before`` is epoch milliseconds, None for any time. ``people``: only as far as the last letter of people
+    on the list.
+    """
 
-    before: int
+    before: int | None
     also_open: bool = False
     people: People | None = None
 
@@ -81,8 +84,8 @@ class Purged(NamedTuple):
 class PartitionPurge:
     """One partition, whose records come in their order. ``older``: the offset before which all are old enough.
 
-    ``going`` and ``staying`` count what lies before and behind ``new_beginning``, up to ``older``; ``first_kept`` is the
-    record that keeps what lies behind it. ``places`` are the offsets of letters of people on the list, the first few.
+    ``going`` and ``staying`` count old records before and behind ``new_beginning``; ``first_kept`` is the record that keeps
+    what lies behind it. ``places`` are the offsets of letters of people on the list, the first few.
     """
 
     def __init__(self, tp: TopicPartition, beginning: int, older: int, purged: Purged) -> None:
@@ -98,9 +101,15 @@ class PartitionPurge:
         if purged.people is None:
             self.new_beginning = older
 
-    def add(self, offset: int, stored: StoredDeadLetter | None, redriven: bool, suppressed: bool) -> None:
-        """The next record: one of others is no letter. What a redrive would skip keeps nothing."""
+    def concerns(self, offset: int, written: int) -> bool:
+        """Whether a record is old enough. Behind a newer one there may be some: whoever writes it says its time."""
+        return offset < self.older or (self._purged.before is not None and written < self._purged.before)
+
+    def add(self, offset: int, written: int, stored: StoredDeadLetter | None, redriven: bool, suppressed: bool) -> None:
+        """The next record that is old enough: one of others is no letter. What a redrive would skip keeps nothing."""
         may_go = self._purged.also_open or redriven or suppressed
+        if self.first_kept is None and offset >= self.older:
+            self.first_kept = self.older
         if self.first_kept is None and not may_go:
             self.first_kept = offset
             if self._purged.people is None:
@@ -109,8 +118,8 @@ class PartitionPurge:
             self.places.append(offset)
         if self.first_kept is not None:
             self.staying.add(stored, redriven, suppressed)
-            if suppressed and stored is not None:
-                self.last_staying = max(self.last_staying, stored.written)
+            if suppressed:
+                self.last_staying = max(self.last_staying, written)
         elif self._purged.people is None:
             self.going.add(stored, redriven, suppressed)
         else:
@@ -160,9 +169,10 @@ async def plan(settings: Settings, admin: KafkaAdmin, purged: Purged, show: Call
         raise CheckFailed(f"topic {topic}: {_COMPACTED}")
     topic_id = admin.topic_ids([topic]).get(topic, "")  # before the bounds: a log made anew since has another
     log = TopicLog(admin, topic)
-    olds = log.offsets("--before", Moment("time", purged.before))
+    before = Moment("latest") if purged.before is None else Moment("time", purged.before)
+    olds = log.offsets("--before", before)
     partitions = {tp: PartitionPurge(tp, start, olds[tp], purged) for tp, (start, _) in log.bounds.items()}
-    ranges = {tp: Range(one.beginning, one.older) for tp, one in partitions.items()}
+    ranges = log.bounds
     marks = RedriveMarks(settings, admin, topic_id)
     finder = SuppressedLetters(settings, purged.people) if purged.people is not None else None
     reader = RangeReader(settings.kafka, admin, ranges)
@@ -184,13 +194,14 @@ async def plan(settings: Settings, admin: KafkaAdmin, purged: Purged, show: Call
 async def _judge(
     partition: PartitionPurge, chunk: Records, marks: RedriveMarks, finder: SuppressedLetters | None
 ) -> None:
-    found = [dead_letter_of(record) for record in chunk.records]
-    letters: list[Letter] = [(one, record) for one, record in zip(found, chunk.records, strict=True) if one is not None]
+    records = [one for one in chunk.records if partition.concerns(one.offset() or 0, one.timestamp()[1])]
+    found = [dead_letter_of(record) for record in records]
+    letters: list[Letter] = [(one, record) for one, record in zip(found, records, strict=True) if one is not None]
     at_list = await finder.among(letters) if finder is not None else set[int]()
     suppressed = {letters[at][0].offset for at in at_list}
-    for stored, record in zip(found, chunk.records, strict=True):
-        offset = record.offset() or 0
-        partition.add(offset, stored, stored is not None and stored in marks, offset in suppressed)
+    for stored, record in zip(found, records, strict=True):
+        offset, written = record.offset() or 0, record.timestamp()[1]
+        partition.add(offset, written, stored, stored is not None and stored in marks, offset in suppressed)
 
 
 def check_right(admin: KafkaAdmin, topic: str) -> None:
@@ -213,5 +224,5 @@ def execute(settings: Settings, admin: KafkaAdmin, planned: PurgePlan) -> dict[T
         raise Unavailable(f"the brokers do not tell the id of topic {planned.topic}: nothing was deleted")
     if now != planned.topic_id:
         raise CheckFailed(f"topic {planned.topic} was made anew since it was read: nothing was deleted")
-    purge_mark.keep(settings, admin, now, asked, planned.purged.before)
+    purge_mark.keep(settings, admin, now, asked, planned.purged.before or int(time.time() * 1000))
     return admin.delete_before(asked)

@@ -33,7 +33,7 @@ def partition(purged: Purged, marks: str, start: int = 10) -> PartitionPurge:
     one = PartitionPurge(P0, start, start + len(marks) + 2, purged)
     for at, sign in enumerate(marks, start):
         stored = None if sign == "f" else dead_letter(at, KINDS[at % 2], written=1000 + at)
-        one.add(at, stored, sign == "r", sign == "s")
+        one.add(at, 1000 + at, stored, sign == "r", sign == "s")
     one.end()
     return one
 
@@ -52,9 +52,20 @@ def partition(purged: Purged, marks: str, start: int = 10) -> PartitionPurge:
 def test_a_partition_is_deleted_up_to_the_first_letter_that_must_stay(
     marks: str, also_open: bool, beginning: int, go: int, stay: int
 ) -> None:
-    one = partition(Purged(0, also_open), marks)
+    one = partition(Purged(None, also_open), marks)
     assert (one.new_beginning, one.going.records, one.staying.records, one.left) == (beginning, go, stay, stay)
     assert one.first_kept == (beginning if stay else None)
+
+
+def test_an_old_letter_behind_a_newer_one_is_left_and_a_newer_one_is_nobodys() -> None:
+    """A clock that was ahead, or somebody who writes a time of his own, ends what is old enough."""
+    one = PartitionPurge(P0, 0, 2, Purged(1000))
+    for at, written in enumerate((10, 20, 5000, 30, 5000)):
+        assert one.concerns(at, written) == (written < 1000)
+        if one.concerns(at, written):
+            one.add(at, written, dead_letter(at, KINDS[0], written=written), True, False)
+    one.end()
+    assert (one.new_beginning, one.first_kept, one.going.records, one.left) == (2, 2, 2, 1)
 
 
 @pytest.mark.parametrize(
@@ -71,25 +82,25 @@ def test_a_partition_is_deleted_up_to_the_first_letter_that_must_stay(
 def test_people_on_the_list_are_deleted_as_far_as_the_last_of_their_letters(
     marks: str, also_open: bool, beginning: int, go: int, left: int, places: list[int]
 ) -> None:
-    one = partition(Purged(0, also_open, PEOPLE), marks)
+    one = partition(Purged(None, also_open, PEOPLE), marks)
     assert (one.new_beginning, one.going.records, one.left, one.places) == (beginning, go, left, places)
     assert one.going.records + one.staying.records == len(marks)
 
 
 def test_where_letters_of_people_stay_it_is_said_until_when() -> None:
-    one = partition(Purged(0, False, PEOPLE), "osrs")
-    planned = PurgePlan(TOPIC, "id", Purged(0, False, PEOPLE), [one], Retention("limited", 100.0, 20.0), Counter())
+    one = partition(Purged(None, False, PEOPLE), "osrs")
+    planned = PurgePlan(TOPIC, "id", Purged(None, False, PEOPLE), [one], Retention("limited", 100.0, 20.0), Counter())
     assert planned.gone_at_latest == 1013 + 120_000, "the newest of them, the retention, and the segment's time"
     for retention in (Retention("without_end", None, 20.0), Retention("limited", 100.0), Retention("not_known")):
         assert planned._replace(retention=retention).gone_at_latest is None
-    nobody = partition(Purged(0, False, PEOPLE), "or")
+    nobody = partition(Purged(None, False, PEOPLE), "or")
     assert planned._replace(partitions=[nobody]).gone_at_latest is None
 
 
 def test_the_counts_are_by_code_and_what_is_kept_is_bounded() -> None:
-    one = PartitionPurge(P0, 0, 10_000, Purged(0, False, PEOPLE))
+    one = PartitionPurge(P0, 0, 10_000, Purged(None, False, PEOPLE))
     for at in range(10_000):
-        one.add(at, dead_letter(at, KINDS[at % 2]), at % 4 == 0, True)
+        one.add(at, 1000, dead_letter(at, KINDS[at % 2]), at % 4 == 0, True)
     one.end()
     assert one.going.codes == {Code.TOO_OLD: 5000, Code.REFUSED: 5000}
     assert (one.going.redriven, one.going.open, one.going.suppressed) == (2500, 7500, 10_000)
