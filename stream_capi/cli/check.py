@@ -9,7 +9,7 @@ import typer
 
 from stream_capi import config
 from stream_capi.cli.options import Config, Json
-from stream_capi.cli.text import print_json
+from stream_capi.cli.text import plain, print_json
 from stream_capi.config.secrets import Unreadable, read_password
 from stream_capi.errors import ConfigurationError, ExitCode
 from stream_capi.operations.cluster_check import Finding
@@ -60,4 +60,4 @@ def _print_all(found: list[Finding], as_json: bool) -> None:
 
 
 def _print(finding: Finding) -> None:
-    print(f"{'pass' if finding.passed else 'FAIL'}  {finding.subject}: {finding.detail}", flush=True)
+    print(f"{'pass' if finding.passed else 'FAIL'}  {plain(f'{finding.subject}: {finding.detail}')}", flush=True)

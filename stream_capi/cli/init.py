@@ -15,6 +15,7 @@ import typer
 
 from stream_capi.avro.registry import RegistrySchemas
 from stream_capi.avro.writer_schema import WriterSchema
+from stream_capi.cli.text import plain
 from stream_capi.config.environment import overlay
 from stream_capi.config.settings import PIXEL_ID_TO_REPLACE, KafkaSection
 from stream_capi.config.values import is_topic
@@ -82,7 +83,8 @@ def command(
         output.write_text(text, encoding="utf-8")
     except OSError as error:
         raise ConfigurationError([f"--output: {output} can't be written: {error.strerror}"]) from None
-    print(f"{output} is written: {_counted(text)}. Correct it, then: stream-capi check --config {output}")
+    name = plain(str(output))
+    print(f"{name} is written: {_counted(text)}. Correct it, then: stream-capi check --config {name}")
 
 
 def _counted(text: str) -> str:

@@ -8,6 +8,7 @@ import sys
 from typing import NoReturn
 
 from stream_capi import limits
+from stream_capi.cli.text import plain
 from stream_capi.errors import CheckFailed, ConfigurationError, ExitCode, OutputLost, StreamCapiError
 from stream_capi.observe import log_writer
 
@@ -25,9 +26,9 @@ def tune_garbage_collector() -> None:
 
 
 def print_error(error: StreamCapiError) -> int:
-    """Print what is wrong, a line for each fault; returns the exit code."""
+    """Print what is wrong, a line for each fault; returns the exit code. It may name a file that somebody else named."""
     for line in str(error).splitlines():
-        print(f"stream-capi: {line}", file=sys.stderr)
+        print(f"stream-capi: {plain(line)}", file=sys.stderr)
     if isinstance(error, ConfigurationError):
         return ExitCode.USAGE
     return ExitCode.FAILED if isinstance(error, CheckFailed | OutputLost) else ExitCode.LOST

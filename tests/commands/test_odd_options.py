@@ -15,7 +15,7 @@ import pytest
 import typer
 from typer.main import get_command
 
-from stream_capi.cli import app, produce_samples
+from stream_capi.cli import app, process, produce_samples
 from stream_capi.errors import StreamCapiError
 from stream_capi.sandbox.embedded_broker import EmbeddedBroker
 
@@ -187,3 +187,29 @@ def test_a_rate_near_nothing_rests_and_raises_nothing(monkeypatch: pytest.Monkey
     monkeypatch.setattr(time, "sleep", rests.append)
     assert list(produce_samples.paced_steps([1], 1e-320)) == [1]
     assert rests == [86_400.0]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("explain", "--config", "NAME", "--topic", "leads", "--latest", "1"),
+        ("explain", "--config", "settings.toml", "--topic", "leads", "--file", "NAME"),
+        ("dry-run", "--config", "settings.toml", "--compare", "NAME"),
+        ("check", "--config", "NAME"),
+        ("mock-endpoint", "--script", "NAME"),
+        ("test", "--config", "settings.toml", "NAME"),
+    ],
+)
+def test_a_name_moves_no_cursor(
+    words: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("settings.toml").write_text(SETTINGS.replace(LONG_LABEL, "127.0.0.1"))
+    with contextlib.suppress(typer.Exit, SystemExit):
+        try:
+            get_command(app)([word.replace("NAME", "n\x1b[2Jo\u202e") for word in words], standalone_mode=False)
+        except StreamCapiError as error:
+            process.print_error(error)
+    shown = "".join(capfd.readouterr())
+    assert "n\\x1b[2Jo\\u202e" in shown
+    assert not [sign for sign in shown if not (sign.isprintable() or sign == "\n")], shown
