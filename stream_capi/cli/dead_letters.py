@@ -18,6 +18,7 @@ from stream_capi.cli.console import console
 from stream_capi.cli.dead_letter_view import print_dead_letter, rules_shown, shown_dead_letters, topic_shown
 from stream_capi.cli.options import Config, Json
 from stream_capi.cli.progress import ProgressBar
+from stream_capi.cli.selection import since_of
 from stream_capi.cli.sources import sources_of
 from stream_capi.cli.text import print_json
 from stream_capi.config import Settings
@@ -25,7 +26,7 @@ from stream_capi.errors import ConfigurationError, ExitCode, StreamCapiError
 from stream_capi.events.rejected_field import most_rejected
 from stream_capi.kafka.admin import KafkaAdmin
 from stream_capi.kafka.originals import Originals
-from stream_capi.kafka.ranges import shown_time, time_of
+from stream_capi.kafka.ranges import shown_time
 from stream_capi.kafka.scan import record_at
 from stream_capi.model import Code, Record
 from stream_capi.observe import logs
@@ -57,7 +58,8 @@ _OTHER = ("other", "any")  # the row of what is not told apart
 CodeOption = Annotated[Code | None, typer.Option("--code", help="Only letters of this code.")]
 TopicOption = Annotated[str | None, typer.Option("--topic", help="Only letters of events of this topic.")]
 SinceOption = Annotated[
-    str | None, typer.Option("--since", metavar="TIME", help="Only letters written since; without offset it is UTC.")
+    str | None,
+    typer.Option("--since", help="Only letters written since then: a time, 36h, 7d or earliest."),
 ]
 
 
@@ -219,7 +221,7 @@ async def _execute(
 
 
 def _picked(code: Code | None, topic: str | None, since: str | None) -> Picked:
-    return Picked(code, topic, None if since is None else time_of("--since", since))
+    return Picked(code, topic, None if since is None else since_of(since))
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> Table:

@@ -63,7 +63,8 @@ def time_of(option: str, text: str) -> int:
         at = datetime.fromisoformat(text.strip())
     except ValueError:
         what = "a time" if option in _TIMES_ALONE else "earliest, latest, an offset or a time"
-        raise ConfigurationError([f"{option}: must be {what} like {_EXAMPLE}"]) from None
+        more = ", a span like 36h or 7d, or earliest" if option == "--since" else ""
+        raise ConfigurationError([f"{option}: must be {what} like {_EXAMPLE}{more}"]) from None
     if at.tzinfo is None:
         at = at.replace(tzinfo=UTC)
     milliseconds = (at - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds() * 1000

@@ -175,7 +175,7 @@ async def plan(settings: Settings, admin: KafkaAdmin, purged: Purged, show: Call
     ranges = log.bounds
     marks = RedriveMarks(settings, admin, topic_id)
     finder = SuppressedLetters(settings, purged.people) if purged.people is not None else None
-    reader = RangeReader(settings.kafka, admin, ranges)
+    reader = RangeReader(settings.kafka, ranges)
     try:
         while not reader.ended:
             for chunk in reader.read():

@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from stream_capi.cli import dead_letters
 from stream_capi.cli.selection import since_of, wanted_of
 from stream_capi.errors import ConfigurationError
 from stream_capi.events.selecting import Wanted
@@ -56,5 +57,15 @@ def test_since_is_a_time_a_span_or_the_beginning() -> None:
         assert abs(time.time() - seconds - at / 1000) < 5
     assert since_of("999999d") == 0
     for text in ("", "7w", "yesterday", "-1h", "1e3h"):
-        with pytest.raises(ConfigurationError, match="--since"):
+        with pytest.raises(
+            ConfigurationError, match=r"--since: must be a time like .*, a span like 36h or 7d, or earliest$"
+        ):
             since_of(text)
+
+
+def test_dead_letters_take_the_same_since() -> None:
+    assert dead_letters._picked(None, None, None).since is None
+    assert dead_letters._picked(None, None, "earliest").since is None
+    at = dead_letters._picked(None, None, "36h").since
+    assert at is not None
+    assert abs(time.time() - 36 * 3600 - at / 1000) < 5
