@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import socket
+import ssl
 import zlib
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
@@ -90,11 +93,29 @@ class RegistryClient:
             except Exception as error:
                 # What the HTTP and JSON libraries raise says nothing about a schema. Texts are left out, as they may
                 # quote the url with its password.
-                raise RegistryUnavailable(f"asked {self._at} for {what}: {type(error).__name__}{_LOOK}") from None
+                raise RegistryUnavailable(f"asked {self._at} for {what}: {_why(error)}{_LOOK}") from None
 
     async def aclose(self) -> None:
         """Close the connections."""
         await self._rest.session.aclose()
+
+
+def _why(error: BaseException) -> str:
+    """Why there is no connection, without the error's text; else the error's type."""
+    seen: list[BaseException] = []
+    at: BaseException | None = error
+    while at is not None and at not in seen:
+        seen.append(at)
+        if isinstance(at, socket.gaierror):
+            return "its name can't be resolved"
+        if isinstance(at, ssl.SSLCertVerificationError):
+            return f"its certificate is not trusted ({at.verify_message})"
+        if isinstance(at, ssl.SSLError):
+            return f"no TLS connection ({at.reason})"
+        if isinstance(at, OSError) and at.errno:
+            return os.strerror(at.errno)
+        at = at.exceptions[0] if isinstance(at, BaseExceptionGroup) else at.__cause__ or at.__context__
+    return type(error).__name__
 
 
 class _Unreadable(Exception):

@@ -7,6 +7,7 @@ import gzip
 import json
 import re
 import socket
+import ssl
 import tracemalloc
 import zlib
 from collections import Counter
@@ -19,6 +20,7 @@ import pytest
 from aiohttp import web
 from confluent_kafka import schema_registry
 
+from stream_capi.avro import registry_client
 from stream_capi.avro.framing import SchemaKey
 from stream_capi.avro.refused_registry_properties import PROPERTIES
 from stream_capi.avro.registry import MAX_KNOWN, MAX_REFERENCES, MAX_TOTAL_BYTES
@@ -217,7 +219,7 @@ async def test_a_registry_that_isnt_there_is_unavailable_and_its_password_is_not
     source = RegistrySchemas(f"http://user:{SECRET}@127.0.0.1:{port}")
     with pytest.raises(RegistryUnavailable) as caught:
         await source.load(KEY)
-    told = "asked the registry for schema id 1: ConnectError; check the registry's address and that it runs"
+    told = "asked the registry for schema id 1: Connection refused; check the registry's address and that it runs"
     assert str(caught.value) == told
     assert SECRET not in repr(caught.value)
     await source.aclose()
@@ -229,10 +231,42 @@ async def test_a_registry_that_isnt_there_is_named_by_its_address() -> None:
         port = free.getsockname()[1]
     source = RegistrySchemas(f"http://127.0.0.1:{port}")
     with pytest.raises(
-        RegistryUnavailable, match=rf"^asked http://127\.0\.0\.1:{port} for schema id 1: ConnectError; "
+        RegistryUnavailable, match=rf"^asked http://127\.0\.0\.1:{port} for schema id 1: Connection refused; "
     ):
         await source.load(KEY)
     await source.aclose()
+
+
+@pytest.mark.parametrize(
+    ("address", "why"),
+    [
+        ("http://user:{secret}@registry.invalid", "its name can't be resolved"),
+        ("https://user:{secret}@127.0.0.1:{port}", r"no TLS connection \([A-Z_]+\)"),
+    ],
+)
+async def test_why_there_is_no_connection_is_said_in_words(registry: FakeRegistry, address: str, why: str) -> None:
+    port = registry.url.rpartition(":")[2].partition("/")[0]
+    source = RegistrySchemas(address.format(secret=SECRET, port=port))
+    with pytest.raises(RegistryUnavailable) as caught:
+        await source.load(KEY)
+    told = f"asked the registry for schema id 1: {why}; check the registry's address and that it runs"
+    assert re.fullmatch(told, str(caught.value))
+    await source.aclose()
+
+
+def test_a_fault_without_words_has_its_type_and_one_of_many_its_own() -> None:
+    refused = ConnectionRefusedError(111, "Connect call failed ('::1', 1)")
+    several = OSError("All connection attempts failed")
+    several.__cause__ = ExceptionGroup("many", [refused, refused])
+    assert registry_client._why(several) == "Connection refused"
+    untrusted = ssl.SSLCertVerificationError(1, "no")
+    untrusted.verify_message = "self-signed certificate"
+    assert registry_client._why(untrusted) == "its certificate is not trusted (self-signed certificate)"
+    assert registry_client._why(KeyError("secret")) == "KeyError"
+    circle = ValueError("secret")
+    circle.__context__ = KeyError("secret")
+    circle.__context__.__context__ = circle
+    assert registry_client._why(circle) == "ValueError"
 
 
 async def test_closing_ends_what_is_under_way(registry: FakeRegistry) -> None:
