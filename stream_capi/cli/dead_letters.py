@@ -14,7 +14,7 @@ from rich.table import Table
 
 from stream_capi import config
 from stream_capi.cli import process, purge
-from stream_capi.cli.console import console
+from stream_capi.cli.console import Fitting, console
 from stream_capi.cli.dead_letter_view import print_dead_letter, rules_shown, shown_dead_letters, topic_shown
 from stream_capi.cli.options import Config, Json
 from stream_capi.cli.progress import ProgressBar
@@ -98,7 +98,7 @@ def list_dead_letters(
     out = console()
     out.print(f"dead letters in {settings.dead_letter.topic}")
     if rows:
-        out.print(_table(rows))
+        out.print(Fitting(_table(rows)))
     for row, failed in zip(rows, rules, strict=True):
         if any(rule.field for rule in failed):
             out.print(f"{row['topic']}: {most_rejected(failed)}", soft_wrap=True)
@@ -248,7 +248,7 @@ def _print_plan(settings: Settings, planned: RedrivePlan, as_json: bool) -> None
     out = console()
     out.print(f"redrive from {settings.dead_letter.topic} by group {planned.group}")
     if rows:
-        out.print(_table(rows))
+        out.print(Fitting(_table(rows)))
     out.print(f"{len(planned.wanted):,} letters that were not redriven before.")
     _print_paused(settings, planned)
     for topic, count in without_source.items():

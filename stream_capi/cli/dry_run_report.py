@@ -10,7 +10,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from stream_capi.cli.console import console
+from stream_capi.cli.console import Fitting, console
 from stream_capi.cli.text import plain
 from stream_capi.config import Settings
 from stream_capi.kafka.ranges import total
@@ -173,7 +173,7 @@ def _table(
         table.add_row(*(plain(part) for part in key), *numbers, *([place] if last else []))
     if table.row_count:
         out.print(f"\n{title}")
-        out.print(table, end="")
+        out.print(Fitting(table), end="")
 
 
 def _print_coverage(out: Console, report: Report, done: DryRun) -> None:

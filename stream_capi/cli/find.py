@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from stream_capi import config
-from stream_capi.cli.console import console
+from stream_capi.cli.console import Fitting, console
 from stream_capi.cli.options import Config, Json
 from stream_capi.cli.progress import ProgressBar
 from stream_capi.cli.searching import progress_of, scanned_lines
@@ -101,7 +101,7 @@ def _print(found: list[FoundEvent], scanned: Scanned, wanted: Wanted) -> None:
             place = f"{match.tp}@{match.offset}"
             cells = (place, shown_time(match.written), masked(match.record.key()), name, plain(state.why))
             table.add_row(*cells, style=_STYLES[state.state])
-        out.print(table)
+        out.print(Fitting(table))
     else:
         out.print(Text("no record was found", style="bold yellow"))
     if scanned.matches > len(found):

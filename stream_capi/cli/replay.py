@@ -12,7 +12,7 @@ from rich.table import Table
 
 from stream_capi import config
 from stream_capi.cli import process
-from stream_capi.cli.console import console
+from stream_capi.cli.console import Fitting, console
 from stream_capi.cli.options import Config, Json
 from stream_capi.cli.progress import ProgressBar
 from stream_capi.cli.sources import sources_of
@@ -117,7 +117,7 @@ def _print_plan(settings: Settings, planned: ReplayPlan, as_json: bool) -> None:
         done = [f"{planned.at[tp] - first:,}"] if planned.begun else []
         table.add_row(str(tp.partition), str(first), str(end), f"{end - first:,}", *done, *times)
     out.print(f"replay of {planned.topic} by group {planned.group}")
-    out.print(table)
+    out.print(Fitting(table))
     offsets, left = total(planned.ranges), total(planned.left)
     if planned.begun:
         what = f"{left:,} of {offsets:,} offsets are left; --execute goes on" if left else "all of it has been replayed"

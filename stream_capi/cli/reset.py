@@ -9,7 +9,7 @@ from rich import box
 from rich.table import Table
 
 from stream_capi import config
-from stream_capi.cli.console import console
+from stream_capi.cli.console import Fitting, console
 from stream_capi.cli.options import Config, Json
 from stream_capi.cli.sources import sources_of
 from stream_capi.cli.text import print_json
@@ -74,7 +74,7 @@ def _print(planned: ResetPlan, to: str, done: bool) -> None:
         numbers = (str(change.tp.partition), committed, str(change.to), f"{change.left:,}")
         table.add_row(change.tp.topic, *numbers, _effect(change))
     out.print(f"reset of group {planned.group} to {moment('--to', to)}")
-    out.print(table)
+    out.print(Fitting(table))
     again, passed = (sum(getattr(change, name) for change in planned.changes) for name in ("again", "passed"))
     out.print(f"{again:,} offsets are read again, {passed:,} are passed over. {_FORGOTTEN}", soft_wrap=True)
     if done:
