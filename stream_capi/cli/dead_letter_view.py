@@ -16,6 +16,7 @@ from stream_capi.cli.console import console
 from stream_capi.cli.explanation import explanation_as_json, print_explanation
 from stream_capi.cli.text import plain
 from stream_capi.config import Settings
+from stream_capi.errors import RegistryUnavailable
 from stream_capi.events.rejected_field import RejectedRule, rule_of
 from stream_capi.events.value_masking import masked
 from stream_capi.kafka.dead_letter_writer import OWN_HEADERS
@@ -94,16 +95,32 @@ class Shown(NamedTuple):
 
 async def shown_dead_letters(
     settings: Settings, dead_letters: Sequence[tuple[StoredDeadLetter, Record]]
-) -> list[Shown]:
-    """Explain each of them as an event of its source. Raises Unavailable, KafkaLost."""
-    originals = Originals(settings.kafka)
+) -> tuple[list[Shown], RegistryUnavailable | None]:
+    """Explain each of them as an event of its source. Raises KafkaLost, and Unavailable where the brokers don't answer.
+
+    A registry that can't be asked is returned: what the letters say themselves needs none. It is not asked again.
+    """
+    originals, shown, lost = Originals(settings.kafka), [], None
     try:
-        return [await _shown(settings, originals, stored, record) for stored, record in dead_letters]
+        for stored, record in dead_letters:
+            try:
+                one = await _shown(settings, originals, stored, record, lost)
+            except RegistryUnavailable as error:
+                lost = error
+                one = await _shown(settings, originals, stored, record, lost)
+            shown.append(one)
     finally:
         await asyncio.to_thread(originals.close)
+    return shown, lost
 
 
-async def _shown(settings: Settings, originals: Originals, stored: StoredDeadLetter, record: Record) -> Shown:
+async def _shown(
+    settings: Settings,
+    originals: Originals,
+    stored: StoredDeadLetter,
+    record: Record,
+    lost: RegistryUnavailable | None,
+) -> Shown:
     sources = settings.sources_of(stored.kind.topic)
     if not sources:
         return Shown(stored, record, None, f"{topic_shown(stored.kind.topic)} is not the topic of one of the sources")
@@ -113,6 +130,8 @@ async def _shown(settings: Settings, originals: Originals, stored: StoredDeadLet
         found = (await asyncio.to_thread(originals.read, [place])).get(place)
     if found is None or (stored.by_reference and not stored.is_of(found)):
         return Shown(stored, record, None, _GONE)
+    if lost is not None:
+        return Shown(stored, record, None, str(lost))
     (explained,) = await explain_records(settings, sources, [Event(found, found.value(), stored, at_source=True)])
     return Shown(stored, record, explained, "")
 

@@ -156,13 +156,15 @@ def show_dead_letter(
         records = originals.read([(stored.at, stored.offset) for stored in newest])
         originals.close()
         found = [(stored, kept) for stored in newest if (kept := records.get((stored.at, stored.offset)))]
-    shown = asyncio.run(shown_dead_letters(settings, found))
+    shown, lost = asyncio.run(shown_dead_letters(settings, found))
     if as_json:
         print_json([one.as_json() for one in shown], indent=2)
     elif not shown:
         print("no such dead letter")
     for one in shown if not as_json else ():
         print_dead_letter(one)
+    if lost is not None:
+        raise lost
 
 
 @app.command("redrive")
