@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from copy import copy
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 from confluent_kafka import (
@@ -88,6 +89,26 @@ class Group(NamedTuple):
     members: tuple[Member, ...]
 
 
+def _interruptible(ask: Callable[[], Answer]) -> Answer:
+    """The answer to a question that blocks in the client's C code. What it raises is raised.
+
+    A signal's handler runs only where the main thread runs Python: within the client, Ctrl-C would wait for the deadline.
+    So the main thread has the question asked on another one.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return ask()
+    answer: Future[Answer] = Future()
+
+    def run() -> None:
+        try:
+            answer.set_result(ask())
+        except BaseException as error:
+            answer.set_exception(error)
+
+    threading.Thread(target=run, name="question to the brokers", daemon=True).start()
+    return answer.result()
+
+
 class KafkaAdmin:
     """Asks the cluster of these settings. ``seconds`` is the deadline of each question. To be used from any thread."""
 
@@ -134,7 +155,8 @@ class KafkaAdmin:
         counts: dict[str, int | None] = {}
         for topic in topics:
             try:
-                found = self._client().list_topics(topic, timeout=self._seconds).topics[topic]
+                client = self._client()
+                found = _interruptible(partial(client.list_topics, topic, timeout=self._seconds)).topics[topic]
                 if found.error is not None and found.error.code() not in MISSING:
                     raise KafkaException(found.error)
             except KafkaException as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -130,3 +131,24 @@ def test_a_hang_up_that_was_ignored_at_the_start_stays_ignored(tmp_path: Path) -
         program.send_signal(signal.SIGHUP)
         time.sleep(0.3)
         assert is_alive(port)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("find", "--key", "x"), ("explain", "--topic", "leads", "--latest", "1"), ("dry-run",), ("dead-letters", "list")],
+)
+def test_an_interrupt_waits_for_no_broker(words: tuple[str, ...], tmp_path: Path) -> None:
+    """A broker that takes connections and says nothing: the client waits ten seconds for it, in C."""
+    with socket.create_server(("127.0.0.1", 0)) as broker:
+        broker.settimeout(60)
+        file = configuration(tmp_path, f"127.0.0.1:{broker.getsockname()[1]}")
+        program = subprocess.Popen(
+            [sys.executable, "-m", "stream_capi", *words, "--config", file], stderr=subprocess.PIPE, text=True
+        )
+        with broker.accept()[0]:
+            time.sleep(0.5)  # the question is on its way
+            asked = time.monotonic()
+            program.send_signal(signal.SIGINT)
+            _, errors = program.communicate(timeout=60)
+        assert (program.returncode, errors) == (130, "")
+        assert time.monotonic() - asked < 4
