@@ -6,12 +6,11 @@ import asyncio
 from typing import Annotated, Any
 
 import typer
-from rich import box
-from rich.table import Table
+from rich.padding import Padding
 from rich.text import Text
 
 from stream_capi import config
-from stream_capi.cli.console import Fitting, console
+from stream_capi.cli.explanation import narrow_console
 from stream_capi.cli.options import Config, Json
 from stream_capi.cli.progress import ProgressBar
 from stream_capi.cli.searching import progress_of, scanned_lines
@@ -91,23 +90,18 @@ def command(
 
 
 def _print(found: list[FoundEvent], scanned: Scanned, wanted: Wanted) -> None:
-    out = console()
-    if found:
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-        for heading in ("record", "produced", "key", "state", "why"):
-            table.add_column(heading, overflow="fold")
-        for match, _, state in found:
-            name = f"{state.state.value.replace('_', ' ')}{', by its key' if match.by_key else ''}"
-            place = f"{match.tp}@{match.offset}"
-            cells = (place, shown_time(match.written), masked(match.record.key()), name, plain(state.why))
-            table.add_row(*cells, style=_STYLES[state.state])
-        out.print(Fitting(table))
-    else:
+    out = narrow_console()
+    for match, _, state in found:
+        head = f"{match.tp}@{match.offset}  {shown_time(match.written)}  key {masked(match.record.key())}"
+        out.print(Text(plain(head), style="bold"))
+        name = f"{state.state.value.replace('_', ' ')}{', by its key' if match.by_key else ''}"
+        out.print(Padding(Text(plain(f"{name}: {state.why}"), style=_STYLES[state.state]), (0, 0, 0, 2)))
+    if not found:
         out.print(Text("no record was found", style="bold yellow"))
     if scanned.matches > len(found):
         out.print(f"{scanned.matches:,} records match; the newest {len(found):,} are shown, --limit N shows more")
     for line in scanned_lines(scanned, wanted):
-        out.print(Text(line, style="dim"), soft_wrap=True)
+        out.print(Text(plain(line), style="dim"))
     if not found:
         out.print(Text("--since says how far back to look", style="dim"))
 

@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
+from stream_capi.config import SourceSection
 from stream_capi.core.offset_metadata import decode_outcomes, resolved_since, topic_id_of
 from stream_capi.kafka.admin import GroupOffset
 from stream_capi.kafka.ranges import Range, shown_time
-from stream_capi.model import NO_LEADER_EPOCH, Code, Rejection, Routed, Skipped, Transformed
+from stream_capi.model import NO_LEADER_EPOCH, Code, EventName, Lane, Rejection, Skipped, Transformed
 from stream_capi.operations.dead_letters import StoredDeadLetter
 
 _BY_TIME = (Code.TOO_OLD, Code.IN_FUTURE)  # what these say now says nothing of the time when the event was mapped
@@ -70,10 +71,14 @@ class KeptLetters(NamedTuple):
 
 
 class Mapped(NamedTuple):
-    """What the settings of now make of the record; None where that isn't known, for the reason ``why_not``."""
+    """What the settings of now make of the record; None where that isn't known, for the reason ``why_not``.
+
+    ``lane``: where it goes; None where it goes nowhere, or where that isn't known.
+    """
 
     outcome: Transformed | None
     why_not: str = ""
+    lane: Lane | None = None
 
 
 def is_resolved(place: EventPlace, commits: GroupCommits) -> tuple[bool | None, str]:
@@ -153,6 +158,15 @@ def _will_be(outcome: Transformed | None) -> str:
     return f"it will be dead-lettered ({outcome.code.value})" if isinstance(outcome, Rejection) else ""
 
 
-def pixel_of(outcome: Transformed | None, pixel: str | None) -> str | None:
-    """The pixel that the event is for."""
-    return outcome.lane.pixel if isinstance(outcome, Routed) else pixel
+def held_for(mapped: Mapped, sources: Sequence[SourceSection]) -> dict[str, str]:
+    """What keeps the event where it is held: the subject in a member's status, and its name for people.
+
+    An event that is sent waits for its lane and its pixel; one that is to be a dead letter for the source that it is of.
+    """
+    topics = {name: name for one in sources for name in (one.topic, f"{one.topic} ({one.record})")}
+    if isinstance(mapped.outcome, Rejection):
+        return topics
+    lanes = [Lane(one.pixel, EventName(one.event)) for one in sources if one.pixel and one.event]
+    lanes = lanes if mapped.lane is None else [mapped.lane]
+    pixels = {lane.pixel: f"pixel {lane.pixel}" for lane in lanes}
+    return pixels | {str(lane): f"lane {lane}" for lane in lanes}

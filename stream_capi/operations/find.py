@@ -25,13 +25,15 @@ from stream_capi.operations.event_state import (
     GroupCommits,
     KeptLetters,
     Mapped,
+    held_for,
     is_resolved,
-    pixel_of,
     state_of,
 )
 from stream_capi.operations.explain import ExplainedRecord, explain_records
 from stream_capi.operations.group_status import GroupStatus, PartitionStatus
 from stream_capi.operations.search import Match, Scanned, search
+
+_CLOCKS_MS = 24 * 3600 * 1000  # by which the clocks of producers and members may differ
 
 
 class FoundEvent(NamedTuple):
@@ -130,7 +132,8 @@ async def _explained_alone(settings: Settings, sources: Sequence[SourceSection],
 
 
 def _as_mapped(made: ExplainedRecord) -> tuple[str, Mapped]:
-    return made.schema, Mapped(made.outcome)
+    lane = made.explanation.lane if made.explanation is not None else None
+    return made.schema, Mapped(made.outcome, lane=lane)
 
 
 # Dead letters
@@ -143,7 +146,8 @@ def _letters(
     topic = settings.dead_letter.topic
     if admin.describe([topic])[topic] is None:
         return _Letters({}, None, f"the topic {topic} is not there")
-    ranges = TopicLog(admin, topic).ranges(Moment("earliest"), Moment("latest"))
+    log = TopicLog(admin, topic)
+    ranges = log.ranges(first_letter(matches, int(time.time() * 1000)), Moment("latest"))
     wanted = {(match.tp, match.offset) for match in matches}
     found: list[StoredDeadLetter] = []
     whole = total(ranges)
@@ -159,22 +163,33 @@ def _letters(
         redriven = Redriven(settings, admin, StoredDeadLetters(found, 0, {}))
         for one in sorted(found, key=lambda letter: (letter.written, letter.at, letter.offset)):
             naming[one.source, one.source_offset].append((one, one in redriven))
-    return _Letters(naming, *_kept_since(settings, admin, ranges))
+    return _Letters(naming, *_kept_since(settings, admin, log.bounds))
+
+
+def first_letter(matches: Sequence[Match], now_ms: int) -> Moment:
+    """Where dead letters of these records begin: none is written before its record, but clocks differ.
+
+    A record without a time, or from the future, could be of any time.
+    """
+    times = [match.written for match in matches]
+    if min(times) <= _CLOCKS_MS or max(times) > now_ms:
+        return Moment("earliest")
+    return Moment("time", min(times) - _CLOCKS_MS)
 
 
 def _kept_since(
-    settings: Settings, admin: KafkaAdmin, ranges: Mapping[TopicPartition, Range]
+    settings: Settings, admin: KafkaAdmin, bounds: Mapping[TopicPartition, Range]
 ) -> tuple[float | None, str]:
     """Since when no dead letter can be missing, and why one of before can; None where it can be one of any time."""
     topic = settings.dead_letter.topic
     written = admin.written_offsets([topic])
-    if any(written.get(tp, 0) > of_one.end for tp, of_one in ranges.items()):
+    if any(written.get(tp, 0) > of_one.end for tp, of_one in bounds.items()):
         return None, f"a transaction that is still open hides the newest records of {topic}"
     kept = admin.configuration(ResourceType.TOPIC, topic)
     if "compact" in kept.get("cleanup.policy", ""):
         return None, f"{topic} is compacted"
     why = f"older dead letters of {topic} are deleted"
-    cut = {tp: of_one for tp, of_one in ranges.items() if of_one.start > 0}
+    cut = {tp: of_one for tp, of_one in bounds.items() if of_one.start > 0}
     firsts = {place_of(one): one.timestamp()[1] for one in scan(settings.kafka, cut, each=1)}
     # Of a partition without any letter, only its retention and the last purge say how old the deleted ones were.
     if firsts.keys() != cut.keys():
@@ -208,15 +223,14 @@ def _why_open(settings: Settings, status: GroupStatus, match: Match, mapped: Map
     if partition.stopped:
         return f"its partition is stopped: {partition.stopped}"
     sources = settings.sources_of(match.tp.topic)
-    pixels = {source.pixel for source in sources}
-    pixel = pixel_of(mapped.outcome, pixels.pop() if len(pixels) == 1 else None)
-    if all(map(settings.is_paused, sources)) or pixel in settings.paused_pixels:
+    if all(map(settings.is_paused, sources)) or (mapped.lane and mapped.lane.pixel in settings.paused_pixels):
         return PAUSED_BY_CONFIGURATION
     if partition.member is None:
         return _unread(settings, status, partition)
-    held = next((one for one in status.held if pixel is not None and one["pixel"] == pixel), None)
+    names = held_for(mapped, sources)
+    held = next((one for one in status.held if one["subject"] in names), None)
     if held is not None:
-        return f"{held['subject']} is held: {held['reason']}"
+        return f"{names[held['subject']]} is held: {held['reason']}"
     oldest = partition.oldest
     if oldest is None or oldest.offset > match.offset:
         return "its partition is read, and nothing is known to keep it"

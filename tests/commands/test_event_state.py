@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
+from stream_capi.config import SourceSection
 from stream_capi.core.offset_metadata import Resolved, encode_outcomes
 from stream_capi.kafka.admin import GroupOffset
-from stream_capi.kafka.ranges import Range
+from stream_capi.kafka.ranges import Moment, Range
 from stream_capi.model import Code, EventName, Lane, Rejection, Routed, Skipped, TopicPartition, Transformed
 from stream_capi.operations.dead_letters import DeadLetterGroup, StoredDeadLetter
 from stream_capi.operations.event_state import (
@@ -17,10 +16,13 @@ from stream_capi.operations.event_state import (
     KeptLetters,
     Mapped,
     State,
+    held_for,
     is_resolved,
-    pixel_of,
     state_of,
 )
+from stream_capi.operations.find import first_letter
+from stream_capi.operations.search import Match
+from tests.fake_record import FakeRecord
 
 LOG = Range(0, 1000)
 WHY = "behind a lag"
@@ -130,7 +132,34 @@ def test_what_is_open_says_why_and_what_it_will_come_to() -> None:
     assert of(MISSING) == f"{WHY}; it will be dead-lettered (missing_field)"
 
 
-def test_the_pixel_is_the_routed_one_or_the_sources() -> None:
-    assert pixel_of(SENT, None) == "main"
-    outcomes: list[Any] = [b"{}", None, MISSING]
-    assert [pixel_of(one, "only") for one in outcomes] == ["only"] * 3
+def test_an_event_waits_for_what_is_held_of_its_own_lane_pixel_or_source() -> None:
+    """And not for another lane of its pixel, nor for another topic's source or partition, whose pixel is the same."""
+    lead = SourceSection(topic="leads", event="generate_lead", pixel="main")
+    view = SourceSection(topic="leads", event="page_view", pixel="main", record="acme.View")
+    sent = held_for(Mapped(b"{}", lane=Lane("main", EventName.GENERATE_LEAD)), [lead, view])
+    assert sent == {"main": "pixel main", "main/generate_lead": "lane main/generate_lead"}
+    assert held_for(Mapped(b"{}", lane=Lane("second", EventName.PAGE_VIEW)), [lead]).keys() == {
+        "second",
+        "second/page_view",
+    }
+    assert held_for(Mapped(None, "down"), [lead, view]).keys() == {"main", "main/generate_lead", "main/page_view"}
+    assert held_for(Mapped(MISSING), [lead, view]).keys() >= {"leads", "leads (acme.View)"}
+    assert "main" not in held_for(Mapped(MISSING), [lead, view])
+
+
+NOW_MS, DAY_MS = 1_800_000_000_000, 86_400_000
+
+
+@pytest.mark.parametrize(
+    ("written", "first"),
+    [
+        ([NOW_MS], Moment("time", NOW_MS - DAY_MS)),
+        ([NOW_MS - 5, NOW_MS - 3 * DAY_MS], Moment("time", NOW_MS - 4 * DAY_MS)),
+        ([NOW_MS, -1], Moment("earliest")),  # the record has no time
+        ([NOW_MS, 3], Moment("earliest")),
+        ([NOW_MS - DAY_MS, NOW_MS + 1], Moment("earliest")),  # its producer's clock is wrong: by how much nobody knows
+    ],
+)
+def test_dead_letters_are_read_from_a_day_before_the_oldest_record(written: list[int], first: Moment) -> None:
+    matches = [Match(FakeRecord(place=("leads", 0, number), timestamp=(1, at))) for number, at in enumerate(written)]
+    assert first_letter(matches, NOW_MS) == first
