@@ -12,6 +12,7 @@ from stream_capi.kafka.scan import latest_records, scan
 from stream_capi.model import TopicPartition
 from tests.stack import Broker
 from tests.stack.names import Names
+from tests.stack.waiting import until
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
@@ -72,3 +73,29 @@ def test_the_newest_records_are_found_between_marks_of_transactions(broker: Brok
     write_in_transactions(broker, topic, 10)
     found = latest_records(KafkaSection(bootstrap_servers=broker.bootstrap), topic, count)
     assert [record.value() for record in found] == [str(number).encode() for number in range(10)][-count:]
+
+
+def test_compaction_leaves_offsets_without_a_record(broker: Broker, names: Names) -> None:
+    """Ranges end although their last offsets are gone, and the newest records are found behind them."""
+    often = {"segment.ms": "100", "min.cleanable.dirty.ratio": "0.001", "min.compaction.lag.ms": "0"}
+    topic = broker.create_topic(names.topic("compacted"), 1, {"cleanup.policy": "compact", **often})
+    kafka, tp = KafkaSection(bootstrap_servers=broker.bootstrap), TopicPartition(topic, 0)
+    producer = Producer({"bootstrap.servers": broker.bootstrap, "log_level": 0})
+
+    def write_keys(of_each: int) -> None:
+        for number in range(of_each * 10):
+            producer.produce(topic, str(number).encode(), f"key-{number % 10}".encode(), partition=0)
+        assert producer.flush(30) == 0
+
+    def left() -> list[int | None]:
+        write_keys(1)  # so that the segment before is closed
+        return [record.offset() for record in scan(kafka, {tp: Range(0, 500)})]
+
+    write_keys(50)
+    until(lambda: len(left()) < 500, 90, "compaction")
+    assert left()[:1] != [0]
+    end = broker.end_offsets(topic)[0]
+    found = latest_records(kafka, topic, 12)
+    assert {record.key() for record in found} >= {f"key-{number}".encode() for number in range(10)}
+    assert found[-1].offset() == end - 1
+    assert list(scan(kafka, {tp: Range(0, 1)})) == []
