@@ -381,6 +381,8 @@ class KafkaAdmin:
         """
         if members := self.group_members(group).members:
             raise CheckFailed(f"group {group} has members, stop them first: {', '.join(map(str, members))}")
+        if not offsets:
+            return
         texts = metadata or {}
         places = [ClientPartition(*tp, at, texts.get(tp, "")) for tp, at in offsets.items()]
         asked = ConsumerGroupTopicPartitions(group, places)

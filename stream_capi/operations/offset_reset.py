@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 from stream_capi.config import KafkaSection
+from stream_capi.core.offset_metadata import topic_id_of
 from stream_capi.errors import CheckFailed
 from stream_capi.kafka.admin import KafkaAdmin, Member
 from stream_capi.kafka.ranges import Moment, TopicLog
@@ -25,6 +26,7 @@ class Change(NamedTuple):
     end: int
     committed: int | None
     to: int
+    stays: bool = False  # a member has committed this end of this log: what the commit says of all before it stays true
 
     @property
     def again(self) -> int:
@@ -82,10 +84,11 @@ def plan(
     changes = []
     for topic in topics:
         log = TopicLog(admin, topic, partitions)
-        committed = admin.committed(kafka.group_id, [topic])
+        committed, topic_id = admin.committed(kafka.group_id, [topic]), admin.topic_ids([topic]).get(topic)
         for tp, offset in log.offsets("--to", to).items():
-            at = committed[tp].offset if tp in committed else None
-            changes.append(Change(tp, *log.bounds[tp], at, offset))
+            now, (first, end) = committed.get(tp), log.bounds[tp]
+            stays = now is not None and now.offset == offset == end and topic_id_of(now.metadata) == topic_id
+            changes.append(Change(tp, first, end, now.offset if now else None, offset, stays))
     group = admin.group_members(kafka.group_id)
     session = session_of_stopped(admin, kafka, group.protocol) if group.members else None
     return ResetPlan(kafka.group_id, changes, group.members, session)
@@ -94,6 +97,6 @@ def plan(
 def execute(admin: KafkaAdmin, planned: ResetPlan) -> None:
     """Do it. Raises CheckFailed while the group has members, Unavailable, KafkaLost."""
     try:
-        admin.reset(planned.group, {change.tp: change.to for change in planned.changes})
+        admin.reset(planned.group, {change.tp: change.to for change in planned.changes if not change.stays})
     except CheckFailed as refused:
         raise CheckFailed(". ".join(filter(None, (str(refused), planned.waiting)))) from None

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from confluent_kafka import Producer
 
 from stream_capi.config.settings import KafkaSection
 from stream_capi.kafka.admin import KafkaAdmin
@@ -52,6 +53,27 @@ def test_it_is_planned_refused_while_the_group_has_members_by_their_names_and_th
         leads = ids_of(only(events, scene.leads))
         until(lambda: scene.endpoint.answered().total() == 400 + len(leads), 60, "the leads a second time")
         assert scene.endpoint.answered() == Counter(ids_of(events)) + Counter(leads)
+
+
+def test_the_commit_of_a_partition_that_is_at_its_end_stays_as_it_is(
+    tmp_path: Path, broker: Broker, registry: Registry
+) -> None:
+    """What it says of the events before it is what ``find`` knows of them."""
+    with Scene(tmp_path, broker, registry, partitions=2) as scene:
+        scene.produce(200)
+        member = scene.member()
+        scene.close()
+        assert member.terminate() == 0
+        before = broker.committed(scene.group, scene.leads)
+        assert all(metadata for _, metadata in before.values())
+        latest = ("reset", "--topic", scene.leads, "--to", "latest", "--execute")
+        run_command(scene, *latest)
+        assert broker.committed(scene.group, scene.leads) == before
+        producer = Producer({"bootstrap.servers": broker.bootstrap, "log_level": 0})
+        producer.produce(scene.leads, b"junk", partition=1)
+        assert producer.flush(30) == 0
+        run_command(scene, *latest)
+        assert broker.committed(scene.group, scene.leads) == {0: before[0], 1: (before[1][0] + 1, "")}
 
 
 @pytest.mark.parametrize(
