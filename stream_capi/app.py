@@ -10,6 +10,7 @@ Over 400 lines: each part is built, started, watched and stopped here, in an ord
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import signal
 import time
@@ -41,10 +42,11 @@ from stream_capi.kafka.group_lag import GroupLag
 from stream_capi.kafka.properties import consumer_properties, events_bytes
 from stream_capi.kafka.read_policy import ReadPolicy, WholeLog
 from stream_capi.model import Answer, TopicPartition
-from stream_capi.observe import tracing
+from stream_capi.observe import identifier_quality, tracing
 from stream_capi.observe.admin_server import AdminServer
 from stream_capi.observe.api_words import masked
 from stream_capi.observe.health import Health
+from stream_capi.observe.identifier_quality import SourceQuality
 from stream_capi.observe.metrics import Metrics
 from stream_capi.observe.snapshot import Snapshot
 from stream_capi.observe.start_line import start_line
@@ -125,7 +127,8 @@ class App:
         self.drifts: list[Drift] = []
         self.group_lag: GroupLag | None = None
         self.dead_letters_kept = topic_retention.NOT_KNOWN
-        self._transforms: list[Transform] = []
+        self.qualities: list[SourceQuality] = []
+        self._key_of_values = os.urandom(16)  # for the hashes of shared values, which never leave this process
         self._schemas = SchemaSources(settings)
         self._tracer = tracing.from_environment(environ)
         self.client = EndpointClient(
@@ -183,11 +186,13 @@ class App:
         rules = replace(rules_from(source, self.settings), paused=self.settings.paused_pixels)
         drift = Drift(source.topic)
         self.drifts.append(drift)
+        quality = SourceQuality(self.settings.name_of(source), rules, self.metrics, self._key_of_values, time.monotonic)
+        self.qualities.append(quality)
 
         def compile_for(schema: WriterSchema) -> Transform:
             self._look_for_drift(drift, rules, schema)
-            transform = compile_source(rules, schema.raw, schema.name, people=self.suppression)
-            self._transforms.append(transform)
+            transform = compile_source(rules, schema.raw, schema.name, people=self.suppression, shared=quality.shared)
+            quality.counts.append(transform.counts)
             return transform
 
         return compile_for
@@ -402,8 +407,7 @@ class App:
 
     def collect_counts(self) -> None:
         """Bring what the transforms counted to the metrics: once in a while, not once an event."""
-        for transform in self._transforms:
-            transform.counts.drain_into(self.metrics)
+        identifier_quality.collect(self.qualities)
 
 
 def _first(several: BaseExceptionGroup[BaseException]) -> BaseException:

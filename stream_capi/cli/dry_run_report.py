@@ -89,7 +89,10 @@ def _tally_as_json(settings: Settings, tally: DryRunTally) -> dict[str, Any]:
         "waiting": [{**key._asdict(), "events": n} for key, n in _sorted(tally.waiting)],
         "without_source": tally.without_source,
         "left_out": [{**key._asdict(), "events": n} for key, n in _sorted(tally.dropped)],
-        "suspect": [{**key._asdict(), "events": n} for key, n in _sorted(tally.suspect)],
+        "suspect": [
+            {"topic": key.topic, "field": key.field, "from": key.source, "reason": key.reason, "events": n}
+            for key, n in _sorted(tally.suspect)
+        ],
         "identifiers": [
             {**key._asdict(), "field": name, "events": n, "of": of, "share": round(n / of, 4)}
             for key, name, n, of in tally.coverage(settings)
@@ -122,7 +125,7 @@ def print_report(report: Report, done: DryRun) -> None:
     _table(out, "would wait", ["topic", "reason"], _rows(tally.waiting, tally.read))
     sent = max(1, tally.sent.total())
     _table(out, "fields left out", ["topic", "field", "reason"], _rows(tally.dropped, tally.read))
-    _table(out, "suspect values that are sent", ["topic", "field", "reason"], _rows(tally.suspect, sent))
+    _table(out, "suspect values that are sent", ["topic", "field", "from", "reason"], _rows(tally.suspect, sent))
     _print_coverage(out, report, done)
     if done.other is not None and done.comparison is not None:
         _print_comparison(out, report, done.tally, done.other, done.comparison)

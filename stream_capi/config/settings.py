@@ -609,6 +609,10 @@ class Settings(Section):
         """The sources of a topic: one, or several that each name their record."""
         return tuple(source for source in self.sources if source.topic == topic)
 
+    def name_of(self, source: SourceSection) -> str:
+        """A source's name: its topic, and its record where the topic has several."""
+        return source.topic if len(self.sources_of(source.topic)) == 1 else f"{source.topic} ({source.record})"
+
     @property
     def paused_pixels(self) -> frozenset[str]:
         """The pixels that nothing is sent for."""

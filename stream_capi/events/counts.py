@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from typing import Protocol
 
+from stream_capi.events.shared_values import SharedValues
 from stream_capi.model import Lane
+
+OF_EVERY_EVENT = ("client_ip_address", "client_user_agent")
 
 
 class CountSink(Protocol):
@@ -14,16 +17,20 @@ class CountSink(Protocol):
     def mapped(self, pixel: str, event: str, n: int) -> None: ...
     def identifiers(self, pixel: str, event: str, field: str, n: int) -> None: ...
     def dropped(self, field: str, reason: str, n: int) -> None: ...
-    def suspect(self, field: str, reason: str, n: int) -> None: ...
+    def suspect(self, event: str, field: str, reason: str, n: int) -> None: ...
 
 
 class Counts:
-    """What is counted of the events, kept in plain dictionaries until somebody collects it."""
+    """What is counted of the events, kept in plain dictionaries until somebody collects it.
 
-    def __init__(self) -> None:
+    ``shared`` is told how many events carry each field that it looks at.
+    """
+
+    def __init__(self, shared: SharedValues | None = None) -> None:
+        self.shared = shared
         self.lanes: dict[Lane, Counter[str]] = {}  # events under "", and how many of them have each identifier
         self.dropped: Counter[tuple[str, str]] = Counter()
-        self.suspect: Counter[tuple[str, str]] = Counter()
+        self.suspect: Counter[tuple[str, str, str]] = Counter()  # by event, field and reason
 
     def of_lane(self, lane: Lane) -> Counter[str]:
         """The counts of a lane: looked up once for each plan, since to hash a lane takes as long as to count it."""
@@ -37,10 +44,13 @@ class Counts:
                     sink.identifiers(lane.pixel, lane.event.value, field, n)
                 else:
                     sink.mapped(lane.pixel, lane.event.value, n)
+                if self.shared is not None:
+                    for one in (field,) if field else OF_EVERY_EVENT:
+                        self.shared.carried(lane.event.value, one, n)
             counted.clear()
         for (field, reason), n in self.dropped.items():
             sink.dropped(field, reason, n)
-        for (field, reason), n in self.suspect.items():
-            sink.suspect(field, reason, n)
+        for (event, field, reason), n in self.suspect.items():
+            sink.suspect(event, field, reason, n)
         self.dropped.clear()
         self.suspect.clear()

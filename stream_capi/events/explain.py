@@ -19,6 +19,7 @@ from stream_capi.events.lines import Line, PathState, PathValue, Verdict, routin
 from stream_capi.events.paths import Found, MissingPath, Schema, table_of
 from stream_capi.events.rules import SourceRules, as_key
 from stream_capi.events.suppression import People
+from stream_capi.events.suspects import SHORT, is_short
 from stream_capi.events.taking import Columns, Origin, Taking
 from stream_capi.events.transform import Transform
 from stream_capi.events.work import Work
@@ -190,6 +191,8 @@ class _Event:
             why = [*aside.get("suspect", ()), None][0]
             notes = [note] * bool(note) + ([] if why is None else [f"counted as suspect: {why}"])
             return replace(line, note="; ".join(notes))
+        if field.target == "user_data.user_id" and line.result is not None and is_short(line.result):
+            return replace(line, note="; ".join(filter(None, (line.note, f"counted as suspect: {SHORT}"))))
         if aside.get(f"{field.name}=", ("",))[0]:
             return replace(line, path=None, raw=None, note=f"the URL's {field.name}")
         return line

@@ -33,6 +33,7 @@ class LanePlan:
 
     def __init__(self, rules: SourceRules, schema: Schema, lane: Lane, consent: bool, counts: Counts) -> None:
         self.lane = lane
+        self.event = lane.event.value
         self._rules = rules
         self._schema = schema
         self._restricted = rules.restricted[lane.pixel]

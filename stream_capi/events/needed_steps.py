@@ -142,17 +142,13 @@ def or_default(needed: Needed, default: Any) -> More:
 
 
 def suspects(needed: Needed, refused: Wrong | None) -> More:
-    """Count the addresses that can't be a person's device's, or refuse them."""
-    name = needed.field.name
+    """Find the addresses that can't be a person's device's, to be counted or refused."""
 
     def then(work: Work, judged: Judged, _: Sequence[int]) -> Judged:
         found = {at: why for at, text in enumerate(judged[0]) if text and (why := network.suspect(text))}
         if refused is not None:
             return needed.fail(work, judged, dict.fromkeys(found, refused)) if found else judged
         work.aside["suspect"] = [found.get(at) for at in range(work.length)] if found else []
-        for at, why in found.items():
-            if at not in work.faults:
-                work.suspect[name, why] = work.suspect.get((name, why), 0) + 1
         return judged
 
     return then

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,7 +16,9 @@ from stream_capi.events.lane_plan import LanePlan
 from stream_capi.events.paths import RECORD, Schema
 from stream_capi.events.routing import Routing, Way
 from stream_capi.events.rules import SourceRules
+from stream_capi.events.shared_values import SharedValues
 from stream_capi.events.suppression import SUPPRESSED, People, Suppression, paths_of
+from stream_capi.events.suspects import SHORT, short_ids
 from stream_capi.events.taking import Columns, Taking
 from stream_capi.events.value_rules import MOST_TIME_MS
 from stream_capi.events.work import Fault, Work
@@ -28,11 +31,14 @@ class Transform:
     """A source's mapping for one writer's schema.
 
     Nothing validates a payload after it was made: each step of a plan is what makes one field valid, and
-    tests hold the payloads against the API document. ``people`` asked to be forgotten.
+    tests hold the payloads against the API document. ``people`` asked to be forgotten. ``shared`` looks for values that
+    many events have.
     """
 
-    def __init__(self, rules: SourceRules, schema: Schema, people: People | None = None) -> None:
-        self.counts = Counts()
+    def __init__(
+        self, rules: SourceRules, schema: Schema, people: People | None = None, shared: SharedValues | None = None
+    ) -> None:
+        self.counts = Counts(shared)
         self.routing = Routing(rules, schema)
         self._suppression = Suppression(rules, schema, people) if people is not None else None
         self._rules = rules
@@ -137,8 +143,15 @@ class Transform:
                 plan.counted_here[name] += n
         if work.dropped:
             counts.dropped.update(work.dropped)
-        if work.suspect:
-            counts.suspect.update(work.suspect)
+        if suspect := work.aside.get("suspect"):
+            for reason, n in Counter(why for at, why in enumerate(suspect) if at not in faults).items():
+                if reason is not None:
+                    counts.suspect[plan.event, "client_ip_address", reason] += n
+        ids, _, n, _ = work.judged.get("user_data.user_id", NOTHING)
+        if n and (n := short_ids(ids, faults, n == work.length)):
+            counts.suspect[plan.event, "user_id", SHORT] += n
+        if counts.shared is not None:
+            counts.shared.look(plan.event, work)
 
     def taking(self, field: Field) -> Taking:
         """Where a field comes from, also if its lane leaves it out."""
@@ -163,9 +176,17 @@ def _columns(columns: Columns, paths: set[str], indexes: Sequence[int]) -> Colum
     return {path: [columns[path][at] for at in indexes] for path in paths}
 
 
-def compile_source(rules: SourceRules, schema_raw: Any, record: str = "", *, people: People | None = None) -> Transform:
+def compile_source(
+    rules: SourceRules,
+    schema_raw: Any,
+    record: str = "",
+    *,
+    people: People | None = None,
+    shared: SharedValues | None = None,
+) -> Transform:
     """The transform of a source for a writer's schema (its JSON). Paths that the schema lacks read as null.
 
     ``record``: the full name of the record at hand, where the schema's top is a union. ``people`` asked to be forgotten.
+    ``shared`` looks for values that many events have.
     """
-    return Transform(rules, Schema(schema_raw, record), people)
+    return Transform(rules, Schema(schema_raw, record), people, shared)

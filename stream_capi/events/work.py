@@ -23,7 +23,7 @@ class Work:
 
     __slots__ = (
         "aside", "columns", "dropped", "faults", "judged", "length", "newest", "offsets", "oldest", "pieces", "place",
-        "suspect", "tidy",
+        "tidy",
     )  # fmt: skip
 
     def __init__(
@@ -36,10 +36,9 @@ class Work:
         self.oldest = oldest
         self.newest = newest
         self.judged: dict[str, Judged] = {}  # by target
-        self.aside: dict[str, Column] = {}  # what a step found besides, for ``explain``
+        self.aside: dict[str, Column] = {}  # what a step found besides, for ``explain`` and the counts
         self.faults: dict[int, Fault] = {}  # the first one of each event
         self.dropped: dict[tuple[str, str], int] = {}
-        self.suspect: dict[tuple[str, str], int] = {}
         self.pieces: list[Iterable[str]] = []
         self.tidy = False  # no text of a field that is only trimmed has anything to be trimmed or escaped
 

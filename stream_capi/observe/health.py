@@ -17,6 +17,7 @@ from stream_capi.events.drift import Drift
 from stream_capi.events.rejected_field import RejectedRule
 from stream_capi.model import Trouble
 from stream_capi.observe.commit_words import CommitFault
+from stream_capi.observe.identifier_quality import SourceQuality
 from stream_capi.observe.metrics import Metrics
 from stream_capi.observe.runbook import entry_of
 from stream_capi.observe.status_document import NoticeEntry, PausedEntry
@@ -145,6 +146,8 @@ class Parts(Protocol):
     def group_lag(self) -> GroupLagState | None: ...
     @property
     def dead_letters_kept(self) -> DeadLettersKept: ...
+    @property
+    def qualities(self) -> Sequence[SourceQuality]: ...
 
 
 class Held(NamedTuple):

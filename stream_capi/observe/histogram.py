@@ -9,6 +9,7 @@ most. Prometheus gets a few of these bounds: each is a series for each member.
 from __future__ import annotations
 
 import math
+from array import array
 from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -133,26 +134,33 @@ class Rolling:
             self._copies.popleft()
 
 
-class PerSecond:
-    """How many in each of the last ``seconds`` seconds."""
+class RecentSums:
+    """How many in each of the last ``spans`` spans of time, of so many ``seconds`` each; below 2^32 in each of them."""
 
-    def __init__(self, seconds: int) -> None:
-        self._sums = [0] * seconds
+    def __init__(self, spans: int, seconds: float = 1.0) -> None:
+        self._sums = array("I", [0] * spans)
+        self._seconds = seconds
         self._last = 0
 
     def add(self, n: int, now: float) -> None:
         """Count ``n`` at this moment."""
-        self._forward(int(now))
+        self._forward(now)
         self._sums[self._last % len(self._sums)] += n
 
     def series(self, now: float) -> list[int]:
-        """The sums of the whole seconds before this one, oldest first."""
-        self._forward(int(now))
+        """The sums of the whole spans before this one, oldest first."""
+        self._forward(now)
         at = self._last % len(self._sums)
-        return self._sums[at + 1 :] + self._sums[:at]
+        return [*self._sums[at + 1 :], *self._sums[:at]]
 
-    def _forward(self, second: int) -> None:
-        """Empty the places of the seconds that have begun since."""
-        for passed in range(max(self._last, second - len(self._sums)) + 1, second + 1):
+    def total(self, now: float) -> int:
+        """The sum of all spans, and of this one so far."""
+        self._forward(now)
+        return sum(self._sums)
+
+    def _forward(self, now: float) -> None:
+        """Empty the places of the spans that have begun since."""
+        span = int(now / self._seconds)
+        for passed in range(max(self._last, span - len(self._sums)) + 1, span + 1):
             self._sums[passed % len(self._sums)] = 0
-        self._last = max(self._last, second)
+        self._last = max(self._last, span)

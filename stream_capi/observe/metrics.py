@@ -22,7 +22,7 @@ from stream_capi.applovin import FRESH_SECONDS
 from stream_capi.events.rejected_field import RejectedRule
 from stream_capi.model import Lane
 from stream_capi.observe import log_writer
-from stream_capi.observe.histogram import AgeHistogram, PerSecond, Rolling, finer
+from stream_capi.observe.histogram import AgeHistogram, RecentSums, Rolling, finer
 from stream_capi.observe.record_age import MOST_AGE_MS, age_of, why_none
 
 RECENT_SECONDS = 60.0
@@ -88,7 +88,7 @@ class Metrics(Collector):
         self.mapped_counts: Counts = Counter()
         self.rule_counts: Counter[tuple[str, RejectedRule]] = Counter()  # of dead letters, by topic
         self._clock = clock
-        self._per_second = PerSecond(SERIES_SECONDS + 1)
+        self._per_second = RecentSums(SERIES_SECONDS + 1)
 
     def _register_counters(self) -> None:
         pixel_event = ["pixel", "event"]
@@ -246,6 +246,11 @@ class Metrics(Collector):
     def dropped_counts(self) -> Counts:
         """Optional fields that were left out, by field and reason."""
         return _counts(self._dropped)
+
+    @property
+    def suspect_counts(self) -> Counts:
+        """Fields that were sent though they look wrong, by field and reason."""
+        return _counts(self._suspect)
 
     @property
     def identifier_counts(self) -> Counts:

@@ -18,6 +18,7 @@ from stream_capi.events.rejected_field import most_rejected
 from stream_capi.model import HANGING_TRANSACTION, NOT_READ, OUT_OF_REACH, Lane, TopicPartition, Trouble
 from stream_capi.observe.health import Health, Held, Parts
 from stream_capi.observe.histogram import Rolling, quantile
+from stream_capi.observe.identifier_quality import identifiers_entry
 from stream_capi.observe.metrics import RECENT_SECONDS, SERIES_SECONDS, Counts, Gauges
 from stream_capi.observe.oldest_unresolved import Oldest, Wait, oldest_events, unread_waits
 from stream_capi.observe.rejected_rules import dead_letter_entries, rule_entries
@@ -143,6 +144,7 @@ class Snapshot:
             ],
             "pixels": self._pixels(),
             "lanes": [self._lane(lane) for lane in pipeline.delivery.lanes],
+            "identifiers": identifiers_entry(app.qualities, pipeline.clock.now() - self._begun),
         }
 
     def _quantiles(self, rolling: Rolling) -> QuantilesEntry:

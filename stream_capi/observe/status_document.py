@@ -240,6 +240,54 @@ class LaneEntry(TypedDict):
     coverage: dict[str, float | None]
 
 
+class CarriedEntry(TypedDict):
+    """How many events were mapped, and how many of them carry each identifier that they may have."""
+
+    events: int
+    carry: dict[str, int]
+
+
+class SourceEntry(TypedDict):
+    """What a source's events of one name carried over the last hour and the last day."""
+
+    source: str
+    event: str
+    hour: CarriedEntry
+    day: CarriedEntry
+
+
+class PartEntry(TypedDict):
+    """How many, of those that carry the field."""
+
+    count: int
+    of: int
+
+
+class SuspectEntry(TypedDict):
+    """Values of a field that are sent and look wrong. ``path``: where the mapping takes them from; ``why``: for people.
+
+    Of the reason ``shared`` the counts are estimates, and 0 where too few events have the value.
+    """
+
+    source: str
+    event: str
+    field: str
+    path: str
+    reason: str
+    why: str
+    hour: PartEntry
+    day: PartEntry
+
+
+class IdentifiersEntry(TypedDict):
+    """The quality of the identifiers. ``hour_seconds`` and ``day_seconds``: how much of an hour and a day there is so far."""
+
+    hour_seconds: float
+    day_seconds: float
+    sources: list[SourceEntry]
+    suspects: list[SuspectEntry]
+
+
 class WorkerEntry(TypedDict):
     """Whether a worker answers its supervisor: what it holds is not known while it doesn't."""
 
@@ -279,4 +327,5 @@ class StatusDocument(TypedDict):
     left_out: list[LeftOutEntry]
     pixels: list[PixelEntry]
     lanes: list[LaneEntry]
+    identifiers: IdentifiersEntry
     workers: NotRequired[list[WorkerEntry]]

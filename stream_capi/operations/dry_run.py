@@ -144,7 +144,7 @@ class _Work:
             for part in parts:
                 tally.add(tp, part)
         for mapper, tally in self._mappers:
-            mapper.drain_into(tally.of_topic)
+            mapper.drain_into(tally.of_source)
         if self._done.comparison is not None:
             self._done.comparison.add(tp, mapped[0][0], mapped[1][0])
 
@@ -161,7 +161,8 @@ class _Work:
 
     async def close(self) -> None:
         """Close what was opened; a client that a frozen broker holds is left to the process's end."""
-        for mapper, _ in self._mappers:
+        for mapper, tally in self._mappers:
+            mapper.tell_shared(tally.of_source)
             self._done.notes += mapper.notes
             await mapper.aclose()
         if self._reader is not None:

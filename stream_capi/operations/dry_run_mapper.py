@@ -6,6 +6,8 @@ A source or pixel that is paused is mapped as if it were not. What is rejected i
 from __future__ import annotations
 
 import asyncio
+import math
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,6 +21,8 @@ from stream_capi.core.batch import longest_event, sized
 from stream_capi.errors import FieldsEncrypted, StreamCapiError, Unavailable
 from stream_capi.events.counts import CountSink
 from stream_capi.events.rules import SourceRules, rules_from
+from stream_capi.events.shared_values import SharedValues
+from stream_capi.events.suspects import SHARED
 from stream_capi.events.transform import Transform, compile_source
 from stream_capi.model import Columns, Lane, Records, Skipped, Transformed, internal_error
 from stream_capi.operations.explain import forgotten
@@ -75,7 +79,8 @@ class DryRunMapper:
         self._longest = longest_event(settings.batch.max_bytes)
         self._people = forgotten(settings)
         self._schemas = SchemaSources(settings)
-        self._transforms: list[tuple[str, Transform]] = []
+        self._transforms: list[tuple[SourceRules, Transform]] = []
+        self._shared: list[tuple[SourceRules, SharedValues]] = []
         self._rules: dict[tuple[str, str | None], SourceRules] = {}
         self._sources: dict[str, TopicSource] = {
             topic: source_of(settings, topic, self._schemas.for_source, self._compile_for)
@@ -87,17 +92,25 @@ class DryRunMapper:
         """Close the registry's client."""
         await self._schemas.aclose()
 
-    def drain_into(self, sink_of: Callable[[str], CountSink]) -> None:
-        """Hand over what the mappings counted since the last time, to the sink of each topic."""
-        for topic, transform in self._transforms:
-            transform.counts.drain_into(sink_of(topic))
+    def drain_into(self, sink_of: Callable[[SourceRules], CountSink]) -> None:
+        """Hand over what the mappings counted since the last time, to the sink of each source."""
+        for rules, transform in self._transforms:
+            transform.counts.drain_into(sink_of(rules))
+
+    def tell_shared(self, sink_of: Callable[[SourceRules], CountSink]) -> None:
+        """At the end: hand over in how many events of each source one value is, where that is too many."""
+        for rules, shared in self._shared:
+            for event, field, n in shared.suspects():
+                sink_of(rules).suspect(event, field, SHARED, n)
 
     def _compile_for(self, section: SourceSection) -> Callable[[WriterSchema], Transform]:
         rules = self._rules[section.topic, section.record] = rules_from(section, self._settings)
+        shared = SharedValues(os.urandom(16), looks=math.inf)
+        self._shared.append((rules, shared))
 
         def compile_for(schema: WriterSchema) -> Transform:
-            transform = compile_source(rules, schema.raw, schema.name, people=self._people)
-            self._transforms.append((section.topic, transform))
+            transform = compile_source(rules, schema.raw, schema.name, people=self._people, shared=shared)
+            self._transforms.append((rules, transform))
             return transform
 
         return compile_for

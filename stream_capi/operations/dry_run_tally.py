@@ -8,6 +8,8 @@ from typing import NamedTuple
 from stream_capi.config import Settings
 from stream_capi.events.fields import IDENTIFIER_FIELDS, RESTRICTED_IDENTIFIERS
 from stream_capi.events.rejected_field import field_of
+from stream_capi.events.rules import SourceRules
+from stream_capi.events.suspects import source_of_values
 from stream_capi.model import Lane, Rejection, Routed, Skipped, TopicPartition
 from stream_capi.operations.dry_run_mapper import MappedPart, NoSource, Outcome, Waits
 
@@ -44,6 +46,15 @@ class FieldKey(NamedTuple):
     reason: str
 
 
+class SuspectKey(NamedTuple):
+    """What suspect values are counted by. ``source`` are the paths that they come from."""
+
+    topic: str
+    field: str
+    source: str
+    reason: str
+
+
 class DryRunTally:
     """Counts of what would become of records, and for each kind but the sent ones the place of the first that was read."""
 
@@ -55,7 +66,7 @@ class DryRunTally:
         self.skipped: Counter[ReasonKey] = Counter()
         self.waiting: Counter[ReasonKey] = Counter()
         self.dropped: Counter[FieldKey] = Counter()
-        self.suspect: Counter[FieldKey] = Counter()
+        self.suspect: Counter[SuspectKey] = Counter()
         self.mapped: Counter[SentKey] = Counter()  # events that the identifiers were counted of
         self.identifiers: Counter[tuple[SentKey, str]] = Counter()
         self.first: dict[NamedTuple, str] = {}
@@ -89,9 +100,9 @@ class DryRunTally:
             assert of is not None  # noqa: S101 -- bytes come only from a source with one lane
             self._sent(tp.topic, of, 1)
 
-    def of_topic(self, topic: str) -> _OfTopic:
-        """Where the counts of a topic's mapping go."""
-        return _OfTopic(self, topic)
+    def of_source(self, rules: SourceRules) -> _OfSource:
+        """Where the counts of a source's mapping go."""
+        return _OfSource(self, rules)
 
     def coverage(self, settings: Settings) -> list[tuple[SentKey, str, int, int]]:
         """Of each pixel and event: each identifier, the events that carry it, and all events."""
@@ -103,12 +114,13 @@ class DryRunTally:
         return found
 
 
-class _OfTopic:
-    """The sink of a topic's counts."""
+class _OfSource:
+    """The sink of a source's counts."""
 
-    def __init__(self, tally: DryRunTally, topic: str) -> None:
+    def __init__(self, tally: DryRunTally, rules: SourceRules) -> None:
         self._tally = tally
-        self._topic = topic
+        self._topic = rules.topic
+        self._rules = rules
 
     def mapped(self, pixel: str, event: str, n: int) -> None:
         self._tally.mapped[SentKey(self._topic, pixel, event)] += n
@@ -119,5 +131,6 @@ class _OfTopic:
     def dropped(self, field: str, reason: str, n: int) -> None:
         self._tally.dropped[FieldKey(self._topic, field, reason)] += n
 
-    def suspect(self, field: str, reason: str, n: int) -> None:
-        self._tally.suspect[FieldKey(self._topic, field, reason)] += n
+    def suspect(self, event: str, field: str, reason: str, n: int) -> None:
+        path = source_of_values(field, self._rules.rule(f"user_data.{field}"))
+        self._tally.suspect[SuspectKey(self._topic, field, path, reason)] += n

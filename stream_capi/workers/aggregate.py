@@ -16,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
 from stream_capi import __version__
+from stream_capi.observe.identifier_quality import added_up
 from stream_capi.observe.rejected_rules import dead_letters_joined, held_joined
 from stream_capi.observe.status_document import (
     DeadLetterTopicEntry,
@@ -174,6 +175,7 @@ def joined(statuses: Mapping[int, StatusDocument | None], group: str, uptime: fl
         ],
         "pixels": _pixels(known),
         "lanes": _lanes(known),
+        "identifiers": added_up([status["identifiers"] for status in known]),
         "workers": [{"worker": worker, "answers": status is not None} for worker, status in sorted(statuses.items())],
     }
 

@@ -15,6 +15,7 @@ from stream_capi.errors import FieldsEncrypted, RegistryUnavailable
 from stream_capi.model import Code, Records, Rejection, Skipped
 from stream_capi.operations import dry_run_mapper
 from stream_capi.operations.dry_run_mapper import ENCRYPTED, NO_SOURCE, DryRunMapper, Outcome
+from stream_capi.operations.dry_run_tally import DryRunTally
 from stream_capi.pipeline.source import Coded, TopicSource
 from tests.events.making import LEAD, PIXELS, SCHEMAS, lead
 from tests.events.real import encoded
@@ -85,6 +86,23 @@ async def test_what_is_ahead_of_this_clock_but_not_of_its_record_is_in_time() ->
     assert isinstance(part.outcomes[0], bytes)
     assert isinstance(part.outcomes[1], Rejection)
     assert part.outcomes[1].code is Code.IN_FUTURE
+
+
+async def test_suspect_values_are_counted_over_the_whole_range_with_the_paths_that_they_come_from() -> None:
+    of = settings()
+    mapper, tally = DryRunMapper(of, ["leads"], NOW, waited.append), DryRunTally()
+    for start in range(0, 900, 300):
+        rows = [value(user_id="12345" if at % 3 else f"account-{at}") for at in range(start, start + 300)]
+        records: list[Any] = [FakeRecord(one, place=("leads", 0, start + at)) for at, one in enumerate(rows)]
+        await mapper.map(Records("leads", 0, 0, records))
+        mapper.drain_into(tally.of_source)
+    mapper.tell_shared(tally.of_source)
+    await mapper.aclose()
+    found = {(key.field, key.source, key.reason): n for key, n in tally.suspect.items()}
+    assert found["user_id", "user_id", "short"] == 600
+    assert found["user_id", "user_id", "shared"] == pytest.approx(600, abs=60)
+    assert found["client_ip_address", "client_ip_address", "shared"] == 900
+    assert "12345" not in repr(tally.suspect)
 
 
 def loading(monkeypatch: pytest.MonkeyPatch, *errors: Exception) -> None:

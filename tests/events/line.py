@@ -126,7 +126,7 @@ class Line:
         """What was counted as suspect, since the last time."""
         counted: dict[tuple[str, str], int] = {}
         for transform in self.transforms:
-            counted |= transform.counts.suspect
+            counted |= {(field, reason): n for (_, field, reason), n in transform.counts.suspect.items()}
             transform.counts.suspect.clear()
         return counted
 

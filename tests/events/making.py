@@ -55,7 +55,7 @@ def lead(**fields: Any) -> dict[str, Any]:
             "event_source_url": "https://shop.example/quote",
             "currency": "USD",
             "value": 30.0,
-            "user_id": "u-1",
+            "user_id": "user-1",
             "client_ip_address": "172.59.8.172",
             "client_user_agent": "chrome/123.456 android mobile",
             "esi": "web",

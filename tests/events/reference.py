@@ -249,6 +249,10 @@ class Event:
         self.count("mapped", self.lane.pixel, self.lane.event.value)
         for field in set(IDENTIFIERS) & set(user):
             self.count("identifiers", self.lane.pixel, self.lane.event.value, field)
+        if (reason := network.suspect(user["client_ip_address"])) is not None:
+            self.count("suspect", self.lane.event.value, "client_ip_address", reason)
+        if len(user.get("user_id", "000000")) < 6:
+            self.count("suspect", self.lane.event.value, "user_id", "short")
         return {
             "name": self.lane.event.value,
             "event_time": time,
@@ -318,8 +322,6 @@ class Event:
         reason = network.suspect(address)
         if reason is not None and self.rules.refuse_private:
             raise self.record.reject(target, "is no public address")
-        if reason is not None:
-            self.count("suspect", "client_ip_address", reason)
         return address
 
     def phone_region(self) -> str | None:

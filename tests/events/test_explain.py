@@ -142,13 +142,19 @@ def test_what_comes_from_elsewhere_says_from_where() -> None:
     table = {"field": "sid", "table": {"high": 99.0}}
     source = {"values": table, "default_currency": "EUR", "fields": {"data.currency": "ifa"}}
     explanation = explained(
-        source, event_source_url="https://a.b/?aleid=A", sid="high", event_id="", client_ip_address="10.0.0.1"
+        source,
+        event_source_url="https://a.b/?aleid=A",
+        sid="high",
+        event_id="",
+        client_ip_address="10.0.0.1",
+        user_id="12345",
     )
     notes = {one.target: (one.result, one.note) for one in explanation.lines if one.note}
     assert notes["user_data.aleid"] == ("A", "the URL's aleid")
     assert notes["data.value"] == (99.0, "by the table of values")
     assert notes["data.currency"] == ("EUR", "default_currency")
     assert notes["user_data.client_ip_address"] == ("10.0.0.1", "counted as suspect: private")
+    assert notes["user_data.user_id"] == ("12345", "counted as suspect: short")
     assert notes["dedupe_id"][1] == "from topic, partition and offset"
 
 

@@ -34,9 +34,9 @@ def of_lead(paths: list[str], target: str = "user_data.user_id", /, **fields: An
 @pytest.mark.parametrize(
     ("fields", "held"),
     [
-        ({"sid": "s-1"}, [("sid", "s-1", "taken"), ("gone", None, "not in this schema"), ("user_id", "u-1", "not needed")]),
-        ({}, [("sid", None, "null"), ("gone", None, "not in this schema"), ("user_id", "u-1", "taken")]),
-        ({"sid": " "}, [("sid", " ", "empty"), ("gone", None, "not in this schema"), ("user_id", "u-1", "taken")]),
+        ({"sid": "s-1"}, [("sid", "s-1", "taken"), ("gone", None, "not in this schema"), ("user_id", "user-1", "not needed")]),
+        ({}, [("sid", None, "null"), ("gone", None, "not in this schema"), ("user_id", "user-1", "taken")]),
+        ({"sid": " "}, [("sid", " ", "empty"), ("gone", None, "not in this schema"), ("user_id", "user-1", "taken")]),
         (
             {"user_id": None},
             [("sid", None, "null"), ("gone", None, "not in this schema"), ("user_id", None, "null")],

@@ -40,7 +40,7 @@ def test_a_lead_is_sent_whole() -> None:
             "axwrt": "x",
             "alart": "t",
             "client_id": "c",
-            "user_id": "u-1",
+            "user_id": "user-1",
             "email": "62a14e44f765419d10fea99367361a727c12365e2520f32218d505ed9aa0f62f",
             "phone": "e323ec626319ca94ee8bff2e4c87cf613be6ea19919ed1364124e16807ab3176",
             "country_code": "US",
@@ -318,7 +318,7 @@ SUSPECT = [
 def test_an_address_of_nobody_on_the_internet_is_delivered_and_counted(address: str, reason: str) -> None:
     transform = compile_source(rules(), LEAD)
     assert sent(apply(transform, lead(client_ip_address=address)))["user_data"]["client_ip_address"] == address
-    assert transform.counts.suspect == {("client_ip_address", reason): 1}
+    assert transform.counts.suspect == {("generate_lead", "client_ip_address", reason): 1}
 
 
 @pytest.mark.parametrize(("address", "reason"), SUSPECT)

@@ -43,8 +43,8 @@ class Sink:
     def dropped(self, field: str, reason: str, n: int) -> None:
         self.counts["dropped", field, reason] += n
 
-    def suspect(self, field: str, reason: str, n: int) -> None:
-        self.counts["suspect", field, reason] += n
+    def suspect(self, event: str, field: str, reason: str, n: int) -> None:
+        self.counts["suspect", event, field, reason] += n
 
 
 def counted(transform: Transform) -> Counts:

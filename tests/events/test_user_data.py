@@ -426,7 +426,7 @@ def test_counts_are_handed_over_once() -> None:
         ("identifiers", "main", "generate_lead", "email", 2),
         ("identifiers", "main", "generate_lead", "user_id", 2),
         ("mapped", "main", "generate_lead", 2),
-        ("suspect", "client_ip_address", "private", 2),
+        ("suspect", "generate_lead", "client_ip_address", "private", 2),
     ]
     sink.told.clear()
     transform.counts.drain_into(sink)
@@ -472,3 +472,40 @@ def test_a_constant_is_the_same_for_each_event() -> None:
     event = lead_sent({"fields": fields}, esi="web", currency="USD", value=9.0)
     assert event["user_data"]["esi"] == "app"
     assert event["data"] == {"currency": "EUR", "value": 3}
+
+
+# values that look wrong
+
+
+@pytest.mark.parametrize(
+    ("user_id", "short"),
+    [
+        ("1", 1),
+        ("12345", 1),
+        ("123456", 0),
+        (" 12345 ", 1),
+        ("ünter", 1),
+        ("günter", 0),
+        (None, 0),
+        ("  ", 0),
+        ("n/a", 0),
+    ],
+)
+def test_a_user_id_of_fewer_than_six_characters_is_sent_and_counted(user_id: str | None, short: int) -> None:
+    transform = compile_source(rules(), LEAD)
+    made = apply(transform, lead(user_id=user_id, email="a@b.example"))
+    if short and user_id:
+        assert sent(made)["user_data"]["user_id"] == user_id.strip()
+    assert transform.counts.suspect == ({("generate_lead", "user_id", "short"): 1} if short else {})
+
+
+def test_of_an_event_that_is_not_sent_no_value_is_suspect() -> None:
+    """So that of no field more values are suspect than there are events with it."""
+    transform = compile_source(rules(), LEAD)
+    nobody = lead(user_id=None, client_ip_address="10.0.0.1")
+    bad = lead(user_id="1", client_ip_address="10.0.0.1", esi="server")
+    mapped(transform, [lead(user_id="1"), nobody, bad, lead(client_ip_address="10.0.0.1")])
+    assert transform.counts.suspect == {
+        ("generate_lead", "user_id", "short"): 1,
+        ("generate_lead", "client_ip_address", "private"): 1,
+    }

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.core import HistogramMetricFamily
 
-from stream_capi.observe.histogram import AgeHistogram, PerSecond, Rolling, quantile
+from stream_capi.observe.histogram import AgeHistogram, RecentSums, Rolling, quantile
 
 BOUNDS = (10, 20, 50, 100)
 SECONDS = (0.01, 0.02, 0.05, 0.1)
@@ -92,7 +92,7 @@ def test_a_rolling_histogram_that_nobody_has_read_for_long_tells_only_of_the_las
 
 
 def test_the_sums_of_each_second_come_oldest_first_without_the_one_that_runs() -> None:
-    per_second = PerSecond(5)
+    per_second = RecentSums(5)
     for now, n in ((10.0, 1), (10.9, 2), (12.5, 4), (13.0, 8), (14.2, 16)):
         per_second.add(n, now)
     assert per_second.series(14.9) == [3, 0, 4, 8]
@@ -100,3 +100,13 @@ def test_the_sums_of_each_second_come_oldest_first_without_the_one_that_runs() -
     assert per_second.series(1000.0) == [0, 0, 0, 0]
     per_second.add(1, 1000.5)
     assert per_second.series(1001.0) == [0, 0, 0, 1]
+
+
+def test_a_total_has_the_span_that_runs_and_all_whole_ones_before_it() -> None:
+    of_an_hour = RecentSums(61, 60.0)
+    for now, n in ((0.0, 1), (59.0, 2), (60.0, 4), (3599.0, 8), (3600.0, 16)):
+        of_an_hour.add(n, now)
+    assert of_an_hour.total(3659.9) == 31
+    assert of_an_hour.total(3660.0) == 28, "the first minute is gone"
+    assert of_an_hour.total(7199.0) == 24
+    assert of_an_hour.total(1e6) == 0

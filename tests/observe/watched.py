@@ -9,9 +9,11 @@ from typing import Any
 
 from stream_capi.config import KeySource, Settings
 from stream_capi.core.flow import Gate
+from stream_capi.events.rules import rules_from
 from stream_capi.kafka.topic_retention import NOT_KNOWN
 from stream_capi.model import TopicPartition
 from stream_capi.observe.health import Health
+from stream_capi.observe.identifier_quality import SourceQuality
 from stream_capi.observe.metrics import Metrics
 from stream_capi.observe.snapshot import Snapshot
 from stream_capi.observe.telemetry import Telemetry
@@ -37,6 +39,11 @@ class Watched(Line):
         self.metrics = Metrics(("email", "phone"), asyncio.get_running_loop().time)
         self.telemetry = Telemetry(self.metrics)
         super().__init__(answering, **rules)
+        clock = asyncio.get_running_loop().time
+        self.qualities = [
+            SourceQuality(source.topic, rules_from(source, SETTINGS), self.metrics, b"key", clock)
+            for source in SETTINGS.sources
+        ]
         self.app = SimpleNamespace(
             settings=SETTINGS,
             metrics=self.metrics,
@@ -53,6 +60,7 @@ class Watched(Line):
             drifts=[],
             group_lag=None,
             dead_letters_kept=NOT_KNOWN,
+            qualities=self.qualities,
         )
         self.snapshot = Snapshot(self.app, Health(self.app))
         self.metrics.gauges = self.snapshot.gauges

@@ -122,6 +122,18 @@ def status(partition: int, delivered: int, ready: bool = True, pixel: str = "ope
             {"pixel": "main", "event": "page_view", "delivered": delivered, "fresh_share": None, "mapped": delivered,
              "coverage": {"email": delivered / 100}}
         ],
+        "identifiers": {
+            "hour_seconds": 60.0 * partition, "day_seconds": 60.0 * partition,
+            "sources": [{"source": "leads", "event": "page_view",
+                         "hour": {"events": delivered, "carry": {"user_id": delivered // 2}},
+                         "day": {"events": 2 * delivered, "carry": {"user_id": delivered}}}],
+            "suspects": [
+                {"source": "leads", "event": "page_view", "field": f"user_data.{field}", "path": field, "reason": reason,
+                 "why": "one value", "hour": {"count": 2, "of": 5}, "day": {"count": 3, "of": 10}}
+                for field, reason in (("user_id", "shared"), ("client_ip_address", "private"))
+                if partition
+            ],
+        },
     }  # fmt: skip
 
 
@@ -151,6 +163,21 @@ def test_statuses_are_joined() -> None:
     assert whole["freshness"]["share"] == 0.25
     assert whole["lanes"][0]["coverage"] == {"email": 0.25}
     assert whole["buffered"] == {"bytes": 20, "budget": 200}
+
+
+def test_identifiers_add_up_and_what_is_suspect_in_one_worker_is_told_of_the_events_of_all() -> None:
+    whole = joined({1: status(1, 10), 2: status(0, 30), 3: None}, "g", 7.0)["identifiers"]
+    assert (whole["hour_seconds"], whole["day_seconds"]) == (60.0, 60.0)
+    (source,) = whole["sources"]
+    assert source["hour"] == {"events": 40, "carry": {"user_id": 20}}
+    assert source["day"] == {"events": 80, "carry": {"user_id": 40}}
+    assert [(one["field"], one["hour"], one["day"]) for one in whole["suspects"]] == [
+        ("user_data.user_id", {"count": 2, "of": 20}, {"count": 3, "of": 40}),
+        ("user_data.client_ip_address", {"count": 2, "of": 40}, {"count": 3, "of": 80}),
+    ]
+    both = joined({1: status(1, 10), 2: status(2, 10)}, "g", 7.0)["identifiers"]
+    assert [one["hour"]["count"] for one in both["suspects"]] == [4, 4]
+    assert joined({1: None}, "g", 7.0)["identifiers"]["sources"] == []
 
 
 def test_one_that_is_not_ready_or_does_not_answer_makes_the_whole_not_ready() -> None:
