@@ -93,14 +93,14 @@ class RegistryClient:
             except Exception as error:
                 # What the HTTP and JSON libraries raise says nothing about a schema. Texts are left out, as they may
                 # quote the url with its password.
-                raise RegistryUnavailable(f"asked {self._at} for {what}: {_why(error)}{_LOOK}") from None
+                raise RegistryUnavailable(f"asked {self._at} for {what}: {why(error)}{_LOOK}") from None
 
     async def aclose(self) -> None:
         """Close the connections."""
         await self._rest.session.aclose()
 
 
-def _why(error: BaseException) -> str:
+def why(error: BaseException) -> str:
     """Why there is no connection, without the error's text; else the error's type."""
     seen: list[BaseException] = []
     at: BaseException | None = error

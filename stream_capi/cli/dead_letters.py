@@ -74,7 +74,7 @@ def list_dead_letters(
 ) -> None:
     """Count the dead letters by topic and code, with the times of the first and the last, and the rule that most failed."""
     settings = config.load(config_file, keys=False)
-    picked = _picked(code, topic, since)
+    picked = picked_by(code, topic, since)
     admin = KafkaAdmin(settings.kafka)
     dead_letters = read_dead_letters(settings, admin, picked.since)
     found = list(in_order(stored for stored in dead_letters.found if picked(stored)))[-limit if limit else 0 :]
@@ -149,7 +149,7 @@ def show_dead_letter(
             raise ConfigurationError([f"--offset: that record of {settings.dead_letter.topic} is no dead letter"])
         found = [(stored, record)]
     else:
-        picked = _picked(code, topic, since)
+        picked = picked_by(code, topic, since)
         dead_letters = read_dead_letters(settings, KafkaAdmin(settings.kafka), picked.since)
         newest = list(in_order(stored for stored in dead_letters.found if picked(stored)))[-limit:]
         originals = Originals(settings.kafka)
@@ -195,7 +195,7 @@ def redrive_dead_letters(
         await_alone(admin, redrive.group_of(settings), watch.print_line)
     dead_letters = read_dead_letters(settings, admin)
     planned = redrive.plan(
-        settings, dead_letters, Redriven(settings, admin, dead_letters), _picked(code, topic, since), limit
+        settings, dead_letters, Redriven(settings, admin, dead_letters), picked_by(code, topic, since), limit
     )
     if not execute:
         _print_plan(settings, planned, as_json)
@@ -222,7 +222,7 @@ async def _execute(
     process.at_once(code)
 
 
-def _picked(code: Code | None, topic: str | None, since: str | None) -> Picked:
+def picked_by(code: Code | None, topic: str | None, since: str | None) -> Picked:
     return Picked(code, topic, None if since is None else since_of(since))
 
 

@@ -258,15 +258,15 @@ def test_a_fault_without_words_has_its_type_and_one_of_many_its_own() -> None:
     refused = ConnectionRefusedError(111, "Connect call failed ('::1', 1)")
     several = OSError("All connection attempts failed")
     several.__cause__ = ExceptionGroup("many", [refused, refused])
-    assert registry_client._why(several) == "Connection refused"
+    assert registry_client.why(several) == "Connection refused"
     untrusted = ssl.SSLCertVerificationError(1, "no")
     untrusted.verify_message = "self-signed certificate"
-    assert registry_client._why(untrusted) == "its certificate is not trusted (self-signed certificate)"
-    assert registry_client._why(KeyError("secret")) == "KeyError"
+    assert registry_client.why(untrusted) == "its certificate is not trusted (self-signed certificate)"
+    assert registry_client.why(KeyError("secret")) == "KeyError"
     circle = ValueError("secret")
     circle.__context__ = KeyError("secret")
     circle.__context__.__context__ = circle
-    assert registry_client._why(circle) == "ValueError"
+    assert registry_client.why(circle) == "ValueError"
 
 
 async def test_closing_ends_what_is_under_way(registry: FakeRegistry) -> None:

@@ -64,8 +64,8 @@ def test_since_is_a_time_a_span_or_the_beginning() -> None:
 
 
 def test_dead_letters_take_the_same_since() -> None:
-    assert dead_letters._picked(None, None, None).since is None
-    assert dead_letters._picked(None, None, "earliest").since is None
-    at = dead_letters._picked(None, None, "36h").since
+    assert dead_letters.picked_by(None, None, None).since is None
+    assert dead_letters.picked_by(None, None, "earliest").since is None
+    at = dead_letters.picked_by(None, None, "36h").since
     assert at is not None
     assert abs(time.time() - 36 * 3600 - at / 1000) < 5
