@@ -15,7 +15,7 @@ WHY = {
     "loopback": "a loopback address",
     "link_local": "a link-local address",
     "unspecified": "an unspecified address",
-    SHORT: f"fewer than {LEAST_CHARACTERS} characters",
+    SHORT: "fewer than six characters",
     SHARED: "one value",
 }
 _FROM_URL = ("aleid", "alart")

@@ -19,6 +19,7 @@ from stream_capi.observe.metrics import Metrics
 from stream_capi.observe.status_document import CarriedEntry, IdentifiersEntry, PartEntry, SourceEntry, SuspectEntry
 
 HOUR, DAY = 3600.0, 86_400.0
+_RUNBOOK, _RUNBOOK_OF_ADDRESSES = "streamcapisuspectidentifiers", "streamcapisuspectaddresses"  # anchors
 _MINUTE, _QUARTER = 60.0, 900.0
 _Key = tuple[str, str, str]  # event; field, or "" for all events; reason, or "" for all values
 
@@ -119,6 +120,7 @@ class SourceQuality:
                 "why": WHY[reason],
                 "hour": parts[0],
                 "day": parts[1],
+                "runbook": _RUNBOOK if field != "client_ip_address" or reason == SHARED else _RUNBOOK_OF_ADDRESSES,
             }
             for event, field, reason in self._sums
             if reason and any(map(_is_told, (parts := self._parts(event, field, reason)), repeat((field, reason))))

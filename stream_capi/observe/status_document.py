@@ -277,6 +277,7 @@ class SuspectEntry(TypedDict):
     why: str
     hour: PartEntry
     day: PartEntry
+    runbook: str
 
 
 class IdentifiersEntry(TypedDict):

@@ -50,15 +50,33 @@ def _busy(line: Watched) -> None:
         line.metrics.dropped("email", reason, 90 - 10 * number)
     line.app.group_lag = GroupLag(18_230, 12, time.monotonic() - 12)
     line.app.dead_letters_kept = Retention("limited", 7 * 86_400.0)
-    for event, shares in (("generate_lead", (0.93, 0.61)), ("page_view", (0.12, 0.0))):
-        line.metrics.mapped("main", event, 1000)
-        for field, share in zip(("email", "phone"), shares, strict=True):
-            line.metrics.identifiers("main", event, field, int(1000 * share))
+    for quality, event, shares in zip(
+        line.qualities, ("generate_lead", "page_view"), ((0.93, 0.61, 0.4), (0.12, 0.0, 0.87)), strict=True
+    ):
+        quality.mapped("main", event, 1000)
+        for field, share in zip(("email", "phone", "user_id"), shares, strict=True):
+            quality.identifiers("main", event, field, int(1000 * share))
+    line.qualities[0].suspect("generate_lead", "user_id", "shared", 164)
+    line.qualities[0].suspect("generate_lead", "user_id", "short", 12)
+    line.qualities[1].suspect("page_view", "client_ip_address", "private", 310)
 
 
 def busy() -> dict[str, Any]:
-    """A member at work."""
-    return of(_busy, 8.05)
+    """A member at work, for longer than a day."""
+    status = of(_busy, 8.05)
+    identifiers = status["identifiers"]
+    identifiers |= {"hour_seconds": 3600.0, "day_seconds": 86_400.0}
+    for source in identifiers["sources"]:
+        source["day"]["events"] *= 20
+        source["day"]["carry"] = {field: 19 * n for field, n in source["day"]["carry"].items()}
+    for suspect in identifiers["suspects"]:
+        suspect["day"] = {"count": 7 * suspect["day"]["count"], "of": 19 * suspect["day"]["of"]}
+    return status
+
+
+def since_a_while() -> dict[str, Any]:
+    """A member at work for some minutes."""
+    return of(_busy, 300)
 
 
 def kept_without_end() -> dict[str, Any]:
@@ -174,6 +192,7 @@ def noticed() -> dict[str, Any]:
 STATES: dict[str, Callable[[], dict[str, Any]]] = {
     "starting": empty,
     "at-work": busy,
+    "since-a-while": since_a_while,
     "held": held,
     "topic-held": topic_held,
     "not-read": unread,

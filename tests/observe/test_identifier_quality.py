@@ -12,6 +12,7 @@ from stream_capi.events.transform import compile_source
 from stream_capi.model import EventName, Lane
 from stream_capi.observe.identifier_quality import SourceQuality, collect, identifiers_entry
 from stream_capi.observe.metrics import Metrics
+from stream_capi.observe.runbook import page
 from stream_capi.observe.status_document import IdentifiersEntry
 from tests.events.making import LEAD, mapped, rules
 from tests.events.test_shared_values import mixed, people
@@ -110,9 +111,12 @@ def test_suspect_values_are_told_with_their_path_and_of_how_many() -> None:
     assert worst == {
         "source": "leads", "event": "generate_lead", "field": "user_data.client_ip_address", "path": "a constant",
         "reason": "private", "why": "a private address", "hour": {"count": 200, "of": 200}, "day": {"count": 200, "of": 200},
+        "runbook": "streamcapisuspectaddresses",
     }  # fmt: skip
+    assert 'id="streamcapisuspectaddresses"' in page()
+    assert f'id="{other["runbook"]}"' in page()
     assert other["path"] == "account.id or visitor"
-    assert other["why"] == "fewer than 6 characters"
+    assert other["why"] == "fewer than six characters"
     assert other["hour"] == {"count": 20, "of": 50}, "of those that carry it"
 
 

@@ -89,7 +89,12 @@ def test_a_member_at_work_shows_its_figures(page: Page, shown: Shown) -> None:
     expect(page.locator("#codes tbody tr")).to_contain_text("missing_field")
     expect(page.locator("#dead-kept")).to_have_text("in stream-capi.dead-letters, kept for 7 days")
     leads = page.locator(".lane", has_text="generate_lead")
-    expect(leads.locator("dl")).to_contain_text("email93 %phone61 %")
+    expect(leads).to_contain_text("1,000 events in the last hour, 20,000 in the last day")
+    expect(leads.locator("tr", has_text="email")).to_have_text("email93 %88 %")
+    expect(leads.locator("tr", has_text="phone")).to_have_text("phone61 %58 %")
+    expect(page.locator("#lanes")).to_contain_text(
+        "main generate_lead: 760 delivered since start, 100 % within 5 minutes"
+    )
     expect(page.locator("#pixels tbody tr")).to_contain_text("open")
     assert page.locator("#spark .line").get_attribute("d") != ""
 
@@ -102,6 +107,48 @@ def test_dead_letters_that_are_kept_without_end_are_said_to_be(page: Page, shown
     )
     shown.document = statuses.empty()
     expect(page.locator("#dead-kept")).to_have_text("in stream-capi.dead-letters; how long it keeps them is not known")
+
+
+def test_values_that_look_wrong_are_named_in_a_line_each_with_what_to_do(page: Page, shown: Shown) -> None:
+    shown.document = statuses.busy()
+    page.goto(shown.origin)
+    lines = page.locator("#suspects li")
+    expect(lines).to_have_count(3)
+    expect(lines.nth(0)).to_contain_text(
+        "leads generate_lead: user_data.user_id from user_id: one value in about 164 of 400 events in the last hour, "
+        "about 1,148 of 7,600 in the last day"
+    )
+    expect(lines.nth(1)).to_contain_text(
+        "views page_view: user_data.client_ip_address from client_ip_address: a private address in 310 of 1,000 events"
+    )
+    expect(lines.nth(2)).to_contain_text(
+        "user_data.user_id from user_id: fewer than six characters in 12 of 400 events"
+    )
+    href = lines.nth(1).get_by_role("link").get_attribute("href")
+    assert href == "runbook#streamcapisuspectaddresses"
+    page.goto(f"{shown.origin}/{href}")
+    expect(page.locator("#streamcapisuspectaddresses")).to_be_in_viewport()
+
+
+def test_before_an_hour_has_passed_the_page_says_since_when(page: Page, shown: Shown) -> None:
+    shown.document = statuses.since_a_while()
+    page.goto(shown.origin)
+    lane = page.locator(".lane", has_text="generate_lead")
+    expect(lane.locator("thead")).to_have_text(re.compile(r"IdentifierSharesince \d\d:\d\d \S+$"))
+    expect(page.locator("#suspects li").first).to_have_text(
+        re.compile(r"one value in about 164 of 400 events since \d\d:\d\d \S+ · What to do$")
+    )
+    shown.document["identifiers"] |= {"hour_seconds": 3600.0, "day_seconds": 40_000.0}
+    expect(lane.locator("thead")).to_have_text(re.compile(r"IdentifierSharelast hoursince \d\d:\d\d \S+$"))
+
+
+def test_many_sources_are_folded(page: Page, shown: Shown) -> None:
+    shown.document = statuses.busy()
+    first = shown.document["identifiers"]["sources"][0]
+    shown.document["identifiers"]["sources"] = [first | {"source": f"topic-{number}"} for number in range(300)]
+    page.goto(shown.origin)
+    expect(page.locator("#coverage .lane")).to_have_count(6)
+    expect(page.get_by_text("294 more sources")).to_be_visible()
 
 
 def test_it_goes_on_without_being_loaded_again(page: Page, shown: Shown) -> None:
@@ -121,6 +168,7 @@ def test_a_member_without_anything_to_show_says_so(page: Page, shown: Shown) -> 
     page.goto(shown.origin)
     expect(page.locator("#partitions")).to_have_text("No partition is assigned to this member.")
     expect(page.locator("#coverage")).to_have_text("No event was mapped yet.")
+    expect(page.locator("#suspects")).to_have_text("None in this time.")
     expect(page.locator("#codes")).to_have_text("None since start.")
     for figure in ("#p50", "#p99", "#fresh", "#lag", "#request"):
         expect(page.locator(figure)).to_have_text("–")
@@ -209,11 +257,16 @@ def test_names_are_text_whatever_they_look_like(page: Page, shown: Shown) -> Non
     shown.document["group"] = evil
     shown.document["held"][0]["subject"] = evil
     shown.document["partitions"][0]["topic"] = evil
-    shown.document["lanes"][0] |= {"pixel": evil, "mapped": 1}
+    shown.document["lanes"][0] |= {"pixel": evil, "delivered": 1}
+    part = {"events": 1, "carry": {"email": 1}}
+    shown.document["identifiers"]["sources"] = [{"source": evil, "event": evil, "hour": part, "day": part}]
+    looks = {"field": evil, "path": evil, "reason": "shared", "why": "one value", "runbook": evil}
+    parts = {"hour": {"count": 1, "of": 2}, "day": {"count": 1, "of": 2}}
+    shown.document["identifiers"]["suspects"] = [{"source": evil, "event": evil, **looks, **parts}]
     shown.document["dead_letters"] = [{"topic": evil, "code": evil, "count": 1}]
     page.goto(shown.origin)
     expect(page.locator("#partitions")).to_contain_text(evil)
-    for place in ("#facts", "#held", "#coverage", "#codes"):
+    for place in ("#facts", "#held", "#coverage", "#lanes", "#suspects", "#codes"):
         expect(page.locator(place)).to_contain_text(evil)
     assert page.locator("img").count() == 0
     assert page.evaluate("window.run") is None
@@ -266,7 +319,9 @@ def test_no_width_makes_it_scroll_sideways(page: Page, shown: Shown, width: int)
         status["skipped"] = [{"topic": name, "reason": "tombstone", "count": 1}]
         status["left_out"] = [{"field": name, "reason": "type", "count": 1}]
         status["pixels"][0]["held_by"] = [name]
-        status["lanes"][0] |= {"pixel": name, "mapped": 1}
+        status["lanes"][0] |= {"pixel": name, "delivered": 1}
+        for one in (*status["identifiers"]["sources"], *status["identifiers"]["suspects"]):
+            one["source"] = one["path"] = name
         status["dead_letters"] = [{"topic": name, "code": "missing_field", "count": 1}]
         status["notices"] = [{"subject": name, "reason": "throttled: 429", "what_to_do": "Nothing."}]
         shown.document = status
@@ -369,7 +424,7 @@ def test_quiet_partitions_are_folded_and_an_open_fold_stays_open(page: Page, sho
     shown.document = statuses.many()
     page.goto(shown.origin)
     expect(page.locator("#partitions tbody tr")).to_have_count(3)
-    assert page.evaluate("document.documentElement.scrollHeight") < 1700
+    assert page.evaluate("document.documentElement.scrollHeight") < 2000
     fold = page.locator("details", has=page.locator("#partitions-rest"))
     expect(fold.locator("summary")).to_have_text("61 quiet partitions")
     fold.locator("summary").click()
