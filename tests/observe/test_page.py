@@ -116,7 +116,7 @@ def test_values_that_look_wrong_are_named_in_a_line_each_with_what_to_do(page: P
     expect(lines).to_have_count(3)
     expect(lines.nth(0)).to_contain_text(
         "leads generate_lead: user_data.user_id from user_id: one value in about 164 of 400 events in the last hour, "
-        "about 1,148 of 7,600 in the last day"
+        "1,148 of 7,600 in the last day"
     )
     expect(lines.nth(1)).to_contain_text(
         "views page_view: user_data.client_ip_address from client_ip_address: a private address in 310 of 1,000 events"
