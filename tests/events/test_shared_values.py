@@ -150,6 +150,9 @@ def test_no_more_is_looked_at_than_is_allowed() -> None:
     rows = [*people(2000), *people(4000, user_id=CANARY)]
     assert found(rows, allow=0) == {}
     assert ("generate_lead", "user_id") in found(rows)
+    shared = SharedValues(KEY, looks=3)
+    transform = compile_source(rules(), LEAD, shared=shared)
+    assert {type(one) for start in range(0, 40, 2) for one in mapped(transform, rows[start : start + 2])} == {bytes}
 
 
 def test_neither_a_value_nor_its_hash_is_shown_or_kept_in_sight() -> None:
