@@ -295,3 +295,14 @@ def test_prometheus_gets_few_of_the_bounds() -> None:
     text = generate_latest(Metrics(()).registry).decode()
     assert text.count("stream_capi_end_to_end_seconds_bucket") == 21
     assert text.count("stream_capi_request_seconds_bucket") == 14
+
+
+def test_rules_of_dead_letters_are_told_apart_up_to_a_bound_and_the_rest_is_counted_by_code() -> None:
+    metrics = Metrics(())
+    for topic in range(3000):
+        metrics.dead_lettered(f"t{topic % 3}", RejectedRule("missing_field", "event_time", f'"path.{topic}"'))
+    assert metrics.rule_counts.total() == 3000
+    assert len(metrics.rule_counts) <= 2000 + 3, "and one for each topic and code"
+    rest = sum(metrics.rule_counts[f"t{topic}", RejectedRule("missing_field")] for topic in range(3))
+    assert rest == 1000
+    assert metrics.dead_letter_counts.total() == 3000

@@ -90,6 +90,8 @@ def test_what_waits_is_judged_anew_when_the_clock_is_known() -> None:
         line.assign(P0)
         await line.run_for(5)
         assert line.reports["intake_held dead_letter_ratio"] == 1
+        await line.run_for(200)
+        assert line.pipeline.quarantine.rules("leads").total() == 150, "each event once, however often it was judged"
         line.ahead = 0.0  # somebody sets the clock right
         line.status, line.dates = 200, True
         await line.run_for(5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -9,8 +10,10 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from stream_capi import __version__
+from stream_capi.events.rejected_field import RejectedRule
 from stream_capi.model import EventName, Lane
 from stream_capi.observe.metrics import Gauges, Metrics
+from stream_capi.observe.rejected_rules import dead_letter_entries, dead_letters_joined, rule_entries
 from stream_capi.observe.status_document import StatusDocument
 from stream_capi.workers.aggregate import SummedMetrics, joined
 
@@ -202,6 +205,16 @@ def test_what_several_workers_are_held_for_alike_is_told_once_with_the_rules_of_
         ("missing_field", 173), ("invalid_field", 10), ("no_identifier", 4)
     ]  # fmt: skip
     assert joined({1: one, 2: None}, "g", 7.0)["held"] == one["held"]
+
+
+def test_of_many_rules_the_ten_most_frequent_are_named() -> None:
+    rules = Counter({RejectedRule("invalid_field", f"field_{number:02}"): 100 - number for number in range(50)})
+    assert [entry["field"] for entry in rule_entries(rules)] == [f"field_{number:02}" for number in range(10)]
+    (entry,) = dead_letter_entries({("leads", one): count for one, count in rules.items()})
+    assert (entry["count"], len(entry["rules"])) == (rules.total(), 10)
+    (of_two,) = dead_letters_joined([entry, entry])
+    assert of_two["count"] == 2 * rules.total()
+    assert len(of_two["rules"]) == 10
 
 
 def test_there_is_a_status_before_any_worker_has_answered() -> None:
