@@ -51,7 +51,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-app.command("purge")(purge.command)
 
 _OTHER = ("other", "any")  # the row of what is not told apart
 
@@ -303,3 +302,6 @@ def _print_ledger(ledger: Ledger, as_json: bool) -> None:
         out.print("Stopped before the end: the same command goes on with what is left.")
     elif not ledger.holds:
         out.print("The books don't close: letters were read that have no outcome in this run. Was another run at it?")
+
+
+app.command("purge")(purge.command)

@@ -10,7 +10,7 @@ from collections import Counter
 from functools import lru_cache
 from typing import NamedTuple
 
-from stream_capi.events.fields import FIELDS
+from stream_capi.config.settings import TARGETS
 from stream_capi.model import Code, Rejection
 
 _of_field = re.compile(r"([a-z_.]+): .*?(?: \(from (\".*\")\))?", re.DOTALL).fullmatch
@@ -54,7 +54,7 @@ def field_of(rejection: Rejection) -> RejectedField:
 @lru_cache(maxsize=1_000)
 def _field_in(detail: str) -> RejectedField:
     found = _of_field(detail)
-    if found is not None and found[1] in FIELDS:
+    if found is not None and found[1] in TARGETS:
         return RejectedField(found[1], found[2] or "")
     routed = _of_routing(detail)
     return RejectedField(*routed.groups()) if routed is not None else RejectedField()

@@ -23,7 +23,7 @@ event_time = {TIME}
 event_source_url = "https://shop.example/quote"
 currency = "USD"
 value = 30.0
-user_id = "u-1"   # who
+user_id = "user-1"   # who
 client_ip_address = "172.59.8.172"
 client_user_agent = '''
 a#b
@@ -92,9 +92,9 @@ def test_only_what_differs_is_changed(folder: Folder) -> None:
     file = folder.write(head)
     folder.run("--update")
     written = file.read_text()
-    file.write_text(written.replace('user_id = "u-1"\n', 'user_id    =   "u-2"  # the account\n'))
+    file.write_text(written.replace('user_id = "user-1"\n', 'user_id    =   "u-2"  # the account\n'))
     assert folder.run("--update").code == 0
-    assert file.read_text() == written.replace('user_id = "u-1"\n', 'user_id    =   "u-1"  # the account\n')
+    assert file.read_text() == written.replace('user_id = "user-1"\n', 'user_id    =   "user-1"  # the account\n')
 
 
 def test_a_dead_letter_keeps_the_form_of_its_line(folder: Folder) -> None:

@@ -78,7 +78,7 @@ def test_names_and_summaries_are_offered_without_importing_a_command() -> None:
         (["--v"], ["--version"]),
         (["mock-endpoint", "--au"], ["--authorization"]),
         (["status", "--config", "capi.toml", "--w"], ["--watch"]),
-        (["dead-letters", ""], ["list", "show", "redrive"]),
+        (["dead-letters", ""], ["list", "show", "redrive", "purge"]),
         (["dead-letters", "list", "--config", "capi.toml", "--code", "to"], ["too_old", "too_large"]),
         (["mock-endpoint", "--authorization", "r"], ["raw"]),
         (["init", "--event", ""], ["page_view", "generate_lead"]),

@@ -35,7 +35,7 @@ SENT = {
         "client_ip_address": "172.59.8.172",
         "client_user_agent": "chrome/123.456 android mobile",
         "esi": "web",
-        "user_id": "u-1",
+        "user_id": "user-1",
     },
 }
 BYTES = encoded(LEAD, lead(event_time=TIME))
@@ -75,7 +75,7 @@ def test_each_field_that_differs_is_told(folder: Folder) -> None:
     assert done.code == 1
     lines = [line.strip() for line in done.out.splitlines()[1:4]]
     assert re.fullmatch(r"dedupe_id differs: expected \S+, came out \S+", lines[1].replace(" chars", ""))
-    assert lines[0].startswith("user_data.user_id is not expected: came out …")
+    assert lines[0].startswith("user_data.user_id is not expected: came out u…")
     assert lines[2] == "user_data.os is missing: expected ios"
     assert done.out.splitlines()[-1] == "1 case: 0 passed, 1 failed"
 

@@ -143,7 +143,10 @@ def test_an_interrupt_waits_for_no_broker(words: tuple[str, ...], tmp_path: Path
         broker.settimeout(60)
         file = configuration(tmp_path, f"127.0.0.1:{broker.getsockname()[1]}")
         program = subprocess.Popen(
-            [sys.executable, "-m", "stream_capi", *words, "--config", file], stderr=subprocess.PIPE, text=True
+            [sys.executable, "-m", "stream_capi", *words, "--config", file],
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=_heed_signals,
         )
         with broker.accept()[0]:
             time.sleep(0.5)  # the question is on its way

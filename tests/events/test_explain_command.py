@@ -91,7 +91,7 @@ def test_a_file_of_bytes_is_explained_as_on_the_wire(tmp_path: Path, raw_config:
     assert {name: outcome[name] for name in ("kind", "pixel", "event")} == {
         "kind": "sent", "pixel": "main", "event": "generate_lead",
     }  # fmt: skip
-    assert outcome["payload"]["user_data"]["user_id"] == "…(3 chars)"
+    assert outcome["payload"]["user_data"]["user_id"] == "u…(6 chars)"
     assert told["schema"] == "stream_capi.Lead (schema file)"
 
 
