@@ -41,7 +41,7 @@ def draw(page: Page, shown: Shown, state: str, width: str, scheme: str, form: st
     height = page.evaluate("document.documentElement.scrollHeight")
     answer = page.context.new_cdp_session(page).send(
         "Page.captureScreenshot",
-        {"format": form, **({"quality": 28} if form == "webp" else {}), "captureBeyondViewport": True,
+        {"format": form, **({"quality": 26} if form == "webp" else {}), "captureBeyondViewport": True,
          "clip": {"x": 0, "y": 0, "width": WIDTHS[width], "height": height, "scale": 1}},
     )  # fmt: skip
     return base64.b64decode(answer["data"])

@@ -157,12 +157,13 @@ def peaked() -> dict[str, Any]:
 
 def noticed() -> dict[str, Any]:
     """Paused by configuration, a schema that lost a path, and what else goes on by itself."""
-    status = busy()
-    settings = "kafka.sasl_password_file", "suppress.file", "endpoint.ca_file"
+    status, gone = busy(), "can't be read: no such file"
     reasons = {
         "leads": ("the newest schema lacks mapped paths: email (customer.contact.email)", "schema_lacks_path"),
         "main": ("throttled: 429", "429"),
-        **dict.fromkeys(settings, ("the file can't be read: no such file", "key_file_unreadable")),
+        "kafka.sasl_password_file": (f"the setting {gone}", "password_file_unreadable"),
+        "suppress.file": (f"the setting {gone}", "suppression_list_unreadable"),
+        "endpoint.ca_file": (f"the file {gone}", "certificates_unreadable"),
     }
     status["notices"] = [
         {"subject": subject, "reason": reason, "what_to_do": what_to_do(key), "runbook": entry_of(key)}
