@@ -307,13 +307,17 @@ def test_a_broker_that_is_down_is_one_line_and_exit_3(scene: Scene) -> None:
 
 def test_ctrl_c_prints_what_was_counted_so_far(scene: Scene, broker: Broker) -> None:
     scene.produce(400)
-    write(broker, scene.views, values_of(broker, scene.views, 3) * 1000)
-    with Started(scene, "dry-run", "--from", "earliest") as started:
-        until(lambda: "would be sent" in started.output, 60, "a line of progress")
-        started.interrupt()
-        assert started.wait() == 1
-        assert "PARTIAL" in started.output
-        assert "Traceback" not in started.output
+    scene.registry.freeze()  # so that it is not over before it is interrupted
+    try:
+        with Started(scene, "dry-run", "--from", "earliest") as started:
+            until(lambda: "asking again" in started.output, 60, "the wait for the registry")
+            started.interrupt()
+            assert started.wait() == 1
+            output = started.output
+    finally:
+        scene.registry.thaw()
+    assert "PARTIAL" in output
+    assert "Traceback" not in output
     code, seen = on_a_terminal(scene, "dry-run", "--from", "earliest")
     assert code == 0
     assert "mapping" in seen
