@@ -2,6 +2,9 @@
 
 Every method blocks, but no longer than its deadline: for ``asyncio.to_thread`` and for commands. Errors are for people:
 Unavailable where asking again may help, KafkaLost where it won't.
+
+Over 400 lines: every question goes through the same client, deadline, changing password and words for what went wrong, so
+that a second file would have to reach into this one for all of them.
 """
 
 from __future__ import annotations
