@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -175,7 +175,8 @@ async def explain_file(settings: Settings, of_topic: Sequence[SourceSection], fi
         return await _explained(settings, of_topic, [(_FileRecord(value, first.topic), first.topic)])
     schemas = await _schemas_of_json(settings, of_topic)
     try:
-        schema, row = _of_json(schemas, value.decode("utf-8-sig"))
+        text = value.decode("utf-8-sig")
+        schema, row = first_that_fits(schemas, lambda raw, record: row_from_json(raw, text, record))
     except UnicodeDecodeError:
         raise ConfigurationError([f"--file: {file} is not UTF-8 text"]) from None
     except NotOfSchema as fault:
@@ -187,13 +188,19 @@ async def explain_file(settings: Settings, of_topic: Sequence[SourceSection], fi
     return [_of_row(settings, source, schema, row, (0, 0), source.topic, name, forgotten(settings))]
 
 
-def _of_json(schemas: Sequence[WriterSchema], text: str) -> tuple[WriterSchema, dict[str, Any]]:
-    """The record's schema and fields: the first of the records it may be that the JSON is. Raises NotOfSchema."""
+def first_that_fits(
+    schemas: Sequence[WriterSchema], row_of: Callable[[Any, str], dict[str, Any]]
+) -> tuple[WriterSchema, dict[str, Any]]:
+    """The schema and fields of a record written as JSON: the first of the records it may be that ``row_of`` can make of it.
+
+    :param row_of: makes the fields for a schema's JSON and the record's name, or raises NotOfSchema.
+    :raises NotOfSchema: it is none of them.
+    """
     faults: list[NotOfSchema] = []
     for one in (record for schema in schemas for record in schema.records):
         if one is not None:
             try:
-                return one, row_from_json(one.raw, text, one.name)
+                return one, row_of(one.raw, one.name)
             except NotOfSchema as fault:
                 faults.append(fault)
     raise faults[0] if len(faults) == 1 else NotOfSchema("it fits none of the types it may have")

@@ -33,7 +33,7 @@ from stream_capi.events.transform import Transform, compile_source
 from stream_capi.events.value_rules import MOST_TIME_MS
 from stream_capi.model import Paused, Rejection, Routed, Skipped, Transformed
 from stream_capi.operations.cases import UNSET, Case, CaseFile, Expectation
-from stream_capi.operations.explain import forgotten
+from stream_capi.operations.explain import first_that_fits, forgotten
 from stream_capi.pipeline.configured_sources import source_of
 from stream_capi.pipeline.source import Codec, Coded, TopicSource, parts_of
 
@@ -273,17 +273,12 @@ def _named(schema: Path) -> GivenSchema:
 
 
 def _row_of(schemas: Sequence[WriterSchema], given: Any) -> tuple[WriterSchema, dict[str, Any]]:
-    """The record's schema and its decoded fields: the first of the records it may be that the JSON is."""
-    faults: list[NotOfSchema] = []
-    for one in (record for schema in schemas for record in schema.records):
-        if one is not None:
-            try:
-                return one, row_from(one.raw, given, one.name)
-            except NotOfSchema as fault:
-                faults.append(fault)
-    names = " | ".join(schema.name for schema in schemas)
-    why = str(faults[0]) if len(faults) == 1 else "it fits none of the types it may have"
-    raise _Broken(f"record: is none of {names}: {why}")
+    """The record's schema and its decoded fields."""
+    try:
+        return first_that_fits(schemas, lambda raw, record: row_from(raw, given, record))
+    except NotOfSchema as fault:
+        names = " | ".join(schema.name for schema in schemas)
+        raise _Broken(f"record: is none of {names}: {fault}") from None
 
 
 def _has_moment(case: Case) -> bool:
