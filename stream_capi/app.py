@@ -131,14 +131,7 @@ class App:
         self._key_of_values = os.urandom(16)  # for the hashes of shared values, which never leave this process
         self._schemas = SchemaSources(settings)
         self._tracer = tracing.from_environment(environ)
-        self.client = EndpointClient(
-            url=settings.endpoint.url,
-            authorization=settings.endpoint.authorization,
-            timeout_seconds=settings.endpoint.timeout_seconds,
-            proxy=settings.endpoint.proxy or None,
-            ca_file=settings.endpoint.ca_file,
-            max_connections=settings.delivery.max_in_flight,
-        )
+        self.client = EndpointClient.of(settings.endpoint, settings.delivery.max_in_flight)
         names = {pixel_id: pixel for pixel, pixel_id in self._pixel_ids.items()}
         self.client.key_forms.on_taken = lambda pixel_id, form: self.telemetry.key_taken(names[pixel_id], form)
         self.telemetry.detail_of = lambda reason: self.client.tls_reason if reason == "tls" else ""

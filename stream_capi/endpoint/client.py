@@ -25,7 +25,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, Self
 
 import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
@@ -33,6 +33,7 @@ from yarl import URL
 
 from stream_capi import __version__
 from stream_capi.applovin import DELIVERED, ERROR_HEADERS, KEY_HEADER, KEY_PREFIXES, PIXEL_PARAMETER
+from stream_capi.config.settings import EndpointSection
 from stream_capi.core.clock import RemoteClock
 from stream_capi.endpoint.connections import MAX_HEADERS, MAX_LINE_BYTES, Body, Connector, EarlyAnswer
 from stream_capi.endpoint.deadline import deadline
@@ -81,13 +82,24 @@ class EndpointClient:
         self._seconds = timeout_seconds
         self._proxy = URL(proxy) if proxy else None
         self.trust = Trust(ca_file)
-        self.on_answer: Callable[[ApiError, bytes], None] | None = (
-            None  # hears each answer's words and the body, unmasked
-        )
+        # Hears each answer's words and body, unmasked.
+        self.on_answer: Callable[[ApiError, bytes], None] | None = None
         self.tls_reason = ""  # of the last handshake that failed: what ``probe`` would say of it
         self._max_connections = max_connections
         self._connector: Connector | None = None
         self._session: aiohttp.ClientSession | None = None
+
+    @classmethod
+    def of(cls, section: EndpointSection, max_connections: int) -> Self:
+        """The client of these settings. Raises ConfigurationError where ``ca_file`` holds no certificate."""
+        return cls(
+            url=section.url,
+            authorization=section.authorization,
+            timeout_seconds=section.timeout_seconds,
+            proxy=section.proxy or None,
+            ca_file=section.ca_file,
+            max_connections=max_connections,
+        )
 
     async def start(self) -> None:
         """Make the pool. Nothing is connected yet."""

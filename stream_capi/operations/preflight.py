@@ -191,14 +191,7 @@ async def _records(
 async def _endpoint(settings: Settings) -> AsyncIterator[Finding]:
     endpoint = settings.endpoint
     try:
-        client = EndpointClient(
-            url=endpoint.url,
-            authorization=endpoint.authorization,
-            timeout_seconds=endpoint.timeout_seconds,
-            proxy=endpoint.proxy or None,
-            ca_file=endpoint.ca_file,
-            max_connections=1,
-        )
+        client = EndpointClient.of(endpoint, max_connections=1)
     except ConfigurationError as error:
         yield Finding(f"endpoint {endpoint.url}", False, str(error))
         return

@@ -74,16 +74,9 @@ async def send(settings: Settings, environ: Mapping[str, str], event: OneEvent) 
 
     Raises ConfigurationError where key or pixel id can't be read, or the file of ``endpoint.ca_file`` holds no certificate.
     """
-    endpoint, pixel = settings.endpoint, settings.pixel(event.lane.pixel)
+    pixel = settings.pixel(event.lane.pixel)
     key, pixel_id = KeySource(pixel, environ).read().reveal(), resolve_pixel_id(pixel, environ)
-    client = EndpointClient(
-        url=endpoint.url,
-        authorization=endpoint.authorization,
-        timeout_seconds=endpoint.timeout_seconds,
-        proxy=endpoint.proxy or None,
-        ca_file=endpoint.ca_file,
-        max_connections=1,
-    )
+    client = EndpointClient.of(settings.endpoint, max_connections=1)
     body = applovin.body([event.payload])
     heard: list[tuple[ApiError, bytes]] = []
     client.on_answer = lambda words, answer: heard.append((words, answer))
