@@ -13,7 +13,7 @@ TIMES ?= 5
 # The tests import the program twice and start it hundreds of times; without its byte code each start compiles it again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test-fast test test-all lint docs bench faults stress prove mutate soak wheel sbom audit lock clean
+.PHONY: help demo test-fast test test-all lint docs bench faults stress prove mutate soak wheel release sbom audit lock clean
 
 help: ## prints this
 	@sed -n 's/^\([a-z-]*\):.* ## \(.*\)/make \1\t\2/p' Makefile | expand -t 18
@@ -64,6 +64,10 @@ soak: .venv/ready ## live traffic under random faults: MINUTES=30 SEED=7
 # SOURCE_DATE_EPOCH is the last commit's time, so that anybody's build of it is the same file.
 wheel: .venv/ready ## builds the wheel, the same file for anybody
 	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(BIN)/python -m build --wheel --no-isolation --outdir dist
+
+# Of the last commit, into dist/; what is not committed stops it. Needs each supported Python on the path or among pyenv's.
+release: .venv/ready ## builds all that is published twice, compares, and runs the wheel alone under each Python
+	$(BIN)/python -m release
 
 sbom: .venv/ready ## writes the bill of materials
 	mkdir -p dist
