@@ -36,8 +36,9 @@ lint: .venv/ready ## ruff, the format, mypy and the import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-docs: .venv/ready ## writes docs/configuration.md and its JSON Schema from the settings
+docs: .venv/ready ## writes docs/configuration.md from the settings, and builds all pages as a site in site/
 	$(BIN)/python -m tests.deploy.configuration_page
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
 # All of it, or parts: make bench ONLY="wide chunks"
 bench: .venv/ready ## measures, and writes the figures into docs/performance.md
