@@ -226,11 +226,8 @@ class Ledger:
         )
         return Tally(len(produced), *(found[fate] for fate in Tally._fields[1:]))
 
-    def close(self, seconds: float = 60, duplicates: int | None = 0) -> None:
-        """Account for every event: at the endpoint, or in the dead letters with its code, and committed.
-
-        ``duplicates`` is how many deliveries may be repetitions; None where any number may, as after a kill.
-        """
+    def close(self, seconds: float = 60) -> None:
+        """Account for every event: at the endpoint, or in the dead letters with its code, and committed."""
         self.await_all(seconds)
         answered, dead_letters = self._answered(), self.dead_letters()
         by_place = {dead_letter.source: dead_letter for dead_letter in dead_letters}
@@ -248,18 +245,11 @@ class Ledger:
                 wrong.append(f"{place}: dead-lettered as {dead_letter.code}, should be {event.bad_code.value}")
             elif answered[event.event_id]:
                 wrong.append(f"{place}: delivered, although it is {event.bad_code.value}")
-        good = {event.event_id for event in self.produced.values() if event.bad_code is None}
         wrong += [f"{dead_letter.source}: dead-lettered as {dead_letter.code} for no reason" for dead_letter in dead_letters
                   if dead_letter.source in self.produced and self.produced[dead_letter.source].bad_code is None]  # fmt: skip
         assert not wrong, f"{len(wrong)} of {len(self.produced)} events are not accounted for:\n" + "\n".join(
             wrong[:10]
         )
-        self.duplicated = sum(answered[event] - 1 for event in good)
-        if duplicates is not None:
-            places = [place for place, event in self.produced.items() if answered[event.event_id] > 1]
-            assert self.duplicated <= duplicates, (
-                f"{self.duplicated} deliveries were repetitions, first of {places[:10]}"
-            )
         assert not self.faults, "\n".join(self.faults[:10])
 
 

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from stream_capi.sandbox.samples import Samples
 from tests.ledger import Ledger, assert_private
@@ -19,6 +19,13 @@ from tests.stack import Kafka, Produced, Registry, produce_events
 from tests.stack.names import Names
 
 _MOST_SEEDS = 10  # whose people are searched for in every output: a soak has thousands
+
+
+class Budget(NamedTuple):
+    """How many events the API may take once more than it should, and why as many."""
+
+    most: int
+    why: str
 
 
 class Scene:
@@ -63,6 +70,7 @@ class Scene:
         self._stack.enter_context(self.ledger)
         self._seed = 0
         self.notes: list[str] = []  # shown with a failure
+        self.budget: Budget | None = None  # of repeated events, once it is stated
 
     def __enter__(self) -> Self:
         return self
@@ -105,11 +113,27 @@ class Scene:
         self.members.append(program)
         return program.start(*options, ready=ready)
 
-    def close(self, seconds: float = 60, duplicates: int | None = 0) -> None:
+    def close(self, seconds: float = 60, duplicates: Budget | int | None = 0) -> None:
         """The end of every row: all accounted for, every request valid, nothing personal in any output."""
-        self.ledger.close(seconds, duplicates)
+        self.ledger.close(seconds)
         self.endpoint.assert_valid()
         self.assert_private()
+        if duplicates is not None:
+            self.assert_repeated(duplicates)
+
+    def repeated(self) -> int:
+        """How many events the API took once more than it should, answered or not; each counts as often as that."""
+        return sum(times - 1 for times in self.endpoint.mock.times_accepted().values())
+
+    def assert_repeated(self, duplicates: Budget | int = 0) -> None:
+        """State how many events may be repeated: no more were."""
+        self.budget = duplicates if isinstance(duplicates, Budget) else Budget(duplicates, "")
+        times = self.endpoint.mock.times_accepted()
+        places = [place for place, event in self.ledger.produced.items() if times[event.event_id] > 1]
+        repeated, (most, why) = self.repeated(), self.budget
+        assert repeated <= most, (
+            f"{repeated} events were repeated, {most} may be ({why or 'for no reason'}): {places[:10]}"
+        )
 
     def assert_private(self) -> None:
         """No personal data, hash of it or key in what the members print and tell."""

@@ -25,7 +25,10 @@ PROPERTY = "scorecard"  # of a test's report: its row
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row. ``repeated`` counts the events that the API took more than once, each as often as it was once too many."""
+    """One row. ``repeated`` counts the events that the API took more than once, each as often as it was once too many.
+
+    ``allowed`` is how many of these its budget has, and None where the row has stated none; ``why`` is the budget's reason.
+    """
 
     name: str
     group: str
@@ -36,6 +39,8 @@ class Row:
     uncommitted: int
     lost: int
     repeated: int
+    allowed: int | None
+    why: str
     seconds: float
 
     @property
@@ -46,12 +51,12 @@ class Row:
     def of(cls, name: str, group: str, survived: bool, scenes: Sequence[Scene], seconds: float) -> Row:
         """The row of a test, by the scenes that it made."""
         whole = Tally(*map(sum, zip(*(scene.ledger.tally() for scene in scenes), strict=True)))
-        repeated = sum(map(_repeated, scenes))
-        return cls(name, group, survived, **whole._asdict(), repeated=repeated, seconds=round(seconds, 1))
-
-
-def _repeated(scene: Scene) -> int:
-    return sum(times - 1 for times in scene.endpoint.mock.times_accepted().values())
+        repeated = sum(scene.repeated() for scene in scenes)
+        budgets = [scene.budget for scene in scenes if scene.budget is not None]
+        allowed = sum(budget.most for budget in budgets) if len(budgets) == len(scenes) else None
+        why = "; ".join(dict.fromkeys(budget.why for budget in budgets if budget.why))
+        return cls(name, group, survived, **whole._asdict(), repeated=repeated, allowed=allowed, why=why,
+                   seconds=round(seconds, 1))  # fmt: skip
 
 
 def totals(rows: Sequence[Row]) -> dict[str, int]:
@@ -75,15 +80,18 @@ def write(rows: Sequence[Row], whole: bool, file: Path) -> None:
 
 
 def table(rows: Sequence[Row]) -> Iterator[str]:
-    """The rows for people, a line each."""
-    head = ("produced", "delivered", "dead", "open", "lost", "repeated", "s")
+    """The rows for people, a line each, and one more for the reason of a budget."""
+    head = ("produced", "delivered", "dead", "open", "lost", "repeated", "allowed", "s")
     yield f"{'':9}" + "".join(f"{name:>10}" for name in head)
     for row in rows:
-        counts = (row.produced, row.delivered, row.dead_lettered, row.uncommitted, row.lost, row.repeated, row.seconds)
+        allowed = "-" if row.allowed is None else row.allowed
+        counts = (row.produced, row.delivered, row.dead_lettered, row.uncommitted, row.lost, row.repeated, allowed)
         kept = (
             ("found out" if row.survived else "UNSEEN") if row.is_mutant else "survived" if row.survived else "FAILED"
         )
-        yield f"{kept:9}" + "".join(f"{count:>10}" for count in counts) + f"  {row.group}: {row.name}"
+        yield f"{kept:9}" + "".join(f"{count:>10}" for count in (*counts, row.seconds)) + f"  {row.group}: {row.name}"
+        if row.why:
+            yield f"{'':9}  up to {row.allowed} repeated: {row.why}"
     total = totals(rows)
     yield (
         f"{total['survived']} of {total['faults']} faults survived; {total['produced']} events produced, "

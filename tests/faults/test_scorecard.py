@@ -9,9 +9,9 @@ from tests.faults import scorecard
 from tests.faults.scorecard import Row
 
 ROWS = [
-    Row("a fault", "endpoint", True, 100, 98, 2, 0, 0, 3, 1.5),
-    Row("another", "broker", False, 50, 40, 0, 9, 1, 0, 2.5),
-    Row("a wrong program", "mutants", True, 30, 10, 0, 0, 20, 7, 1.0),
+    Row("a fault", "endpoint", True, 100, 98, 2, 0, 0, 3, 80, "in flight when the answers were lost", 1.5),
+    Row("another", "broker", False, 50, 40, 0, 9, 1, 0, 0, "", 2.5),
+    Row("a wrong program", "mutants", True, 30, 10, 0, 0, 20, 7, None, "", 1.0),
 ]
 
 
@@ -39,8 +39,11 @@ def test_the_file_has_every_row_and_says_whether_the_long_ones_were_run(tmp_path
     assert [row["name"] for row in document["rows"]] == ["a fault", "another", "a wrong program"]
 
 
-def test_the_table_has_a_line_for_each_row_and_one_for_all() -> None:
+def test_the_table_has_a_line_for_each_row_and_one_for_all_and_one_for_the_reason_of_a_budget() -> None:
     head, *lines, last = scorecard.table(ROWS)
     assert "lost" in head
-    assert [line.split()[0] for line in lines] == ["survived", "FAILED", "found"]
+    assert [line.split()[0] for line in lines] == ["survived", "up", "FAILED", "found"]
+    assert lines[1].strip() == "up to 80 repeated: in flight when the answers were lost"
+    column = head.index("allowed") + len("allowed")
+    assert [line[column - 10 : column].strip() for line in (lines[0], *lines[2:])] == ["80", "0", "-"]
     assert last == "1 of 2 faults survived; 150 events produced, 1 lost, 3 repeated; 1 of 1 mutants found out"

@@ -40,7 +40,8 @@ def test_each_command_needs_the_rights_of_the_page_and_no_more(
         allow(on_topic("WRITE", scene.dead))
         run_command(scene, "check")
         member = scene.member()
-        scene.ledger.close(60, 0)  # not the scene: a look at the endpoint is no event of its books
+        scene.ledger.close(60)  # not the scene: a look at the endpoint is no event of its books
+        scene.assert_repeated()
         run_command(scene, "status")
         assert member.terminate() == 0
         run_command(scene, "reset", "--to", "latest", "--execute")

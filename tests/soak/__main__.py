@@ -198,7 +198,7 @@ def _close(scene: Scene, soak: Soak) -> int:
         "seed": soak.seed,
         "minutes": round(soak.seconds / 60, 1),
         **tally._asdict(),
-        "repeated": scene.ledger.duplicated,
+        "repeated": scene.repeated(),
         "faults": dict(soak.faults),
         "largest_megabytes": round(max((size.megabytes for size in soak.sizes), default=0)),
         "failures": faults,
