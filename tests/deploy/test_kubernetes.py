@@ -228,7 +228,7 @@ def test_the_scaler_looks_at_the_topics_and_the_group_of_the_settings() -> None:
 
 def test_there_are_never_more_members_than_partitions_and_never_none() -> None:
     partitions = int(OBJECTS["ScaledObject"]["metadata"]["annotations"]["stream-capi/partitions"])
-    assert 0 < DEPLOYMENT["replicas"] <= SCALED["minReplicaCount"] < SCALED["maxReplicaCount"] <= partitions
+    assert 0 < SCALED["minReplicaCount"] < SCALED["maxReplicaCount"] <= partitions
     assert "idleReplicaCount" not in SCALED
     assert SCALED["minReplicaCount"] <= SCALED["fallback"]["replicas"] <= SCALED["maxReplicaCount"]
     assert {trigger["metadata"]["allowIdleConsumers"] for trigger in SCALED["triggers"]} == {"false"}
@@ -246,11 +246,13 @@ def test_members_go_slower_than_they_come() -> None:
     assert down["policies"][0]["periodSeconds"] > POD["terminationGracePeriodSeconds"]
 
 
-def test_with_the_scaler_the_deployment_says_no_number() -> None:
-    (component,) = documents(FOLDER / "keda/kustomization.yaml")
-    (patch,) = component["patches"]
-    assert patch["target"] == {"kind": "Deployment", "name": OBJECTS["Deployment"]["metadata"]["name"]}
-    assert re.findall(r"op: (\w+)\s+path: (\S+)", patch["patch"]) == [("remove", "/spec/replicas")]
+def test_applying_again_leaves_the_number_of_members_as_it_is() -> None:
+    """Client-side apply sets a number that a file has, and deletes one that a component takes away: Kubernetes' default is 1."""
+    assert "replicas" not in DEPLOYMENT
+    for file in KUSTOMIZATIONS:
+        (kustomization,) = documents(file)
+        assert "replicas" not in kustomization
+        assert "replicas" not in str(kustomization.get("patches", []))
 
 
 def test_the_monitors_job_is_the_one_that_the_alert_rules_look_for() -> None:
