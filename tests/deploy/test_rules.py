@@ -69,6 +69,19 @@ def test_each_alert_fires_in_a_case() -> None:
     assert {labels["alertname"] for question in QUESTIONS for labels in question.answer} == set(ALERTS)
 
 
+def test_each_alert_ends_with_the_members_that_it_is_about() -> None:
+    """A range outlives its series. In the cases of members that end, each alert fires before and at most the absence after."""
+    before: set[str] = set()
+    for case in (case for case in cases() if "stale" in str(case["input_series"])):
+        first, *later = (
+            {re.search(r'alertname="(\w+)"', sample["labels"])[1] for sample in asked["exp_samples"]}  # type: ignore[index]
+            for asked in case["promql_expr_test"]
+        )
+        before |= first
+        assert set().union(*later) <= {"StreamCapiAbsent"}
+    assert before == set(ALERTS) - {"StreamCapiAbsent"}
+
+
 def test_an_alert_says_nothing_that_it_does_not_know() -> None:
     for labels in (labels for question in QUESTIONS for labels in question.answer):
         text = " ".join(rule(labels["alertname"]).annotations.values())
