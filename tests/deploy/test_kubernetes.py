@@ -230,12 +230,28 @@ def test_there_are_never_more_members_than_partitions_and_never_none() -> None:
     partitions = int(OBJECTS["ScaledObject"]["metadata"]["annotations"]["stream-capi/partitions"])
     assert 0 < SCALED["minReplicaCount"] < SCALED["maxReplicaCount"] <= partitions
     assert "idleReplicaCount" not in SCALED
-    assert SCALED["minReplicaCount"] <= SCALED["fallback"]["replicas"] <= SCALED["maxReplicaCount"]
     assert {trigger["metadata"]["allowIdleConsumers"] for trigger in SCALED["triggers"]} == {"false"}
+
+
+def test_a_lag_that_cannot_be_read_changes_no_number() -> None:
+    fallback = SCALED["fallback"]
+    assert fallback["behavior"] == "currentReplicasIfHigher"  # KEDA's default is "static"
+    assert fallback["replicas"] == SCALED["minReplicaCount"]
+    assert fallback["failureThreshold"] > 1
+    for text in ((FOLDER / "keda/scaledobject.yaml").read_text(), (ROOT / "docs/operations.md").read_text()):
+        assert "KEDA 2.17 or newer" in text  # the first one that knows the behavior
 
 
 def test_partitions_that_stand_still_bring_no_members() -> None:
     assert {trigger["metadata"]["excludePersistentLag"] for trigger in SCALED["triggers"]} == {"true"}
+
+
+def test_a_partition_that_is_worked_off_is_not_taken_for_one_that_stands_still() -> None:
+    """KEDA compares the committed offset with that of its last look, whoever asked for it; so only its own poll may look."""
+    loaded = settings()
+    assert all(trigger["useCachedMetrics"] is True for trigger in SCALED["triggers"])
+    between_commits = loaded.endpoint.timeout_seconds + loaded.kafka.commit_interval_ms / 1000
+    assert SCALED["pollingInterval"] > between_commits
 
 
 def test_members_go_slower_than_they_come() -> None:
