@@ -1,0 +1,68 @@
+"""Delta debugging (Zeller's ddmin): the fewest of what was there that still fail, within a number of runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+
+class Shrunk(NamedTuple):
+    """What is left, and how many runs it took. ``whole``: the runs sufficed to see that nothing more can be left out."""
+
+    left: tuple[int, ...]
+    runs: int
+    whole: bool
+
+
+class _Cut(NamedTuple):
+    """A smaller schedule, and into how many parts it is cut next if it fails."""
+
+    left: tuple[int, ...]
+    parts: int
+
+
+class _OutOfRuns(Exception):
+    pass
+
+
+def shrink(count: int, fails: Callable[[tuple[int, ...]], bool], runs: int) -> Shrunk:
+    """Of the numbers below ``count``, which fail together, the fewest that still do. None at all is tried first.
+
+    A failure that comes only now and then may not come when it is asked for: what is left failed once, and no less was seen to.
+    """
+    known: dict[tuple[int, ...], bool] = {}
+    left = tuple(range(count))
+
+    def asked(numbers: tuple[int, ...]) -> bool:
+        if numbers not in known:
+            if len(known) >= runs:
+                raise _OutOfRuns
+            known[numbers] = fails(numbers)
+        return known[numbers]
+
+    try:
+        if asked(()):
+            return Shrunk((), len(known), True)
+        parts = 2
+        while len(left) > 1:
+            smaller = next((cut for cut in _cuts(left, parts) if asked(cut.left)), None)
+            if smaller is not None:
+                left, parts = smaller
+            elif parts < len(left):
+                parts = min(2 * parts, len(left))
+            else:
+                break
+    except _OutOfRuns:
+        return Shrunk(left, len(known), False)
+    return Shrunk(left, len(known), True)
+
+
+def _cuts(left: Sequence[int], parts: int) -> list[_Cut]:
+    """Each part alone, then all but one part."""
+    bounds = [len(left) * part // parts for part in range(parts + 1)]
+    spans = list(pairwise(bounds))
+    alone = [_Cut(tuple(left[begin:end]), 2) for begin, end in spans]
+    if parts == 2:  # all but one of two is the other
+        return alone
+    return alone + [_Cut((*left[:begin], *left[end:]), parts - 1) for begin, end in spans]
