@@ -12,8 +12,9 @@ import random
 import selectors
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from functools import wraps
 from types import SimpleNamespace
-from typing import Any, TypeVar, cast
+from typing import Any, ParamSpec, TypeVar, cast
 
 from stream_capi.avro.framing import FILE_KEY, Run, SchemaKey
 from stream_capi.core.batch import Batch
@@ -39,6 +40,7 @@ from stream_capi.pipeline.source import Codec
 from tests.fake_record import FakeRecord
 
 T = TypeVar("T")
+P = ParamSpec("P")
 LEADS = Lane("main", EventName.GENERATE_LEAD)
 VIEWS = Lane("main", EventName.PAGE_VIEW)
 EPOCH = 1_800_000_000.0
@@ -71,6 +73,16 @@ def simulate(main: Coroutine[Any, Any, T]) -> T:
     """Run ``main`` in jumping time."""
     with asyncio.Runner(loop_factory=JumpingLoop) as runner:
         return runner.run(main)
+
+
+def simulated(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
+    """A test that is a coroutine, run in jumping time."""
+
+    @wraps(test)
+    def run(*args: P.args, **named: P.kwargs) -> None:
+        simulate(test(*args, **named))
+
+    return run
 
 
 CODEC = Codec(cast(Any, None), cast(Any, None))  # of sources that map by themselves

@@ -9,7 +9,7 @@ from stream_capi.model import Answer, ApiError, DeadLetter
 from stream_capi.observe.api_words import masked
 from tests.endpoint.events import lead
 from tests.observe.watched import P0, Watched
-from tests.simulation import simulate
+from tests.simulation import simulate, simulated
 
 HASH = "62a14e44f765419d10fea99367361a727c12365e2520f32218d505ed9aa0f62f"
 USER = {
@@ -97,23 +97,19 @@ def test_words_are_in_the_status_the_held_line_and_a_line_of_their_own_once_a_mi
     assert text.count("100007") == 2, "with the line that the pixel is held, too"
 
 
-def test_a_refused_events_dead_letter_has_the_words() -> None:
-    async def run() -> None:
-        said = ApiError("77", "currency", "")
-        line = Watched(
-            lambda pixel, ids, now: (0.05, Answer(400, said=said) if "a7" in ids else Answer(200, said=None))
-        )
-        details: list[str] = []
-        write = line.write
+@simulated
+async def test_a_refused_events_dead_letter_has_the_words() -> None:
+    said = ApiError("77", "currency", "")
+    line = Watched(lambda pixel, ids, now: (0.05, Answer(400, said=said) if "a7" in ids else Answer(200, said=None)))
+    details: list[str] = []
+    write = line.write
 
-        async def noting(dead_letter: DeadLetter) -> None:
-            details.append(dead_letter.detail)
-            await write(dead_letter)
+    async def noting(dead_letter: DeadLetter) -> None:
+        details.append(dead_letter.detail)
+        await write(dead_letter)
 
-        line.write = noting  # type: ignore[method-assign]
-        line.produce("leads", 0, *(f"a{i}" for i in range(20)))
-        line.assign(P0)
-        await line.run_for(20)
-        assert details == ["the API answered 400 to this event alone; x-al-error-code 77, x-al-error-message currency"]
-
-    simulate(run())
+    line.write = noting  # type: ignore[method-assign]
+    line.produce("leads", 0, *(f"a{i}" for i in range(20)))
+    line.assign(P0)
+    await line.run_for(20)
+    assert details == ["the API answered 400 to this event alone; x-al-error-code 77, x-al-error-message currency"]

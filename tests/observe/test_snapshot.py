@@ -26,7 +26,7 @@ from stream_capi.observe.status_document import StatusDocument
 from stream_capi.observe.what_to_do import what_to_do
 from tests.fake_record import FakeRecord
 from tests.observe.watched import P0, P1, V0, Watched
-from tests.simulation import EPOCH, always, simulate
+from tests.simulation import EPOCH, always, simulate, simulated
 
 
 def in_jumping_time(main: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], None]:
@@ -377,28 +377,25 @@ async def test_a_refused_event_whose_batch_is_not_decided() -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_every_open_event_is_somewhere(seed: int) -> None:
+@simulated
+async def test_every_open_event_is_somewhere(seed: int) -> None:
     """The oldest open event of each partition is found, whatever happens to it."""
-
-    async def run() -> None:
-        rnd = random.Random(seed)
-        answers = [Answer(s) for s in (200, 200, 200, 400, 401, 429, 500)] + [Answer(fault="reset")]
-        line = Watched(lambda pixel, ids, now: (rnd.uniform(0, 2), rnd.choice(answers)), probe_seconds=2.0)
-        line.write_seconds = 1.5
-        for partition in range(2):
-            line.produce("leads", partition, *(f"{rnd.choice(['bad', 'a', 'a', 'a'])}{i}" for i in range(60)))
-        line.produce("views", 0, *names("v", 60))
-        line.assign(P0, P1, V0)
-        seen = set()
-        for _ in range(300):
-            await line.run_for(0.1)
-            found = oldest_events(line.pipeline)
-            assert set(found) == {tp for tp, p in line.pipeline.partitions.items() if p.offsets.unresolved}
-            assert all(found[tp].offset == line.pipeline.partitions[tp].offsets.watermark for tp in found)
-            seen |= {oldest.wait.state for oldest in found.values()}
-        assert len(seen) >= 4, seen
-
-    simulate(run())
+    rnd = random.Random(seed)
+    answers = [Answer(s) for s in (200, 200, 200, 400, 401, 429, 500)] + [Answer(fault="reset")]
+    line = Watched(lambda pixel, ids, now: (rnd.uniform(0, 2), rnd.choice(answers)), probe_seconds=2.0)
+    line.write_seconds = 1.5
+    for partition in range(2):
+        line.produce("leads", partition, *(f"{rnd.choice(['bad', 'a', 'a', 'a'])}{i}" for i in range(60)))
+    line.produce("views", 0, *names("v", 60))
+    line.assign(P0, P1, V0)
+    seen = set()
+    for _ in range(300):
+        await line.run_for(0.1)
+        found = oldest_events(line.pipeline)
+        assert set(found) == {tp for tp, p in line.pipeline.partitions.items() if p.offsets.unresolved}
+        assert all(found[tp].offset == line.pipeline.partitions[tp].offsets.watermark for tp in found)
+        seen |= {oldest.wait.state for oldest in found.values()}
+    assert len(seen) >= 4, seen
 
 
 # Figures
@@ -527,28 +524,25 @@ async def test_what_waits_for_a_broker_is_noticed_and_measured() -> None:
     assert gauges.timeouts == {("kafka-1:9092/1",): 3}
 
 
-def test_a_key_file_that_cannot_be_read_is_noticed_and_named_by_its_pixel_alone(tmp_path: Path) -> None:
+@simulated
+async def test_a_key_file_that_cannot_be_read_is_noticed_and_named_by_its_pixel_alone(tmp_path: Path) -> None:
     file = tmp_path / "canary-key-file"
     file.write_text("canary-key")
     pixel = Settings.model_validate({"pixels": [{"name": "main", "pixel_id": "id", "api_key_file": str(file)}]}).pixels[
         0
     ]
-
-    async def run() -> None:
-        line = Watched(always(200))
-        key = line.app.keys["main"] = KeySource(pixel, {})
-        assert not line.status["notices"]
-        file.unlink()
-        assert not key.changed()
-        (notice,) = line.status["notices"]
-        assert notice["subject"] == "main"
-        assert "No such file" in notice["reason"]
-        assert "canary" not in str(line.status)
-        file.write_text("another-key")
-        assert key.changed()
-        assert not line.status["notices"]
-
-    simulate(run())
+    line = Watched(always(200))
+    key = line.app.keys["main"] = KeySource(pixel, {})
+    assert not line.status["notices"]
+    file.unlink()
+    assert not key.changed()
+    (notice,) = line.status["notices"]
+    assert notice["subject"] == "main"
+    assert "No such file" in notice["reason"]
+    assert "canary" not in str(line.status)
+    file.write_text("another-key")
+    assert key.changed()
+    assert not line.status["notices"]
 
 
 @in_jumping_time

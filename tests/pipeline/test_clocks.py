@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from stream_capi.model import Answer, Code, Rejection, TopicPartition
-from tests.simulation import EPOCH, LEADS, Line, PlainSource, simulate
+from tests.simulation import EPOCH, LEADS, Line, PlainSource, simulated
 
 P0 = TopicPartition("leads", 0)
 
@@ -53,81 +53,71 @@ class TimedLine(Line):
 
 
 @pytest.mark.parametrize("ahead", [-7200.0, -660.0, 0.0, 3600.0])
-def test_good_events_are_delivered_whatever_the_local_clock_says(ahead: float) -> None:
-    async def run() -> None:
-        line = TimedLine(ahead)
-        line.produce("leads", 0, *(f"{i / 100}:{i}" for i in range(300)))
-        line.assign(P0)
-        await line.run_for(20)
-        assert (sum(line.dead_letters.values()), line.lag) == (0, 0)
-        line.produce("leads", 0, *(f"{3600 + i}:{i}" for i in range(30)))
-        await line.run_for(20)
-        assert line.dead_letter_codes == {"in_future": 30}, "by the endpoint's clock, whatever the local one says"
-        assert line.lag == 0
-        assert line.reports["clock_differs None"] == 0
-        assert sum(count for what, count in line.reports.items() if what.startswith("clock_differs")) == (ahead != 0)
-
-    simulate(run())
+@simulated
+async def test_good_events_are_delivered_whatever_the_local_clock_says(ahead: float) -> None:
+    line = TimedLine(ahead)
+    line.produce("leads", 0, *(f"{i / 100}:{i}" for i in range(300)))
+    line.assign(P0)
+    await line.run_for(20)
+    assert (sum(line.dead_letters.values()), line.lag) == (0, 0)
+    line.produce("leads", 0, *(f"{3600 + i}:{i}" for i in range(30)))
+    await line.run_for(20)
+    assert line.dead_letter_codes == {"in_future": 30}, "by the endpoint's clock, whatever the local one says"
+    assert line.lag == 0
+    assert line.reports["clock_differs None"] == 0
+    assert sum(count for what, count in line.reports.items() if what.startswith("clock_differs")) == (ahead != 0)
 
 
-def test_before_the_first_answer_both_the_local_clock_and_the_records_time_must_be_behind() -> None:
-    async def run() -> None:
-        line = TimedLine(-3600.0, status=500, dates=False)
-        line.produce("leads", 0, *("5:good" for _ in range(20)), "2000:bad")
-        line.assign(P0)
-        await line.run_for(5)
-        assert line.dead_letter_codes == {"in_future": 1}
-
-    simulate(run())
+@simulated
+async def test_before_the_first_answer_both_the_local_clock_and_the_records_time_must_be_behind() -> None:
+    line = TimedLine(-3600.0, status=500, dates=False)
+    line.produce("leads", 0, *("5:good" for _ in range(20)), "2000:bad")
+    line.assign(P0)
+    await line.run_for(5)
+    assert line.dead_letter_codes == {"in_future": 1}
 
 
-def test_what_waits_is_judged_anew_when_the_clock_is_known() -> None:
-    async def run() -> None:
-        line = TimedLine(-3600.0, status=500, dates=False)
-        line.written = lambda value: (0, -1)  # type: ignore[method-assign]  # records without a time
-        line.produce("leads", 0, *(f"1:{i}" for i in range(150)))
-        line.chunk = 150
-        line.assign(P0)
-        await line.run_for(5)
-        assert line.reports["intake_held dead_letter_ratio"] == 1
-        await line.run_for(200)
-        assert line.pipeline.quarantine.rules("leads").total() == 150, "each event once, however often it was judged"
-        line.ahead = 0.0  # somebody sets the clock right
-        line.status, line.dates = 200, True
-        await line.run_for(5)
-        assert (sum(line.dead_letters.values()), line.lag) == (0, 0)
-        assert not line.pipeline.quarantined_since
-        assert line.reports["intake_held None"] == 0, "no dead letter was written"
-
-    simulate(run())
+@simulated
+async def test_what_waits_is_judged_anew_when_the_clock_is_known() -> None:
+    line = TimedLine(-3600.0, status=500, dates=False)
+    line.written = lambda value: (0, -1)  # type: ignore[method-assign]  # records without a time
+    line.produce("leads", 0, *(f"1:{i}" for i in range(150)))
+    line.chunk = 150
+    line.assign(P0)
+    await line.run_for(5)
+    assert line.reports["intake_held dead_letter_ratio"] == 1
+    await line.run_for(200)
+    assert line.pipeline.quarantine.rules("leads").total() == 150, "each event once, however often it was judged"
+    line.ahead = 0.0  # somebody sets the clock right
+    line.status, line.dates = 200, True
+    await line.run_for(5)
+    assert (sum(line.dead_letters.values()), line.lag) == (0, 0)
+    assert not line.pipeline.quarantined_since
+    assert line.reports["intake_held None"] == 0, "no dead letter was written"
 
 
-def test_what_waits_is_judged_by_the_endpoints_clock_once_an_answer_tells_it() -> None:
-    async def run() -> None:
-        line = TimedLine(-3600.0)
-        line.written = lambda value: (0, -1) if time_of(value or b"0") > 0 else (1, int(EPOCH * 1000))  # type: ignore[method-assign]
-        line.produce("leads", 0, *(f"1:{i}" for i in range(150)))
-        line.chunk = 150
-        line.assign(P0)
-        await line.run_for(5)
-        assert not line.requests
-        line.produce("leads", 0, "0:one")
-        await line.run_for(5)
-        assert (sum(line.dead_letters.values()), line.lag) == (0, 0)
-
-    simulate(run())
+@simulated
+async def test_what_waits_is_judged_by_the_endpoints_clock_once_an_answer_tells_it() -> None:
+    line = TimedLine(-3600.0)
+    line.written = lambda value: (0, -1) if time_of(value or b"0") > 0 else (1, int(EPOCH * 1000))  # type: ignore[method-assign]
+    line.produce("leads", 0, *(f"1:{i}" for i in range(150)))
+    line.chunk = 150
+    line.assign(P0)
+    await line.run_for(5)
+    assert not line.requests
+    line.produce("leads", 0, "0:one")
+    await line.run_for(5)
+    assert (sum(line.dead_letters.values()), line.lag) == (0, 0)
 
 
-def test_brokers_that_stamp_records_ahead_of_the_local_clock_are_a_notice() -> None:
-    async def run() -> None:
-        line = TimedLine(-300.0, dates=False, kind=2)
-        line.produce("leads", 0, *(f"1:{i}" for i in range(10)))
-        line.assign(P0)
-        await line.run_for(5)
-        differences = [what for what in line.reports if what.startswith("clock_differs")]
-        assert len(differences) == 1
-        assert line.pipeline.clocks.offset("brokers") == pytest.approx(-300, abs=2)
-        await line.run_for(300)
-        assert line.pipeline.clocks.offset("brokers") is None, "nothing was heard of them for long"
-
-    simulate(run())
+@simulated
+async def test_brokers_that_stamp_records_ahead_of_the_local_clock_are_a_notice() -> None:
+    line = TimedLine(-300.0, dates=False, kind=2)
+    line.produce("leads", 0, *(f"1:{i}" for i in range(10)))
+    line.assign(P0)
+    await line.run_for(5)
+    differences = [what for what in line.reports if what.startswith("clock_differs")]
+    assert len(differences) == 1
+    assert line.pipeline.clocks.offset("brokers") == pytest.approx(-300, abs=2)
+    await line.run_for(300)
+    assert line.pipeline.clocks.offset("brokers") is None, "nothing was heard of them for long"

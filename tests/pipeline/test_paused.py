@@ -15,7 +15,7 @@ from stream_capi.model import PAUSED, Answer, EventName, Lane, Routed
 from stream_capi.observe.oldest_unresolved import oldest_events
 from tests.pipeline.given import P0, P1, V0, names
 from tests.pipeline.test_shared_topic import SharedLine, shared
-from tests.simulation import Line, PlainSource, always, simulate
+from tests.simulation import Line, PlainSource, always, simulate, simulated
 
 BRAKED = Lane("braked", EventName.GENERATE_LEAD)
 GOING = Lane("main", EventName.GENERATE_LEAD)
@@ -68,154 +68,138 @@ def mixed(line: Line, count: int, every: int = 3) -> tuple[list[str], list[str]]
     return [one for one in ids if one[0] == "b"], [one for one in ids if one[0] == "a"]
 
 
-def test_nothing_of_a_paused_source_gets_an_outcome_and_the_others_go_on() -> None:
-    async def run() -> None:
-        line = Line(always(200))
-        line.sources["leads"].paused = True
-        line._new_pipeline()
-        line.produce("leads", 0, *names("a", 300), "bad", None, "bad")
-        line.produce("views", 0, *names("v", 300))
-        line.assign(P0, V0)
-        await line.run_for(60)
-        assert line.accepted == dict.fromkeys(names("v", 300), 1)
-        assert (line.store[P0][0], line.dead_letters.total()) == (0, 0)
-        assert P0 in line.paused
-        assert V0 not in line.paused
-        assert line.pipeline.unresolved == 0, "nothing of it is kept in memory"
-
-    simulate(run())
+@simulated
+async def test_nothing_of_a_paused_source_gets_an_outcome_and_the_others_go_on() -> None:
+    line = Line(always(200))
+    line.sources["leads"].paused = True
+    line._new_pipeline()
+    line.produce("leads", 0, *names("a", 300), "bad", None, "bad")
+    line.produce("views", 0, *names("v", 300))
+    line.assign(P0, V0)
+    await line.run_for(60)
+    assert line.accepted == dict.fromkeys(names("v", 300), 1)
+    assert (line.store[P0][0], line.dead_letters.total()) == (0, 0)
+    assert P0 in line.paused
+    assert V0 not in line.paused
+    assert line.pipeline.unresolved == 0, "nothing of it is kept in memory"
 
 
-def test_where_reading_begins_is_committed_so_that_latest_means_the_moment_of_the_pause() -> None:
-    async def run() -> None:
-        line = Line(always(200))
-        line.sources["leads"].paused = True
-        line._new_pipeline()
-        line.assign(P0)
-        await line.run_for(5)
-        assert P0 in line.store
-
-    simulate(run())
+@simulated
+async def test_where_reading_begins_is_committed_so_that_latest_means_the_moment_of_the_pause() -> None:
+    line = Line(always(200))
+    line.sources["leads"].paused = True
+    line._new_pipeline()
+    line.assign(P0)
+    await line.run_for(5)
+    assert P0 in line.store
 
 
-def test_a_paused_source_goes_on_after_a_restart_where_it_was() -> None:
-    async def run() -> None:
-        line = Line(always(200))
-        line.produce("leads", 0, *names("a", 100))
-        line.assign(P0)
-        await line.run_for(20)
-        line.unassign(P0)
-        line.sources["leads"].paused = True
-        line._new_pipeline()
-        line.produce("leads", 0, *names("later", 100))
-        line.assign(P0)
-        await line.run_for(3600)
-        assert await line.pipeline.drain(10)
-        assert line.store[P0][0] == 100
-        line.unassign(P0)
-        line.sources["leads"].paused = False
-        line.room = 1
-        line._new_pipeline()
-        line.assign(P0)
-        await line.run_for(20)
-        assert line.accepted == dict.fromkeys([*names("a", 100), *names("later", 100)], 1)
-        assert line.lag == 0
-
-    simulate(run())
+@simulated
+async def test_a_paused_source_goes_on_after_a_restart_where_it_was() -> None:
+    line = Line(always(200))
+    line.produce("leads", 0, *names("a", 100))
+    line.assign(P0)
+    await line.run_for(20)
+    line.unassign(P0)
+    line.sources["leads"].paused = True
+    line._new_pipeline()
+    line.produce("leads", 0, *names("later", 100))
+    line.assign(P0)
+    await line.run_for(3600)
+    assert await line.pipeline.drain(10)
+    assert line.store[P0][0] == 100
+    line.unassign(P0)
+    line.sources["leads"].paused = False
+    line.room = 1
+    line._new_pipeline()
+    line.assign(P0)
+    await line.run_for(20)
+    assert line.accepted == dict.fromkeys([*names("a", 100), *names("later", 100)], 1)
+    assert line.lag == 0
 
 
-def test_in_one_partition_the_events_of_other_pixels_go_on_and_are_not_sent_again() -> None:
-    async def run() -> None:
-        line = RoutedLine(always(200))
-        line.ids = {"leads": "t"}
-        braked, going = mixed(line, 900)
-        line.assign(P0)
-        await line.run_for(60)
-        assert line.accepted == dict.fromkeys(going, 1)
-        assert line.store[P0][0] == 2, "the first event of the paused pixel"
-        assert await line.pipeline.drain(10), "what is paused is not waited for"
-        line.restarted(has_paused=False)
-        line.assign(P0)
-        await line.run_for(60)
-        assert line.accepted == dict.fromkeys([*going, *braked], 1)
-        assert line.lag == 0
-
-    simulate(run())
+@simulated
+async def test_in_one_partition_the_events_of_other_pixels_go_on_and_are_not_sent_again() -> None:
+    line = RoutedLine(always(200))
+    line.ids = {"leads": "t"}
+    braked, going = mixed(line, 900)
+    line.assign(P0)
+    await line.run_for(60)
+    assert line.accepted == dict.fromkeys(going, 1)
+    assert line.store[P0][0] == 2, "the first event of the paused pixel"
+    assert await line.pipeline.drain(10), "what is paused is not waited for"
+    line.restarted(has_paused=False)
+    line.assign(P0)
+    await line.run_for(60)
+    assert line.accepted == dict.fromkeys([*going, *braked], 1)
+    assert line.lag == 0
 
 
-def test_a_hand_over_does_not_wait_for_what_is_paused() -> None:
-    async def run() -> None:
-        line = RoutedLine(always(200))
-        line.ids = {"leads": "t"}
-        _, going = mixed(line, 300)
-        line.assign(P0)
-        await line.run_for(30)
-        before = line.store[P0]
-        await line.revoke(P0)
-        assert line.store[P0] == before
-        line.assign(P0)
-        await line.run_for(30)
-        assert line.accepted == dict.fromkeys(going, 1), "not sent again by the member that has it now"
-        assert line.store[P0][0] == 2
-
-    simulate(run())
+@simulated
+async def test_a_hand_over_does_not_wait_for_what_is_paused() -> None:
+    line = RoutedLine(always(200))
+    line.ids = {"leads": "t"}
+    _, going = mixed(line, 300)
+    line.assign(P0)
+    await line.run_for(30)
+    before = line.store[P0]
+    await line.revoke(P0)
+    assert line.store[P0] == before
+    line.assign(P0)
+    await line.run_for(30)
+    assert line.accepted == dict.fromkeys(going, 1), "not sent again by the member that has it now"
+    assert line.store[P0][0] == 2
 
 
-def test_memory_stays_bounded_and_a_partition_that_is_full_of_paused_events_is_named() -> None:
-    async def run() -> None:
-        line = RoutedLine(always(200), max_buffered_bytes=2**20)
-        line.produce("leads", 0, *names("b", 20_000), "a-behind")
-        line.produce("leads", 1, *names("a", 2000))
-        line.assign(P0, P1)
-        await line.run_for(600)
-        assert line.pipeline.buffered_bytes <= 2**20
-        assert line.accepted == dict.fromkeys(names("a", 2000), 1), "another partition keeps its share"
-        partition = line.pipeline.partitions[P0]
-        assert partition.is_blocked_by_pause
-        assert not line.pipeline.partitions[P1].is_blocked_by_pause
-        assert partition.offsets.unresolved > 3000, "only their places are kept, so that the others get far"
-        assert line.reports["pause_blocks leads[0]"] == 1
-        line.restarted(has_paused=False)
-        line.assign(P0, P1)
-        await line.run_for(600)
-        assert line.accepted == dict.fromkeys([*names("b", 20_000), *names("a", 2000), "a-behind"], 1)
-
-    simulate(run())
+@simulated
+async def test_memory_stays_bounded_and_a_partition_that_is_full_of_paused_events_is_named() -> None:
+    line = RoutedLine(always(200), max_buffered_bytes=2**20)
+    line.produce("leads", 0, *names("b", 20_000), "a-behind")
+    line.produce("leads", 1, *names("a", 2000))
+    line.assign(P0, P1)
+    await line.run_for(600)
+    assert line.pipeline.buffered_bytes <= 2**20
+    assert line.accepted == dict.fromkeys(names("a", 2000), 1), "another partition keeps its share"
+    partition = line.pipeline.partitions[P0]
+    assert partition.is_blocked_by_pause
+    assert not line.pipeline.partitions[P1].is_blocked_by_pause
+    assert partition.offsets.unresolved > 3000, "only their places are kept, so that the others get far"
+    assert line.reports["pause_blocks leads[0]"] == 1
+    line.restarted(has_paused=False)
+    line.assign(P0, P1)
+    await line.run_for(600)
+    assert line.accepted == dict.fromkeys([*names("b", 20_000), *names("a", 2000), "a-behind"], 1)
 
 
-def test_the_oldest_event_is_one_that_is_not_paused_where_there_is_one() -> None:
-    async def run() -> None:
-        line = RoutedLine(lambda pixel, ids, now: (0.05, Answer(200 if now < 20 else 401)))
-        mixed(line, 30)
-        line.assign(P0)
-        await line.run_for(10)
-        (oldest,) = oldest_events(line.pipeline).values()
-        assert (oldest.offset, oldest.seconds) == (2, None)
-        assert (oldest.wait.state, oldest.wait.text) == ("paused", "paused by configuration")
-        line.unassign(P0)
-        await line.run_for(15)
-        line.produce("leads", 0, "a-late")
-        line.assign(P0)
-        await line.run_for(10)
-        (oldest,) = oldest_events(line.pipeline).values()
-        assert (oldest.wait.state, oldest.offset) == ("held", 30 if line.store[P0][1] else oldest.offset)
-        assert oldest.seconds is not None
-
-    simulate(run())
+@simulated
+async def test_the_oldest_event_is_one_that_is_not_paused_where_there_is_one() -> None:
+    line = RoutedLine(lambda pixel, ids, now: (0.05, Answer(200 if now < 20 else 401)))
+    mixed(line, 30)
+    line.assign(P0)
+    await line.run_for(10)
+    (oldest,) = oldest_events(line.pipeline).values()
+    assert (oldest.offset, oldest.seconds) == (2, None)
+    assert (oldest.wait.state, oldest.wait.text) == ("paused", "paused by configuration")
+    line.unassign(P0)
+    await line.run_for(15)
+    line.produce("leads", 0, "a-late")
+    line.assign(P0)
+    await line.run_for(10)
+    (oldest,) = oldest_events(line.pipeline).values()
+    assert (oldest.wait.state, oldest.offset) == ("held", 30 if line.store[P0][1] else oldest.offset)
+    assert oldest.seconds is not None
 
 
-def test_one_source_of_a_shared_topic_waits_whatever_its_records_are() -> None:
-    async def run() -> None:
-        line = SharedLine(paused="View")
-        for at in range(100):
-            line.take("Lead", f"l{at}")
-            line.take("View", f"badv{at}" if at % 2 else f"v{at}")
-        line.assign(P0)
-        await line.run_for(20)
-        assert line.accepted == dict.fromkeys(names("l", 100), 1)
-        assert (line.dead_lettered_count(), line.store[P0][0]) == (0, 1)
-
-    simulate(run())
+@simulated
+async def test_one_source_of_a_shared_topic_waits_whatever_its_records_are() -> None:
+    line = SharedLine(paused="View")
+    for at in range(100):
+        line.take("Lead", f"l{at}")
+        line.take("View", f"badv{at}" if at % 2 else f"v{at}")
+    line.assign(P0)
+    await line.run_for(20)
+    assert line.accepted == dict.fromkeys(names("l", 100), 1)
+    assert (line.dead_lettered_count(), line.store[P0][0]) == (0, 1)
 
 
 def test_a_shared_topic_is_paused_where_all_of_its_sources_are() -> None:
@@ -223,19 +207,17 @@ def test_a_shared_topic_is_paused_where_all_of_its_sources_are() -> None:
     assert not shared(paused="View").paused
 
 
-def test_what_was_fetched_before_the_pause_took_hold_is_passed_over_and_read_again_later() -> None:
-    async def run() -> None:
-        line = Line(always(200))
-        line.sources["leads"].paused = True
-        line._new_pipeline()
-        line.produce("leads", 0, *names("a", 100), "bad", None)
-        line.assign(P0)
-        line.paused.clear()  # the command is still on its way to the consumer
-        await line.run_for(5)
-        assert line.positions[P0] == 102
-        assert (line.accepted, line.dead_letters, line.store[P0][0]) == ({}, {}, 0)
-
-    simulate(run())
+@simulated
+async def test_what_was_fetched_before_the_pause_took_hold_is_passed_over_and_read_again_later() -> None:
+    line = Line(always(200))
+    line.sources["leads"].paused = True
+    line._new_pipeline()
+    line.produce("leads", 0, *names("a", 100), "bad", None)
+    line.assign(P0)
+    line.paused.clear()  # the command is still on its way to the consumer
+    await line.run_for(5)
+    assert line.positions[P0] == 102
+    assert (line.accepted, line.dead_letters, line.store[P0][0]) == ({}, {}, 0)
 
 
 async def _day(seed: int) -> None:
