@@ -14,6 +14,7 @@ TIMES ?= 5
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help demo test-fast test test-all lint docs bench faults stress prove mutate soak wheel release sbom audit lock clean
+.PHONY: help demo test-fast test test-all lint docs bench bench-growth faults stress prove mutate soak wheel sbom audit lock clean
 
 help: ## prints this
 	@sed -n 's/^\([a-z-]*\):.* ## \(.*\)/make \1\t\2/p' Makefile | expand -t 18
@@ -43,6 +44,10 @@ docs: .venv/ready ## writes docs/configuration.md from the settings, and builds 
 # All of it, or parts: make bench ONLY="wide chunks"
 bench: .venv/ready ## measures, and writes the figures into docs/performance.md
 	$(BIN)/python -m benchmarks $(if $(ONLY),--only $(ONLY))
+
+# All of it, or parts: make bench-growth ONLY="partitions day"
+bench-growth: .venv/ready ## measures memory and time as the work grows, and writes the figures into docs/scaling.md
+	$(BIN)/python -m benchmarks.growth $(if $(ONLY),--only $(ONLY))
 
 faults: .venv/ready ## the whole fault matrix on the real broker, with its scorecard
 	$(BIN)/python -m pytest tests/faults -m "$(ROWS)" $(PARALLEL)

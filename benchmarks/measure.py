@@ -66,6 +66,11 @@ class Watched:
         self._name = plan.name
         self.whole_cpu: float | None = None
 
+    @property
+    def pid(self) -> int:
+        """The process's id."""
+        return self._popen.pid
+
     def cpu(self) -> float:
         """User and system time so far, in seconds."""
         self.check()

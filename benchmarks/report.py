@@ -54,13 +54,18 @@ def text(figures: Figures) -> str:
     return "\n\n".join(parts)
 
 
+def placed(document: str, tables: str, begin: str, end: str) -> str:
+    """The document with the tables between its marks. Raises ValueError where it has none."""
+    before, has_begin, rest = document.partition(begin)
+    _, has_end, after = rest.partition(end)
+    if not has_begin or not has_end:
+        raise ValueError(f"the document has no {begin} … {end}")
+    return f"{before}{begin}\n\n{tables}\n\n{end}{after}"
+
+
 def written(document: str, figures: Figures) -> str:
     """The document with the figures between its marks. Raises ValueError where it has none."""
-    before, begin, rest = document.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"the document has no {BEGIN} … {END}")
-    return f"{before}{BEGIN}\n\n{text(figures)}\n\n{END}{after}"
+    return placed(document, text(figures), BEGIN, END)
 
 
 def write(path: Path, figures: Figures) -> None:

@@ -100,12 +100,15 @@ class Stack:
 
 
 @contextmanager
-def running() -> Iterator[Stack]:
-    """The neighbours, started and stopped. One benchmark at a time: two would measure each other."""
+def running(data: Path = CACHE / "broker") -> Iterator[Stack]:
+    """The neighbours, started and stopped. One benchmark at a time: two would measure each other.
+
+    :param data: where the broker keeps its own.
+    """
     CACHE.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack, (CACHE / "lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        broker, registry, endpoint = KeptBroker(CACHE / "broker"), Registry(), Endpoint()
+        broker, registry, endpoint = KeptBroker(data), Registry(), Endpoint()
         stack.callback(broker.stop)
         broker.start()
         stack.callback(registry.stop)

@@ -1,0 +1,134 @@
+"""A member that is watched: what the kernel counts for it, what its log and its pages say."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import tomli_w
+
+from benchmarks.growth.events import pixel_name
+from benchmarks.measure import Plan, Watched, watching
+from benchmarks.settings import DEAD_LETTERS
+from benchmarks.stack import KEY, Stack
+from tests.stack.process import free_ports
+
+_PATIENCE = 180.0
+_STEP_SECONDS = 0.05
+_CLIENT_THREADS = "rdk:"  # the names that librdkafka gives its own
+_serial = itertools.count()
+
+
+def new_group() -> str:
+    """The name of a group that nobody was in."""
+    return f"growth-{os.getpid()}-{next(_serial)}"
+
+
+def settings_of(stack: Stack, group: str, topics: Mapping[str, int], pixels: int, port: int) -> dict[str, Any]:
+    """The program's defaults, but for the addresses. Where there are several pixels, each record names its own."""
+    names = [pixel_name(number) for number in range(pixels)]
+    to = {"pixel_field": "user_id"} if pixels > 1 else {"pixel": names[0]}
+    return {
+        "kafka": {"bootstrap_servers": stack.broker.bootstrap, "group_id": group},
+        "schema_registry": {"url": stack.registry.url},
+        "endpoint": {"url": stack.endpoint.url},
+        "pixels": [{"name": name, "pixel_id": name, "api_key_env": "BENCH_KEY"} for name in names],
+        "sources": [{"topic": topic, "event": "page_view", **to} for topic in topics],
+        "dead_letter": {"topic": DEAD_LETTERS},
+        "admin": {"port": port},
+    }
+
+
+class Member:
+    """A running member."""
+
+    def __init__(self, watched: Watched, port: int, log: Path) -> None:
+        self.begun = watched.begun
+        self.cpu = watched.cpu
+        self.resident = watched.resident
+        self.peak = watched.peak
+        self.end = watched.end
+        self._check = watched.check
+        self._process = psutil.Process(watched.pid)
+        self._port = port
+        self._log = log
+
+    def client_cpu(self) -> float:
+        """Of its processor seconds, those of the client library's own threads."""
+        seconds = 0.0
+        for thread in self._process.threads():
+            name = Path(f"/proc/{self._process.pid}/task/{thread.id}/comm").read_text()
+            if name.startswith(_CLIENT_THREADS):
+                seconds += thread.user_time + thread.system_time
+        return seconds
+
+    @property
+    def partitions(self) -> int | None:
+        """How many it has, by its own log: asking would cost it time. None before the first assignment."""
+        has = None
+        for line in self._log.read_text().splitlines():
+            entry = json.loads(line)
+            if entry.get("event") == "assigned":
+                has = (has or 0) + entry["count"]
+            elif entry.get("event") in ("revoked", "lost"):
+                has = (has or 0) - entry["count"]
+        return has
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """It stands still meanwhile, for less than its session."""
+        self._process.suspend()
+        try:
+            yield
+        finally:
+            self._process.resume()
+
+    @property
+    def idles(self) -> bool:
+        """Whether the group has no partition for it."""
+        try:
+            self.get("/readyz")
+        except urllib.error.HTTPError as error:
+            with error:
+                return b"idle: " in error.read()
+        except OSError:
+            pass
+        return False
+
+    def get(self, path: str) -> bytes:
+        """An admin page."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self._port}{path}", timeout=30) as answer:
+            body: bytes = answer.read()
+        return body
+
+    def until(self, condition: Callable[[], bool], what: str) -> float:
+        """Wait for something; returns how many seconds that took."""
+        begun = time.monotonic()
+        while not condition():
+            assert time.monotonic() - begun < _PATIENCE, f"not within {_PATIENCE:.0f} s: {what}"
+            self._check()
+            time.sleep(_STEP_SECONDS)
+        return time.monotonic() - begun
+
+
+@contextmanager
+def running(
+    stack: Stack, group: str, topics: Mapping[str, int], pixels: int, folder: Path, name: str
+) -> Iterator[Member]:
+    """A member of the group, ended at the end."""
+    (port,) = free_ports(1)
+    file, log = folder / f"{name}.toml", folder / f"{name}.log"
+    file.write_text(tomli_w.dumps(settings_of(stack, group, topics, pixels, port)))
+    command = [sys.executable, "-m", "stream_capi", "run", "--config", str(file)]
+    with watching(Plan(name, command, 0, 0, {"BENCH_KEY": KEY}), log) as watched:
+        yield Member(watched, port, log)
