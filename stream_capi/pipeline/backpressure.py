@@ -3,13 +3,17 @@
 Half of the budget is for whoever comes first: were it all in shares, a member of many partitions would pause each one after
 every chunk. The other half is in equal shares, which nobody else can take: one partition that stands still may fill the
 first half, and leaves the others theirs.
+
+The sums over all partitions are kept, not taken: a chunk, a batch or a credit costs the same with a thousand partitions as
+with one. Whoever changes what a partition holds calls ``regulate`` for it.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 
-from stream_capi.model import TopicPartition
+from stream_capi.model import Lane, TopicPartition
 from stream_capi.pipeline.delivery import Delivery
 from stream_capi.pipeline.partition import Partition
 from stream_capi.pipeline.ports import Intake
@@ -37,32 +41,57 @@ class Backpressure:
         self.budget = budget
         self._enough = max(2, max_in_flight // 4)  # ready batches: more are not read ahead
         self._credits = 0  # for chunks taken in, not granted yet: more is ready than can be sent soon
+        # Of all partitions, as last counted:
+        self._in_use = 0  # bytes that their open events keep in memory
+        self._events = 0  # that are open
+        self._read: Counter[Lane | None] = Counter()  # partitions that are not paused, by their source's lane
 
     @property
     def buffered_bytes(self) -> int:
         """What the open events of all partitions keep in memory, in bytes."""
         return sum(partition.buffered_bytes for partition in self._partitions.values())
 
-    def regulate_all(self) -> None:
-        """Pause and resume every partition. To be called a few times a second."""
-        in_use = self.buffered_bytes  # once for all: for each of a thousand partitions it would be a million additions
+    def count_all(self) -> None:
+        """Partitions have come or gone: take the sums anew."""
+        self._in_use = self._events = 0
+        self._read.clear()
         for partition in self._partitions.values():
-            self.regulate(partition, in_use)
+            partition.counted_bytes = partition.counted_events = 0
+            self._count(partition)
+            self._read[partition.source.lane] += not partition.paused
+
+    def _count(self, partition: Partition) -> None:
+        """Bring the sums up to what a partition holds now."""
+        in_use, events = partition.buffered_bytes, partition.offsets.unresolved
+        self._in_use += in_use - partition.counted_bytes
+        self._events += events - partition.counted_events
+        partition.counted_bytes, partition.counted_events = in_use, events
+
+    def regulate_all(self) -> None:
+        """Pause and resume every partition that it can concern. To be called a few times a second."""
+        rests = any(line.held for line in self._delivery.lanes.values())
+        due = [p for p in self._partitions.values() if rests or p.paused or p.counted_bytes or p.offsets.unresolved]
+        for partition in due:
+            self._count(partition)
+        for partition in due:
+            self.regulate(partition)
         # Whatever the lanes that are read for look like: a slow one fills the memory that it may have then,
         # its partitions are paused, and it is waited for no more.
         self.grant_credits(at_least=1)
 
-    def regulate(self, partition: Partition, in_use: int | None = None) -> None:
-        """Pause or resume, as the memory in use (None: to be asked) and the partition's lane ask for."""
+    def regulate(self, partition: Partition) -> None:
+        """Pause or resume, as the memory in use and the partition's lane ask for."""
         if self._partitions.get(partition.tp) is not partition:
             return
+        self._count(partition)
         waits = partition.source.paused or partition.stopped is not None
-        pause = waits or self._is_full(partition, in_use) or self._lane_rests(partition)
+        pause = waits or self._is_full(partition) or self._lane_rests(partition)
         if pause != partition.paused:
             partition.paused = pause
+            self._read[partition.source.lane] += -1 if pause else 1
             (self._intake.pause if pause else self._intake.resume)([partition.tp])
 
-    def _is_full(self, partition: Partition, in_use: int | None) -> bool:
+    def _is_full(self, partition: Partition) -> bool:
         """Whether the partition is to take no more memory.
 
         The gaps between the marks of pausing and of resuming are there because each pause throws away what was prefetched.
@@ -70,7 +99,7 @@ class Backpressure:
         common, share = self.budget // 2, self._share()
         if partition.paused:
             common, share = common * 3 // 4, share // 2
-        return partition.buffered_bytes >= share and (self.buffered_bytes if in_use is None else in_use) >= common
+        return partition.counted_bytes >= share and self._in_use >= common
 
     def _share(self) -> int:
         """A partition's share of the half of the budget that is in shares, in bytes."""
@@ -107,14 +136,12 @@ class Backpressure:
         A partition is paused only behind a chunk. Of a hundred partitions each could bring one as large as the client
         likes, and together they would be many times the budget.
         """
-        in_use = self.buffered_bytes
-        if in_use < self.budget // 2:
+        if self._in_use < self.budget // 2:
             return None
-        events = sum(partition.offsets.unresolved for partition in self._partitions.values())
-        return max(1, self._share() * events // in_use)
+        return max(1, self._share() * self._events // self._in_use)
 
     def _ready_batches(self) -> int:
         """Batches that wait for a slot, of the lanes that are read for."""
-        lanes = {partition.source.lane for partition in self._partitions.values() if not partition.paused}
+        every = self._read[None] > 0  # records of such a source name their pixels
         lines = self._delivery.lanes.values()
-        return sum(len(line.ready) for line in lines if line.lane in lanes or None in lanes)
+        return sum(len(line.ready) for line in lines if line.ready and (every or self._read[line.lane] > 0))

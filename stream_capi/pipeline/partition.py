@@ -35,6 +35,8 @@ class Partition:
 
     __slots__ = (
         "committed",
+        "counted_bytes",
+        "counted_events",
         "dead_letters",
         "high",
         "metadata_limit",
@@ -58,6 +60,7 @@ class Partition:
         self.stopped: HeldReason | None = None
         self.high = -1
         self.waiting_runs = 0  # for their schema
+        self.counted_bytes = self.counted_events = 0  # in the sums over all partitions (``backpressure``)
         self.dead_letters: dict[asyncio.Task[None], DeadLetter] = {}  # on their way
 
     @property
@@ -82,5 +85,6 @@ class Partition:
     @property
     def is_blocked_by_pause(self) -> bool:
         """Whether events that are paused by configuration have filled its memory, so that the others wait as well."""
-        paused = _SET_ASIDE_BYTES * self.offsets.set_aside_count
-        return self.paused and not self.source.paused and 2 * paused > self.buffered_bytes
+        if not self.paused or self.source.paused:
+            return False
+        return 2 * _SET_ASIDE_BYTES * self.offsets.set_aside_count > self.buffered_bytes

@@ -114,6 +114,7 @@ class Pipeline:
             partition.committed = (at.offset, at.metadata) if at.was_committed else None
             if partition.source.paused:
                 self.backpressure.regulate(partition)
+        self.backpressure.count_all()
 
     def fetched(self, chunks: Sequence[Records]) -> None:
         """Take in what was fetched. A chunk of an assignment that has ended is passed over: its next owner reads it."""
@@ -245,6 +246,7 @@ class Pipeline:
                 self._remembered.keep(partition.offsets, partition.topic_id, partition.acknowledged)
             for task in partition.dead_letters:  # the next owner writes them; these might wait for a topic without end
                 task.cancel()
+        self.backpressure.count_all()
         self._fence(leaving)
 
     def _fence(self, leaving: Sequence[Partition]) -> None:

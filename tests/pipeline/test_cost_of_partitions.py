@@ -1,0 +1,93 @@
+"""What a chunk, a batch and a tick cost a member of a thousand partitions, in steps, against one of ten."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from stream_capi.model import Records, TopicPartition
+from tests.fake_record import FakeRecord
+from tests.simulation import LEADS, Line, always, simulate
+from tests.steps import steps
+
+pytestmark = pytest.mark.slow  # the steps are counted one by one
+
+FEW, MANY = 10, 1000
+EVENT_BYTES = 1024 + 2 * 10  # as they are accounted for
+
+
+class Crowd(Line):
+    """A line of many partitions, which are fed by hand.
+
+    :param full: before an endpoint that never answers, with most of its memory filled by all partitions alike.
+    """
+
+    def __init__(self, partitions: int, full: bool) -> None:
+        of_each = 2 * MANY // partitions
+        budget = 2 * MANY * EVENT_BYTES if full else 40 * 2**20
+        rules = {"max_events": 100, "max_in_flight": 16, "max_buffered_bytes": budget}
+        super().__init__(always(200, 10_000.0 if full else 0.05), {"leads": LEADS}, **rules)
+        self.all = [TopicPartition("leads", number) for number in range(partitions)]
+        self.next = dict.fromkeys(self.all, 0)
+        self.assign(*self.all)
+        self.working = asyncio.get_running_loop().create_task(self.pipeline.run())
+        self._fill = [of_each] * partitions if full else []
+
+    async def begun(self) -> Crowd:
+        await asyncio.sleep(0)
+        self.pipeline.fetched([self.fetch(tp, count) for tp, count in zip(self.all, self._fill, strict=False)])
+        await asyncio.sleep(0)
+        return self
+
+    def fetch(self, tp: TopicPartition, count: int) -> Records:
+        """The next records of a partition, as they are fetched."""
+        first = self.next[tp]
+        self.next[tp] += count
+        records: list[Any] = [
+            FakeRecord(b'"%04d-%03d"' % (tp.partition, at), place=(*tp, at)) for at in range(first, first + count)
+        ]
+        return Records(*tp, self.pipeline.partitions[tp].offsets.epoch, records)
+
+
+def cost(partitions: int, what: Callable[[Crowd], Callable[[], object]], full: bool = False) -> int:
+    """The steps of what is prepared in a line of so many partitions."""
+
+    async def run() -> int:
+        line = await Crowd(partitions, full).begun()
+        found = steps(what(line))
+        line.working.cancel()
+        return found
+
+    return simulate(run())
+
+
+def one_chunk(line: Crowd) -> Callable[[], object]:
+    chunk = line.fetch(line.all[0], 5)
+    return lambda: line.pipeline.fetched([chunk])
+
+
+def chunks_of_all(line: Crowd) -> Callable[[], object]:
+    chunks = [line.fetch(tp, 1) for tp in line.all]
+    return lambda: line.pipeline.fetched(chunks)
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_a_chunk_costs_the_same_whatever_other_partitions_there_are(full: bool) -> None:
+    few, many = cost(FEW, one_chunk, full), cost(MANY, one_chunk, full)
+    assert few > 50
+    assert many < 1.5 * few
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_a_record_of_each_partition_costs_the_same_however_many_they_are(full: bool) -> None:
+    few, many = cost(FEW, chunks_of_all, full) / FEW, cost(MANY, chunks_of_all, full) / MANY
+    assert few > 50
+    assert many < 1.5 * few
+
+
+def test_a_tick_in_which_nothing_is_open_asks_each_partition_once() -> None:
+    few, many = (cost(partitions, lambda line: line.pipeline.regulate) for partitions in (FEW, MANY))
+    assert (many - few) / (MANY - FEW) < 40
