@@ -73,8 +73,14 @@ class Maker:
 
 def produce(bootstrap: str, topic: str, made: Iterable[Made]) -> list[Produced]:
     """Produce the records; returns those that have a value when the broker has acknowledged all of them."""
+    return written(
+        Producer({"bootstrap.servers": bootstrap, "linger.ms": 5, "acks": "all", "log_level": 0}), topic, made
+    )
+
+
+def written(producer: Producer, topic: str, made: Iterable[Made]) -> list[Produced]:
+    """The same by a producer that is there already, in its transaction where it has begun one."""
     produced: list[Produced] = []
-    producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 5, "acks": "all", "log_level": 0})
     for record in made:
         producer.produce(
             topic,
