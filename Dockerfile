@@ -19,8 +19,9 @@ RUN pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /dist . 
 FROM python:3.13-slim-trixie
 RUN groupadd --gid 10001 capi && useradd --uid 10001 --gid capi --no-create-home --shell /usr/sbin/nologin capi
 COPY --from=build /venv /venv
-# The admin server answers on the address that the settings name; in a container that is all of them.
-ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 STREAM_CAPI_ADMIN__HOST=0.0.0.0
+# A container is probed from outside, so the admin server's default is all addresses there, of IPv4 and IPv6. A default lies
+# beneath the file: `admin.host` in the settings wins.
+ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 STREAM_CAPI_DEFAULT__ADMIN__HOST=::
 USER 10001:10001
 EXPOSE 9464
 # Alive, not ready: a member that is held or waits for Kafka is not mended by a restart.

@@ -3,6 +3,8 @@
 A text is taken as it stands; a number, a list or a table is written as JSON, and a table is laid over the file's. The
 free keys of ``properties`` and ``fields`` are spelled with ``__`` for each dot
 (``STREAM_CAPI_KAFKA__PROPERTIES__SASL__PASSWORD``).
+
+``STREAM_CAPI_DEFAULT__SECTION__KEY`` lies beneath the file: the default of whoever packs the program, in place of its own.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from stream_capi.config.settings import Settings
 from stream_capi.config.shape import KeyFault, Step, is_list, is_text, key_of, keys_of, nearest, section_at
 
 PREFIX = "STREAM_CAPI_"
+DEFAULT = f"{PREFIX}DEFAULT__"
 DOTTED = ("properties", "fields")  # their keys are names with dots
 INLINE_KEYS = ("api_key", "key", "token", "api_token")
 
@@ -33,7 +36,10 @@ def overlay(data: dict[str, Any], environ: Mapping[str, str]) -> tuple[dict[str,
         if "__" not in variable and _is_of_kubernetes(variable, environ[variable]):
             continue
         steps = _steps(variable)
-        fault = _fault(steps, variable) or _put(data, steps, _value(steps, environ[variable]), variable)
+        fault = _fault(steps, variable)
+        if not fault and variable.startswith(DEFAULT) and _is_set(data, steps):
+            continue
+        fault = fault or _put(data, steps, _value(steps, environ[variable]), variable)
         if fault:
             faults.append(fault)
         else:
@@ -59,8 +65,17 @@ def _is_of_kubernetes(variable: str, value: str) -> bool:
     return bool(_KUBERNETES.fullmatch(rest) or (rest.endswith("PORT") and _KUBERNETES_URL.match(value)))
 
 
+def _name(variable: str) -> str:
+    return variable.removeprefix(DEFAULT).removeprefix(PREFIX)
+
+
+def _is_set(data: Mapping[str, Any], steps: Sequence[Step]) -> bool:
+    section = data.get(str(steps[0]), {})
+    return not isinstance(section, dict) or steps[1] in section
+
+
 def _steps(variable: str) -> list[Step]:
-    steps = variable.removeprefix(PREFIX).lower().split("__")
+    steps = _name(variable).lower().split("__")
     for at, step in enumerate(steps[1:], 1):
         if step in DOTTED and steps[at + 1 :]:
             steps = [*steps[: at + 1], ".".join(steps[at + 1 :])]
@@ -75,6 +90,8 @@ def _fault(steps: Sequence[Step], variable: str) -> KeyFault | None:
         return KeyFault("", "a key is no setting; name the variable that holds it in api_key_env", variable=variable)
     if first not in Settings.model_fields:
         return _unknown(variable)
+    if variable.startswith(DEFAULT) and (is_list(first) or len(steps) != 2):
+        return KeyFault("", "a default is of one key of a section that is no list", variable=variable)
     section = section_at(steps[:-1])
     if len(steps) == 1 or last in ("", *DOTTED) or isinstance(last, int):
         known = section is not None and last != ""
@@ -88,8 +105,8 @@ def _fault(steps: Sequence[Step], variable: str) -> KeyFault | None:
 
 
 def _unknown(variable: str) -> KeyFault:
-    found = nearest(variable.removeprefix(PREFIX), _known(variable))
-    hint = f'; did you mean "{PREFIX}{found}"?' if found else ""
+    found = nearest(_name(variable), _known(variable))
+    hint = f'; did you mean "{variable.removesuffix(_name(variable))}{found}"?' if found else ""
     return KeyFault("", f"is no setting of this program{hint}", variable=variable)
 
 

@@ -557,7 +557,11 @@ class ShutdownSection(Section):
 class AdminSection(Section):
     """The server of metrics, health and status. ``hosts`` does not bind: it says whom the status answers."""
 
-    host: Text = Field("127.0.0.1", description="Address to listen at.", examples=["0.0.0.0"])  # noqa: S104 -- an example
+    host: Text = Field(
+        "127.0.0.1",
+        description="Address to listen at; `::` is all of them, of IPv4 too. The image's default is `::`.",
+        examples=["::"],
+    )
     port: int = Field(
         9464,
         strict=True,

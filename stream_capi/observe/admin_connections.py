@@ -14,6 +14,8 @@ from typing import Any
 import structlog
 from aiohttp import web
 
+from stream_capi.observe.listening import listen
+
 log = structlog.get_logger("stream_capi")
 
 MOST_CONNECTIONS = 64
@@ -40,7 +42,7 @@ class Connections:
     async def listen(self, host: str, port: int) -> asyncio.Server:
         """Accept connections from now on. Raises OSError."""
         self._loop = asyncio.get_running_loop()
-        server = await self._loop.create_server(lambda: _Connection(self, self._make()), host, port)
+        server = await listen(lambda: _Connection(self, self._make()), host, port)
         self._handler_before = self._loop.get_exception_handler()
         self._loop.set_exception_handler(self._on_loop_fault)
         return server

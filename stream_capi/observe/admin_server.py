@@ -29,7 +29,7 @@ from prometheus_client.aiohttp import make_aiohttp_handler
 from stream_capi.errors import ConfigurationError
 from stream_capi.observe import runbook
 from stream_capi.observe.admin_connections import Connections
-from stream_capi.observe.listening import fault_of
+from stream_capi.observe.listening import fault_of, on_every_address
 from stream_capi.observe.status_document import StatusDocument
 
 log = structlog.get_logger("stream_capi")
@@ -106,7 +106,7 @@ class AdminServer:
             await self.stop()
             raise ConfigurationError([fault_of(error, self._host, self.port)]) from None
         self.port = self._server.sockets[0].getsockname()[1]
-        if _is_every_address(self._host):
+        if on_every_address(self._server):
             log.warning("admin port open on all addresses", host=self._host, port=self.port, action=_EVERY_ADDRESS)
 
     async def stop(self) -> None:
@@ -191,13 +191,6 @@ async def _set_headers(request: web.Request, response: web.StreamResponse) -> No
     for name, value in HEADERS.items():
         if name not in response.headers or name == "Server":
             response.headers[name] = value
-
-
-def _is_every_address(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_unspecified
-    except ValueError:
-        return False
 
 
 def _is_address(text: str, version: int) -> bool:

@@ -27,5 +27,5 @@ def page_url(host: str, port: int) -> str:
     except ValueError:
         return f"http://{host}:{port}/"
     if address.is_unspecified:
-        return f"http://{'127.0.0.1' if address.version == 4 else '[::1]'}:{port}/"
+        return f"http://127.0.0.1:{port}/"
     return f"http://{address if address.version == 4 else f'[{address}]'}:{port}/"

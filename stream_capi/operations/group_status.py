@@ -31,7 +31,7 @@ _SECONDS = 3.0
 _NOT_READ = "not read yet"
 _MOST_BYTES = 64 << 20
 _TEXTS = ("subject", "reason", "what_to_do")  # of what is held, and of a notice
-_ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 -- not to listen on, but to ask
+_ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "127.0.0.1", "": "127.0.0.1"}  # noqa: S104 -- not to listen on, but to ask
 # A member that isn't to be asked under its name answers no browser; this is none.
 _NAMES: tuple[dict[str, str], ...] = ({}, {"Host": "localhost"})
 

@@ -38,6 +38,29 @@ def test_the_environment_wins_over_the_file(read: Read) -> None:
     assert (settings.kafka.group_id, settings.kafka.start) == ("b", "latest")
 
 
+def test_a_default_lies_beneath_the_file_and_the_environment(read: Read) -> None:
+    defaults = ENVIRON | {"STREAM_CAPI_DEFAULT__ADMIN__PORT": "1", "STREAM_CAPI_DEFAULT__LOG__LEVEL": "debug"}
+    settings = read(LEAST + "[admin]\nport = 2\n", defaults)
+    assert (settings.admin.port, settings.log.level) == (2, "debug")
+    settings = read(LEAST, defaults | {"STREAM_CAPI_ADMIN__PORT": "3", "STREAM_CAPI_LOG__LEVEL": "error"})
+    assert (settings.admin.port, settings.log.level) == (3, "error")
+
+
+@pytest.mark.parametrize(
+    ("variable", "fault"),
+    [
+        ("ADMIN__HOSTT", 'is no setting of this program; did you mean "STREAM_CAPI_DEFAULT__ADMIN__HOST"?'),
+        ("ADMIN__PORT", "admin.port: must be a whole number"),
+        ("ADMIN", "a default is of one key of a section that is no list"),
+        ("PIXELS__0__NAME", "a default is of one key of a section that is no list"),
+        ("KAFKA__PROPERTIES__SASL__PASSWORD", "a default is of one key of a section that is no list"),
+    ],
+)
+def test_a_default_that_is_none_is_told_with_its_variable(faults: Faults, variable: str, fault: str) -> None:
+    name = f"STREAM_CAPI_DEFAULT__{variable}"
+    assert faults(LEAST, ENVIRON | {name: "x"}) == [f"{name}: {fault}"]
+
+
 def test_entries_of_lists_by_index(read: Read) -> None:
     settings = read(
         LEAST,

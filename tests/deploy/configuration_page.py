@@ -35,6 +35,9 @@ Each key can be set by the variable in its row, which wins over the file. A text
 JSON. The `0` is the place in the list: the second pixel is `STREAM_CAPI_PIXELS__1__…`. A table is laid over the file's. In `properties` and `fields`,
 each dot of a name is `__`: `STREAM_CAPI_KAFKA__PROPERTIES__SASL__PASSWORD`, `STREAM_CAPI_SOURCES__0__FIELDS__USER_DATA__EMAIL`.
 
+`STREAM_CAPI_DEFAULT__ADMIN__HOST` and its like lie beneath the file: they replace the program's own default of one key of a section that is no list. They
+are for whoever packs the program; the image sets this one to `::`, since a container is probed from outside.
+
 ## In an editor
 
 [configuration.schema.json](configuration.schema.json) is the file's JSON Schema; the one of an installed version is printed by:

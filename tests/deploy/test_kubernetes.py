@@ -152,7 +152,7 @@ def test_the_key_can_be_read_by_the_program_and_by_nobody_else() -> None:
 async def test_the_probes_and_the_monitor_ask_for_what_the_admin_server_has() -> None:
     (port,) = CONTAINER["ports"]
     assert port["containerPort"] == settings().admin.port
-    assert settings().admin.host == "0.0.0.0"  # noqa: S104 -- the probes come from outside of the pod
+    assert settings().admin.host == "::"  # the probes come from outside of the pod, by IPv4 or IPv6
     (endpoint,) = OBJECTS["PodMonitor"]["spec"]["podMetricsEndpoints"]
     (published,) = OBJECTS["Service"]["spec"]["ports"]
     asked = [CONTAINER[f"{name}Probe"]["httpGet"] for name in ("startup", "liveness", "readiness")] + [endpoint]
@@ -292,8 +292,12 @@ def test_it_may_reach_what_the_settings_name_and_what_resolves_names() -> None:
 
 def test_it_may_not_reach_what_is_inside_as_if_it_were_the_api() -> None:
     rules = OBJECTS["NetworkPolicy"]["spec"]["egress"]
-    (outside,) = (to["ipBlock"] for rule in rules for to in rule["to"] if "ipBlock" in to)
-    assert {"169.254.0.0/16", "10.0.0.0/8"} <= set(outside["except"])
+    outside = {
+        to["ipBlock"]["cidr"]: set(to["ipBlock"]["except"]) for rule in rules for to in rule["to"] if "ipBlock" in to
+    }
+    assert outside.keys() == {"0.0.0.0/0", "::/0"}
+    assert {"169.254.0.0/16", "10.0.0.0/8"} <= outside["0.0.0.0/0"]
+    assert {"fc00::/7", "fe80::/10"} <= outside["::/0"]
     assert all("to" in rule for rule in rules)
 
 

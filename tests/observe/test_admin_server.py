@@ -301,7 +301,7 @@ async def test_the_status_command_is_no_browser_and_may_ask_under_any_name(
 
 
 @pytest.mark.usefixtures("own_logging")
-@pytest.mark.parametrize(("host", "warned"), [("0.0.0.0", True), ("::", True), ("127.0.0.1", False)])  # noqa: S104
+@pytest.mark.parametrize(("host", "warned"), [("0.0.0.0", True), ("0", True), ("::", True), ("127.0.0.1", False)])  # noqa: S104
 async def test_listening_on_all_addresses_is_a_warning(
     host: str, warned: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -315,6 +315,23 @@ async def test_listening_on_all_addresses_is_a_warning(
     assert [(line["event"], line["level"], line["port"]) for line in lines] == (
         [("admin port open on all addresses", "warning", server.port)] if warned else []
     )
+
+
+@pytest.mark.parametrize(("ipv6", "reached"), [(True, ["127.0.0.1", "::1"]), (False, ["127.0.0.1"])])
+async def test_all_addresses_are_those_of_both_families_that_the_machine_has(
+    ipv6: bool, reached: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``asyncio`` alone keeps IPv4 out of ``::``, and a kernel without IPv6 has no such address."""
+    monkeypatch.setattr(socket, "has_dualstack_ipv6", lambda: ipv6)
+    server = AdminServer("::", 0, Metrics(()), GivenState())
+    await server.start()
+    try:
+        for address in reached:
+            _, writer = await asyncio.open_connection(address, server.port)
+            writer.close()
+            await writer.wait_closed()
+    finally:
+        await server.stop()
 
 
 # Connections

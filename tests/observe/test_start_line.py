@@ -51,7 +51,7 @@ def test_a_thousand_topics_are_counted_and_some_named(capsys: pytest.CaptureFixt
     ("host", "page"),
     [
         ("0.0.0.0", "http://127.0.0.1:9464/"),  # noqa: S104 -- what is configured
-        ("::", "http://[::1]:9464/"),
+        ("::", "http://127.0.0.1:9464/"),
         ("2001:db8::7", "http://[2001:db8::7]:9464/"),
         ("10.2.3.4", "http://10.2.3.4:9464/"),
         ("pod-7", "http://pod-7:9464/"),
