@@ -1,4 +1,7 @@
-"""docs/configuration.md and the JSON Schema beside it, written from the settings: ``python -m tests.deploy.configuration_page``."""
+"""What is written from the settings: docs/configuration.md, the JSON Schema beside it, and that of the Helm chart's values.
+
+``python -m tests.deploy.configuration_page`` writes them.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,7 @@ from tests.deploy.program import ROOT
 
 PAGE = ROOT / "docs/configuration.md"
 SCHEMA = ROOT / "docs/configuration.schema.json"
+VALUES_SCHEMA = ROOT / "deploy/helm/values.schema.json"
 _ADDS = {"ge": "from {}", "gt": "above {}", "le": "to {}"}
 _INTRODUCTION = """# Configuration
 
@@ -190,10 +194,22 @@ def schema_text() -> str:
     return json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
 
 
-def write(folder: Path = PAGE.parent) -> None:
-    """Write both files."""
-    (folder / PAGE.name).write_text(page(), "utf-8")
-    (folder / SCHEMA.name).write_text(schema_text(), "utf-8")
+def values_schema_text() -> str:
+    """The text of the chart's values.schema.json: its own part as the file has it, that of ``settings`` from the settings."""
+    schema, settings = json.loads(VALUES_SCHEMA.read_text("utf-8")), json_schema()
+    schema["$defs"] = settings["$defs"]
+    of_settings = {name: settings[name] for name in ("type", "additionalProperties", "properties")}
+    schema["properties"]["settings"] = {"description": "stream-capi.toml, as values."} | of_settings
+    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+
+
+TEXTS = {PAGE: page, SCHEMA: schema_text, VALUES_SCHEMA: values_schema_text}
+
+
+def write(folder: Path | None = None) -> None:
+    """Write all files where they belong, or into one folder."""
+    for file, text in TEXTS.items():
+        ((folder or file.parent) / file.name).write_text(text(), "utf-8")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from stream_capi.config.settings import Settings
 from stream_capi.config.shape import members
 from tests.config.json_schema import refused
 from tests.deploy import configuration_page
-from tests.deploy.configuration_page import PAGE, SCHEMA, Key, keys, toml
+from tests.deploy.configuration_page import PAGE, TEXTS, Key, keys, toml
 
 KEYS = [pytest.param(key, id=".".join(key.path)) for key in keys()]
 EXAMPLES = [
@@ -25,7 +25,7 @@ EXAMPLES = [
 ]
 
 
-@pytest.mark.parametrize("file", [PAGE, SCHEMA], ids=lambda file: file.name)
+@pytest.mark.parametrize("file", TEXTS, ids=lambda file: file.name)
 def test_the_file_is_what_would_be_written(file: Path, tmp_path: Path) -> None:
     configuration_page.write(tmp_path)
     assert (tmp_path / file.name).read_text() == file.read_text(), "`make docs` writes it"
