@@ -92,6 +92,15 @@ class Batch:
         self.assignments |= dict.fromkeys(owners)
         self.size += sum(map(len, payloads)) + len(payloads)  # a comma each
 
+    def offsets_by_owner(self) -> Iterable[tuple[PartitionOffsets, Sequence[int]]]:
+        """Its events' offsets, sorted by assignment."""
+        if len(self.assignments) == 1:
+            return ((owner, self.offsets) for owner in self.assignments)
+        found: dict[PartitionOffsets, list[int]] = {owner: [] for owner in self.assignments}
+        for owner, offset in zip(self.owners, self.offsets, strict=True):
+            found[owner].append(offset)
+        return found.items()
+
     def part(self, indexes: Sequence[int]) -> Batch:
         """A batch of some of its events, with the same history."""
         piece = Batch(self.lane)

@@ -139,11 +139,8 @@ class Pipeline:
 
     def _on_delivered(self, batch: Batch) -> None:
         self._observer.delivered(batch.lane, batch.timestamps, int(self._clock.epoch() * 1000))
-        for owner in batch.assignments:
-            if len(batch.assignments) == 1:
-                owner.resolve_all(batch.offsets)
-            else:
-                owner.resolve_all(at for at, of in zip(batch.offsets, batch.owners, strict=True) if of is owner)
+        for owner, offsets in batch.offsets_by_owner():
+            owner.resolve_all(offsets)
             if partition := self.partitions.get(TopicPartition(owner.topic, owner.partition)):
                 self.backpressure.regulate(partition)
         self.backpressure.grant_credits()

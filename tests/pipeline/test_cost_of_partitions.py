@@ -11,7 +11,7 @@ import pytest
 from stream_capi.model import Records, TopicPartition
 from tests.fake_record import FakeRecord
 from tests.simulation import LEADS, Line, always, simulate
-from tests.steps import steps
+from tests.steps import Steps, steps
 
 pytestmark = pytest.mark.slow  # the steps are counted one by one
 
@@ -91,3 +91,19 @@ def test_a_record_of_each_partition_costs_the_same_however_many_they_are(full: b
 def test_a_tick_in_which_nothing_is_open_asks_each_partition_once() -> None:
     few, many = (cost(partitions, lambda line: line.pipeline.regulate) for partitions in (FEW, MANY))
     assert (many - few) / (MANY - FEW) < 40
+
+
+def test_a_batch_costs_for_its_events_and_their_partitions_not_for_both_multiplied() -> None:
+    """Each of the hundred events is another partition's, or all are one's."""
+
+    async def delivered(owners: int) -> int:
+        line = await Crowd(MANY, full=False).begun()
+        line.pipeline.fetched([line.fetch(tp, 100 // owners) for tp in line.all[:owners]])
+        with Steps() as counted:
+            await asyncio.sleep(1.0)
+        assert sum(line.accepted.values()) == 100
+        line.working.cancel()
+        return counted.count
+
+    one, hundred = simulate(delivered(1)), simulate(delivered(100))
+    assert hundred - one < 100 * 400
