@@ -15,7 +15,7 @@ import random
 import signal
 import time
 from collections.abc import Callable, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol
@@ -29,7 +29,7 @@ from stream_capi.config import KeySource, Settings, SourceSection, open_to_other
 from stream_capi.core.batch import Batch
 from stream_capi.core.held_reason import HeldReason
 from stream_capi.endpoint.client import EndpointClient
-from stream_capi.errors import ExitCode
+from stream_capi.errors import ExitCode, StreamCapiError
 from stream_capi.events.drift import Drift, mapped_paths
 from stream_capi.events.paths import Schema
 from stream_capi.events.rules import SourceRules, rules_from
@@ -64,6 +64,8 @@ logger = structlog.get_logger("stream_capi")
 _REGULATE_SECONDS = 0.1
 _FILES_SECONDS = 1.0
 _TOPICS_SECONDS = 5.0
+_RIGHTS_SECONDS = 10.0
+_RIGHTS_DEADLINE_SECONDS = 2.0  # the end of the process waits for a question under way
 _SUMMARY_SECONDS = 60.0
 _TRACES_SECONDS = 1.0  # for the last spans at the end: they must not cost the deadline
 _ALARM_SECONDS = 3.0  # behind shutdown.drain_seconds
@@ -118,6 +120,7 @@ class App:
         self._worker = worker
         self.metrics = Metrics(IDENTIFIER_FIELDS)
         self.telemetry = Telemetry(self.metrics)
+        self.telemetry.group = settings.kafka.group_id
         self.stop_asked = asyncio.Event()
         self.on_end: Callable[[], None] = lambda: None  # called as the end begins, on every way out and from any thread
         self.password = password_file(settings.kafka)
@@ -254,6 +257,7 @@ class App:
                 group.create_task(self._watch_topics()),
                 *([] if self._job else [group.create_task(self._watch_group())]),
                 *([] if self._job else [group.create_task(self._watch_retention())]),
+                *([] if self._job else [group.create_task(self._watch_rights())]),
                 group.create_task(self._summarise()),
                 *([group.create_task(self._job.watch(self))] if self._job else []),
             ]
@@ -390,6 +394,16 @@ class App:
             if known:  # what could not be had stays as it was
                 self.dead_letters_kept = found
             await asyncio.sleep(topic_retention.LOOK_SECONDS if known else topic_retention.AGAIN_SECONDS)
+
+    async def _watch_rights(self) -> None:
+        """Rights may be taken away at any time, and the client tells so once, or not before it needs them."""
+        settings = self.settings
+        needed = dict.fromkeys(settings.topics, "READ") | {settings.dead_letter.topic: "WRITE"}
+        while True:
+            with suppress(StreamCapiError):  # it is asked again
+                admin = self.kafka_admin.within(_RIGHTS_DEADLINE_SECONDS)
+                self.telemetry.rights(await asyncio.to_thread(admin.lacking, needed, self.telemetry.lacking))
+            await asyncio.sleep(_RIGHTS_SECONDS)
 
     async def _summarise(self) -> None:
         delivered = 0

@@ -16,6 +16,7 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from copy import copy
 from functools import partial
+from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar
 
 from confluent_kafka import (
@@ -257,10 +258,11 @@ class KafkaAdmin:
         )
         return Group(found.state.name.lower(), found.type.name.lower(), members)
 
-    def lacking(self, needed: Mapping[str, str]) -> dict[str, str]:
+    def lacking(self, needed: Mapping[str, str], before: Mapping[str, str] = MappingProxyType({})) -> dict[str, str]:
         """Of the operations that are needed on topics (READ, WRITE), those that this user may not do.
 
-        What the brokers do not tell counts as allowed. Raises Unavailable, KafkaLost.
+        Where the brokers do not answer, what was lacking ``before`` still is. What they do not tell counts as allowed.
+        Raises Unavailable, KafkaLost.
         """
         asked = TopicCollection(list(needed))
         futures = self._futures(
@@ -268,7 +270,11 @@ class KafkaAdmin:
                 asked, include_authorized_operations=True, request_timeout=self._seconds
             )
         )
-        return {topic: right for topic, right in needed.items() if not self._allowed(futures[topic], right)}
+        return {
+            topic: right
+            for topic, right in needed.items()
+            if not self._allowed(futures[topic], right, unanswered=topic not in before)
+        }
 
     def may_read(self, group: str, topics: Iterable[str]) -> bool:
         """Whether this user may be a member of the group; True where the brokers do not tell. Raises Unavailable."""
@@ -305,13 +311,13 @@ class KafkaAdmin:
             return False
         return True
 
-    def _allowed(self, described: Future[Any], right: str) -> bool:
+    def _allowed(self, described: Future[Any], right: str, unanswered: bool = True) -> bool:
         try:
             found = described.result(self._seconds + 1).authorized_operations
         except KafkaException as error:
-            return error_of(error).code() not in DENIED
+            return unanswered and error_of(error).code() not in DENIED
         except FutureTimeout:
-            return True
+            return unanswered
         return not found or any(operation.name == right for operation in found)
 
     def astray(self, topic: str) -> str:

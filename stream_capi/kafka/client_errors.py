@@ -10,6 +10,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 from stream_capi.core.held_reason import HeldReason
 from stream_capi.errors import ConfigurationError, KafkaLost
+from stream_capi.kafka.connection_faults import fault_of
 from stream_capi.kafka.msk_iam import MskToken
 from stream_capi.kafka.refused_properties import refusals
 from stream_capi.limits import no_threads
@@ -51,9 +52,12 @@ UNREACHABLE = frozenset(
         KafkaError._TIMED_OUT_QUEUE,
     }
 )
+# A connection that is not taken: the client's text says why, and what is to be mended does not mend itself.
+_REFUSED = frozenset({KafkaError._SSL, KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED})
 OUT_OF_RANGE = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE})
 _DIVERGENCE = ("truncation", "No epoch found")  # what the client's text says where the leader's log is another one
 
+BROKERS_REFUSE = "no connection to the brokers"
 _REPEAT_SECONDS = 60.0
 _STS = "sasl.oauthbearer.metadata.authentication.type"
 _STS_ADVICE = (
@@ -88,7 +92,8 @@ class Faults:
         if self._now() - self._reported_at.get(key, -_REPEAT_SECONDS) >= _REPEAT_SECONDS:
             self._reported_at[key] = self._now()
             where = {"topic": topic, "partition": partition} if topic is not None else {}
-            self._events.kafka(event, reason=error.name(), detail=error.str(), **where)
+            fault = fault_of(error) if event == BROKERS_REFUSE else None
+            self._events.kafka(event, reason=error.name(), detail=str(fault or error.str()), **where)
 
     def report(self, event: str, **details: str) -> None:
         """Report a change of state; the caller sees to it that there are few."""
@@ -96,7 +101,8 @@ class Faults:
 
     def answered(self) -> None:
         """Brokers reachable again: clear the warning."""
-        if self._reported_at.pop(("brokers unreachable", None), None) is not None:
+        reported = [self._reported_at.pop((event, None), None) for event in ("brokers unreachable", BROKERS_REFUSE)]
+        if any(at is not None for at in reported):
             self._events.kafka("brokers answer again")
 
     def unvalidated(self, topic: str) -> None:
@@ -168,6 +174,8 @@ def error_of(exception: KafkaException) -> KafkaError:
 def _event(error: KafkaError) -> str:
     if error.code() in MISSING:
         return "topic missing"
+    if error.code() in _REFUSED:
+        return BROKERS_REFUSE
     if error.code() in DENIED:
         return "brokers deny access"
     if error.code() in UNREACHABLE:

@@ -16,6 +16,7 @@ from confluent_kafka import (
     OFFSET_BEGINNING,
     OFFSET_END,
     Consumer,
+    KafkaError,
     KafkaException,
 )
 from confluent_kafka import (
@@ -25,6 +26,8 @@ from confluent_kafka import (
 from stream_capi.core.held_reason import HeldReason
 from stream_capi.kafka.client_errors import MISSING
 from stream_capi.model import NO_LEADER_EPOCH, TopicPartition, epoch_number
+
+_LEFT_OUT = MISSING | {KafkaError.TOPIC_AUTHORIZATION_FAILED}
 
 
 class NextOffset(NamedTuple):
@@ -59,7 +62,7 @@ class Place(NamedTuple):
 
 
 def find_places(consumer: Consumer, partitions: Sequence[TopicPartition], start: str, seconds: float) -> list[Place]:
-    """Ask the broker for the place of each partition; those of a topic that it doesn't know are left out.
+    """Ask the broker for the place of each partition; those of a topic that it doesn't know or denies are left out.
 
     Takes up to four times ``seconds``, one question each for all partitions together. Raises KafkaException when it
     doesn't answer.
@@ -118,9 +121,12 @@ def _ends(
 
 
 def _without_faults(answers: Sequence[ClientPartition]) -> list[ClientPartition]:
-    """The answers without those for partitions that are not there (any more). Raises KafkaException for other faults."""
+    """The answers without those for partitions that are not there (any more), or whose topic this user may not read.
+
+    Raises KafkaException for other faults.
+    """
     for at in answers:
-        if at.error is not None and at.error.code() not in MISSING:
+        if at.error is not None and at.error.code() not in _LEFT_OUT:
             raise KafkaException(at.error)
     return [at for at in answers if at.error is None]
 

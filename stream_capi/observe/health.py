@@ -23,6 +23,7 @@ from stream_capi.observe.runbook import entry_of
 from stream_capi.observe.status_document import NoticeEntry, PausedEntry
 from stream_capi.observe.telemetry import Said
 from stream_capi.observe.what_to_do import (
+    BROKERS_REFUSE,
     BROKERS_SILENT,
     CERTIFICATES_UNREADABLE,
     CLOCK_DIFFERS,
@@ -33,11 +34,13 @@ from stream_capi.observe.what_to_do import (
     PAUSE_BLOCKS,
     PAUSED,
     PAUSED_BY_CONFIGURATION,
+    RIGHT_MISSING,
     SCHEMA_LACKS_PATH,
     SUPPRESSION_UNREADABLE,
     TOPIC_MISSING,
     dead_letters_reason,
     difference,
+    lacks,
     lost_paths,
     what_to_do,
 )
@@ -110,6 +113,9 @@ class TelemetryState(Protocol):
 
     joined: bool
     cut_off: bool
+    refused: str
+    lacking: Mapping[str, str]
+    group_denied: bool
     said: dict[str, Said]
     detail_of: Callable[[str], str]
 
@@ -253,7 +259,13 @@ class Health:
         for of in sorted(app.pipeline.clocks.differing):
             if (offset := app.pipeline.clocks.offset(of)) is not None:
                 yield "clock", difference(of, offset), CLOCK_DIFFERS
-        if app.telemetry.cut_off:
+        for topic, right in app.telemetry.lacking.items():
+            yield topic, lacks(right, "topic"), RIGHT_MISSING
+        if app.telemetry.group_denied:
+            yield app.settings.kafka.group_id, lacks("READ", "group"), RIGHT_MISSING
+        if app.telemetry.refused:
+            yield app.settings.kafka.group_id, app.telemetry.refused, BROKERS_REFUSE
+        elif app.telemetry.cut_off:
             yield app.settings.kafka.group_id, "the brokers don't answer", BROKERS_SILENT
         for trouble in app.consumer.troubles:
             yield trouble.subject, trouble.text, trouble.kind

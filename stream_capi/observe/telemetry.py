@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import structlog
@@ -31,10 +31,12 @@ from stream_capi.observe.what_to_do import (
     KEY_UNREADABLE,
     PASSWORD_UNREADABLE,
     PAUSE_BLOCKS,
+    RIGHT_MISSING,
     SCHEMA_LACKS_PATH,
     SUPPRESSION_UNREADABLE,
     dead_letters_reason,
     difference,
+    lacks,
     lost_paths,
     schema_reason,
     what_to_do,
@@ -42,6 +44,9 @@ from stream_capi.observe.what_to_do import (
 
 log = structlog.get_logger("stream_capi")
 
+_GRANTED = "a right is there again"
+_GROUP_DENIED = "GROUP_AUTHORIZATION_FAILED"  # the brokers' own word
+_NO_CONNECTION = "no connection to the brokers"
 _SAID_SECONDS = 60.0
 _MOST_SAID = 64  # pairs of pixel, status and code that are remembered
 _WATCHED = frozenset({OUT_OF_REACH, REQUESTS_TIME_OUT, NOT_READ, HANGING_TRANSACTION})
@@ -72,7 +77,9 @@ class Telemetry:
     """The pipeline's and the consumer's observer. Only ``kafka`` is called off the event loop.
 
     ``joined`` says whether the group has given this member its share yet, be it an empty one; ``commits_fail`` why commits
-    fail at present, None where they don't; ``cut_off`` whether the brokers don't answer at present.
+    fail at present, None where they don't; ``cut_off`` whether the brokers don't answer at present, ``refused`` why no
+    connection to them comes about; ``lacking`` the rights that this user lacks on topics, ``group_denied`` whether it lacks
+    READ on its group.
     """
 
     def __init__(self, metrics: Metrics, now: Callable[[], float] = time.monotonic) -> None:
@@ -86,6 +93,10 @@ class Telemetry:
         self.batch = metrics.batch
         self.joined = False
         self.cut_off = False
+        self.refused = ""
+        self.group = ""
+        self.group_denied = False
+        self.lacking: Mapping[str, str] = {}
         self.detail_of: Callable[[str], str] = lambda reason: ""  # more on why the endpoint fails
         self.said: dict[str, Said] = {}  # by pixel: the last words of the API
         self._said_at: dict[tuple[str, str, str], float] = {}  # when a pixel's status and code were logged
@@ -96,6 +107,7 @@ class Telemetry:
         self._metrics.commit(result)
         if result != "fenced":
             self._commits.ended(result)
+            self._group_heard(result)
 
     @property
     def commits_fail(self) -> CommitFault | None:
@@ -226,15 +238,40 @@ class Telemetry:
         else:
             log.error("dead letters can't be written", reason=reason, action=what_to_do(dead_letters_reason(reason)))
 
+    def rights(self, lacking: Mapping[str, str]) -> None:
+        """The brokers were asked for this user's rights: those that it lacks, by topic."""
+        for topic, right in lacking.items() - self.lacking.items():
+            _lacks(topic, right, "topic")
+        for topic in self.lacking.keys() - lacking.keys():
+            log.info(_GRANTED, subject=topic)
+        self.lacking = lacking
+
+    def _group_heard(self, answer: str) -> None:
+        """The group's coordinator answered: only so is it known whether this user may use the group."""
+        denied = answer == _GROUP_DENIED or (self.group_denied and answer != "ok")
+        if denied and not self.group_denied:
+            _lacks(self.group, "READ", "group")
+        elif self.group_denied and not denied:
+            log.info(_GRANTED, subject=self.group)
+        self.group_denied = denied
+
     def kafka(self, event: str, **details: object) -> None:
         """Something happened on the consumer's thread."""
         if event in ("assigned", "lost"):
             self.joined = event == "assigned"
+        if details.get("reason") == _GROUP_DENIED or event == "assigned":
+            self._group_heard(str(details.get("reason", "ok")))
         if event in ("brokers unreachable", "brokers answer again"):
             self.cut_off = event == "brokers unreachable"
+        if event in (_NO_CONNECTION, "brokers answer again"):
+            self.refused = str(details.get("detail", ""))
         if details.get("reason") in _WATCHED:
             details["action"] = what_to_do(str(details["reason"]))
         (log.info if event in _GOOD_NEWS else log.warning)(event, **details)
+
+
+def _lacks(subject: str, right: str, kind: str) -> None:
+    log.error("a right is missing", subject=subject, reason=lacks(right, kind), action=what_to_do(RIGHT_MISSING))
 
 
 def summary(metrics: Metrics, delivered_before: int, seconds: float, held: Sequence[str]) -> int:

@@ -31,6 +31,8 @@ COMMITS_FAIL = "commits_fail"
 REBALANCE_LASTS = "rebalance_lasts"
 TOPIC_MISSING = "topic_missing"
 BROKERS_SILENT = "brokers_silent"
+BROKERS_REFUSE = "brokers_refuse"
+RIGHT_MISSING = "right_missing"
 CLOCK_DIFFERS = "clock_differs"
 INVALID_TIMESTAMP = "INVALID_TIMESTAMP"  # the brokers' own word
 
@@ -81,6 +83,10 @@ WHAT_TO_DO: Mapping[str, str] = MappingProxyType(
         SUPPRESSION_UNREADABLE: "The file of suppress.file can't be read or was emptied, and the last list stays: people who "
         "were added since are still sent. Check the file and its rights.",
         TOPIC_MISSING: "The topic isn't there, or this user may not see it: create it, or correct the source's topic.",
+        BROKERS_REFUSE: "Mend what the reason names: at the brokers or in kafka.sasl_password_file, and it goes on by "
+        "itself; settings and the files of ssl.*.location need a restart.",
+        RIGHT_MISSING: "Grant this user the right with an ACL: what waits for it goes on by itself then; a member that has "
+        "ended is to be started again.",
         BROKERS_SILENT: "The brokers don't answer: check them, the network, and kafka.bootstrap_servers.",
         OUT_OF_REACH: "This broker doesn't answer while others may: check it, its advertised address and the network; "
         "its partitions wait, and commits where it coordinates the group.",
@@ -142,6 +148,11 @@ def schema_reason(why: str) -> str:
 def dead_letters_reason(failing: str) -> str:
     """The reason to look up for dead letters that can't be written: most faults of theirs have the same remedy."""
     return INVALID_TIMESTAMP if INVALID_TIMESTAMP in failing else DEAD_LETTERS_UNWRITTEN
+
+
+def lacks(right: str, kind: str) -> str:
+    """A right that is missing on a topic or group, in words."""
+    return f"this user lacks {right} on the {kind}"
 
 
 def lost_paths(lost: Sequence[MappedPath]) -> str:

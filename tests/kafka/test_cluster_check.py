@@ -24,7 +24,7 @@ class Cluster(KafkaAdmin):
     def describe(self, topics: Any) -> dict[str, int | None]:
         return dict.fromkeys(topics, 3)
 
-    def lacking(self, needed: Any) -> dict[str, str]:
+    def lacking(self, needed: Any, before: Any = ()) -> dict[str, str]:
         return {}
 
     def may_read(self, group: str, topics: Any) -> bool:

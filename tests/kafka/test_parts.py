@@ -398,6 +398,34 @@ def test_a_complaint_is_told_once_a_minute_and_again_after_it_was_mended() -> No
     assert reported.count("brokers unreachable") == 3
 
 
+@pytest.mark.parametrize(
+    ("code", "text", "told"),
+    [
+        (KafkaError._SSL, "sasl_ssl://h:1/bootstrap: SSL handshake failed: certificate verify failed: x (after 5ms in state"
+         " SSL_HANDSHAKE)", "h:1: its certificate is of no authority that is trusted here"),
+        (KafkaError._AUTHENTICATION, "sasl_ssl://h:1/1: SASL authentication error: Authentication failed during "
+         "authentication due to invalid credentials with SASL mechanism SCRAM-SHA-256 (after 5ms in state AUTH_REQ)",
+         "h:1: the login is refused"),
+    ],
+    ids=["TLS", "login"],
+)  # fmt: skip
+def test_a_connection_that_is_refused_is_told_in_words_until_the_brokers_answer(
+    code: int, text: str, told: str
+) -> None:
+    reported = RecordedEvents()
+    faults = Faults(reported)
+    faults.report_error(KafkaError(KafkaError._ALL_BROKERS_DOWN))
+    for _ in range(3):
+        faults.report_error(KafkaError(code, text))
+    assert [event for event, _ in reported.lines] == ["brokers unreachable", "no connection to the brokers"]
+    assert str(reported.lines[1][1]["detail"]).startswith(told)
+    faults.answered()
+    faults.answered()
+    assert reported.count("brokers answer again") == 1
+    faults.report_error(KafkaError(code, text))
+    assert reported.count("no connection to the brokers") == 2
+
+
 def test_missing_topics_are_told_each_and_forgotten_when_found() -> None:
     reported = RecordedEvents()
     faults = Faults(reported)
@@ -419,7 +447,7 @@ def test_denied_access_and_late_polls_have_words_of_their_own() -> None:
     faults.report_error(KafkaError(KafkaError._MAX_POLL_EXCEEDED))
     faults.report_error(KafkaError(KafkaError.INVALID_RECORD))
     assert [event.partition(";")[0] for event, _ in reported.lines] == [
-        "brokers deny access",
+        "no connection to the brokers",
         "brokers deny access",
         "polled too late",
         "kafka error",

@@ -504,6 +504,38 @@ async def test_silent_brokers_and_missing_topics_are_noticed() -> None:
     assert line.status["notices"] == []
 
 
+def _notices(line: Watched) -> list[tuple[str, str]]:
+    return [(notice["subject"], notice["reason"]) for notice in line.status["notices"]]
+
+
+@in_jumping_time
+async def test_a_connection_that_is_refused_is_noticed_with_its_cause() -> None:
+    line = Watched(always(200))
+    line.telemetry.kafka("no connection to the brokers", reason="_SSL", detail="kafka-1:9093: its certificate …")
+    line.telemetry.kafka("brokers unreachable", reason="_ALL_BROKERS_DOWN", detail="3/3 brokers are down")
+    group = line.app.settings.kafka.group_id
+    assert _notices(line) == [(group, "kafka-1:9093: its certificate …")]
+    line.telemetry.kafka("brokers answer again")
+    assert _notices(line) == []
+
+
+@in_jumping_time
+async def test_rights_that_are_missing_are_noticed_until_they_are_granted() -> None:
+    line = Watched(always(200))
+    line.telemetry.rights({"leads": "READ", "dead-letters": "WRITE"})
+    line.telemetry.rights({"dead-letters": "WRITE"})
+    line.telemetry.kafka("brokers deny access", reason="GROUP_AUTHORIZATION_FAILED", detail="")
+    line.telemetry.commit("NOT_COORDINATOR")
+    group = line.app.settings.kafka.group_id
+    assert _notices(line)[:2] == [
+        ("dead-letters", "this user lacks WRITE on the topic"),
+        (group, "this user lacks READ on the group"),
+    ]
+    line.telemetry.rights({})
+    line.telemetry.commit("ok")
+    assert _notices(line) == []
+
+
 @in_jumping_time
 async def test_what_waits_for_a_broker_is_noticed_and_measured() -> None:
     line = Watched(always(200))
