@@ -40,6 +40,7 @@ class Partition:
         "dead_letters",
         "high",
         "metadata_limit",
+        "nothing_to_commit_at",
         "offsets",
         "paused",
         "source",
@@ -56,6 +57,7 @@ class Partition:
         self.topic_id = topic_id
         self.committed: tuple[int, str] | None = None
         self.metadata_limit = METADATA_LIMIT
+        self.nothing_to_commit_at: tuple[int, int] | None = None  # its position and open events at that moment
         self.paused = False
         self.stopped: HeldReason | None = None
         self.high = -1

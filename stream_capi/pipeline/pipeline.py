@@ -197,8 +197,13 @@ class Pipeline:
         commits = []
         for partition in partitions:
             offsets = partition.offsets
+            state = offsets.position, offsets.unresolved  # unless one of these has changed, nothing has
+            if partition.stopped or partition.nothing_to_commit_at == state:
+                continue
             metadata = offsets.outcomes_beyond(partition.metadata_limit, partition.topic_id)
-            if not partition.stopped and partition.committed != (offsets.watermark, metadata):
+            if partition.committed == (offsets.watermark, metadata):
+                partition.nothing_to_commit_at = state
+            else:
                 commit = Commit(*partition.tp, offsets.epoch, offsets.watermark, metadata, offsets.leader_epoch)
                 commits.append(commit)
         return commits

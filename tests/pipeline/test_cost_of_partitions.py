@@ -93,6 +93,42 @@ def test_a_tick_in_which_nothing_is_open_asks_each_partition_once() -> None:
     assert (many - few) / (MANY - FEW) < 40
 
 
+async def idle(partitions: int) -> Crowd:
+    """A line in which each partition has had an event, and all of it is committed."""
+    line = await Crowd(partitions, full=False).begun()
+    line.pipeline.fetched([line.fetch(tp, 1) for tp in line.all])
+    await asyncio.sleep(2.0)
+    for _ in range(2):  # the second one sees that the first was confirmed
+        line.pipeline.commit()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    assert [line.store[tp][0] for tp in line.all] == [1] * partitions
+    return line
+
+
+def test_a_look_for_commits_asks_a_partition_that_has_not_moved_once() -> None:
+    async def run(partitions: int) -> int:
+        line = await idle(partitions)
+        found = steps(line.pipeline.commit)
+        line.working.cancel()
+        return found
+
+    few, many = simulate(run(FEW)), simulate(run(MANY))
+    assert (many - few) / (MANY - FEW) < 60
+
+
+def test_a_partition_that_moves_again_is_committed_again() -> None:
+    async def run() -> None:
+        line = await idle(FEW)
+        line.pipeline.fetched([line.fetch(line.all[3], 2)])
+        await asyncio.sleep(2.0)
+        line.pipeline.commit()
+        assert [line.store[tp][0] for tp in line.all] == [1, 1, 1, 3, *[1] * (FEW - 4)]
+        line.working.cancel()
+
+    simulate(run())
+
+
 def test_a_batch_costs_for_its_events_and_their_partitions_not_for_both_multiplied() -> None:
     """Each of the hundred events is another partition's, or all are one's."""
 
