@@ -35,12 +35,17 @@ def print_error(error: StreamCapiError) -> int:
 
 
 def out_of_resources(error: Exception, started: bool) -> int:
-    """Say which limit of the system an error comes from; the exit code. Any other error is raised again."""
-    short = limits.short_of(error)
+    """Say which limit an error comes from, at the start also which file; the exit code. Any other is raised again."""
+    short = limits.short_of(error) or ("" if started else _of_a_file(error))
     if not short:
         raise error
-    print(f"stream-capi: {short}", file=sys.stderr)
+    print(f"stream-capi: {plain(short)}", file=sys.stderr)
     return ExitCode.LOST if started else ExitCode.USAGE
+
+
+def _of_a_file(error: Exception) -> str:
+    """The file that the system did not let this process have, and why; empty where the error names none."""
+    return f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else ""
 
 
 def at_once(code: int) -> NoReturn:

@@ -14,7 +14,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack, ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +22,7 @@ from confluent_kafka import Consumer, TopicPartition
 
 from stream_capi import config, resources
 from stream_capi.app import App
+from stream_capi.errors import ConfigurationError
 from stream_capi.model import EventName
 from stream_capi.record_headers import headers_of
 from stream_capi.sandbox.embedded_broker import EmbeddedBroker
@@ -36,6 +37,7 @@ _SECONDS = 8.0  # over which the events are produced, so that there is something
 _PATIENCE = 60.0  # without one outcome, after which the events without one count as lost
 _PARTITIONS = 4  # of each topic of the mock cluster
 _POISON = 1500  # one event in so many is one that the endpoint refuses
+_NO_FOLDER = "demo needs a temporary folder that can be written: set TMPDIR to one, or give a container --tmpfs /tmp"
 
 _CONFIGURATION = """
 [kafka]
@@ -265,10 +267,13 @@ class Demo:
 @contextmanager
 def _folder() -> Iterator[Path]:
     """A folder with the schemas under the ids that the events bear: a registry is not needed."""
-    with tempfile.TemporaryDirectory(prefix="stream-capi-demo-") as name:
-        schemas = Path(name) / "schemas"
-        schemas.mkdir()
-        for number, document in enumerate(resources.EVENT_SCHEMAS.values(), 1):
-            schema = json.loads(resources.read_shipped(document))
-            (schemas / f"{number}.avsc").write_text(json.dumps(schema))
-        yield Path(name)
+    with ExitStack() as stack:
+        try:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="stream-capi-demo-")))
+            (folder / "schemas").mkdir()
+            for number, document in enumerate(resources.EVENT_SCHEMAS.values(), 1):
+                schema = json.loads(resources.read_shipped(document))
+                (folder / f"schemas/{number}.avsc").write_text(json.dumps(schema))
+        except OSError as error:
+            raise ConfigurationError([f"{_NO_FOLDER} ({error.strerror})"]) from None
+        yield folder

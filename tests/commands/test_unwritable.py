@@ -1,0 +1,40 @@
+"""A system on which no file can be written: one line that names the file or the need, and no frames."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+
+import pytest
+
+_PROGRAM = [sys.executable, "-m", "stream_capi"]
+
+
+def without_files(*words: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    """Run a command where each write to a file fails, for whatever user: a limit of no bytes, as on a file system that is full."""
+    return subprocess.run(
+        [*_PROGRAM, *words],
+        env={"PATH": os.defpath, "COLUMNS": "200", **environ},
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_the_demo_names_the_folder_that_it_needs() -> None:
+    done = without_files("demo", "--events", "10")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("stream-capi: demo needs a temporary folder that can be written: set TMPDIR to one, or give")
+    assert done.returncode == 2
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_names_the_file_that_it_would_install(shell: str) -> None:
+    done = without_files("--install-completion", shell, HOME="/dev/null")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("stream-capi: /dev/null")
+    assert done.returncode == 2
