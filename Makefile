@@ -15,6 +15,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help demo test-fast test test-all lint docs bench faults stress prove mutate soak wheel release sbom audit lock clean
 .PHONY: help demo test-fast test test-all lint docs bench bench-growth faults stress prove mutate soak wheel sbom audit lock clean
+.PHONY: help demo test-fast test test-all test-deploy lint docs bench faults stress prove mutate soak wheel sbom audit lock clean
 
 help: ## prints this
 	@sed -n 's/^\([a-z-]*\):.* ## \(.*\)/make \1\t\2/p' Makefile | expand -t 18
@@ -23,13 +24,17 @@ demo: .venv/ready ## runs the whole line on this machine
 	$(BIN)/stream-capi demo
 
 test-fast: .venv/ready ## the quick loop: no broker, no registry, no browser, no test of a second or more
-	PROOF=short $(BIN)/python -m pytest $(PARALLEL) -m "not real and not browser and not slow and not repeat and not long"
+	PROOF=short $(BIN)/python -m pytest $(PARALLEL) -m "not engine and not real and not browser and not slow and not repeat and not long"
 
 test: .venv/ready ## every promise once, on a real broker and a real registry
-	PROOF=short $(BIN)/python -m pytest $(PARALLEL) -m "not repeat and not long"
+	PROOF=short $(BIN)/python -m pytest $(PARALLEL) -m "not engine and not repeat and not long"
 
 test-all: .venv/ready ## all tests: every parameter and the runs of minutes too
-	$(BIN)/python -m pytest $(PARALLEL) -m "long or not long"
+	$(BIN)/python -m pytest $(PARALLEL) -m "not engine"
+
+# The engines take half an hour to build, once: neither the tests above nor CI use them.
+test-deploy: .venv/ready ## manifests, chart and image, run by an API server, helm and a container engine that are built once
+	$(BIN)/python -m tests.ship.engines && $(BIN)/python -m pytest -m engine
 
 lint: .venv/ready ## ruff, the format, mypy and the import contracts
 	$(BIN)/ruff check .

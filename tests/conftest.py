@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 _ON_THE_CLUSTER = "test_cluster"  # how the names of files begin whose tests use the cluster
 # The marker that a test needs, by the program it starts and by the module of the class of a fixture it uses. Playwright
 # starts the browser through node.
-_STARTED = {"java": "real", "node": "browser", "chromium": "browser"}
+_STARTED = {"java": "real", "node": "browser", "chromium": "browser"} | dict.fromkeys(
+    ("helm", "kubectl", "etcd", "kube-apiserver", "buildah", "podman"), "engine"
+)
 _USED = {
     "tests.stack.kafka": "real",
     "tests.stack.registry": "real",
@@ -212,7 +214,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
     rows = scorecard.rows_of([*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")])
     if rows:
-        whole = config.option.markexpr in ("", "long or not long") and not config.option.keyword
+        whole = config.option.markexpr in ("", "long or not long", "not engine") and not config.option.keyword
         scorecard.write(rows, whole, config.rootpath / scorecard.FILE)
         terminalreporter.section(f"scorecard (in {scorecard.FILE})")
         for line in scorecard.table(rows):

@@ -18,6 +18,7 @@ from tests.conftest import COLLECTED
 
 ROOT = Path(__file__).parents[1]
 FAST, TEST, ALL = TIERS = ("test-fast", "test", "test-all")
+DEPLOY = "test-deploy"  # apart from the others: its engines are built for it
 OPTIONS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["pytest"]["ini_options"]
 MARKERS = [line.partition(":")[0] for line in OPTIONS["markers"]]
 
@@ -43,8 +44,12 @@ def sets() -> Iterator[frozenset[str]]:
         yield from map(frozenset, itertools.combinations(MARKERS, count))
 
 
-def test_all_tests_are_selected_by_the_last_tier() -> None:
-    assert all(selects(ALL, marked) for marked in sets())
+def test_all_tests_are_selected_by_the_last_tier_but_those_that_need_engines() -> None:
+    assert all(selects(ALL, marked) is ("engine" not in marked) for marked in sets())
+
+
+def test_those_that_need_engines_are_selected_by_their_own_target_and_nothing_else_is() -> None:
+    assert all(selects(DEPLOY, marked) is ("engine" in marked) for marked in sets())
 
 
 @pytest.mark.parametrize(("inner", "outer"), [(FAST, TEST), (TEST, ALL)])
@@ -53,19 +58,24 @@ def test_each_tier_has_all_tests_of_the_one_before(inner: str, outer: str) -> No
     assert [marked for marked in sets() if selects(outer, marked) and not selects(inner, marked)]
 
 
-@pytest.mark.parametrize("marker", ["real", "browser", "slow", "repeat", "long"])
+@pytest.mark.parametrize("marker", ["real", "browser", "slow", "repeat", "long", "engine"])
 def test_the_fast_tier_has_none_of(marker: str) -> None:
     assert [marked for marked in sets() if marker in marked and selects(FAST, marked)] == []
     assert selects(FAST, frozenset())
 
 
-@pytest.mark.parametrize("tier", TIERS)
+@pytest.mark.parametrize("tier", [*TIERS, DEPLOY])
 def test_nothing_but_markers_leaves_a_test_out(tier: str) -> None:
     """A path, ``-k``, ``--ignore`` or ``--deselect`` would leave tests out of every tier."""
     rest = [word for word in words(tier) if word != expression(tier)]
     assert set(rest) <= {"$(PARALLEL)", "-m"}
     assert OPTIONS["testpaths"] == ["tests"]
-    assert set(shlex.split(OPTIONS["addopts"])) == {"--strict-markers", "--strict-config", "-m", "not long"}
+    assert set(shlex.split(OPTIONS["addopts"])) == {
+        "--strict-markers",
+        "--strict-config",
+        "-m",
+        "not long and not engine",
+    }
 
 
 def test_ci_runs_the_last_tier() -> None:
@@ -77,7 +87,7 @@ def test_what_is_left_to_the_last_tier_has_another_case_in_the_one_before(pytest
     cases: defaultdict[str, set[bool]] = defaultdict(set)
     for item in pytestconfig.stash[COLLECTED]:
         marked = frozenset(mark.name for mark in item.iter_markers() if mark.name in MARKERS)
-        if "repeat" in marked or "long" not in marked:
+        if "engine" not in marked and ("repeat" in marked or "long" not in marked):
             cases[item.nodeid.partition("[")[0]].add(selects(TEST, marked))
     assert [
         name for name, selected in cases.items() if selected == {False} and not name.startswith("tests/stack/")
@@ -87,7 +97,7 @@ def test_what_is_left_to_the_last_tier_has_another_case_in_the_one_before(pytest
 # No server and no browser without a marker
 
 
-@pytest.mark.parametrize("program", ["java", "node", "chromium"])
+@pytest.mark.parametrize("program", ["java", "node", "chromium", "podman"])
 def test_a_test_without_a_marker_starts_neither_a_server_nor_a_browser(program: str) -> None:
     with pytest.raises(RuntimeError, match="mark it "):
         subprocess.run([program, "--version"], check=False)

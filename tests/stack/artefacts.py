@@ -49,13 +49,13 @@ def cache_folder() -> Path:
 
 def kafka_jars() -> list[Path]:
     """The jars of the broker, each one checked."""
-    with _locked(cache_folder()) as cache:
+    with locked(cache_folder()) as cache:
         return [_obtain(pin, cache) for pin in pins() if pin.coordinate != REGISTRY]
 
 
 def registry_folder() -> Path:
     """The unpacked registry, from an archive that was checked."""
-    with _locked(cache_folder()) as cache:
+    with locked(cache_folder()) as cache:
         pin = next(pin for pin in pins() if pin.coordinate == REGISTRY)
         archive = _obtain(pin, cache)
         folder = cache / f"registry-{pin.sha256[:16]}"
@@ -74,7 +74,7 @@ def pins() -> list[Pin]:
 
 
 @contextmanager
-def _locked(cache: Path) -> Iterator[Path]:
+def locked(cache: Path) -> Iterator[Path]:
     """Only one test run at a time fills the cache; the lock goes with the process that holds it."""
     with (cache / "lock").open("a") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)

@@ -39,7 +39,7 @@
 {{- join "\n" $lines -}}
 {{- end -}}
 
-{{/* A value on one line. What is left to toJson is written alike in TOML. */}}
+{{/* A value on one line. Texts, numbers and booleans are written alike in JSON and TOML. */}}
 {{- define "stream-capi.toml.value" -}}
 {{- if kindIs "map" . -}}
 { {{ include "stream-capi.toml.keys" . | replace "\n" ", " }} }
@@ -47,8 +47,6 @@
 {{- $items := list -}}
 {{- range . }}{{ $items = append $items (include "stream-capi.toml.value" .) }}{{ end -}}
 [{{ join ", " $items }}]
-{{- else if and (kindIs "float64" .) (eq . (floor .)) -}}
-{{ int64 . }}
 {{- else -}}
 {{ toJson . }}
 {{- end -}}
