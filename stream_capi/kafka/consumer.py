@@ -438,14 +438,14 @@ class ConsumerThread:
 
     def _on_assign(self, consumer: Consumer, partitions: Sequence[ClientPartition]) -> None:
         self._epoch += 1
-        self._joined = True
+        joins, self._joined = not self._joined, True
         assigned = [TopicPartition(p.topic, p.partition) for p in partitions]
         # When leaving has begun, nothing is read any more, but the answer is owed in full: after a shorter one the group's
         # list and the client's own differ, the client refuses to give up the group's, and its close never ends.
         places = [] if self._left else self._find(self._wanted(assigned))
         self._reading.assign(consumer, assigned, places, self._epoch)
         self._take_up(places)
-        if assigned and not self._left:
+        if (assigned or joins) and not self._left:  # an empty share is one, too: this member is idle, and joins no more
             self._events.kafka("assigned", count=len(assigned), epoch=self._epoch)
 
     def _find(self, partitions: Sequence[TopicPartition]) -> list[Place]:

@@ -77,6 +77,19 @@ async def test_a_hand_over_waits_no_longer_than_its_deadline(
             await eventually(lambda: bool(second.assignments), 30, "the hand-over")
 
 
+@pytest.mark.parametrize("name", ["cooperative-sticky", pytest.param("range", marks=pytest.mark.repeat)])
+async def test_a_member_that_gets_an_empty_share_reports_it(broker: Broker, names: Names, name: str) -> None:
+    """It is idle then, and no longer joining. Under ``group.protocol=consumer`` the client says nothing of an empty share."""
+    protocol = PROTOCOLS[name]
+    topic, group = broker.create_topic(names.topic(), 1), names.group()
+    async with Member(broker.bootstrap, group, [topic], protocol) as first:
+        await eventually(lambda: bool(first.assignments), 30, "the assignment")
+        async with Member(broker.bootstrap, group, [topic], protocol) as second:
+            await eventually(lambda: second.reported.count("assigned") > 0, 30, "the other's share")
+            assert ("assigned", {"count": 0, "epoch": 1}) in second.reported.lines
+            assert first.reported.count("assigned") >= 1
+
+
 async def test_a_hand_over_with_a_stuck_loop_commits_nothing_and_fences(
     broker: Broker, names: Names, one_protocol: Mapping[str, Any]
 ) -> None:
