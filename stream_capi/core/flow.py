@@ -278,6 +278,11 @@ class Announced:
         self._reported = self._seen = gate.state
         self._reported_at = self._seen_at = float("-inf")
 
+    @property
+    def settled(self) -> bool:
+        """Whether the gate is as it was last announced, so that there is nothing to ask."""
+        return self.gate.state is self._seen is self._reported
+
     def due(self, now: float) -> bool:
         """Whether to announce the gate's state now. To be asked after each change and at ``again``."""
         if self.gate.state is not self._seen:

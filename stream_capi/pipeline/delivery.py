@@ -104,19 +104,19 @@ class Delivery:
     def tick(self) -> float | None:
         """Move what is due, start what may start, and return when to look again (None: when woken)."""
         now = self._clock.now()
-        for line in self.lanes.values():
+        waiting = [line for line in self.lanes.values() if line.waits]  # of a hundred lanes mostly a few
+        for line in waiting:
             line.advance(now)
         self._limits.review(now)
-        self._dispatch(now)
+        if any(line.ready for line in waiting):
+            self._dispatch(now)
         self._report_gates(now)
-        return min(self._moments(now), default=None)
+        return min(self._moments(waiting, now), default=None)
 
-    def _moments(self, now: float) -> Iterator[float]:
-        for line in self.lanes.values():
+    def _moments(self, waiting: Iterable[LaneLine], now: float) -> Iterator[float]:
+        for line in waiting:
             yield from line.moments(now)
-        for announced in self._announced.values():
-            if (again := announced.again()) < float("inf"):
-                yield again
+        yield from (announced.again() for announced in self._announced.values() if not announced.settled)
         if (room := self._limits.again(now)) is not None:
             yield room
 
@@ -126,7 +126,7 @@ class Delivery:
         while self.in_flight < self._max_in_flight and idle < len(self._turn):
             line = self._turn[0]
             self._turn.rotate(-1)
-            may_go = len(line.in_flight) < self._lane_cap and self._limits.admits(line.lane.pixel, now)
+            may_go = line.ready and len(line.in_flight) < self._lane_cap and self._limits.admits(line.lane.pixel, now)
             batch = line.take(now) if may_go else None
             if batch is None:
                 idle += 1
@@ -156,7 +156,7 @@ class Delivery:
 
     def _report_gates(self, now: float) -> None:
         for subject, announced in self._announced.items():
-            if announced.due(now):
+            if not announced.settled and announced.due(now):
                 self._observer.gate_changed(subject, announced.gate)
 
     # For the owner: keys, drains and hand-overs

@@ -98,6 +98,11 @@ class LaneLine:
         self.ready.extend(full)
         return bool(full) or moments != (self.batcher.deadline(), self.batcher.early())
 
+    @property
+    def waits(self) -> bool:
+        """Whether a batch is open, ready or delayed."""
+        return bool(self.ready or self.delayed or self.batcher.peek())
+
     def advance(self, now: float) -> None:
         """Make ready what is due: the open batch at the end of its window, and what has waited for its backoff."""
         if self._is_due(now):
