@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import time
 from base64 import urlsafe_b64encode
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Self
 from uuid import uuid4
 
@@ -34,6 +35,7 @@ _SETTINGS: Mapping[str, str] = {
 }
 
 
+STORAGE = ("data", "disk")  # of each node: two log directories, the first with the metadata too
 _USERS = "USERS"
 _LISTENERS = ("DIRECT", "VIA", _USERS, "REPLICATION", "CONTROLLER")
 
@@ -73,20 +75,42 @@ class Node(KafkaServer):
             proxy.stop()
         self._own().remove()
 
+    @contextlib.contextmanager
+    def failing_storage(self, name: str) -> Iterator[None]:
+        """A file where one of its log directories was, as of a disk that failed; then the directory, with what it had.
+
+        The broker finds out within seconds, at its next checkpoint. It takes the directory again after a restart.
+        """
+        folder = self._own().folder / name
+        aside = folder.rename(folder.with_suffix(".aside"))
+        folder.touch()
+        try:
+            yield
+        finally:
+            folder.unlink()
+            aside.rename(folder)
+
+    def stores(self, topic: str, partition: int) -> str:
+        """The log directory that holds a partition's replica."""
+        (found,) = (name for name in STORAGE if (self._own().folder / name / f"{topic}-{partition}").is_dir())
+        return found
+
     def copy_storage(self, other: Node) -> None:
         """Take the formatted storage of another node: the format depends on the cluster, not on the node."""
-        data = self._own().folder / "data"
-        shutil.copytree(other._own().folder / "data", data)
-        meta = (data / "meta.properties").read_text().splitlines()
-        kept = [line for line in meta if line.startswith(("cluster.id", "version"))]
-        directory = urlsafe_b64encode(uuid4().bytes).decode().rstrip("=")
-        own = [f"node.id={self.id}", f"directory.id={directory}"]
-        (data / "meta.properties").write_text("\n".join([*kept, *own]) + "\n")
+        for name in STORAGE:
+            data = self._own().folder / name
+            shutil.copytree(other._own().folder / name, data)
+            meta = (data / "meta.properties").read_text().splitlines()
+            kept = [line for line in meta if line.startswith(("cluster.id", "version"))]
+            directory = urlsafe_b64encode(uuid4().bytes).decode().rstrip("=")
+            own = [f"node.id={self.id}", f"directory.id={directory}"]
+            (data / "meta.properties").write_text("\n".join([*kept, *own]) + "\n")
 
     def _properties(self) -> dict[str, str]:
         return {
             **_SETTINGS,
             "node.id": str(self.id),
+            "log.dirs": ",".join(str(self._own().folder / name) for name in STORAGE),
             "listeners": self._listeners,
             "advertised.listeners": ",".join(map("://".join, zip(_LISTENERS, self._addresses, strict=True))),
             "listener.security.protocol.map": ",".join(

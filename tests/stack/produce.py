@@ -53,15 +53,18 @@ def produce_events(
     bad: int = 0,
     key: Key | None = by_event_id,
     from_ms: int | None = None,
+    idempotent: bool = False,
 ) -> list[Produced]:
     """Produce ``n`` events of both names, ``bad`` of them undeliverable (each kind in turn), in the order of producing.
 
     Returns when the broker has acknowledged all of them. The same seed gives the same events but for their times. With
-    ``from_ms`` the records' timestamps are 10 ms apart, from that one on; else they are the time of producing.
+    ``from_ms`` the records' timestamps are 10 ms apart, from that one on; else they are the time of producing. An
+    ``idempotent`` producer writes each once through every fault of the brokers, but begins only where they have a quorum.
     """
     topics = {EventName.GENERATE_LEAD: leads_topic, EventName.PAGE_VIEW: views_topic}
     faults = dict(zip(sorted(random.Random(seed).sample(range(n), bad)), _BAD * (bad // len(_BAD) + 1), strict=False))
-    producer = Producer({"bootstrap.servers": broker.bootstrap, "linger.ms": 5, "acks": "all", "log_level": 0})
+    settings = {"bootstrap.servers": broker.bootstrap, "linger.ms": 5, "acks": "all", "log_level": 0}
+    producer = Producer({**settings, "enable.idempotence": idempotent})
     produced: dict[int, Produced] = {}
     with registry.client() as client:
         encode = {

@@ -1,0 +1,43 @@
+"""Events that keep coming while a row does something to the brokers, and little in flight of them."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+
+from tests.scene import Budget, Scene
+
+# Small, so that what may be sent again is little against what is answered meanwhile.
+SMALL = {"batch": {"max_events": 20}, "delivery": {"max_in_flight": 4}}
+IN_FLIGHT = 20 * 4
+_EVENTS = 20  # in each round
+_EVERY_SECONDS = 0.2
+
+
+@contextlib.contextmanager
+def traffic(scene: Scene) -> Iterator[None]:
+    """Produce up to a hundred events a second, a few of them bad, from a thread until the context ends."""
+    ending, failures = threading.Event(), list[BaseException]()
+
+    def produce() -> None:
+        try:
+            while not ending.wait(_EVERY_SECONDS):
+                scene.produce(_EVENTS, bad=1, idempotent=True)
+        except BaseException as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=produce, name="traffic", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ending.set()
+        thread.join(90)
+    assert not failures, failures
+
+
+def in_flight_when_lost(scene: Scene) -> Budget:
+    """Of a member that loses its partitions and gets them back: what it had seen answered it passes over."""
+    lost = sum(len(member.logged("lost")) for member in scene.members)
+    return Budget(IN_FLIGHT * lost, f"in flight when partitions were lost, {lost} times")
