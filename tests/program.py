@@ -70,7 +70,10 @@ def _merged(into: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class Program:
-    """One ``stream-capi run`` with an admin port and a log of its own. ``module`` is what is run in its place."""
+    """One ``stream-capi run`` with an admin port and a log of its own. ``module`` is what is run in its place.
+
+    ``python`` is the interpreter of another environment, which has another release of the program.
+    """
 
     def __init__(
         self,
@@ -80,6 +83,7 @@ class Program:
         name: str = "member",
         module: str = "stream_capi",
         env: Mapping[str, str] | None = None,
+        python: Path | None = None,
     ) -> None:
         self.name = name
         (self.port,) = free_ports(1)
@@ -89,13 +93,15 @@ class Program:
         assert refused(tomllib.loads(text)) == [], "the JSON Schema takes what is run"
         self._file.write_text(text)
         self._module = module
+        self._python = python
         self._kept: str | None = None
         self._env = {"CAPI_TEST_KEY": key, "PYTHONUNBUFFERED": "1", "TZ": "UTC", **(env or {})}
 
     def start(self, *options: str, ready: bool = False) -> Self:
         """Start, and wait until it answers at ``/healthz``, or until it is ready."""
-        command = [sys.executable, "-m", self._module, "run", "--config", str(self._file), *options]
-        env = {**self._env, "PYTHONPATH": str(Path(__file__).parents[1])}
+        python = str(self._python or sys.executable)
+        command = [python, "-m", self._module, "run", "--config", str(self._file), *options]
+        env = self._env if self._python else {**self._env, "PYTHONPATH": str(Path(__file__).parents[1])}
         condition = self.is_ready if ready else self.is_alive
         self._server.launch(command, env, condition, 60)
         return self

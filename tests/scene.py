@@ -42,13 +42,15 @@ class Scene:
         sections: Mapping[str, Mapping[str, Any]] | None = None,
         dead_letters: bool = True,
         registry_url: str | None = None,
+        topics: Mapping[str, Any] | None = None,
         **endpoint: Any,
     ) -> None:
+        """``topics`` are further arguments of ``create_topic`` for the topics of the sources."""
         self._begun = time.monotonic()
         names = Names()
         self.folder, self.broker, self.registry = folder, broker, registry
-        self.leads = broker.create_topic(names.topic("leads"), partitions)
-        self.views = broker.create_topic(names.topic("views"), partitions)
+        self.leads = broker.create_topic(names.topic("leads"), partitions, **(topics or {}))
+        self.views = broker.create_topic(names.topic("views"), partitions, **(topics or {}))
         self.dead = names.topic("dead")
         if dead_letters:
             broker.create_topic(self.dead)
@@ -102,13 +104,17 @@ class Scene:
         module: str = "stream_capi",
         env: Mapping[str, str] | None = None,
         options: Sequence[str] = (),
+        python: Path | None = None,
         **sections: Mapping[str, Any],
     ) -> Program:
-        """Start a member of the group, with further settings, variables, options or another module where they are given."""
+        """Start a member of the group, with further settings, variables or options where they are given.
+
+        ``module`` is run in the program's place, ``python`` has another release of it.
+        """
         settings = {**self.settings}
         for section, keys in sections.items():
             settings[section] = {**settings.get(section, {}), **keys}
-        program = Program(self.folder, settings, key, f"member-{len(self.members) + 1}", module, env)
+        program = Program(self.folder, settings, key, f"member-{len(self.members) + 1}", module, env, python)
         self._stack.enter_context(program)
         self.members.append(program)
         return program.start(*options, ready=ready)
