@@ -45,7 +45,7 @@ class Row:
 
     @property
     def is_mutant(self) -> bool:
-        return self.group == "mutants"
+        return self.group.endswith("mutants")
 
     @classmethod
     def of(cls, name: str, group: str, survived: bool, scenes: Sequence[Scene], seconds: float) -> Row:

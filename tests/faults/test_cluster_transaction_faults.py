@@ -11,15 +11,14 @@ from confluent_kafka import Producer
 from stream_capi.model import HANGING_TRANSACTION, EventName
 from stream_capi.observe.what_to_do import what_to_do
 from tests.faults.making import Made, Maker, written
-from tests.scene import Scene
+from tests.scene import Budget, Scene
 from tests.stack import Cluster, Produced, Registry
 from tests.stack.transaction_v2 import TransactionV2
 from tests.stack.waiting import until
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(240)]
 
-# A client of the program never gets an aborted record, so that no member can have sent one: the budget of these rows is 0.
-NO_DUPLICATE = 0
+NO_DUPLICATE = Budget(0, "no member is stopped and no answer lost")
 LARGE = 2500  # leads that are more than one fetch answer of a partition holds
 
 

@@ -9,10 +9,19 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from confluent_kafka import Producer
 
 from tests.faults.answers import always, requests_of
 from tests.faults.elsewhere import Elsewhere
-from tests.faults.mutants import commit_on_dispatch, no_ownership_check, redirects_followed
+from tests.faults.foreign_metadata import commit_of_a_release_to_come
+from tests.faults.making import Maker, written
+from tests.faults.mutants import (
+    aborted_records_read,
+    any_metadata_believed,
+    commit_on_dispatch,
+    no_ownership_check,
+    redirects_followed,
+)
 from tests.program import Program
 from tests.scene import Scene
 from tests.stack import Broker, Registry
@@ -42,6 +51,29 @@ def test_a_program_that_follows_redirects_is_found_out(tmp_path: Path, broker: B
         _await_fault(scene, "is unanswered")
         assert elsewhere.seen
         assert scene.ledger.tally().lost > 0
+
+
+def test_a_program_that_believes_the_metadata_of_any_release_is_found_out(
+    tmp_path: Path, broker: Broker, registry: Registry
+) -> None:
+    with Scene(tmp_path, broker, registry, 1) as scene:
+        scene.produce(200)
+        commit_of_a_release_to_come(scene)
+        scene.member(module=any_metadata_believed.__name__)
+        _await_fault(scene, "is unanswered")
+        assert scene.ledger.tally().lost > 0
+
+
+def test_a_program_that_reads_aborted_records_is_found_out(tmp_path: Path, broker: Broker, registry: Registry) -> None:
+    with Scene(tmp_path, broker, registry, 1) as scene:
+        producer = Producer({"bootstrap.servers": broker.bootstrap, "transactional.id": scene.group, "log_level": 0})
+        producer.init_transactions(30)
+        producer.begin_transaction()
+        maker = Maker(scene)
+        aborted = {event.event_id for event in written(producer, scene.leads, [maker.lead() for _ in range(20)])}
+        producer.abort_transaction(30)
+        scene.member(module=aborted_records_read.__name__)
+        until(lambda: aborted <= set(scene.endpoint.answered()), 60, "deliveries of what was aborted")
 
 
 @pytest.mark.timeout(300)
