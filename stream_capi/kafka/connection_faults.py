@@ -27,7 +27,8 @@ _CAUSES = (
     (
         "certificate verify failed",
         "its certificate is of no authority that is trusted here, has expired, or is for another name",
-        f"set {_PROPERTIES('ssl.ca.location')} to the file of the cluster's certificate authority",
+        f"set {_PROPERTIES('ssl.ca.location')} to the file of the cluster's certificate authority, or have the brokers' "
+        "certificates renewed",
     ),
     (
         "certificate required",
@@ -124,7 +125,9 @@ def fault_of(error: KafkaError) -> ConnectionFault | None:
             offered = said.partition("supported mechanisms: ")[2]
             return ConnectionFault(at, f"{what} ({_short(offered)})" if offered else what, do)
     if error.code() in (KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED):
-        of = f"{_PROPERTIES('sasl.username')} and the password, and that {_PROPERTIES('sasl.mechanism')} is this user's"
+        # No comma behind the password: the log masks what may be its value.
+        mechanism = f"that {_PROPERTIES('sasl.mechanism')} is this user's"
+        of = f"{_PROPERTIES('sasl.username')} and the password that goes with it, and {mechanism}"
         return ConnectionFault(at, f"the login is refused ({_short(said)})", f"check {of}")
     return ConnectionFault(at, _short(said), "check the address and security.protocol")
 
