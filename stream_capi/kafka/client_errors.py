@@ -57,6 +57,7 @@ _REFUSED = frozenset({KafkaError._SSL, KafkaError._AUTHENTICATION, KafkaError.SA
 OUT_OF_RANGE = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE})
 _DIVERGENCE = ("truncation", "No epoch found")  # what the client's text says where the leader's log is another one
 
+_GROUP_DENIED = KafkaError(KafkaError.GROUP_AUTHORIZATION_FAILED).str()
 BROKERS_REFUSE = "no connection to the brokers"
 _REPEAT_SECONDS = 60.0
 _STS = "sasl.oauthbearer.metadata.authentication.type"
@@ -128,8 +129,10 @@ def why_out_of_range(error: KafkaError) -> HeldReason:
     return HeldReason.LOG_TRUNCATED if any(sign in text for sign in _DIVERGENCE) else HeldReason.OFFSET_OUT_OF_RANGE
 
 
-def lost(error: KafkaError) -> KafkaLost:
-    """The end of a client, in words."""
+def lost(error: KafkaError, group: str) -> KafkaLost:
+    """The end of a member's client, in words."""
+    if _GROUP_DENIED in error.str():  # the code may be that of any fatal error
+        return KafkaLost(f"this user lacks READ on group {group}: grant it with an ACL, then start the member again")
     if error.code() in (KafkaError.FENCED_INSTANCE_ID, KafkaError.UNRELEASED_INSTANCE_ID):
         return KafkaLost(
             f"another member has taken this group.instance.id ({error.str()}): give each member an id of its own"

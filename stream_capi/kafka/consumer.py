@@ -26,6 +26,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message
 from confluent_kafka import TopicPartition as ClientPartition
 
 from stream_capi.core.held_reason import HeldReason
+from stream_capi.errors import KafkaLost
 from stream_capi.kafka.assignment import Reading
 from stream_capi.kafka.client_errors import (
     OUT_OF_RANGE,
@@ -269,10 +270,13 @@ class ConsumerThread:
         """
         return self._classic and bool(self._consumer.memberid())
 
+    def _lost(self, error: KafkaError) -> KafkaLost:
+        return lost(error, str(self._properties["group.id"]))
+
     def _end(self, error: BaseException | None) -> None:
         assert self.ended is not None  # noqa: S101 -- the thread runs after start
         if isinstance(error, KafkaException):
-            error = lost(error_of(error))
+            error = self._lost(error_of(error))
         if not self.ended.done():
             if error is None:
                 self.ended.set_result(None)
@@ -343,7 +347,7 @@ class ConsumerThread:
         assert error is not None  # noqa: S101 -- asked by the caller
         topic, number = message.topic(), message.partition()
         if is_fatal(error):
-            self._failure = self._failure or lost(error)
+            self._failure = self._failure or self._lost(error)
         elif error.code() in OUT_OF_RANGE and topic is not None and number is not None:
             self._call(self._sink.stop_partition, TopicPartition(topic, number), why_out_of_range(error))
         elif error.code() == KafkaError._PARTITION_EOF:
@@ -422,7 +426,7 @@ class ConsumerThread:
 
     def _on_error(self, error: KafkaError) -> None:
         if is_fatal(error):
-            self._failure = self._failure or lost(error)
+            self._failure = self._failure or self._lost(error)
         else:
             self._faults.report_error(error)
 

@@ -10,10 +10,11 @@ from confluent_kafka import TopicPartition as ClientPartition
 
 from stream_capi.kafka import commits as module
 from stream_capi.kafka.assignment import Reading
-from stream_capi.kafka.client_errors import Faults, is_fatal
+from stream_capi.kafka.client_errors import Faults, is_fatal, lost
 from stream_capi.kafka.commits import Commits
 from stream_capi.kafka.start_offsets import find_places
 from stream_capi.model import Commit, CommitResult, TopicPartition
+from stream_capi.observe.masking import scrub
 from tests.kafka.sink import RecordedEvents
 
 A, B, C = (TopicPartition("leads", number) for number in range(3))
@@ -418,7 +419,9 @@ def test_a_connection_that_is_refused_is_told_in_words_until_the_brokers_answer(
     for _ in range(3):
         faults.report_error(KafkaError(code, text))
     assert [event for event, _ in reported.lines] == ["brokers unreachable", "no connection to the brokers"]
-    assert str(reported.lines[1][1]["detail"]).startswith(told)
+    detail = str(reported.lines[1][1]["detail"])
+    assert detail.startswith(told)
+    assert scrub(detail) == detail, "the log masks a part of it"
     faults.answered()
     faults.answered()
     assert reported.count("brokers answer again") == 1
@@ -452,6 +455,12 @@ def test_denied_access_and_late_polls_have_words_of_their_own() -> None:
         "polled too late",
         "kafka error",
     ]
+
+
+@pytest.mark.parametrize("code", [KafkaError._FATAL, KafkaError.GROUP_AUTHORIZATION_FAILED])
+def test_a_member_that_ends_without_the_right_to_its_group_says_so(code: int) -> None:
+    text = "Fatal error: Broker: Group authorization failed: ConsumerGroupHeartbeat fatal error"
+    assert str(lost(KafkaError(code, text), "leads")).startswith("this user lacks READ on group leads: grant it")
 
 
 def test_an_error_is_fatal_by_its_mark_or_by_its_code() -> None:
