@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,8 @@ from confluent_kafka import ConsumerGroupTopicPartitions, Producer, TopicPartiti
 
 from stream_capi.sandbox.fault_script import Action, RequestInfo
 from tests.faults.answers import always
-from tests.scene import Scene
+from tests.faults.budgets import AT_ONCE, SMALL, in_flight, killed, unhurried
+from tests.scene import Budget, Scene
 from tests.stack import Broker, Proxy, Registry
 from tests.stack.waiting import until
 
@@ -32,7 +33,7 @@ def progress(scene: Scene, more: int = 100) -> None:
 
 
 def test_a_broker_killed_in_the_midst_and_started_again(tmp_path: Path, own_broker: Broker, registry: Registry) -> None:
-    with Scene(tmp_path, own_broker, registry, 3, steady) as scene:
+    with Scene(tmp_path, own_broker, registry, 3, steady, sections=SMALL) as scene:
         scene.produce(1500, bad=8)
         member = scene.member()
         until(lambda: sum(scene.endpoint.answered().values()) > 200, 30, "deliveries before the kill")
@@ -40,7 +41,7 @@ def test_a_broker_killed_in_the_midst_and_started_again(tmp_path: Path, own_brok
         time.sleep(2)
         own_broker.restart()
         progress(scene)
-        scene.close(HEALED, duplicates=None)
+        scene.close(HEALED, in_flight("the broker was killed"))
         assert member.running
         assert "Traceback" not in member.output
 
@@ -49,8 +50,7 @@ def test_a_broker_frozen_for_twenty_seconds_repeats_no_more_than_was_in_flight(
     tmp_path: Path, own_broker: Broker, registry: Registry
 ) -> None:
     """Longer than the session: the member loses its partitions, and gets them again from the offset committed before."""
-    small = {"batch": {"max_events": 20}, "delivery": {"max_in_flight": 4}}
-    with Scene(tmp_path, own_broker, registry, 3, steady, sections=small) as scene:
+    with Scene(tmp_path, own_broker, registry, 3, steady, sections=SMALL) as scene:
         scene.produce(1500, bad=4)
         member = scene.member()
         until(lambda: sum(scene.endpoint.answered().values()) > 200, 30, "deliveries before the freeze")
@@ -61,7 +61,7 @@ def test_a_broker_frozen_for_twenty_seconds_repeats_no_more_than_was_in_flight(
         finally:
             own_broker.thaw()
         progress(scene)
-        scene.close(HEALED, duplicates=20 * 4)
+        scene.close(HEALED, in_flight("the partitions were lost"))
         assert member.logged("lost"), "the freeze was too short to show anything"
 
 
@@ -69,7 +69,7 @@ def test_a_broker_frozen_for_twenty_seconds_repeats_no_more_than_was_in_flight(
 def test_a_connection_to_the_broker_that_is_cut_or_half_open(
     fault: str, tmp_path: Path, own_broker: Broker, own_proxy: Proxy, registry: Registry
 ) -> None:
-    with Scene(tmp_path, own_broker, registry, 3, steady, bootstrap=own_proxy.address) as scene:
+    with Scene(tmp_path, own_broker, registry, 3, steady, bootstrap=own_proxy.address, sections=SMALL) as scene:
         scene.produce(800, bad=4)
         member = scene.member()
         until(lambda: sum(scene.endpoint.answered().values()) > 100, 30, "deliveries before the fault")
@@ -80,7 +80,7 @@ def test_a_connection_to_the_broker_that_is_cut_or_half_open(
         finally:
             own_proxy.heal()
         progress(scene)
-        scene.close(HEALED, duplicates=None)
+        scene.close(HEALED, in_flight("the connection was lost"))
 
 
 @pytest.mark.parametrize(("seconds", "code"), [(0.5, 3), (30, 4)], ids=["answered", "cut_off"])
@@ -90,7 +90,8 @@ def test_sigterm_with_a_frozen_broker_ends_within_the_deadline(
     """Exit code 4 only where a request was cut off: what was answered, and could not be committed, is a lost Kafka."""
     delays = [0.5]
     properties = {"session.timeout.ms": 6000, "heartbeat.interval.ms": 1000}  # its place is free again that soon
-    sections: dict[str, dict[str, Any]] = {
+    sections: dict[str, Mapping[str, Any]] = {
+        **SMALL,
         "shutdown": {"drain_seconds": 5},
         "kafka": {"properties": properties},
         "endpoint": {"timeout_seconds": 10},
@@ -100,7 +101,7 @@ def test_sigterm_with_a_frozen_broker_ends_within_the_deadline(
     ) as scene:
         scene.produce(400)
         member = scene.member()
-        until(lambda: sum(scene.endpoint.answered().values()) > 50, 30, "deliveries before the freeze")
+        scene.ledger.await_all(60)
         delays[0] = seconds
         scene.produce(400)
         until(lambda: member.metric("stream_capi_in_flight_requests") > 0, 30, "requests in flight")
@@ -117,14 +118,21 @@ def test_sigterm_with_a_frozen_broker_ends_within_the_deadline(
             own_broker.thaw()
             delays[0] = 0.05
         scene.member()
-        scene.close(HEALED, duplicates=None)
+        scene.close(HEALED, _not_committed("froze"))
+
+
+def _not_committed(ended: str) -> Budget:
+    return Budget(
+        2 * AT_ONCE, f"the broker {ended}, and 4 requests of 20 events before and as many after it were answered"
+    )
 
 
 def test_sigterm_with_a_killed_broker_tells_that_the_last_commit_is_lacking(
     tmp_path: Path, own_broker: Broker, registry: Registry
 ) -> None:
     """The client closes at once where nothing listens, so that the end looks like a good one."""
-    sections: dict[str, dict[str, Any]] = {
+    sections: dict[str, Mapping[str, Any]] = {
+        **SMALL,
         "shutdown": {"drain_seconds": 5},
         "kafka": {"properties": {"session.timeout.ms": 6000, "heartbeat.interval.ms": 1000}},
     }
@@ -134,7 +142,7 @@ def test_sigterm_with_a_killed_broker_tells_that_the_last_commit_is_lacking(
     ) as scene:
         scene.produce(400)
         member = scene.member()
-        until(lambda: sum(scene.endpoint.answered().values()) > 50, 30, "deliveries before the broker's end")
+        scene.ledger.await_all(60)
         delays[0] = 1.0
         scene.produce(400)
         until(lambda: member.metric("stream_capi_in_flight_requests") > 0, 30, "requests in flight")
@@ -150,12 +158,12 @@ def test_sigterm_with_a_killed_broker_tells_that_the_last_commit_is_lacking(
             own_broker.start()
             delays[0] = 0.05
         scene.member()
-        scene.close(HEALED, duplicates=None)
+        scene.close(HEALED, _not_committed("ended"))
 
 
 def test_a_member_killed_many_times_loses_nothing(tmp_path: Path, broker: Broker, registry: Registry) -> None:
-    sections = {"kafka": {"properties": {"session.timeout.ms": 1500, "heartbeat.interval.ms": 300}}}
-    with Scene(tmp_path, broker, registry, 4, steady, sections=sections) as scene:
+    sections = {**SMALL, "kafka": {"properties": {"session.timeout.ms": 1500, "heartbeat.interval.ms": 300}}}
+    with Scene(tmp_path, broker, registry, 4, unhurried, sections=sections) as scene:
         for _ in range(5):
             scene.produce(400, bad=2)
             before = sum(scene.ledger.committed.values())
@@ -163,7 +171,7 @@ def test_a_member_killed_many_times_loses_nothing(tmp_path: Path, broker: Broker
             until(lambda b=before: sum(scene.ledger.committed.values()) > b, 60, "commits")  # type: ignore[misc]
             member.kill()
         scene.member()
-        scene.close(90, duplicates=None)
+        scene.close(90, killed(times=5))
 
 
 def test_sigterm_in_flight_leaves_no_duplicate_behind(tmp_path: Path, broker: Broker, registry: Registry) -> None:
@@ -202,7 +210,8 @@ def test_a_member_frozen_past_the_poll_interval_comes_back_and_harms_nobody(
     tmp_path: Path, broker: Broker, registry: Registry
 ) -> None:
     properties = {"session.timeout.ms": 3000, "heartbeat.interval.ms": 500, "max.poll.interval.ms": 3000}
-    with Scene(tmp_path, broker, registry, 4, steady, sections={"kafka": {"properties": properties}}) as scene:
+    sections = {**SMALL, "kafka": {"properties": properties}}
+    with Scene(tmp_path, broker, registry, 4, steady, sections=sections) as scene:
         first, second = scene.member(), scene.member()
         scene.produce(1200)
         until(lambda: sum(scene.endpoint.answered().values()) > 200, 60, "deliveries")
@@ -214,7 +223,8 @@ def test_a_member_frozen_past_the_poll_interval_comes_back_and_harms_nobody(
             first.signal(signal.SIGCONT)
         until(lambda: first.is_ready() and second.is_ready(), 60, "both again")
         progress(scene, 400)
-        scene.close(HEALED, duplicates=None)
+        why = "4 requests of 20 events were in flight when the member froze, and as many went out before it heard of its loss"
+        scene.close(HEALED, Budget(2 * AT_ONCE, why))
 
 
 @pytest.fixture(scope="module")
@@ -269,6 +279,7 @@ def test_retention_past_the_committed_offset_stops_the_partition_loudly(
         time.sleep(2)
         assert broker.committed(scene.group, scene.leads)[0][0] == committed, "nothing is skipped silently"
         assert member.running, "the other partitions go on"
+        scene.assert_repeated()
 
 
 def test_a_topic_made_anew_is_not_skipped_into(tmp_path: Path, broker: Broker, registry: Registry) -> None:
@@ -291,6 +302,7 @@ def test_a_topic_made_anew_is_not_skipped_into(tmp_path: Path, broker: Broker, r
         member = scene.member(ready=False)
         until(lambda: "topic_made_anew" in member.get("/readyz")[1], 60, "the reason at /readyz")
         assert broker.committed(scene.group, scene.leads)[0][0] == before
+        scene.assert_repeated()
 
 
 def _metadata_of(scene: Scene, output: str, offset: int) -> str:
@@ -315,6 +327,7 @@ def test_partitions_added_while_producing_are_read_from_their_beginning(
         assert {event.partition for event in produced if event.topic == scene.leads} == {0, 1, 2, 3}
         wanted = {event.event_id for event in produced}
         until(lambda: wanted <= set(scene.endpoint.answered()), HEALED, "deliveries from the new partitions")
+        scene.assert_repeated()
 
 
 def test_committed_offsets_that_are_deleted_are_committed_again(
@@ -331,6 +344,7 @@ def test_committed_offsets_that_are_deleted_are_committed_again(
         until(lambda: sum(o for o, _ in broker.committed(scene.group, scene.leads).values()) > 0, HEALED, "commits")
         answered = scene.endpoint.answered()
         assert all(answered[event.event_id] for event in scene.ledger.produced.values()), "from the beginning again"
+        scene.assert_repeated(Budget(300, "all is read again where no offset is committed"))
 
 
 def test_one_slow_partition_does_not_stop_the_rest(tmp_path: Path, broker: Broker, registry: Registry) -> None:

@@ -54,7 +54,7 @@ def test_without_a_free_descriptor_the_log_and_the_page_name_it_and_delivery_goe
         assert member.is_alive()
         assert len(member.output.splitlines()) - before < 60
         assert member.terminate(20) == 0
-        scene.close(duplicates=None)
+        scene.close(duplicates=0)
 
 
 def test_a_soft_limit_of_open_files_is_raised_to_what_is_needed(
