@@ -72,6 +72,7 @@ class Scene:
         self._stack.enter_context(self.ledger)
         self._seed = 0
         self.notes: list[str] = []  # shown with a failure
+        self.figures: list[str] = []  # shown in the scorecard
         self.budget: Budget | None = None  # of repeated events, once it is stated
 
     def __enter__(self) -> Self:

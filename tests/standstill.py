@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from itertools import pairwise
 
 from stream_capi.model import TopicPartition
-from tests.scene import Scene
+from tests.scene import Budget, Scene
 
 REPLACED_SECONDS = 15.0  # from a member's death to its partitions' first commit by another; promised
 STANDSTILL_SECONDS = 5.0  # of the survivors' commits meanwhile
-_EVENTS = 100  # in each round, so that each of a few partitions gets some
+EVENTS = 100  # in each round, so that each of a few partitions gets some
+BURST = Budget(EVENTS, "one round's events came since the last commit before the kill")
 _EVERY_SECONDS = 0.3
+_FOR_EVER = 900.0
+
+
+def committed(scene: Scene) -> dict[TopicPartition, int]:
+    """Where the group stands in each partition that it has committed."""
+    return {
+        TopicPartition(topic, number): offset
+        for topic in (scene.leads, scene.views)
+        for number, (offset, _) in scene.broker.committed(scene.group, topic).items()
+    }
 
 
 class Standstill:
@@ -27,14 +41,24 @@ class Standstill:
         """Go on for so long, or until ``done``."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline and not done():
-            self._scene.produce(_EVENTS)
+            self._scene.produce(EVENTS)
             time.sleep(_EVERY_SECONDS)
-            for topic in (self._scene.leads, self._scene.views):
-                for number, (offset, _) in self._scene.broker.committed(self._scene.group, topic).items():
-                    tp = TopicPartition(topic, number)
-                    if offset > self._committed.get(tp, -1):
-                        self._committed[tp] = offset
-                        self._moved.setdefault(tp, []).append(time.monotonic())
+            for tp, offset in committed(self._scene).items():
+                if offset > self._committed.get(tp, -1):
+                    self._committed[tp] = offset
+                    self._moved.setdefault(tp, []).append(time.monotonic())
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Go on beside what is done in the context."""
+        over = threading.Event()
+        with ThreadPoolExecutor(1) as threads:
+            watching = threads.submit(self.watch, _FOR_EVER, over.is_set)
+            try:
+                yield
+            finally:
+                over.set()
+        watching.result()
 
     def longest(self, partitions: Collection[TopicPartition], since: float) -> float:
         """The longest time for which the commits of one of these stood still, up to now."""
@@ -59,7 +83,7 @@ def assert_replaced(
     at = time.monotonic()
     commits.watch(2 * REPLACED_SECONDS, lambda: commits.resumed(lost, at))
     took, longest = time.monotonic() - at, commits.longest(kept, at)
-    scene.notes.append(f"{took:.1f} s after the kill; {longest:.1f} s without a commit of the survivors")
+    scene.figures.append(f"{took:.1f} s after the kill; {longest:.1f} s without a commit of the survivors")
     assert commits.resumed(lost, at), "the partitions of the one that was killed are read by nobody"
     assert took < REPLACED_SECONDS
     assert longest < STANDSTILL_SECONDS

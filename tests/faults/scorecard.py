@@ -28,6 +28,7 @@ class Row:
     """One row. ``repeated`` counts the events that the API took more than once, each as often as it was once too many.
 
     ``allowed`` is how many of these its budget has, and None where the row has stated none; ``why`` is the budget's reason.
+    ``figures`` are what else the row has measured.
     """
 
     name: str
@@ -41,11 +42,17 @@ class Row:
     repeated: int
     allowed: int | None
     why: str
+    figures: Sequence[str]
     seconds: float
 
     @property
     def is_mutant(self) -> bool:
         return self.group.endswith("mutants")
+
+    @property
+    def states_budget(self) -> bool:
+        """Whether it says how many events may be repeated, and why, unless none may. A mutant need not."""
+        return self.is_mutant or self.allowed == 0 or (self.allowed is not None and self.why != "")
 
     @classmethod
     def of(cls, name: str, group: str, survived: bool, scenes: Sequence[Scene], seconds: float) -> Row:
@@ -55,8 +62,9 @@ class Row:
         budgets = [scene.budget for scene in scenes if scene.budget is not None]
         allowed = sum(budget.most for budget in budgets) if len(budgets) == len(scenes) else None
         why = "; ".join(dict.fromkeys(budget.why for budget in budgets if budget.why))
+        figures = [figure for scene in scenes for figure in scene.figures]
         return cls(name, group, survived, **whole._asdict(), repeated=repeated, allowed=allowed, why=why,
-                   seconds=round(seconds, 1))  # fmt: skip
+                   figures=figures, seconds=round(seconds, 1))  # fmt: skip
 
 
 def totals(rows: Sequence[Row]) -> dict[str, int]:
@@ -80,7 +88,7 @@ def write(rows: Sequence[Row], whole: bool, file: Path) -> None:
 
 
 def table(rows: Sequence[Row]) -> Iterator[str]:
-    """The rows for people, a line each, and one more for the reason of a budget."""
+    """The rows for people, a line each, and one more for a budget's reason and for each figure."""
     head = ("produced", "delivered", "dead", "open", "lost", "repeated", "allowed", "s")
     yield f"{'':9}" + "".join(f"{name:>10}" for name in head)
     for row in rows:
@@ -90,8 +98,8 @@ def table(rows: Sequence[Row]) -> Iterator[str]:
             ("found out" if row.survived else "UNSEEN") if row.is_mutant else "survived" if row.survived else "FAILED"
         )
         yield f"{kept:9}" + "".join(f"{count:>10}" for count in (*counts, row.seconds)) + f"  {row.group}: {row.name}"
-        if row.why:
-            yield f"{'':9}  up to {row.allowed} repeated: {row.why}"
+        for more in [f"up to {row.allowed} repeated: {row.why}"] * bool(row.why) + [*row.figures]:
+            yield f"{'':9}  {more}"
     total = totals(rows)
     yield (
         f"{total['survived']} of {total['faults']} faults survived; {total['produced']} events produced, "
