@@ -31,7 +31,6 @@ _LIBRARIES = (
     "orjson",
     "aiohttp",
     "structlog",
-    "pycountry",
     # What tests import besides: each child would otherwise do it anew.
     "aiohttp.web",
     "confluent_kafka.schema_registry.avro",
