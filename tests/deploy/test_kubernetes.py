@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from itertools import chain
 from pathlib import Path
@@ -10,6 +11,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
+import yaml
 
 from stream_capi import __version__, config
 from tests.deploy.dockerfile import stages
@@ -52,6 +54,50 @@ def ports_out() -> set[int]:
     return {port["port"] for rule in OBJECTS["NetworkPolicy"]["spec"]["egress"] for port in rule["ports"]}
 
 
+def taken_in(*components: str) -> dict[str, dict[str, Any]]:
+    """The objects with the patches of these components. A path that is not there is an error, as kustomize's own."""
+    objects = copy.deepcopy(OBJECTS)
+    for component in components:
+        (kustomization,) = documents(FOLDER / component / "kustomization.yaml")
+        for entry in kustomization["patches"]:
+            found = objects[entry["target"]["kind"]]
+            assert found["metadata"]["name"] == entry["target"]["name"]
+            for operation in yaml.safe_load(entry["patch"]):
+                apply(operation, found)
+    return objects
+
+
+def apply(operation: dict[str, Any], place: Any) -> None:
+    """Do what one operation of a JSON patch says."""
+    *way, last = operation["path"].strip("/").split("/")
+    for step in way:
+        place = place[int(step) if isinstance(place, list) else step]
+    if operation["op"] == "add" and last == "-":
+        place.append(operation["value"])
+        return
+    key = int(last) if isinstance(place, list) else last
+    assert operation["op"] in ("remove", "replace")
+    assert place[key] is not None
+    if operation["op"] == "remove":
+        del place[key]
+    else:
+        place[key] = operation["value"]
+
+
+def reached(objects: dict[str, dict[str, Any]]) -> dict[str, set[int]]:
+    """The ports that members may reach, by namespace or network."""
+    found: dict[str, set[int]] = {}
+    for rule in objects["NetworkPolicy"]["spec"]["egress"]:
+        for to in rule["to"]:
+            name = (
+                to["ipBlock"]["cidr"]
+                if "ipBlock" in to
+                else to["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"]
+            )
+            found.setdefault(name, set()).update(port["port"] for port in rule["ports"])
+    return found
+
+
 # What is applied
 
 
@@ -62,14 +108,17 @@ def test_each_kind_is_there_once() -> None:
 @pytest.mark.parametrize("file", KUSTOMIZATIONS, ids=lambda file: str(file.parent.name))
 def test_what_a_kustomization_takes_in_is_there(file: Path) -> None:
     (kustomization,) = documents(file)
-    names = list(kustomization["resources"])
+    names = list(kustomization.get("resources", []))
+    if "patches" in kustomization:
+        assert kustomization["kind"] == "Component"
+        return  # what it patches: the tests of the layouts
     names += [name for generator in kustomization.get("configMapGenerator", []) for name in generator["files"]]
     assert names
     assert all((file.parent / name).is_file() for name in names)
 
 
 def test_everything_is_taken_in_except_the_example_of_the_secret() -> None:
-    taken = {file.parent / name for file in KUSTOMIZATIONS for name in documents(file)[0]["resources"]}
+    taken = {file.parent / name for file in KUSTOMIZATIONS for name in documents(file)[0].get("resources", [])}
     assert set(FILES) - taken == {FOLDER / "secret.example.yaml"}
 
 
@@ -331,3 +380,33 @@ def test_the_pod_is_restricted() -> None:
 def test_it_has_no_business_with_the_cluster() -> None:
     assert POD["automountServiceAccountToken"] is False
     assert "serviceAccountName" not in POD
+
+
+# Other layouts
+
+
+def test_brokers_with_tls_are_reached_besides() -> None:
+    assert reached(taken_in("brokers-tls")) == reached(OBJECTS) | {"kafka": {9092, 8081, 9093}}
+
+
+def test_brokers_outside_are_reached_by_the_networks_that_are_written_there() -> None:
+    outside = {"203.0.113.0/24": {9093, 443}, "2001:db8::/32": {9093, 443}}  # of documentation: nobody's
+    others = {name: ports for name, ports in reached(OBJECTS).items() if name != "kafka"}
+    assert reached(taken_in("brokers-outside")) == others | outside
+
+
+def test_openshift_gives_the_user_and_nothing_else_is_less_strict() -> None:
+    objects = taken_in("openshift")
+    deployment = objects["Deployment"]["spec"]["template"]["spec"]
+    for pod, base in ((deployment, POD), (objects["Pod"]["spec"], OBJECTS["Pod"]["spec"])):
+        assert pod["securityContext"] == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+        assert pod | {"securityContext": 0} == base | {"securityContext": 0}
+
+
+def test_openshifts_names_and_monitoring_are_where_it_has_them() -> None:
+    objects = taken_in("openshift")
+    others = {name: ports for name, ports in reached(OBJECTS).items() if name != "kube-system"}
+    assert reached(objects) == others | {"openshift-dns": {5353}}
+    (rule,) = objects["NetworkPolicy"]["spec"]["ingress"]
+    names = [source["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"] for source in rule["from"]]
+    assert names == ["monitoring", "openshift-user-workload-monitoring"]
