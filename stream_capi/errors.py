@@ -5,7 +5,7 @@
     StreamCapiError                 every error that is meant for a person to read
     ├── ConfigurationError          exit 2: the settings are wrong; carries every fault found
     │   └── NoSubject               the registry has no subject of a topic's name
-    ├── KafkaLost                   exit 3: the client can't go on (fatal error, group lost, topic made anew)
+    ├── KafkaLost                   exit 3: the client can't go on (fatal error, group lost, recreated topic)
     ├── Unavailable                 a neighbour doesn't answer for now: wait and ask again
     │   ├── RegistryUnavailable     the schema registry is down, slow or answers 5xx
     │   └── FieldsEncrypted         the registry's rules encrypt what is mapped: a person must decide

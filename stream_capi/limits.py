@@ -14,7 +14,7 @@ _OWN = 120  # libraries, the event loop, three Kafka clients with their queues, 
 # For each request: a connection that is given up keeps its descriptor until the other side takes the rest.
 _PER_REQUEST = 2
 _THREADS_NEEDED = 24
-_STACK = 8 * 1024**2  # reserved for each thread, where the system is not told otherwise
+_STACK = 8 * 1024**2  # reserved for each thread, by the system's default
 _ADDRESSES_NEEDED = 512 * 1024**2  # heaps of the C library, one for each thread, and the first schemas and batches
 _BEGIN_SECONDS = 5.0  # a thread that has not begun by then died for want of memory
 _THREADS = "can't start new thread"  # the interpreter's words

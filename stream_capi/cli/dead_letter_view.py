@@ -37,18 +37,18 @@ _GONE = "written by reference, and its event is no longer in its topic"
 
 
 def _masked_detail(detail: str) -> str:
-    """The detail as whoever wrote the letter gave it, masked; a schema's id looks like a phone number and stays."""
+    """The dead letter's detail, masked; a schema id looks like a phone number and stays."""
     parts = _SCHEMA_ID.split(detail[:_DETAIL_CHARACTERS])
     return "".join(part if at % 2 else plain(scrub(part)) for at, part in enumerate(parts))
 
 
 def topic_shown(topic: str) -> str:
-    """A source's topic as whoever wrote the letter gave it: a number or a hash is no topic's name."""
+    """The source topic that a dead letter names, masked: a number or a hash is no topic's name."""
     return str(FIELDS["topic"](topic))
 
 
 def rules_shown(letters: Iterable[StoredDeadLetter]) -> Counter[RejectedRule]:
-    """How many events failed which rule. Paths are as whoever wrote the letters gave them: masked and cut."""
+    """How many events failed which rule. Paths come from the dead letters, so they are masked and cut."""
     found: Counter[RejectedRule] = Counter()
     for rule, count in Counter(rule_of(stored.kind.code, stored.detail) for stored in letters).items():
         found[rule._replace(source=plain(scrub(rule.source[:_NAME_CHARACTERS])))] += count
@@ -56,7 +56,7 @@ def rules_shown(letters: Iterable[StoredDeadLetter]) -> Counter[RejectedRule]:
 
 
 class Shown(NamedTuple):
-    """A letter and its explanation; where there is none, ``why_not`` says why."""
+    """A dead letter and its explanation; where there is none, ``why_not`` says why."""
 
     dead_letter: StoredDeadLetter
     record: Record
@@ -98,7 +98,8 @@ async def shown_dead_letters(
 ) -> tuple[list[Shown], RegistryUnavailable | None]:
     """Explain each of them as an event of its source. Raises KafkaLost, and Unavailable where the brokers don't answer.
 
-    A registry that can't be asked is returned: what the letters say themselves needs none. It is not asked again.
+    Where the registry can't be reached the error is returned, since the dead letters' own headers need none. It is not
+    asked again.
     """
     originals, shown, lost = Originals(settings.kafka), [], None
     try:
@@ -137,7 +138,7 @@ async def _shown(
 
 
 def print_dead_letter(shown: Shown) -> None:
-    """Print a letter: its facts, then its fields."""
+    """Print a dead letter: its facts, then its fields."""
     out = console()
     table = Table(box=box.SIMPLE, show_header=False, pad_edge=False)
     table.add_column(style="dim")

@@ -1,4 +1,4 @@
-"""``stream-capi dead-letters``: what could not be delivered, one in detail, delivering it after all, and deleting it."""
+"""``stream-capi dead-letters``: list what could not be delivered, show one in detail, redrive and purge."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ app = typer.Typer(
 )
 
 
-_OTHER = ("other", "any")  # the row of what is not told apart
+_OTHER = ("other", "any")  # the row for all further groups
 
 CodeOption = Annotated[Code | None, typer.Option("--code", help="Only letters of this code.")]
 TopicOption = Annotated[str | None, typer.Option("--topic", help="Only letters of events of this topic.")]
@@ -133,7 +133,7 @@ def show_dead_letter(
     offset: Annotated[int | None, typer.Option(min=0, help="With --partition.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Show letters in detail: where the event came from, why it is here, and its mapping by the settings of now.
+    """Show dead letters in detail: where the event came from, why it is here, and its mapping by the settings of now.
 
     Personal data is masked.
     """
@@ -179,7 +179,7 @@ def redrive_dead_letters(
 ) -> None:
     """Deliver dead letters after all, with the settings of now. One that was redriven is not redriven again.
 
-    An event that fails again comes back as a new letter. Stopped or killed, the same command goes on with the rest.
+    An event that fails again comes back as a new dead letter. Stopped or killed, the same command goes on with the rest.
     """
     if 0 < rate < 1:
         raise typer.BadParameter("--rate must be 0 or at least 1")

@@ -1,4 +1,4 @@
-"""Which records are meant, as the commands are told it: by key, by an id, by one field, since when."""
+"""Options that select records: by key, by an id, by one field, by time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sources by name, as the commands are told them."""
+"""The ``--topic`` option: the sources that it names."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ class _StandardOutput(io.TextIOWrapper):
 
 
 class _Errors(io.TextIOWrapper):
-    """Standard error. If nobody can be told, the work goes on."""
+    """Standard error. If it can't be written, the work goes on."""
 
     def write(self, text: str, /) -> int:
         try:

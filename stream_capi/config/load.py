@@ -117,7 +117,7 @@ def _resolve_paths(data: Mapping[str, Any], folder: Path) -> None:
 
 
 def _inline_keys(data: Mapping[str, Any]) -> list[KeyFault]:
-    """Tell keys that were written into the file, and forget them."""
+    """Report API keys that are written into the file, and drop them."""
     faults = []
     for at, pixel in _tables(data, "pixels"):
         for name in [name for name in pixel if name in INLINE_KEYS]:

@@ -126,8 +126,8 @@ class Batch:
 class Split:
     """One refused batch on its way to the events that caused it.
 
-    The refused events are gathered here and judged together at the end: when each was dead-lettered as it was found, a
-    fault of all events would have emptied half the line before anyone could tell.
+    Refused events are collected here and judged together at the end. If each were dead-lettered when found, a fault of all
+    events would dead-letter half of the backlog before it shows.
     """
 
     budget: int  # requests left

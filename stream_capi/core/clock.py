@@ -38,7 +38,7 @@ class RemoteClock:
 
     The median of the last few counts, so that one machine of many with a wrong clock moves nothing. ``now`` is seconds of
     the monotonic clock, ``epoch`` those of the local wall clock. Where the two don't run alike any more, the machine was
-    suspended or its clock set: which one can't be told, so the estimate is forgotten until the next answer. It is as well
+    suspended or its clock set. Which one is unknown, so the estimate is dropped until the next answer. It is dropped as well
     after ``keeps`` seconds without one.
     """
 
@@ -115,7 +115,7 @@ class Clocks:
         return int((epoch if there is None else there) * 1000), there is not None
 
     def judge(self) -> tuple[bool, float]:
-        """By which clock events are judged, and how it stands to the monotonic one: another means to judge anew."""
+        """Which clock judges events, and its offset to the monotonic one. If one changes, waiting events are judged again."""
         milliseconds, known = self.event_now()
         return known, milliseconds / 1000 - self._now()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class RatioGuard:
-    """Tells poison from a fault of all events: the share of rejected ones among the recent ones.
+    """Distinguishes poison from a fault of all events by the share of rejected events among the recent ones.
 
     It is asked *before* anything is dead-lettered, with the events in question counted in. Recent are the last
     ``window`` events; below ``at_least`` of them there is no share to speak of, and the answer is yes.
@@ -51,7 +51,7 @@ class SourceGuard(RatioGuard):
         self._paused = False
 
     def pause(self, paused: bool) -> None:
-        """Whether to count nothing: events that wait are mapped anew, and have been counted."""
+        """While true nothing is counted: waiting events are mapped again, and were counted before."""
         self._paused = paused
 
     @property

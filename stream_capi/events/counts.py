@@ -23,7 +23,7 @@ class CountSink(Protocol):
 class Counts:
     """What is counted of the events, kept in plain dictionaries until somebody collects it.
 
-    ``shared`` is told how many events carry each field that it looks at.
+    ``shared`` gets the number of events that carry each field it looks at.
     """
 
     def __init__(self, shared: SharedValues | None = None) -> None:

@@ -1,4 +1,4 @@
-"""What ``explain`` tells, line by line; and the lines of the routing."""
+"""The lines that ``explain`` prints for fields, and those for routing."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Whether a source's mapping can ever work with a schema: what ``check`` asks before the first event (contract, section 4).
 
-Told is only what can't be right: a path that the schema doesn't have, a type that never fits, a required field that nothing
-fills, a symbol of an enum that can never be valid. What depends on other values is told by a record's dead letter.
+Only what can never be right is reported: a path that the schema lacks, a type that never fits, a required field that nothing
+fills, an enum symbol that can never be valid. What depends on the values shows in a record's dead letter.
 
 Where the schema's top is a union, each of its records is looked at alone: what asks for ``$record`` has one answer there,
 and a record that is skipped for it has no faults.
@@ -258,7 +258,7 @@ class _Check:
                 yield f'{target}: "{path}" may be {listed}, which can never be sent: it {why.sentence}; give it {help_by}'
 
     def _unfilled(self, target: str, lane: Lane) -> Iterator[str]:
-        """A required field that nothing fills, where no fault of its mapping has told it already."""
+        """A required field that nothing fills, unless a fault of its mapping was reported already."""
         if target in self._rules.fields or self._has_default(target):
             return
         (path,) = self._rules.rule(target).paths

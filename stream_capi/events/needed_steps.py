@@ -111,7 +111,7 @@ def required(needed: Needed, judge: Judge, before: str, settle: More | None = No
 
 
 def origin_step(needed: Needed, judge: Judge, before: str) -> Step:
-    """The URL in the restricted profile, which may tell scheme and host alone."""
+    """The URL in the restricted profile: scheme and host alone."""
     judge_url = required(needed, judge, before)
 
     def step(work: Work) -> None:

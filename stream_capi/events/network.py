@@ -1,4 +1,4 @@
-"""URLs and IP addresses: what is one, what of it may be told, whose it can't be (contract, section 5)."""
+"""URLs and IP addresses: validity, the part of a URL that may be sent, addresses that no user has (contract, section 5)."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def _label(label: str) -> str:
 
 
 def origin(valid_url: str) -> str:
-    """Scheme and host of a URL that ``url`` returned: all that the restricted flow may tell."""
+    """Scheme and host of a URL that ``url`` returned: all that the restricted flow may send."""
     parts = _parts(valid_url)
     return f"{parts[1].lower()}://{parts[2].lower()}" if parts else ""
 

@@ -1,4 +1,4 @@
-"""What ``stream-capi init`` offers in comments besides a mapping: fields that look like a consent, or tell events apart."""
+"""What ``stream-capi init`` offers in comments besides a mapping: fields that look like consent, or like an event's type."""
 
 from __future__ import annotations
 

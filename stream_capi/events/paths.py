@@ -69,7 +69,7 @@ class MissingPath(NamedTuple):
         return f'{self.where()} no "{self.step}"; {hint}'
 
     def where(self) -> str:
-        """The beginning of the sentence that tells it."""
+        """The beginning of the sentence that reports it."""
         return f'"{self.before}" has' if self.before else "the schema has"
 
     def nearest(self) -> str | None:

@@ -18,7 +18,7 @@ _NO_UNFIT: list[int] = []
 
 
 class Origin(StrEnum):
-    """What gave a field its value, as ``explain`` tells it."""
+    """Which path or constant gave a field its value, for ``explain``."""
 
     RECORD = ""  # or the mapping's constant
     MAP = "by its map"

@@ -135,9 +135,9 @@ class KafkaAdmin:
         return other
 
     def topic_ids(self, topics: Sequence[str]) -> dict[str, str]:
-        """The ids of the topics: a topic made anew has another than its former self. Never raises, and is quick.
+        """The ids of the topics: a recreated topic has another id. Never raises, and is quick.
 
-        An id that can't be told in time is left out.
+        An id that isn't known in time is left out.
         """
         ids: dict[str, str] = {}
         try:
@@ -151,7 +151,7 @@ class KafkaAdmin:
                 continue
             if described.topic_id is not None:
                 ids[topic] = str(described.topic_id)
-        self._client().poll(0)  # what the client has to tell would pile up
+        self._client().poll(0)  # otherwise the client's callbacks pile up
         return ids
 
     def describe(self, topics: Iterable[str]) -> dict[str, int | None]:

@@ -25,7 +25,7 @@ from stream_capi.model import Record, Records, TopicPartition
 class Reading:
     """What this member owns (partition → epoch), and what of it is paused.
 
-    ``unplaced`` was assigned too, but the broker has not told yet where to read from.
+    ``unplaced`` was assigned too, but its start offset is not known yet.
     """
 
     def __init__(self, incremental: bool, on_error: Callable[[Message], None]) -> None:
@@ -35,7 +35,7 @@ class Reading:
         self._positions: dict[TopicPartition, NextOffset] = {}
         self._unsought: set[TopicPartition] = set()  # to be read once the client takes their position
         self._fresh: set[TopicPartition] = set()  # assigned within the fetch call that is under way
-        # The client doesn't tell the protocol it negotiated, and the wrong call of the two is an error.
+        # The client doesn't report which protocol it negotiated, and the wrong call of the two is an error.
         self._incremental = incremental
         self._on_error = on_error
 
@@ -122,7 +122,7 @@ class Reading:
         return [message for message in messages if message.error() is None]
 
     def high(self, consumer: Consumer, seconds: float | None) -> dict[TopicPartition, int]:
-        """The ends of the logs as the last fetches told them; those of paused partitions are asked for in ``seconds``.
+        """The ends of the logs as the last fetches reported them; for paused partitions they are queried within ``seconds``.
 
         Raises KafkaException.
         """

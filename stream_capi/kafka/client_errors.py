@@ -124,7 +124,7 @@ def is_fatal(error: KafkaError) -> bool:
 
 
 def why_out_of_range(error: KafkaError) -> HeldReason:
-    """Why a position is not in the log. The client has one code for both, and only its text tells them apart."""
+    """Why a position is not in the log. The client has one code for both reasons; only its text distinguishes them."""
     text = error.str()
     return HeldReason.LOG_TRUNCATED if any(sign in text for sign in _DIVERGENCE) else HeldReason.OFFSET_OUT_OF_RANGE
 

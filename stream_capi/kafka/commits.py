@@ -22,7 +22,7 @@ ANSWER_SECONDS = 60.0
 _ASK_SECONDS = 0.02
 _RESEND_SECONDS = 0.25
 # Under group.protocol=consumer the client answers these errors of a commit by putting its next heartbeat off by up to
-# retry.backoff.max.ms (1 s), counted anew from each commit. Only the heartbeat tells the member that it is out of the group:
+# retry.backoff.max.ms (1 s), counted again from each commit. Only the heartbeat tells the member that it is out of the group:
 # with a commit each 0.5 s it would never be sent.
 _NOT_A_MEMBER = frozenset({"UNKNOWN_MEMBER_ID", "STALE_MEMBER_EPOCH"})
 _HEARTBEAT_SECONDS = 2.0
@@ -95,7 +95,7 @@ class Commits:
 
         A synchronous commit has no deadline: a frozen broker holds it for as long as it is frozen. Made on another thread
         it would wait for this one to leave the client's callback, and then commit what has a new owner. So it is sent
-        without waiting, and the broker is asked for it: in here the client doesn't tell how the commit ended. It is sent
+        without waiting, and then read from the broker: in here the client doesn't report how the commit ended. It is sent
         again, since a broker refuses commits while it completes a rebalance.
         """
         owned, fenced = self._split(commits)

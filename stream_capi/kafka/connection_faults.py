@@ -1,6 +1,6 @@
 """Why no connection to a broker comes about, in a person's words: what, where, what to do.
 
-The client tells it to its error callback alone, and only its text tells one cause from another.
+The client reports it to its error callback alone, and only the text distinguishes the causes.
 """
 
 from __future__ import annotations

@@ -101,7 +101,7 @@ class ConsumerThread:
         self.on_leave: Callable[[], None] = lambda: None
         self._resting = False
         self._failure: BaseException | None = None
-        self._known_epoch = 0  # the last one that the sink was told of; on the loop
+        self._known_epoch = 0  # the last one that the sink knows; on the loop
         self.ended: asyncio.Future[None] | None = None
         # On the thread
         self._epoch = 0
@@ -223,7 +223,7 @@ class ConsumerThread:
         except BaseException as error:
             self._failure = self._failure or error
         self.on_leave()
-        if self._failure is not None:  # told before the close, which a frozen broker can hold
+        if self._failure is not None:  # reported before the close, which a frozen broker can hold
             self._call(self._end, self._failure)
         try:
             self._leave()
@@ -254,7 +254,7 @@ class ConsumerThread:
             self._consumer.consume(CHUNK, _IDLE_SECONDS)
             return
         join_by = min(time.monotonic() + _JOIN_SECONDS, self._stop_by or 0.0)
-        # Before the first assignment the client does not know that it is a member, and would not tell the group of its end.
+        # Before the first assignment the client doesn't know that it is a member, and would send no LeaveGroup.
         while not self._joined and time.monotonic() < join_by:
             self._consumer.consume(CHUNK, 0.01)
         self._consumer.unsubscribe()
@@ -396,7 +396,7 @@ class ConsumerThread:
         self._call(self._sink.watermarks, high)
 
     def _meant(self, partitions: Sequence[TopicPartition], known: int) -> list[TopicPartition]:
-        """Those that the sink can have meant: an assignment that it had not heard of begins without its pauses."""
+        """The partitions that the sink can have meant: an assignment that it doesn't know yet starts without its pauses."""
         return [tp for tp in partitions if self._reading.owned.get(tp, known + 1) <= known]
 
     def _hold(self, partitions: Sequence[TopicPartition]) -> None:
@@ -488,7 +488,7 @@ class ConsumerThread:
             self._resume([tp for tp in hushed if tp in self._reading.owned])
 
     def _take_up(self, places: Sequence[Place]) -> None:
-        """Own these partitions and tell the sink, before the first of their records can come."""
+        """Own these partitions and notify the sink, before the first of their records can arrive."""
         if not places:
             return
         self._policy.begin(places)
@@ -517,7 +517,7 @@ class ConsumerThread:
 
     def _on_revoke(self, _: Consumer, partitions: Sequence[ClientPartition]) -> None:
         leaving = [TopicPartition(p.topic, p.partition) for p in partitions]
-        if self._left:  # the sink was never told of these
+        if self._left:  # the sink never knew of these
             self._reading.disown(leaving)
         else:
             self._give_up(leaving)
@@ -544,7 +544,7 @@ class ConsumerThread:
         given_up = threading.Event()
 
         async def drain() -> list[Commit]:
-            # Begun late or gone on with, it would fence these partitions when they may have been assigned anew.
+            # If it started or went on later, it would fence these partitions after they may have been assigned again.
             return [] if given_up.is_set() else await self._sink.revoke(leaving, seconds)
 
         draining = drain()
@@ -568,7 +568,7 @@ class ConsumerThread:
         self._events.kafka("lost", count=len(leaving), epoch=self._epoch)
 
     def _call(self, function: Callable[..., None], *args: Any) -> None:
-        """Call on the event loop. A loop that is closed has nobody left to tell."""
+        """Call on the event loop. After the loop has closed, do nothing: the process ends."""
         try:
             self._loop.call_soon_threadsafe(self._serve, function, args)
         except RuntimeError:

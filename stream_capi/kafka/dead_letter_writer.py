@@ -1,10 +1,10 @@
 """Writing dead letters: the record as it was, and why it could not be delivered (contract, section 8).
 
-A letter is the event's terminal outcome only when the broker has acknowledged it, so ``write`` returns then and not before:
+A dead letter is the event's terminal outcome only once the broker has acknowledged it, so ``write`` returns no earlier:
 whatever goes wrong, it tries again, and meanwhile the event stays open and its partition waits.
 
 The client's callbacks come on a thread of its own here, which does nothing but poll and hand results to the event loop.
-What is in the client at once is bounded in bytes; the other letters wait outside, where their records are held anyhow.
+What is in the client at once is bounded in bytes; the other dead letters wait outside, where their records are held anyhow.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _AT_ONCE_BYTES = 8 * 1_048_576
 _DEAD_LETTER_OVERHEAD = 1024
 _DETAIL_CHARACTERS = 1000
 _MOST_HEADERS = 100_000  # of a record with more, the client hands over none: its dead letter could not be read
-_REFERENCE_BYTES = 4096  # of key and original headers, that a letter by reference still carries
+_REFERENCE_BYTES = 4096  # of key and original headers, that a dead letter by reference still carries
 _SILENCE_SECONDS = 10.0  # without an acknowledgement for so long, people are told
 _POLL_SECONDS = 0.5
 _BACKOFF = Backoff(0.2, 5.0, jitter=0.5)
@@ -49,7 +49,7 @@ Headers = list[tuple[str, str | bytes | None]]
 
 
 class Form(NamedTuple):
-    """What is produced for a letter."""
+    """What is produced for a dead letter."""
 
     key: bytes | None
     value: bytes | None
@@ -63,32 +63,31 @@ class Form(NamedTuple):
 class DeadLetterWriter:
     """One producer for one dead-letter topic, used from one event loop.
 
-    ``on_state`` is called on the loop when letters can't be written, with the reason, and with None when all of them can be
-    again.
+    ``on_state`` is called on the loop with the reason when dead letters can't be written, and with None when they can again.
     """
 
     def __init__(self, kafka: KafkaSection, topic: str, on_state: Callable[[str | None], None] | None = None) -> None:
         self._topic = topic
         self._properties = producer_properties(kafka)
         self._on_state = on_state
-        # Called with milliseconds by the broker's clock, and with the seconds that the letter took.
+        # Called with milliseconds by the broker's clock, and with the seconds that the dead letter took.
         self.on_stamped: Callable[[int, float], None] | None = None
-        self._failing: dict[int, str] = {}  # by letter
+        self._failing: dict[int, str] = {}  # by dead letter
         self._room = _Room(_AT_ONCE_BYTES)
         self._closing = threading.Event()
         self._fatal = threading.Event()
         self._thread = threading.Thread(target=self._poll, name="kafka-dead-letters", daemon=True)
 
     def start(self) -> None:
-        """Make the producer; it connects when the first letter comes. Raises ConfigurationError."""
+        """Make the producer; it connects when the first dead letter comes. Raises ConfigurationError."""
         self._loop = asyncio.get_running_loop()
         self._producer = self._made()
         self._thread.start()
 
     async def write(self, dead_letter: DeadLetter) -> None:
-        """Return when the broker has acknowledged the letter, however long that takes. Cancelling it is safe.
+        """Return when the broker has acknowledged the dead letter, however long that takes. Cancelling it is safe.
 
-        A letter too large for the topic is tried alone, since it may have been its batch that was too large, and then
+        A dead letter too large for the topic is tried alone, since it may have been its batch that was too large, and then
         written by reference: its source position and its error, without the value.
         """
         form = _first_form(dead_letter)
@@ -113,11 +112,11 @@ class DeadLetterWriter:
 
     @property
     def failing(self) -> str:
-        """Why letters can't be written at present, or the empty text."""
+        """Why dead letters can't be written at present, or the empty text."""
         return next(iter(self._failing.values()), "")
 
     async def close(self, seconds: float) -> None:
-        """Give what is on its way ``seconds`` to arrive, then end. Letters not acknowledged by then stay unwritten."""
+        """Give what is on its way ``seconds`` to arrive, then end. Dead letters not acknowledged by then stay unwritten."""
         if not self._thread.is_alive():
             return
         await asyncio.to_thread(self._producer.flush, seconds)
@@ -247,7 +246,7 @@ def _size(record: Record) -> int:
 
 
 def _first_form(dead_letter: DeadLetter) -> Form:
-    """The form to try first: as much of the record as the letter is allowed to read."""
+    """The form to try first: as much of the record as the dead letter is allowed to read."""
     if dead_letter.place_only:
         return Form(None, b"", [*_own(dead_letter), (BY_REFERENCE, b"true")], by_reference=True)
     return reference(dead_letter) if dead_letter.by_reference else whole(dead_letter)
@@ -291,7 +290,7 @@ def _printable(text: str) -> str:
 
 
 def reference(dead_letter: DeadLetter) -> Form:
-    """A letter without its value; of key and original headers, what is small.
+    """A dead letter without its value; of key and original headers, what is small.
 
     The value is empty, not null: in a compacted topic a null deletes what has the same key.
     """

@@ -1,4 +1,4 @@
-"""Single records read at many places, by one client that is kept: what dead letters by reference are letters of.
+"""Single records read at many places, by one client that is kept: what dead letters by reference are dead letters of.
 
 Places that lie close together in a partition are read in one go, and partitions at once. Blocking: for a thread beside the
 event loop. One call at a time.

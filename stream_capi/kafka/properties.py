@@ -139,13 +139,13 @@ def producer_properties(kafka: KafkaSection) -> dict[str, Any]:
         **_COMMON,
         "acks": "all",
         "enable.idempotence": "true",
-        # A letter given up by the client may be in the topic all the same, and written anew it is there twice.
+        # A dead letter that the client gave up may be in the topic nevertheless; written again it would be there twice.
         "delivery.timeout.ms": 0,
         "linger.ms": 5,
         "compression.type": "lz4",
         # Whether a record is too large is the topic's to say.
         "message.max.bytes": _LARGEST_DEAD_LETTER,
-        # How soon a missing topic is told.
+        # How soon a missing topic is reported.
         "topic.metadata.propagation.max.ms": 5000,
         "logger": ClientLog(),
     }

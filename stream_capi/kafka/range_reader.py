@@ -136,7 +136,7 @@ class RangeReader:
 
 
 def scan_properties(kafka: KafkaSection, buffered_bytes: int) -> dict[str, Any]:
-    """A client that leaves no trace: in no group, from where it is told, and told where a log ends."""
+    """A client that leaves no trace: it joins no group, starts at given offsets, and gets end-of-partition events."""
     properties = consumer_properties(kafka, buffered_bytes)
     return {name: value for name, value in properties.items() if name not in _OF_A_MEMBER} | {
         "group.id": f"{kafka.group_id}.scan-{uuid4().hex[:8]}",

@@ -1,7 +1,7 @@
 """Where reading starts in the partitions that were assigned.
 
 At the committed offset, wherever there is one, if the log still has it. Retention may have passed it, the topic may have
-been made anew or cut: then events are gone, and going on elsewhere is for a person to decide (contract, section 7.7).
+been recreated or cut: then events are gone, and a person must decide where to go on (contract, section 7.7).
 
 The questions here are those that the client bears inside a callback. ``list_topics`` is none of them: after it the next
 callback of the same fetch aborts the process (confluent-kafka forgets that it had left Python).

@@ -99,7 +99,7 @@ class StatisticsWatch:
             led[partition.leader].append(tp)
         coordinator = self._coordinator_silence(document)
         # Cut off from its coordinator, a member loses its partitions, and their leaders may be out of reach as before.
-        # Cut off from all brokers, the client forgets them and begins anew with the addresses of the settings.
+        # Cut off from all brokers, the client forgets them and starts over with the addresses of the settings.
         if brokers and (led or coordinator[1] < _PATIENCE_SECONDS / 2):
             self._led = dict(led)
             self._needed = {partitions[tp].leader for tp in read}

@@ -159,7 +159,7 @@ class AdminServer:
             return web.Response(status=404, text=f"{error}\n")
 
     async def _health_asked(self, request: web.Request) -> web.Response:
-        """Whether to start this process anew. That the loop came to answer is most of it."""
+        """Liveness: answering at all shows that the event loop runs."""
         return _probed(self._subject.alive, "alive", ["the Kafka consumer has ended"])
 
     async def _readiness_asked(self, request: web.Request) -> web.Response:

@@ -1,7 +1,8 @@
 """Deleting old dead letters: what would go, and doing it (contract, section 2: ``dead-letters purge``).
 
-Kafka deletes what lies before an offset, and no single record. So a partition keeps all from its first letter on that must
-not go: one that was not redriven, or a record of others. The topic is read once, in chunks; what is kept of it are counts.
+Kafka deletes all records before an offset, never a single one. So a partition keeps everything from the first record on that
+must stay: a dead letter that was not redriven, or a record of another program. The topic is read once, in chunks; only counts
+are kept.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ _COMPACTED = "its cleanup.policy is compact alone, and Kafka deletes no records 
 
 @dataclass(slots=True)
 class LetterCounts:
-    """Letters by code, and how many of them were redriven and are of people on the list; records that are no letters."""
+    """Dead letters by code, how many of them were redriven or are of people on the list, and records that are none."""
 
     codes: Counter[str] = field(default_factory=Counter)
     redriven: int = 0
@@ -51,7 +52,7 @@ class LetterCounts:
 
     @property
     def records(self) -> int:
-        """Letters and others' records."""
+        """Dead letters and others' records."""
         return self.letters + self.foreign
 
     def add(self, stored: StoredDeadLetter | None, redriven: bool, suppressed: bool) -> None:
@@ -72,8 +73,9 @@ class LetterCounts:
 
 
 class Purged(NamedTuple):
-    """What may go. ``before`` is epoch milliseconds, None for any time. ``people``: only as far as the last letter of people
-    on the list.
+    """What may be deleted. ``before`` is epoch milliseconds, None for any time.
+
+    ``people``: only up to the last dead letter of a person on the list.
     """
 
     before: int | None
@@ -85,7 +87,7 @@ class PartitionPurge:
     """One partition, whose records come in their order. ``older``: the offset before which all are old enough.
 
     ``going`` and ``staying`` count old records before and behind ``new_beginning``; ``first_kept`` is the record that keeps
-    what lies behind it. ``places`` are the offsets of letters of people on the list, the first few.
+    what lies behind it. ``places`` are the offsets of dead letters of people on the list, the first few.
     """
 
     def __init__(self, tp: TopicPartition, beginning: int, older: int, purged: Purged) -> None:
@@ -95,18 +97,21 @@ class PartitionPurge:
         self.first_kept: int | None = None
         self.going, self.staying = LetterCounts(), LetterCounts()
         self.places: list[int] = []
-        self.last_staying = 0  # when the newest letter of people on the list that stays was written
+        self.last_staying = 0  # when the newest dead letter of people on the list that stays was written
         self._purged = purged
-        self._since = LetterCounts()  # since the last letter of people on the list
+        self._since = LetterCounts()  # since the last dead letter of people on the list
         if purged.people is None:
             self.new_beginning = older
 
     def concerns(self, offset: int, written: int) -> bool:
-        """Whether a record is old enough. Behind a newer one there may be some: whoever writes it says its time."""
+        """Whether a record is old enough. Older ones may follow a newer one: the producer sets the time."""
         return offset < self.older or (self._purged.before is not None and written < self._purged.before)
 
     def add(self, offset: int, written: int, stored: StoredDeadLetter | None, redriven: bool, suppressed: bool) -> None:
-        """The next record that is old enough: one of others is no letter. What a redrive would skip keeps nothing."""
+        """Take in the next record that is old enough; ``stored`` is None for one of another program.
+
+        A dead letter that a redrive would skip may be deleted.
+        """
         may_go = self._purged.also_open or redriven or suppressed
         if self.first_kept is None and offset >= self.older:
             self.first_kept = self.older
@@ -140,7 +145,7 @@ class PartitionPurge:
 
 
 class PurgePlan(NamedTuple):
-    """What would be deleted. ``unseen``: letters of which nobody can say whose they are, by the reason."""
+    """What would be deleted. ``unseen``: dead letters whose person can't be found out, by reason."""
 
     topic: str
     topic_id: str
@@ -156,7 +161,7 @@ class PurgePlan(NamedTuple):
 
     @property
     def gone_at_latest(self) -> float | None:
-        """When retention has taken the letters of people on the list that stay, epoch milliseconds; None: nobody knows."""
+        """When retention deletes the remaining dead letters of people on the list, epoch milliseconds; None if unknown."""
         longest, last = self.retention.longest_seconds, max((one.last_staying for one in self.partitions), default=0)
         return None if longest is None or last <= 0 else last + 1000 * longest
 
@@ -167,7 +172,7 @@ async def plan(settings: Settings, admin: KafkaAdmin, purged: Purged, show: Call
     retention = retention_of(admin, topic)
     if not retention.deletes:
         raise CheckFailed(f"topic {topic}: {_COMPACTED}")
-    topic_id = admin.topic_ids([topic]).get(topic, "")  # before the bounds: a log made anew since has another
+    topic_id = admin.topic_ids([topic]).get(topic, "")  # before the bounds: a log recreated since has another
     log = TopicLog(admin, topic)
     before = Moment("latest") if purged.before is None else Moment("time", purged.before)
     olds = log.offsets("--before", before)

@@ -36,14 +36,14 @@ _MOST_DETAIL_BYTES = 4000
 
 
 class DeadLetterGroup(NamedTuple):
-    """What letters are told apart by."""
+    """Group key of dead letters: error code and source topic."""
 
     topic: str
     code: Code
 
 
 class StoredDeadLetter(NamedTuple):
-    """A letter's place in the dead-letter topic, when it was written, and what it is a letter of. Epoch milliseconds."""
+    """Where a dead letter is, when it was written (epoch milliseconds), and which event it holds."""
 
     at: TopicPartition
     offset: int
@@ -55,16 +55,16 @@ class StoredDeadLetter(NamedTuple):
     attempts: int
     detail: str
     by_reference: bool
-    leader_epoch: int = NO_LEADER_EPOCH  # of the letter's own record
+    leader_epoch: int = NO_LEADER_EPOCH  # of the dead letter's own record
     headers_lost: str = ""  # how many headers of the event its first dead letter had to leave out
 
     def is_of(self, record: Record) -> bool:
-        """Whether this is a letter of the record at its source: in a topic that was made anew another event may be there."""
+        """Whether the record at its source is the dead-lettered one: in a recreated topic that offset is another event's."""
         return self.source_written <= 0 or record.timestamp()[1] == self.source_written
 
 
 class Picked(NamedTuple):
-    """Which letters are meant. ``since`` is epoch milliseconds, of when a letter was written; None is any."""
+    """Which dead letters to select. ``since``: written at or after, epoch milliseconds; None for any time."""
 
     code: Code | None = None
     topic: str | None = None
@@ -79,9 +79,9 @@ class Picked(NamedTuple):
 
 
 def dead_letter_of(record: Record) -> StoredDeadLetter | None:
-    """Read a record's headers; None for one that is no letter of this program's.
+    """Read a record's headers; None for a record that this program didn't write.
 
-    Whoever may write to the topic may write any headers: what no letter can hold is no letter.
+    Any producer with access to the topic can write any headers: headers that the program never writes make it no dead letter.
     """
     headers = {name: value or b"" for name, value in headers_of(record) if name.startswith("capi-")}
     try:
@@ -116,7 +116,7 @@ def _number(text: str, least: int, most: int) -> int:
 
 
 class StoredDeadLetters(NamedTuple):
-    """All letters of the dead-letter topic, up to ``ends``; ``foreign`` counts the records that are none."""
+    """All dead letters of the dead-letter topic, up to ``ends``; ``foreign`` counts the records that are none."""
 
     found: Sequence[StoredDeadLetter]
     foreign: int
@@ -138,7 +138,7 @@ def read_dead_letters(settings: Settings, admin: KafkaAdmin, since: int | None =
 
 
 def in_order(dead_letters: Iterable[StoredDeadLetter]) -> Iterator[StoredDeadLetter]:
-    """By the time of writing, but never against the order within a partition: the first few are its first few, too."""
+    """Sort by time of writing without changing the order within a partition, so that the first N are a prefix of each."""
     partitions: dict[TopicPartition, list[StoredDeadLetter]] = defaultdict(list)
     for stored in dead_letters:
         partitions[stored.at].append(stored)
@@ -146,14 +146,14 @@ def in_order(dead_letters: Iterable[StoredDeadLetter]) -> Iterator[StoredDeadLet
 
 
 def first(dead_letters: Iterable[StoredDeadLetter], limit: int | None) -> list[StoredDeadLetter]:
-    """The oldest letters, as many as ``limit``."""
+    """The oldest dead letters, as many as ``limit``."""
     return list(islice(in_order(dead_letters), None if limit is None else min(limit, sys.maxsize)))
 
 
 def _groups_to_ask_for(dead_letters: Iterable[StoredDeadLetter], topics: Set[str]) -> frozenset[DeadLetterGroup]:
-    """The groups of the sources' topics, and of the others those with the most dead letters.
+    """The groups of the sources' topics, and of other topics those with the most dead letters.
 
-    Whoever may write to the dead-letter topic may name thousands of topics, and each kind is a question to the broker.
+    Headers written by others may name thousands of topics, and each group costs a request to the broker.
     """
     counts = Counter(stored.kind for stored in dead_letters)
     others = Counter({kind: count for kind, count in counts.items() if kind.topic not in topics})
@@ -161,21 +161,21 @@ def _groups_to_ask_for(dead_letters: Iterable[StoredDeadLetter], topics: Set[str
 
 
 def _group_of(settings: Settings, kind: DeadLetterGroup) -> str:
-    """The group that remembers which letters of a kind were redriven."""
+    """The group that remembers which dead letters of a kind were redriven."""
     return f"{settings.kafka.group_id}.redrive.{kind.code.value}.{kind.topic}"
 
 
 def _is_of_another_log(topic_id: str, position: GroupOffset) -> bool:
-    """Whether a commit is of a dead-letter topic that was made anew since: its offsets are other letters."""
+    """Whether a commit belongs to a dead-letter topic that was recreated since: its offsets mean other dead letters."""
     of_commit = topic_id_of(position.metadata)
     return bool(of_commit and topic_id and of_commit != topic_id)
 
 
 class RedriveMarks:
-    """Which letters were redriven, asked letter by letter: commits are kept in memory, letters are not.
+    """Answers for one dead letter at a time whether it was redriven. Commits are kept in memory, dead letters are not.
 
-    ``asked`` has the kinds that were asked for: those of the sources' topics, and the first few of others. Of any other kind
-    no letter counts as redriven.
+    ``asked`` has the groups that were requested: those of the sources' topics, and the first few of others. A dead letter of
+    any other group counts as not redriven.
     """
 
     def __init__(self, settings: Settings, admin: KafkaAdmin, topic_id: str) -> None:
@@ -215,7 +215,7 @@ class RedriveMarks:
 
 
 class Redriven:
-    """Which letters were redriven, by the commits of the groups that remember it. Of kinds not ``asked`` for: none."""
+    """Which dead letters were redriven, by the commits of the groups that remember it. Of kinds not ``asked`` for: none."""
 
     def __init__(self, settings: Settings, admin: KafkaAdmin, dead_letters: StoredDeadLetters) -> None:
         """Ask for the commits. Raises Unavailable, KafkaLost."""
@@ -280,9 +280,9 @@ class Redriven:
 
 
 def _runs(offsets: Sequence[int], leader_epochs: Sequence[int], done: Sequence[int], end: int) -> Iterator[Resolved]:
-    """The ranges in which every letter of a kind is done, up to the next one that is not, or is of another leader epoch.
+    """Ranges in which every dead letter of a group is done, each up to the next one that isn't or has another leader epoch.
 
-    What lies between is others'.
+    Dead letters of other groups may lie between.
     """
     start: int | None = 0
     former = leader_epochs[0] if leader_epochs else NO_LEADER_EPOCH

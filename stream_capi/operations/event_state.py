@@ -1,6 +1,6 @@
 """What became of one event, out of what Kafka keeps: the group's commits, the dead letters, and the mapping of now.
 
-No outcome is written down for itself but the dead letters. "Delivered" is therefore said only where all else is ruled out:
+Only dead letters are recorded one by one. "Delivered" is therefore reported only where everything else is ruled out:
 members have resolved the offset, no dead letter of that time can be missing, none names the event, and it is not skipped.
 """
 
@@ -32,7 +32,7 @@ class State(StrEnum):
 
 
 class EventState(NamedTuple):
-    """A state and why. ``code`` is the dead letter's, ``reason`` that of a skip; ``redriven``: whether its letter was."""
+    """A state and why. ``code``: of the dead letter; ``reason``: of a skip; ``redriven``: whether the dead letter was."""
 
     state: State
     why: str
@@ -61,7 +61,7 @@ class GroupCommits(NamedTuple):
 class KeptLetters(NamedTuple):
     """The dead letters that name the event, oldest first, each with whether it was redriven.
 
-    ``since``: letters written since then (epoch milliseconds) are all there, ``why_not`` says why not those before; None
+    ``since``: dead letters written since then (epoch milliseconds) are all there, ``why_not`` says why not those before; None
     where it can't be said of any.
     """
 

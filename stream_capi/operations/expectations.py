@@ -1,7 +1,7 @@
 """Writes into a file of cases what came out of them (``test --update``).
 
 A file of TOML is changed line by line: what no expectation changes stays as it is, comments included, and a comment whose
-line goes stays as a line of its own. A file of JSON has none, and is written anew.
+line goes stays as a line of its own. A JSON file has no comments and is rewritten whole.
 """
 
 from __future__ import annotations

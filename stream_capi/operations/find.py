@@ -75,7 +75,7 @@ async def find(
     if not matches:
         return []
     topics = sorted({match.tp.topic for match in matches})
-    # Before the dead letters: an event is committed only after its letter was written, so that none is missed.
+    # Before the dead letters: an event is committed only after its dead letter was written, so that none is missed.
     commits = _commits(settings, admin, topics)
     letters = _letters(settings, admin, matches, show_letters)
     explained = [one for topic in topics for one in await _explained(settings, topic, matches)]
@@ -191,7 +191,7 @@ def _kept_since(
     why = f"older dead letters of {topic} are deleted"
     cut = {tp: of_one for tp, of_one in bounds.items() if of_one.start > 0}
     firsts = {place_of(one): one.timestamp()[1] for one in scan(settings.kafka, cut, each=1)}
-    # Of a partition without any letter, only its retention and the last purge say how old the deleted ones were.
+    # Of a partition without any dead letter, only its retention and the last purge say how old the deleted ones were.
     if firsts.keys() != cut.keys():
         emptied = _emptied_since(settings, admin, int(kept.get("retention.ms", "-1")))
         return None if emptied is None else max([emptied, *firsts.values()]), why
@@ -199,9 +199,9 @@ def _kept_since(
 
 
 def _emptied_since(settings: Settings, admin: KafkaAdmin, retention: int) -> float | None:
-    """Since when letters of a partition that has none can't have been deleted; None where nobody knows.
+    """Since when dead letters of a partition that has none can't have been deleted; None where nobody knows.
 
-    A mark of a purge is forgotten after a while, so that older letters may be gone without one.
+    A mark of a purge is forgotten after a while, so that older dead letters may be gone without one.
     """
     topic, now = settings.dead_letter.topic, time.time() * 1000
     purged = purge_mark.read(settings, admin, admin.topic_ids([topic]).get(topic, ""))

@@ -18,7 +18,7 @@ class Change(NamedTuple):
     """What becomes of one partition, in offsets. ``committed`` is None where the group has no commit yet.
 
     ``again`` lie between the new offset and the old one and would be sent again; ``passed`` would never be sent. Both count
-    what is there: a commit beyond the log's bounds is of a log that was made anew, cut, or passed by retention.
+    records that exist: a commit outside the log's bounds is from before the topic was recreated, cut, or passed by retention.
     """
 
     tp: TopicPartition

@@ -23,14 +23,14 @@ _is_time = re.compile(r"[0-9]{1,15}").fullmatch
 def keep(
     settings: Settings, admin: KafkaAdmin, topic_id: str, offsets: Mapping[TopicPartition, int], before: int
 ) -> None:
-    """Before letters older than ``before`` are deleted. Raises CheckFailed, Unavailable, KafkaLost."""
+    """Before dead letters older than ``before`` are deleted. Raises CheckFailed, Unavailable, KafkaLost."""
     until = max(before, read(settings, admin, topic_id) or 0)
     text = f"{_VERSION}:{topic_id}:{until}"
     admin.reset(_group_of(settings), offsets, dict.fromkeys(offsets, text))
 
 
 def read(settings: Settings, admin: KafkaAdmin, topic_id: str) -> int | None:
-    """Up to which time letters were deleted, epoch milliseconds; None where none were. Raises Unavailable, KafkaLost."""
+    """Up to which time dead letters were deleted, epoch milliseconds; None where none were. Raises Unavailable, KafkaLost."""
     committed = admin.committed(_group_of(settings), [settings.dead_letter.topic])
     head = f"{_VERSION}:{topic_id}:"
     texts = [at.metadata.removeprefix(head) for at in committed.values() if at.metadata.startswith(head)]

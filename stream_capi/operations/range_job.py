@@ -1,7 +1,7 @@
-"""Ranges delivered again by the parts of a member, up to their end: what ``replay`` and ``redrive`` share.
+"""Deliver ranges again with the parts of a member, up to their ends: what ``replay`` and ``redrive`` share.
 
-A job has a consumer group of its own. That group's offsets are where a next run goes on, and its membership keeps two runs
-of the same work apart: whoever is killed is given up by Kafka within its session, and only then does the next one begin.
+A job has its own consumer group. The group's offsets are where the next run goes on. Its membership keeps two runs of the
+same work apart: after a kill, Kafka waits for the session time-out before the next run can begin.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class RangeJob:
             if partition.stopped:
                 self._stopped[tp] = partition.stopped
 
-    # For whoever runs it
+    # For the command
 
     def progress(self, app: App) -> Progress:
         """Where it is now, in records of this run."""
@@ -164,7 +164,7 @@ def settings_for(settings: Settings, group: str, topics: Sequence[str]) -> Setti
 
 
 def await_alone(admin: KafkaAdmin, group: str, report: Callable[[str], None], seconds: float = _FREE_SECONDS) -> None:
-    """Return when nobody else is at the same work. Raises CheckFailed, Unavailable, KafkaLost."""
+    """Wait until no other run has members in the group. Raises CheckFailed, Unavailable, KafkaLost."""
     deadline = time.monotonic() + seconds
     reported = False
     while members := admin.group_members(group).members:

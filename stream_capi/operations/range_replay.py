@@ -1,8 +1,8 @@
 """A range of a topic, delivered again under a group of its own (contract, section 2: ``replay``).
 
-What is asked for may be "up to now", which is another place a minute later. So the offsets it came to are kept, in the
-commits of a second group beside the replay's own: the same words then mean the same range until it is done, whatever was
-produced since and whatever retention took. Both groups are forgotten by Kafka a week after the last run, by its default.
+A range may end "now", which is another offset a minute later. So the resolved offsets are stored in the commits of a second
+group: the same arguments then mean the same range until it is done, whatever was produced or deleted since. Kafka forgets
+both groups a week after the last run, by its default.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ def plan(
     end: Moment,
     afresh: bool = False,
 ) -> ReplayPlan:
-    """Find the range that these words mean: the one that was begun by them, unless it is to begin ``afresh``.
+    """Find the range for these arguments: the one that an earlier run stored, unless ``afresh``.
 
-    Asks only. Raises ConfigurationError, Unavailable, KafkaLost.
+    Changes nothing. Raises ConfigurationError, Unavailable, KafkaLost.
     """
     log = TopicLog(admin, topic, partitions)
     words = [topic, *map(str, sorted(set(partitions))), str(start), str(end)]
@@ -69,7 +69,7 @@ def plan(
 
 
 def _kept(admin: KafkaAdmin, group: str, topic: str) -> dict[TopicPartition, Range]:
-    """The ranges that a former run has come to, unless the topic was made anew since: its offsets are other events."""
+    """The ranges that an earlier run stored, unless the topic was recreated since: its offsets mean other events."""
     now = admin.topic_ids([topic]).get(topic, "")
     kept = {}
     for tp, (end, text, _) in admin.committed(group + _PLAN, [topic]).items():
@@ -80,9 +80,9 @@ def _kept(admin: KafkaAdmin, group: str, topic: str) -> dict[TopicPartition, Ran
 
 
 def begin(admin: KafkaAdmin, planned: ReplayPlan) -> None:
-    """Write down a range before its first run. Raises CheckFailed while another run is at it, Unavailable, KafkaLost.
+    """Store a range before its first run. Raises CheckFailed while another run is active, Unavailable, KafkaLost.
 
-    Where to start comes first: were the process killed in between, the same words would just be planned anew.
+    The start is stored first: if the process is killed in between, the next run plans the range again.
     """
     starts = {tp: of_one.start for tp, of_one in planned.ranges.items()}
     ends = {tp: of_one.end for tp, of_one in planned.ranges.items()}

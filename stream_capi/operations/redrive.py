@@ -1,8 +1,8 @@
-"""Dead letters delivered after all: through the same pipeline, as the events that they were (contract, section 2).
+"""Redrive dead letters: send their events through the pipeline again (contract, section 2).
 
-A letter is read at its place in the dead-letter topic, where the pipeline tracks it; but for the mapping, for an id that is
-derived from a place, and for a letter that has to be written anew, it is the event of its source. Whatever that comes to is
-the letter's outcome: delivered, skipped by a rule of its source, or a new letter behind all those that were read.
+The pipeline tracks a dead letter by its offset in the dead-letter topic. For the mapping, for an id that is derived from a
+place, and for a new dead letter it is the event at its source. Its outcome: delivered, skipped by a rule of its source, or a
+new dead letter at the end of the topic.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ from stream_capi.pipeline.source import Source
 
 log = structlog.get_logger("stream_capi")
 
-NOTHING = Tally(0, 0, {}, {})  # where no letter was left
+NOTHING = Tally(0, 0, {}, {})  # where no dead letter was left
 _COMMIT_MS = 200  # what was not kept before a kill is sent again, so little of it
 
 
 class RedrivePlan(NamedTuple):
-    """Which letters are to be redriven. ``without_source`` counts those that no source is there for, by topic.
+    """Which dead letters to redrive. ``without_source`` counts those whose topic has no source, by topic.
 
-    ``paused`` counts those of topics of which a source or pixel is paused by configuration.
+    ``paused`` counts those whose source or pixel is paused by configuration.
     """
 
     group: str
@@ -57,14 +57,14 @@ class RedrivePlan(NamedTuple):
 
 
 def group_of(settings: Settings) -> str:
-    """The group that a redrive runs in. What it comes to is kept in others, named after this one."""
+    """The group that a redrive runs in. Outcomes are kept in other groups, named after this one."""
     return f"{settings.kafka.group_id}.redrive"
 
 
 def plan(
     settings: Settings, known: StoredDeadLetters, redriven: Redriven, picked: Picked, limit: int | None
 ) -> RedrivePlan:
-    """Pick the letters that were not redriven yet, the oldest first."""
+    """Pick the dead letters that were not redriven yet, the oldest first."""
     topics = {source.topic for source in settings.sources}
     left = [stored for stored in known.found if picked(stored) and stored not in redriven]
     paused = Counter(stored.kind.topic for stored in left if settings.has_paused(stored.kind.topic))
@@ -78,7 +78,7 @@ def plan(
 
 
 class _DeadLetterCommits:
-    """Keeps the pipeline's commits from the group: what is committed is each letter, not how far the topic was read."""
+    """Stands in for the consumer's commits: each dead letter is committed by itself, not how far the topic was read."""
 
     def __init__(self, consumer: Intake) -> None:
         self.pause = consumer.pause
@@ -91,7 +91,7 @@ class _DeadLetterCommits:
 
 
 class _RepeatedDeadLetters:
-    """Writes the letters of events that failed again: with their own places, and the attempts of all times."""
+    """Writes dead letters of events that failed again, with their source's place and the attempts of all runs."""
 
     def __init__(self, writer: DeadLetters) -> None:
         self._writer = writer
@@ -107,7 +107,7 @@ class _RepeatedDeadLetters:
 
 
 class Redrive(RangeJob):
-    """The letters of a plan on their way."""
+    """The dead letters of a plan on their way."""
 
     def __init__(self, settings: Settings, planned: RedrivePlan, rate: float, show: Callable[[Progress], None]) -> None:
         self._settings = settings
@@ -129,7 +129,7 @@ class Redrive(RangeJob):
 
     @property
     def left(self) -> int:
-        """How many letters have no outcome yet, or none that is kept."""
+        """How many dead letters have no outcome yet, or none that is kept."""
         return sum(map(len, self._open.values()))
 
     # For the app
@@ -149,7 +149,7 @@ class Redrive(RangeJob):
         return _RepeatedDeadLetters(writer)
 
     def _event_of(self, record: Record) -> Record | None:
-        """On the consumer's thread: letters that are not wanted are passed over."""
+        """On the consumer's thread: dead letters that are not wanted are passed over."""
         stored = self._wanted.get((place_of(record), record.offset() or 0))
         if stored is None:
             return None
@@ -160,7 +160,7 @@ class Redrive(RangeJob):
             return await asyncio.to_thread(self._originals.read, places)
 
     async def close(self) -> None:
-        """End the client that has read the events of letters by reference."""
+        """End the client that has read the events of dead letters by reference."""
         with suppress(TimeoutError):
             async with asyncio.timeout(1.0):
                 await asyncio.to_thread(self._originals.close)
@@ -189,7 +189,7 @@ class Redrive(RangeJob):
         return None
 
     def progress(self, app: App) -> Progress:
-        """Where it is now, in letters."""
+        """Where it is now, in dead letters."""
         tally = self.tally(app)
         dead, total = sum(tally.dead_lettered.values()), len(self._wanted)
         done = min(total, tally.delivered + dead + sum(tally.skipped.values()))
@@ -201,7 +201,7 @@ def _is_settled(tracker: PartitionOffsets, offset: int) -> bool:
 
 
 class Ledger(NamedTuple):
-    """What became of the letters that were wanted."""
+    """What became of the dead letters that were wanted."""
 
     dead_letters: int
     tally: Tally
@@ -221,7 +221,7 @@ async def run(
     rate: float,
     show: Callable[[Progress], None],
 ) -> tuple[int, Ledger]:
-    """Redrive the letters of a plan, of which there must be some. Returns the app's exit code and the closed books.
+    """Redrive the dead letters of a plan, which must have some. Returns the app's exit code and the ledger.
 
     Raises CheckFailed while another run is at it, Unavailable, KafkaLost, ConfigurationError.
     """
@@ -237,7 +237,7 @@ async def run(
 
 
 def _settings_for(settings: Settings, planned: RedrivePlan) -> Settings:
-    """Letters that fail again are dead already: nothing is gained by holding them, however many they are."""
+    """Settings without the ratio guard: events that fail again are dead letters already, so holding them gains nothing."""
     own = range_job.settings_for(settings, planned.group, sorted({stored.kind.topic for stored in planned.wanted}))
     splits = max(settings.delivery.max_split_requests, 2 * settings.batch.max_events)
     commit_ms = min(settings.kafka.commit_interval_ms, _COMMIT_MS)

@@ -1,4 +1,4 @@
-"""The dead-letter topic as a source of events: each letter is framed, decoded and mapped as its own source says."""
+"""The dead-letter topic as a source of events: each dead letter is framed, decoded and mapped as its own source says."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from stream_capi.pipeline.source import Branches, Codec, Coded, Source, TableTra
 from stream_capi.record_headers import all_headers, marked
 
 _REFERENCE = "reference"
-_AT_ONCE = 16  # events of letters by reference that are in memory together
+_AT_ONCE = 16  # events of dead letters by reference that are in memory together
 
 Reader = Callable[[Sequence[Place]], Awaitable[Mapping[Place, Record]]]
 
 
 class Event:
-    """A letter as the event that it was, at the letter's place; ``original`` is the same at the place it came from."""
+    """A dead letter's event, at the dead letter's own offset; ``original`` is the same event at its source."""
 
     __slots__ = ("_at", "_record", "_value", "dead_letter")
 
@@ -63,16 +63,16 @@ class Event:
         return (1, self.dead_letter.source_written) if self.dead_letter.source_written > 0 else (0, -1)
 
     def leader_epoch(self) -> int | None:
-        """That of the letter's own record: offsets of the dead-letter topic are what is committed."""
+        """Leader epoch of the dead letter's own record, since offsets of the dead-letter topic are committed."""
         return self._record.leader_epoch()
 
 
 class DeadLetterSource:
     """A source of ``Event`` records, which go to the lanes of their own ``sources``. ``window`` in seconds.
 
-    ``dead_letters`` gives the one at a partition and offset of the dead-letter topic, ``read`` the records at places of the
-    sources' topics. The events of letters by reference are read as schemas are: on the side, while the others go on; a few
-    at a time, since each is larger than the topic of the letters takes, and what is kept of them is their payload.
+    ``dead_letters`` returns the one at a partition and offset of the dead-letter topic, ``read`` the records at places of the
+    sources' topics. Events of dead letters by reference are loaded as schemas are, beside the others; a few at a time, since
+    each is larger than the dead-letter topic allows. Only their payload is kept.
     """
 
     def __init__(
@@ -121,7 +121,7 @@ class DeadLetterSource:
         return stored.source.topic, stored.by_reference
 
     def _to_be_read(self, topic: str, start: int, records: Sequence[Record]) -> Iterator[Run]:
-        """Runs of letters by reference, each with a key of its own: what is asked for is the events, not a schema."""
+        """Runs of dead letters by reference, each with its own key: ``load`` then reads the events, not a schema."""
         for at in range(0, len(records), _AT_ONCE):
             dead_letters = [self._dead_letter_of(record) for record in records[at : at + _AT_ONCE]]
             first, last = dead_letters[0], dead_letters[-1]
@@ -130,7 +130,7 @@ class DeadLetterSource:
             yield Run(key, start + at, [b""] * len(dead_letters))
 
     def codec(self, key: SchemaKey) -> Coded | None:
-        """The codec of the letter's own source."""
+        """The codec of the dead letter's own source."""
         source, own = self._own(key)
         if own.kind == _REFERENCE:
             return None
@@ -152,7 +152,7 @@ class DeadLetterSource:
         return decode_and_map(codec, payloads, self.topic, partition, offsets, now_ms)
 
     async def _made_of(self, source: Source, dead_letters: Sequence[StoredDeadLetter]) -> list[Transformed]:
-        """Read the events of letters by reference, and map each as its source says."""
+        """Read the events of dead letters by reference, and map each as its source says."""
         found = await self._read([(stored.source, stored.source_offset) for stored in dead_letters])
         return [
             await self._mapped(source, stored, found.get((stored.source, stored.source_offset)))
@@ -220,7 +220,7 @@ class _Given:
 
 
 class _AtSource:
-    """A source's transform, told for each letter the place where its event came from."""
+    """A source's transform, told for each dead letter the place where its event came from."""
 
     def __init__(
         self, source: Source, transform: TableTransform, dead_letters: Mapping[tuple[int, int], StoredDeadLetter]

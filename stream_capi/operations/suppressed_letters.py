@@ -18,13 +18,13 @@ from stream_capi.operations.dead_letters import StoredDeadLetter
 from stream_capi.operations.redrive_source import Event
 from stream_capi.operations.topic_selector import TopicSelector
 
-_AT_ONCE = 16  # events of letters by reference that are in memory together
+_AT_ONCE = 16  # events of dead letters by reference that are in memory together
 
 Letter = tuple[StoredDeadLetter, Record]
 
 
 class SuppressedLetters:
-    """Looks at letters. ``unseen`` counts those of which nobody can say whose they are, by the reason. Close it."""
+    """Finds the dead letters of people on the list. ``unseen`` counts those that can't be judged, by reason. Close it."""
 
     def __init__(self, settings: Settings, people: People) -> None:
         self.unseen: Counter[str] = Counter()
@@ -70,7 +70,7 @@ class SuppressedLetters:
         return by_people(rules, schema, self._people)
 
     def _referred(self, letters: dict[int, StoredDeadLetter]) -> dict[int, Event]:
-        """The events of letters by reference, of those that are still there."""
+        """The events of dead letters by reference, of those that are still there."""
         records = self._originals.read([(one.source, one.source_offset) for one in letters.values()])
         there = {at: records.get((one.source, one.source_offset)) for at, one in letters.items()}
         events = {at: _event(letters[at], one) for at, one in there.items() if one and letters[at].is_of(one)}

@@ -52,7 +52,7 @@ class Backpressure:
         return sum(partition.buffered_bytes for partition in self._partitions.values())
 
     def count_all(self) -> None:
-        """Partitions have come or gone: take the sums anew."""
+        """Compute the sums again after partitions were assigned or revoked."""
         self._in_use = self._events = 0
         self._read.clear()
         for partition in self._partitions.values():

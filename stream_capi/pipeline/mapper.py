@@ -48,7 +48,7 @@ def judge_by_record_times(
     mapped: list[Transformed],
     now_ms: int,
 ) -> None:
-    """The endpoint has told no time yet: in the future is what is ahead of the local clock and of its record's time."""
+    """Before the endpoint's clock is known, an event is in the future if it is ahead of the local clock and its record."""
     for at, result in enumerate(mapped):
         written = columns.timestamps[at]
         if isinstance(result, Rejection) and result.code is Code.IN_FUTURE and written > now_ms:

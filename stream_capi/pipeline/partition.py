@@ -72,7 +72,7 @@ class Partition:
 
     @property
     def lag(self) -> int | None:
-        """Records that are there and not committed yet; None before the broker has told the end."""
+        """Records that exist and are not committed yet; None until the log's end is known."""
         if self.high < 0:
             return None
         return max(0, self.high - (self.committed[0] if self.committed else self.offsets.start))

@@ -295,7 +295,7 @@ class Pipeline:
         """What the open events of all partitions keep in memory, in bytes."""
         return self.backpressure.buffered_bytes
 
-    # For whoever looks in from outside
+    # For status and metrics
 
     @property
     def clock(self) -> Clock:

@@ -16,9 +16,9 @@ REFUSALS_SECONDS = 300.0
 
 
 class RequestLimits:
-    """Asked before each request, and told of each.
+    """Asked before each request, and notified after it.
 
-    :param key_of: what tells the keys of two pixels apart: refusals are counted for a key, whichever pixels have it.
+    :param key_of: identifies a pixel's key: refusals are counted per key, whichever pixels share it.
     """
 
     def __init__(

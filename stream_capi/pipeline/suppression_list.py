@@ -74,7 +74,7 @@ class SuppressionList:
         return sha256(b"user_id\0" + text.encode("utf-8", "surrogatepass")).digest()[:_KEY_BYTES]
 
     def among(self, keys: Sequence[bytes]) -> list[int]:
-        """The indexes of those that are on the list. Nearly all of the others are told by their first bits."""
+        """The indexes of those on the list. The first bits already rule out nearly all others."""
         people, joined = self._people, b"".join(keys)
         first = np.frombuffer(joined, dtype=">u4")[:: _KEY_BYTES // 4] >> (32 - _FIRST_BITS)
         near = np.flatnonzero(people.firsts[first >> 3] >> (7 - (first & 7)) & 1)

@@ -87,7 +87,7 @@ class DemoProgress(NamedTuple):
 
 
 class DemoLedger(NamedTuple):
-    """What became of every event, as broker and endpoint tell it."""
+    """What became of every event, read from broker and endpoint."""
 
     produced: int
     delivered: int
@@ -114,7 +114,7 @@ class Demo:
         self._is_over = False
 
     async def run(self, keep_running: bool = False, settled: Callable[[DemoLedger], None] | None = None) -> DemoLedger:
-        """Produce, deliver, and tell the ledger; with ``keep_running`` go on with a trickle of events until cancelled."""
+        """Produce, deliver, and return the ledger; with ``keep_running`` go on with a trickle of events until cancelled."""
         async with AsyncExitStack() as stack:
             folder = stack.enter_context(_folder())
             broker = stack.enter_context(EmbeddedBroker())

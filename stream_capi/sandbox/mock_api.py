@@ -242,7 +242,7 @@ class MockEndpoint:
             faults.insert(0, "the content type is not application/json")
         if len(request.query) != 1 or not request.query.get(PIXEL_PARAMETER):
             faults.insert(0, "the query is not one pixel_id and nothing else")
-        # The key is looked at first, as the API would; yet what else is wrong is told in any case.
+        # The key is checked first, as by the API; other faults are reported in any case.
         events = batch["events"] if not faults else _events_in(batch)
         status = 401 if not self._authorized(request) else 400 if faults else 200
         return _Verdict(status, events, faults)

@@ -1,4 +1,4 @@
-"""The client id of a member: by it the brokers' logs, metrics and quotas, and ``status``, tell the members apart.
+"""The client id of a member: it distinguishes the members in the brokers' logs, metrics and quotas, and in ``status``.
 
 It is made of what stays over a restart, so that there are no more ids than places where the program runs.
 """
