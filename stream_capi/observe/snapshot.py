@@ -53,6 +53,8 @@ class Snapshot:
         self._app = app
         self._health = health
         self._begun = app.pipeline.clock.now()
+        # Asked of the settings for each partition, each answer would go through all sources and pixels.
+        self._paused_in_part = {topic for topic in app.settings.topics if app.settings.has_paused(topic)}
 
     @property
     def alive(self) -> bool:
@@ -211,7 +213,7 @@ class Snapshot:
             return "all"
         if partition.is_blocked_by_pause:
             return "full"
-        return "some" if self._app.settings.has_paused(partition.tp.topic) else None
+        return "some" if partition.tp.topic in self._paused_in_part else None
 
     def _pixels(self) -> list[PixelEntry]:
         gates = self._app.pipeline.delivery.pixel_gates
