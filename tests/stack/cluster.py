@@ -29,6 +29,7 @@ _SETTINGS: Mapping[str, str] = {
     "broker.session.timeout.ms": str(_SESSION_SECONDS * 1000),
     "replica.lag.time.max.ms": "5000",
     "replica.fetch.backoff.ms": "200",
+    "log.cleaner.backoff.ms": "500",
     # What listens without a password is the tests' own and may do everything; a user may do what was granted.
     "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
     "super.users": "User:ANONYMOUS",
