@@ -54,6 +54,7 @@ UNREACHABLE = frozenset(
 )
 # A connection that is not taken: the client's text says why, and what is to be mended does not mend itself.
 _REFUSED = frozenset({KafkaError._SSL, KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED})
+_OPENSSL = "SSL routines:"  # in its own words, which may come with the code of a lost connection
 OUT_OF_RANGE = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE})
 _DIVERGENCE = ("truncation", "No epoch found")  # what the client's text says where the leader's log is another one
 
@@ -177,7 +178,7 @@ def error_of(exception: KafkaException) -> KafkaError:
 def _event(error: KafkaError) -> str:
     if error.code() in MISSING:
         return "topic missing"
-    if error.code() in _REFUSED:
+    if error.code() in _REFUSED or _OPENSSL in error.str():
         return BROKERS_REFUSE
     if error.code() in DENIED:
         return "brokers deny access"
