@@ -87,10 +87,17 @@ class Kafka:
 
     def configure_group(self, group: str, config: Mapping[str, str]) -> None:
         """Set what a group is configured with, as ``kafka-configs.sh --entity-type groups`` does."""
-        resource = ConfigResource(ResourceType.GROUP, group)
-        for name, value in config.items():
-            resource.add_incremental_config(ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET))
-        self.admin.incremental_alter_configs([resource])[resource].result(SECONDS)
+        self.configure(ResourceType.GROUP, group, config)
+
+    def configure(self, kind: ResourceType, name: str, config: Mapping[str, str | None]) -> None:
+        """Set what a resource is configured with while it runs; None: as it was at the start."""
+        resource = ConfigResource(kind, name)
+        for key, value in config.items():
+            operation = AlterConfigOpType.DELETE if value is None else AlterConfigOpType.SET
+            resource.add_incremental_config(ConfigEntry(key, value or "", incremental_operation=operation))
+        patiently(
+            lambda: self.admin.incremental_alter_configs([resource], request_timeout=SECONDS)[resource].result(SECONDS)
+        )
 
     def delete_records(self, topic: str, partition: int, before: int) -> None:
         """Delete what lies before an offset, as retention does."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import ssl
 import time
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator, Mapping
@@ -11,14 +12,16 @@ from typing import Self
 from uuid import uuid4
 
 import psutil
+import trustme
 from confluent_kafka import ElectionType, KafkaException, TopicPartition
+from confluent_kafka.admin import ResourceType  # type: ignore[attr-defined]  # its own docs say so
 from confluent_kafka.admin._metadata import PartitionMetadata
 
 from tests.stack.asking import SECONDS, Kafka
 from tests.stack.kafkaserver import KafkaServer, replicated
 from tests.stack.process import Server, free_ports
 from tests.stack.proxy import Proxy
-from tests.stack.users import Users
+from tests.stack.users import Users, identity_of
 from tests.stack.waiting import until
 
 _SESSION_SECONDS = 5  # after which the controller gives up a node that is silent
@@ -95,6 +98,19 @@ class Node(KafkaServer):
         """The log directory that holds a partition's replica."""
         (found,) = (name for name in STORAGE if (self._own().folder / name / f"{topic}-{partition}").is_dir())
         return found
+
+    def present(self, certificate: trustme.LeafCert | None = None) -> None:
+        """Show this certificate to users who connect from now on, without a restart; none given: the first one again."""
+        key_store, shown = self._cluster.users.key_store, certificate or self._cluster.users.certificate
+        store = str(identity_of(shown, self._own().folder / f"identity-{uuid4()}.pem")) if certificate else None
+        self._cluster.configure(ResourceType.BROKER, str(self.id), {key_store: store})
+        wanted = ssl.PEM_cert_to_DER_cert(shown.cert_chain_pems[0].bytes().decode())
+        until(lambda: self._shown() == wanted, SECONDS, f"the certificate at node {self.id}")
+
+    def _shown(self) -> bytes:
+        with contextlib.suppress(OSError):
+            return ssl.PEM_cert_to_DER_cert(ssl.get_server_certificate(("127.0.0.1", self.users.port), timeout=5))
+        return b""
 
     def copy_storage(self, other: Node) -> None:
         """Take the formatted storage of another node: the format depends on the cluster, not on the node."""
@@ -186,6 +202,12 @@ class Cluster(Kafka):
         until(self.whole, seconds, "every replica in sync")
         # Else the leaders, and with them the coordinators of groups, would gather on the node that was never stopped.
         self.admin.elect_leaders(ElectionType.PREFERRED, None).result(SECONDS)
+
+    def reconnect_users(self) -> None:
+        """Cut every user's connections, and let them come again."""
+        for node in self.nodes:
+            node.users.cut()
+            node.users.heal()
 
     # --- what tests ask of it
 

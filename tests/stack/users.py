@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -68,15 +69,16 @@ class Users:
 
     def __init__(self, name: str) -> None:
         self._prefix = f"listener.name.{name.lower()}"
+        self.key_store = f"{self._prefix}.ssl.keystore.location"
         self.authority = trustme.CA()
-        self.certificate = self.authority.issue_cert("127.0.0.1", "localhost")
+        self.certificate = certificate_of(self.authority)
 
     def listener(self, folder: Path) -> dict[str, str]:
         """The settings of a node's listener; its certificate goes to the folder."""
         store = identity_of(self.certificate, folder / "identity.pem")
         return {
             f"{self._prefix}.ssl.keystore.type": "PEM",
-            f"{self._prefix}.ssl.keystore.location": str(store),
+            self.key_store: str(store),
             f"{self._prefix}.sasl.enabled.mechanisms": _MECHANISM,
             **{
                 f"{self._prefix}.{mechanism}.sasl.jaas.config": (
@@ -107,6 +109,13 @@ class Users:
             "sasl.username": user,
             "sasl.password": password,
         }
+
+
+def certificate_of(authority: trustme.CA, not_after: datetime | None = None) -> trustme.LeafCert:
+    """A certificate for nodes. All of them name the same owner: a node that runs takes no other owner's."""
+    return authority.issue_cert(
+        "127.0.0.1", "localhost", organization_name="nodes", organization_unit_name="tests", not_after=not_after
+    )
 
 
 def identity_of(certificate: trustme.LeafCert, store: Path) -> Path:
