@@ -1,0 +1,135 @@
+"""Passwords and certificates of the brokers that change under traffic, in order or not: no event is lost, and what is wrong is said."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+
+from stream_capi.observe.masking import HIDDEN
+from tests.faults.answers import notices
+from tests.program import Program
+from tests.scene import Scene
+from tests.stack import Cluster, Registry
+from tests.stack.users import certificate_of
+from tests.stack.waiting import until
+from tests.user_scene import IN_FLIGHT, PASSWORD, UserScene
+
+pytestmark = [pytest.mark.real, pytest.mark.timeout(240)]
+
+SECOND = "canary second password"
+NOTICED = 30.0
+
+
+@pytest.fixture
+def scene(tmp_path: Path, cluster: Cluster, registry: Registry) -> Iterator[UserScene]:
+    """Its password is in a file, and the authority in another."""
+    with UserScene(tmp_path, cluster, registry) as scene:
+        properties = scene.settings["kafka"]["properties"]
+        del properties["sasl.password"], properties["ssl.ca.pem"]
+        properties["ssl.ca.location"] = str(trusting(scene, cluster.users.authority))
+        scene.settings["kafka"]["sasl_password_file"] = "kafka-password"
+        (tmp_path / "kafka-password").write_text(PASSWORD)
+        scene.secrets.append(SECOND)
+        yield scene
+
+
+@pytest.fixture
+def nodes(cluster: Cluster) -> Iterator[Cluster]:
+    """The cluster, whose nodes have their own certificate again in the end."""
+    yield cluster
+    for node in cluster.nodes:
+        node.present()
+
+
+def trusting(scene: Scene, *authorities: trustme.CA) -> Path:
+    file = scene.folder / "ca.pem"
+    file.write_bytes(b"".join(authority.cert_pem.bytes() for authority in authorities))
+    return file
+
+
+def await_refusal(member: Program, why: str) -> None:
+    """One line and one notice say why no connection comes about, and what to do."""
+    until(lambda: why in notices(member), NOTICED, f"a notice that {why}")
+    until(lambda: bool(member.logged("no connection to the brokers")), NOTICED, "its line")
+    (line,) = member.logged("no connection to the brokers")
+    assert why in line["detail"]
+    assert HIDDEN not in line["detail"]
+
+
+def close(scene: Scene, member: Program) -> None:
+    """All is well again. Repeated may be what was in flight when partitions were lost, where they were."""
+    scene.produce(200)
+    scene.close(60, duplicates=IN_FLIGHT if member.logged("lost") else 0)
+    until(lambda: not member.status()["notices"], NOTICED, "the end of the notices")
+    assert member.is_ready()
+
+
+@pytest.mark.parametrize("first", ["brokers", "file"])
+def test_a_password_that_is_right_on_one_side_alone_stops_nothing_for_longer_than_that(
+    first: str, scene: UserScene, cluster: Cluster
+) -> None:
+    """Connections that stand need no password; all of them are cut between the two changes, so that each must log in anew."""
+    changes: Mapping[str, Callable[[], Any]] = {
+        "brokers": lambda: cluster.users.add(cluster.admin, scene.user, SECOND),
+        "file": lambda: (scene.folder / "kafka-password").write_text(SECOND),
+    }
+    member = scene.busy_member()
+    changes[first]()
+    if first == "file":
+        until(lambda: bool(member.logged("password changed")), NOTICED, "word of the password")
+    cluster.reconnect_users()
+    await_refusal(member, "the login is refused")
+    scene.produce(200, bad=4)
+    changes["file" if first == "brokers" else "brokers"]()
+    close(scene, member)
+    assert len(member.logged("password changed")) == 1
+
+
+def test_certificates_renewed_by_the_same_authority_are_taken_without_a_word(scene: UserScene, nodes: Cluster) -> None:
+    member = scene.busy_member()
+    for node in nodes.nodes:
+        node.present(certificate_of(nodes.users.authority))
+        node.users.cut()
+        node.users.heal()
+        scene.produce(200, bad=4)
+    close(scene, member)
+    assert member.logged("no connection to the brokers") == []
+
+
+def test_another_authority_is_taken_node_by_node_where_both_are_trusted(scene: UserScene, nodes: Cluster) -> None:
+    other = trustme.CA()
+    trusting(scene, nodes.users.authority, other)
+    member = scene.busy_member()
+    for node in nodes.nodes:
+        node.present(certificate_of(other))
+        node.users.cut()
+        node.users.heal()
+        scene.produce(200, bad=4)
+    close(scene, member)
+    assert member.logged("no connection to the brokers") == []
+
+
+@pytest.mark.parametrize("wrong", ["expired", pytest.param("of another authority", marks=pytest.mark.repeat)])
+def test_certificates_that_are_wrong_stop_the_member_with_a_word_until_they_are_right(
+    wrong: str, scene: UserScene, nodes: Cluster
+) -> None:
+    yesterday = datetime.now(UTC) - timedelta(days=1)
+    certificate = (
+        certificate_of(nodes.users.authority, not_after=yesterday)
+        if wrong == "expired"
+        else certificate_of(trustme.CA())
+    )
+    member = scene.busy_member()
+    for node in nodes.nodes:
+        node.present(certificate)
+    nodes.reconnect_users()
+    await_refusal(member, "its certificate is of no authority that is trusted here, has expired")
+    scene.produce(200, bad=4)
+    for node in nodes.nodes:
+        node.present()
+    close(scene, member)
