@@ -99,12 +99,15 @@ class Program:
 
     def start(self, *options: str, ready: bool = False) -> Self:
         """Start, and wait until it answers at ``/healthz``, or until it is ready."""
-        python = str(self._python or sys.executable)
-        command = [python, "-m", self._module, "run", "--config", str(self._file), *options]
-        env = self._env if self._python else {**self._env, "PYTHONPATH": str(Path(__file__).parents[1])}
-        condition = self.is_ready if ready else self.is_alive
-        self._server.launch(command, env, condition, 60)
+        self.spawn(*options)
+        self._server.await_ready(self.is_ready if ready else self.is_alive, 60)
         return self
+
+    def spawn(self, *options: str) -> None:
+        """Start without waiting for anything."""
+        python = str(self._python or sys.executable)
+        env = self._env if self._python else {**self._env, "PYTHONPATH": str(Path(__file__).parents[1])}
+        self._server.spawn([python, "-m", self._module, "run", "--config", str(self._file), *options], env)
 
     def __enter__(self) -> Self:
         return self

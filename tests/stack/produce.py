@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from confluent_kafka import KafkaError, Message, Producer
+from confluent_kafka.schema_registry import SchemaRegistryClient
 from confluent_kafka.schema_registry.avro import AvroSerializer
 from confluent_kafka.serialization import MessageField, SerializationContext
 
@@ -20,10 +21,11 @@ from tests.stack.registry import SUBJECTS, Registry
 
 _SCHEMAS = Path(__file__).parents[2] / "schemas"
 _FILES = {EventName.GENERATE_LEAD: "lead.avsc", EventName.PAGE_VIEW: "page_view.avsc"}
-_BAD = (Code.INVALID_FIELD, Code.NO_IDENTIFIER, Code.DECODE_ERROR, Code.UNKNOWN_SCHEMA)
+BAD = (Code.INVALID_FIELD, Code.NO_IDENTIFIER, Code.DECODE_ERROR, Code.UNKNOWN_SCHEMA)
 _NO_SUCH_SCHEMA = 2_000_000_000
 _IDENTIFIERS = ("aleid", "axwrt", "alart", "client_id", "user_id", "email", "phone")
 
+Encode = Callable[[str, EventName, dict[str, Any], Code | None], bytes]
 Key = Callable[[int, Mapping[str, Any]], bytes | None]
 
 
@@ -41,6 +43,19 @@ class Produced(NamedTuple):
 def by_event_id(index: int, event: Mapping[str, Any]) -> bytes:
     """Spreads the events over the partitions."""
     return str(event["event_id"]).encode()
+
+
+def encoder(client: SchemaRegistryClient) -> Encode:
+    """How a customer writes an event of a topic, and one that must be dead-lettered with a code."""
+    serializers = {
+        name: AvroSerializer(client, (_SCHEMAS / file).read_text(), conf=SUBJECTS) for name, file in _FILES.items()
+    }
+
+    def encode(topic: str, name: EventName, event: dict[str, Any], code: Code | None) -> bytes:
+        _spoil_event(event, code)
+        return _spoil_bytes(serializers[name](event, SerializationContext(topic, MessageField.VALUE)), code)
+
+    return encode
 
 
 def produce_events(
@@ -62,18 +77,15 @@ def produce_events(
     ``idempotent`` producer writes each once through every fault of the brokers, but begins only where they have a quorum.
     """
     topics = {EventName.GENERATE_LEAD: leads_topic, EventName.PAGE_VIEW: views_topic}
-    faults = dict(zip(sorted(random.Random(seed).sample(range(n), bad)), _BAD * (bad // len(_BAD) + 1), strict=False))
+    faults = dict(zip(sorted(random.Random(seed).sample(range(n), bad)), BAD * (bad // len(BAD) + 1), strict=False))
     settings = {"bootstrap.servers": broker.bootstrap, "linger.ms": 5, "acks": "all", "log_level": 0}
     producer = Producer({**settings, "enable.idempotence": idempotent})
     produced: dict[int, Produced] = {}
     with registry.client() as client:
-        encode = {
-            name: AvroSerializer(client, (_SCHEMAS / file).read_text(), conf=SUBJECTS) for name, file in _FILES.items()
-        }
+        encode = encoder(client)
         for index, (name, event) in enumerate(Samples(seed, bad_share=0).stream(n, from_ms or int(time.time() * 1000))):
             code, topic = faults.get(index), topics[name]
-            _spoil_event(event, code)
-            value = _spoil_bytes(encode[name](event, SerializationContext(topic, MessageField.VALUE)), code)
+            value = encode(topic, name, event, code)
             acknowledged = _acknowledge(produced, index, event["event_id"], name, code)
             timestamp = 0 if from_ms is None else from_ms + 10 * index  # 0: now
             producer.produce(
