@@ -68,9 +68,9 @@ prove: .venv/ready ## models and fuzzing with more examples, and the wheel in an
 mutate: .venv/ready ## every small change of core/ and events/ against their tests
 	$(BIN)/python -m tests.mutation
 
-# Live traffic under faults at random: make soak MINUTES=30 SEED=7
-soak: .venv/ready ## live traffic under random faults: MINUTES=30 SEED=7
-	$(BIN)/python -m tests.soak --minutes $(MINUTES) --seed $(SEED)
+# Live traffic under faults at random: make soak MINUTES=30 SEED=7. On three brokers: make soak CLUSTER=1 MINUTES=30 SEED=7
+soak: .venv/ready ## live traffic under random faults: MINUTES=30 SEED=7, on three brokers with CLUSTER=1
+	$(BIN)/python -m tests.soak --minutes $(MINUTES) --seed $(SEED) $(if $(CLUSTER),--cluster)
 
 # SOURCE_DATE_EPOCH is the last commit's time, so that anybody's build of it is the same file.
 wheel: .venv/ready ## builds the wheel, the same file for anybody

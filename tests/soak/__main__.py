@@ -19,6 +19,7 @@ import psutil
 from stream_capi.model import Code
 from tests.program import Program
 from tests.scene import Scene
+from tests.soak import cluster
 from tests.soak.faults import FAULTS, Storm, is_poison
 from tests.stack import Broker, Registry
 from tests.stack.process import ServerFailed
@@ -167,9 +168,17 @@ def main() -> int:
     arguments.add_argument("--minutes", type=float, default=30)
     arguments.add_argument("--rate", type=int, default=200, help="events a second")
     arguments.add_argument("--seed", type=int, default=None)
+    of_the_cluster = arguments.add_argument_group("episodes on three brokers")
+    of_the_cluster.add_argument("--cluster", action="store_true", help="run them, in place of the soak of one broker")
+    of_the_cluster.add_argument("--seconds", type=float, default=60, help="how long things go wrong in each")
+    of_the_cluster.add_argument("--keep", type=_numbers, help="one episode, with these of its faults: 0,3, or none")
+    of_the_cluster.add_argument("--module", default="stream_capi", help="what is run in the program's place")
+    of_the_cluster.add_argument("--runs", type=int, default=12, help="at most, to shrink an episode that fails")
     given = arguments.parse_args()
     seed = given.seed if given.seed is not None else random.SystemRandom().randrange(10**6)
     print(f"seed {seed}", flush=True)
+    if given.cluster:
+        return cluster.soak(seed, given.minutes, given.seconds, given.keep, given.module, given.runs)
     broker, registry = Broker(), Registry()
     with tempfile.TemporaryDirectory(prefix="stream-capi-soak-") as folder:
         try:
@@ -184,6 +193,10 @@ def main() -> int:
         finally:
             registry.stop()
             broker.stop()
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return () if text == "none" else tuple(map(int, text.split(",")))
 
 
 def _close(scene: Scene, soak: Soak) -> int:

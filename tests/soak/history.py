@@ -93,16 +93,17 @@ ALLOWS_REPEATS: Mapping[str, tuple[float, float]] = {
     **dict.fromkeys(
         ("node_killed", "node_ended", "node_frozen", "clients_cut", "clients_half_open", "clients_slow",
          "replication_cut", "replication_half_open", "controller_cut", "controller_half_open", "quorum_lost", "brokers_half_open"),
-        (2.0, 15.0),
+        (2.0, 20.0),
     ),
 }  # fmt: skip
 
 
 class Finding(NamedTuple):
-    """A property that doesn't hold, and where it doesn't."""
+    """A property that doesn't hold, where it doesn't, and in how many places."""
 
     broken: str
     text: str
+    places: int = 1
 
     def __str__(self) -> str:
         return f"{self.broken}: {self.text}"
@@ -133,7 +134,7 @@ def judge(history: Iterable[Entry], healed: bool = True) -> list[Finding]:
                 broken["back"].append(f"{partition}: from {before.offset} to {after.offset}")
     broken["wrong"] += [f"{name} was delivered, and nobody sent it" for name in sorted(books.invented())]
     broken["repeated"] += [f"{name} was delivered again" for name in books.repeats().beyond]
-    return [Finding(name, _in_short(broken[name])) for name in PROPERTIES if broken[name]]
+    return [Finding(name, _in_short(broken[name]), len(broken[name])) for name in PROPERTIES if broken[name]]
 
 
 def repeats(history: Iterable[Entry]) -> Repeats:

@@ -107,7 +107,7 @@ def test_the_gravest_comes_first_and_many_places_are_counted() -> None:
     lost, back = judge([*records, Committed(1.0, "t", 2, 9), *SOUND, Committed(3.0, "t", 0, 7)])
     assert (lost.broken, back.broken) == ("lost", "back")
     assert "('t', 2, 0) (r0)" in lost.text
-    assert lost.text.endswith("and 6 more")
+    assert (lost.text.endswith("and 6 more"), lost.places, back.places) == (True, 9, 1)
 
 
 # How many deliveries may come again

@@ -6,8 +6,9 @@ from collections import Counter
 
 from tests.soak import plan as plans
 from tests.soak.plan import KINDS, Fault, draw, kept, whose
+from tests.soak.weather import FAULTS
 
-SEEDS = range(300)
+SEEDS = range(100)
 DRAWN = [draw(seed) for seed in SEEDS]
 
 
@@ -61,6 +62,15 @@ def test_every_kind_of_fault_and_setting_is_drawn() -> None:
     assert {(topic.transactional, topic.compacted) for plan in DRAWN for topic in plan.topics} == {
         (one, other) for one in (True, False) for other in (True, False)
     }
+
+
+def test_every_kind_of_fault_can_be_brought_about() -> None:
+    assert FAULTS.keys() == KINDS.keys()
+
+
+def test_one_member_alone_brings_more_than_comes() -> None:
+    assert all(plan.max_events * plan.max_in_flight * 1000 >= 3 * plan.rate * plan.latency_ms for plan in DRAWN)
+    assert {plan.latency_ms for plan in DRAWN} >= {20, 100, 400}
 
 
 def test_kept_is_the_same_episode_with_some_of_its_faults() -> None:

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from tests.soak.shrink import shrink
+from tests.soak.cluster import Beds, Found, figures
+from tests.soak.episode import Report
+from tests.soak.plan import Fault, Plan, Topic, draw, kept
+from tests.soak.shrink import Shrunk, shrink
+from tests.stack import Cluster, Registry
 
 Numbers = tuple[int, ...]
 
@@ -73,3 +79,63 @@ def test_when_the_runs_are_used_up_what_failed_last_is_left() -> None:
 
 def test_a_failure_that_does_not_come_again_is_left_whole() -> None:
     assert shrink(4, Runner(lambda numbers: False), 1000).left == (0, 1, 2, 3)
+
+
+# An episode that failed
+
+
+class Fake(Beds):
+    """Runs no episode: what one breaks is said by its faults."""
+
+    def __init__(self, broken: Callable[[tuple[Fault, ...]], set[str]]) -> None:
+        super().__init__(Path(), Cluster.__new__(Cluster), Registry.__new__(Registry))
+        self._broken = broken
+
+    def run(self, plan: Plan) -> Report:
+        return Report(plan, (), frozenset(self._broken(plan.faults)), 0, 0, 0, 0, 0, 0, Counter(), 0, 0.0, 0.0)
+
+
+PLAN = draw(7)
+
+
+def test_an_episode_is_shrunk_to_the_faults_of_the_gravest_that_it_broke() -> None:
+    """Another property that fewer faults break, or none at all, is no reason to leave those out."""
+    guilty = PLAN.faults[2]
+    beds = Fake(lambda faults: {"open", "repeated", *(["lost"] if guilty in faults else [])})
+    found = beds.shrink(beds.run(PLAN), 100)
+    assert (found.broken, found.shrunk.left) == ("lost", (2,))
+
+
+def test_what_is_no_property_of_the_history_is_shrunk_too() -> None:
+    beds = Fake(lambda faults: {"died"} if {PLAN.faults[0], PLAN.faults[4]} <= set(faults) else set())
+    assert beds.shrink(beds.run(PLAN), 100).shrunk.left == (0, 4)
+
+
+def test_the_row_is_the_episode_that_is_left() -> None:
+    found = Found("lost", PLAN, Shrunk((1, 3), 5, True))
+    (row,) = eval(f"[{found.row}\n]", {}, {"Plan": Plan, "Topic": Topic, "Fault": Fault})  # noqa: S307 -- printed to be pasted
+    assert row == kept(PLAN, (1, 3))
+
+
+def test_the_figures_are_sums() -> None:
+    one = Report(PLAN, (), frozenset(), 100, 5, 98, 2, 0, 3, Counter(node_killed=2), 1, 60.0, 3.5)
+    other = Report(
+        draw(8),
+        ("lost: …",),
+        frozenset({"lost"}),
+        50,
+        0,
+        48,
+        1,
+        1,
+        0,
+        Counter(node_killed=1, node_ended=1),
+        0,
+        90.0,
+        2.5,
+    )
+    assert figures([one, other]) == {
+        "seeds": [7, 8], "minutes": 2.5, "load": [2.5, 3.5], "acknowledged": 150, "aborted": 5, "delivered": 146,
+        "dead_lettered": 3, "lost": 1, "repeated": 3, "not_done": 1, "faults": {"node_killed": 3, "node_ended": 1},
+        "failures": ["lost: …"],
+    }  # fmt: skip

@@ -1,0 +1,129 @@
+"""Episodes on the cluster, one after another, each from a seed of its own, until the time is up or one fails.
+
+One that fails is run again with parts of its schedule left out, and what is left of it is printed as a row.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.soak.episode import Episode, Report
+from tests.soak.history import PROPERTIES
+from tests.soak.plan import Plan, draw, kept
+from tests.soak.shrink import Shrunk, shrink
+from tests.stack import Cluster, Registry
+
+
+class Found(NamedTuple):
+    """An episode that failed, what it broke, and what is left of its schedule."""
+
+    broken: str
+    plan: Plan
+    shrunk: Shrunk
+
+    @property
+    def row(self) -> str:
+        """What goes into ``ROWS`` of tests/soak/test_cluster_episodes.py."""
+        return f"    {kept(self.plan, self.shrunk.left)!r},  # {self.broken}"
+
+
+class Beds:
+    """The cluster and the registry on which episodes run, each in a folder of its own."""
+
+    def __init__(self, folder: Path, cluster: Cluster, registry: Registry, module: str = "stream_capi") -> None:
+        self._folder, self._cluster, self._registry, self._module = folder, cluster, registry, module
+        self._count = 0
+
+    def run(self, plan: Plan) -> Report:
+        self._count += 1
+        folder = self._folder / str(self._count)
+        folder.mkdir()
+        with Episode(plan, folder, self._cluster, self._registry, self._module) as episode:
+            return episode.run()
+
+    def shrink(self, report: Report, runs: int) -> Found:
+        """The fewest faults of a failed episode that break the gravest of what it broke."""
+        broken = next((name for name in PROPERTIES if name in report.broken), min(report.broken))
+
+        def fails(numbers: tuple[int, ...]) -> bool:
+            again = self.run(kept(report.plan, numbers))
+            print(f"  faults {list(numbers)}: {', '.join(sorted(again.broken)) or 'nothing broken'}", flush=True)
+            return broken in again.broken
+
+        return Found(broken, report.plan, shrink(len(report.plan.faults), fails, runs))
+
+
+def soak(seed: int, minutes: float, seconds: float, keep: tuple[int, ...] | None, module: str, runs: int) -> int:
+    """Run, print the figures, and return 1 where an episode failed. ``keep``: one episode alone, with these faults."""
+    ends_at = time.monotonic() + minutes * 60
+    reports: list[Report] = []
+    found: Found | None = None
+    cluster, registry = Cluster(), Registry()
+    with tempfile.TemporaryDirectory(prefix="stream-capi-soak-") as folder:
+        try:
+            cluster.start()
+            registry.start()
+            beds = Beds(Path(folder), cluster, registry, module)
+            while not reports or (found is None and keep is None and time.monotonic() < ends_at):
+                plan = draw(seed + len(reports), seconds)
+                plan = plan if keep is None else kept(plan, keep)
+                _print_plan(plan)
+                reports.append(beds.run(plan))
+                _print_report(reports[-1])
+                if reports[-1].broken:
+                    found = beds.shrink(reports[-1], runs)
+        finally:
+            registry.stop()
+            cluster.stop()
+    print(json.dumps(figures(reports), indent=2))
+    if found is not None:
+        _print_found(found, seconds, module)
+    return 1 if found else 0
+
+
+def figures(reports: list[Report]) -> dict[str, object]:
+    """The sums of all episodes."""
+    kinds: Counter[str] = Counter()
+    for report in reports:
+        kinds += report.faults
+    summed = ("acknowledged", "aborted", "delivered", "dead_lettered", "lost", "repeated", "not_done")
+    return {
+        "seeds": [report.plan.seed for report in reports],
+        "minutes": round(sum(report.seconds for report in reports) / 60, 1),
+        "load": [min(report.load for report in reports), max(report.load for report in reports)],
+        **{name: sum(getattr(report, name) for report in reports) for name in summed},
+        "faults": dict(kinds.most_common()),
+        "failures": [finding for report in reports for finding in report.findings],
+    }
+
+
+def _print_plan(plan: Plan) -> None:
+    print(f"\nseed {plan.seed}: {plan._replace(faults=())}", flush=True)
+    for number, fault in enumerate(plan.faults):
+        print(f"  {number:3}  {fault}", flush=True)
+
+
+def _print_report(report: Report) -> None:
+    print(
+        f"  {report.seconds:.0f} s, acknowledged {report.acknowledged}, aborted {report.aborted}, delivered {report.delivered}, "
+        f"dead-lettered {report.dead_lettered}, lost {report.lost}, repeated {report.repeated}, "
+        f"faults {report.faults.total()} and {report.not_done} not done, load {report.load:.1f}",
+        *report.findings,
+        sep="\n  ",
+        flush=True,
+    )
+
+
+def _print_found(found: Found, seconds: float, module: str) -> None:
+    left, count = found.shrunk.left, len(found.plan.faults)
+    least = "" if found.shrunk.whole else ", which may not be the fewest: the runs are used up"
+    keep = ",".join(map(str, left)) or "none"
+    print(f"\n{len(left)} of {count} faults break {found.broken!r}, after {found.shrunk.runs} runs{least}. Again:")
+    print(f"  python -m tests.soak --cluster --seed {found.plan.seed} --seconds {seconds:g} --keep {keep}"
+          + (f" --module {module}" if module != "stream_capi" else ""))  # fmt: skip
+    print(f"Row, for ROWS in tests/soak/test_cluster_episodes.py:\n{found.row}", flush=True)
