@@ -10,11 +10,13 @@ RUN python -m venv /venv \
 COPY pyproject.toml README.md LICENSE CHANGELOG.md ./
 COPY schemas ./schemas
 COPY docs/operations.md ./docs/operations.md
+COPY deploy/image/notices.py ./deploy/image/notices.py
 COPY stream_capi ./stream_capi
 RUN pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /dist . \
  && /venv/bin/pip install --no-cache-dir --no-deps --no-index /dist/*.whl \
  && /venv/bin/pip check \
- && /venv/bin/pip uninstall --yes pip
+ && /venv/bin/pip uninstall --yes pip \
+ && /venv/bin/python deploy/image/notices.py /venv/share/doc/stream-capi
 
 FROM python:3.13-slim-trixie
 RUN groupadd --gid 10001 capi && useradd --uid 10001 --gid capi --no-create-home --shell /usr/sbin/nologin capi
