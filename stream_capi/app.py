@@ -74,7 +74,7 @@ _LEAVE_SHARE = 0.3  # of drain_seconds: kept for the last commit and for leaving
 
 
 class Job(Protocol):
-    """Work that has an end, done by the parts of a member: what comes in is the job's to say, all else is as ever."""
+    """Work that ends (replay, redrive), done with a member's parts. The job decides what is read; the rest is the same."""
 
     @property
     def policy(self) -> ReadPolicy:
@@ -285,7 +285,7 @@ class App:
         return self._exit_code(whole, left, unsent, round(time.monotonic() - begun, 3))
 
     def _exit_code(self, whole: bool, left: bool, unsent: int, seconds: float) -> int:
-        """What a stop comes to. What was answered and not committed is sent again, which no deadline of ours decided."""
+        """The exit code of a stop. What was answered but not committed will be sent again."""
         if not whole:
             logger.error(
                 "stopped at the deadline with work in flight; what has no outcome stays uncommitted", seconds=seconds
@@ -367,7 +367,7 @@ class App:
                     self.pipeline.stop_partition(tp, HeldReason.TOPIC_RECREATED)
 
     async def _watch_group(self) -> None:
-        """For the status: the lag of the whole group, of which this member knows its own partitions alone."""
+        """For the status: ask the brokers for the lag of the whole group; this member knows only its own partitions."""
         kafka = self.settings.kafka
         while True:
             begun = time.monotonic()
@@ -386,7 +386,7 @@ class App:
             await asyncio.sleep(group_lag.pause_after(time.monotonic() - begun))
 
     async def _watch_retention(self) -> None:
-        """For the status: how long dead letters are kept, which a change of the topic's configuration changes."""
+        """For the status: ask how long the dead-letter topic keeps records; its configuration may change."""
         topic, is_over = self.settings.dead_letter.topic, self.stop_asked.is_set
         while True:
             found = await asyncio.to_thread(topic_retention.look, self.kafka_admin, topic, is_over)
@@ -396,7 +396,7 @@ class App:
             await asyncio.sleep(topic_retention.LOOK_SECONDS if known else topic_retention.AGAIN_SECONDS)
 
     async def _watch_rights(self) -> None:
-        """Rights may be taken away at any time, and the client tells so once, or not before it needs them."""
+        """Ask for this user's rights, which can be revoked any time: the client reports it once, or not before it needs them."""
         settings = self.settings
         needed = dict.fromkeys(settings.topics, "READ") | {settings.dead_letter.topic: "WRITE"}
         while True:
@@ -413,7 +413,7 @@ class App:
             delivered = summary(self.metrics, delivered, _SUMMARY_SECONDS, held)
 
     def collect_counts(self) -> None:
-        """Bring what the transforms counted to the metrics: once in a while, not once an event."""
+        """Add what the transforms counted to the metrics. Called periodically, not for each event."""
         identifier_quality.collect(self.qualities)
 
 
@@ -433,7 +433,7 @@ def stop_signals() -> list[signal.Signals]:
 def stop_on_signals(app: App) -> None:
     """Stop in order at SIGTERM, SIGINT or SIGHUP; a second one doesn't hurry it, the deadline does.
 
-    From here on the app is what the process is for: whatever ends it ends the process, a little behind the deadline.
+    From here on the end of the app is the end of the process: an alarm ends it a little after the deadline.
     """
     last_resort.prepare()
     app.on_end = partial(last_resort.arm, app.settings.shutdown.drain_seconds + _ALARM_SECONDS)

@@ -1,11 +1,11 @@
-"""The admin server (contract, section 9): probes, metrics, status, and the status page. It only ever answers questions.
+"""The admin server (contract, section 9): probes, metrics, status, and the status page. It is read-only.
 
-Anybody may ask for the probes and the metrics. The status and its page are for addresses, localhost and the names in
-``admin.hosts`` alone: else a page of somebody else's, whose name was made to lead here after it was loaded (DNS rebinding),
-could read them with the browser of whoever looks at it.
+Probes and metrics are served under any host name. The status and its page are served only under IP addresses, localhost and
+the names in ``admin.hosts``. Otherwise a foreign page could read them through an operator's browser, by letting its own name
+resolve to this address after it was loaded (DNS rebinding).
 
-The page is one file without anything from elsewhere. Its policy names the digests of its own script and style, so that the
-browser runs nothing else, whatever a topic or a group may be called.
+The page is one file and loads nothing. Its content security policy names the digests of its own script and style, so that the
+browser runs nothing else, whatever a topic or a group is called.
 """
 
 from __future__ import annotations
@@ -54,13 +54,13 @@ _EVERY_ADDRESS = "It has no login: let only probes and Prometheus get there, or 
 
 
 class Scraped(Protocol):
-    """What has metrics (``Metrics`` has)."""
+    """Something with metrics to scrape (implemented by ``Metrics``)."""
 
     registry: CollectorRegistry
 
 
 class Subject(Protocol):
-    """Whom the answers are about (``Snapshot`` and ``Workers`` are one each)."""
+    """Whose state the server reports (implemented by ``Snapshot`` and ``Workers``)."""
 
     @property
     def alive(self) -> bool: ...
@@ -74,7 +74,7 @@ class Subject(Protocol):
 
 
 class AdminServer:
-    """Answers on ``host`` and ``port`` (0: any free one). ``hosts`` are further names to tell the status under."""
+    """Answers on ``host`` and ``port`` (0: any free one). ``hosts``: further names under which the status is served."""
 
     def __init__(self, host: str, port: int, metrics: Scraped, subject: Subject, hosts: Collection[str] = ()) -> None:
         self.port = port
@@ -98,7 +98,7 @@ class AdminServer:
         self._server: asyncio.Server | None = None
 
     async def start(self) -> None:
-        """Listen; ``port`` is then the real one. Raises ConfigurationError where that can't be."""
+        """Listen; afterwards ``port`` is the real one. Raises ConfigurationError if the address can't be used."""
         await self._runner.setup()
         try:
             self._server = await self.connections.listen(self._host, self.port)
@@ -171,7 +171,7 @@ class AdminServer:
 
 
 def page_policy(page: str) -> str:
-    """The policy of a page: its own inline script and style by their digests, questions to its own server, nothing else."""
+    """The content security policy of a page: its inline script and style by digest, requests to its own server only."""
     (script,), (style,) = (re.findall(rf"<{tag}>(.*?)</{tag}>", page, re.DOTALL) for tag in ("script", "style"))
     return (
         f"{_NOTHING}; script-src '{_digest(script)}'; style-src '{_digest(style)}'; connect-src 'self'; img-src data:; "

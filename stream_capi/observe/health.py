@@ -1,4 +1,4 @@
-"""Whether this member can do its work, and what keeps it from it: what is held, what fails, whether it is ready and alive."""
+"""Whether this member is alive and ready, what is held, and which faults it reports."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ class Client(Protocol):
 
 
 class TelemetryState(Protocol):
-    """What the telemetry remembers (``Telemetry`` is one)."""
+    """What the telemetry remembers (implemented by ``Telemetry``)."""
 
     joined: bool
     cut_off: bool
@@ -124,7 +124,7 @@ class TelemetryState(Protocol):
 
 
 class Parts(Protocol):
-    """What a snapshot looks at (``App`` is one)."""
+    """What a snapshot reads (implemented by ``App``)."""
 
     settings: Settings
     metrics: Metrics
@@ -159,9 +159,9 @@ class Parts(Protocol):
 class Held(NamedTuple):
     """Something that waits for a person: a pixel, a lane, a source or a partition.
 
-    ``pixel`` is empty for a source whose records name their pixels. ``since`` is how many seconds it has lasted, where that
-    is known, and ``next_probe`` in how many it is tried again, None where it isn't tried by itself. ``rules``: by which
-    events were rejected, where they are why.
+    ``pixel`` is empty for a source whose records name their pixels. ``since``: how many seconds it has lasted, where known.
+    ``next_probe``: in how many seconds it is tried again, None where it isn't tried automatically. ``rules``: the rules that
+    rejected events broke, where they are the reason.
     """
 
     pixel: str
@@ -211,7 +211,7 @@ class Health:
         ]
 
     def notices(self) -> list[NoticeEntry]:
-        """What goes wrong without anything being held: it mends itself, or somebody should look soon."""
+        """Faults that hold nothing: they end by themselves, or somebody should look soon."""
         return [
             {"subject": subject, "reason": reason, "what_to_do": what_to_do(key), "runbook": entry_of(key)}
             for subject, reason, key in self._notices()
@@ -299,7 +299,7 @@ class Health:
 
 
 def _without_schemas(count: int, waiting_for: Mapping[SchemaKey, str]) -> str:
-    """What a topic's records wait for: there may be thousands of schemas, of which a few are named."""
+    """Which schemas a topic's records wait for; of thousands, a few are named."""
     named = list(islice(waiting_for, _NAMED_SCHEMAS))
     more = f" and {count - len(named)} more" if count > len(named) else ""
     return f"records wait for {', '.join(map(str, named))}{more}: {waiting_for[named[0]]}"

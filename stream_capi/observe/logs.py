@@ -1,7 +1,7 @@
-"""Log lines: structlog's and every library's, through one masking and out on standard error.
+"""Logging: lines of structlog and of every library go through one masking processor to standard error.
 
-Nothing in here raises into the code that logs, and nothing is written that was not masked: where masking or rendering
-itself fails, the line is a fixed one that says so.
+Nothing here raises into the code that logs, and nothing is written unmasked: if masking or rendering fails, a fixed line says
+so.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class _LogOutput:
         self.name = name
 
     def line(self, text: str) -> None:
-        # Whoever read standard error is gone, or it is closed: there is nobody to tell, and the work goes on.
+        # Standard error is closed or its reader is gone: drop the line and go on.
         try:
             sys.stderr.write(text + "\n")
             sys.stderr.flush()
@@ -71,7 +71,7 @@ _line = _Line()
 
 
 class Repeats:
-    """Lets a few lines of a kind pass in a minute, and counts the others: a fault that comes back at once is no news.
+    """Rate limit: lets a few lines of a kind pass in a minute and counts the others.
 
     Safe in any thread: a race costs a line too many or a count too low.
     """
@@ -170,7 +170,7 @@ _uncaught_repeats = Repeats(1)
 
 
 def install_hooks(loop: asyncio.AbstractEventLoop | None = None) -> None:
-    """Have everything that nobody caught told by one masked line: in a thread, a destructor, the loop, or at the end."""
+    """Log every uncaught exception as one masked line: in a thread, a destructor, the event loop, or at the end."""
     sys.excepthook = _uncaught
     threading.excepthook = _in_thread
     sys.unraisablehook = _unraisable
@@ -180,7 +180,7 @@ def install_hooks(loop: asyncio.AbstractEventLoop | None = None) -> None:
 
 
 def write_behind() -> None:
-    """Let nobody wait for standard error from now on: for commands with an event loop, which must go on."""
+    """Write lines on a thread from now on, so that a blocked standard error doesn't block the event loop."""
 
     def notice(count: int) -> str:
         return _line(_LogOutput(), "warning", {"event": "log lines were dropped", "count": count}) + "\n"
@@ -189,7 +189,7 @@ def write_behind() -> None:
 
 
 def _report(level: str, event: str, error: BaseException | None = None, every_time: bool = False) -> None:
-    """Past structlog, which before ``configure`` would print the frames' variables. A line a minute for each kind."""
+    """Log without structlog, which would print the frames' variables before ``configure``. A line a minute for each kind."""
     short = limits.short_of(error) if error is not None else ""
     kind = (event, type(error), short, _place_of(error)) if error is not None else event
     repeated = 0 if every_time else _uncaught_repeats.before(kind)
@@ -238,5 +238,5 @@ def _warned(
 
 
 def _in_loop(loop: asyncio.AbstractEventLoop, context: Mapping[str, Any]) -> None:
-    """The context's message and its reprs hold arguments of callbacks: only the exception is told."""
+    """Log the exception alone: the context's message and reprs hold arguments of callbacks."""
     _report("error", "an exception in the event loop that nobody took", context.get("exception"))

@@ -1,9 +1,9 @@
-"""What of a log line may be shown: the one place that decides it.
+"""Masking: the one place that decides what a log line may show.
 
-It fails closed, three times over. A field passes only under a name that is in ``FIELDS`` and as a value of the type given
-there. Text is scrubbed of whatever looks like personal data, a key or a token, and what a library puts into its messages is
-left out altogether. An exception is told by its type and the lines it passed, without its text and without any frame's
-variables, because both hold the data that caused it; only the program's own errors have a text that is written for people.
+It fails closed in three ways. A field passes only if its name is in ``FIELDS``, and only as a value of the type given there.
+Text is scrubbed of everything that looks like personal data, a key or a token; values in a library's messages are left out.
+An exception is logged by its type and the lines of code it passed, without its text and the frames' variables, since both can
+hold the data that caused it. Only the program's own errors keep their text, which is written for people.
 """
 
 from __future__ import annotations
@@ -153,7 +153,7 @@ FIELDS: Mapping[str, Callable[[object], Any]] = {
 
 
 def mask(logger: Any, method: str, event: Mapping[str, Any]) -> dict[str, Any]:
-    """The structlog processor: a new dictionary of what may be shown. ``withheld`` counts the fields that may not."""
+    """The structlog processor: returns a new dictionary of what may be shown. ``withheld`` counts the other fields."""
     shown: dict[str, Any] = {
         "timestamp": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         "level": method,

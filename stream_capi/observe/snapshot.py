@@ -1,6 +1,6 @@
-"""What the program looks like at this moment: for ``/status``, for the readiness probe, and for the gauges.
+"""The program's present state: for ``/status``, the readiness probe and the gauges.
 
-No payload, key or identifier is in it: names out of the settings, numbers, and reasons.
+It has no payload, key or identifier: only names from the settings, numbers and reasons.
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ _RATE_SECONDS = 10
 
 
 class Snapshot:
-    """All that is known of an app at this moment. To be called on the event loop."""
+    """The present state of an app. Call it on the event loop."""
 
     def __init__(self, app: Parts, health: Health) -> None:
         self._app = app
         self._health = health
         self._begun = app.pipeline.clock.now()
-        # Asked of the settings for each partition, each answer would go through all sources and pixels.
+        # Computed once: for each partition it would go through all sources and pixels.
         self._paused_in_part = {topic for topic in app.settings.topics if app.settings.has_paused(topic)}
 
     @property
@@ -156,7 +156,7 @@ class Snapshot:
         return {"p50": p50, "p99": p99, "count": sum(counts)}
 
     def _freshness(self) -> FreshnessEntry:
-        """The share that was delivered in time to be merged with the pixel's own event. Recent: of the last minute."""
+        """The share delivered in time to be merged with the pixel's own event; recent means the last minute."""
         metrics = self._app.metrics
         counts = metrics.recent(metrics.end_to_end)
         within = metrics.end_to_end.bounds.index(FRESH_SECONDS) + 1

@@ -1,4 +1,4 @@
-"""What the pipeline tells: each state change as one log line, each chunk or batch as counters. Never one line per event."""
+"""The pipeline's observer: one log line for each change of state, counters for each chunk or batch. No line per event."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ class Telemetry:
         self._internal_at: dict[str, float] = {}  # when the last internal error of a topic was logged
 
     def commit(self, result: str) -> None:
-        """A commit of one partition ended; told when failures begin and end. A fenced one says nothing of the broker."""
+        """A commit of one partition ended. Log when failures begin and end; a fenced commit says nothing about the broker."""
         self._metrics.commit(result)
         if result != "fenced":
             self._commits.ended(result)
@@ -134,7 +134,7 @@ class Telemetry:
         log.info("key taken", pixel=pixel, authorization=form)
 
     def api_said(self, pixel: str, status: str, said: ApiError) -> None:
-        """An answer came with the API's own words: a line where they are new, and once a minute for each status and code."""
+        """An answer came with an error text of the API: log it when it is new, and once a minute for each status and code."""
         now = time.monotonic()
         self.said[pixel] = Said(status, said, now)
         kind = pixel, status, said.code
@@ -147,7 +147,7 @@ class Telemetry:
             log.warning("the API says", pixel=pixel, reason=status, **fields_of(said))
 
     def file_fault(self, what: str, subject: str, before: str, now: str) -> None:
-        """A file that is read again could (``now`` is empty) or couldn't be, which is news where it was otherwise before."""
+        """A watched file was read (``now`` is empty) or couldn't be; log it if that changed."""
         if now and now != before:
             log.error(f"{what} unreadable", subject=subject, reason=now, action=what_to_do(_UNREADABLE[what]))
         elif before and not now:
@@ -161,11 +161,11 @@ class Telemetry:
         log.warning("schema lacks mapped paths", topic=topic, schema=schema, detail=detail, action=action)
 
     def suppression_read(self, hashes: int, user_ids: int) -> None:
-        """The list of people who asked to be forgotten is another one from now on."""
+        """A new version of the suppression list is in use."""
         log.info("suppression list read", hashes=hashes, user_ids=user_ids)
 
     def chunk_failed(self, partition: TopicPartition, first: int, last: int) -> None:
-        """A bug ends the process while these records are taken in: the same may happen after the restart."""
+        """A bug ends the process while it takes in these records; it may come back after the restart."""
         log.critical(
             "a bug while records were taken in",
             **partition._asdict(),
@@ -184,7 +184,7 @@ class Telemetry:
         )
 
     def pause_blocks(self, partition: TopicPartition) -> None:
-        """Events that are paused by configuration have filled a partition's memory: the others wait as well."""
+        """Events paused by configuration have filled a partition's memory, so its other events wait as well."""
         log.warning("paused events block others", **partition._asdict(), action=what_to_do(PAUSE_BLOCKS))
 
     def registry(self, topic: str, schema: str, reason: str | None) -> None:
@@ -197,7 +197,7 @@ class Telemetry:
             log_at("records wait for their schema", topic=topic, schema=schema, reason=reason, action=what_to_do(why))
 
     def intake_held(self, topic: str, mostly: str, reason: HeldReason | None) -> None:
-        """Too many events of a source are rejected for it to be theirs (``reason``), or no longer (None).
+        """A source is held because too many of its events are rejected (``reason``), or no longer (None).
 
         ``topic`` is the source's name: with its record, where the topic has several sources. ``mostly``: the rule by which
         most of them fail.
@@ -208,7 +208,7 @@ class Telemetry:
             log.error("held", topic=topic, reason=reason, detail=mostly, action=what_to_do(reason))
 
     def hold_over(self, topic: str, why: str) -> None:
-        """A topic is held no more, and none of the events that waited is written."""
+        """A topic is no longer held, and no dead letter is written for the events that waited."""
         log.info("no longer held", topic=topic, reason=why)
 
     def clock_differs(self, of: str, seconds: float | None) -> None:
@@ -219,7 +219,7 @@ class Telemetry:
             log.warning("clock differs", subject=of, reason=difference(of, seconds), action=what_to_do(CLOCK_DIFFERS))
 
     def internal_error(self, partition: TopicPartition, offset: int, detail: str) -> None:
-        """A record raised what nobody foresaw, and is dead-lettered: at most one line a second for each topic."""
+        """A record raised an unexpected error and is dead-lettered: at most one line a second for each topic."""
         now = time.monotonic()
         if now - self._internal_at.get(partition.topic, -math.inf) >= 1.0:
             self._internal_at[partition.topic] = now
@@ -247,7 +247,7 @@ class Telemetry:
         self.lacking = lacking
 
     def _group_heard(self, answer: str) -> None:
-        """The group's coordinator answered: only so is it known whether this user may use the group."""
+        """The group's coordinator answered: only then it is known whether this user may use the group."""
         denied = answer == _GROUP_DENIED or (self.group_denied and answer != "ok")
         if denied and not self.group_denied:
             _lacks(self.group, "READ", "group")
@@ -275,7 +275,7 @@ def _lacks(subject: str, right: str, kind: str) -> None:
 
 
 def summary(metrics: Metrics, delivered_before: int, seconds: float, held: Sequence[str]) -> int:
-    """One line on the last while; returns the count of delivered events so far, to be given the next time."""
+    """Log one line for the last interval; return the delivered events so far, for the next call."""
     delivered = sum(metrics.delivered_counts.values())
     log.info(
         "summary",

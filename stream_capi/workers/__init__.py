@@ -1,1 +1,1 @@
-"""``run --workers N``: one process for each worker, and the sums of what they say."""
+"""``run --workers N``: one process for each worker, and the sums of their metrics and statuses."""

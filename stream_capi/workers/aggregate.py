@@ -1,8 +1,7 @@
 """Joins what several workers report: adds up their metrics, joins their statuses.
 
-A counter never falls: what a worker had counted when it ended is carried on. Gauges that are sums by nature (requests in
-flight, bytes, lag of partitions that one worker has each) are added up, of ages the greatest counts, and what belongs to one
-process has the worker's number as a label.
+A counter never falls: the counts of a worker that ended are carried on. Gauges that add up (requests in flight, bytes, lag)
+are summed, of ages the greatest is taken, and what belongs to one process gets the worker's number as a label.
 """
 
 from __future__ import annotations
@@ -181,7 +180,7 @@ def joined(statuses: Mapping[int, StatusDocument | None], group: str, uptime: fl
 
 
 def _distinct(entries: Iterable[_Entry]) -> list[_Entry]:
-    """What several workers wait for alike, once."""
+    """Entries that several workers share, each once."""
     found: dict[tuple[object, ...], _Entry] = {}
     for entry in entries:
         found.setdefault(tuple(entry.get(key) for key in ("pixel", "subject", "reason")), entry)
@@ -253,7 +252,7 @@ def _dead_letter_topic(known: Sequence[StatusDocument]) -> DeadLetterTopicEntry 
 
 
 def _pixels(known: Sequence[StatusDocument]) -> list[PixelEntry]:
-    """Of each pixel the entry of the worker for which it is worst; what any has found, heard and held."""
+    """For each pixel the entry of the worker in the worst state, with the API's words and what is held of all workers."""
     found: dict[str, PixelEntry] = {}
     entries = [entry for status in known for entry in status["pixels"]]
     said: dict[str, SaidEntry] = {}

@@ -1,17 +1,16 @@
 """``run --workers N``: processes of one group on one machine, watched by a process that delivers nothing itself.
 
-Python computes on one core a process; a group divides partitions among its members. So more cores are used by more members,
-and this starts them: each is ``stream-capi run`` with the same settings, but for an admin port of its own on the loopback
-and a number. One that ends is started again, later each time; one that ends too often ends all, because whatever kills it
-will kill the next. The port of the settings serves the sums. A worker whose watcher is gone stops in order: its standard
-input has then ended.
+A Python process uses one core, and a group divides partitions among its members: so more members use more cores. This starts
+them: each is ``stream-capi run`` with the same settings, a number, and its own admin port on the loopback. A worker that ends
+is started again, after a longer delay each time. One that ends too often ends the program, since the next would end the same
+way. The configured port serves the sums. A worker whose watcher is gone stops in order, because its standard input ends.
 
-A worker gets its settings through its standard input, as the watcher read them at its own start. A file that was changed
-since, or is gone, doesn't matter to a worker that is started again; and no setting stands in a command line.
+A worker gets its settings through standard input, as the watcher read them at its start. So a file that changed or vanished
+since doesn't affect a worker that is started again, and no setting is on a command line.
 
-Under the classic protocol each worker is a static member: one that crashed comes back as the member it was, and the group
-neither waits for the dead one nor rebalances. Under ``group.protocol=consumer`` it isn't: there the broker refuses a static
-member while its former self has not left, until the session ends, and the client takes that for fatal.
+Under the classic protocol each worker is a static member: after a crash it comes back as the same member, and the group
+neither waits nor rebalances. Under ``group.protocol=consumer`` it is a dynamic one: there the broker refuses a static member
+until the session of its predecessor has ended, and the client treats that as fatal.
 """
 
 from __future__ import annotations
@@ -57,7 +56,7 @@ _LOOPBACK = "127.0.0.1"
 
 
 class Deaths:
-    """How often one worker has ended of late. Seconds of the caller's clock."""
+    """How often one worker has ended recently. Seconds of the caller's clock."""
 
     def __init__(self) -> None:
         self._at: deque[float] = deque(maxlen=DEATHS)
@@ -94,7 +93,7 @@ class Worker:
         """Start a process in this place."""
         self.port = _free_port()
         self.process = await asyncio.create_subprocess_exec(
-            # The file is named for whoever looks at the list of processes.
+            # The file's name is for the list of processes alone.
             *(sys.executable, "-m", "stream_capi", "run", "--config", str(config_file), f"--worker={self.number}"),
             stdin=PIPE,
             start_new_session=True,  # a terminal's Ctrl-C is the watcher's to pass on, once
@@ -173,7 +172,7 @@ class Workers:
         """Keep one place filled until the stop."""
         while not self.stop_asked.is_set():
             process = await worker.start(self._config_file)
-            if self.stop_asked.is_set():  # meanwhile, when there was no process to tell
+            if self.stop_asked.is_set():  # meanwhile, while there was no process to signal
                 worker.signal(signal.SIGTERM)
             code = await process.wait()
             worker.status = None
@@ -192,7 +191,7 @@ class Workers:
                 await asyncio.wait_for(self.stop_asked.wait(), delay)
 
     async def _end(self, keeping: Sequence[asyncio.Task[None]]) -> None:
-        """Stop all at once, each within its own deadline; who is left after it is killed."""
+        """Stop all at once, each within its own deadline; kill those that are left after it."""
         log.info("stopping", workers=len(self._workers))
         for number, seconds in (
             (signal.SIGTERM, self._settings.shutdown.drain_seconds + _GRACE_SECONDS),
@@ -230,7 +229,7 @@ class Workers:
 
 
 def stopped_with(code: int) -> int:
-    """What a worker's end in a stop comes to. SIGTERM ends only one that has not begun: later it is a request to stop."""
+    """The exit code of a worker that ended during a stop. One killed by SIGTERM had no handler yet, and counts as 0."""
     if code == -signal.SIGTERM:
         return ExitCode.DONE
     return code if code >= 0 else ExitCode.CUT_OFF
@@ -246,8 +245,8 @@ def _free_port() -> int:
 def of_worker(settings: Settings, number: int, port: int, token: str) -> Start:
     """What one worker is started with: an admin port that only its watcher knows, and a name of its own in the group.
 
-    A name that the program makes is of this start of the watcher alone. So the worker leaves the group for good when the
-    watcher stops, and its session is that of a member without a name: a machine that dies must be replaced soon.
+    A generated instance id is valid for this run of the watcher alone. So the worker leaves the group when the watcher stops,
+    and its session is as short as a dynamic member's: a machine that dies must be replaced soon.
     """
     settings = numbered(settings, number)
     properties = settings.kafka.properties
@@ -282,7 +281,7 @@ def received() -> Start:
 
 
 def stop_when_deserted(stop: asyncio.Event) -> None:
-    """Stop in order when standard input ends: the watcher that held its other end is gone."""
+    """Stop in order when standard input ends: the watcher is gone."""
     loop = asyncio.get_running_loop()
 
     def deserted() -> None:
