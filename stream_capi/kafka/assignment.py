@@ -79,11 +79,18 @@ class Reading:
 
     def seek_unsought(self, consumer: Consumer) -> None:
         """Read what waits for its seek, which the client refuses while the partition's fetcher has not started."""
-        for tp in sorted(self._unsought):
+        sought = [tp for tp in sorted(self._unsought) if self._sought(consumer, tp)]
+        if sought:  # in one call: each waits for the client's own thread
             with contextlib.suppress(KafkaException):
-                consumer.seek(self._positions[tp].at(tp))
-                consumer.resume(client_partitions([tp]))
-                self._unsought.discard(tp)
+                consumer.resume(client_partitions(sought))
+                self._unsought.difference_update(sought)
+
+    def _sought(self, consumer: Consumer, tp: TopicPartition) -> bool:
+        try:
+            consumer.seek(self._positions[tp].at(tp))
+        except KafkaException:
+            return False
+        return True
 
     def fetch(self, consumer: Consumer, count: int, seconds: float) -> list[Records]:
         """Fetch and sort by partition; callbacks that are due are served meanwhile.

@@ -309,6 +309,33 @@ def test_reading_again_says_where_since_the_client_may_remember_another_place() 
     assert client.calls[-1][0] == "resume"
 
 
+def test_many_partitions_are_resumed_in_one_call_and_one_whose_seek_is_refused_waits() -> None:
+    """Each call waits for the client's own thread: with a thousand partitions that is most of a start."""
+
+    class Slow(Client):
+        def seek(self, at: ClientPartition) -> None:
+            if at.partition in self.refused:
+                raise KafkaException(KafkaError(KafkaError._STATE))
+            self.calls.append(("seek", [(at.partition, at.offset)]))
+
+        refused: Any = (500,)
+
+    client: Any = Slow()
+    every = [TopicPartition("leads", number) for number in range(1000)]
+    it = Reading(True, lambda message: None)
+    places = find_places(client, every, "earliest", 1.0)
+    it.assign(client, every, places, 1)
+    for place in places:
+        it.own(place)
+    it.resume(client, every)
+    assert len(client.called("seek")) == 999
+    assert [len(call) for call in client.called("resume")] == [999]
+    client.refused = ()
+    it.fetch(client, 500, 0)
+    assert client.called("resume")[1:] == [[(500, -1001)]]
+    assert [len(client.called(call)) for call in ("incremental_assign", "pause")] == [1, 1]
+
+
 def test_a_record_fetched_together_with_its_assignment_is_fetched_again() -> None:
     """It may be of the former assignment, and offsets between the commit and it would never come again."""
     client: Any = Client()
