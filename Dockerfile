@@ -1,7 +1,13 @@
 # The wheel is built in one stage and installed, with its locked and hashed requirements, into an environment that the other
 # stage takes: the image that runs has neither compilers nor sources. Nothing is written at run time, so that its root file
 # system can be read-only.
-FROM python:3.13-slim-trixie AS build
+#
+# The one line that names the base. A tag moves; a digest behind it (python:3.13-slim-trixie@sha256:…) makes every build one of
+# the same base, and is best written by an update bot that pins digests, since it also has to be renewed for Debian's security
+# fixes. --build-arg PYTHON=… builds on a mirror.
+ARG PYTHON=python:3.13-slim-trixie
+
+FROM ${PYTHON} AS build
 WORKDIR /build
 COPY requirements ./requirements
 RUN python -m venv /venv \
@@ -18,7 +24,7 @@ RUN pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /dist . 
  && /venv/bin/pip uninstall --yes pip \
  && /venv/bin/python deploy/image/notices.py /venv/share/doc/stream-capi
 
-FROM python:3.13-slim-trixie
+FROM ${PYTHON}
 RUN groupadd --gid 10001 capi && useradd --uid 10001 --gid capi --no-create-home --shell /usr/sbin/nologin capi
 COPY --from=build /venv /venv
 # A container is probed from outside, so the admin server's default is all addresses there, of IPv4 and IPv6. A default lies

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from pathlib import Path
+from string import Template
 from typing import NamedTuple
 
 from dockerfile_parse import DockerfileParser
@@ -44,13 +45,17 @@ class Stage(NamedTuple):
 
 
 def stages(file: Path) -> list[Stage]:
-    """The stages of a Dockerfile, in order."""
+    """The stages of a Dockerfile, in order, with the defaults of what is given before them."""
     found: list[Stage] = []
+    defaults: dict[str, str] = {}
     for entry in DockerfileParser(str(file)).structure:
         name, text = entry["instruction"], entry["value"].strip()
         if name == "FROM":
-            image, alias = image_from(text)
+            image, alias = image_from(Template(text).substitute(defaults))
             found.append(Stage(image or "", alias or "", []))
+        elif name == "ARG" and not found:
+            key, _, default = text.partition("=")
+            defaults[key] = default
         elif name != "COMMENT":
             found[-1].instructions.append(Instruction(name, text))
     return found

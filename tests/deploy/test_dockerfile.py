@@ -20,8 +20,15 @@ INSTALLS = re.findall(r"pip (?:install|wheel)[^&]*", " && ".join(run.text for ru
 def test_each_base_is_named_with_its_version() -> None:
     for stage in STAGES:
         name, _, tag = stage.image.partition(":")
-        assert re.fullmatch(r"\d+\.\d+-slim-(bookworm|trixie)", tag), stage.image
+        assert re.fullmatch(r"\d+\.\d+-slim-(bookworm|trixie)(@sha256:[0-9a-f]{64})?", tag), stage.image
         assert name == "python"
+
+
+def test_the_base_is_named_in_one_place() -> None:
+    """A digest that is written or renewed there is that of both stages."""
+    text = (ROOT / "Dockerfile").read_text()
+    assert re.findall(r"^FROM (\S+)", text, re.MULTILINE) == ["${PYTHON}", "${PYTHON}"]
+    assert len(re.findall(r"^ARG PYTHON=python:", text, re.MULTILINE)) == 1
 
 
 def test_the_python_is_one_that_the_package_supports() -> None:
