@@ -396,7 +396,7 @@ class App:
             await asyncio.sleep(topic_retention.LOOK_SECONDS if known else topic_retention.AGAIN_SECONDS)
 
     async def _watch_rights(self) -> None:
-        """Ask for this user's rights, which can be revoked any time: the client reports it once, or not before it needs them."""
+        """Ask for this user's rights, which can be revoked: the client reports it once, or not before it needs them."""
         settings = self.settings
         needed = dict.fromkeys(settings.topics, "READ") | {settings.dead_letter.topic: "WRITE"}
         while True:
