@@ -1,4 +1,4 @@
-"""``make bench-growth``: everything in one run of some twenty minutes, written into docs/scaling.md."""
+"""``make bench-growth``: each part measures one thing that grows, and writes its own table into docs/scaling.md."""
 
 from __future__ import annotations
 
@@ -6,52 +6,66 @@ import argparse
 import signal
 import sys
 import time
+from collections.abc import Mapping
 
 import structlog
 
 from benchmarks import report
 from benchmarks.growth import cases, day, lag, table
+from benchmarks.growth.cases import Case
 from benchmarks.growth.events import Events, kept
 from benchmarks.machine import Load, described
 from benchmarks.plans import dead_letter_topic
 from benchmarks.stack import ROOT, Stack, running
 
-_PARTS = ("partitions", "sources", "pixels", "lag", "day")
-_CASES = {"partitions": cases.PARTITIONS, "sources": cases.SOURCES, "pixels": cases.PIXELS}
+_CASES: Mapping[str, Mapping[int, Case]] = {
+    "partitions": {case.partitions: case for case in cases.PARTITIONS},
+    "sources": {case.sources: case for case in cases.SOURCES},
+    "pixels": {case.pixels: case for case in cases.PIXELS},
+}
 _DOCUMENT = ROOT / "docs" / "scaling.md"
 _FOLDER = ROOT / ".cache" / "growth"
 
 
 def main(arguments: argparse.Namespace) -> None:
-    """Run what was asked for; the document is written only by a whole run."""
-    begun, load = time.monotonic(), Load()
-    growth = table.Growth(described())
+    """Run what was asked for, each part on a broker that was just started."""
     _FOLDER.mkdir(parents=True, exist_ok=True)
-    if set(arguments.only) - {"day"}:
-        with running(_FOLDER / "broker") as stack:
-            _measure(stack, growth, arguments.only)
-    if "day" in arguments.only:
-        structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
-        growth.hours = day.measured(table.SHOWN_HOURS[-1])
-    growth.minutes, growth.load = (time.monotonic() - begun) / 60, load.summary()
-    print(table.text(growth))
-    if set(arguments.only) == set(_PARTS) and not arguments.no_write:
-        text = report.placed(_DOCUMENT.read_text(), table.text(growth), table.BEGIN, table.END)
-        _DOCUMENT.write_text(text)
-        print(f"\nwritten: {_DOCUMENT.relative_to(ROOT)}")
+    known: dict[Case, cases.Row] = {}  # one case is in three parts
+    for part in arguments.only:
+        begun, load = time.monotonic(), Load()
+        found = _day() if part == "day" else _with_neighbours(part, known)
+        minutes = (time.monotonic() - begun) / 60
+        text = f"Measured on {described()}, in {minutes:.0f} minutes; {load.summary()}.\n\n{found}"
+        print(text, flush=True)
+        if not arguments.no_write:
+            _DOCUMENT.write_text(report.placed(_DOCUMENT.read_text(), text, *table.marks(part)))
 
 
-def _measure(stack: Stack, growth: table.Growth, only: list[str]) -> None:
+def _day() -> str:
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
+    return table.of_hours(day.measured(table.SHOWN_HOURS[-1]))
+
+
+def _with_neighbours(part: str, known: dict[Case, cases.Row]) -> str:
+    with running(_FOLDER / "broker") as stack:
+        return _measure(stack, part, known)
+
+
+def _measure(stack: Stack, part: str, known: dict[Case, cases.Row]) -> str:
     events = Events(stack.registry.url)
     dead_letter_topic(stack)
-    wanted = dict.fromkeys(case for part in only if part in _CASES for case in _CASES[part])
-    for case in wanted:
-        growth.cases[case] = cases.measured(stack, events, case, _FOLDER)
-        _say(f"{case}: {growth.cases[case]}")
-    for records in lag.RECORDS if "lag" in only else ():
-        backlog = kept(stack, events, records, lag.PARTITIONS, _FOLDER / "lags.json")
-        growth.lags[records] = lag.measured(stack, backlog, _FOLDER)
-        _say(f"lag of {records:,}: {growth.lags[records]}")
+    if part == "lag":
+        lags = {}
+        for records in lag.RECORDS:
+            backlog = kept(stack, events, records, lag.PARTITIONS, _FOLDER / "lags.json")
+            lags[records] = lag.measured(stack, backlog, _FOLDER)
+            _say(f"{part}, {records:,}: {lags[records]}")
+        return table.of_lags(lags)
+    for count, case in _CASES[part].items():
+        if case not in known:
+            known[case] = cases.measured(stack, events, case, _FOLDER)
+        _say(f"{part}, {count:,}: {known[case]}")
+    return table.of_cases(part, {count: known[case] for count, case in _CASES[part].items()})
 
 
 def _say(line: str) -> None:
@@ -60,7 +74,7 @@ def _say(line: str) -> None:
 
 def _parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.growth", description=__doc__)
-    parser.add_argument("--only", nargs="+", choices=_PARTS, default=list(_PARTS), help="measure these alone")
+    parser.add_argument("--only", nargs="+", choices=table.PARTS, default=list(table.PARTS), help="measure these alone")
     parser.add_argument("--no-write", action="store_true", help="leave docs/scaling.md as it is")
     return parser.parse_args()
 
