@@ -60,6 +60,9 @@ _DIVERGENCE = ("truncation", "No epoch found")  # what the client's text says wh
 
 _GROUP_DENIED = KafkaError(KafkaError.GROUP_AUTHORIZATION_FAILED).str()
 BROKERS_REFUSE = "no connection to the brokers"
+# The answer to the first heartbeat of a member of the newer protocol, as the client's fatal error has it.
+_NOT_TAKEN_OVER = "ConsumerGroupHeartbeat fatal error: Broker: The group id does not exist"
+
 _REPEAT_SECONDS = 60.0
 _STS = "sasl.oauthbearer.metadata.authentication.type"
 _STS_ADVICE = (
@@ -138,6 +141,12 @@ def lost(error: KafkaError, group: str) -> KafkaLost:
         return KafkaLost(
             f"another member has taken this group.instance.id ({error.str()}): give each member an id of its own"
         )
+    if _NOT_TAKEN_OVER in error.str():
+        return KafkaLost(
+            f"the brokers don't take this group over to group.protocol = consumer ({error.str()}): they can't while members "
+            "use cooperative-sticky, the classic default, or where group.consumer.migration.policy forbids it; "
+            'stop all members first (docs/operations.md, "Change the group protocol")'
+        )
     return KafkaLost(f"the Kafka client can't go on: {error.str()}")
 
 
@@ -188,6 +197,8 @@ def _event(error: KafkaError) -> str:
         return "the group is rebalancing"
     if error.code() == KafkaError._MAX_POLL_EXCEEDED:
         return "polled too late; the group has gone on without this member, which joins again"
+    if error.code() == KafkaError.INCONSISTENT_GROUP_PROTOCOL:
+        return "the group uses another assignment strategy"
     return "kafka error"
 
 
