@@ -27,7 +27,7 @@ class NoHistory(Exception):
 def tree(repository: Path = ROOT, commit: str = COMMIT) -> Iterator[Path]:
     """A temporary folder with the program of that commit, which runs in this one's environment. Raises NoHistory."""
     with tempfile.TemporaryDirectory(prefix="stream-capi-before-") as folder:
-        _extract(_archive(repository, commit), Path(folder))
+        _extract(archive(repository, commit), Path(folder))
         # Compiled beforehand on both sides, or the first run of one would compile, and its start be counted too high.
         for at in (Path(folder), ROOT):
             compileall.compile_dir(at / "stream_capi", quiet=2)
@@ -54,7 +54,8 @@ def found_in(at: Path, module: str) -> Path:
     return Path(done.stdout.strip())
 
 
-def _archive(repository: Path, commit: str) -> bytes:
+def archive(repository: Path, commit: str) -> bytes:
+    """All files of a commit as a tar. Raises NoHistory."""
     command = ["git", "-C", str(repository), "archive", "--format=tar", commit]
     try:
         done = subprocess.run(command, check=False, capture_output=True)
@@ -67,6 +68,6 @@ def _archive(repository: Path, commit: str) -> bytes:
 
 def _message(repository: Path, commit: str, cause: str) -> str:
     return (
-        f"the commit that the program is compared with ({commit[:12]}) can't be read from {repository}: {cause}\n"
+        f"the commit {commit[:12]} can't be read from {repository}: {cause}\n"
         "It takes a clone with its history: in a shallow one, `git fetch --unshallow` brings it."
     )
