@@ -145,7 +145,7 @@ def test_dead_letters_that_a_broker_is_slow_to_take_and_then_does_not_answer_are
         finally:
             proxy.heal()
         await_progress(scene)
-        scene.close(duplicates=None)
+        scene.close(duplicates=0)
         written = [dead_letter.source for dead_letter in scene.ledger.dead_letters()]
         assert sorted(written) == sorted(event[:3] for event in produced if event.bad_code)
 

@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from stream_capi.sandbox.fault_script import Action, RequestInfo
-from tests.scene import Scene
+from tests.faults.budgets import SMALL, killed, unhurried
+from tests.scene import Budget, Scene
 from tests.stack import Broker, Registry
 from tests.stack.waiting import until
-from tests.standstill import assert_replaced
+from tests.standstill import BURST, assert_replaced
 
 pytestmark = pytest.mark.real
 
@@ -53,9 +54,10 @@ def test_members_that_join_leave_and_die_at_random_lose_nothing(
 ) -> None:
     seed = random.SystemRandom().randrange(10**6)
     chance = random.Random(seed)
-    with Scene(tmp_path, broker, registry, 6, steady, sections={"kafka": {"properties": PROTOCOLS[protocol]}}) as scene:
+    sections = {**SMALL, "kafka": {"properties": PROTOCOLS[protocol]}}
+    with Scene(tmp_path, broker, registry, 6, unhurried, sections=sections) as scene:
         scene.notes.append(f"seed {seed}")
-        living = [scene.member()]
+        living, deaths = [scene.member()], 0
         for _ in range(10):
             scene.produce(200, bad=2)
             step = chance.choice(("join", "leave", "die")) if living else "join"
@@ -67,10 +69,11 @@ def test_members_that_join_leave_and_die_at_random_lose_nothing(
                     assert gone.terminate() == 0
                 else:
                     gone.kill()
+                    deaths += 1
             time.sleep(chance.random() * 2)  # the storm's own rhythm, by the seed
         if not living:
             scene.member()
-        scene.close(120, duplicates=None)
+        scene.close(120, killed(deaths))
 
 
 def test_a_killed_member_is_replaced_within_fifteen_seconds_and_the_others_commit_all_the_while(
@@ -81,7 +84,7 @@ def test_a_killed_member_is_replaced_within_fifteen_seconds_and_the_others_commi
         killed, survivor = scene.member(), scene.member()
         until(lambda: len(killed.owned()) == len(survivor.owned()) == 2, 60, "an even share")
         assert_replaced(scene, killed.kill, killed.owned(), survivor.owned())
-        scene.close(60, duplicates=None)
+        scene.close(60, BURST)
 
 
 def test_a_static_member_that_restarts_keeps_its_partitions(tmp_path: Path, broker: Broker, registry: Registry) -> None:
@@ -123,5 +126,5 @@ def test_an_answer_that_comes_after_the_revocation_changes_nothing(
         first = scene.member(endpoint={"timeout_seconds": 16}, shutdown={"drain_seconds": 3})
         until(lambda: bool(asked), 30, "requests in flight")
         scene.member(ready=False)
-        scene.close(90, duplicates=None)
+        scene.close(90, Budget(len(slow), "in flight past the drain when their partitions went to the other member"))
         assert first.running
