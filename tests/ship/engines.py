@@ -1,4 +1,4 @@
-"""The programs that deploy: built once from the Go modules that go.mod and go.sum pin, and kept in the tests' cache.
+"""What the tests of this folder need: built once, from the Go modules that go.mod and go.sum pin, and kept in the tests' cache.
 
 ``python -m tests.ship.engines`` builds what is not there yet. Tests build nothing: an engine that is missing fails them.
 """
@@ -29,10 +29,14 @@ PROGRAMS = {
     "kube-apiserver": (ENGINES, "k8s.io/kubernetes/cmd/kube-apiserver"),
     "controller-gen": (DEFINITIONS, "sigs.k8s.io/controller-tools/cmd/controller-gen"),
 }
-# KEDA's definitions are files of its module. It is fetched and not built, so that its sum is pinned here.
-KEDA = "github.com/kedacore/keda/v2@v2.18.1"
-KEDA_SUM = "h1:h6bRt/IOxxtZpJlHSqhdH/lcInH7Z9obxg/JvWOmGAw="
+# The oldest that the ScaledObject is made for. Its definitions are files of its module, which is fetched and not built: its
+# sum is pinned here.
+KEDA = "github.com/kedacore/keda/v2@v2.17.2"
+KEDA_SUM = "h1:xlrcK5TKABJF9PebK79sgL07s/csGjL3H4m72OkZXxk="
 OPERATOR = "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
+# The base that the Dockerfile names is of this suite, with the CPython that this suite has, too.
+SUITE = "trixie"
+PACKAGES = "python3,python3-venv,ca-certificates"
 
 
 class EngineError(Exception):
@@ -47,24 +51,34 @@ def kubernetes_version() -> str:
 
 def engine(name: str) -> Path:
     """A program that was built."""
-    return _built(_place(name))
+    return _built(name)
 
 
 def definitions() -> Path:
     """The folder of the custom resources' definitions that the manifests use: KEDA's and the Prometheus operator's."""
-    return _built(_place("custom-resources"))
+    return _built(_DEFINED)
+
+
+def base_image() -> Path:
+    """The root file system, as a tar, on which the image is built where no registry of images is reached."""
+    return _built(_BASE)
 
 
 def build(say: Callable[[str], object]) -> None:
-    """Build what is not there yet."""
+    """Build what is not there yet, each beside its place: what dies half-way leaves nothing that looks whole."""
     with locked(_folder()):
-        for name in PROGRAMS:
-            _make(_place(name), lambda path, name=name: _build(name, path), say)  # type: ignore[misc]  # called in this turn
-        _make(_place("custom-resources"), _define, say)
+        for name, make in _MAKE.items():
+            path = _place(name)
+            if not path.exists():
+                say(f"building {name}")
+                with tempfile.TemporaryDirectory(dir=_folder(), prefix="building-") as beside:
+                    make(Path(beside, name))
+                    path.parent.mkdir(exist_ok=True)
+                    Path(beside, name).rename(path)
 
 
 def _folder() -> Path:
-    """A lock of its own: who starts a broker meanwhile doesn't wait for a build."""
+    """In the cache with a lock of its own: who starts a broker meanwhile doesn't wait for a build."""
     folder = cache_folder() / "engines"
     folder.mkdir(exist_ok=True)
     return folder
@@ -73,29 +87,19 @@ def _folder() -> Path:
 def _place(name: str) -> Path:
     """Where it is kept, under a name that changes with what it is made of."""
     module, _ = PROGRAMS.get(name, (DEFINITIONS, ""))
-    made_of = b"".join((module / file).read_bytes() for file in ("go.mod", "go.sum")) + KEDA.encode()
-    return _folder() / hashlib.sha256(made_of).hexdigest()[:16] / name
+    pinned = "".join((module / file).read_text() for file in ("go.mod", "go.sum"))
+    made_of = {_BASE: f"{SUITE} {PACKAGES}", _DEFINED: f"{pinned} {KEDA}"}.get(name, pinned)
+    return _folder() / hashlib.sha256(made_of.encode()).hexdigest()[:16] / name
 
 
-def _built(path: Path) -> Path:
-    if not path.exists():
-        raise EngineError(f"{path.name} is not built: `make test-deploy` does it, or python -m tests.ship.engines")
+def _built(name: str) -> Path:
+    if not (path := _place(name)).exists():
+        raise EngineError(f"{name} is not built: `make test-deploy` does it, or python -m tests.ship.engines")
     return path
 
 
-def _make(path: Path, make: Callable[[Path], object], say: Callable[[str], object]) -> None:
-    """Make it beside its place and move it there: a build that dies half-way leaves nothing that looks whole."""
-    if path.exists():
-        return
-    say(f"building {path.name}")
-    path.parent.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix="building-") as beside:
-        make(Path(beside, path.name))
-        Path(beside, path.name).rename(path)
-
-
-def _build(name: str, path: Path) -> None:
-    module, package = PROGRAMS[name]
+def _program(path: Path) -> None:
+    module, package = PROGRAMS[path.name]
     major, minor, _ = kubernetes_version().split(".")
     values = {
         "k8s.io/component-base/version.gitVersion": f"v{kubernetes_version()}",
@@ -120,17 +124,30 @@ def _define(folder: Path) -> None:
     _run(generate, DEFINITIONS)
 
 
-def _run(command: list[str], module: Path) -> str:
-    """What a command prints that runs in the folder of a module. Raises EngineError with what it says of its failure."""
+def _bootstrap(tar: Path) -> None:
+    """Debian with its CPython, and that as the image's base has it: in /usr/local, with a pip that may install there."""
+    root = tar.with_name("root")
+    _run(["debootstrap", "--variant=minbase", f"--include={PACKAGES}", SUITE, str(root)], tar.parent)
+    _run(["chroot", str(root), "python3", "-m", "venv", "/usr/local"], tar.parent)
+    for unneeded in ("var/cache/apt", "var/lib/apt/lists"):
+        shutil.rmtree(root / unneeded)
+    _run(["tar", "--directory", str(root), "--create", "--file", str(tar), "."], tar.parent)
+
+
+def _run(command: list[str], folder: Path) -> str:
+    """What a command prints that runs in a folder. Raises EngineError with what it says of its failure."""
     environ = os.environ | {"GOFLAGS": "-mod=readonly", "GOWORK": "off"}
     try:
-        ran = subprocess.run(command, cwd=module, env=environ, capture_output=True, text=True, check=False)
+        ran = subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True, check=False)
     except FileNotFoundError:
         raise EngineError(f"{command[0]} is not installed") from None
     if ran.returncode != 0:
         raise EngineError(f"{' '.join(command[:3])} failed:\n{ran.stdout[-2000:]}{ran.stderr[-2000:]}")
     return ran.stdout
 
+
+_DEFINED, _BASE = "custom-resources", "base-image.tar"
+_MAKE: dict[str, Callable[[Path], None]] = dict.fromkeys(PROGRAMS, _program) | {_DEFINED: _define, _BASE: _bootstrap}
 
 if __name__ == "__main__":
     build(lambda line: sys.stdout.write(f"{line}\n"))

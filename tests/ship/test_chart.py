@@ -18,9 +18,18 @@ from tests.ship.manifests import BASE, CHART, COMPONENTS, ChartRefused, Objects,
 
 pytestmark = pytest.mark.engine
 
-# What of the chart's values brings what a component does.
-VALUES = {"keda": "keda.enabled=true", "monitoring": "podMonitor.enabled=true", "toolbox": "toolbox.enabled=true"}
-EVERYTHING = [*VALUES.values(), "prometheusRule.enabled=true", "serviceAccount.create=true"]
+EVERYTHING = ["keda.enabled=true", "podMonitor.enabled=true", "toolbox.enabled=true"]
+EVERYTHING += ["prometheusRule.enabled=true", "serviceAccount.create=true"]
+# What of the chart's values brings what a component does. What it does to the network's policy is one of them besides.
+ON, OF_THE_NAMESPACE = {"enabled": True}, dict.fromkeys(("runAsUser", "runAsGroup", "fsGroup"))
+VALUES: dict[str, dict[str, Any]] = {
+    "keda": {"keda": ON},
+    "monitoring": {"podMonitor": ON},
+    "toolbox": {"toolbox": ON},
+    "openshift": {"podSecurityContext": OF_THE_NAMESPACE},
+    "brokers-outside": {},
+    "brokers-tls": {},
+}
 # What helm's charts bear by custom, and kustomize's base but not what an overlay adds; and what says that a ConfigMap is kept.
 HELMS = {f"app.kubernetes.io/{name}" for name in ("instance", "version", "managed-by", "part-of")}
 HELMS |= {"helm.sh/chart", "helm.sh/resource-policy"}
@@ -72,9 +81,14 @@ def pods(objects: Objects) -> dict[str, dict[str, Any]]:
 
 @pytest.mark.parametrize("components", [[], *([one] for one in COMPONENTS), COMPONENTS], ids="+".join)
 def test_the_chart_renders_what_the_manifests_apply(components: list[str], tmp_path: Path) -> None:
-    chart = charted(*sets(*(VALUES[component] for component in components)))
+    manifests = kustomized(overlay(tmp_path, components))
+    policy = manifests["NetworkPolicy", "stream-capi"]["spec"]
+    values = {"networkPolicy": {way: policy[way] for way in ("ingress", "egress")}} if components else {}
+    for component in components:
+        values |= VALUES[component]
+    chart = charted(*with_values(tmp_path, values))
     del chart["Pod", "stream-capi-check"]  # helm's test, which no manifest is
-    assert text_of(chart) == text_of(kustomized(overlay(tmp_path, components)))
+    assert text_of(chart) == text_of(manifests)
 
 
 def test_the_alert_rules_are_those_of_the_file() -> None:
