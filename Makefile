@@ -13,9 +13,7 @@ TIMES ?= 5
 # The tests import the program twice and start it hundreds of times; without its byte code each start compiles it again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test-fast test test-all lint docs bench faults stress prove mutate soak wheel release sbom audit lock clean
-.PHONY: help demo test-fast test test-all lint docs bench bench-growth faults stress prove mutate soak wheel sbom audit lock clean
-.PHONY: help demo test-fast test test-all test-deploy lint docs bench faults stress prove mutate soak wheel sbom audit lock clean
+.PHONY: help demo test-fast test test-all test-deploy lint docs bench bench-growth faults stress prove mutate soak wheel release sbom audit lock clean
 
 help: ## prints this
 	@sed -n 's/^\([a-z-]*\):.* ## \(.*\)/make \1\t\2/p' Makefile | expand -t 18

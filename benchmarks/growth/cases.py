@@ -6,13 +6,14 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.growth.events import Events, produce
+from benchmarks.growth.events import Events, make, produce
 from benchmarks.growth.member import Member, new_group, running
 from benchmarks.stack import Stack
 
 IDLE_SECONDS = 30.0
 LATENCY = 0.1  # of the endpoint under load, seconds: so that the memory for open events fills
 _EVENTS = 100_000
+_RUN = 20  # records of the backlog that a partition gets in its turn
 _SETTLE_SECONDS = 4.0  # from the last commit to idleness: with it the client's first statistics and looks are over
 _LOOKS = 10
 
@@ -58,12 +59,11 @@ def measured(stack: Stack, events: Events, case: Case, folder: Path) -> Row:
     """One case, on topics of its own."""
     topics, group = case.topics, new_group()
     for topic, partitions in topics.items():
-        stack.broker.create_topic(topic, partitions)
+        make(stack.broker, topic, partitions)
     try:
         return _of(stack, events, case, group, folder)
     finally:
-        for topic in topics:
-            stack.broker.delete_topic(topic)
+        stack.broker.admin.delete_topics(list(topics))
 
 
 def _of(stack: Stack, events: Events, case: Case, group: str, folder: Path) -> Row:
@@ -82,8 +82,7 @@ def _of(stack: Stack, events: Events, case: Case, group: str, folder: Path) -> R
         start_seconds, start_cpu = time.monotonic() - member.begun, member.cpu()
         stack.endpoint.reset(latency=LATENCY)
         before, sent = member.cpu(), _EVENTS
-        with member.frozen():  # so that all partitions have a backlog at the same time
-            produce(stack.broker, events, topics, sent, case.pixels)
+        produce(stack.broker, events, topics, sent, case.pixels, run=_RUN)
         member.until(lambda: stack.endpoint.events() >= sent, "a backlog")
         event_cpu = (member.cpu() - before) / sent
         stack.endpoint.reset()

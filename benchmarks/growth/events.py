@@ -10,16 +10,18 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import fastavro
-from confluent_kafka import Producer
+from confluent_kafka import KafkaException, Producer
+from confluent_kafka.cimpl import NewTopic
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 
 from benchmarks.stack import ROOT, Stack
 from tests.stack.asking import Kafka
+from tests.stack.waiting import until
 
 _SCHEMA = ROOT / "schemas" / "page_view.avsc"
 _RUN = 2_000  # records that are handed to the client at once
 _QUEUED = 400_000
-_SECONDS = 120.0
+_SECONDS = 180.0
 _ID, _PIXEL = "9" * 12, "pixel-00"
 
 
@@ -60,8 +62,26 @@ class Events:
         ]
 
 
-def produce(broker: Kafka, events: Events, topics: Mapping[str, int], count: int, pixels: int = 1) -> None:
-    """Spread ``count`` records evenly over the partitions of all topics, and see that the broker has them."""
+def make(broker: Kafka, topic: str, partitions: int) -> None:
+    """Create a topic and wait until each partition has a leader that knows of it, which takes a thousand a while."""
+    broker.admin.create_topics([NewTopic(topic, partitions)], request_timeout=_SECONDS)[topic].result(_SECONDS)
+
+    def led() -> bool:
+        try:
+            return len(broker.end_offsets(topic)) == partitions
+        except KafkaException:
+            return False
+
+    until(led, _SECONDS, f"leaders of {topic}")
+
+
+def produce(
+    broker: Kafka, events: Events, topics: Mapping[str, int], count: int, pixels: int = 1, run: int = _RUN
+) -> None:
+    """Spread ``count`` records evenly over the partitions of all topics, and see that the broker has them.
+
+    :param run: how many a partition gets in its turn.
+    """
     places = [(topic, partition) for topic, partitions in topics.items() for partition in range(partitions)]
     before = _held(broker, topics)
     producer = Producer(
@@ -76,15 +96,17 @@ def produce(broker: Kafka, events: Events, topics: Mapping[str, int], count: int
         }
     )
     share, more = divmod(count, len(places))
+    left = {place: share + (at < more) for at, place in enumerate(places)}
     number = 0
-    for at, (topic, partition) in enumerate(places):
-        left = share + (at < more)
-        while left:
-            run = events.run(number, min(left, _RUN), pixels)
-            assert producer.produce_batch(topic, run, partition=partition) == len(run), "the client's queue is full"
-            number, left = number + len(run), left - len(run)
+    while left:
+        for (topic, partition), of_place in list(left.items()):
+            records = events.run(number, min(of_place, run), pixels)
+            assert producer.produce_batch(topic, records, partition=partition) == len(records), "the queue is full"
+            number += len(records)
+            left[topic, partition] -= len(records)
             if len(producer) > _QUEUED:
                 producer.flush(_SECONDS)
+        left = {place: of_place for place, of_place in left.items() if of_place}
     assert not producer.flush(_SECONDS), "the broker didn't acknowledge in time"
     assert _held(broker, topics) - before == count, "the broker refused a record"
 
@@ -109,7 +131,7 @@ def kept(stack: Stack, events: Events, records: int, partitions: int, manifest: 
     if not (wanted in found and there and _held(stack.broker, {lag.topic: partitions}) == records):
         if there:
             stack.broker.delete_topic(lag.topic)
-        stack.broker.create_topic(lag.topic, partitions)
+        make(stack.broker, lag.topic, partitions)
         produce(stack.broker, events, {lag.topic: partitions}, records)
         manifest.write_text(json.dumps([*(one for one in found if one["topic"] != lag.topic), wanted]))
     return lag

@@ -23,7 +23,7 @@ from benchmarks.settings import DEAD_LETTERS
 from benchmarks.stack import KEY, Stack
 from tests.stack.process import free_ports
 
-_PATIENCE = 180.0
+_PATIENCE = 300.0
 _STEP_SECONDS = 0.05
 _CLIENT_THREADS = "rdk:"  # the names that librdkafka gives its own
 _serial = itertools.count()
@@ -83,15 +83,6 @@ class Member:
             elif entry.get("event") in ("revoked", "lost"):
                 has = (has or 0) - entry["count"]
         return has
-
-    @contextmanager
-    def frozen(self) -> Iterator[None]:
-        """It stands still meanwhile, for less than its session."""
-        self._process.suspend()
-        try:
-            yield
-        finally:
-            self._process.resume()
 
     @property
     def idles(self) -> bool:

@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
 from benchmarks.growth import cases, lag
-from benchmarks.growth.cases import BASE, PARTITIONS, PIXELS, SOURCES, Case
 from benchmarks.growth.day import Held
 
-BEGIN, END = "<!-- growth: written by `make bench-growth` -->", "<!-- end of growth -->"
-SHOWN_HOURS = (1, 2, 6, 12, 24, 36, 48)
+PARTS = ("partitions", "sources", "pixels", "lag", "day")
+SHOWN_HOURS = (1, 2, 6, 12, 18, 24, 30)
 
 
-@dataclass(slots=True)
-class Growth:
-    """All that a run has found out; a part that did not run is empty."""
-
-    machine: str
-    cases: dict[Case, cases.Row] = field(default_factory=dict)
-    lags: dict[int, lag.Row] = field(default_factory=dict)  # by the records
-    hours: list[Held] = field(default_factory=list)
-    minutes: float = 0.0
-    load: str = ""
+def marks(part: str) -> tuple[str, str]:
+    """Between which a part's table stands in the document."""
+    return f"<!-- growth, {part}: written by `make bench-growth ONLY={part}` -->", f"<!-- end of growth, {part} -->"
 
 
 class _Column(NamedTuple):
@@ -53,24 +44,6 @@ _COLUMNS = (
 )
 
 
-def text(growth: Growth) -> str:
-    """All tables in Markdown."""
-    load = f"; {growth.load}" if growth.load else ""
-    parts = [f"Measured on {growth.machine}, in {growth.minutes:.0f} minutes{load}."]
-    for heading, tried in (
-        ("Partitions", {case.partitions: case for case in PARTITIONS}),
-        (f"Sources, of {BASE.partitions} partitions in all", {case.sources: case for case in SOURCES}),
-        (f"Pixels, of a source with {BASE.partitions} partitions", {case.pixels: case for case in PIXELS}),
-    ):
-        if growth.cases.keys() >= set(tried.values()):
-            parts.append(_cases(heading, {count: growth.cases[case] for count, case in tried.items()}))
-    if growth.lags:
-        parts.append(_lags(growth.lags))
-    if growth.hours:
-        parts.append(_hours(growth.hours))
-    return "\n\n".join(parts)
-
-
 def slope(fewer: tuple[int, float], more: tuple[int, float]) -> float:
     """What one more costs, between two counts with their values."""
     return (more[1] - fewer[1]) / (more[0] - fewer[0])
@@ -81,8 +54,8 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def _cases(heading: str, found: dict[int, cases.Row]) -> str:
-    what = heading.partition(",")[0].lower()
+def of_cases(what: str, found: Mapping[int, cases.Row]) -> str:
+    """A row for each count of what grows, and between each two what one more costs."""
     rows = [
         [f"{count:,}", *(f"{column.value(row):,.{column.digits}f} {column.unit}" for column in _COLUMNS)]
         for count, row in found.items()
@@ -93,10 +66,11 @@ def _cases(heading: str, found: dict[int, cases.Row]) -> str:
             for column in _COLUMNS
         ]
         rows.append([f"each of {fewer:,} to {more:,}", *of])
-    return f"### {heading}\n\n{_table([what, *(column.head for column in _COLUMNS)], rows)}"
+    return _table([what, *(column.head for column in _COLUMNS)], rows)
 
 
-def _lags(lags: dict[int, lag.Row]) -> str:
+def of_lags(lags: Mapping[int, lag.Row]) -> str:
+    """A row for each lag."""
     rows = [
         [
             f"{records:,}",
@@ -110,19 +84,18 @@ def _lags(lags: dict[int, lag.Row]) -> str:
         for records, row in lags.items()
     ]
     head = ("lag", "still to go at the stop", "start to first commit", "peak", "at the end", "an event's CPU", "stop")
-    return f"### Lag, of {lag.PARTITIONS} partitions\n\n{_table(head, rows)}"
+    return _table(head, rows)
 
 
-def _hours(hours: Sequence[Held]) -> str:
+def of_hours(hours: Sequence[Held]) -> str:
+    """What is held after some of the hours, and what an hour of the last half has added."""
     rows = [
         [f"{hour}", f"{held.objects:,}", f"{held.bytes / 1e3:,.0f} kB"]
         for hour, held in enumerate(hours, 1)
         if hour in SHOWN_HOURS
     ]
-    last, half = hours[-1], hours[len(hours) // 2 - 1]
-    rows.append([f"each hour of the last {len(hours) - len(hours) // 2}", *_an_hour(half, last, len(hours) // 2)])
-    return f"### Hours\n\n{_table(('hour', 'objects held', 'their bytes'), rows)}"
-
-
-def _an_hour(before: Held, after: Held, hours: int) -> tuple[str, str]:
-    return f"{(after.objects - before.objects) / hours:+,.1f}", f"{(after.bytes - before.bytes) / hours:+,.0f} B"
+    half = len(hours) // 2
+    before, after, passed = hours[half - 1], hours[-1], len(hours) - half
+    objects, size = (after.objects - before.objects) / passed, (after.bytes - before.bytes) / passed
+    rows.append([f"each hour of the last {passed}", f"{objects:+,.1f}", f"{size:+,.0f} B"])
+    return _table(("hour", "objects held", "their bytes"), rows)

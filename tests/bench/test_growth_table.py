@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks import report
 from benchmarks.growth import lag, table
-from benchmarks.growth.cases import PARTITIONS, PIXELS, SOURCES, Case, Row
+from benchmarks.growth.cases import BASE, PARTITIONS, PIXELS, SOURCES, Row
 from benchmarks.growth.day import Held, reached
 from tests.deploy.program import ROOT
 
@@ -33,35 +33,30 @@ def row(n: int) -> Row:
     )
 
 
-def growth() -> table.Growth:
-    """Every figure a line, whatever grows."""
-
-    def size(case: Case) -> int:
-        return case.partitions if case in PARTITIONS else case.sources if case in SOURCES else case.pixels
-
-    return table.Growth(
-        "a machine",
-        {case: row(size(case)) for case in (*PARTITIONS, *SOURCES, *PIXELS)},
-        {records: lag.Row(1.5, 150_000_000, 140_000_000, 12e-6, records - 5, 0.5) for records in lag.RECORDS},
-        [Held(5_000 + 10 * min(hour, 24), 400_000 + 100 * hour) for hour in range(1, 49)],
-        20.0,
-        "load average of the minute before 0.1",
-    )
+LAGS = {records: lag.Row(1.5, 150_000_000, 140_000_000, 12e-6, records - 5, 0.5) for records in lag.RECORDS}
+# Grows until a day has passed.
+HOURS = [Held(5_000 + 10 * min(hour, 15), 400_000 + 100 * hour) for hour in range(1, 31)]
+TABLES = {
+    "partitions": table.of_cases("partitions", {count: row(count) for count in (1, 100, 1000)}),
+    "sources": table.of_cases("sources", {count: row(count) for count in (1, 10, 50)}),
+    "pixels": table.of_cases("pixels", {count: row(count) for count in (1, 50)}),
+    "lag": table.of_lags(LAGS),
+    "day": table.of_hours(HOURS),
+}
 
 
-def cells(heading: str, first: str) -> list[str]:
-    _, _, section = table.text(growth()).partition(f"### {heading}")
-    line = next(line for line in section.split("### ")[0].splitlines() if line.startswith(f"| {first}"))
+def cells(part: str, first: str) -> list[str]:
+    line = next(line for line in TABLES[part].splitlines() if line.startswith(f"| {first}"))
     return [cell.strip() for cell in line.strip("|").split("|")]
 
 
 def test_each_figure_has_its_slope_below_it() -> None:
-    assert cells("Partitions", "1,000 ")[1:3] == ["120 MB", "5.0 s"]
+    assert cells("partitions", "1,000 ")[1:3] == ["120 MB", "5.0 s"]
     for between in ("each of 1 to 100", "each of 100 to 1,000"):
-        resident, start, start_cpu, *_ = cells("Partitions", between)[1:]
+        resident, start, start_cpu, *_ = cells("partitions", between)[1:]
         assert (resident, start, start_cpu) == ("20.00 kB", "3.00 ms", "0.00 ms")
-    assert cells("Sources", "each of 10 to 50")[7] == "2.00 ms"
-    assert cells("Pixels", "50 ")[10] == "50 kB"
+    assert cells("sources", "each of 10 to 50")[7] == "2.00 ms"
+    assert cells("pixels", "each of 1 to 50")[10] == "200.00 B"
 
 
 def test_what_grows_faster_than_it_should_is_seen_in_the_second_slope() -> None:
@@ -70,19 +65,28 @@ def test_what_grows_faster_than_it_should_is_seen_in_the_second_slope() -> None:
 
 
 def test_the_hours_end_with_the_growth_of_the_last_ones() -> None:
-    assert cells("Hours", "48")[1:] == ["5,240", "405 kB"]
-    assert cells("Hours", "each hour of the last 24")[1:] == ["+0.0", "+100 B"]
+    assert cells("day", "30")[1:] == ["5,150", "403 kB"]
+    assert cells("day", "each hour of the last 15")[1:] == ["+0.0", "+100 B"]
 
 
 def test_the_lag_is_told_with_what_was_left_of_it() -> None:
-    assert cells("Lag", "10,000,000")[1:5] == ["9,999,995", "1.5 s", "150 MB", "140 MB"]
+    assert cells("lag", "10,000,000")[1:5] == ["9,999,995", "1.5 s", "150 MB", "140 MB"]
 
 
-def test_the_tables_stand_between_the_marks_of_the_document() -> None:
-    written = report.placed(DOCUMENT, table.text(growth()), table.BEGIN, table.END)
-    assert written.startswith(DOCUMENT.partition(table.BEGIN)[0])
-    assert written.endswith(DOCUMENT.partition(table.END)[2])
-    assert table.text(growth()) in written
+def test_the_cases_differ_in_one_thing_alone() -> None:
+    assert {case._replace(partitions=0) for case in PARTITIONS} == {BASE._replace(partitions=0)}
+    assert {case._replace(sources=0) for case in SOURCES} == {BASE._replace(sources=0)}
+    assert {case._replace(pixels=0) for case in PIXELS} == {BASE._replace(pixels=0)}
+    assert all(sum(case.topics.values()) == case.partitions for case in (*PARTITIONS, *SOURCES, *PIXELS))
+
+
+@pytest.mark.parametrize("part", table.PARTS)
+def test_each_table_stands_between_its_marks_in_the_document(part: str) -> None:
+    begin, end = table.marks(part)
+    written = report.placed(DOCUMENT, TABLES[part], begin, end)
+    assert written.startswith(DOCUMENT.partition(begin)[0])
+    assert written.endswith(DOCUMENT.partition(end)[2])
+    assert TABLES[part] in written
 
 
 def test_everything_that_is_reached_counts_once_and_nothing_apart_does() -> None:
