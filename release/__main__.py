@@ -7,7 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from release import builds, environments, sources
+from release import builds, chart, environments, sources
 from release.sources import ROOT, Unreleasable
 
 DIST = ROOT / "dist"
@@ -25,14 +25,20 @@ def main() -> int:
 
 
 def _release(folder: Path) -> None:
-    pythons = _interpreters()
+    pythons, helm = _interpreters(), chart.helm()
     one, other = (sources.export(folder / name / "sources") for name in ("one", "other"))
     version, at = sources.version(one), sources.committed_at()
     built = builds.distributions(one, folder / "one" / "dist", at)
     builds.same(built, builds.distributions(other, folder / "other" / "dist", at))
     sdist, wheel = sorted(built, key=lambda file: file.suffix == ".whl")
     builds.same([wheel], [builds.wheel_of_sdist(sdist, folder / "sdist", at)])
+    objects = [
+        chart.rendered(helm, copy, folder / name / "stream-capi.yaml")
+        for name, copy in (("one", one), ("other", other))
+    ]
+    builds.same(objects[:1], objects[1:])
     print(f"stream-capi {version}: built twice and once more from the source distribution, and equal")
+    built += [objects[0], chart.packed(helm, one, version, folder)]
     built.append(builds.bill_of_materials(one, folder / "sbom.cdx.json"))
     lock = one / "requirements" / "runtime.lock"
     for wanted, python in pythons.items():

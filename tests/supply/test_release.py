@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from release import builds, environments, sources
+from release import builds, chart, environments, sources
 from release.sources import Unreleasable
 
 _WORKFLOW = Path(__file__).parents[2] / ".github" / "workflows" / "release.yml"
@@ -102,6 +102,26 @@ def test_the_newest_python_of_a_version_is_taken_and_none_where_there_is_none(
         (place / "python").symlink_to(sys.executable)
     assert environments.interpreter(mine) == tmp_path / "versions" / f"{mine}.10" / "bin" / "python"
     assert environments.interpreter("3.99") is None
+
+
+def test_what_helm_says_of_a_chart_is_told(tmp_path: Path) -> None:
+    program = tmp_path / "stub"
+    program.write_text('#!/bin/sh\necho "$1: $2" >&2\nexit 1\n')
+    program.chmod(0o755)
+    with pytest.raises(Unreleasable, match="helm lint failed:\nlint: --strict"):
+        chart.rendered(program, tmp_path, tmp_path / "stream-capi.yaml")
+    with pytest.raises(Unreleasable, match="helm package failed:\n"):
+        chart.packed(program, tmp_path, "1.2.3", tmp_path)
+
+
+def test_the_helm_on_the_path_is_taken_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("STREAM_CAPI_TEST_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(Unreleasable, match="no helm on the path, and helm is not built"):
+        chart.helm()
+    (tmp_path / "helm").write_text("#!/bin/sh\n")
+    (tmp_path / "helm").chmod(0o755)
+    assert chart.helm() == tmp_path / "helm"
 
 
 def _steps(job: dict[str, Any]) -> list[dict[str, Any]]:
