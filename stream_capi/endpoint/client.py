@@ -1,14 +1,14 @@
-"""Posting a batch to the API over HTTP: one request, one answer, and nothing that a network does raises.
+"""Post a batch to the API over HTTP: one request, one answer; network errors are values, never exceptions.
 
-What must hold here, because a library's defaults would break it:
+Rules that a library's defaults would break:
 
-- A redirect is an answer. Followed, a 301 turns the post into a bodyless GET that ends in a 200, and the batch counts as
-  delivered; a 307 hands events and key to another origin.
-- The status is the answer as soon as its head is there. What follows is read to a bound, for the sake of the connection,
-  and whatever is wrong with it (endless, torn, compressed a thousandfold) can't unsay the status.
-- The key goes into one header of one request. The library's errors print it, and their texts hold the URL with its query:
-  no error leaves this module, only a word for it.
-- A connection that the server dropped while it was idle is a fault on the way and never a refusal.
+- A redirect is an answer. If a 301 were followed, the POST would become a GET without a body that gets a 200, and its batch
+  count as delivered; a 307 would send events and key to another origin.
+- The status is the answer as soon as the head has arrived. The body is read up to a bound, to keep the connection; whatever
+  is wrong with it (endless, torn, compressed a thousandfold) doesn't change the status.
+- The key goes into one header of one request. The library's errors contain it, and the URL with its query: so no error leaves
+  this module, only a word for it.
+- A connection that the server closed while it was idle is a network fault, never a refusal.
 - An answer that comes before its request was sent is no success (``connections``).
 - What has arrived when the time is over is the answer, however late the program comes to read it (``deadline``).
 """
@@ -76,13 +76,13 @@ class EndpointClient:
         max_connections: int = 16,
     ) -> None:
         self._url = URL(url)
-        # Put together once for each pixel; a cache, because a table would show the pixels to whoever prints this object.
+        # Built once for each pixel; a cache function, because the repr of a dictionary would show the pixel ids.
         self._target_of = lru_cache(maxsize=1024)(lambda pixel_id: self._url.with_query({PIXEL_PARAMETER: pixel_id}))
         self.key_forms = KeyForms(authorization)
         self._seconds = timeout_seconds
         self._proxy = URL(proxy) if proxy else None
         self.trust = Trust(ca_file)
-        # Hears each answer's words and body, unmasked.
+        # Receives the error texts and the body of each answer, unmasked.
         self.on_answer: Callable[[ApiError, bytes], None] | None = None
         self.tls_reason = ""  # of the last handshake that failed: what ``probe`` would say of it
         self._max_connections = max_connections
@@ -132,7 +132,7 @@ class EndpointClient:
             await self._session.close()
 
     async def post(self, pixel_id: str, key: str, body: bytes) -> Answer:
-        """Send one batch for one pixel. A fault of the network is an answer too; only cancellation comes out."""
+        """Send one batch for one pixel. A network fault is an answer too; only cancellation is raised."""
         begun = time.monotonic()
         form = self.key_forms.form(pixel_id, key)
         try:
@@ -159,9 +159,9 @@ class EndpointClient:
         return Answer(response.status, None, retry_after, seconds, date or None, again, _said(response))
 
     async def probe(self) -> str | None:
-        """Connect as a post would, name and handshake and proxy, and send nothing to the endpoint.
+        """Connect as ``post`` does (name, proxy, TLS handshake) and send nothing to the endpoint.
 
-        None where that works, else one line for people: what failed, and what to look at.
+        None if that works, else one line for people: what failed, and what to check.
         """
         assert self._connector is not None  # noqa: S101 -- only between start and close
         loop = asyncio.get_running_loop()
@@ -203,10 +203,10 @@ class EndpointClient:
         )
 
     def _socket(self, address: aiohttp.AddrInfoType) -> socket.socket:
-        """A socket that the kernel gives up by itself when the other side takes nothing for the length of a request.
+        """A socket that the kernel closes by itself if the other side accepts no data for the length of a request.
 
-        After a time-out the library closes its side politely: the descriptor and what was not sent stay until it is taken,
-        and a frozen endpoint would gather those of all requests that it let time out.
+        After a time-out the library closes its side in order: the descriptor and the unsent data stay until the other side
+        has taken them. A frozen endpoint would accumulate those of all requests that timed out.
         """
         family, kind, protocol, _, _ = address
         made = socket.socket(family, kind, protocol)
@@ -267,9 +267,9 @@ def _cause(error: BaseException) -> BaseException | None:
 
 
 async def _drain(response: aiohttp.ClientResponse, seconds: float, kept: bytearray | None = None) -> None:
-    """Read what is left of an answer, so that its connection can serve again; close it where that takes too much.
+    """Read the rest of an answer, so that its connection can be used again; close it if that takes too long or too much.
 
-    ``kept`` gets the body, up to the bound, where somebody asks for it.
+    ``kept`` receives the body up to the bound.
     """
     left = MAX_BODY_BYTES
     if (
@@ -290,7 +290,7 @@ async def _drain(response: aiohttp.ClientResponse, seconds: float, kept: bytearr
 
 
 def _said(response: aiohttp.ClientResponse) -> ApiError | None:
-    """The API's own words of an answer that is no success. They may quote the request: they are masked by who keeps them."""
+    """The API's error texts in an answer that is no success. They may quote the request, so whoever keeps them masks them."""
     if response.status == DELIVERED:
         return None
     said = _words(response)

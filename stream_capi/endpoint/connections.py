@@ -1,16 +1,16 @@
-"""The connections of the endpoint's client: which answer belongs to which request, and what a broken head still says.
+"""The connections of the endpoint's client: which answer belongs to which request, and the status of a broken head.
 
-aiohttp takes whatever arrives on a connection as the answer to the request that is on it. Three rules are added here:
+aiohttp takes whatever arrives on a connection as the answer to the request on it. Three rules are added here:
 
-- An answer belongs to a request only if its head arrives after the request was begun. Bytes that arrive before that were
-  sent by somebody who can't know the request: on a kept connection they close it, on a new one they are no answer.
+- An answer belongs to a request only if its head arrives after the request was begun. Bytes that arrive earlier can't be an
+  answer to it: on a kept connection they close it, on a new one they are ignored as an answer.
 - A success counts only after the whole body has left: it was handed to the transport, the transport's buffers are empty,
   and the other side's kernel has acknowledged every byte. Every TCP segment carries an acknowledgement of all bytes
   received in order before it, and the kernel applies it before the segment's data can be read. So an answer that was sent
   after the body was read brings the acknowledgement along, and this check never doubts it, whatever delays or losses
   there are on the way.
 - The status line is the answer even if the rest of the head can't be parsed or exceeds the bounds below. Without this rule
-  a batch that was taken would be sent again for ever because of a header that nobody here reads.
+  a batch that was accepted would be sent again for ever because of a header that this program doesn't read.
 
 ``TCPConnector._factory`` and asyncio's ``_ssl_protocol`` are not public; the tests of early and unasked answers fail if a
 new version drops them.
@@ -102,7 +102,7 @@ class Protocol(ResponseHandler):
 
     def data_received(self, data: bytes) -> None:
         if self._answered:
-            if data and not self.should_close:  # the answer has ended, so these bytes are nobody's
+            if data and not self.should_close:  # the answer has ended: these bytes belong to no request
                 self.force_close()
             super().data_received(data)
             return

@@ -1,4 +1,4 @@
-"""A deadline before which everything that has arrived is read."""
+"""A deadline that reads everything that has arrived before it counts."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from contextlib import asynccontextmanager
 # A timer may fire in a pass of the loop that looked at the sockets before the program was stopped. The next pass reads them,
 # and the one after it wakes the task that awaits the answer.
 _PASSES = 2
-_STOOD_STILL_SECONDS = 0.1  # a timer that is so late tells that the loop did not run
+_STOOD_STILL_SECONDS = 0.1  # a timer this late shows that the loop did not run
 
 
 @asynccontextmanager
 async def deadline(seconds: float) -> AsyncIterator[None]:
     """As ``asyncio.timeout``, but the loop reads the sockets once more before the time counts as over.
 
-    A loop that stood still for longer than the time-out (a stopped process, a paused machine) finds the answer and the
-    timer at once, and ``asyncio.timeout`` lets the timer win. A request of which a part was still to be sent can't have
-    an answer by then: it is given as many seconds more as the timer came too late, at most ``seconds`` in all.
+    After the loop stood still for longer than the time-out (a stopped process, a paused machine), the answer and the timer
+    are due at the same time, and ``asyncio.timeout`` lets the timer win. A request that was not fully sent can't have an
+    answer by then: it gets as many seconds more as the timer was late, at most ``seconds``.
     """
     loop = asyncio.get_running_loop()
     timer: asyncio.Handle

@@ -1,8 +1,8 @@
-"""In which form the API takes a key: ``Bearer KEY``, as its document says, or the key alone, as its help pages do.
+"""The form in which the API takes a key: ``Bearer KEY``, as its document says, or the key alone, as its help pages do.
 
-With ``authorization = "auto"`` a key begins as a bearer. A 401 has the other form tried, once; the form that a 200 was given
-to is kept. Where both got a 401 the key is refused, and each probe takes the form that the one before did not. So it is where
-the other form got another fault of set-up: a gateway may answer a header that it can't read with a 403.
+With ``authorization = "auto"`` a key is first sent as a bearer. After a 401 the other form is tried once, and the form that
+got a 200 is kept. If both got a 401 the key is refused, and probes alternate between the forms. The same holds if the other
+form got another set-up fault: a gateway may answer a header that it can't read with a 403.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class _KeyForm:
 
 
 class KeyForms:
-    """The forms of all pixels' keys. ``on_taken`` hears which form of a pixel's key is taken, when that is news.
+    """The forms of all pixels' keys. ``on_taken`` is called when a pixel's key is taken in a form that was not known yet.
 
     :param authorization: a form for all, or ``auto``.
     """

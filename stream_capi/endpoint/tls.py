@@ -1,4 +1,4 @@
-"""Whom the endpoint's client trusts, read again when ``endpoint.ca_file`` changes, and what a failed handshake means."""
+"""The certificates that the endpoint's client trusts, re-read when ``endpoint.ca_file`` changes; why a handshake failed."""
 
 from __future__ import annotations
 

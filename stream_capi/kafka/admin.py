@@ -1,10 +1,10 @@
-"""Questions to the cluster, and the two changes that the program makes there: a group's offsets, and records deleted.
+"""Queries to the cluster, and the two changes that the program makes there: setting a group's offsets, deleting records.
 
 Every method blocks, but no longer than its deadline: for ``asyncio.to_thread`` and for commands. Errors are for people:
-Unavailable where asking again may help, KafkaLost where it won't.
+Unavailable if asking again may help, KafkaLost if it won't.
 
-Over 400 lines: every question goes through the same client, deadline, changing password and words for what went wrong, so
-that a second file would have to reach into this one for all of them.
+Over 400 lines: every query uses the same client, deadline, changing password and error texts, so that a second file would
+have to reach into this one for all of them.
 """
 
 from __future__ import annotations
@@ -94,10 +94,9 @@ class Group(NamedTuple):
 
 
 def _interruptible(ask: Callable[[], Answer]) -> Answer:
-    """The answer to a question that blocks in the client's C code. What it raises is raised.
+    """Run a query that blocks in the client's C code on another thread; return or raise what it does.
 
-    A signal's handler runs only where the main thread runs Python: within the client, Ctrl-C would wait for the deadline.
-    So the main thread has the question asked on another one.
+    Signal handlers run only while the main thread runs Python: inside the client, Ctrl-C would wait for the deadline.
     """
     if threading.current_thread() is not threading.main_thread():
         return ask()
@@ -261,7 +260,7 @@ class KafkaAdmin:
     def lacking(self, needed: Mapping[str, str], before: Mapping[str, str] = MappingProxyType({})) -> dict[str, str]:
         """Of the operations that are needed on topics (READ, WRITE), those that this user may not do.
 
-        Where the brokers do not answer, what was lacking ``before`` still is. What they do not tell counts as allowed.
+        Without an answer of the brokers, what was lacking ``before`` still is. What they don't report counts as allowed.
         Raises Unavailable, KafkaLost.
         """
         asked = TopicCollection(list(needed))
@@ -277,7 +276,7 @@ class KafkaAdmin:
         }
 
     def may_read(self, group: str, topics: Iterable[str]) -> bool:
-        """Whether this user may be a member of the group; True where the brokers do not tell. Raises Unavailable."""
+        """Whether this user may be a member of the group; True if the brokers don't report it. Raises Unavailable."""
         try:
             self.committed(group, topics)
         except KafkaLost:
@@ -321,7 +320,7 @@ class KafkaAdmin:
         return not found or any(operation.name == right for operation in found)
 
     def astray(self, topic: str) -> str:
-        """The brokers that answer under no address that clients are sent on to, in words; empty where all of them do.
+        """The brokers that don't answer at their advertised addresses, as a sentence; empty if all do.
 
         Raises Unavailable, KafkaLost where none of the bootstrap servers answers.
         """
@@ -384,7 +383,7 @@ class KafkaAdmin:
     def reset(
         self, group: str, offsets: Mapping[TopicPartition, int], metadata: Mapping[TopicPartition, str] | None = None
     ) -> None:
-        """Set the group's committed offsets. What was known of events beyond the former ones is forgotten with them.
+        """Set the group's committed offsets. The outcomes beyond the old ones are dropped with them.
 
         Raises CheckFailed, with the members' names, while the group has any; Unavailable, KafkaLost.
         """
@@ -496,7 +495,7 @@ class KafkaAdmin:
             return self._made
 
     def _error_for(self, what: str, error: KafkaError) -> StreamCapiError:
-        """The error in a person's words. Why no connection comes about is known to the client's error callback only."""
+        """The error as a sentence for people. Only the client's error callback knows why no connection comes about."""
         if error.code() in DENIED:
             return KafkaLost(f"{what}: {self._bootstrap} denies it ({error.str()}): check the user and its rights")
         if error.code() in MISSING:

@@ -1,7 +1,7 @@
-"""Commits of one group member: sent without waiting, one at a time, and each answered, at the latest by a deadline.
+"""Commits of one group member: sent without waiting, one at a time, each with a result by a deadline at the latest.
 
-Used on the consumer's thread only. Whether a partition is still owned is asked right before the call: a commit for one that
-is not *succeeds* and rewinds what its new owner has committed.
+Used on the consumer's thread only. Ownership is checked right before the call: a commit for a partition that is no longer
+owned *succeeds* and rewinds what its new owner has committed.
 """
 
 from __future__ import annotations
@@ -93,8 +93,8 @@ class Commits:
     def wait_for(self, consumer: Consumer, commits: Sequence[Commit], seconds: float) -> None:
         """Commit and wait until the broker has it, for so long at most.
 
-        A synchronous commit has no deadline: a frozen broker holds it for as long as it is frozen. Made on another thread
-        it would wait for this one to leave the client's callback, and then commit what has a new owner. So it is sent
+        A synchronous commit has no deadline: a frozen broker blocks it. On another thread it would wait until this one leaves
+        the client's callback, and then commit partitions that have a new owner. So it is sent
         without waiting, and then read from the broker: in here the client doesn't report how the commit ended. It is sent
         again, since a broker refuses commits while it completes a rebalance.
         """

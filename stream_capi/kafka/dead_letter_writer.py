@@ -1,10 +1,10 @@
-"""Writing dead letters: the record as it was, and why it could not be delivered (contract, section 8).
+"""Write dead letters: the original record, and why it could not be delivered (contract, section 8).
 
-A dead letter is the event's terminal outcome only once the broker has acknowledged it, so ``write`` returns no earlier:
-whatever goes wrong, it tries again, and meanwhile the event stays open and its partition waits.
+A dead letter is the event's terminal outcome only once the broker has acknowledged it, so ``write`` returns no earlier. It
+retries whatever goes wrong; meanwhile the event stays open and its partition waits.
 
-The client's callbacks come on a thread of its own here, which does nothing but poll and hand results to the event loop.
-What is in the client at once is bounded in bytes; the other dead letters wait outside, where their records are held anyhow.
+A thread of its own polls the client and passes results to the event loop. The bytes in the client at once are bounded; other
+dead letters wait outside, where their records are kept anyway.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _DEAD_LETTER_OVERHEAD = 1024
 _DETAIL_CHARACTERS = 1000
 _MOST_HEADERS = 100_000  # of a record with more, the client hands over none: its dead letter could not be read
 _REFERENCE_BYTES = 4096  # of key and original headers, that a dead letter by reference still carries
-_SILENCE_SECONDS = 10.0  # without an acknowledgement for so long, people are told
+_SILENCE_SECONDS = 10.0  # without an acknowledgement for so long, it is reported
 _POLL_SECONDS = 0.5
 _BACKOFF = Backoff(0.2, 5.0, jitter=0.5)
 _TOO_LARGE = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE})
@@ -106,7 +106,7 @@ class DeadLetterWriter:
             self._report(dead_letter, None)
 
     def log_in_as(self, user: str, password: str) -> None:
-        """Prove this user with another password from now on. Connections stay until the brokers ask again."""
+        """Log in with another password from now on. Connections stay until the brokers ask again."""
         self._properties["sasl.password"] = password  # of a producer that is made later
         self._producer.set_sasl_credentials(user, password)
 
@@ -155,7 +155,7 @@ class DeadLetterWriter:
                 self._report(dead_letter, "no_acknowledgement")
 
     def _report(self, dead_letter: DeadLetter, reason: str | None) -> None:
-        """Note how a dead letter fares. Report when the first one fails and when the last one is healed."""
+        """Note whether a dead letter fails. Report when the first one fails and when the last one has recovered."""
         before = self.failing
         if reason is None:
             self._failing.pop(id(dead_letter), None)
@@ -173,7 +173,7 @@ class DeadLetterWriter:
                 self._renew()
 
     def _renew(self) -> None:
-        """A fatal error ends a producer for good. What it still held comes back as failed, and goes to the new one."""
+        """Replace a producer that had a fatal error. What it still held comes back as failed and goes to the new one."""
         spent = self._producer
         with contextlib.suppress(ConfigurationError):  # no threads left, for instance: tried again after the next poll
             self._producer = self._made()

@@ -1,11 +1,11 @@
 """Which partitions are read from, and how much comes next: by the memory in use and by what can be sent soon.
 
-Half of the budget is for whoever comes first: were it all in shares, a member of many partitions would pause each one after
-every chunk. The other half is in equal shares, which nobody else can take: one partition that stands still may fill the
-first half, and leaves the others theirs.
+Half of the budget is common, first come, first served: if all of it were in shares, a member of many partitions would pause
+each one after every chunk. The other half is in equal shares, one for each partition: so one partition that stands still can
+fill the common half, and the others keep their shares.
 
-The sums over all partitions are kept, not taken: a chunk, a batch or a credit costs the same with a thousand partitions as
-with one. Whoever changes what a partition holds calls ``regulate`` for it.
+The sums over all partitions are kept up to date, not computed when needed: a chunk, a batch or a credit costs the same with a
+thousand partitions as with one. Code that changes what a partition holds calls ``regulate`` for it.
 """
 
 from __future__ import annotations
@@ -68,19 +68,18 @@ class Backpressure:
         partition.counted_bytes, partition.counted_events = in_use, events
 
     def regulate_all(self) -> None:
-        """Pause and resume every partition that it can concern. To be called a few times a second."""
+        """Pause and resume the partitions that may need it. Call it a few times a second."""
         rests = any(line.held for line in self._delivery.lanes.values())
         due = [p for p in self._partitions.values() if rests or p.paused or p.counted_bytes or p.offsets.unresolved]
         for partition in due:
             self._count(partition)
         for partition in due:
             self.regulate(partition)
-        # Whatever the lanes that are read for look like: a slow one fills the memory that it may have then,
-        # its partitions are paused, and it is waited for no more.
+        # In any state of the lanes: a slow one fills its share of the memory, its partitions are paused, and the rest goes on.
         self.grant_credits(at_least=1)
 
     def regulate(self, partition: Partition) -> None:
-        """Pause or resume, as the memory in use and the partition's lane ask for."""
+        """Pause or resume a partition, by the memory in use and the state of its lane."""
         if self._partitions.get(partition.tp) is not partition:
             return
         self._count(partition)
@@ -92,9 +91,9 @@ class Backpressure:
             (self._intake.pause if pause else self._intake.resume)([partition.tp])
 
     def _is_full(self, partition: Partition) -> bool:
-        """Whether the partition is to take no more memory.
+        """Whether the partition must take no more memory.
 
-        The gaps between the marks of pausing and of resuming are there because each pause throws away what was prefetched.
+        It resumes at a lower mark than it pauses at, because each pause discards what was prefetched.
         """
         common, share = self.budget // 2, self._share()
         if partition.paused:
@@ -102,11 +101,11 @@ class Backpressure:
         return partition.counted_bytes >= share and self._in_use >= common
 
     def _share(self) -> int:
-        """A partition's share of the half of the budget that is in shares, in bytes."""
+        """A partition's share of the second half of the budget, in bytes."""
         return max(self.budget // 2 // len(self._partitions), 1)
 
     def _lane_rests(self, partition: Partition) -> bool:
-        """Whether all that this partition brings would only wait for a held pixel, which has something to probe with."""
+        """Whether all events of this partition would only wait for a held pixel that already has events to probe with."""
         lane = partition.source.lane
         line = self._delivery.lanes.get(lane) if lane else None
         return line is not None and line.held and line.has_probe
@@ -114,16 +113,16 @@ class Backpressure:
     # Credits: how fast chunks come
 
     def chunks_taken(self) -> None:
-        """What was fetched has been taken in: it is owed a credit for the next."""
+        """A fetched chunk has been taken in: a credit for the next one is due."""
         self._credits += 1
         self.grant_credits()
 
     def grant_credits(self, at_least: int = 0) -> None:
-        """Let the next chunks come, but not before what is ready can be sent soon.
+        """Grant the credits that are due, once the ready batches can be sent soon.
 
-        Were they taken as fast as they come, every partition would be read until its memory is full and paused, which
-        throws away what was prefetched, again and again; and each event would wait where no cache holds it any more. What
-        is ready bridges the milliseconds until the next chunk comes, in which few of the slots can fall free.
+        If chunks were taken as fast as they arrive, every partition would be read until its memory is full and then paused,
+        which discards what was prefetched; and events would wait so long that they leave the processor's caches. The ready
+        batches bridge the milliseconds until the next chunk, in which few slots become free.
         """
         while self._credits and (at_least > 0 or self._ready_batches() < self._enough):
             at_least -= 1
@@ -131,10 +130,10 @@ class Backpressure:
             self._intake.grant_credit(self._most())
 
     def _most(self) -> int | None:
-        """How many records the next chunk may have: no more than a share holds, while nothing but shares is left.
+        """How many records the next chunk may have: as many as a share holds, once the common half is used up.
 
-        A partition is paused only behind a chunk. Of a hundred partitions each could bring one as large as the client
-        likes, and together they would be many times the budget.
+        A partition is paused only after a chunk. Otherwise each of a hundred partitions could bring a chunk of the client's
+        largest size, together many times the budget.
         """
         if self._in_use < self.budget // 2:
             return None

@@ -1,4 +1,4 @@
-"""The source of a topic as the settings describe it: what ``run``, ``dry-run`` and ``test`` map records with."""
+"""Builds the source of a topic from the settings, for ``run``, ``dry-run`` and ``test``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Dead letters on their way: a task each, until the broker has acknowledged it and its offset is resolved."""
+"""Writes dead letters: one task each, until the broker has acknowledged it and its offset is resolved."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class DeadLetterTasks:
 def report_internal_error(
     observer: Observer, partition: Partition, rejected: Iterable[tuple[Record, Rejection]]
 ) -> None:
-    """Report the first of the faults that nobody foresaw; each has its dead letter."""
+    """Report the first of the unexpected errors; each has its dead letter."""
     for record, rejection in rejected:
         if rejection.code is Code.INTERNAL_ERROR:
             observer.internal_error(partition.tp, record.offset() or 0, rejection.detail)

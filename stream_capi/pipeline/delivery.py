@@ -1,9 +1,9 @@
 """From batches to outcomes: sends the batches of all lanes, a bounded number of requests at once (contract, section 6).
 
-The endpoint's side of the pipeline. It learns nothing of Kafka: a batch carries its events' positions along, and goes back
-to its owner through two callbacks, ``delivered`` and ``refused``. What an answer means for a batch and its lane is decided
-in ``lane``; here is what waits: the loop, the requests, the drain. An exception in either module is a bug and ends the
-process with nothing committed for what was under way.
+The endpoint's side of the pipeline. It knows nothing of Kafka: a batch carries its events' positions along, and returns to
+its owner through two callbacks, ``delivered`` and ``refused``. ``lane`` decides what an answer means for a batch and its
+lane; this module has what awaits: the loop, the requests, the drain. An exception in either module is a bug and ends the
+process; nothing is committed for what was under way.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class DeliveryObserver(Protocol):
 
 
 class Clock(NamedTuple):
-    """Where time and chance come from: seconds of a monotonic clock, epoch seconds, and a number in [0, 1)."""
+    """Sources of time and randomness: seconds of a monotonic clock, epoch seconds, and a number in [0, 1)."""
 
     now: Callable[[], float]
     epoch: Callable[[], float]
@@ -73,7 +73,7 @@ class Delivery:
         )
         self._announced = {pixel: Announced(gate) for pixel, gate in self.pixel_gates.items()}
         self._announced |= {str(lane): Announced(line.gate) for lane, line in self.lanes.items()}
-        # Some slots stay free for the other lanes, or one slow lane would stop the others for as long as its time-outs.
+        # Some slots stay free for other lanes: otherwise one slow lane would block the others until its requests time out.
         spare = min(len(self.lanes) - 1, rules.max_in_flight // 2)
         self._lane_cap = max(1, rules.max_in_flight - spare)
         self._turn: deque[LaneLine] = deque(self.lanes.values())

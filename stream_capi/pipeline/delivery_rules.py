@@ -1,4 +1,4 @@
-"""The rules of delivery, out of the settings: the lanes that the sources can fill, and the bounds for them."""
+"""The rules of delivery, read from the settings: the lanes that the sources can fill, and their limits."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _lanes_of_source(source: SourceSection, settings: Settings) -> list[Lane]:
 
 
 def _lane_ratios(settings: Settings) -> dict[Lane, float]:
-    """The share of events that the API may refuse in a lane: the least that a source allows which feeds it."""
+    """The share of events that the API may refuse in a lane: the lowest ``max_ratio`` of the sources that feed it."""
     ratios: dict[Lane, float] = {}
     for source in settings.sources:
         ratio = settings.dead_letter.max_ratio if source.max_ratio is None else source.max_ratio
@@ -49,7 +49,7 @@ def _lane_ratios(settings: Settings) -> dict[Lane, float]:
 
 
 def delivery_rules(settings: Settings) -> DeliveryRules:
-    """The delivery's rules out of the settings, milliseconds made seconds."""
+    """The delivery's rules from the settings, with milliseconds converted to seconds."""
     delivery = settings.delivery
     return DeliveryRules(
         max_events=settings.batch.max_events,

@@ -22,7 +22,7 @@ from stream_capi.core.ratio_guard import RatioGuard
 from stream_capi.model import Answer, Columns, Lane
 from stream_capi.pipeline.delivery_rules import DeliveryRules
 
-_REQUEST_TIMEOUT = 408  # somebody on the way gave up waiting for the request
+_REQUEST_TIMEOUT = 408  # a server or proxy gave up waiting for the request
 _KEY_REFUSED = str(UNAUTHORIZED)  # why a lane is held whose refusals may be the key's
 
 
@@ -62,22 +62,22 @@ class LaneLine:
 
     @property
     def held(self) -> bool:
-        """Whether a person must look, and intake for this lane should rest."""
+        """Whether the lane is held: a person must look, and its intake should rest."""
         return self.gate.held or self.pixel_gate.held
 
     @property
     def has_probe(self) -> bool:
-        """Whether there is anything to probe with that could open what is held.
+        """Whether the lane has events whose delivery could end the hold.
 
-        For a lane that is held, events that were refused already are not: were the intake to rest with nothing but poison
-        in hand, each probe would be refused, and the good events that could show it for poison would never be read.
+        Events that were refused already don't count: if the intake rested while the lane has only poison, each probe would
+        be refused, and the good events that could end the hold would never be read.
         """
         batches = chain(self.ready, (batch for _, _, batch in self.delayed), self.in_flight)
         return any(self.pixel_gate.held or not batch.refused for batch in batches)
 
     @property
     def idle(self) -> bool:
-        """Whether the lane waits for no answer and has nothing to send but its open batch."""
+        """Whether nothing is in flight and nothing but the open batch is to be sent."""
         return not (self.ready or self.delayed or self.in_flight)
 
     def batches(self) -> Iterator[Batch]:
@@ -92,7 +92,7 @@ class LaneLine:
     def add(
         self, payloads: Sequence[bytes], columns: Columns, owner: PartitionOffsets, now: float, window: float
     ) -> bool:
-        """Add events of one partition to the open batch. True: the moments that matter are other ones now."""
+        """Add events of one partition to the open batch. True: ``moments`` has changed."""
         moments = self.batcher.deadline(), self.batcher.early()
         full = self.batcher.add(payloads, columns, owner, now, window)
         self.ready.extend(full)
@@ -104,7 +104,7 @@ class LaneLine:
         return bool(self.ready or self.delayed or self.batcher.peek())
 
     def advance(self, now: float) -> None:
-        """Make ready what is due: the open batch at the end of its window, and what has waited for its backoff."""
+        """Make batches ready that are due: the open one at the end of its window, and those whose backoff is over."""
         if self._is_due(now):
             self.close()
         while self.delayed and self.delayed[0][0] <= now:
@@ -162,14 +162,14 @@ class LaneLine:
         return self.ready.popleft()
 
     def _cut(self, batch: Batch) -> Batch:
-        """As many events of a batch as the line carries in time; the rest stays in front, under the same ids."""
+        """As many events of a batch as can be sent before the time-out; the rest stays in front, with the same ids."""
         limit = self.size_limit.limit
         if len(batch) <= limit:
             return batch
         self.ready.appendleft(batch.part(range(limit, len(batch))))
         if batch.split is not None:
             batch.split.pending += 1
-            batch.split.budget += 1  # cut for the line's sake, not to find out more
+            batch.split.budget += 1  # cut for the slow connection, not to find refused events
         return batch.part(range(limit))
 
     def _send(self, batch: Batch, now: float) -> Batch:
@@ -195,13 +195,13 @@ class LaneLine:
             self.delivered(batch)
             self._drop_piece(batch, now)
         elif isinstance(outcome, RefusedBatch):
-            self.pixel_gate.succeeded(now)  # whoever refuses an event has taken the key
+            self.pixel_gate.succeeded(now)  # an API that refuses an event has accepted the key
             self._split(batch, outcome, now)
         else:
             self._again(batch, outcome, sent_at, now)
 
     def _learn_size(self, batch: Batch, answer: Answer, outcome: Outcome, sent_at: float, now: float) -> None:
-        """What an answer says of the size that the line carries. A refusal is one, a fault or another status isn't."""
+        """Adapt the size of requests. A refusal shows that the request arrived; a fault or another status doesn't."""
         if answer.fault == "timeout" or answer.status == _REQUEST_TIMEOUT:
             self.size_limit.timed_out(len(batch), answer.seconds, sent_at, now)
         elif isinstance(outcome, Delivered | RefusedBatch):
@@ -236,7 +236,7 @@ class LaneLine:
             self.gate.unsent(now)
         self.ready.appendleft(batch)
 
-    # A refused batch comes down to its refused events: gathered
+    # Splitting a refused batch down to its refused events: gathered
 
     def _split(self, batch: Batch, outcome: RefusedBatch, now: float) -> None:
         batch.waiting_for, batch.said, batch.refused = outcome.reason, outcome.said, True
@@ -257,10 +257,10 @@ class LaneLine:
             self.ready.extendleft((second, first))
 
     def _probe_with_another(self, batch: Batch, now: float) -> None:
-        """A probe was refused: the next one goes with other events.
+        """After a refused probe, probe with other events next.
 
-        Were the same batch tried each time, one event in it that the API will always refuse would hold the lane for ever,
-        long after what it was held for has been mended.
+        If the same batch were tried each time, one event that the API always refuses would hold the lane for ever, even
+        after the cause of the hold is gone.
         """
         pieces = batch.halves() if len(batch) > 1 else (batch,)
         if batch.split is not None:
@@ -284,12 +284,12 @@ class LaneLine:
 
     def _judge(self, split: Split, now: float) -> None:
         """Dead-letter the refused events, or hold the lane with them if they are too many."""
-        # What was handed over meanwhile is for its next owner to judge; held for it, the lane had nothing to probe with.
+        # Events of partitions handed over meanwhile are their next owner's; a lane held for them had nothing to probe with.
         parked = [live for piece in split.parked if (live := piece.without_fenced())]
         refused = [single for single in split.refused if single.without_fenced()]
         if parked:
             self._hold(HeldReason.SPLIT_BUDGET, merged(self.lane, [*parked, *refused]), now)
-        elif refused and self.pixel_gate.key_unproven:  # a gateway may answer so to a key in a form that it can't read
+        elif refused and self.pixel_gate.key_unproven:  # a gateway may answer 400 to a key in a form that it can't read
             self._hold(_KEY_REFUSED, merged(self.lane, refused), now)
         elif refused and not self.guard.admits(len(refused)):
             self._hold(HeldReason.DEAD_LETTER_RATIO, merged(self.lane, refused), now)
@@ -308,7 +308,7 @@ class LaneLine:
     def forget_fenced(self, now: float) -> None:
         """Drop the events whose assignment has ended from everything that isn't in flight.
 
-        What waits for its backoff too: with a failing endpoint each hand-over would leave a share of the memory there.
+        That includes batches in backoff: with a failing endpoint each hand-over would otherwise leak a share of the memory.
         """
         if (batch := self.batcher.flush()) and (live := batch.without_fenced()):
             self.ready.append(live)

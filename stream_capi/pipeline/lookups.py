@@ -1,8 +1,8 @@
-"""Questions for schemas that aren't known yet: a few at a time, however many records wait, until someone answers.
+"""Look up schemas that aren't known yet: a few at a time, however many records wait, until the registry answers.
 
-Damaged or hostile records can name any of four billion schemas. Were each asked for at once, and again and again while
-the registry is down, the questions would take more memory and time than all events. So ``LIMIT`` askers take turns: a new
-schema, then one that failed before. An asker that gets no answer rests, longer after each failure in a row.
+Damaged or hostile records can name any of four billion schemas. If all were requested at once, and repeatedly while the
+registry is down, the requests would take more memory and time than all events. So ``LIMIT`` workers alternate between a new
+schema and one that failed before. A worker without an answer waits, longer after each failure in a row.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ _Key = tuple[str, SchemaKey]
 
 
 class LookupObserver(Protocol):
-    """What is reported of the questions: when the first of a topic's schemas can't be asked for, and when the last can; and
-    when the first is one whose rules encrypt what is mapped."""
+    """Notified when the first of a topic's schemas can't be looked up and when the last one can again, and of the first one
+    whose rules encrypt a mapped field."""
 
     def registry(self, topic: str, schema: str, reason: str | None) -> None: ...
 
 
 class Lookups:
-    """Asks for schemas. ``start`` runs an asker; ``answered`` gets each answer, of a schema that is still wanted or not."""
+    """Looks up schemas. ``start`` runs a worker; ``answered`` gets each answer, even if the schema is no longer wanted."""
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class Lookups:
             self._start(self._ask())
 
     def forget(self, source: Source, key: SchemaKey) -> None:
-        """Nothing waits for this schema any more. An answer that is under way still comes."""
+        """Nothing waits for this schema any more. A look-up under way still ends."""
         self._wanted.discard((source.topic, key))
         self._new.pop((source.topic, key), None)
         self._failed.pop((source.topic, key), None)

@@ -1,7 +1,7 @@
 """From a chunk of records to lanes, rejected events and skips.
 
-A chunk's offsets are opened, its records framed, decoded and mapped; each result goes to its lane's batch, to the
-quarantine, or is skipped on purpose and counted. Runs whose schema isn't known yet wait here until it is.
+A chunk's offsets are opened, its records framed, decoded and mapped. Each result goes to its lane's batch or to the
+quarantine, or is skipped on purpose and counted. Runs whose schema isn't known yet wait here.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class Mapper:
         self._lookups = Lookups(start, self._on_schema, observer, clock.random)
 
     def take(self, partition: Partition, chunk: Records) -> None:
-        """Take in a chunk: from here on each of its offsets is open, or passed over."""
+        """Take in a chunk: each of its offsets becomes open, or is passed over as already resolved."""
         topic, offsets = partition.tp.topic, partition.offsets
         columns, values = chunk.columns, chunk.values
         self._observer.consumed(topic, len(values))
@@ -206,7 +206,7 @@ class Mapper:
         partition.waiting_runs += 1
 
     def _on_schema(self, source: Source, key: SchemaKey, codec: Coded) -> None:
-        """There is an answer: go on with the runs that waited for it."""
+        """The schema is known now: go on with the runs that waited for it."""
         for partition, run, columns in self._waiting.pop((source.topic, key), ()):
             partition.waiting_runs -= 1
             if not partition.offsets.fenced:
@@ -214,7 +214,7 @@ class Mapper:
                 self._mapped(partition)
 
     def forget_fenced(self) -> None:
-        """Drop the runs of assignments that have ended: while the registry is down each would keep its memory here."""
+        """Drop the runs of assignments that have ended: while the registry is down each would keep its memory."""
         for (topic, key), waiting in list(self._waiting.items()):
             if live := [one for one in waiting if not one.partition.offsets.fenced]:
                 self._waiting[topic, key] = live

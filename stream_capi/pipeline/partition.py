@@ -67,7 +67,7 @@ class Partition:
 
     @property
     def acknowledged(self) -> int | None:
-        """The last committed offset that this process saw, its own or the one that it began at."""
+        """The last committed offset that this process knows: its own commit's, or the one it started at."""
         return self.committed[0] if self.committed is not None else None
 
     @property
@@ -86,7 +86,7 @@ class Partition:
 
     @property
     def is_blocked_by_pause(self) -> bool:
-        """Whether events that are paused by configuration have filled its memory, so that the others wait as well."""
+        """Whether events paused by configuration have filled its memory, so that its other events wait as well."""
         if not self.paused or self.source.paused:
             return False
         return 2 * _SET_ASIDE_BYTES * self.offsets.set_aside_count > self.buffered_bytes

@@ -1,12 +1,12 @@
-"""The one loop between Kafka and the endpoint: what is read, what is decided, what may be committed.
+"""The pipeline between Kafka and the endpoint: assignment, commits and hand-overs.
 
-Its edges are in ``ports``. Kafka's side calls ``assigned``, ``fetched``, ``revoke``, ``lost`` and ``committed``, all
-on the event loop's thread; the pipeline answers through ``Intake``. Every event takes one of three ways to its terminal
-outcome: delivered, written to the dead letters, or skipped on purpose and counted. Whatever has none stays open in its
-partition's ``PartitionOffsets``, and no commit passes it.
+Its edges are in ``ports``. Kafka's side calls ``assigned``, ``fetched``, ``revoke``, ``lost`` and ``committed``, all on the
+event loop's thread; the pipeline answers through ``Intake``. Every event has one of three terminal outcomes: delivered,
+dead-lettered, or skipped on purpose and counted. An event without one stays open in its partition's ``PartitionOffsets``, and
+no commit passes it.
 
-Here are the assignment, the commits and the hand-overs. The steps of an event are beside it: ``mapper``, ``delivery``,
-``rejected``, ``dead_letter_tasks``; ``backpressure`` says who is read from.
+The steps of an event are in the modules beside this one: ``mapper``, ``delivery``, ``rejected``, ``dead_letter_tasks``.
+``backpressure`` decides which partitions are read.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _METADATA_TOO_LARGE = "OFFSET_METADATA_TOO_LARGE"  # the client's name of the br
 
 
 class Pipeline:
-    """Reads, maps, delivers and says what may be committed."""
+    """Reads, maps and delivers events, and decides what may be committed."""
 
     def __init__(
         self,
@@ -100,11 +100,11 @@ class Pipeline:
             tp = TopicPartition(at.topic, at.partition)
             topic_id = topic_ids.get(at.topic, "")
             resolved_before = decode_outcomes(at.metadata, at.offset, topic_id)
-            if topic_id and topic_id_of(at.metadata) == topic_id:  # else no member has committed this offset
+            if topic_id and topic_id_of(at.metadata) == topic_id:  # otherwise no member has committed this offset
                 resolved_before = united(resolved_before, self._remembered.recall(*tp, topic_id, at.offset))
             self._remembered.forget(*tp)
             since = resolved_since(at.metadata, at.offset, topic_id)
-            since = at.offset if since is None else since  # somebody else has set the offset, or nobody yet
+            since = at.offset if since is None else since  # another tool has set the offset, or it was never committed
             offsets = PartitionOffsets(
                 at.topic, at.partition, at.epoch, at.offset, resolved_before, at.leader_epoch, since
             )
@@ -122,7 +122,7 @@ class Pipeline:
             partition = self.partitions.get(TopicPartition(chunk.topic, chunk.partition))
             if partition is None or partition.offsets.epoch != chunk.epoch or partition.stopped or self.stopping:
                 continue
-            if partition.source.paused:  # on its way when the pause was asked for; it is read again when that is over
+            if partition.source.paused:  # fetched before the pause took effect; it is read again after the pause
                 continue
             try:
                 self._mapper.take(partition, chunk)
@@ -155,7 +155,7 @@ class Pipeline:
                 self._dead_letters.write(partition, [DeadLetter(record, Code.REFUSED, detail, batch.attempts)])
 
     def regulate(self) -> None:
-        """Pause and resume every partition as its memory and its lane ask for. To be called a few times a second."""
+        """Pause and resume partitions by the memory in use and the state of their lanes. Call it a few times a second."""
         for of, offset in self.clocks.news():
             self._observer.clock_differs(of, offset)
         self.quarantine.review()
@@ -169,7 +169,7 @@ class Pipeline:
         self._blocked = blocked
 
     def stop_partition(self, tp: TopicPartition, reason: HeldReason) -> None:
-        """This partition can't go on without a person: nothing more is read from it or committed for it."""
+        """Stop a partition until a person acts: nothing more is read from it or committed for it."""
         partition = self.partitions.get(tp)
         if partition is not None and not partition.stopped:
             partition.stopped = reason
@@ -185,7 +185,7 @@ class Pipeline:
     # Commits and hand-overs
 
     def commit(self) -> None:
-        """Commit what has moved, one commit under way at a time, so that none can overtake another."""
+        """Commit the partitions that have moved, one commit at a time, so that none can overtake another."""
         if self._commit_under_way:
             return
         commits = self._commits(self.partitions.values())
@@ -209,11 +209,11 @@ class Pipeline:
         return commits
 
     def committed(self, results: Sequence[CommitResult]) -> None:
-        """How the commit under way ended. What failed is committed again with the next one."""
+        """The commit under way has ended. Partitions that failed are committed again with the next one."""
         self._commit_under_way = False
         for commit, error in results:
             self._observer.commit("ok" if error is None else error)
-            if error in (None, "fenced"):  # a fenced one is the business of another owner
+            if error in (None, "fenced"):  # a fenced one has another owner
                 self._last_commits.pop(TopicPartition(commit.topic, commit.partition), None)
             partition = self.partitions.get(TopicPartition(commit.topic, commit.partition))
             if error is None and partition is not None and partition.offsets.epoch == commit.epoch:
