@@ -93,7 +93,7 @@ WHAT_TO_DO: Mapping[str, str] = MappingProxyType(
         REQUESTS_TIME_OUT: "A broker's answers don't arrive in time: check the broker and the line's speed; on a thin line "
         "make answers smaller or give them more time in kafka.properties.",
         NOT_READ: "These partitions have records that don't arrive: check that they have a leader and that it answers, then "
-        "the line's speed.",
+        "the line's speed and the brokers' quotas for this client id.",
         HANGING_TRANSACTION: "A producer's transaction is open, and nothing behind its first record can be read before "
         "it ends: find its producer by Kafka's tool kafka-transactions (find-hanging, describe-producers), or abort it.",
         "internal_error": "A record or schema met a fault of this program and is dead-lettered: report the detail, which "

@@ -84,3 +84,16 @@ def await_progress(scene: Scene, *topics: str) -> None:
     lag = scene.ledger.lag(*topics)
     until(lambda: scene.ledger.lag(*topics) < max(lag, 1), HEALED_SECONDS, "progress after the fault was mended", 0.1)
     assert not scene.ledger.faults, scene.ledger.faults[:5]
+
+
+def await_dead_letters_waiting(scene: Scene, member: Program) -> None:
+    """After ``poison_in_the_first``: its letter can't be written, and all other partitions are committed to their ends."""
+
+    def committed(partition: int) -> int:
+        return scene.ledger.committed.get((scene.leads, partition), 0)
+
+    until(lambda: f"{scene.dead}: dead letters wait" in notices(member), 60, "a word on the dead letters")
+    until(lambda: committed(1) >= 50 and scene.ledger.lag(scene.views) == 0, 60, "the sound partitions")
+    assert committed(0) <= 1
+    assert scene.ledger.dead_letters() == []
+    assert member.is_ready()

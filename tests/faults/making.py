@@ -71,6 +71,12 @@ class Maker:
         return produced
 
 
+def poison_in_the_first(maker: Maker) -> None:
+    """In partition 0 of the leads an event that can't be delivered, between good ones; the other partitions are sound."""
+    maker.put([maker.lead(partition=0), maker.lead(Code.MISSING_FIELD, partition=0, client_user_agent="")])
+    maker.put(maker.lead(partition=number % 2) for number in range(100))
+
+
 def produce(bootstrap: str, topic: str, made: Iterable[Made]) -> list[Produced]:
     """Produce the records; returns those that have a value when the broker has acknowledged all of them."""
     return written(

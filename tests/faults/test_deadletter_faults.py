@@ -12,8 +12,8 @@ from confluent_kafka.admin._acl import AclBinding, AclBindingFilter, AclOperatio
 from confluent_kafka.admin._resource import ResourcePatternType, ResourceType
 
 from stream_capi.model import Code
-from tests.faults.answers import await_progress, notices
-from tests.faults.making import Made, Maker
+from tests.faults.answers import await_dead_letters_waiting, await_progress, notices
+from tests.faults.making import Made, Maker, poison_in_the_first
 from tests.program import Program
 from tests.scene import Scene
 from tests.stack import Broker, Proxy, Registry
@@ -46,38 +46,19 @@ def guarded() -> Iterator[_Guarded]:
             own.stop()
 
 
-def _poison_in_the_first(maker: Maker) -> None:
-    """In partition 0 of the leads an event that can't be delivered, between good ones; the other partitions are sound."""
-    maker.put([maker.lead(partition=0), maker.lead(Code.MISSING_FIELD, partition=0, client_user_agent="")])
-    maker.put(maker.lead(partition=number % 2) for number in range(100))
-
-
-def _await_dead_letters_waiting(scene: Scene, member: Program) -> None:
-    """The letter can't be written: its partition is committed up to it, all the others are committed to their ends."""
-    until(lambda: f"{scene.dead}: dead letters wait" in notices(member), 60, "a word on the dead letters")
-    until(lambda: _committed(scene, 1) >= 50 and scene.ledger.lag(scene.views) == 0, 60, "the sound partitions")
-    assert _committed(scene, 0) <= 1
-    assert scene.ledger.dead_letters() == []
-    assert member.is_ready()
-
-
-def _committed(scene: Scene, partition: int) -> int:
-    return scene.ledger.committed.get((scene.leads, partition), 0)
-
-
 def test_without_the_topic_the_partition_waits_and_goes_on_when_it_is_made_and_a_dead_letter_too_large_for_it_goes_by_reference(
     tmp_path: Path, broker: Broker, registry: Registry
 ) -> None:
     with Scene(tmp_path, broker, registry, partitions=2, dead_letters=False) as scene:
         maker = Maker(scene)
-        _poison_in_the_first(maker)
+        poison_in_the_first(maker)
         large = Made(
             b"canary@example.com" + random.Random(2).randbytes(60_000), Code.DECODE_ERROR, key=b"large", partition=0
         )
         maker.put([large])
         member = scene.member()
         scene.produce(200)
-        _await_dead_letters_waiting(scene, member)
+        await_dead_letters_waiting(scene, member)
         broker.create_topic(scene.dead, config={"max.message.bytes": "16384"})
         await_progress(scene)
         scene.close(duplicates=0)
@@ -96,10 +77,10 @@ def test_while_writing_to_the_topic_is_denied_the_partition_waits_and_goes_on_wh
         for done in broker.admin.create_acls(rules).values():
             done.result(_SECONDS)
         maker = Maker(scene)
-        _poison_in_the_first(maker)
+        poison_in_the_first(maker)
         member = scene.member()
         scene.produce(200)
-        _await_dead_letters_waiting(scene, member)
+        await_dead_letters_waiting(scene, member)
         lifted = AclBindingFilter(
             ResourceType.TOPIC,
             scene.dead,

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 
 from tests.scene import Budget, Scene
+from tests.stack.waiting import until
 
 # Small, so that what may be sent again is little against what is answered meanwhile.
 SMALL = {"batch": {"max_events": 20}, "delivery": {"max_in_flight": 4}}
@@ -35,6 +36,11 @@ def traffic(scene: Scene) -> Iterator[None]:
         ending.set()
         thread.join(90)
     assert not failures, failures
+
+
+def await_commits(scene: Scene) -> None:
+    """Until all is under way."""
+    until(lambda: sum(scene.ledger.committed.values()) > 100, 30, "commits before the fault")
 
 
 def in_flight_when_lost(scene: Scene) -> Budget:

@@ -7,7 +7,7 @@ import shutil
 import ssl
 import time
 from base64 import urlsafe_b64encode
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Self
 from uuid import uuid4
 
@@ -23,6 +23,7 @@ from tests.stack.process import Server, free_ports
 from tests.stack.proxy import Proxy
 from tests.stack.users import Users, identity_of
 from tests.stack.waiting import until
+from tests.stack.wire import ask_to_reassign, limit_reading
 
 _SESSION_SECONDS = 5  # after which the controller gives up a node that is silent
 
@@ -39,6 +40,7 @@ _SETTINGS: Mapping[str, str] = {
 }
 
 
+GROUPS = "__consumer_offsets"
 STORAGE = ("data", "disk")  # of each node: two log directories, the first with the metadata too
 _USERS = "USERS"
 _LISTENERS = ("DIRECT", "VIA", _USERS, "REPLICATION", "CONTROLLER")
@@ -234,8 +236,11 @@ class Cluster(Kafka):
 
         Computed, as brokers do, because the client aborts the process where it asks for a group without a coordinator.
         """
-        partitions = self.described("__consumer_offsets")
-        return self.node(partitions[_java_hash(group) % len(partitions)].leader)
+        return self.node(self.described(GROUPS)[self.partition_of(group)].leader)
+
+    def partition_of(self, group: str) -> int:
+        """The partition of Kafka's own topic that has a group's offsets."""
+        return _java_hash(group) % len(self.described(GROUPS))
 
     def described(self, topic: str) -> dict[int, PartitionMetadata]:
         """As of one broker; waits where the node that answers has not heard of the topic yet."""
@@ -264,6 +269,24 @@ class Cluster(Kafka):
             SECONDS,
             f"the leader of {topic}",
         )
+
+    def reassign(self, topic: str, replicas: Mapping[int, Sequence[int]], seconds: float = 30) -> None:
+        """Move partitions to these nodes, the first of which is to lead, and wait until they are there and in sync."""
+        ask_to_reassign(self.nodes[0].bootstrap, topic, replicas)
+        until(lambda: self._lies(topic, replicas), seconds, f"the replicas of {topic} on {replicas}")
+        for partition, (first, *_) in replicas.items():
+            if self.leader(topic, partition) != first:
+                self.elect(topic, partition)
+
+    def _lies(self, topic: str, replicas: Mapping[int, Sequence[int]]) -> bool:
+        found = self.described(topic)
+        return all(
+            found[p].replicas == list(nodes) and set(found[p].isrs) == set(nodes) for p, nodes in replicas.items()
+        )
+
+    def limit_reading(self, client_id: str, bytes_a_second: float | None) -> None:
+        """Let clients of this id read so many bytes a second from each node; None lifts the limit."""
+        limit_reading(self.nodes[0].bootstrap, client_id, bytes_a_second)
 
 
 def _java_hash(text: str) -> int:

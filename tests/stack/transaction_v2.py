@@ -7,7 +7,6 @@ the producer a new epoch. Brokers take both where their feature ``transaction.ve
 
 from __future__ import annotations
 
-import socket
 import struct
 import time
 from collections.abc import Sequence
@@ -15,11 +14,10 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from tests.stack.cluster import Cluster
+from tests.stack.wire import NO_TAGS, TIMEOUT_MS, ask, sized, text, varint
 
 _PRODUCE, _INIT_PRODUCER_ID, _END_TXN = (0, 12), (22, 5), (26, 5)  # key and version of each request; these two are v2's
-_TIMEOUT_MS = 10_000
 _TRANSACTIONAL = 0x10
-_NO_TAGS = b"\0"
 _POLYNOMIAL = 0x82F63B78
 
 
@@ -33,11 +31,11 @@ class TransactionV2:
 
     def __init__(self, cluster: Cluster, name: str) -> None:
         self._cluster = cluster
-        self._name = _text(name)
+        self._name = text(name)
         self._sequences: dict[tuple[str, int], int] = {}
 
     def __enter__(self) -> Self:
-        answer = self._coordinated(_INIT_PRODUCER_ID, self._name + struct.pack(">iqh", _TIMEOUT_MS * 6, -1, -1))
+        answer = self._coordinated(_INIT_PRODUCER_ID, self._name + struct.pack(">iqh", TIMEOUT_MS * 6, -1, -1))
         self._identity = _Identity(*struct.unpack_from(">qh", answer))
         return self
 
@@ -52,11 +50,11 @@ class TransactionV2:
         """Write records (key and value) in the transaction; returns the offset of the first one."""
         sequence = self._sequences.get((topic, partition), 0)
         batch = _batch(self._identity, sequence, records)
-        of_partition = struct.pack(">i", partition) + _sized(batch) + _NO_TAGS
-        of_topic = _text(topic) + b"\x02" + of_partition + _NO_TAGS
-        asked = self._name + struct.pack(">hi", -1, _TIMEOUT_MS) + b"\x02" + of_topic
-        answer = _ask(self._cluster.node(self._cluster.leader(topic, partition)).bootstrap, _PRODUCE, asked)
-        at = 1 + len(_text(topic)) + 1 + 4  # behind the topic and the number of the only partition
+        of_partition = struct.pack(">i", partition) + sized(batch) + NO_TAGS
+        of_topic = text(topic) + b"\x02" + of_partition + NO_TAGS
+        asked = self._name + struct.pack(">hi", -1, TIMEOUT_MS) + b"\x02" + of_topic
+        answer = ask(self._cluster.node(self._cluster.leader(topic, partition)).bootstrap, _PRODUCE, asked)
+        at = 1 + len(text(topic)) + 1 + 4  # behind the topic and the number of the only partition
         error, offset = struct.unpack_from(">hq", answer, at)
         assert error == 0, f"writing in a transaction of v2: error {error}"
         self._sequences[topic, partition] = sequence + len(records)
@@ -72,30 +70,10 @@ class TransactionV2:
     def _coordinated(self, request: tuple[int, int], asked: bytes) -> bytes:
         """What the coordinator answers behind throttling and error; all transactions here have the same one."""
         coordinator = self._cluster.node(self._cluster.leader("__transaction_state"))
-        answer = _ask(coordinator.bootstrap, request, asked)
+        answer = ask(coordinator.bootstrap, request, asked)
         (error,) = struct.unpack_from(">h", answer, 4)
         assert error == 0, f"the transactions' coordinator answered {request} with error {error}"
         return answer[6:]
-
-
-def _ask(address: str, request: tuple[int, int], asked: bytes) -> bytes:
-    """One request, on a connection of its own; the answer's body."""
-    host, _, port = address.partition(":")
-    with socket.create_connection((host, int(port)), _TIMEOUT_MS / 1000) as connection:
-        head = struct.pack(">hhih", *request, 1, -1) + _NO_TAGS
-        whole = head + asked + _NO_TAGS
-        connection.sendall(struct.pack(">i", len(whole)) + whole)
-        (size,) = struct.unpack(">i", _received(connection, 4))
-        return _received(connection, size)[5:]  # behind the request's number and the tags
-
-
-def _received(connection: socket.socket, size: int) -> bytes:
-    data = b""
-    while len(data) < size:
-        more = connection.recv(size - len(data))
-        assert more, "the broker closed the connection: it knows no such request"
-        data += more
-    return data
 
 
 def _batch(identity: _Identity, sequence: int, records: Sequence[tuple[bytes | None, bytes | None]]) -> bytes:
@@ -115,24 +93,8 @@ def _field(data: bytes | None) -> bytes:
     return _signed(-1) if data is None else _signed(len(data)) + data
 
 
-def _text(text: str) -> bytes:
-    return _sized(text.encode())
-
-
-def _sized(data: bytes) -> bytes:
-    return _varint(len(data) + 1) + data
-
-
 def _signed(number: int) -> bytes:
-    return _varint(number << 1 if number >= 0 else (-number << 1) - 1)
-
-
-def _varint(number: int) -> bytes:
-    out = bytearray()
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    return bytes([*out, number])
+    return varint(number << 1 if number >= 0 else (-number << 1) - 1)
 
 
 def _crc32c(data: bytes) -> int:
