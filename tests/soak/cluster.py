@@ -1,4 +1,4 @@
-"""Episodes on the cluster, one after another, each from a seed of its own, until the time is up or one fails.
+"""Episodes on the cluster, one after another, each from a seed of its own, until the time is up.
 
 One that fails is run again with parts of its schedule left out, and what is left of it is printed as a row.
 """
@@ -62,27 +62,26 @@ def soak(seed: int, minutes: float, seconds: float, keep: tuple[int, ...] | None
     """Run, print the figures, and return 1 where an episode failed. ``keep``: one episode alone, with these faults."""
     ends_at = time.monotonic() + minutes * 60
     reports: list[Report] = []
-    found: Found | None = None
+    found: list[Found] = []
     cluster, registry = Cluster(), Registry()
     with tempfile.TemporaryDirectory(prefix="stream-capi-soak-") as folder:
         try:
             cluster.start()
             registry.start()
             beds = Beds(Path(folder), cluster, registry, module)
-            while not reports or (found is None and keep is None and time.monotonic() < ends_at):
+            while not reports or (keep is None and time.monotonic() < ends_at):
                 plan = draw(seed + len(reports), seconds)
                 plan = plan if keep is None else kept(plan, keep)
                 _print_plan(plan)
                 reports.append(beds.run(plan))
                 _print_report(reports[-1])
                 if reports[-1].broken:
-                    found = beds.shrink(reports[-1], runs)
+                    found.append(beds.shrink(reports[-1], runs))
+                    _print_found(found[-1], seconds, module)
         finally:
             registry.stop()
             cluster.stop()
     print(json.dumps(figures(reports), indent=2))
-    if found is not None:
-        _print_found(found, seconds, module)
     return 1 if found else 0
 
 
@@ -95,7 +94,7 @@ def figures(reports: list[Report]) -> dict[str, object]:
     return {
         "seeds": [report.plan.seed for report in reports],
         "minutes": round(sum(report.seconds for report in reports) / 60, 1),
-        "load": [min(report.load for report in reports), max(report.load for report in reports)],
+        "load": [round(bound(report.load for report in reports), 1) for bound in (min, max)],
         **{name: sum(getattr(report, name) for report in reports) for name in summed},
         "faults": dict(kinds.most_common()),
         "failures": [finding for report in reports for finding in report.findings],
