@@ -75,7 +75,7 @@ class Backpressure:
             self._count(partition)
         for partition in due:
             self.regulate(partition)
-        # In any state of the lanes: a slow one fills its share of the memory, its partitions are paused, and the rest goes on.
+        # In any state of the lanes: a slow one fills its share of the memory, its partitions pause, and the rest goes on.
         self.grant_credits(at_least=1)
 
     def regulate(self, partition: Partition) -> None:
