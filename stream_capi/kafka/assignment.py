@@ -1,8 +1,8 @@
 """The partitions of a member and where it reads in them; used on the consumer's thread only.
 
-The client keeps a partition's pause and its read position over a revocation. Messages that it hands out together with a
-revocation move that position after it was reset, and a pause in the next assignment would then go on from there, past
-events. So the positions are kept here, and said to the client whenever reading begins again.
+The client keeps a partition's pause and read position over a revocation. Messages that it returns together with a revocation
+move that position after it was reset, and after a pause in the next assignment it would read on from there, past events. So
+the positions are kept here, and set in the client whenever reading starts again.
 
 A position is an offset with the leader epoch of the record before it. Only ``seek`` with an epoch makes the client ask the
 leader whether its log still has that record (KIP-320); ``assign`` with one validates nothing. So a partition is assigned
@@ -42,7 +42,7 @@ class Reading:
     def assign(
         self, consumer: Consumer, partitions: Sequence[TopicPartition], places: Sequence[Place], epoch: int
     ) -> None:
-        """Take the assignment, paused. What has a place is read with the next ``resume``, all else when it has one."""
+        """Take the assignment, paused. Partitions with a place are read after the next ``resume``, others when they get one."""
         positions = {place.tp: place.position for place in places}
         beginning = NextOffset(OFFSET_BEGINNING)
         at = [positions.get(tp, beginning).at(tp) for tp in partitions]
@@ -72,13 +72,13 @@ class Reading:
         consumer.pause(client_partitions(partitions))
 
     def resume(self, consumer: Consumer, partitions: Sequence[TopicPartition]) -> None:
-        """Read again, from where the last record was handed over, once the leader has validated that place."""
+        """Read on behind the last record that was handed over, once the leader has validated that position."""
         self.paused.difference_update(partitions)
         self._unsought.update(partitions)
         self.seek_unsought(consumer)
 
     def seek_unsought(self, consumer: Consumer) -> None:
-        """Read what waits for its seek, which the client refuses while the partition's fetcher has not started."""
+        """Seek the partitions that wait for it: the client refuses while a partition's fetcher has not started."""
         sought = [tp for tp in sorted(self._unsought) if self._sought(consumer, tp)]
         if sought:  # in one call: each waits for the client's own thread
             with contextlib.suppress(KafkaException):

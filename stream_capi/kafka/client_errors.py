@@ -1,4 +1,4 @@
-"""What the client complains of, in words, and each complaint once in a while: it repeats them with every attempt."""
+"""The client's errors as sentences for people, each at most once a minute: the client repeats them with every attempt."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ class Faults:
             self._events.kafka(event, reason=error.name(), detail=str(fault or error.str()), **where)
 
     def report(self, event: str, **details: str) -> None:
-        """Report a change of state; the caller sees to it that there are few."""
+        """Report a change of state; the caller limits how many there are."""
         self._events.kafka(event, **details)
 
     def answered(self) -> None:
@@ -134,7 +134,7 @@ def why_out_of_range(error: KafkaError) -> HeldReason:
 
 
 def lost(error: KafkaError, group: str) -> KafkaLost:
-    """The end of a member's client, in words."""
+    """Why a member's client has ended, for people."""
     if _GROUP_DENIED in error.str():  # the code may be that of any fatal error
         return KafkaLost(f"this user lacks READ on group {group}: grant it with an ACL, then start the member again")
     if error.code() in (KafkaError.FENCED_INSTANCE_ID, KafkaError.UNRELEASED_INSTANCE_ID):

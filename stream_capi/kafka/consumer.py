@@ -3,10 +3,10 @@
 One thread owns the client: it polls, serves every callback, and carries out the commands that the pipeline queues (pause,
 resume, commit). What decides its shape:
 
-- An exception that escapes a callback served inside ``consume()`` destroys the messages that the call had fetched, and the
-  next commit would pass over them. So no callback lets one out: it is kept, and ends the thread after the callback.
+- An exception that escapes a callback inside ``consume()`` discards the messages that the call had fetched, and the next
+  commit would pass over them. So no callback raises: the exception is kept, and ends the thread after the callback.
 - A commit for a partition that this member no longer owns *succeeds* and rewinds the group. Revocations are served on this
-  thread too, so that checking the ownership right before the call is enough.
+  thread too, so it is enough to check ownership right before the call.
 
 Over 400 lines: ``assignment``, ``start_offsets``, ``read_policy``, ``commits`` and ``client_errors`` have what could be
 separated. What is left is the order in which one thread does things, and every method reads or changes the same assignment.
@@ -60,7 +60,7 @@ _LEAVE_SHARE = 0.2  # of a stop's time: kept for leaving the group
 
 
 class Sink(Protocol):
-    """The pipeline, as the consumer sees it. All but ``revoke`` return at once; all are called on the event loop."""
+    """The pipeline, as the consumer sees it. All methods but ``revoke`` return at once; all are called on the event loop."""
 
     def assigned(self, committed: Sequence[Committed], topic_ids: Mapping[str, str]) -> None: ...
     def fetched(self, chunks: Sequence[Records]) -> None: ...
@@ -91,7 +91,7 @@ class ConsumerThread:
         self._events = events
         self._revoke_seconds = revoke_seconds
         self._commands: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-        # One chunk at a time: read sooner, the next one would wait where no near cache holds it any more.
+        # One chunk at a time: if the next were fetched earlier, it would have left the processor's caches when it is mapped.
         self._room = threading.Semaphore(1)
         self._most = CHUNK
         self._stopping = threading.Event()
@@ -112,8 +112,8 @@ class ConsumerThread:
         self._faults = Faults(events)
         self.watch = StatisticsWatch(self._faults)
         self._ends: dict[TopicPartition, int] = {}
-        self._hushed: set[TopicPartition] = set()  # not read, so that a question gets through
-        self._ended: list[TopicPartition] = []  # read to the end that the policy sets; the sink is to hear it
+        self._hushed: set[TopicPartition] = set()  # paused, so that a query gets through
+        self._ended: list[TopicPartition] = []  # read to the end that the policy sets; to be reported to the sink
         self._commits = Commits(self._owns, lambda results: self._call(self._sink.committed, results))
         self._properties = {
             **properties,
@@ -150,7 +150,7 @@ class ConsumerThread:
         return self.ended
 
     def pause(self, partitions: Sequence[TopicPartition]) -> None:
-        """Read no more from these partitions; what was prefetched of them is thrown away, not lost."""
+        """Stop reading from these partitions. What was prefetched is discarded, and fetched again later."""
         known = self._known_epoch
         self._commands.put(lambda: self._hold(self._meant(partitions, known)))
 
@@ -169,7 +169,7 @@ class ConsumerThread:
         self._room.release()
 
     def log_in_as(self, user: str, password: str) -> None:
-        """Prove this user with another password from now on. Connections stay until the brokers ask again."""
+        """Log in with another password from now on. Connections stay until the brokers ask again."""
         self._commands.put(lambda: self._consumer.set_sasl_credentials(user, password))
 
     @property
@@ -200,7 +200,7 @@ class ConsumerThread:
     async def stop(self, seconds: float) -> bool:
         """Stop polling, commit what the sink says, leave the group. False when that took longer than ``seconds``.
 
-        The thread is then left behind in the client's own code, which a frozen broker can hold for as long as it likes.
+        The thread is then left behind in the client's code, which a frozen broker can block without end.
         """
         self._stop_by = time.monotonic() + seconds * (1 - _LEAVE_SHARE)
         self._stopping.set()
@@ -232,15 +232,15 @@ class ConsumerThread:
         self._call(self._end, self._failure)
 
     def _leave(self) -> None:
-        """Commit and leave the group. A static member goes without leaving, so that it can come back (KIP-345).
+        """Commit and leave the group. A static member ends without LeaveGroup, so that it can come back (KIP-345).
 
-        Not all in the close. Nothing can bound it; and a rebalance that began just before it is answered there to a group
-        that may have ended, which the client awaits for ever, with the interpreter's lock in its hand.
+        As much as possible is done before ``close()``, which has no deadline: there the client answers a rebalance that began
+        just before, and if the group has ended it waits for ever, holding the interpreter's lock.
         """
         self._give_up(list(self._reading.owned))
         self._left = True
-        # A rebalance that has overtaken this member makes the client's own answer to it fail, as an error of whatever call
-        # serves it. All that was to be committed is; left without the close, the group would wait for this member.
+        # If a rebalance has overtaken this member, the client's answer to it fails, as an error of the call that serves it.
+        # Everything is committed by now. Without the close the group would wait for this member.
         try:
             self._unassign()
         except (KafkaException, SystemError) as error:
@@ -249,7 +249,7 @@ class ConsumerThread:
         self._consumer.close()
 
     def _unassign(self) -> None:
-        """Serve what the group still asks, and unsubscribe: with that, even a static member leaves the classic group."""
+        """Serve the group's callbacks and unsubscribe. In a classic group this makes even a static member leave."""
         if self._stays and not self.leave_for_good:
             self._consumer.consume(CHUNK, _IDLE_SECONDS)
             return
@@ -302,9 +302,9 @@ class ConsumerThread:
         self._report_ended()
 
     def _wait_for_room(self) -> list[Records]:
-        """The loop is behind: poll all the same, since a member that doesn't is thrown out, but with everything paused.
+        """The loop is behind: go on polling with everything paused, since a member that doesn't poll is evicted.
 
-        Returns what came out before the pause took hold, when there is room for it.
+        Returns what was fetched before the pause took effect, when there is room for it.
         """
         stray: list[Records] = []
         waiting: set[TopicPartition] = set()
@@ -372,7 +372,7 @@ class ConsumerThread:
             self._faults.report_error(error_of(error))
 
     def _look_for_topics(self) -> None:
-        """Report a topic that is missing: the broker does it with the classic protocol only. Never in a callback."""
+        """Report a missing topic: the broker reports it with the classic protocol only. Never called in a callback."""
         if time.monotonic() < self._look_at:
             return
         self._look_at = time.monotonic() + _LOOK_SECONDS
@@ -444,8 +444,8 @@ class ConsumerThread:
         self._epoch += 1
         joins, self._joined = not self._joined, True
         assigned = [TopicPartition(p.topic, p.partition) for p in partitions]
-        # When leaving has begun, nothing is read any more, but the answer is owed in full: after a shorter one the group's
-        # list and the client's own differ, the client refuses to give up the group's, and its close never ends.
+        # After leaving has begun nothing is read, but the assignment must be answered in full: otherwise the group's list and
+        # the client's own differ, the client refuses to unassign the group's, and its close never ends.
         places = [] if self._left else self._find(self._wanted(assigned))
         self._reading.assign(consumer, assigned, places, self._epoch)
         self._take_up(places)
@@ -453,9 +453,9 @@ class ConsumerThread:
             self._events.kafka("assigned", count=len(assigned), epoch=self._epoch)
 
     def _find(self, partitions: Sequence[TopicPartition]) -> list[Place]:
-        """Where to read from; nothing where the broker doesn't answer now, to be asked again soon.
+        """Find where to read from. Empty if the broker doesn't answer now; it is asked again soon.
 
-        Asking on and on in here would hold up every other callback, and at last cost the membership.
+        Retrying here would delay every other callback, and finally cost the membership.
         """
         self._place_at = time.monotonic() + _REASSURE_SECONDS
         try:
@@ -475,9 +475,9 @@ class ConsumerThread:
         return [tp for tp in partitions if self._policy.wants(tp)]
 
     def _hush(self, unanswered: bool) -> None:
-        """Read nothing until the places are found, where the question was lost behind a long answer on a thin line.
+        """Read nothing until the start offsets are found, if the query was lost behind a long answer on a slow connection.
 
-        The client closes the connection with a question that times out, and the answer under way is lost with it.
+        The client closes a connection on which a request times out, and the answer under way is lost with it.
         """
         if unanswered and self.watch.busy:
             reading = [tp for tp in self._reading.owned if tp not in self._reading.paused]
@@ -523,7 +523,7 @@ class ConsumerThread:
             self._give_up(leaving)
 
     def _give_up(self, leaving: Sequence[TopicPartition]) -> None:
-        """Await what is in flight of these partitions, commit it, and own them no more."""
+        """Await the requests in flight for these partitions, commit, and disown them."""
         if not leaving:
             return
         seconds = self._revoke_seconds
@@ -540,7 +540,7 @@ class ConsumerThread:
         self._events.kafka("revoked", count=len(leaving), epoch=self._epoch)
 
     def _outcome(self, leaving: Sequence[TopicPartition], seconds: float) -> list[Commit] | None:
-        """What the sink says to commit; None when the loop is stuck, and the next owner has to send again."""
+        """What the sink wants committed; None if the loop is stuck, and the next owner must send again."""
         given_up = threading.Event()
 
         async def drain() -> list[Commit]:
@@ -575,7 +575,7 @@ class ConsumerThread:
             self._stopping.set()
 
     def _serve(self, function: Callable[..., None], args: tuple[Any, ...]) -> None:
-        """On the loop, where an exception would only be logged: a half-taken chunk must end the process instead."""
+        """Run on the event loop, where an exception would only be logged: it must end the process instead."""
         try:
             function(*args)
         except Exception as error:

@@ -59,9 +59,9 @@ _LARGEST_DEAD_LETTER = 100_000_000  # below what a broker reads as one request (
 class ClientLog:
     """Takes librdkafka's own log lines, which would go to stderr as they are.
 
-    They tell every attempt to connect; the program tells each change of state once, so these are for ``debug``. Only a
-    warning of a property that is of no use is for whoever wrote it. Called by the client in the midst of a fetch, where an
-    exception would destroy the records fetched: none leaves it.
+    They report every attempt to connect; the program reports each change of state once. So they are logged at ``debug``.
+    Only a warning about a property without effect is logged as such. The client calls this during a fetch, where an exception
+    would discard the fetched records: so it never raises.
     """
 
     _log = logging.getLogger("stream_capi.librdkafka")
@@ -153,7 +153,7 @@ def producer_properties(kafka: KafkaSection) -> dict[str, Any]:
 
 
 def admin_properties(kafka: KafkaSection) -> dict[str, Any]:
-    """Questions and resets. Silent: nobody polls this client, so that its log lines would only pile up."""
+    """For queries and resets. Without log lines, which would pile up, since nobody polls this client."""
     return _with_users(dict(_COMMON), kafka, CONSUMER_ONLY | PRODUCER_ONLY) | {"log_level": 0}
 
 

@@ -58,7 +58,7 @@ class ReadPolicy(Protocol):
 
 
 class WholeLog:
-    """Reads everything, without an end: the policy of a live member."""
+    """Reads everything without an end: the policy of a live member."""
 
     def __init__(self, topics: Sequence[str], start: str) -> None:
         self.topics = topics

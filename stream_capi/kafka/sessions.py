@@ -1,4 +1,4 @@
-"""How long a group waits for a member that doesn't answer, by the settings or by the broker.
+"""The session time-out of a group: from the settings, or from the broker.
 
 Blocks, as KafkaAdmin does.
 """

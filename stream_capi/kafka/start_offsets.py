@@ -1,10 +1,10 @@
-"""Where reading starts in the partitions that were assigned.
+"""Where reading starts in partitions that were assigned.
 
-At the committed offset, wherever there is one, if the log still has it. Retention may have passed it, the topic may have
+At the committed offset, if there is one and the log still has it. Retention may have passed it, the topic may have
 been recreated or cut: then events are gone, and a person must decide where to go on (contract, section 7.7).
 
-The questions here are those that the client bears inside a callback. ``list_topics`` is none of them: after it the next
-callback of the same fetch aborts the process (confluent-kafka forgets that it had left Python).
+Only queries that the client allows inside a callback are used here. ``list_topics`` is not one of them: after it the next
+callback of the same fetch aborts the process (a fault of confluent-kafka's handling of the interpreter's lock).
 """
 
 from __future__ import annotations
