@@ -42,7 +42,7 @@ class Reading:
     def assign(
         self, consumer: Consumer, partitions: Sequence[TopicPartition], places: Sequence[Place], epoch: int
     ) -> None:
-        """Take the assignment, paused. Partitions with a place are read after the next ``resume``, others when they get one."""
+        """Take the assignment paused. Partitions with a place are read from the next ``resume`` on, others later."""
         positions = {place.tp: place.position for place in places}
         beginning = NextOffset(OFFSET_BEGINNING)
         at = [positions.get(tp, beginning).at(tp) for tp in partitions]
