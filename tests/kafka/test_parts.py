@@ -54,7 +54,7 @@ class Client:
         self.group: dict[TopicPartition, tuple[int, str]] = {}
         self.low: dict[TopicPartition, int] = {}
         self.high: dict[TopicPartition, int] = {}
-        self.missing: set[TopicPartition] = set()
+        self.faults: dict[TopicPartition, int] = {}
         self.messages: list[Message] = []
         self.in_fetch: Any = None
         self.refuses: KafkaError | None = None
@@ -82,11 +82,7 @@ class Client:
         for at in partitions:
             tp = TopicPartition(at.topic, at.partition)
             ends = self.low if at.offset == OFFSET_BEGINNING else self.high
-            answer.append(
-                Answer(
-                    tp, ends.get(tp, 0), KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART) if tp in self.missing else None
-                )
-            )
+            answer.append(Answer(tp, ends.get(tp, 0), KafkaError(self.faults[tp]) if tp in self.faults else None))
         return answer
 
     def __getattr__(self, name: str) -> Any:
@@ -142,9 +138,10 @@ def test_a_partition_added_to_a_topic_that_the_group_reads_is_not_skipped_by_lat
     assert places_of(client, A, B, start="latest") == {A: (7, None), B: (0, None)}
 
 
-def test_a_partition_that_is_gone_has_no_place_and_another_fault_gives_none_at_all() -> None:
+@pytest.mark.parametrize("fault", [KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.TOPIC_AUTHORIZATION_FAILED])
+def test_a_partition_that_is_gone_or_denied_has_no_place_and_another_fault_gives_none_at_all(fault: int) -> None:
     client = Client()
-    client.missing.add(B)
+    client.faults[B] = fault
     assert places_of(client, A, B) == {A: (0, None)}
     client.offsets_for_times = lambda *args, **kwargs: [Answer(A, -1, KafkaError(KafkaError.LEADER_NOT_AVAILABLE))]  # type: ignore[method-assign]
     with pytest.raises(KafkaException):
