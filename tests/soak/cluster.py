@@ -90,7 +90,7 @@ def figures(reports: list[Report]) -> dict[str, object]:
     kinds: Counter[str] = Counter()
     for report in reports:
         kinds += report.faults
-    summed = ("acknowledged", "aborted", "delivered", "dead_lettered", "lost", "repeated", "not_done")
+    summed = ("acknowledged", "aborted", "delivered", "dead_lettered", "lost", "repeated", "not_done", "restarts")
     return {
         "seeds": [report.plan.seed for report in reports],
         "minutes": round(sum(report.seconds for report in reports) / 60, 1),
@@ -111,7 +111,7 @@ def _print_report(report: Report) -> None:
     print(
         f"  {report.seconds:.0f} s, acknowledged {report.acknowledged}, aborted {report.aborted}, delivered {report.delivered}, "
         f"dead-lettered {report.dead_lettered}, lost {report.lost}, repeated {report.repeated}, "
-        f"faults {report.faults.total()} and {report.not_done} not done, load {report.load:.1f}",
+        f"faults {report.faults.total()} and {report.not_done} not done, restarts {report.restarts}, load {report.load:.1f}",
         *report.findings,
         sep="\n  ",
         flush=True,

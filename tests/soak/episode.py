@@ -9,7 +9,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, suppress
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -22,6 +22,7 @@ from tests.outside import Endpoint
 from tests.program import KEY, Program, configuration
 from tests.soak.faults import is_poison
 from tests.soak.history import (
+    GAVE_UP,
     Aborted,
     Acknowledged,
     Committed,
@@ -68,6 +69,7 @@ class Report(NamedTuple):
     repeated: int
     faults: Counter[str]
     not_done: int  # faults of what another one had befallen already
+    restarts: int  # of members that ended by themselves
     seconds: float
     load: float
 
@@ -85,6 +87,7 @@ class Episode:
         self._folder, self._module = folder, module
         self._findings: list[Finding] = []
         self._faults: Counter[str] = Counter()
+        self._restarts: Counter[int] = Counter()  # by exit code
         self._not_done = 0
         self._active: dict[int, tuple[AbstractContextManager[None], tuple[str, str], float]] = {}
         self._leaving: list[Program] = []
@@ -206,6 +209,7 @@ class Episode:
         ends = [(fault.at + fault.seconds, number, True) for number, fault in enumerate(self.plan.faults)]
         for at, number, ended in [*sorted(begins + ends), (self.plan.seconds, -1, True)]:
             time.sleep(max(0.0, at - self.now()))
+            self._supervise()
             if ended:
                 self._end(number)
             else:
@@ -251,17 +255,28 @@ class Episode:
             self._end(number)
         self.endpoint.answer(self.ordinary)
         self._restore()
-        for member in self.members:
-            if not member.running and member not in self._leaving:
-                self._findings.append(Finding("died", f"{member.name} ended by itself"))
-                self.spawn(member)
         for traffic in self.traffic:
             traffic.stop()
-        try:
-            until(lambda: not any(finding.broken == "open" for finding in judge(list(self.history))),
-                  _HEALED_WITHIN, "an outcome for all", every=0.5)  # fmt: skip
-        except AssertionError:
-            return  # the judgement says what is open
+        with suppress(AssertionError):  # the judgement says what is open
+            until(self._is_done, _HEALED_WITHIN, "an outcome for all", every=0.5)
+
+    def _is_done(self) -> bool:
+        self._supervise()
+        return not any(finding.broken == "open" for finding in judge(list(self.history)))
+
+    def _supervise(self) -> None:
+        """Start again what ended by itself, as an orchestrator does. With 3 it may: the client says that it can't go on."""
+        down = {active[1] for active in self._active.values()}
+        for number, member in enumerate(self.members):
+            if member.running or member in self._leaving or ("member", str(number)) in down:
+                continue
+            code = member.wait(1)
+            self._restarts[code] += 1
+            if code == 3:
+                self.history.append(Struck(self.now(), self.now(), GAVE_UP))
+            else:
+                self._findings.append(Finding("died", f"{member.name} ended by itself with {code}"))
+            self.spawn(member)
 
     def _restore(self) -> None:
         """A node that a busy machine doesn't bring up in time is killed, and started once more."""
@@ -311,6 +326,7 @@ class Episode:
             repeated,
             self._faults,
             self._not_done,
+            self._restarts.total(),
             self.now(),
             load,
         )

@@ -74,6 +74,10 @@ class Struck(NamedTuple):
 
 Entry = Acknowledged | Aborted | Doubtful | Delivered | DeadLettered | Committed | Struck
 
+GAVE_UP = (
+    "member_gave_up"  # no drawn fault: the client of a member said that it can't go on, and the member ended with 3
+)
+
 # The one that comes first is shrunk where an episode breaks several.
 PROPERTIES: Mapping[str, str] = {
     "lost": "an acknowledged record below the committed offset has no outcome",
@@ -88,6 +92,7 @@ PROPERTIES: Mapping[str, str] = {
 # committed when a process is killed, frozen or cut off, and commits come back only when members and coordinator have found
 # each other again. What isn't named here allows none: a member that ends in order, or joins, costs no delivery.
 ALLOWS_REPEATS: Mapping[str, tuple[float, float]] = {
+    GAVE_UP: (15.0, 1.0),  # as long as its session may be over before it learns of it
     **dict.fromkeys(("member_killed", "worker_killed"), (2.0, 1.0)),
     "member_frozen": (2.0, 5.0),
     **dict.fromkeys(

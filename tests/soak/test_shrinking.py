@@ -92,7 +92,7 @@ class Fake(Beds):
         self._broken = broken
 
     def run(self, plan: Plan) -> Report:
-        return Report(plan, (), frozenset(self._broken(plan.faults)), 0, 0, 0, 0, 0, 0, Counter(), 0, 0.0, 0.0)
+        return Report(plan, (), frozenset(self._broken(plan.faults)), 0, 0, 0, 0, 0, 0, Counter(), 0, 0, 0.0, 0.0)
 
 
 PLAN = draw(7)
@@ -118,7 +118,7 @@ def test_the_row_is_the_episode_that_is_left() -> None:
 
 
 def test_the_figures_are_sums() -> None:
-    one = Report(PLAN, (), frozenset(), 100, 5, 98, 2, 0, 3, Counter(node_killed=2), 1, 60.0, 3.5)
+    one = Report(PLAN, (), frozenset(), 100, 5, 98, 2, 0, 3, Counter(node_killed=2), 1, 2, 60.0, 3.5)
     other = Report(
         draw(8),
         ("lost: …",),
@@ -131,11 +131,12 @@ def test_the_figures_are_sums() -> None:
         0,
         Counter(node_killed=1, node_ended=1),
         0,
+        0,
         90.0,
         2.5,
     )
     assert figures([one, other]) == {
         "seeds": [7, 8], "minutes": 2.5, "load": [2.5, 3.5], "acknowledged": 150, "aborted": 5, "delivered": 146,
-        "dead_lettered": 3, "lost": 1, "repeated": 3, "not_done": 1, "faults": {"node_killed": 3, "node_ended": 1},
+        "dead_lettered": 3, "lost": 1, "repeated": 3, "not_done": 1, "restarts": 2, "faults": {"node_killed": 3, "node_ended": 1},
         "failures": ["lost: …"],
     }  # fmt: skip
