@@ -40,7 +40,7 @@ class HeldReason(StrEnum):
     OFFSET_OUT_OF_RANGE = (
         "offset_out_of_range",
         "The committed offset is no longer in the topic, so events are gone: decide where to go on, then run "
-        "`stream-capi reset` and restart.",
+        "`stream-capi reset` with the topic's name as `--topic`, and restart.",
     )
     LOG_TRUNCATED = (
         "log_truncated",
@@ -55,5 +55,5 @@ class HeldReason(StrEnum):
     TOPIC_RECREATED = (
         "topic_made_anew",
         "The topic was deleted and made anew, so its offsets mean other events: run `stream-capi reset --to earliest` (or "
-        "where you want to go on) and restart.",
+        "where you want to go on) with the topic's name as `--topic`, else all topics are sent again, and restart.",
     )

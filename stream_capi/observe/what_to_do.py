@@ -67,8 +67,8 @@ WHAT_TO_DO: Mapping[str, str] = MappingProxyType(
         NO_SCHEMA_ANSWER: "The schema registry gives no answer: check it and [schema_registry]; the records wait.",
         FIELDS_ENCRYPTED: "Ciphertext is never hashed or sent as a value: map fields that the data contract leaves plain, or "
         "have the producer write these in a topic or version without the rule; a restart reads the new mapping.",
-        DEAD_LETTERS_UNWRITTEN: "Dead letters can't be written: check that the topic dead_letter.topic exists and that this "
-        "user may write to it; their partitions wait.",
+        DEAD_LETTERS_UNWRITTEN: "Dead letters can't be written: check that the topic dead_letter.topic exists, that "
+        "enough of its replicas are in sync and that this user may write to it; their partitions wait.",
         INVALID_TIMESTAMP: "The brokers refuse the time of the dead letters: the clock of this machine, or theirs, is wrong; "
         "check both, then the bounds on timestamps of the topic dead_letter.topic.",
         CLOCK_DIFFERS: "The clock of this machine or of the other side is wrong: check NTP here first; what is in the future "
