@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -111,12 +112,13 @@ def test_members_killed_and_replaced_one_after_another_repeat_no_more_than_was_n
     with scene_of(protocol, tmp_path, cluster, registry, BROKERS_SESSION) as scene:
         members, took = [scene.member() for _ in range(3)], []
         await_shares(members)
-        with under_traffic(scene):
+        with under_traffic(scene), ThreadPoolExecutor(1) as threads:
             for member in members:
                 left = member.owned()
                 member.kill()
-                scene.member(ready=False)
+                starting = threads.submit(scene.member, ready=False)  # takes seconds, which are not waited for twice
                 took.append(await_commits(scene, left, seconds))
+                starting.result()
         scene.figures.append(f"read again {', '.join(f'{each:.1f}' for each in took)} s after the kills")
         scene.close(90, killed(times=3))
 
