@@ -291,6 +291,11 @@ def test_a_lag_that_cannot_be_read_changes_no_number() -> None:
         assert "KEDA 2.17 or newer" in text  # the first one that knows the behavior
 
 
+def test_the_lag_is_asked_for_in_a_protocol_that_brokers_of_kafka_4_speak() -> None:
+    """KEDA's default is 1.0."""
+    assert {trigger["metadata"]["version"] for trigger in SCALED["triggers"]} == {"2.1.0"}
+
+
 def test_partitions_that_stand_still_bring_no_members() -> None:
     assert {trigger["metadata"]["excludePersistentLag"] for trigger in SCALED["triggers"]} == {"true"}
 
