@@ -140,8 +140,8 @@ def test_a_topic_made_anew_under_a_member_is_never_skipped_into(
         until(lambda: stopped(member) or anew <= set(scene.endpoint.answered()), 60, "a stop, or all events")
         again = 0
         if stopped(member):
-            again = len(anew & set(scene.endpoint.answered()))
             assert member.terminate() == 0
+            again = len(anew & set(scene.endpoint.answered()))
             run_command(scene, "reset", "--to", "earliest", "--topic", scene.leads, "--execute")
             scene.member()
             until(lambda: anew <= set(scene.endpoint.answered()), 60, "the events of the new topic")

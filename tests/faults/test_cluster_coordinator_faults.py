@@ -1,0 +1,98 @@
+"""The leader of the group's partition of ``__consumer_offsets`` killed at its worst moments: it is the group's coordinator."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from confluent_kafka import ConsumerGroupState
+
+from stream_capi.sandbox.fault_script import Action, RequestInfo
+from tests.faults.answers import await_progress
+from tests.faults.traffic import IN_FLIGHT, SMALL, await_commits, in_flight_when_lost, traffic
+from tests.scene import Budget, Scene
+from tests.stack import Cluster, Registry
+from tests.stack.waiting import until
+
+pytestmark = [pytest.mark.real, pytest.mark.timeout(240)]
+
+PROTOCOLS: Mapping[str, Mapping[str, str]] = {
+    "cooperative": {},
+    "consumer": {"group.protocol": "consumer"},
+}
+EACH_PROTOCOL = ["cooperative", pytest.param("consumer", marks=pytest.mark.repeat)]
+
+
+class Answers:
+    """After a delay that can be changed: a long one lets a hand-over last until it is over."""
+
+    def __init__(self) -> None:
+        self.delay_seconds = 0.05
+
+    def __call__(self, request: RequestInfo) -> Action:
+        return Action(delay_seconds=self.delay_seconds)
+
+
+def test_the_coordinator_killed_while_commits_are_in_flight(
+    tmp_path: Path, cluster: Cluster, registry: Registry
+) -> None:
+    with Scene(tmp_path, cluster, registry, 3, Answers(), bootstrap=cluster.bootstrap_via, sections=SMALL) as scene:
+        scene.member()
+        with traffic(scene):
+            await_commits(scene)
+            node = cluster.coordinator(scene.group)
+            node.clients.slow(1.0)  # commits reach it, and are done; its answers are under way for longer than it lives
+            before = delivered(scene)
+            until(lambda: delivered(scene) > before + IN_FLIGHT, 30, "what is to be committed")
+            node.kill()
+            node.clients.heal()
+            await_progress(scene)
+        scene.close(60, duplicates=in_flight_when_lost(scene))
+
+
+@pytest.mark.parametrize("protocol", EACH_PROTOCOL)
+def test_the_coordinator_killed_while_a_member_joins(
+    protocol: str, tmp_path: Path, cluster: Cluster, registry: Registry
+) -> None:
+    answers = Answers()
+    with Scene(tmp_path, cluster, registry, 3, answers, bootstrap=cluster.bootstrap_via, sections=SMALL) as scene:
+        scene.settings["kafka"]["properties"] |= PROTOCOLS[protocol]
+        first = scene.member()
+        with traffic(scene):
+            await_commits(scene)
+            answers.delay_seconds = 2.0
+            node = cluster.coordinator(scene.group)
+            second = scene.member(ready=False)
+            await_rebalance(cluster, scene)
+            node.kill()
+            before = delivered(scene)
+            answers.delay_seconds = 0.05
+            until(lambda: len(first.owned()) == len(second.owned()) == 3, 90, "an even share")
+            meanwhile = delivered(scene) - before
+            await_progress(scene)
+        scene.close(60, duplicates=unconfirmed(scene, meanwhile))
+
+
+def await_rebalance(cluster: Cluster, scene: Scene) -> None:
+    """Until the group's coordinator says that it has no stable assignment."""
+
+    def rebalancing() -> bool:
+        found = cluster.admin.list_consumer_groups(request_timeout=5).result(10).valid
+        return any(one.group_id == scene.group and one.state is not ConsumerGroupState.STABLE for one in found)
+
+    until(rebalancing, 30, "a rebalance", 0.01)
+
+
+def delivered(scene: Scene) -> int:
+    return sum(scene.endpoint.answered().values())
+
+
+def unconfirmed(scene: Scene, meanwhile: int) -> Budget:
+    """Nothing, where the members kept what they had until it was handed over.
+
+    Of partitions that were lost the next owner sends again what nobody could commit: what was in flight when the
+    coordinator died, and what was delivered until there was one again.
+    """
+    lost = any(member.logged("lost") for member in scene.members)
+    return Budget((IN_FLIGHT + meanwhile) * lost, "of lost partitions, delivered while the group had no coordinator")
