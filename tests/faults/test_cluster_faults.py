@@ -11,16 +11,13 @@ import pytest
 from confluent_kafka.admin import NewPartitions  # type: ignore[attr-defined]  # its own docs say so
 
 from stream_capi.sandbox.fault_script import Action, RequestInfo
+from tests.faults.budgets import SMALL, in_flight
 from tests.scene import Scene
 from tests.stack import Cluster, Registry
 from tests.stack.cluster import Node
 from tests.stack.waiting import until
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(240)]
-
-# Small, so that what may be in flight when partitions are lost is little against what is answered meanwhile.
-SMALL = {"batch": {"max_events": 20}, "delivery": {"max_in_flight": 4}}
-IN_FLIGHT = 20 * 4
 
 
 def steady(request: RequestInfo) -> Action:
@@ -70,7 +67,7 @@ def test_a_fault_of_the_coordinator_repeats_no_more_than_was_in_flight(
         until(lambda: sum(scene.endpoint.answered().values()) > 200, 30, "deliveries before the fault")
         fault.happens(cluster.coordinator(scene.group))
         scene.produce(100)
-        scene.close(90, duplicates=IN_FLIGHT)
+        scene.close(90, in_flight("the partitions were lost"))
         assert member.logged("lost") or not fault.loses, "the fault was too short to show anything"
 
 
@@ -100,3 +97,4 @@ def test_while_the_quorum_is_lost_events_are_delivered_and_partitions_asked_for_
         wanted = {event.event_id for event in produced}
         until(lambda: wanted <= set(scene.endpoint.answered()), 60, "deliveries from the new partitions")
         assert {place.partition for place in member.owned() if place.topic == scene.leads} == {0, 1, 2, 3}
+        scene.assert_repeated()

@@ -14,7 +14,7 @@ from tests.program import Program
 from tests.scene import Scene
 from tests.stack import Cluster, Registry
 from tests.stack.waiting import until
-from tests.standstill import assert_replaced
+from tests.standstill import BURST, assert_replaced
 from tests.workers.processes import owned_by, workers_of
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(240)]
@@ -33,7 +33,7 @@ def test_a_killed_member_is_replaced_within_fifteen_seconds_and_the_others_commi
         killed, survivor = scene.member(), scene.member()
         until(lambda: len(killed.owned()) == len(survivor.owned()) == 2, 60, "an even share")
         assert_replaced(scene, killed.kill, killed.owned(), survivor.owned())
-        scene.close(60, duplicates=None)
+        scene.close(60, BURST)
 
 
 def test_a_killed_worker_is_replaced_within_fifteen_seconds_and_the_other_commits_all_the_while(
@@ -44,7 +44,7 @@ def test_a_killed_worker_is_replaced_within_fifteen_seconds_and_the_other_commit
         killed, survivor = workers_of(program)
         until(lambda: _share(killed) == _share(survivor) == 2, 60, "an even share")
         assert_replaced(scene, killed.kill, owned_by(killed), owned_by(survivor))
-        scene.close(60, duplicates=None)
+        scene.close(60, BURST)
 
 
 def _share(worker: psutil.Process) -> int:

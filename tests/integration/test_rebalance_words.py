@@ -12,7 +12,7 @@ import pytest
 from stream_capi.config.settings import KafkaSection
 from stream_capi.kafka.admin import KafkaAdmin
 from tests.ledger import assert_private
-from tests.scene import Scene
+from tests.scene import Budget, Scene
 from tests.stack import Broker, Registry
 from tests.stack.waiting import until
 
@@ -64,5 +64,5 @@ def test_a_member_that_the_group_has_removed_says_so_and_raises_no_alarm(
         assert not member.logged("commits fail")
         assert member.status()["notices"] == []
         assert member.metric("stream_capi_commits_total", result="UNKNOWN_MEMBER_ID") > 0
-        scene.close(duplicates=None)
+        scene.close(duplicates=Budget(100, "in flight when the group removed the member: one batch"))
         assert_private(member.output)

@@ -148,4 +148,4 @@ def test_the_program_says_it_in_the_log_at_status_and_in_a_metric(
         until(lambda: member.status()["notices"] == [], 60, "the end of the notice")
         assert member.logged("broker in reach again")
         scene.produce(300)
-        scene.close(60, duplicates=None)
+        scene.close(60)

@@ -15,7 +15,7 @@ from tests.program import Program
 from tests.scene import Scene
 from tests.stack import Broker, Registry
 from tests.stack.waiting import until
-from tests.standstill import assert_replaced
+from tests.standstill import BURST, assert_replaced
 from tests.workers.processes import owned_by, words_of, workers_of
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(240)]
@@ -63,7 +63,7 @@ def test_a_worker_that_ends_is_started_again_and_the_counts_go_on(scene: Scene, 
     os.kill(killed.pid, signal.SIGKILL)
     until(lambda: len(workers_of(two)) == 2 and killed.pid not in {w.pid for w in workers_of(two)}, SECONDS, "another")
     scene.produce(1000)
-    scene.close(SECONDS, duplicates=None)
+    scene.close(SECONDS)
     until(two.is_ready, SECONDS, "readiness of both")
     until(lambda: two.metric("stream_capi_delivered_total") >= 2000, SECONDS, "a sum in which no count fell")
     assert two.logged("worker ended")[0]["worker"] in (1, 2)
@@ -85,7 +85,7 @@ def test_a_worker_that_crashed_comes_back_as_the_member_it_was_and_the_other_com
     until(lambda: owned_by(again) == lost, SECONDS, "the partitions of the worker that crashed")
     assert owned_by(survivor) == kept
     assert len(two.logged("revoked")) == revocations, "the group has not rebalanced"
-    scene.close(SECONDS, duplicates=None)
+    scene.close(SECONDS, BURST)
 
 
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL], ids=["stopped", "deserted"])
