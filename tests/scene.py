@@ -121,7 +121,10 @@ class Scene:
         return program.start(*options, ready=ready)
 
     def close(self, seconds: float = 60, duplicates: Budget | int | None = 0) -> None:
-        """The end of every row: all accounted for, every request valid, nothing personal in any output."""
+        """The end of every row: all accounted for, every request valid, nothing personal in any output.
+
+        ``duplicates`` is None for the soak alone: it draws its faults, and counts what was repeated.
+        """
         self.ledger.close(seconds)
         self.endpoint.assert_valid()
         self.assert_private()

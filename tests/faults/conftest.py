@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
@@ -38,5 +38,11 @@ def pytest_runtest_makereport(
         name = item.name.removeprefix("test_").replace("_", " ")
         group = item.path.stem.removeprefix("test_").removesuffix("_faults")
         row = scorecard.Row.of(name, group, report.passed, scenes, report.duration)
+        if row.survived and not row.states_budget:
+            row = replace(row, survived=False)
+            report.outcome = "failed"
+            report.longrepr = (
+                "the row does not say how many events may be repeated, or not why: scene.close(duplicates=Budget(…))"
+            )
         report.user_properties.append((scorecard.PROPERTY, asdict(row)))  # of all processes, one prints the card
     return report
