@@ -12,11 +12,18 @@ from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
+from confluent_kafka import KafkaException
+
 from tests.soak.episode import Episode, Report
 from tests.soak.history import PROPERTIES
 from tests.soak.plan import Plan, draw, kept
 from tests.soak.shrink import Shrunk, shrink
 from tests.stack import Cluster, Registry
+from tests.stack.process import ServerFailed
+
+# The machine, not the program: a node that isn't back in minutes, a topic that can't be made.
+BED_TROUBLE = (ServerFailed, KafkaException, AssertionError)
+_MOST_UNJUDGED = 5
 
 
 class Found(NamedTuple):
@@ -43,15 +50,22 @@ class Beds:
         self._count += 1
         folder = self._folder / str(self._count)
         folder.mkdir()
+        _print_plan(plan)
         with Episode(plan, folder, self._cluster, self._registry, self._module) as episode:
-            return episode.run()
+            report = episode.run()
+        _print_report(report)
+        return report
 
     def shrink(self, report: Report, runs: int) -> Found:
         """The fewest faults of a failed episode that break the gravest of what it broke."""
         broken = next((name for name in PROPERTIES if name in report.broken), min(report.broken))
 
         def fails(numbers: tuple[int, ...]) -> bool:
-            again = self.run(kept(report.plan, numbers))
+            try:
+                again = self.run(kept(report.plan, numbers))
+            except BED_TROUBLE as error:
+                print(f"  faults {list(numbers)}: no judgement: {error!r:.300}", flush=True)
+                return False
             print(f"  faults {list(numbers)}: {', '.join(sorted(again.broken)) or 'nothing broken'}", flush=True)
             return broken in again.broken
 
@@ -63,6 +77,7 @@ def soak(seed: int, minutes: float, seconds: float, keep: tuple[int, ...] | None
     ends_at = time.monotonic() + minutes * 60
     reports: list[Report] = []
     found: list[Found] = []
+    unjudged = 0
     cluster, registry = Cluster(), Registry()
     with tempfile.TemporaryDirectory(prefix="stream-capi-soak-") as folder:
         try:
@@ -70,18 +85,23 @@ def soak(seed: int, minutes: float, seconds: float, keep: tuple[int, ...] | None
             registry.start()
             beds = Beds(Path(folder), cluster, registry, module)
             while not reports or (keep is None and time.monotonic() < ends_at):
-                plan = draw(seed + len(reports), seconds)
+                plan = draw(seed + len(reports) + unjudged, seconds)
                 plan = plan if keep is None else kept(plan, keep)
-                _print_plan(plan)
-                reports.append(beds.run(plan))
-                _print_report(reports[-1])
+                try:
+                    reports.append(beds.run(plan))
+                except BED_TROUBLE as error:
+                    print(f"  no judgement: {error!r:.300}", flush=True)
+                    unjudged += 1
+                    if unjudged > _MOST_UNJUDGED:
+                        raise
+                    continue
                 if reports[-1].broken:
                     found.append(beds.shrink(reports[-1], runs))
                     _print_found(found[-1], seconds, module)
         finally:
             registry.stop()
             cluster.stop()
-    print(json.dumps(figures(reports), indent=2))
+    print(json.dumps({**figures(reports), "unjudged": unjudged}, indent=2))
     return 1 if found else 0
 
 

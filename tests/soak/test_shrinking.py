@@ -14,6 +14,7 @@ from tests.soak.episode import Report
 from tests.soak.plan import Fault, Plan, Topic, draw, kept
 from tests.soak.shrink import Shrunk, shrink
 from tests.stack import Cluster, Registry
+from tests.stack.process import ServerFailed
 
 Numbers = tuple[int, ...]
 
@@ -109,6 +110,16 @@ def test_an_episode_is_shrunk_to_the_faults_of_the_gravest_that_it_broke() -> No
 def test_what_is_no_property_of_the_history_is_shrunk_too() -> None:
     beds = Fake(lambda faults: {"died"} if {PLAN.faults[0], PLAN.faults[4]} <= set(faults) else set())
     assert beds.shrink(beds.run(PLAN), 100).shrunk.left == (0, 4)
+
+
+def test_a_run_without_a_judgement_has_not_failed() -> None:
+    def broken(faults: tuple[Fault, ...]) -> set[str]:
+        if len(faults) < len(PLAN.faults):
+            raise ServerFailed("kafka-3 was not ready")
+        return {"lost"}
+
+    beds = Fake(broken)
+    assert beds.shrink(beds.run(PLAN), 100).shrunk.left == tuple(range(len(PLAN.faults)))
 
 
 def test_the_row_is_the_episode_that_is_left() -> None:
