@@ -13,7 +13,7 @@ import trustme
 from stream_capi.observe.masking import HIDDEN
 from tests.faults.answers import notices
 from tests.program import Program
-from tests.scene import Scene
+from tests.scene import Budget, Scene
 from tests.stack import Cluster, Registry
 from tests.stack.users import certificate_of
 from tests.stack.waiting import until
@@ -64,7 +64,8 @@ def await_refusal(member: Program, why: str) -> None:
 def close(scene: Scene, member: Program) -> None:
     """All is well again. Repeated may be what was in flight when partitions were lost, where they were."""
     scene.produce(200)
-    scene.close(60, duplicates=IN_FLIGHT if member.logged("lost") else 0)
+    lost = Budget(IN_FLIGHT, "in flight when partitions were lost")
+    scene.close(60, duplicates=lost if member.logged("lost") else Budget(0, "no partition was lost"))
     until(lambda: not member.status()["notices"], NOTICED, "the end of the notices")
     assert member.is_ready()
 

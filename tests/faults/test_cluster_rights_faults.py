@@ -9,6 +9,7 @@ from confluent_kafka.admin import AclOperation  # type: ignore[attr-defined]  # 
 
 from tests.faults.answers import notices
 from tests.program import Program
+from tests.scene import Budget
 from tests.stack import Cluster, Registry
 from tests.stack.users import Right, grant, take_away
 from tests.stack.waiting import until
@@ -79,7 +80,9 @@ def test_a_member_that_comes_while_one_topic_is_denied_reads_the_other(
         member = scene.busy_member()
         grant(cluster.admin, scene.user, right._replace(operation=AclOperation.DESCRIBE))
         take_away(cluster.admin, scene.user, right)
-        uncommitted = scene.ledger.lag(scene.leads)
+        uncommitted = Budget(
+            scene.ledger.lag(scene.leads), "had no commit when the right went, and another member reads them"
+        )
         other = scene.member()
         scene.produce(400, bad=4)
         await_word(other, right)
@@ -115,7 +118,7 @@ def test_without_the_right_to_read_the_group_a_member_of_the_newer_protocol_ends
         right = scene.rights.group
         member = scene.busy_member()
         take_away(cluster.admin, scene.user, right)
-        uncommitted = scene.ledger.lag()
+        uncommitted = Budget(scene.ledger.lag(), "had no commit when the right went, and another member reads them")
         assert member.wait(NOTICED) == 3
         assert member.output.splitlines()[-1] == (
             f"stream-capi: this user lacks READ on group {scene.group}: grant it with an ACL, then start the member again"
