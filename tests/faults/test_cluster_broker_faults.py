@@ -18,7 +18,7 @@ from tests.faults.traffic import SMALL, await_commits, in_flight_when_lost, traf
 from tests.program import Program
 from tests.scene import Budget, Scene
 from tests.stack import Cluster, Registry
-from tests.stack.cluster import GROUPS, STORAGE, Node
+from tests.stack.cluster import GROUPS, Node
 from tests.stack.waiting import until
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(240)]
@@ -47,7 +47,7 @@ def test_leaders_and_the_coordinator_killed_in_turn(tmp_path: Path, cluster: Clu
         scene.close(60, duplicates=in_flight_when_lost(scene))
 
 
-@pytest.mark.parametrize("storage", STORAGE)
+@pytest.mark.parametrize("storage", ["disk", pytest.param("data", marks=pytest.mark.repeat)])
 def test_a_log_directory_that_fails(storage: str, tmp_path: Path, cluster: Cluster, registry: Registry) -> None:
     """With the one that has the metadata the node ends, without the other one it goes on as a follower of the rest."""
     with Scene(tmp_path, cluster, registry, 6, STEADY, bootstrap=cluster.bootstrap_via, sections=SMALL) as scene:
