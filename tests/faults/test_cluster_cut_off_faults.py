@@ -99,3 +99,21 @@ def test_a_member_cut_off_from_all_brokers_repeats_no_more_than_it_had_read(
         assert not cut_off.is_ready()
         assert cut_off.logged("broker out of reach")
         end(scene, cut_off, cluster.nodes, budget)
+
+
+def test_a_member_cut_off_from_the_coordinator_alone_repeats_no_more_than_it_could_not_commit(
+    tmp_path: Path, cluster: Cluster, registry: Registry
+) -> None:
+    """It reads on from the other brokers, delivers, and can't commit."""
+    with Scene(tmp_path, cluster, registry, PARTITIONS, slow, bootstrap=cluster.bootstrap_via, sections=SMALL) as scene:
+        cut_off, other = two_members(scene, cluster)
+        mine, nodes = cut_off.owned(), [cluster.coordinator(scene.group)]
+        part(nodes)
+        since = scene.produce(300)
+        why = "not committed when it was cut off, or produced since and before it learnt of its loss"
+        budget = Budget(uncommitted(scene, mine), why)
+        read_on = {event.event_id for event in since if TopicPartition(event.topic, event.partition) in mine}
+        until(lambda: bool(read_on & set(scene.endpoint.answered())), 30, "deliveries of what was produced since")
+        until(lambda: len(other.owned()) == 2 * PARTITIONS, TAKEN_OVER_SECONDS, "all partitions at the other one")
+        until(lambda: bool(cut_off.logged("lost")), TAKEN_OVER_SECONDS, "the loss")
+        end(scene, cut_off, nodes, budget)
