@@ -293,6 +293,8 @@ class Episode:
         """End the members in order: with all healed each must end with 0, and its last commit is judged, too."""
         running = [member for member in self.members if member not in self._leaving]
         for member in running:
+            until(member.is_alive, _ENDS_WITHIN, f"{member.name} alive")  # before that it can't hear of it
+        for member in running:
             member.signal(signal.SIGTERM)
         for member in running:
             self.leave(member, (0,))
