@@ -30,9 +30,9 @@ VALUES: dict[str, dict[str, Any]] = {
     "brokers-outside": {},
     "brokers-tls": {},
 }
-# What helm's charts bear by custom, and kustomize's base but not what an overlay adds; and what says that a ConfigMap is kept.
+# What helm's charts bear by custom, and kustomize's base but not what an overlay adds; and what keeps a ConfigMap.
 HELMS = {f"app.kubernetes.io/{name}" for name in ("instance", "version", "managed-by", "part-of")}
-HELMS |= {"helm.sh/chart", "helm.sh/resource-policy"}
+HELMS |= {"helm.sh/chart", "helm.sh/hook", "helm.sh/hook-delete-policy"}
 TOML = "stream-capi.toml"
 
 
