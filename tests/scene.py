@@ -11,9 +11,9 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 from stream_capi.sandbox.samples import Samples
+from tests.endpoint_thread import Answering, Endpoint
 from tests.ledger import Ledger, assert_private
 from tests.log_volume import loud_subjects
-from tests.outside import Answering, Endpoint
 from tests.program import KEY, Program, configuration
 from tests.stack import Kafka, Produced, Registry, produce_events
 from tests.stack.names import Names

@@ -15,7 +15,7 @@ from stream_capi.model import Code, EventName, Rejection
 from tests.avro.hostile_schemas import Hostile, named, schemas
 from tests.avro.records import LEAD, record
 from tests.events.line import Line, memory, took
-from tests.events.making import is_outcome, rules
+from tests.events.sources_and_records import is_outcome, rules
 
 PAYLOADS = (b"", b"\0" * 80, b"\2" * 80, b"\xff" * 80)
 FACTOR = 10

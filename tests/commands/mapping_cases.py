@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from stream_capi.cli import process
 from stream_capi.cli.test import command
 from stream_capi.errors import StreamCapiError
-from tests.events.making import SCHEMAS, lead
+from tests.events.sources_and_records import SCHEMAS, lead
 
 TIME = 1_767_225_600_000  # 2026-01-01
 PIXELS = [

@@ -17,8 +17,8 @@ from stream_capi.operations import dry_run_mapper
 from stream_capi.operations.dry_run_mapper import ENCRYPTED, NO_SOURCE, DryRunMapper, Outcome
 from stream_capi.operations.dry_run_tally import DryRunTally
 from stream_capi.pipeline.source import Coded, TopicSource
-from tests.events.making import LEAD, PIXELS, SCHEMAS, lead
-from tests.events.real import encoded
+from tests.events.real_topic import encoded
+from tests.events.sources_and_records import LEAD, PIXELS, SCHEMAS, lead
 from tests.fake_record import FakeRecord
 
 NOW = int(time.time() * 1000)

@@ -19,7 +19,7 @@ from stream_capi.operations.dry_run import shared
 from stream_capi.operations.dry_run_comparison import Comparison, origin
 from stream_capi.operations.dry_run_mapper import ENCRYPTED, NO_SOURCE, MappedPart, Outcome
 from stream_capi.operations.dry_run_tally import DryRunTally
-from tests.events.making import LEAD, apply, lead, rules
+from tests.events.sources_and_records import LEAD, apply, lead, rules
 
 TP = TopicPartition("leads", 0)
 MAIN, STRICT = Lane("main", EventName.GENERATE_LEAD), Lane("strict", EventName.GENERATE_LEAD)

@@ -15,7 +15,7 @@ from stream_capi.events.plain_json import row_from_json
 from stream_capi.events.rules import rules_from
 from stream_capi.operations.explain import ExplainedRecord
 from tests.events.cases import Case, cases
-from tests.events.making import LEAD, NOW, TOPIC, lead, record, rules
+from tests.events.sources_and_records import LEAD, NOW, TOPIC, lead, record, rules
 from tests.events.test_worked_cases import settings, whole
 
 CASES = {case.name: case for case in cases()}

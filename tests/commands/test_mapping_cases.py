@@ -20,8 +20,8 @@ import pytest
 from stream_capi.events.transform import compile_source
 from stream_capi.operations import mapping_tests
 from tests.commands.mapping_cases import TIME, Folder, a_lead
-from tests.events.making import LEAD, PAGE_VIEW, lead
-from tests.events.real import encoded
+from tests.events.real_topic import encoded
+from tests.events.sources_and_records import LEAD, PAGE_VIEW, lead
 
 EMAIL, PHONE = "canary.person@example.com", "+1 650 555 0199"
 HASH = hashlib.sha256(EMAIL.encode()).hexdigest()

@@ -23,11 +23,11 @@ import trustme
 from confluent_kafka.admin import AdminClient
 
 from tests.commands.running import run_command, run_for_json
-from tests.events.making import LEAD, SCHEMAS, lead
-from tests.events.real import confluent, encoded, produce, register
+from tests.endpoint_thread import Endpoint
+from tests.events.real_topic import confluent, encoded, produce, register
+from tests.events.sources_and_records import LEAD, SCHEMAS, lead
 from tests.faults.answers import always
 from tests.integration.test_commands import assert_plain, command, write
-from tests.outside import Endpoint
 from tests.program import KEY, PIXEL_ID
 from tests.scene import Scene
 from tests.stack import Broker, Registry

@@ -13,7 +13,7 @@ import pytest
 from stream_capi.operations.dead_letters import dead_letter_of
 from tests.commands.running import run_command, run_for_json
 from tests.fake_record import FakeRecord
-from tests.faults.making import Maker
+from tests.faults.crafted_records import Maker
 from tests.ledger import FoundDeadLetter
 from tests.scene import Scene
 from tests.stack import Broker, Registry

@@ -17,7 +17,7 @@ from confluent_kafka import Producer
 from stream_capi.model import EventName
 from stream_capi.sandbox.embedded_broker import EmbeddedBroker
 from stream_capi.sandbox.samples import Samples
-from tests.faults.making import LEAD, encoded
+from tests.faults.crafted_records import LEAD, encoded
 from tests.program import KEY
 from tests.stack.process import free_ports
 from tests.stack.waiting import until

@@ -19,7 +19,7 @@ import yaml
 from stream_capi.operations.cases import CASE_KEYS, SKIP_REASONS
 from tests.deploy.pages import blocks, rows, section, spans
 from tests.deploy.program import ROOT
-from tests.events.making import SCHEMAS
+from tests.events.sources_and_records import SCHEMAS
 
 pytestmark = pytest.mark.slow
 

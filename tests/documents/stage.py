@@ -24,7 +24,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.schema_registry.error import SchemaRegistryError
 
 from tests.documents.play import Names, Player
-from tests.outside import Endpoint
+from tests.endpoint_thread import Endpoint
 from tests.stack import Broker, Registry, produce_events
 from tests.stack.asking import patiently
 from tests.stack.process import free_ports

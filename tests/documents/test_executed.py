@@ -11,7 +11,7 @@ from tests.deploy.program import ROOT
 from tests.documents.console import steps
 from tests.documents.play import compare, parts
 from tests.documents.stage import DEAD, GROUP, KEY, LEADS, VIEWS, Stage, sampled
-from tests.outside import Endpoint
+from tests.endpoint_thread import Endpoint
 from tests.stack import Broker, Registry
 from tests.stack.waiting import until
 

@@ -13,8 +13,8 @@ from tests.deploy.program import ROOT
 from tests.documents.play import compare, parts
 from tests.documents.stage import Relay, Stage
 from tests.events.cases import cases
-from tests.events.real import confluent, encoded, produce, register
-from tests.events.wild import plain
+from tests.events.random_schemas import plain
+from tests.events.real_topic import confluent, encoded, produce, register
 from tests.stack import Broker, Registry
 
 pytestmark = pytest.mark.real

@@ -20,8 +20,8 @@ from stream_capi.events.rules import SourceRules
 from stream_capi.events.transform import Transform, compile_source
 from stream_capi.model import Rejection, Routed, Skipped, Transformed
 from stream_capi.pipeline.source import Codec, Coded, Source, TopicSource, parts_of
-from tests.events.making import NOW, TOPIC, rules
-from tests.events.wild import plain
+from tests.events.random_schemas import plain
+from tests.events.sources_and_records import NOW, TOPIC, rules
 from tests.fake_record import FakeRecord
 
 

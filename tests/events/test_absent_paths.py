@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from stream_capi.model import Code, Rejection
-from tests.events.making import LEAD, PAGE_VIEW, lead, outcome, page_view, record, rules, sent
+from tests.events.sources_and_records import LEAD, PAGE_VIEW, lead, outcome, page_view, record, rules, sent
 
 REQUIRED = {
     "event_time": "event_time",

@@ -16,8 +16,8 @@ from stream_capi.events.mapping_check import mapping_faults
 from stream_capi.events.transform import compile_source
 from stream_capi.model import Code, Rejection, Skipped, Transformed
 from tests.avro.records import decoder
-from tests.events.making import LEAD, NOW, TOPIC, apply, is_outcome, lead, rules
-from tests.events.wild import CANARY, deliveries, paths, plain, schemas, sources, values
+from tests.events.random_schemas import CANARY, deliveries, paths, plain, schemas, sources, values
+from tests.events.sources_and_records import LEAD, NOW, TOPIC, apply, is_outcome, lead, rules
 from tests.proof.profile import SHORT
 
 OFTEN = settings(deadline=None, max_examples=80 if SHORT else 400, suppress_health_check=list(HealthCheck))

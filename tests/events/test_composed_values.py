@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.events.making import LEAD, lead, rules
+from tests.events.sources_and_records import LEAD, lead, rules
 from tests.events.test_same_as_reference import Row, compare
 
 OFTEN = settings(deadline=None, max_examples=150, suppress_health_check=list(HealthCheck))

@@ -14,7 +14,7 @@ from stream_capi.avro.framing import FILE_KEY
 from stream_capi.avro.writer_schema import WriterSchema, build
 from stream_capi.events.transform import compile_source
 from stream_capi.model import Code, Rejection
-from tests.events.making import LEAD, NOW, apply, lead, nullable, record, rules, sent
+from tests.events.sources_and_records import LEAD, NOW, apply, lead, nullable, record, rules, sent
 
 VARIABLE: Any = {
     "type": "record",

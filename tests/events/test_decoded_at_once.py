@@ -11,7 +11,7 @@ from stream_capi.avro.hardening import MAX_DECODED
 from stream_capi.model import Code, Rejection
 from stream_capi.pipeline import source
 from tests.events.line import Line, encoded, line_of, memory
-from tests.events.making import LEAD, lead
+from tests.events.sources_and_records import LEAD, lead
 
 ITEM = {"type": "record", "name": "Item", "fields": [{"name": "x", "type": "int"}]}
 RAW: Any = {**LEAD, "fields": [*LEAD["fields"], {"name": "items", "type": {"type": "array", "items": ITEM}}]}

@@ -8,7 +8,7 @@ import pytest
 
 from stream_capi.events.drift import Drift, MappedPath, mapped_paths
 from stream_capi.events.paths import Schema
-from tests.events.making import LEAD, nullable, record, rules
+from tests.events.sources_and_records import LEAD, nullable, record, rules
 
 EMAIL, PHONE = MappedPath("email", "contact.email"), MappedPath("phone", "phone")
 BOTH = frozenset({EMAIL, PHONE})

@@ -13,7 +13,7 @@ from stream_capi.events.plain_json import NotOfSchema, row_from_json
 from stream_capi.model import Code, Rejection
 from tests.events.edges import EDGES, FLOATS, INTS, LONGS, ODD_SCALES, Dropped, Edge, Sent, decimal, fixed, logical
 from tests.events.line import encoded, line_of, payload_of
-from tests.events.making import LEAD, is_outcome, lead
+from tests.events.sources_and_records import LEAD, is_outcome, lead
 
 ESI: Any = {"type": "enum", "name": "Kind", "symbols": ["web", "USD", "US", "x" * 1_024]}
 TEXTS = (

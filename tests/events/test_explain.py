@@ -11,7 +11,7 @@ from stream_capi.events.explain import Explanation, explain
 from stream_capi.events.fields import UNFIT
 from stream_capi.events.lines import Line, Verdict
 from stream_capi.model import Code, Lane, Rejection, Routed, Skipped
-from tests.events.making import LEAD, NOW, TOPIC, lead, outcome, record, rules
+from tests.events.sources_and_records import LEAD, NOW, TOPIC, lead, outcome, record, rules
 
 
 def explained(source: dict[str, Any] | None = None, /, **fields: Any) -> Explanation:

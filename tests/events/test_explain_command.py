@@ -18,8 +18,8 @@ from typer.testing import CliRunner, Result
 from stream_capi.cli.explain import command
 from stream_capi.errors import ConfigurationError, KafkaLost
 from stream_capi.kafka.scan import latest_records, record_at
-from tests.events.making import LEAD, SCHEMAS, lead
-from tests.events.real import confluent, encoded, produce, register, settings_of
+from tests.events.real_topic import confluent, encoded, produce, register, settings_of
+from tests.events.sources_and_records import LEAD, SCHEMAS, lead
 from tests.stack import Broker, Registry
 from tests.stack.names import Names
 

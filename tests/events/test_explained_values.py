@@ -11,7 +11,7 @@ import pytest
 from stream_capi.events.explain import explain
 from stream_capi.events.lines import Line, PathState, Verdict
 from stream_capi.events.value_masking import held_shown, masked_event, raw_shown
-from tests.events.making import LEAD, NOW, TOPIC, lead, nullable, record, rules
+from tests.events.sources_and_records import LEAD, NOW, TOPIC, lead, nullable, record, rules
 
 DECIMAL = {"type": "bytes", "logicalType": "decimal", "precision": 10, "scale": 2}
 VARIABLE = {

@@ -12,7 +12,7 @@ from stream_capi.config.settings import TARGETS
 from stream_capi.events.fields import FIELDS, IDENTIFIER_FIELDS, RESTRICTED_FIELDS, Need
 from stream_capi.events.transform import compile_source
 from tests.events import reference
-from tests.events.making import LEAD, rules
+from tests.events.sources_and_records import LEAD, rules
 
 DOCS = Path(__file__).parents[2] / "docs"
 

@@ -15,8 +15,18 @@ import pytest
 from confluent_kafka.schema_registry import Schema, SchemaReference
 
 from stream_capi.model import Code, Rejection
-from tests.events.making import LEAD, SCHEMAS, lead, nullable, sent
-from tests.events.real import Header, Member, confluent, encoded, map_newest, newest, produce, register, settings_of
+from tests.events.real_topic import (
+    Header,
+    Member,
+    confluent,
+    encoded,
+    map_newest,
+    newest,
+    produce,
+    register,
+    settings_of,
+)
+from tests.events.sources_and_records import LEAD, SCHEMAS, lead, nullable, sent
 from tests.stack import Broker, Registry
 from tests.stack.names import Names
 

@@ -9,7 +9,7 @@ import pytest
 from stream_capi.events.guess import Guess, guesses
 from stream_capi.events.offers import Consent, consents, event_fields, is_change
 from stream_capi.model import EventName
-from tests.events.making import nullable, record
+from tests.events.sources_and_records import nullable, record
 
 TEXT = nullable("string")
 TIMESTAMP = {"type": "long", "logicalType": "timestamp-millis"}

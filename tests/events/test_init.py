@@ -22,8 +22,8 @@ from stream_capi.events.mapping_check import mapping_faults
 from stream_capi.events.rules import rules_from
 from stream_capi.model import EventName
 from tests.avro.records import schema as ready
-from tests.events.making import LEAD, PAGE_VIEW, lead, nullable, record
-from tests.events.real import encoded, produce, register
+from tests.events.real_topic import encoded, produce, register
+from tests.events.sources_and_records import LEAD, PAGE_VIEW, lead, nullable, record
 from tests.stack import Broker, Registry
 from tests.stack.names import Names
 

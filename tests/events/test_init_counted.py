@@ -22,7 +22,7 @@ from stream_capi.events.fields import FIELDS, Need
 from stream_capi.events.paths import Found, Schema
 from tests.avro.records import schema as ready
 from tests.events.cases import cases
-from tests.events.making import LEAD
+from tests.events.sources_and_records import LEAD
 from tests.events.test_worked_cases import whole
 
 FOREIGN = Path(__file__).parent / "foreign"

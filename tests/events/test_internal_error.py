@@ -11,7 +11,7 @@ from stream_capi.avro import decode
 from stream_capi.avro.framing import FILE_KEY
 from stream_capi.model import Code, Rejection, Transformed
 from tests.events.line import Line, encoded
-from tests.events.making import LEAD, break_rule, lead, rules
+from tests.events.sources_and_records import LEAD, break_rule, lead, rules
 
 SECRET = "c4n4ry@person.example"
 VALUES = [

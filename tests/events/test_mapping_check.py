@@ -8,7 +8,7 @@ import pytest
 
 from stream_capi.events.fields import IDENTIFIER_FIELDS
 from stream_capi.events.mapping_check import mapping_faults, mapping_notes
-from tests.events.making import LEAD, PAGE_VIEW, nullable, record, rules
+from tests.events.sources_and_records import LEAD, PAGE_VIEW, nullable, record, rules
 
 TIMESTAMP = {"type": "long", "logicalType": "timestamp-millis"}
 CUSTOMER = {

@@ -12,7 +12,7 @@ from stream_capi.events.kinds import Kind
 from stream_capi.events.paths import Found, MissingPath, Schema, read, table_of
 from tests.avro.hostile_schemas import forks
 from tests.avro.records import record as numbered
-from tests.events.making import nullable, record
+from tests.events.sources_and_records import nullable, record
 
 
 @pytest.mark.parametrize(

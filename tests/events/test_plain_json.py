@@ -16,8 +16,8 @@ from stream_capi.events.plain_json import NotOfSchema, row_from_json
 from tests.avro.hostile_schemas import forks
 from tests.avro.records import decoder
 from tests.avro.records import record as numbered
-from tests.events.making import nullable, record
-from tests.events.wild import plain, schemas, values
+from tests.events.random_schemas import plain, schemas, values
+from tests.events.sources_and_records import nullable, record
 
 MONEY = {"type": "bytes", "logicalType": "decimal", "precision": 9, "scale": 2}
 CENTS = {"type": "fixed", "name": "Cents", "size": 4, "logicalType": "decimal", "precision": 9, "scale": 2}

@@ -8,7 +8,7 @@ import pytest
 
 from stream_capi.events.transform import compile_source
 from stream_capi.model import Code, Rejection, Transformed
-from tests.events.making import LEAD, apply, lead, outcome, rules, sent
+from tests.events.sources_and_records import LEAD, apply, lead, outcome, rules, sent
 
 EVERYTHING = {
     "aleid": "a", "axwrt": "x", "alart": "t", "client_id": "c", "user_id": "42", "email": "a@b.example",

@@ -16,7 +16,19 @@ from stream_capi.model import Code, EventName, Lane, Rejection, Routed, Skipped,
 from stream_capi.operations.explain import explain_file
 from stream_capi.operations.preflight import schema_findings
 from tests.events.line import Line, encoded, payload_of
-from tests.events.making import LEAD, NOW, PAGE_VIEW, PIXELS, TOPIC, apply, lead, page_view, record, rules, sent
+from tests.events.sources_and_records import (
+    LEAD,
+    NOW,
+    PAGE_VIEW,
+    PIXELS,
+    TOPIC,
+    apply,
+    lead,
+    page_view,
+    record,
+    rules,
+    sent,
+)
 
 LEAD_NAME, VIEW_NAME, TICK_NAME = "stream_capi.Lead", "stream_capi.PageView", "acme.Tick"
 TICK = record(at="long") | {"name": "Tick", "namespace": "acme"}

@@ -9,7 +9,7 @@ import pytest
 
 from stream_capi.events.transform import Transform, compile_source
 from stream_capi.model import Code, Rejection
-from tests.events.making import (
+from tests.events.sources_and_records import (
     LEAD,
     apply,
     lead,

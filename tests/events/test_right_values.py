@@ -15,8 +15,8 @@ import pytest
 from stream_capi.model import Rejection, Transformed
 from tests.avro.records import decoder
 from tests.events.line import Line, encoded
-from tests.events.making import LEAD, NOW, TOPIC, lead, rules, sent
 from tests.events.reference import Counts, outcome_of
+from tests.events.sources_and_records import LEAD, NOW, TOPIC, lead, rules, sent
 
 FOLDER = Path(__file__).parent / "right_values"
 KEYS = {

@@ -10,7 +10,7 @@ import pytest
 
 from stream_capi.events.transform import Transform, compile_source
 from stream_capi.model import PAUSED, Code, EventName, Lane, Rejection, Routed, Skipped, Transformed
-from tests.events.making import LEAD, apply, lead, mapped, nullable, outcome, record, rules, sent
+from tests.events.sources_and_records import LEAD, apply, lead, mapped, nullable, outcome, record, rules, sent
 
 MORE: dict[str, Any] = {
     "kind": nullable("string"),

@@ -16,10 +16,10 @@ from stream_capi.events.rules import SourceRules
 from stream_capi.events.transform import Transform, compile_source
 from stream_capi.model import Code, Rejection, Transformed
 from tests.avro.records import decoder
-from tests.events.making import LEAD, NOW, PAGE_VIEW, TOPIC, lead, rules
-from tests.events.nasty import IDS, NASTY
+from tests.events.hostile_values import IDS, NASTY
+from tests.events.random_schemas import deliveries, paths, plain, schemas, sources, values
 from tests.events.reference import Counts, hashed, outcome_of
-from tests.events.wild import deliveries, paths, plain, schemas, sources, values
+from tests.events.sources_and_records import LEAD, NOW, PAGE_VIEW, TOPIC, lead, rules
 
 OFTEN = settings(deadline=None, max_examples=300, suppress_health_check=list(HealthCheck))
 

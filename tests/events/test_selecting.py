@@ -10,7 +10,7 @@ from stream_capi.events.paths import MissingPath, Schema, table_of
 from stream_capi.events.selecting import PASSED_OVER, PICKED, IdName, Selection, by_field, by_id
 from stream_capi.events.value_rules import derived_id
 from stream_capi.model import Code, Rejection
-from tests.events.making import record, rules
+from tests.events.sources_and_records import record, rules
 
 IDS = record(
     event_id=["null", "string"], order={"type": "record", "name": "Order", "fields": [{"name": "no", "type": "long"}]}

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from stream_capi.events.shared_values import SHARES, FrequentValues, SharedValues
 from stream_capi.events.transform import Transform, compile_source
-from tests.events.making import LEAD, PAGE_VIEW, lead, mapped, page_view, rules
+from tests.events.sources_and_records import LEAD, PAGE_VIEW, lead, mapped, page_view, rules
 
 KEY = b"a key of this process"
 CANARY = "canary-account-77"

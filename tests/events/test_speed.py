@@ -15,7 +15,7 @@ from stream_capi.events.transform import compile_source
 from stream_capi.model import EventName, Routed
 from stream_capi.sandbox.samples import Samples
 from tests.avro.records import schema as schema_of
-from tests.events.making import LEAD, nullable, rules
+from tests.events.sources_and_records import LEAD, nullable, rules
 
 CHUNK, ROUNDS = 300, 25
 TEXT = nullable("string")

@@ -15,7 +15,7 @@ from stream_capi.events.paths import table_of
 from stream_capi.events.transform import Transform, compile_source
 from stream_capi.model import Code, Rejection, Skipped, Table, Transformed
 from stream_capi.pipeline.suppression_list import SuppressionList
-from tests.events.making import LEAD, NOW, TOPIC, lead, mapped, nullable, record, rules, sent
+from tests.events.sources_and_records import LEAD, NOW, TOPIC, lead, mapped, nullable, record, rules, sent
 from tests.events.test_same_as_reference import counted
 
 EMAIL, PHONE, USER = "canary.person@example.com", "16505550199", "canary-user-88"

@@ -8,7 +8,19 @@ import pytest
 
 from stream_capi.events.transform import Transform, compile_source
 from stream_capi.model import Code, Rejection, Transformed
-from tests.events.making import LEAD, NOW, apply, lead, lead_rejected, lead_sent, nullable, outcome, record, rules, sent
+from tests.events.sources_and_records import (
+    LEAD,
+    NOW,
+    apply,
+    lead,
+    lead_rejected,
+    lead_sent,
+    nullable,
+    outcome,
+    record,
+    rules,
+    sent,
+)
 
 AT = 1_741_784_485_123
 

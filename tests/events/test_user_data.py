@@ -11,7 +11,7 @@ import pytest
 from stream_capi.events.fields import IDENTIFIER_FIELDS
 from stream_capi.events.transform import Transform, compile_source
 from stream_capi.model import Code, Rejection
-from tests.events.making import (
+from tests.events.sources_and_records import (
     LEAD,
     apply,
     lead,

@@ -8,7 +8,7 @@ import pytest
 
 from stream_capi.events.explain import explain
 from stream_capi.events.value_masking import masked, masked_url, raw_shown, result_shown
-from tests.events.making import LEAD, NOW, TOPIC, lead, rules
+from tests.events.sources_and_records import LEAD, NOW, TOPIC, lead, rules
 
 
 def shown(source: dict[str, Any], target: str, **fields: Any) -> tuple[Any, Any]:

@@ -15,7 +15,7 @@ from stream_capi.events.fields import FIELDS, Field, too_long
 from stream_capi.events.judging import judge_of
 from stream_capi.events.value_rules import Wrong
 from stream_capi.events.whole import are_tidy, escaped, numbers
-from tests.events.nasty import IDS, NASTY
+from tests.events.hostile_values import IDS, NASTY
 from tests.proof.profile import tries
 
 GOOD = {

@@ -24,9 +24,9 @@ from stream_capi.events.rules import rules_from
 from stream_capi.events.transform import compile_source
 from stream_capi.model import Routed, Skipped, Transformed
 from tests.events.cases import Case, cases
-from tests.events.making import NOW, mapped, sent
-from tests.events.real import confluent, encoded, map_newest, produce, register
-from tests.events.wild import plain
+from tests.events.random_schemas import plain
+from tests.events.real_topic import confluent, encoded, map_newest, produce, register
+from tests.events.sources_and_records import NOW, mapped, sent
 from tests.stack import Broker, Registry
 from tests.stack.names import Names
 

@@ -9,7 +9,7 @@ from typing import Any
 from stream_capi.model import Code
 from stream_capi.sandbox.fault_script import Action, RequestInfo
 from stream_capi.sandbox.mock_api import SeenRequest
-from tests.outside import Answering
+from tests.endpoint_thread import Answering
 from tests.program import KEY, PIXEL_ID, Program
 from tests.scene import Scene
 from tests.stack import Broker, Produced, Registry

@@ -13,7 +13,7 @@ import pytest
 
 from tests.commands.running import run_command
 from tests.faults.answers import always, await_dead_letters_waiting, await_progress
-from tests.faults.making import Maker, poison_in_the_first
+from tests.faults.crafted_records import Maker, poison_in_the_first
 from tests.faults.traffic import SMALL, await_commits, in_flight_when_lost, traffic
 from tests.program import Program
 from tests.scene import Budget, Scene

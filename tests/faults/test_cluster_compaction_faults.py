@@ -12,7 +12,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Producer, To
 
 from stream_capi.core.offset_metadata import decode_outcomes, topic_id_of
 from stream_capi.sandbox.fault_script import Action
-from tests.faults.making import Made, Maker, written
+from tests.faults.crafted_records import Made, Maker, written
 from tests.scene import Budget, Scene
 from tests.stack import Cluster, Kafka, Produced, Registry
 from tests.stack.waiting import until

@@ -10,7 +10,7 @@ from confluent_kafka import Producer
 
 from stream_capi.model import HANGING_TRANSACTION, EventName
 from stream_capi.observe.what_to_do import what_to_do
-from tests.faults.making import Made, Maker, written
+from tests.faults.crafted_records import Made, Maker, written
 from tests.scene import Budget, Scene
 from tests.stack import Cluster, Produced, Registry
 from tests.stack.transaction_v2 import TransactionV2

@@ -13,7 +13,7 @@ from confluent_kafka.admin._resource import ResourcePatternType, ResourceType
 
 from stream_capi.model import Code
 from tests.faults.answers import await_dead_letters_waiting, await_progress, notices
-from tests.faults.making import Made, Maker, poison_in_the_first
+from tests.faults.crafted_records import Made, Maker, poison_in_the_first
 from tests.program import Program
 from tests.scene import Scene
 from tests.stack import Broker, Proxy, Registry

@@ -35,9 +35,9 @@ from tests.faults.answers import (
     requests_of,
     two_pixels,
 )
+from tests.faults.crafted_records import Maker
 from tests.faults.doubles import names
-from tests.faults.elsewhere import Elsewhere
-from tests.faults.making import Maker
+from tests.faults.stray_origin import Elsewhere
 from tests.program import KEY, PIXEL_ID, Program
 from tests.scene import Budget, Scene
 from tests.stack import Broker, Registry

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from stream_capi.model import Code
-from tests.faults.making import LEAD, Made, Maker, encoded, place_of, produce
+from tests.faults.crafted_records import LEAD, Made, Maker, encoded, place_of, produce
 from tests.program import Program
 from tests.scene import Scene
 from tests.stack import Broker, Registry

@@ -12,9 +12,8 @@ import pytest
 from confluent_kafka import Producer
 
 from tests.faults.answers import always, requests_of
-from tests.faults.elsewhere import Elsewhere
+from tests.faults.crafted_records import Maker, written
 from tests.faults.foreign_metadata import commit_of_a_release_to_come
-from tests.faults.making import Maker, written
 from tests.faults.mutants import (
     aborted_records_read,
     any_metadata_believed,
@@ -22,6 +21,7 @@ from tests.faults.mutants import (
     no_ownership_check,
     redirects_followed,
 )
+from tests.faults.stray_origin import Elsewhere
 from tests.program import Program
 from tests.scene import Scene
 from tests.stack import Broker, Registry

@@ -17,8 +17,8 @@ import pytest
 
 from stream_capi.model import Code
 from tests.faults.answers import await_progress, notices
-from tests.faults.front import Front, Said
-from tests.faults.making import LEAD, Maker
+from tests.faults.crafted_records import LEAD, Maker
+from tests.faults.registry_gateway import Front, Said
 from tests.program import Program
 from tests.scene import Scene
 from tests.stack import Broker, Proxy, Registry

@@ -16,7 +16,7 @@ from confluent_kafka.schema_registry import Schema
 
 from stream_capi.model import EventName
 from stream_capi.sandbox.samples import Samples
-from tests.faults.front import Front
+from tests.faults.registry_gateway import Front
 from tests.integration.test_commands import assert_plain, command, settings, write
 from tests.stack import Broker, Registry
 from tests.stack.names import Names

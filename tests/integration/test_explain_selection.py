@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from confluent_kafka import Producer
 
-from tests.events.making import LEAD
-from tests.events.real import confluent, encoded, produce, register, settings_of
+from tests.events.real_topic import confluent, encoded, produce, register, settings_of
+from tests.events.sources_and_records import LEAD
 from tests.events.test_explain_command import now_lead
 from tests.integration.test_commands import assert_plain, command
 from tests.stack import Broker, Registry

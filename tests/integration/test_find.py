@@ -14,10 +14,10 @@ import pytest
 from confluent_kafka import Producer
 
 from stream_capi.sandbox.fault_script import Action, RequestInfo
-from tests.events.making import LEAD, PAGE_VIEW, lead, page_view
-from tests.events.real import confluent, encoded, register
+from tests.endpoint_thread import Endpoint
+from tests.events.real_topic import confluent, encoded, register
+from tests.events.sources_and_records import LEAD, PAGE_VIEW, lead, page_view
 from tests.integration.test_commands import assert_plain, command, write
-from tests.outside import Endpoint
 from tests.program import KEY as API_KEY
 from tests.program import PIXEL_ID, Program, configuration
 from tests.stack import Broker, Registry

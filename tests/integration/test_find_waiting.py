@@ -9,8 +9,8 @@ import pytest
 from confluent_kafka import Producer
 
 from stream_capi.sandbox.fault_script import Action
+from tests.endpoint_thread import Endpoint
 from tests.integration.test_find import KEY, Stage, of
-from tests.outside import Endpoint
 from tests.program import KEY as API_KEY
 from tests.program import PIXEL_ID, Program
 from tests.stack import Broker, Registry

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from stream_capi.config.settings import PIXEL_ID_TO_REPLACE, TARGETS
-from tests.events.real import register
+from tests.events.real_topic import register
 from tests.events.test_init_counted import SCHEMAS
 from tests.integration.test_check_records import _coordinator
 from tests.integration.test_commands import assert_plain, command

@@ -10,9 +10,9 @@ import pytest
 
 from stream_capi.kafka.scan import latest_records
 from tests.commands.mapping_cases import TIME, a_lead
-from tests.events.making import LEAD, lead
-from tests.events.real import confluent, encoded, produce, register, settings_of
-from tests.faults.front import Front
+from tests.events.real_topic import confluent, encoded, produce, register, settings_of
+from tests.events.sources_and_records import LEAD, lead
+from tests.faults.registry_gateway import Front
 from tests.integration.test_commands import assert_plain, command
 from tests.program import KEY, configuration
 from tests.stack import Broker, Registry

@@ -25,10 +25,10 @@ from stream_capi.kafka.admin import KafkaAdmin
 from stream_capi.model import Code, TopicPartition
 from stream_capi.operations.dead_letter_purge import Purged, execute, plan
 from stream_capi.operations.dead_letters import Redriven, read_dead_letters
-from tests.events.making import LEAD, lead
-from tests.events.real import confluent, encoded, register
+from tests.endpoint_thread import Endpoint
+from tests.events.real_topic import confluent, encoded, register
+from tests.events.sources_and_records import LEAD, lead
 from tests.integration.test_commands import assert_plain, command
-from tests.outside import Endpoint
 from tests.program import KEY, PIXEL_ID, Program, configuration
 from tests.stack import Broker, Registry
 from tests.stack.names import Names

@@ -12,10 +12,10 @@ import pytest
 
 from stream_capi import config
 from stream_capi.sandbox.samples import Samples
-from tests.events.real import confluent, encoded, produce, register
+from tests.endpoint_thread import Endpoint
+from tests.events.real_topic import confluent, encoded, produce, register
 from tests.integration.test_commands import assert_plain, command, write
 from tests.ledger import DeadLetterReader, FoundDeadLetter, assert_private
-from tests.outside import Endpoint
 from tests.program import Program, configuration
 from tests.stack import Broker, Registry
 from tests.stack.names import Names

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.events.making import LEAD, lead
-from tests.events.real import confluent, encoded, produce, register
+from tests.events.real_topic import confluent, encoded, produce, register
+from tests.events.sources_and_records import LEAD, lead
 from tests.scene import Scene
 from tests.stack import Broker, Registry
 from tests.stack.waiting import until

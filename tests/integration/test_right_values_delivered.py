@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from tests.events.making import PIXELS
-from tests.events.real import encoded, produce
+from tests.endpoint_thread import Endpoint
+from tests.events.random_schemas import plain
+from tests.events.real_topic import encoded, produce
+from tests.events.sources_and_records import PIXELS
 from tests.events.test_right_values import CASES, Case, value_in
-from tests.events.wild import plain
 from tests.ledger import DeadLetterReader
-from tests.outside import Endpoint
 from tests.program import PIXEL_ID, Program, configuration
 from tests.stack import Broker
 from tests.stack.names import Names

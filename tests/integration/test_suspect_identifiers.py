@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from tests.events.making import LEAD, lead
-from tests.events.real import confluent, encoded, produce, register
+from tests.endpoint_thread import Endpoint
+from tests.events.real_topic import confluent, encoded, produce, register
+from tests.events.sources_and_records import LEAD, lead
 from tests.integration.test_commands import assert_plain, command, write
-from tests.outside import Endpoint
 from tests.program import Program, configuration
 from tests.stack import Broker, Registry
 from tests.stack.names import Names

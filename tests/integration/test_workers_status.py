@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from tests.events.real import produce
+from tests.endpoint_thread import Endpoint
+from tests.events.real_topic import produce
 from tests.integration.test_commands import assert_plain, command, write
 from tests.integration.test_status_truth import values
 from tests.ledger import assert_private
-from tests.outside import Endpoint
 from tests.program import Program, configuration
 from tests.stack import Broker, Registry
 from tests.stack.names import Names

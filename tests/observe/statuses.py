@@ -13,7 +13,7 @@ from stream_capi.kafka.topic_retention import Retention
 from stream_capi.model import Answer, TopicPartition
 from stream_capi.observe.runbook import entry_of
 from stream_capi.observe.what_to_do import what_to_do
-from tests.observe.watched import P0, P1, V0, Watched
+from tests.observe.simulated_app import P0, P1, V0, Watched
 from tests.simulation import always, simulate
 
 

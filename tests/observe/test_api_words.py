@@ -8,7 +8,7 @@ import pytest
 from stream_capi.model import Answer, ApiError, DeadLetter
 from stream_capi.observe.api_words import masked
 from tests.endpoint.events import lead
-from tests.observe.watched import P0, Watched
+from tests.observe.simulated_app import P0, Watched
 from tests.simulation import simulate, simulated
 
 HASH = "62a14e44f765419d10fea99367361a727c12365e2520f32218d505ed9aa0f62f"

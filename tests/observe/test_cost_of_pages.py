@@ -11,7 +11,7 @@ from stream_capi.config import Settings
 from stream_capi.model import TopicPartition
 from stream_capi.observe.health import Health
 from stream_capi.observe.snapshot import Snapshot
-from tests.observe.watched import SETTINGS, Watched
+from tests.observe.simulated_app import SETTINGS, Watched
 from tests.simulation import always, simulate
 from tests.steps import steps
 

@@ -14,7 +14,7 @@ from stream_capi.observe.identifier_quality import SourceQuality, collect, ident
 from stream_capi.observe.metrics import Metrics
 from stream_capi.observe.runbook import page
 from stream_capi.observe.status_document import IdentifiersEntry
-from tests.events.making import LEAD, mapped, rules
+from tests.events.sources_and_records import LEAD, mapped, rules
 from tests.events.test_shared_values import mixed, people
 
 LANE = Lane("main", EventName.GENERATE_LEAD)

@@ -25,7 +25,7 @@ from stream_capi.observe.oldest_unresolved import oldest_events
 from stream_capi.observe.status_document import StatusDocument
 from stream_capi.observe.what_to_do import what_to_do
 from tests.fake_record import FakeRecord
-from tests.observe.watched import P0, P1, V0, Watched
+from tests.observe.simulated_app import P0, P1, V0, Watched
 from tests.simulation import EPOCH, always, simulate, simulated
 
 

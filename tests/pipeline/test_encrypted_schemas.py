@@ -20,7 +20,7 @@ from stream_capi.model import Skipped
 from stream_capi.operations.recent_records import unreadable
 from stream_capi.pipeline.source import Branches, Codec, SharedTopic, TopicSource
 from tests.events.line import encoded
-from tests.events.making import LEAD, PAGE_VIEW, TOPIC, lead, page_view, rules
+from tests.events.sources_and_records import LEAD, PAGE_VIEW, TOPIC, lead, page_view, rules
 from tests.fake_record import FakeRecord
 
 KEY = SchemaKey("id", 7)

@@ -27,9 +27,9 @@ from stream_capi.operations.explain import explain_records
 from stream_capi.record_headers import lost_headers
 from stream_capi.sandbox.embedded_broker import EmbeddedBroker
 from stream_capi.sandbox.samples import Samples
+from tests.endpoint_thread import Endpoint
 from tests.fake_record import FakeRecord
-from tests.faults.making import LEAD, encoded
-from tests.outside import Endpoint
+from tests.faults.crafted_records import LEAD, encoded
 from tests.program import KEY, PIXEL_ID
 from tests.proof.profile import LONG, tries
 from tests.stack.raw_producer import Raw, produce_raw

@@ -16,7 +16,7 @@ from stream_capi.avro.writer_schema import WriterSchema
 from stream_capi.events.transform import compile_source
 from stream_capi.model import EventName, Lane
 from stream_capi.pipeline.source import Codec, TopicSource
-from tests.events.making import LEAD, NOW, SCHEMAS, TOPIC, is_outcome, lead, rules
+from tests.events.sources_and_records import LEAD, NOW, SCHEMAS, TOPIC, is_outcome, lead, rules
 from tests.proof.corpus import keeping, kept
 from tests.proof.profile import tries
 from tests.proof.test_fuzz_framing import Framed

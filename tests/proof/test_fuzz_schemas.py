@@ -19,7 +19,7 @@ from stream_capi.avro.names import PRIMITIVES
 from stream_capi.avro.writer_schema import RefusedSchema, WriterSchema, build, definitions
 from stream_capi.model import Code, Rejection
 from tests.events.line import Line
-from tests.events.making import is_outcome, rules
+from tests.events.sources_and_records import is_outcome, rules
 from tests.proof.corpus import keeping, kept
 from tests.proof.profile import tries
 

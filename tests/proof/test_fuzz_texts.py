@@ -14,7 +14,7 @@ from stream_capi.core.outcomes import MAX_RETRY_AFTER_SECONDS, Delivered, classi
 from stream_capi.events.plain_json import NotOfSchema, row_from_json
 from stream_capi.events.transform import compile_source
 from stream_capi.model import Answer
-from tests.events.making import LEAD, apply, is_outcome, rules
+from tests.events.sources_and_records import LEAD, apply, is_outcome, rules
 from tests.proof.corpus import keeping, kept
 from tests.proof.profile import tries
 

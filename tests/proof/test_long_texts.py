@@ -15,7 +15,7 @@ import pytest
 from stream_capi.config.settings import TARGETS
 from stream_capi.events.fields import FIELDS
 from tests.events.line import Line, encoded, line_of, memory, took
-from tests.events.making import LEAD, is_outcome, lead
+from tests.events.sources_and_records import LEAD, is_outcome, lead
 
 pytestmark = pytest.mark.slow
 

@@ -41,7 +41,7 @@ from stream_capi.observe import logs
 from stream_capi.sandbox.embedded_broker import EmbeddedBroker
 from stream_capi.sandbox.fault_script import Action, RequestInfo
 from stream_capi.sandbox.mock_api import MockEndpoint
-from tests.events.making import LEAD, break_rule
+from tests.events.sources_and_records import LEAD, break_rule
 from tests.fake_record import FakeRecord
 
 EMAIL = "Canary.Person+tag@canary-mail.example"

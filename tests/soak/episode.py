@@ -17,8 +17,8 @@ import psutil
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from stream_capi.sandbox.fault_script import Action, RequestInfo
+from tests.endpoint_thread import Endpoint
 from tests.ledger import DeadLetterReader, assert_private
-from tests.outside import Endpoint
 from tests.program import KEY, Program, configuration
 from tests.soak.faults import is_poison
 from tests.soak.history import (

@@ -11,7 +11,7 @@ from confluent_kafka import ElectionType
 from confluent_kafka.admin import NewPartitions  # type: ignore[attr-defined]  # its own docs say so
 
 from stream_capi.sandbox.fault_script import Action, RequestInfo
-from tests.outside import Endpoint
+from tests.endpoint_thread import Endpoint
 from tests.program import Program
 from tests.soak.traffic import Traffic
 from tests.stack import Cluster, Proxy, Registry

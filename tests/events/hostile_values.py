@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from tests.events.making import NOW
+from tests.events.sources_and_records import NOW
 
 NASTY: dict[str, tuple[Any, ...]] = {
     "event_source_url": (
