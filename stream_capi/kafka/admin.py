@@ -314,7 +314,8 @@ class KafkaAdmin:
         try:
             found = described.result(self._seconds + 1).authorized_operations
         except KafkaException as error:
-            return unanswered and error_of(error).code() not in DENIED
+            code = error_of(error).code()
+            return code in MISSING or (unanswered and code not in DENIED)  # a right on what isn't there is no fault
         except FutureTimeout:
             return unanswered
         return not found or any(operation.name == right for operation in found)

@@ -446,14 +446,14 @@ class ConsumerThread:
         assigned = [TopicPartition(p.topic, p.partition) for p in partitions]
         # After leaving has begun nothing is read, but the assignment must be answered in full: otherwise the group's list and
         # the client's own differ, the client refuses to unassign the group's, and its close never ends.
-        places = [] if self._left else self._find(self._wanted(assigned))
+        places = [] if self._left else self._find(self._wanted(assigned)) or []
         self._reading.assign(consumer, assigned, places, self._epoch)
         self._take_up(places)
         if (assigned or joins) and not self._left:  # an empty share is one, too: this member is idle, and joins no more
             self._events.kafka("assigned", count=len(assigned), epoch=self._epoch)
 
-    def _find(self, partitions: Sequence[TopicPartition]) -> list[Place]:
-        """Find where to read from. Empty if the broker doesn't answer now; it is asked again soon.
+    def _find(self, partitions: Sequence[TopicPartition]) -> list[Place] | None:
+        """Find where to read from. None if the broker doesn't answer now; it is asked again soon.
 
         Retrying here would delay every other callback, and finally cost the membership.
         """
@@ -462,14 +462,14 @@ class ConsumerThread:
             return find_places(self._consumer, partitions, self._policy.start, _CALL_SECONDS)
         except KafkaException as error:
             self._faults.report_error(error_of(error))
-            return []
+            return None
 
     def _place_the_unplaced(self) -> None:
         unplaced = self._wanted(self._reading.unplaced)
         if (unplaced or self._hushed) and time.monotonic() >= self._place_at:
             places = self._find(unplaced)
-            self._take_up(places)
-            self._hush(bool(unplaced) and not places)
+            self._take_up(places or [])
+            self._hush(unanswered=places is None)
 
     def _wanted(self, partitions: Iterable[TopicPartition]) -> list[TopicPartition]:
         return [tp for tp in partitions if self._policy.wants(tp)]

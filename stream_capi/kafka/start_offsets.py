@@ -73,8 +73,11 @@ def find_places(consumer: Consumer, partitions: Sequence[TopicPartition], start:
         _key(at): at
         for at in _without_faults(consumer.committed([ClientPartition(*tp) for tp in partitions], timeout=seconds))
     }
-    low = _ends(consumer, partitions, OFFSET_BEGINNING, seconds)
-    high = _ends(consumer, partitions, OFFSET_END, seconds)
+    if not committed:
+        return []
+    # Of those alone: asked also for a topic that this user may not see, the client answers for none.
+    low = _ends(consumer, list(committed), OFFSET_BEGINNING, seconds)
+    high = _ends(consumer, list(committed), OFFSET_END, seconds)
     new = [tp for tp, at in committed.items() if at.offset < 0]
     late = _came_later(consumer, new, seconds) if start == "latest" and new else frozenset()
     places = []
@@ -102,13 +105,16 @@ def _came_later(consumer: Consumer, partitions: Sequence[TopicPartition], second
     """The topics of which the group has read partitions with lower numbers already.
 
     A partition without a commit was then added since, and "latest" would silently skip what was produced to it before the
-    group learned of it.
+    group learned of it. Raises KafkaException where that isn't known of one of them.
     """
     most: dict[str, int] = {}
     for tp in partitions:
         most[tp.topic] = max(tp.partition, most.get(tp.topic, 0))
     lower = [ClientPartition(topic, n) for topic, last in most.items() for n in range(last)]
-    committed = _without_faults(consumer.committed(lower, timeout=seconds)) if lower else []
+    committed = consumer.committed(lower, timeout=seconds) if lower else []
+    for at in committed:
+        if at.error is not None:
+            raise KafkaException(at.error)
     return frozenset(at.topic for at in committed if at.offset >= 0)
 
 

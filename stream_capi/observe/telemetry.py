@@ -23,6 +23,7 @@ from stream_capi.model import (
 )
 from stream_capi.observe.api_words import fields_of
 from stream_capi.observe.commit_words import CommitFault, CommitReports
+from stream_capi.observe.masking import scrub
 from stream_capi.observe.metrics import Metrics
 from stream_capi.observe.what_to_do import (
     CERTIFICATES_UNREADABLE,
@@ -264,7 +265,7 @@ class Telemetry:
         if event in ("brokers unreachable", "brokers answer again"):
             self.cut_off = event == "brokers unreachable"
         if event in (_NO_CONNECTION, "brokers answer again"):
-            self.refused = str(details.get("detail", ""))
+            self.refused = scrub(str(details.get("detail", "")))  # `/status` shows it
         if details.get("reason") in _WATCHED:
             details["action"] = what_to_do(str(details["reason"]))
         (log.info if event in _GOOD_NEWS else log.warning)(event, **details)

@@ -57,7 +57,8 @@ class Partition:
         self.topic_id = topic_id
         self.committed: tuple[int, str] | None = None
         self.metadata_limit = METADATA_LIMIT
-        self.nothing_to_commit_at: tuple[int, int] | None = None  # its position and open events at that moment
+        # Its position, its open events and its last commit at that moment.
+        self.nothing_to_commit_at: tuple[int, int, tuple[int, str] | None] | None = None
         self.paused = False
         self.stopped: HeldReason | None = None
         self.high = -1

@@ -197,7 +197,8 @@ class Pipeline:
         commits = []
         for partition in partitions:
             offsets = partition.offsets
-            state = offsets.position, offsets.unresolved  # unless one of these has changed, nothing has
+            # Unless one of these has changed, nothing has.
+            state = offsets.position, offsets.unresolved, partition.committed
             if partition.stopped or partition.nothing_to_commit_at == state:
                 continue
             metadata = offsets.outcomes_beyond(partition.metadata_limit, partition.topic_id)

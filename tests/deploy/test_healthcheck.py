@@ -59,6 +59,8 @@ async def test_what_answers_and_is_no_live_member_fails(
         {"DEFAULT__ADMIN__HOST": "::", "DEFAULT__ADMIN__PORT": "1"},
         {"ADMIN__HOST": "10.0.0.7", "ADMIN__PORT": "2"},
         {"ADMIN__PORT": "2", "DEFAULT__ADMIN__HOST": "10.0.0.8"},
+        {"ADMIN": '{"port": 9000}', "DEFAULT__ADMIN__HOST": "::"},
+        {"ADMIN__port": "9001"},
     ],
 )
 def test_it_reads_the_address_as_the_program_does(admin: str, environ: dict[str, str], tmp_path: Path) -> None:
@@ -74,3 +76,10 @@ def test_it_imports_nothing_of_the_program() -> None:
     )
     done = subprocess.run([sys.executable, "-c", names], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.split() == ["stream_capi", "stream_capi.healthcheck"]
+
+
+@pytest.mark.parametrize("text", ["[admin", "admin = 3\n", "[admin]\nport = 1\n\x00"])
+def test_a_file_that_was_broken_after_the_start_ends_in_no_traceback(text: str, tmp_path: Path) -> None:
+    file = tmp_path / "stream-capi.toml"
+    file.write_text(text)
+    assert address(file, {"STREAM_CAPI_ADMIN__HOST": "10.0.0.7", "STREAM_CAPI_ADMIN": "no table"}) == ("10.0.0.7", 9464)

@@ -30,8 +30,9 @@ def _copy(into: Path) -> Path:
     """The project's files that the site is made of."""
     shutil.copytree(_ROOT / "docs", into / "docs")
     shutil.copy(_ROOT / "mkdocs.yml", into)
-    for name in ("deploy", "benchmarks", "CONTRIBUTING.md"):
-        (into / name).symlink_to(_ROOT / name)
+    for place in _ROOT.iterdir():  # what pages link to, outside of docs/
+        if place.name not in ("docs", "mkdocs.yml", ".git"):
+            (into / place.name).symlink_to(place)
     return into
 
 

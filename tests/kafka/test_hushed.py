@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from confluent_kafka import KafkaError
 from confluent_kafka import TopicPartition as ClientPartition
 
 from stream_capi.kafka.consumer import ConsumerThread
@@ -102,10 +103,20 @@ async def test_what_is_in_no_range_hushes_nothing(monkeypatch: pytest.MonkeyPatc
 
 async def test_the_hushed_are_read_again_when_what_had_no_place_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
     client = Group()
-    client.missing.add(B)
+    client.faults[B] = KafkaError._TIMED_OUT
     thread = await started(monkeypatch, client, WholeLog(["leads"], "earliest"))
     await eventually(lambda: client.turns > 20, 10, "twenty turns")
     assert client.reading == set(), "the question for the place of B comes first"
     client.revoke(B)
     await eventually(lambda: client.reading == {0}, 10, "A is read again")
+    assert await thread.stop(10)
+
+
+async def test_a_topic_that_is_denied_hushes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The brokers have answered: only a question that got lost may silence the others."""
+    client = Group()
+    client.faults[B] = KafkaError.TOPIC_AUTHORIZATION_FAILED
+    thread = await started(monkeypatch, client, WholeLog(["leads"], "earliest"))
+    await eventually(lambda: client.turns > 20, 10, "twenty turns")
+    assert client.reading == {0}
     assert await thread.stop(10)

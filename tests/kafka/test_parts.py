@@ -306,6 +306,27 @@ def test_reading_again_says_where_since_the_client_may_remember_another_place() 
     assert client.calls[-1][0] == "resume"
 
 
+def test_latest_waits_where_it_is_not_known_whether_lower_partitions_have_a_commit() -> None:
+    """Left out as denied, they would count as without one, and the new partition would begin at its end."""
+    client: Any = Client()
+    client.group[A] = (7, "")
+    client.high |= {A: 10, B: 10}
+    ask, asked = client.committed, []
+
+    def committed(partitions: list[Any], timeout: float) -> list[Any]:
+        asked.append(partitions)
+        if len(asked) == 1:
+            return list(ask(partitions, timeout))
+        return [
+            Answer(type(A)(at.topic, at.partition), -1001, KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED))
+            for at in partitions
+        ]
+
+    client.committed = committed
+    with pytest.raises(KafkaException):
+        places_of(client, B, start="latest")
+
+
 def test_many_partitions_are_resumed_in_one_call_and_one_whose_seek_is_refused_waits() -> None:
     """Each call waits for the client's own thread: with a thousand partitions that is most of a start."""
 

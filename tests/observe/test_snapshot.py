@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Sequence
 from email.utils import formatdate
 from pathlib import Path
 from typing import Any
@@ -26,17 +26,7 @@ from stream_capi.observe.status_document import StatusDocument
 from stream_capi.observe.what_to_do import what_to_do
 from tests.fake_record import FakeRecord
 from tests.observe.simulated_app import P0, P1, V0, Watched
-from tests.simulation import EPOCH, always, simulate, simulated
-
-
-def in_jumping_time(main: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], None]:
-    """A test whose body runs in jumping time."""
-
-    def run() -> None:
-        simulate(main())
-
-    run.__name__, run.__doc__ = main.__name__, main.__doc__
-    return run
+from tests.simulation import EPOCH, always, simulated
 
 
 def names(prefix: str, count: int) -> list[str]:
@@ -46,7 +36,7 @@ def names(prefix: str, count: int) -> list[str]:
 # Ready or not
 
 
-@in_jumping_time
+@simulated
 async def test_a_member_that_was_given_nothing_yet_is_joining() -> None:
     line = Watched(always(200))
     assert not line.status["ready"]
@@ -54,7 +44,7 @@ async def test_a_member_that_was_given_nothing_yet_is_joining() -> None:
     assert line.status["alive"]
 
 
-@in_jumping_time
+@simulated
 async def test_a_member_that_was_given_an_empty_share_is_idle() -> None:
     line = Watched(always(200))
     line.assign()
@@ -62,14 +52,14 @@ async def test_a_member_that_was_given_an_empty_share_is_idle() -> None:
     assert reason.startswith("idle: group stream-capi has no partition for this member")
 
 
-@in_jumping_time
+@simulated
 async def test_a_member_with_a_partition_is_ready() -> None:
     line = Watched(always(200))
     line.assign(P0)
     assert (line.status["ready"], line.status["reasons"]) == (True, [])
 
 
-@in_jumping_time
+@simulated
 async def test_a_member_that_lost_its_share_is_joining_again() -> None:
     line = Watched(always(200))
     line.assign(P0)
@@ -78,7 +68,7 @@ async def test_a_member_that_lost_its_share_is_joining_again() -> None:
     assert line.status["reasons"] == ["joining group stream-capi: no partitions assigned yet"]
 
 
-@in_jumping_time
+@simulated
 async def test_a_stop_makes_it_not_ready_but_keeps_it_alive_to_the_end() -> None:
     line = Watched(always(200))
     line.assign(P0)
@@ -89,7 +79,7 @@ async def test_a_stop_makes_it_not_ready_but_keeps_it_alive_to_the_end() -> None
     assert line.status["alive"]
 
 
-@in_jumping_time
+@simulated
 async def test_a_consumer_that_has_ended_unasked_makes_it_neither_ready_nor_alive() -> None:
     line = Watched(always(200))
     line.assign(P0)
@@ -103,7 +93,7 @@ async def test_a_consumer_that_has_ended_unasked_makes_it_neither_ready_nor_aliv
 # What is held
 
 
-@in_jumping_time
+@simulated
 async def test_a_refused_key_holds_the_pixel_and_says_what_to_do() -> None:
     line = Watched(always(401))
     line.produce("leads", 0, *names("a", 30))
@@ -127,7 +117,7 @@ async def test_a_refused_key_holds_the_pixel_and_says_what_to_do() -> None:
     assert line.oldest() is None
 
 
-@in_jumping_time
+@simulated
 async def test_a_refusal_of_all_events_holds_the_lane_by_its_name() -> None:
     line = Watched(always(400), max_events=100, max_split_requests=8)
     line.chunk = 100
@@ -139,7 +129,7 @@ async def test_a_refusal_of_all_events_holds_the_lane_by_its_name() -> None:
     assert line.status["dead_letters"] == []
 
 
-@in_jumping_time
+@simulated
 async def test_too_many_rejected_events_hold_their_topic() -> None:
     line = Watched(always(200))
     line.produce("leads", 0, *names("bad", 200))
@@ -165,7 +155,7 @@ def failing(line: Watched, *, url: int, time: int, good: int = 0) -> None:
     line.pipeline.quarantine.reject(partition, source, rejected)
 
 
-@in_jumping_time
+@simulated
 async def test_a_held_topic_says_which_rule_most_events_fail() -> None:
     line = Watched(always(200))
     line.assign(P0)
@@ -189,7 +179,7 @@ async def test_a_held_topic_says_which_rule_most_events_fail() -> None:
     assert not line.pipeline.quarantine.rules("leads"), "forgotten with the hold"
 
 
-@in_jumping_time
+@simulated
 async def test_a_pixel_that_is_held_for_its_key_names_no_rule() -> None:
     line = Watched(always(401))
     line.produce("leads", 0, "a0")
@@ -199,7 +189,7 @@ async def test_a_pixel_that_is_held_for_its_key_names_no_rule() -> None:
     assert (held["detail"], held["rejected"]) == ("", [])
 
 
-@in_jumping_time
+@simulated
 async def test_a_stopped_partition_is_held_until_a_person_comes() -> None:
     line = Watched(always(503))
     line.produce("leads", 0, "a0")
@@ -215,7 +205,7 @@ async def test_a_stopped_partition_is_held_until_a_person_comes() -> None:
 # Why the oldest event waits
 
 
-@in_jumping_time
+@simulated
 async def test_an_open_window() -> None:
     line = Watched(always(200))
     line.produce("leads", 0, *names("a", 9))
@@ -226,7 +216,7 @@ async def test_an_open_window() -> None:
     assert line.oldest()["seconds"] == 0.3
 
 
-@in_jumping_time
+@simulated
 async def test_a_request_in_flight_and_how_often_it_was_tried() -> None:
     line = Watched(lambda pixel, ids, now: (100, Answer(200)) if now > 2 else (0.1, Answer(500)))
     line.produce("leads", 0, "a0")
@@ -238,7 +228,7 @@ async def test_a_request_in_flight_and_how_often_it_was_tried() -> None:
     assert line.oldest()["why"].endswith("after 500")
 
 
-@in_jumping_time
+@simulated
 async def test_the_backoff_of_its_batch() -> None:
     line = Watched(always(500))
     line.random.random = lambda: 0.9  # type: ignore[method-assign]
@@ -252,7 +242,7 @@ async def test_the_backoff_of_its_batch() -> None:
     assert line.oldest()["state"] == "backoff", "a pause that is over keeps nothing back"
 
 
-@in_jumping_time
+@simulated
 async def test_an_endpoint_that_fails_for_all() -> None:
     line = Watched(lambda pixel, ids, now: (0.05, Answer(fault="timeout")))
     line.produce("leads", 0, *names("a", 100))
@@ -265,7 +255,7 @@ async def test_an_endpoint_that_fails_for_all() -> None:
     assert line.status["ready"], "what mends itself takes no member out of service"
 
 
-@in_jumping_time
+@simulated
 async def test_a_local_clock_that_is_wrong_by_more_than_a_minute() -> None:
     def answering(pixel: str, ids: Sequence[str], now: float) -> tuple[float, Answer]:
         return 0.05, Answer(200, date=formatdate(EPOCH + now, usegmt=True))
@@ -289,7 +279,18 @@ async def test_a_local_clock_that_is_wrong_by_more_than_a_minute() -> None:
     assert events == ["clock differs", "clock agrees again, or is not known any more"]
 
 
-@in_jumping_time
+@simulated
+async def test_what_brokers_say_of_a_refused_login_is_masked() -> None:
+    """The text may be that of a company's identity provider."""
+    line = Watched(always(200))
+    said = 'no token: "https://idp/token": invalid_client: jane.doe@example.com client_secret=s3cr3tS3cr3tS3cr3t'
+    line.telemetry.kafka("no connection to the brokers", reason="_AUTHENTICATION", detail=said)
+    (notice,) = line.status["notices"]
+    assert "invalid_client" in notice["reason"] + notice["subject"]
+    assert not [text for text in ("jane.doe", "s3cr3t") if text in str(line.status)]
+
+
+@simulated
 async def test_dead_letters_whose_time_the_brokers_refuse_name_the_clock() -> None:
     line = Watched(always(200))
     line.app.dead_letters.failing = "INVALID_TIMESTAMP"
@@ -301,7 +302,7 @@ async def test_dead_letters_whose_time_the_brokers_refuse_name_the_clock() -> No
     assert ["clock" in entry["action"] for entry in logs] == [True, False]
 
 
-@in_jumping_time
+@simulated
 async def test_a_pause_that_the_endpoint_asked_for() -> None:
     line = Watched(lambda pixel, ids, now: (0.05, Answer(429, retry_after="120")))
     line.produce("leads", 0, "a0")
@@ -312,7 +313,7 @@ async def test_a_pause_that_the_endpoint_asked_for() -> None:
     assert [notice["reason"] for notice in line.status["notices"]] == ["throttled: 429"]
 
 
-@in_jumping_time
+@simulated
 async def test_a_flood_of_schemas_that_nobody_can_give_is_one_short_notice() -> None:
     line = Watched(always(200))
     source = line.sources["leads"]
@@ -337,7 +338,7 @@ async def test_a_flood_of_schemas_that_nobody_can_give_is_one_short_notice() -> 
     assert len(orjson.dumps(line.status)) < 20_000
 
 
-@in_jumping_time
+@simulated
 async def test_a_schema_that_nobody_can_give() -> None:
     async def down(key: SchemaKey) -> Any:
         raise RegistryUnavailable("the registry answers 503")
@@ -353,7 +354,7 @@ async def test_a_schema_that_nobody_can_give() -> None:
     assert (notice["subject"], notice["reason"]) == ("leads", "records wait for schema file: the registry answers 503")
 
 
-@in_jumping_time
+@simulated
 async def test_a_dead_letter_on_its_way() -> None:
     line = Watched(always(200))
     line.write_seconds = 100
@@ -366,7 +367,7 @@ async def test_a_dead_letter_on_its_way() -> None:
     assert line.status["notices"][0]["subject"] == "stream-capi.dead-letters"
 
 
-@in_jumping_time
+@simulated
 async def test_a_refused_event_whose_batch_is_not_decided() -> None:
     slow = {"a1": (50.0, Answer(200)), "a0": (0.1, Answer(400))}
     line = Watched(lambda pixel, ids, now: slow[ids[0]] if len(ids) == 1 else (0.1, Answer(400)))
@@ -401,7 +402,7 @@ async def test_every_open_event_is_somewhere(seed: int) -> None:
 # Figures
 
 
-@in_jumping_time
+@simulated
 async def test_lag_counts_from_the_committed_offset_to_the_end() -> None:
     line = Watched(always(401))
     line.produce("leads", 0, *names("a", 30))
@@ -420,7 +421,7 @@ async def test_lag_counts_from_the_committed_offset_to_the_end() -> None:
     assert line.snapshot.gauges().oldest_unresolved_seconds == {("leads", "0"): 0}
 
 
-@in_jumping_time
+@simulated
 async def test_a_partition_whose_end_is_not_known_has_no_lag() -> None:
     line = Watched(always(200))
     line.assign(P0)
@@ -429,7 +430,7 @@ async def test_a_partition_whose_end_is_not_known_has_no_lag() -> None:
     assert line.snapshot.gauges().lag == {}
 
 
-@in_jumping_time
+@simulated
 async def test_a_revoked_partition_is_gone_from_status_and_gauges() -> None:
     line = Watched(always(200))
     line.assign(P0, P1)
@@ -439,7 +440,7 @@ async def test_a_revoked_partition_is_gone_from_status_and_gauges() -> None:
     assert line.snapshot.gauges().lag == {("leads", "0"): 0}
 
 
-@in_jumping_time
+@simulated
 async def test_rates_latency_and_freshness_of_what_was_delivered() -> None:
     line = Watched(lambda pixel, ids, now: (0.05, Answer(200, seconds=0.05)))
     line.produce("leads", 0, *names("a", 100))
@@ -457,7 +458,7 @@ async def test_rates_latency_and_freshness_of_what_was_delivered() -> None:
     assert status["lanes"][0]["fresh_share"] == 1.0
 
 
-@in_jumping_time
+@simulated
 async def test_identifier_coverage_is_a_share_of_the_mapped_events() -> None:
     line = Watched(always(200))
     line.metrics.mapped("main", "generate_lead", 200)
@@ -467,7 +468,7 @@ async def test_identifier_coverage_is_a_share_of_the_mapped_events() -> None:
     assert views["coverage"] == {"email": None, "phone": None}
 
 
-@in_jumping_time
+@simulated
 async def test_dead_letters_are_told_by_topic_and_code() -> None:
     line = Watched(lambda pixel, ids, now: (0.05, Answer(400 if "a7" in ids else 200)))
     line.produce("leads", 0, "bad0", "bad1", *names("a", 50))
@@ -479,7 +480,7 @@ async def test_dead_letters_are_told_by_topic_and_code() -> None:
     ]
 
 
-@in_jumping_time
+@simulated
 async def test_commits_that_fail_are_noticed_until_they_succeed() -> None:
     line = Watched(always(200))
     line.telemetry.commit("REQUEST_TIMED_OUT")
@@ -489,7 +490,7 @@ async def test_commits_that_fail_are_noticed_until_they_succeed() -> None:
     assert line.status["notices"] == []
 
 
-@in_jumping_time
+@simulated
 async def test_silent_brokers_and_missing_topics_are_noticed() -> None:
     line = Watched(always(200))
     line.telemetry.kafka("brokers unreachable", reason="_ALL_BROKERS_DOWN")
@@ -508,7 +509,7 @@ def _notices(line: Watched) -> list[tuple[str, str]]:
     return [(notice["subject"], notice["reason"]) for notice in line.status["notices"]]
 
 
-@in_jumping_time
+@simulated
 async def test_a_connection_that_is_refused_is_noticed_with_its_cause() -> None:
     line = Watched(always(200))
     line.telemetry.kafka("no connection to the brokers", reason="_SSL", detail="kafka-1:9093: its certificate …")
@@ -519,7 +520,7 @@ async def test_a_connection_that_is_refused_is_noticed_with_its_cause() -> None:
     assert _notices(line) == []
 
 
-@in_jumping_time
+@simulated
 async def test_rights_that_are_missing_are_noticed_until_they_are_granted() -> None:
     line = Watched(always(200))
     line.telemetry.rights({"leads": "READ", "dead-letters": "WRITE"})
@@ -536,7 +537,7 @@ async def test_rights_that_are_missing_are_noticed_until_they_are_granted() -> N
     assert _notices(line) == []
 
 
-@in_jumping_time
+@simulated
 async def test_what_waits_for_a_broker_is_noticed_and_measured() -> None:
     line = Watched(always(200))
     line.app.consumer.troubles = (
@@ -577,7 +578,7 @@ async def test_a_key_file_that_cannot_be_read_is_noticed_and_named_by_its_pixel_
     assert not line.status["notices"]
 
 
-@in_jumping_time
+@simulated
 async def test_the_status_is_json_and_holds_nothing_of_the_events() -> None:
     line = Watched(always(401))
     line.produce("leads", 0, *names("canary", 30), *names("bad-canary", 5), None)
@@ -604,7 +605,7 @@ def braked() -> Watched:
     return line
 
 
-@in_jumping_time
+@simulated
 async def test_what_is_paused_by_configuration_is_named_and_nothing_is_wrong_with_it() -> None:
     line = braked()
     line.produce("leads", 0, *names("a", 100))
@@ -631,7 +632,7 @@ async def test_what_is_paused_by_configuration_is_named_and_nothing_is_wrong_wit
     assert (gauges.held, gauges.lag["leads", "0"], gauges.buffered_bytes) == ({}, 100, 0)
 
 
-@in_jumping_time
+@simulated
 async def test_a_paused_pixel_is_said_to_be_paused_and_not_open() -> None:
     line = Watched(always(200))
     pixels = tuple(one.model_copy(update={"paused": True}) for one in line.app.settings.pixels)
@@ -647,7 +648,7 @@ def waits(line: Watched) -> dict[tuple[str, int], Any]:
     return {(entry["topic"], entry["partition"]): entry["waits"] for entry in line.status["partitions"]}
 
 
-@in_jumping_time
+@simulated
 async def test_records_that_are_not_read_because_their_pixel_is_held_wait_for_it() -> None:
     line = Watched(always(401))
     line.chunk = 30
@@ -664,7 +665,7 @@ async def test_records_that_are_not_read_because_their_pixel_is_held_wait_for_it
     assert waits(line)["leads", 0]["why"].startswith("held: 401, next probe in 1"), "an open event's own"
 
 
-@in_jumping_time
+@simulated
 async def test_a_lag_that_is_about_to_be_read_or_committed_says_so() -> None:
     line = Watched(always(200))
     line.produce("leads", 0, *names("a", 30))
@@ -675,7 +676,7 @@ async def test_a_lag_that_is_about_to_be_read_or_committed_says_so() -> None:
     assert waits(line)["leads", 0] == {"state": "commit", "why": "done, waits for its commit"}
 
 
-@in_jumping_time
+@simulated
 async def test_what_keeps_a_lag_from_being_read_is_named() -> None:
     line = Watched(always(200))
     line.produce("leads", 0, *names("a", 30))
@@ -689,7 +690,7 @@ async def test_what_keeps_a_lag_from_being_read_is_named() -> None:
     assert waits(line)["leads", 0]["why"] == "stopped: topic_made_anew"
 
 
-@in_jumping_time
+@simulated
 async def test_a_pixel_is_not_open_while_a_topic_or_lane_of_it_is_held() -> None:
     line = Watched(always(200))
     line.produce("leads", 0, *names("bad", 200))
@@ -702,7 +703,7 @@ async def test_a_pixel_is_not_open_while_a_topic_or_lane_of_it_is_held() -> None
     assert line.status["pixels"][0]["held_by"] == ["leads", "views[0]"]
 
 
-@in_jumping_time
+@simulated
 async def test_what_was_skipped_and_left_out_is_told_by_reason() -> None:
     line = Watched(always(200))
     line.metrics.skipped("leads", "where", 3)
@@ -722,7 +723,7 @@ async def test_what_was_skipped_and_left_out_is_told_by_reason() -> None:
     assert status["untimed"] == [{"reason": "too_old", "count": 2}, {"reason": "no_timestamp", "count": 1}]
 
 
-@in_jumping_time
+@simulated
 async def test_the_lag_of_the_group_stands_beside_the_members_own() -> None:
     line = Watched(always(401))
     assert line.status["lag"] == {
@@ -736,7 +737,7 @@ async def test_the_lag_of_the_group_stands_beside_the_members_own() -> None:
     assert lag == {"member": 30, "partitions": 1, "group": 700, "group_partitions": 64}
 
 
-@in_jumping_time
+@simulated
 async def test_how_long_dead_letters_are_kept_is_said() -> None:
     line = Watched(always(401))
     for retention, kept in (
