@@ -43,6 +43,11 @@ _REFERENCE_BYTES = 4096  # of key and original headers, that a dead letter by re
 _SILENCE_SECONDS = 10.0  # without an acknowledgement for so long, it is reported
 _POLL_SECONDS = 0.5
 _BACKOFF = Backoff(0.2, 5.0, jitter=0.5)
+# Stands for an acknowledgement without an offset. The client gives one when a broker says that it has the record already; after
+# leaders had moved, one was seen whose record was in no log. Writing again may leave the dead letter there twice, believing it
+# may lose an event.
+_UNPLACED = KafkaError.DUPLICATE_SEQUENCE_NUMBER
+_MOST_UNPLACED = 2  # brokers that give none at all are believed then
 _TOO_LARGE = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE})
 
 Headers = list[tuple[str, str | bytes | None]]
@@ -92,9 +97,14 @@ class DeadLetterWriter:
         """
         form = _first_form(dead_letter)
         alone = False
-        attempt = 0
+        attempt = unplaced = 0
         try:
             while (error := await self._attempt(dead_letter, form, alone)) is not None:
+                if error.code() == _UNPLACED:
+                    unplaced += 1
+                    if unplaced > _MOST_UNPLACED:
+                        break
+                    continue
                 if error.code() in _TOO_LARGE and not form.by_reference:
                     form = reference(dead_letter) if alone else form
                     alone = True
@@ -135,6 +145,8 @@ class DeadLetterWriter:
             sent_at = time.monotonic()
 
             def on_delivery(error: KafkaError | None, message: Message) -> None:
+                if error is None and message.offset() is None:
+                    error = KafkaError(_UNPLACED)
                 with contextlib.suppress(RuntimeError):  # the loop has closed, and nobody waits any more
                     if error is None and self.on_stamped is not None:
                         kind, milliseconds = message.timestamp()

@@ -27,6 +27,19 @@ QUOTA = 10_000  # bytes a second from each of three nodes
 STEADY = always(delay_seconds=0.05)
 
 
+def test_a_rolling_restart_under_traffic_repeats_nothing(tmp_path: Path, cluster: Cluster, registry: Registry) -> None:
+    """Each node is told to end and started again, as an upgrade does it."""
+    with Scene(tmp_path, cluster, registry, 3, STEADY, bootstrap=cluster.bootstrap_via, sections=SMALL) as scene:
+        for _ in range(2):
+            scene.member()
+        with traffic(scene):
+            await_commits(scene)
+            for node in cluster.nodes:
+                node.restart()
+                until(cluster.whole, 60, "every replica in sync")
+        scene.close(60, duplicates=in_flight_when_lost(scene))
+
+
 def test_leaders_and_the_coordinator_killed_in_turn(tmp_path: Path, cluster: Cluster, registry: Registry) -> None:
     with Scene(tmp_path, cluster, registry, 3, STEADY, bootstrap=cluster.bootstrap_via, sections=SMALL) as scene:
         scene.member()

@@ -260,6 +260,16 @@ async def test_a_producer_that_ends_with_a_fatal_error_is_replaced(broker: Broke
     assert len(read_back(broker.bootstrap, topic, 2)) == 2
 
 
+class Acknowledgement:
+    """The client's message, at an offset or at none."""
+
+    def __init__(self, offset: int | None) -> None:
+        self._offset = offset
+
+    def offset(self) -> int | None:
+        return self._offset
+
+
 class Refusing:
     """A producer that refuses in each way, before it takes the letter."""
 
@@ -272,7 +282,7 @@ class Refusing:
         if isinstance(fault, Exception):
             raise fault
         self.produced += 1
-        on_delivery(fault, None)  # type: ignore[operator]  # the callback
+        on_delivery(fault, Acknowledgement(7))  # type: ignore[operator]  # the callback
 
     def poll(self, seconds: float) -> int:
         return 0
@@ -305,6 +315,26 @@ async def test_whatever_goes_wrong_the_dead_letter_is_tried_again(
     assert producer.faults == []
     assert len(w.reported) == 2
     assert w.reported[1] is None
+    await w.writer.close(0)
+
+
+@pytest.mark.parametrize(("offsets", "written"), [([None, 7], 2), ([None, None, 7], 3), ([None] * 9, 3)])
+async def test_an_acknowledgement_without_an_offset_is_not_believed(
+    offsets: list[int | None], written: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unless brokers give none at all."""
+
+    class Unplaced(Refusing):
+        def produce(self, topic: str, value: bytes, key: bytes, headers: object, on_delivery: object) -> None:
+            self.produced += 1
+            on_delivery(None, Acknowledgement(offsets.pop(0)))  # type: ignore[operator]  # the callback
+
+    w = Writing("127.0.0.1:1", "letters")
+    producer = Unplaced()
+    monkeypatch.setattr(w.writer, "_made", lambda: producer)
+    w.writer.start()
+    await w.writer.write(dead_letter())
+    assert (producer.produced, w.reported) == (written, [])
     await w.writer.close(0)
 
 

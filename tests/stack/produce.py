@@ -6,10 +6,11 @@ import random
 import struct
 import time
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from confluent_kafka import KafkaError, Message, Producer
+from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
 from confluent_kafka.schema_registry import SchemaRegistryClient
 from confluent_kafka.schema_registry.avro import AvroSerializer
 from confluent_kafka.serialization import MessageField, SerializationContext
@@ -23,6 +24,7 @@ _SCHEMAS = Path(__file__).parents[2] / "schemas"
 _FILES = {EventName.GENERATE_LEAD: "lead.avsc", EventName.PAGE_VIEW: "page_view.avsc"}
 BAD = (Code.INVALID_FIELD, Code.NO_IDENTIFIER, Code.DECODE_ERROR, Code.UNKNOWN_SCHEMA)
 _NO_SUCH_SCHEMA = 2_000_000_000
+_UNPLACED = -1  # the offset of an event that was acknowledged without one
 _IDENTIFIERS = ("aleid", "axwrt", "alart", "client_id", "user_id", "email", "phone")
 
 Encode = Callable[[str, EventName, dict[str, Any], Code | None], bytes]
@@ -94,7 +96,26 @@ def produce_events(
             producer.poll(0)
     if left := producer.flush(60):
         raise AssertionError(f"{left} of {n} events not acknowledged within 60 s")
-    return [produced[index] for index in range(n)]
+    every = [produced[index] for index in range(n)]
+    return every if all(event.offset >= 0 for event in every) else _placed(broker, every)
+
+
+def _placed(broker: Kafka, every: list[Produced]) -> list[Produced]:
+    """Where the log has events that were acknowledged without an offset, by their keys; the log lacks some of these."""
+    missing = {event.event_id.encode(): event for event in every if event.offset == _UNPLACED}
+    found = {}
+    properties = {"bootstrap.servers": broker.bootstrap, "group.id": "placing", "enable.partition.eof": True}
+    with closing(Consumer({**properties, "auto.offset.reset": "earliest", "enable.auto.commit": False})) as consumer:
+        left = {(event.topic, event.partition) for event in missing.values()}
+        consumer.assign([TopicPartition(*place, 0) for place in left])
+        while left:
+            if (message := consumer.poll(10)) is None:
+                raise AssertionError(f"the ends of {left} are not reached")
+            if message.error():
+                left.discard((message.topic() or "", message.partition() or 0))
+            elif event := missing.get(message.key() or b""):
+                found[event.event_id] = event._replace(offset=message.offset() or 0)
+    return [found.get(event.event_id, event) for event in every if event.offset >= 0 or event.event_id in found]
 
 
 def _acknowledge(
@@ -102,7 +123,8 @@ def _acknowledge(
 ) -> Callable[[KafkaError | None, Message], None]:
     def acknowledged(error: KafkaError | None, message: Message) -> None:
         if error is None:
-            place = (message.topic() or "", message.partition() or 0, message.offset() or 0)
+            offset = message.offset()
+            place = (message.topic() or "", message.partition() or 0, _UNPLACED if offset is None else offset)
             produced[index] = Produced(*place, event_id, name, code)
 
     return acknowledged
