@@ -43,9 +43,9 @@ _REFERENCE_BYTES = 4096  # of key and original headers, that a dead letter by re
 _SILENCE_SECONDS = 10.0  # without an acknowledgement for so long, it is reported
 _POLL_SECONDS = 0.5
 _BACKOFF = Backoff(0.2, 5.0, jitter=0.5)
-# Stands for an acknowledgement without an offset. The client gives one when a broker says that it has the record already; after
-# leaders had moved, one was seen whose record was in no log. Writing again may leave the dead letter there twice, believing it
-# may lose an event.
+# Stands for an acknowledgement without an offset. The client gives one when a broker says that it has the record already.
+# After leaders had moved, one was seen whose record was in no log. Writing again may leave the dead letter there twice,
+# believing it may lose an event.
 _UNPLACED = KafkaError.DUPLICATE_SEQUENCE_NUMBER
 _MOST_UNPLACED = 2  # brokers that give none at all are believed then
 _TOO_LARGE = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE})
