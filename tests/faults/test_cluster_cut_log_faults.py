@@ -12,6 +12,7 @@ import pytest
 from stream_capi.core.held_reason import HeldReason
 from tests.faults.cut_log import commit_what_one_has, cut_and_fill, scene_of_two_replicas
 from tests.program import KEY
+from tests.scene import Budget
 from tests.stack import Cluster, Registry
 from tests.stack.waiting import until
 
@@ -44,3 +45,6 @@ def test_a_log_that_was_cut_and_filled_again_is_read_from_where_a_person_says(
         answered = scene.endpoint.answered()
         assert {event for event, times in answered.items() if times > 1} <= {event.event_id for event in kept}
         assert max(answered.values()) == 2
+        scene.assert_repeated(
+            Budget(len(kept), "what both replicas have kept, sent once more after a reset to the beginning")
+        )
