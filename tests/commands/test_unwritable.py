@@ -16,7 +16,8 @@ def without_files(*words: str, **environ: str) -> subprocess.CompletedProcess[st
     """Run a command where each write to a file fails, for whatever user: a limit of no bytes, as on a file system that is full."""
     return subprocess.run(
         [*_PROGRAM, *words],
-        env={"PATH": os.defpath, "COLUMNS": "200", **environ},
+        # Without byte code, which Python would write for modules that nothing has imported yet: the limit ends it by a signal.
+        env={"PATH": os.defpath, "COLUMNS": "200", "PYTHONDONTWRITEBYTECODE": "1", **environ},
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)),
         capture_output=True,
         text=True,
