@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 MINUTES ?= 30
-ROWS ?= long or not long
+ROWS ?= matrix or not matrix
 # Four processes on two cores, each with a broker and a registry of its own: the tests mostly wait for these. Those of
 # test-fast wait for nothing, and stress makes the machine busy by itself.
 PROCESSES ?= 4
@@ -22,13 +22,13 @@ demo: .venv/ready ## runs the whole line on this machine
 	$(BIN)/stream-capi demo
 
 test-fast: .venv/ready ## the quick loop: no broker, no registry, no browser, no test of a second or more
-	PROOF=short $(BIN)/python -m pytest $(PARALLEL) -m "not engine and not real and not browser and not slow and not repeat and not long"
+	PROOF=short $(BIN)/python -m pytest $(PARALLEL) -m "not engine and not matrix and not real and not browser and not slow and not repeat and not long"
 
 test: .venv/ready ## every promise once, on a real broker and a real registry
-	PROOF=short $(BIN)/python -m pytest $(PARALLEL) -m "not engine and not repeat and not long"
+	PROOF=short $(BIN)/python -m pytest $(PARALLEL) -m "not engine and not matrix and not repeat and not long"
 
-test-all: .venv/ready ## all tests: every parameter and the runs of minutes too
-	$(BIN)/python -m pytest $(PARALLEL) -m "not engine"
+test-all: .venv/ready ## all tests but the rows on three brokers: every parameter and the runs of minutes too
+	$(BIN)/python -m pytest $(PARALLEL) -m "not engine and not matrix"
 
 # The engines take half an hour to build, once: neither the tests above nor CI use them.
 test-deploy: .venv/ready ## manifests, chart and image, run by an API server, helm and a container engine that are built once
@@ -53,7 +53,7 @@ bench-growth: .venv/ready ## measures memory and time as the work grows, and wri
 	$(BIN)/python -m benchmarks.growth $(if $(ONLY),--only $(ONLY))
 
 faults: .venv/ready ## the whole fault matrix on the real broker, with its scorecard
-	$(BIN)/python -m pytest tests/faults -m "$(ROWS)" $(PARALLEL)
+	$(BIN)/python -m pytest tests/faults tests/soak tests/integration/test_cluster_rights.py -m "$(ROWS)" $(PARALLEL)
 
 # The tests of the real broker five times in a row, with four busy loops beside them; none may fail, and none is tried again.
 stress: .venv/ready ## the tests of the real broker five times in a row on a busy machine

@@ -214,7 +214,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
     rows = scorecard.rows_of([*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")])
     if rows:
-        whole = config.option.markexpr in ("", "long or not long", "not engine") and not config.option.keyword
+        whole = config.option.markexpr in ("", "matrix or not matrix") and not config.option.keyword
         scorecard.write(rows, whole, config.rootpath / scorecard.FILE)
         terminalreporter.section(f"scorecard (in {scorecard.FILE})")
         for line in scorecard.table(rows):

@@ -44,8 +44,13 @@ def sets() -> Iterator[frozenset[str]]:
         yield from map(frozenset, itertools.combinations(MARKERS, count))
 
 
-def test_all_tests_are_selected_by_the_last_tier_but_those_that_need_engines() -> None:
-    assert all(selects(ALL, marked) is ("engine" not in marked) for marked in sets())
+def test_all_tests_are_selected_by_the_last_tier_but_those_that_need_engines_and_rows_on_three_brokers() -> None:
+    assert all(selects(ALL, marked) is not bool(marked & {"engine", "matrix"}) for marked in sets())
+
+
+def test_every_row_is_selected_by_the_target_of_the_matrix() -> None:
+    assert re.search(r"^ROWS \?= matrix or not matrix$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert "pytest tests/faults tests/soak" in (ROOT / "Makefile").read_text()
 
 
 def test_those_that_need_engines_are_selected_by_their_own_target_and_nothing_else_is() -> None:
@@ -58,7 +63,7 @@ def test_each_tier_has_all_tests_of_the_one_before(inner: str, outer: str) -> No
     assert [marked for marked in sets() if selects(outer, marked) and not selects(inner, marked)]
 
 
-@pytest.mark.parametrize("marker", ["real", "browser", "slow", "repeat", "long", "engine"])
+@pytest.mark.parametrize("marker", ["real", "browser", "slow", "repeat", "long", "engine", "matrix"])
 def test_the_fast_tier_has_none_of(marker: str) -> None:
     assert [marked for marked in sets() if marker in marked and selects(FAST, marked)] == []
     assert selects(FAST, frozenset())
@@ -74,7 +79,7 @@ def test_nothing_but_markers_leaves_a_test_out(tier: str) -> None:
         "--strict-markers",
         "--strict-config",
         "-m",
-        "not long and not engine",
+        "not long and not engine and not matrix",
     }
 
 
@@ -87,7 +92,7 @@ def test_what_is_left_to_the_last_tier_has_another_case_in_the_one_before(pytest
     cases: defaultdict[str, set[bool]] = defaultdict(set)
     for item in pytestconfig.stash[COLLECTED]:
         marked = frozenset(mark.name for mark in item.iter_markers() if mark.name in MARKERS)
-        if "engine" not in marked and ("repeat" in marked or "long" not in marked):
+        if not marked & {"engine", "matrix"} and ("repeat" in marked or "long" not in marked):
             cases[item.nodeid.partition("[")[0]].add(selects(TEST, marked))
     assert [
         name for name, selected in cases.items() if selected == {False} and not name.startswith("tests/stack/")

@@ -21,7 +21,7 @@ from tests.stack import Cluster, Registry
 from tests.stack.cluster import GROUPS, Node
 from tests.stack.waiting import until
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.matrix, pytest.mark.real, pytest.mark.timeout(240)]
 
 QUOTA = 10_000  # bytes a second from each of three nodes
 STEADY = always(delay_seconds=0.05)

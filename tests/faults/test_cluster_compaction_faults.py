@@ -17,7 +17,7 @@ from tests.scene import Budget, Scene
 from tests.stack import Cluster, Kafka, Produced, Registry
 from tests.stack.waiting import until
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.matrix, pytest.mark.real, pytest.mark.timeout(240)]
 
 COMPACTED = {
     "config": {

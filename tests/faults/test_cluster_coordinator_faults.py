@@ -15,7 +15,7 @@ from tests.scene import Budget, Scene
 from tests.stack import Cluster, Registry
 from tests.stack.waiting import until
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.matrix, pytest.mark.real, pytest.mark.timeout(240)]
 
 PROTOCOLS: Mapping[str, Mapping[str, str]] = {
     "cooperative": {},

@@ -16,7 +16,7 @@ from tests.scene import Budget
 from tests.stack import Cluster, Registry
 from tests.stack.waiting import until
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.matrix, pytest.mark.real, pytest.mark.timeout(240)]
 
 
 def test_a_log_that_was_cut_and_filled_again_is_read_from_where_a_person_says(

@@ -18,7 +18,7 @@ from tests.stack import Cluster, Registry
 from tests.stack.cluster import Node
 from tests.stack.waiting import until
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.matrix, pytest.mark.real, pytest.mark.timeout(240)]
 
 SMALL = {"batch": {"max_events": 20}, "delivery": {"max_in_flight": 4}}
 # Of the one that is not cut off: on a busy machine it would be given up as well, with duplicates of its own.

@@ -23,7 +23,7 @@ from tests.stack.waiting import until
 from tests.standstill import REPLACED_SECONDS, Standstill, committed
 from tests.workers.processes import owned_by, workers_of
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(420)]
+pytestmark = [pytest.mark.matrix, pytest.mark.real, pytest.mark.timeout(420)]
 
 PROTOCOLS: Mapping[str, Mapping[str, Any]] = {"classic": {}, "consumer": {"group.protocol": "consumer"}}
 # Under `consumer` the brokers decide. This is their default; the tests' own brokers give a member up sooner.

@@ -19,7 +19,7 @@ from tests.stack.users import certificate_of
 from tests.stack.waiting import until
 from tests.user_scene import IN_FLIGHT, PASSWORD, UserScene
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.matrix, pytest.mark.real, pytest.mark.timeout(240)]
 
 SECOND = "canary second password"
 NOTICED = 30.0

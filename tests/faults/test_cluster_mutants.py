@@ -11,7 +11,7 @@ from tests.faults.mutants import commit_without_epoch
 from tests.stack import Cluster, Registry
 from tests.stack.waiting import until
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.matrix, pytest.mark.real, pytest.mark.timeout(240)]
 
 
 def test_a_program_that_commits_without_the_leader_epoch_is_found_out(

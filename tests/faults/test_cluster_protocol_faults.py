@@ -18,7 +18,7 @@ from tests.scene import Budget, Scene
 from tests.stack import Cluster, Registry
 from tests.stack.waiting import until
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.matrix, pytest.mark.real, pytest.mark.timeout(240)]
 
 Protocol = Mapping[str, Any]  # the properties of a member
 STICKY: Protocol = {}  # the default: classic, cooperative-sticky

@@ -15,7 +15,7 @@ from tests.stack.users import Right, grant, take_away
 from tests.stack.waiting import until
 from tests.user_scene import UserScene
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.matrix, pytest.mark.real, pytest.mark.timeout(240)]
 
 NOTICED = 30.0  # seconds within which a member names the right, and within which it goes on when it is given back
 

@@ -16,7 +16,7 @@ from tests.stack import Cluster, Produced, Registry
 from tests.stack.transaction_v2 import TransactionV2
 from tests.stack.waiting import until
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.matrix, pytest.mark.real, pytest.mark.timeout(240)]
 
 NO_DUPLICATE = Budget(0, "no member is stopped and no answer lost")
 LARGE = 2500  # leads that are more than one fetch answer of a partition holds

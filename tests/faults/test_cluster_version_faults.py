@@ -16,7 +16,7 @@ from tests.stack import Cluster, Registry
 from tests.stack.former_release import installed
 from tests.stack.waiting import until
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.matrix, pytest.mark.real, pytest.mark.timeout(240)]
 
 Release = Mapping[str, Any]  # what makes a scene's member one of that release
 SMALL: Mapping[str, Mapping[str, Any]] = {

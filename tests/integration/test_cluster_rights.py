@@ -16,7 +16,7 @@ from tests.stack.users import Right, grant, take_away
 from tests.stack.waiting import until
 from tests.user_scene import PASSWORD, Rights, UserScene
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.matrix, pytest.mark.real]
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from tests.soak.cluster import Beds
 from tests.soak.plan import Plan, draw
 from tests.stack import Cluster, Registry
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.matrix, pytest.mark.real]
 
 _SECONDS = 15
 _FIRST, *_MORE = (draw(seed, _SECONDS) for seed in (35, 88, 95))  # classic, range and consumer; of few processes
