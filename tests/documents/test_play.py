@@ -86,7 +86,7 @@ def test_another_terminal_goes_on_beside_until_it_is_interrupted(tmp_path: Path)
     begun = time.monotonic()
     with player(tmp_path) as playing:
         assert playing.play(page + sleeping) == {}
-    assert time.monotonic() - begun < 30
+    assert time.monotonic() - begun < 60, "a sleep was waited for"
 
 
 def test_output_that_the_page_lacks_is_found_and_can_be_written(tmp_path: Path) -> None:
