@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from stream_capi.sandbox.fault_script import Action, RequestInfo
+from tests.faults.budgets import SMALL, steady
 from tests.program import Program
 from tests.scene import Scene
 from tests.stack import Cluster, Registry
@@ -13,9 +13,6 @@ from tests.stack.users import Right, grant, on_group, on_topic
 from tests.stack.waiting import until
 
 PASSWORD = "canary-of-a-kafka-user"
-# Small, so that what is in flight when something goes wrong is little, and there is something in flight.
-_SMALL = {"batch": {"max_events": 20}, "delivery": {"max_in_flight": 4}}
-IN_FLIGHT = 20 * 4
 
 
 class Rights(NamedTuple):
@@ -28,10 +25,10 @@ class Rights(NamedTuple):
 
 
 class UserScene(Scene):
-    """The user has the group's name. ``rights`` are granted. Of the events, at most ``IN_FLIGHT`` are in flight."""
+    """The user has the group's name. ``rights`` are granted. Of the events, at most ``AT_ONCE`` are in flight."""
 
     def __init__(self, folder: Path, cluster: Cluster, registry: Registry) -> None:
-        super().__init__(folder, cluster, registry, 2, _steady, bootstrap=cluster.bootstrap_users, sections=_SMALL)
+        super().__init__(folder, cluster, registry, 2, steady, bootstrap=cluster.bootstrap_users, sections=SMALL)
         self.secrets.append(PASSWORD)
         self.cluster, self.user = cluster, self.group
         self.settings["kafka"]["properties"] |= cluster.users.add(cluster.admin, self.user, PASSWORD)
@@ -49,7 +46,3 @@ class UserScene(Scene):
         member = self.member()
         until(lambda: sum(self.endpoint.answered().values()) > 200, 30, "deliveries")
         return member
-
-
-def _steady(request: RequestInfo) -> Action:
-    return Action(delay_seconds=0.05)

@@ -15,6 +15,11 @@ SMALL: Mapping[str, Mapping[str, Any]] = {"batch": {"max_events": 20}, "delivery
 AT_ONCE = 20 * 4  # events that a member has in flight at most
 
 
+def steady(request: RequestInfo) -> Action:
+    """As quick as the API may be."""
+    return Action(delay_seconds=0.05)
+
+
 def unhurried(request: RequestInfo) -> Action:
     """An answer takes longer than a commit waits for its turn and is under way: 0.1 s and what a busy machine adds."""
     return Action(delay_seconds=0.4)

@@ -13,17 +13,13 @@ from confluent_kafka import ConsumerGroupTopicPartitions, Producer, TopicPartiti
 
 from stream_capi.sandbox.fault_script import Action, RequestInfo
 from tests.faults.answers import always
-from tests.faults.budgets import AT_ONCE, SMALL, in_flight, killed, unhurried
+from tests.faults.budgets import AT_ONCE, SMALL, in_flight, killed, steady, unhurried
 from tests.scene import Budget, Scene
 from tests.stack import Broker, Proxy, Registry
 from tests.stack.waiting import until
 
 pytestmark = pytest.mark.real
 HEALED = 60.0  # seconds within which it must go on; the promise is 30 on a quiet machine
-
-
-def steady(request: RequestInfo) -> Action:
-    return Action(delay_seconds=0.05)
 
 
 def progress(scene: Scene, more: int = 100) -> None:

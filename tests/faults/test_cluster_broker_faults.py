@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from tests.commands.running import run_command
-from tests.faults.answers import always, await_dead_letters_waiting, await_progress
+from tests.faults.answers import await_dead_letters_waiting, await_progress
+from tests.faults.budgets import SMALL, steady
 from tests.faults.crafted_records import Maker, poison_in_the_first
-from tests.faults.traffic import SMALL, await_commits, in_flight_when_lost, traffic
+from tests.faults.traffic import await_commits, in_flight_when_lost, traffic
 from tests.program import Program
 from tests.scene import Budget, Scene
 from tests.stack import Cluster, Registry
@@ -24,12 +25,11 @@ from tests.stack.waiting import until
 pytestmark = [pytest.mark.matrix, pytest.mark.real, pytest.mark.timeout(240)]
 
 QUOTA = 10_000  # bytes a second from each of three nodes
-STEADY = always(delay_seconds=0.05)
 
 
 def test_a_rolling_restart_under_traffic_repeats_nothing(tmp_path: Path, cluster: Cluster, registry: Registry) -> None:
     """Each node is told to end and started again, as an upgrade does it."""
-    with Scene(tmp_path, cluster, registry, 3, STEADY, bootstrap=cluster.bootstrap_via, sections=SMALL) as scene:
+    with Scene(tmp_path, cluster, registry, 3, steady, bootstrap=cluster.bootstrap_via, sections=SMALL) as scene:
         for _ in range(2):
             scene.member()
         with traffic(scene):
@@ -41,7 +41,7 @@ def test_a_rolling_restart_under_traffic_repeats_nothing(tmp_path: Path, cluster
 
 
 def test_leaders_and_the_coordinator_killed_in_turn(tmp_path: Path, cluster: Cluster, registry: Registry) -> None:
-    with Scene(tmp_path, cluster, registry, 3, STEADY, bootstrap=cluster.bootstrap_via, sections=SMALL) as scene:
+    with Scene(tmp_path, cluster, registry, 3, steady, bootstrap=cluster.bootstrap_via, sections=SMALL) as scene:
         scene.member()
         targets: list[Callable[[], Node]] = [
             lambda: cluster.node(cluster.leader(scene.leads)),
@@ -63,7 +63,7 @@ def test_leaders_and_the_coordinator_killed_in_turn(tmp_path: Path, cluster: Clu
 @pytest.mark.parametrize("storage", ["disk", pytest.param("data", marks=pytest.mark.repeat)])
 def test_a_log_directory_that_fails(storage: str, tmp_path: Path, cluster: Cluster, registry: Registry) -> None:
     """With the one that has the metadata the node ends, without the other one it goes on as a follower of the rest."""
-    with Scene(tmp_path, cluster, registry, 6, STEADY, bootstrap=cluster.bootstrap_via, sections=SMALL) as scene:
+    with Scene(tmp_path, cluster, registry, 6, steady, bootstrap=cluster.bootstrap_via, sections=SMALL) as scene:
         led = {
             (topic, partition): cluster.node(cluster.leader(topic, partition))
             for topic in (scene.leads, scene.views)
@@ -87,7 +87,7 @@ def test_a_log_directory_that_fails(storage: str, tmp_path: Path, cluster: Clust
 def test_partitions_and_the_groups_coordinator_are_reassigned_under_load(
     tmp_path: Path, cluster: Cluster, registry: Registry
 ) -> None:
-    with Scene(tmp_path, cluster, registry, 3, STEADY, bootstrap=cluster.bootstrap_via, sections=SMALL) as scene:
+    with Scene(tmp_path, cluster, registry, 3, steady, bootstrap=cluster.bootstrap_via, sections=SMALL) as scene:
         for topic in (scene.leads, scene.views):
             cluster.reassign(topic, {0: [1, 2], 1: [2, 3], 2: [3, 1]})
         cluster.reassign(scene.dead, {0: [1, 2]})
@@ -141,7 +141,7 @@ def test_a_topic_made_anew_under_a_member_is_never_skipped_into(
     tmp_path: Path, cluster: Cluster, registry: Registry
 ) -> None:
     """Either its partition stops, until a person has reset the group's offset, or it is read from its beginning."""
-    with Scene(tmp_path, cluster, registry, 1, STEADY, bootstrap=cluster.bootstrap_via, sections=SMALL) as scene:
+    with Scene(tmp_path, cluster, registry, 1, steady, bootstrap=cluster.bootstrap_via, sections=SMALL) as scene:
         member = scene.member()
         scene.produce(600)
         await_commits(scene)

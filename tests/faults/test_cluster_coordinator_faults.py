@@ -10,7 +10,8 @@ from confluent_kafka import ConsumerGroupState
 
 from stream_capi.sandbox.fault_script import Action, RequestInfo
 from tests.faults.answers import await_progress
-from tests.faults.traffic import IN_FLIGHT, SMALL, await_commits, in_flight_when_lost, traffic
+from tests.faults.budgets import AT_ONCE, SMALL
+from tests.faults.traffic import await_commits, in_flight_when_lost, traffic
 from tests.scene import Budget, Scene
 from tests.stack import Cluster, Registry
 from tests.stack.waiting import until
@@ -44,7 +45,7 @@ def test_the_coordinator_killed_while_commits_are_in_flight(
             node = cluster.coordinator(scene.group)
             node.clients.slow(1.0)  # commits reach it, and are done; its answers are under way for longer than it lives
             before = delivered(scene)
-            until(lambda: delivered(scene) > before + IN_FLIGHT, 30, "what is to be committed")
+            until(lambda: delivered(scene) > before + AT_ONCE, 30, "what is to be committed")
             node.kill()
             node.clients.heal()
             await_progress(scene)
@@ -95,4 +96,4 @@ def unconfirmed(scene: Scene, meanwhile: int) -> Budget:
     coordinator died, and what was delivered until there was one again.
     """
     lost = any(member.logged("lost") for member in scene.members)
-    return Budget((IN_FLIGHT + meanwhile) * lost, "of lost partitions, delivered while the group had no coordinator")
+    return Budget((AT_ONCE + meanwhile) * lost, "of lost partitions, delivered while the group had no coordinator")

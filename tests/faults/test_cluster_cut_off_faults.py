@@ -12,6 +12,7 @@ import pytest
 
 from stream_capi.model import TopicPartition
 from stream_capi.sandbox.fault_script import Action, RequestInfo
+from tests.faults.budgets import SMALL
 from tests.program import Program
 from tests.scene import Budget, Scene
 from tests.stack import Cluster, Registry
@@ -20,7 +21,6 @@ from tests.stack.waiting import until
 
 pytestmark = [pytest.mark.matrix, pytest.mark.real, pytest.mark.timeout(240)]
 
-SMALL = {"batch": {"max_events": 20}, "delivery": {"max_in_flight": 4}}
 # Of the one that is not cut off: on a busy machine it would be given up as well, with duplicates of its own.
 PATIENT = {"session.timeout.ms": 45_000}
 PARTITIONS = 3  # of each topic

@@ -10,18 +10,13 @@ from typing import NamedTuple
 import pytest
 from confluent_kafka.admin import NewPartitions  # type: ignore[attr-defined]  # its own docs say so
 
-from stream_capi.sandbox.fault_script import Action, RequestInfo
-from tests.faults.budgets import SMALL, in_flight
+from tests.faults.budgets import SMALL, in_flight, steady
 from tests.scene import Scene
 from tests.stack import Cluster, Registry
 from tests.stack.cluster import Node
 from tests.stack.waiting import until
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(240)]
-
-
-def steady(request: RequestInfo) -> Action:
-    return Action(delay_seconds=0.05)
 
 
 def frozen(node: Node) -> None:

@@ -12,12 +12,13 @@ import trustme
 
 from stream_capi.observe.masking import HIDDEN
 from tests.faults.answers import notices
+from tests.faults.budgets import AT_ONCE
 from tests.program import Program
 from tests.scene import Budget, Scene
 from tests.stack import Cluster, Registry
 from tests.stack.users import certificate_of
 from tests.stack.waiting import until
-from tests.user_scene import IN_FLIGHT, PASSWORD, UserScene
+from tests.user_scene import PASSWORD, UserScene
 
 pytestmark = [pytest.mark.matrix, pytest.mark.real, pytest.mark.timeout(240)]
 
@@ -64,7 +65,7 @@ def await_refusal(member: Program, why: str) -> None:
 def close(scene: Scene, member: Program) -> None:
     """All is well again. Repeated may be what was in flight when partitions were lost, where they were."""
     scene.produce(200)
-    lost = Budget(IN_FLIGHT, "in flight when partitions were lost")
+    lost = Budget(AT_ONCE, "in flight when partitions were lost")
     scene.close(60, duplicates=lost if member.logged("lost") else Budget(0, "no partition was lost"))
     until(lambda: not member.status()["notices"], NOTICED, "the end of the notices")
     assert member.is_ready()

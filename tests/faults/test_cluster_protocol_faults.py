@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import tomli_w
 
-from stream_capi.sandbox.fault_script import Action, RequestInfo
+from tests.faults.budgets import steady
 from tests.program import KEY
 from tests.scene import Budget, Scene
 from tests.stack import Cluster, Registry
@@ -26,10 +26,6 @@ RANGE: Protocol = {"partition.assignment.strategy": "range"}
 CONSUMER: Protocol = {"group.protocol": "consumer"}
 REFUSAL = "ConsumerGroupHeartbeat fatal error: Broker: The group id does not exist"
 NO_DUPLICATE = Budget(0, "who stops in order commits all that it sent")
-
-
-def steady(request: RequestInfo) -> Action:
-    return Action(delay_seconds=0.05)
 
 
 def scene_of(folder: Path, cluster: Cluster, registry: Registry) -> Scene:

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from stream_capi.sandbox.fault_script import Action, RequestInfo
+from stream_capi.sandbox.fault_script import Action
+from tests.faults.budgets import steady
 from tests.faults.foreign_metadata import commit_of_a_release_to_come
 from tests.program import Program
 from tests.scene import Budget, Scene
@@ -35,10 +36,6 @@ def former(tmp_path_factory: pytest.TempPathFactory) -> Release:
 def releases(direction: str, former: Release) -> tuple[Release, Release]:
     """What runs first, and what takes its place."""
     return (former, {}) if direction == "upgrade" else ({}, former)
-
-
-def steady(request: RequestInfo) -> Action:
-    return Action(delay_seconds=0.05)
 
 
 @pytest.mark.parametrize("direction", ["upgrade", "rollback"])

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from stream_capi.sandbox.fault_script import Action, RequestInfo
-from tests.faults.budgets import SMALL, killed, unhurried
+from tests.faults.budgets import SMALL, killed, steady, unhurried
 from tests.scene import Budget, Scene
 from tests.stack import Broker, Registry
 from tests.stack.waiting import until
@@ -25,10 +25,6 @@ PROTOCOLS: dict[str, Mapping[str, Any]] = {
     "cooperative": {"partition.assignment.strategy": "cooperative-sticky", **_TIMES},
     "consumer": {"group.protocol": "consumer"},
 }
-
-
-def steady(request: RequestInfo) -> Action:
-    return Action(delay_seconds=0.05)
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)

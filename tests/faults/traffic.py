@@ -6,12 +6,10 @@ import contextlib
 import threading
 from collections.abc import Iterator
 
+from tests.faults.budgets import AT_ONCE
 from tests.scene import Budget, Scene
 from tests.stack.waiting import until
 
-# Small, so that what may be sent again is little against what is answered meanwhile.
-SMALL = {"batch": {"max_events": 20}, "delivery": {"max_in_flight": 4}}
-IN_FLIGHT = 20 * 4
 _EVENTS = 20  # in each round
 _EVERY_SECONDS = 0.2
 
@@ -46,4 +44,4 @@ def await_commits(scene: Scene) -> None:
 def in_flight_when_lost(scene: Scene) -> Budget:
     """Of a member that loses its partitions and gets them back: what it had seen answered it passes over."""
     lost = sum(len(member.logged("lost")) for member in scene.members)
-    return Budget(IN_FLIGHT * lost, f"in flight when partitions were lost, {lost} times")
+    return Budget(AT_ONCE * lost, f"in flight when partitions were lost, {lost} times")
