@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-import subprocess
 import sys
 import tarfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from release.commands import output
 from release.sources import Unreleasable
 
 
@@ -31,9 +31,9 @@ def wheel_of_sdist(sdist: Path, folder: Path, at: str) -> Path:
 
 def bill_of_materials(sources: Path, file: Path) -> Path:
     """Write the locked packages that the program runs with, as CycloneDX."""
-    lock = str(sources / "requirements" / "runtime.lock")
-    options = ["--output-reproducible", "--output-file", str(file)]
-    _run([sys.executable, "-m", "cyclonedx_py", "requirements", *options, lock])
+    lock = sources / "requirements" / "runtime.lock"
+    options: list[str | Path] = ["--output-reproducible", "--output-file", file]
+    output("the bill of materials", [sys.executable, "-m", "cyclonedx_py", "requirements", *options, lock])
     return file
 
 
@@ -55,11 +55,5 @@ def digest(file: Path) -> str:
 
 
 def _build(kinds: Sequence[str], sources: Path, into: Path, at: str) -> None:
-    command = [sys.executable, "-m", "build", *kinds, "--no-isolation", "--outdir", str(into), str(sources)]
-    _run(command, {"SOURCE_DATE_EPOCH": at})
-
-
-def _run(command: Sequence[str], env: dict[str, str] | None = None) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, **(env or {})})
-    if done.returncode:
-        raise Unreleasable(f"{' '.join(command[2:4])} failed:\n{done.stdout}{done.stderr}")
+    command: list[str | Path] = [sys.executable, "-m", "build", *kinds, "--no-isolation", "--outdir", into, sources]
+    output(f"build {kinds[0]}", command, env={**os.environ, "SOURCE_DATE_EPOCH": at})

@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+from release.commands import output
 from release.sources import Unreleasable
 
 SUPPORTED = ("3.11", "3.12", "3.13")
@@ -29,12 +30,13 @@ def interpreter(wanted: str) -> Path | None:
 def try_wheel(python: Path, wheel: Path, lock: Path, folder: Path) -> str:
     """Install the locked packages and the wheel, run the demo, and return the Python's version. Raises Unreleasable."""
     folder.mkdir(parents=True)
-    _run([str(python), "-m", "venv", str(folder / "venv")], folder)
+    _run([python, "-m", "venv", folder / "venv"], folder)
     inside = folder / "venv" / "bin"
-    for words in (["--require-hashes", "--requirement", str(lock)], ["--no-deps", str(wheel)]):
-        _run([str(inside / "python"), "-m", "pip", "install", "--quiet", *words], folder)
-    _run([str(inside / "python"), "-m", "pip", "check"], folder)
-    done = _run([str(inside / "stream-capi"), "demo", "--events", str(_EVENTS), "--json"], folder)
+    wanted: list[list[str | Path]] = [["--require-hashes", "--requirement", lock], ["--no-deps", wheel]]
+    for words in wanted:
+        _run([inside / "python", "-m", "pip", "install", "--quiet", *words], folder)
+    _run([inside / "python", "-m", "pip", "check"], folder)
+    done = _run([inside / "stream-capi", "demo", "--events", str(_EVENTS), "--json"], folder)
     if json.loads(done).get("holds") is not True:
         raise Unreleasable(f"the demo's ledger doesn't hold under {python}: {done}")
     return _says(inside / "python", "import platform; print(platform.python_version())")
@@ -54,11 +56,8 @@ def _says(python: Path, program: str) -> str:
     return done.stdout.strip()
 
 
-def _run(command: Sequence[str], folder: Path) -> str:
+def _run(command: Sequence[str | Path], folder: Path) -> str:
     # Of the caller's environment nothing that would show the new one other packages than its own.
     env = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
     env |= {"PATH": os.defpath, "HOME": str(folder)}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder, env=env, timeout=600)
-    if done.returncode:
-        raise Unreleasable(f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
-    return done.stdout
+    return output(" ".join(map(str, command)), command, folder, env, seconds=600)

@@ -1,0 +1,25 @@
+"""Starts the builders and the programs that are tried."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from release.sources import Unreleasable
+
+
+def output(
+    what: str,
+    command: Sequence[str | Path],
+    folder: Path | None = None,
+    env: Mapping[str, str] = os.environ,
+    seconds: float | None = None,
+) -> str:
+    """What a command prints. Raises Unreleasable with ``what`` it was to do and all that it said, where it fails."""
+    words = [str(word) for word in command]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=folder, env=env, timeout=seconds)
+    if done.returncode:
+        raise Unreleasable(f"{what} failed:\n{done.stdout}{done.stderr}")
+    return done.stdout
