@@ -9,7 +9,7 @@ from stream_capi.model import Answer, ApiError, DeadLetter
 from stream_capi.observe.api_words import masked
 from tests.endpoint.events import lead
 from tests.observe.simulated_app import P0, Watched
-from tests.simulation import simulate, simulated
+from tests.simulation import simulated
 
 HASH = "62a14e44f765419d10fea99367361a727c12365e2520f32218d505ed9aa0f62f"
 USER = {
@@ -72,25 +72,22 @@ def test_a_trace_id_is_kept_whole_unless_it_could_be_of_the_request(trace: str, 
     assert masked(ApiError("", "", trace), BODY, KEY).trace_id == kept
 
 
-def test_words_are_in_the_status_the_held_line_and_a_line_of_their_own_once_a_minute(
+@simulated
+async def test_words_are_in_the_status_the_held_line_and_a_line_of_their_own_once_a_minute(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     said = ApiError("100007", "blocked", "trace-1")
-
-    async def run() -> None:
-        line = Watched(lambda pixel, ids, now: (0.05, Answer(403, said=said)))
-        line.produce("leads", 0, *(f"a{i}" for i in range(100)))
-        line.assign(P0)
-        await line.run_for(20)
-        (pixel,) = line.status["pixels"]
-        assert {name: pixel["api_said"][name] for name in ("status", "error_code", "error_message", "trace_id")} == {
-            "status": "403",
-            "error_code": "100007",
-            "error_message": "blocked",
-            "trace_id": "trace-1",
-        }
-
-    simulate(run())
+    line = Watched(lambda pixel, ids, now: (0.05, Answer(403, said=said)))
+    line.produce("leads", 0, *(f"a{i}" for i in range(100)))
+    line.assign(P0)
+    await line.run_for(20)
+    (pixel,) = line.status["pixels"]
+    assert {name: pixel["api_said"][name] for name in ("status", "error_code", "error_message", "trace_id")} == {
+        "status": "403",
+        "error_code": "100007",
+        "error_message": "blocked",
+        "trace_id": "trace-1",
+    }
     lines = capsys.readouterr()
     text = lines.out + lines.err
     assert text.count("the API says") == 1

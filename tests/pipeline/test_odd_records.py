@@ -14,7 +14,7 @@ from stream_capi.observe.telemetry import Telemetry
 from stream_capi.pipeline import source as source_module
 from stream_capi.pipeline.source import TopicSource
 from tests.fake_record import FakeRecord
-from tests.simulation import LEADS, Line, always, simulate
+from tests.simulation import LEADS, Line, always, simulated
 
 TP = TopicPartition("leads", 0)
 
@@ -54,19 +54,16 @@ def chunk(line: Line, records: Sequence[FakeRecord]) -> Records:
     return Records(*TP, line.epoch, list(records))
 
 
-def test_a_bug_names_the_records_that_were_taken_in() -> None:
+@simulated
+async def test_a_bug_names_the_records_that_were_taken_in() -> None:
     failed: list[tuple[Any, ...]] = []
-
-    async def main() -> None:
-        line = Line(always(200))
-        line.assign(TP)
-        watched: Any = line.pipeline._observer
-        watched.chunk_failed = lambda *args: failed.append(args)
-        line.sources["leads"].frame = lambda *_: 1 / 0
-        with pytest.raises(ZeroDivisionError):
-            line.pipeline.fetched([chunk(line, [FakeRecord(place=(*TP, offset)) for offset in (7, 8, 12)])])
-
-    simulate(main())
+    line = Line(always(200))
+    line.assign(TP)
+    watched: Any = line.pipeline._observer
+    watched.chunk_failed = lambda *args: failed.append(args)
+    line.sources["leads"].frame = lambda *_: 1 / 0
+    with pytest.raises(ZeroDivisionError):
+        line.pipeline.fetched([chunk(line, [FakeRecord(place=(*TP, offset)) for offset in (7, 8, 12)])])
     assert failed == [(TP, 7, 12)]
 
 
@@ -81,7 +78,8 @@ def test_the_log_line_of_a_bug_has_topic_partition_and_offsets(capsys: pytest.Ca
         assert text in line
 
 
-def test_headers_count_in_the_memory_budget() -> None:
+@simulated
+async def test_headers_count_in_the_memory_budget() -> None:
     async def buffered(headers: list[tuple[str, bytes | None]] | None) -> int:
         line = Line(always(200))
         line.assign(TP)
@@ -93,10 +91,7 @@ def test_headers_count_in_the_memory_budget() -> None:
             running.cancel()
         return found
 
-    async def main() -> None:
-        bare = await buffered(None)
-        assert await buffered([]) == bare
-        assert await buffered([("h", b"x" * 1000)]) >= bare + 2000
-        assert await buffered([("h", None)] * 10_000) >= bare + 2_000_000
-
-    simulate(main())
+    bare = await buffered(None)
+    assert await buffered([]) == bare
+    assert await buffered([("h", b"x" * 1000)]) >= bare + 2000
+    assert await buffered([("h", None)] * 10_000) >= bare + 2_000_000

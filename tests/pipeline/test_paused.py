@@ -15,7 +15,7 @@ from stream_capi.model import PAUSED, Answer, EventName, Lane, Routed
 from stream_capi.observe.oldest_unresolved import oldest_events
 from tests.pipeline.given import P0, P1, V0, names
 from tests.pipeline.test_shared_topic import SharedLine, shared
-from tests.simulation import Line, PlainSource, always, simulate, simulated
+from tests.simulation import Line, PlainSource, always, simulated
 
 BRAKED = Lane("braked", EventName.GENERATE_LEAD)
 GOING = Lane("main", EventName.GENERATE_LEAD)
@@ -275,5 +275,6 @@ async def _disturb(line: RoutedLine, what: str) -> None:
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_whatever_happens_nothing_is_lost_sent_or_committed_past_while_it_is_paused(seed: int) -> None:
-    simulate(_day(seed))
+@simulated
+async def test_whatever_happens_nothing_is_lost_sent_or_committed_past_while_it_is_paused(seed: int) -> None:
+    await _day(seed)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
 from typing import Any
 
 from stream_capi.avro.framing import FILE_KEY, SchemaKey
@@ -12,7 +11,7 @@ from stream_capi.observe.oldest_unresolved import oldest_events
 from stream_capi.pipeline.source import Branches, Codec, SharedTopic, TopicSource
 from tests.avro.records import schema
 from tests.pipeline.given import P0, names
-from tests.simulation import LEADS, VIEWS, Line, always, held, simulate
+from tests.simulation import LEADS, VIEWS, Line, always, held, simulated
 
 TYPES = ("Lead", "View", "Tick")
 UNION = schema(
@@ -84,99 +83,84 @@ class SharedLine(Line):
         return sum(self.dead_letters.values())
 
 
-def run(of_line: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    simulate(of_line())
+@simulated
+async def test_each_record_goes_the_way_of_its_own_source_and_the_rest_is_counted() -> None:
+    line = SharedLine()
+    skipped: list[tuple[str, str, int]] = []
+    line.skipped = lambda *args: skipped.append(args)  # type: ignore[attr-defined]
+    for at in range(40):
+        line.take("Lead", f"l{at}")
+        line.take("View", f"v{at}")
+        line.take("Tick", f"t{at}")
+    line.logs[P0] += [b"\0", None]
+    line.assign(P0)
+    await line.run_for(10)
+    assert line.lag == 0
+    assert line.accepted == dict.fromkeys([*names("l", 40), *names("v", 40)], 1)
+    by_lane = {lane: sum(len(ids) for _, _, ids, _ in line.requests if ids[0][0] == sign)
+               for lane, sign in ((LEADS, "l"), (VIEWS, "v"))}  # fmt: skip
+    assert by_lane == {LEADS: 40, VIEWS: 40}
+    assert all(len({text[0] for text in ids}) == 1 for _, _, ids, _ in line.requests), "a batch is of one lane"
+    counts: dict[str, int] = {}
+    for topic, reason, n in skipped:
+        assert topic == "leads"
+        counts[reason] = counts.get(reason, 0) + n
+    assert counts == {"unrouted": 40, "tombstone": 2}
 
 
-def test_each_record_goes_the_way_of_its_own_source_and_the_rest_is_counted() -> None:
-    async def main() -> None:
-        line = SharedLine()
-        skipped: list[tuple[str, str, int]] = []
-        line.skipped = lambda *args: skipped.append(args)  # type: ignore[attr-defined]
-        for at in range(40):
-            line.take("Lead", f"l{at}")
-            line.take("View", f"v{at}")
-            line.take("Tick", f"t{at}")
-        line.logs[P0] += [b"\0", None]
-        line.assign(P0)
-        await line.run_for(10)
-        assert line.lag == 0
-        assert line.accepted == dict.fromkeys([*names("l", 40), *names("v", 40)], 1)
-        by_lane = {lane: sum(len(ids) for _, _, ids, _ in line.requests if ids[0][0] == sign)
-                   for lane, sign in ((LEADS, "l"), (VIEWS, "v"))}  # fmt: skip
-        assert by_lane == {LEADS: 40, VIEWS: 40}
-        assert all(len({text[0] for text in ids}) == 1 for _, _, ids, _ in line.requests), "a batch is of one lane"
-        counts: dict[str, int] = {}
-        for topic, reason, n in skipped:
-            assert topic == "leads"
-            counts[reason] = counts.get(reason, 0) + n
-        assert counts == {"unrouted": 40, "tombstone": 2}
-
-    run(main)
+@simulated
+async def test_a_source_keeps_its_own_window() -> None:
+    line = SharedLine(view_window=3600.0)
+    line.take("Lead", "l1")
+    line.take("View", "v1")
+    line.assign(P0)
+    await line.run_for(10)
+    assert list(line.accepted) == ["l1"]
+    (oldest,) = oldest_events(line.pipeline).values()
+    assert oldest.wait.state == "window"
 
 
-def test_a_source_keeps_its_own_window() -> None:
-    async def main() -> None:
-        line = SharedLine(view_window=3600.0)
-        line.take("Lead", "l1")
-        line.take("View", "v1")
-        line.assign(P0)
-        await line.run_for(10)
-        assert list(line.accepted) == ["l1"]
-        (oldest,) = oldest_events(line.pipeline).values()
-        assert oldest.wait.state == "window"
-
-    run(main)
-
-
-def test_a_source_that_fails_for_all_is_held_however_good_the_other_one_is() -> None:
+@simulated
+async def test_a_source_that_fails_for_all_is_held_however_good_the_other_one_is() -> None:
     """One guard for the topic would see a twentieth of bad events, and dead-letter every lead."""
-
-    async def main() -> None:
-        line = SharedLine()
-        for at in range(200):
-            line.take("Lead", f"bad{at}")
-            line.take("View", *(f"v{at}-{n}" for n in range(19)))
-        line.assign(P0)
-        await line.run_for(60)
-        assert len(line.accepted) == 200 * 19
-        assert line.dead_lettered_count() < 100
-        assert list(line.pipeline.quarantined_since) == [LEAD_SOURCE]
-        (one,) = held(line.pipeline)
-        assert (one.pixel, one.subject, one.reason) == ("main", LEAD_SOURCE, "dead_letter_ratio")
-        line.take("Lead", *names("l", 300))
-        await line.run_for(30)
-        assert (line.lag, line.dead_lettered_count(), held(line.pipeline)) == (0, 200, [])
-
-    run(main)
+    line = SharedLine()
+    for at in range(200):
+        line.take("Lead", f"bad{at}")
+        line.take("View", *(f"v{at}-{n}" for n in range(19)))
+    line.assign(P0)
+    await line.run_for(60)
+    assert len(line.accepted) == 200 * 19
+    assert line.dead_lettered_count() < 100
+    assert list(line.pipeline.quarantined_since) == [LEAD_SOURCE]
+    (one,) = held(line.pipeline)
+    assert (one.pixel, one.subject, one.reason) == ("main", LEAD_SOURCE, "dead_letter_ratio")
+    line.take("Lead", *names("l", 300))
+    await line.run_for(30)
+    assert (line.lag, line.dead_lettered_count(), held(line.pipeline)) == (0, 200, [])
 
 
-def test_a_sources_own_ratio_is_for_its_own_events() -> None:
-    async def main() -> None:
-        line = SharedLine(view_ratio=1.0)
-        line.take("View", *names("bad", 600))
-        line.take("Lead", *names("badl", 600))
-        line.assign(P0)
-        await line.run_for(60)
-        assert list(line.pipeline.quarantined_since) == [LEAD_SOURCE]
-        assert 600 <= line.dead_lettered_count() < 700
-
-    run(main)
+@simulated
+async def test_a_sources_own_ratio_is_for_its_own_events() -> None:
+    line = SharedLine(view_ratio=1.0)
+    line.take("View", *names("bad", 600))
+    line.take("Lead", *names("badl", 600))
+    line.assign(P0)
+    await line.run_for(60)
+    assert list(line.pipeline.quarantined_since) == [LEAD_SOURCE]
+    assert 600 <= line.dead_lettered_count() < 700
 
 
-def test_what_belongs_to_no_source_is_held_for_the_topic_by_its_share_in_all_events() -> None:
-    async def main() -> None:
-        line = SharedLine()
-        line.logs[P0] += [f"\t-{at}".encode() for at in range(300)]  # of a branch that isn't there
-        line.assign(P0)
-        await line.run_for(20)
-        assert list(line.pipeline.quarantined_since) == ["leads"]
-        line.take("Lead", *names("l", 200))
-        line.take("View", *names("v", 200))
-        await line.run_for(30)
-        assert not line.pipeline.quarantined_since, "good events of both sources have come"
-
-    run(main)
+@simulated
+async def test_what_belongs_to_no_source_is_held_for_the_topic_by_its_share_in_all_events() -> None:
+    line = SharedLine()
+    line.logs[P0] += [f"\t-{at}".encode() for at in range(300)]  # of a branch that isn't there
+    line.assign(P0)
+    await line.run_for(20)
+    assert list(line.pipeline.quarantined_since) == ["leads"]
+    line.take("Lead", *names("l", 200))
+    line.take("View", *names("v", 200))
+    await line.run_for(30)
+    assert not line.pipeline.quarantined_since, "good events of both sources have come"
 
 
 def test_the_sources_codecs_say_whose_they_are() -> None:
