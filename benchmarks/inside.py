@@ -100,7 +100,20 @@ def fetched(count: int, shape: str = SETUP.shape) -> list[Fetched]:
     return chunked(values(count, shape), _CHUNK)
 
 
-class _Neighbours:
+class Unsteered:
+    """Kafka's side of a pipeline that is handed its records whatever it asks for."""
+
+    def pause(self, partitions: Sequence[TopicPartition]) -> None:
+        return
+
+    def resume(self, partitions: Sequence[TopicPartition]) -> None:
+        return
+
+    def grant_credit(self, most: int | None) -> None:
+        return
+
+
+class _Neighbours(Unsteered):
     """Kafka and the endpoint, at no cost."""
 
     def __init__(self) -> None:
@@ -113,15 +126,6 @@ class _Neighbours:
     def take(self, body: bytes) -> Answer:
         self.delivered += body.count(b'"user_data":')
         return Answer(200)
-
-    def pause(self, partitions: Sequence[TopicPartition]) -> None:
-        return
-
-    def resume(self, partitions: Sequence[TopicPartition]) -> None:
-        return
-
-    def grant_credit(self, most: int | None) -> None:
-        return
 
     def commit(self, commits: Sequence[Commit]) -> None:
         self.committed([CommitResult(commit, None) for commit in commits])

@@ -21,7 +21,7 @@ from confluent_kafka import Message
 
 from benchmarks.contenders.bare import loaded
 from benchmarks.contenders.shapes import SHAPES
-from benchmarks.inside import SETUP
+from benchmarks.inside import SETUP, Unsteered
 from benchmarks.mapping import Known
 from benchmarks.templates import Templates, varint_of
 from stream_capi.avro.framing import SchemaKey
@@ -70,7 +70,7 @@ class Held(NamedTuple):
     bytes: int
 
 
-class _Neighbours:
+class _Neighbours(Unsteered):
     """Kafka and the endpoint."""
 
     def __init__(self) -> None:
@@ -87,15 +87,6 @@ class _Neighbours:
                 return Answer(400)
             self.answered += len(batch)
         return Answer(status)
-
-    def pause(self, partitions: Sequence[TopicPartition]) -> None:
-        return
-
-    def resume(self, partitions: Sequence[TopicPartition]) -> None:
-        return
-
-    def grant_credit(self, most: int | None) -> None:
-        return
 
     def commit(self, commits: Sequence[Commit]) -> None:
         self.take(commits)

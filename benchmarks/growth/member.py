@@ -22,9 +22,9 @@ from benchmarks.measure import Plan, Watched, watching
 from benchmarks.settings import DEAD_LETTERS
 from benchmarks.stack import KEY, Stack
 from tests.stack.process import free_ports
+from tests.stack.waiting import until
 
 _PATIENCE = 300.0
-_STEP_SECONDS = 0.05
 _CLIENT_THREADS = "rdk:"  # the names that librdkafka gives its own
 _serial = itertools.count()
 
@@ -105,10 +105,12 @@ class Member:
     def until(self, condition: Callable[[], bool], what: str) -> float:
         """Wait for something; returns how many seconds that took."""
         begun = time.monotonic()
-        while not condition():
-            assert time.monotonic() - begun < _PATIENCE, f"not within {_PATIENCE:.0f} s: {what}"
+
+        def holds() -> bool:
             self._check()
-            time.sleep(_STEP_SECONDS)
+            return condition()
+
+        until(holds, _PATIENCE, what)
         return time.monotonic() - begun
 
 
