@@ -9,7 +9,7 @@ callback of the same fetch aborts the process (a fault of confluent-kafka's hand
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from confluent_kafka import (
@@ -111,10 +111,7 @@ def _came_later(consumer: Consumer, partitions: Sequence[TopicPartition], second
     for tp in partitions:
         most[tp.topic] = max(tp.partition, most.get(tp.topic, 0))
     lower = [ClientPartition(topic, n) for topic, last in most.items() for n in range(last)]
-    committed = consumer.committed(lower, timeout=seconds) if lower else []
-    for at in committed:
-        if at.error is not None:
-            raise KafkaException(at.error)
+    committed = _without_faults(consumer.committed(lower, timeout=seconds), frozenset()) if lower else []
     return frozenset(at.topic for at in committed if at.offset >= 0)
 
 
@@ -126,13 +123,13 @@ def _ends(
     return {_key(at): at.offset for at in _without_faults(consumer.offsets_for_times(asked, timeout=seconds))}
 
 
-def _without_faults(answers: Sequence[ClientPartition]) -> list[ClientPartition]:
-    """The answers without those for partitions that are not there (any more), or whose topic this user may not read.
+def _without_faults(answers: Sequence[ClientPartition], left_out: Collection[int] = _LEFT_OUT) -> list[ClientPartition]:
+    """The answers without those whose fault may be left out: the partition is gone, or this user may not read its topic.
 
     Raises KafkaException for other faults.
     """
     for at in answers:
-        if at.error is not None and at.error.code() not in _LEFT_OUT:
+        if at.error is not None and at.error.code() not in left_out:
             raise KafkaException(at.error)
     return [at for at in answers if at.error is None]
 
