@@ -59,7 +59,7 @@ OUT_OF_RANGE = frozenset({KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_O
 _DIVERGENCE = ("truncation", "No epoch found")  # what the client's text says where the leader's log is another one
 
 _GROUP_DENIED = KafkaError(KafkaError.GROUP_AUTHORIZATION_FAILED).str()
-BROKERS_REFUSE = "no connection to the brokers"
+_NO_CONNECTION = "no connection to the brokers"
 # The answer to the first heartbeat of a member of the newer protocol, as the client's fatal error has it.
 _NOT_TAKEN_OVER = "ConsumerGroupHeartbeat fatal error: Broker: The group id does not exist"
 
@@ -97,7 +97,7 @@ class Faults:
         if self._now() - self._reported_at.get(key, -_REPEAT_SECONDS) >= _REPEAT_SECONDS:
             self._reported_at[key] = self._now()
             where = {"topic": topic, "partition": partition} if topic is not None else {}
-            fault = fault_of(error) if event == BROKERS_REFUSE else None
+            fault = fault_of(error) if event == _NO_CONNECTION else None
             self._events.kafka(event, reason=error.name(), detail=str(fault or error.str()), **where)
 
     def report(self, event: str, **details: str) -> None:
@@ -106,7 +106,7 @@ class Faults:
 
     def answered(self) -> None:
         """Brokers reachable again: clear the warning."""
-        reported = [self._reported_at.pop((event, None), None) for event in ("brokers unreachable", BROKERS_REFUSE)]
+        reported = [self._reported_at.pop((event, None), None) for event in ("brokers unreachable", _NO_CONNECTION)]
         if any(at is not None for at in reported):
             self._events.kafka("brokers answer again")
 
@@ -188,7 +188,7 @@ def _event(error: KafkaError) -> str:
     if error.code() in MISSING:
         return "topic missing"
     if error.code() in _REFUSED or _OPENSSL in error.str():
-        return BROKERS_REFUSE
+        return _NO_CONNECTION
     if error.code() in DENIED:
         return "brokers deny access"
     if error.code() in UNREACHABLE:
