@@ -94,9 +94,9 @@ class Commits:
         """Commit and wait until the broker has it, for so long at most.
 
         A synchronous commit has no deadline: a frozen broker blocks it. On another thread it would wait until this one leaves
-        the client's callback, and then commit partitions that have a new owner. So it is sent
-        without waiting, and then read from the broker: in here the client doesn't report how the commit ended. It is sent
-        again, since a broker refuses commits while it completes a rebalance.
+        the client's callback, and then commit partitions that have a new owner. So it is sent without waiting, and then read
+        from the broker, since in here the client doesn't report how a commit ended. It is sent again until it is there: a
+        broker refuses commits while it completes a rebalance.
         """
         owned, fenced = self._split(commits)
         left = self._offsets(owned)
