@@ -35,11 +35,11 @@ from tests.stack import Broker, Registry
 CANARY = "canary.person@example.com"
 PERSON = {
     "email": CANARY, "phone": "+1 650 555 0199", "user_id": "canary-user", "client_id": "canary-client", "sid": "canary-session",
-    "client_ip_address": "203.0.113.77", "client_user_agent": "canary-agent", "zip": "98765", "event_id": "canary-order",
+    "client_ip_address": "203.0.113.77", "client_user_agent": "canary-agent", "zip": "98765-4321", "event_id": "canary-order",
     "event_source_url": "https://shop.example/thanks?email=canary",
 }  # fmt: skip
 SECRETS = (
-    KEY, "canary", "6505550199", "555", "203.0.113.77", "98765",
+    KEY, "canary", "555 0199", "5550199", "203.0.113.77", "98765-4321",
     sha256(CANARY.encode()).hexdigest(), sha256(b"16505550199").hexdigest(), sha256(KEY.encode()).hexdigest(),
 )  # fmt: skip
 TRACE = "0af7651916cd43dd8448eb211c80319c"

@@ -35,7 +35,9 @@ def test_the_demo_names_the_folder_that_it_needs() -> None:
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_names_the_file_that_it_would_install(shell: str) -> None:
-    done = without_files("--install-completion", shell, HOME="/dev/null")
+    # The shell is looked for among the parents otherwise, where there may be none.
+    named = {"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
+    done = without_files("--install-completion", shell, HOME="/dev/null", **named)
     (line,) = done.stderr.splitlines()
     assert line.startswith("stream-capi: /dev/null")
     assert done.returncode == 2

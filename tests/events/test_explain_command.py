@@ -26,10 +26,11 @@ from tests.stack.names import Names
 CANARY = "canary.person@example.com"
 PERSON = {
     "email": CANARY, "phone": "+1 650 555 0199", "user_id": "canary-user", "client_id": "canary-client", "sid": "canary-session",
-    "client_ip_address": "203.0.113.77", "client_user_agent": "canary-agent", "zip": "98765", "event_id": "canary-order",
+    "client_ip_address": "203.0.113.77", "client_user_agent": "canary-agent", "zip": "98765-4321", "event_id": "canary-order",
     "event_source_url": "https://shop.example/thanks?email=canary", "country_code": CANARY, "os": f"windows {CANARY}",
 }  # fmt: skip
-SECRETS = ("canary", "555", "203.0.113.77", "98765")
+SECRETS = ("canary", "555 0199", "203.0.113.77", "98765-4321")
+DIGITS = "6505550199"  # of the phone: a shorter run stands in a time or a hash now and then
 
 
 @pytest.fixture(autouse=True)
@@ -99,7 +100,7 @@ def test_a_file_of_bytes_is_explained_as_on_the_wire(tmp_path: Path, raw_config:
 def test_personal_data_is_shown_only_when_asked_for(tmp_path: Path, raw_config: str, options: list[str]) -> None:
     file = as_json_file(tmp_path, now_lead(**PERSON))
     shown = run("--config", raw_config, "--topic", "leads", "--file", file, *options).output
-    assert not [secret for secret in SECRETS if secret in shown]
+    assert not [secret for secret in (*SECRETS, DIGITS) if secret in shown]
     asked = run("--config", raw_config, "--topic", "leads", "--file", file, "--show-personal-data", *options).output
     assert not [secret for secret in SECRETS if secret not in asked]
 
