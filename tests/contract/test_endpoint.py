@@ -33,6 +33,7 @@ class Edge(Line):
 
     day: ClassVar[float] = 86_400.0
     window: ClassVar[float] = 300.0
+    soon: ClassVar[float] = window  # within which a member without a limit gets 100 errors
     longest: ClassVar[float] = 60.0  # backoff
     probe: ClassVar[float] = 30.0
 
@@ -115,6 +116,7 @@ class OverHttp(Edge):
     """The same over sockets."""
 
     day, window, longest, probe = 5.0, 1.6, 0.25, 0.2
+    soon = 60.0  # a busy machine may need longer than the short window
 
     async def start(self, stack: AsyncExitStack) -> None:
         keys = {"main": KEY}
@@ -176,17 +178,17 @@ def test_a_429_for_a_day_without_retry_after_costs_a_request_now_and_then(play: 
     play(test)
 
 
-def _block(kind: type[Edge]) -> list[Mapping[str, Any]]:
-    """Blocked for a day by 100 errors within the window; one event in ten is refused."""
+def _block(kind: type[Edge], within: float) -> list[Mapping[str, Any]]:
+    """Blocked for a day by 100 errors within so many seconds; one event in ten is refused."""
     blocked = {"x-al-error-code": 100007, "x-al-error-message": "blocked", "x-trace-id": "t-1"}
     poison = {"dedupe_ids": [f"a{i}" for i in range(0, 400, 10)], "status": 400, "headers": {"x-al-error-code": 42}}
-    block = {"blocks_at": 100, "blocks_within": kind.window, "blocks_for": kind.day, "status": 403, "headers": blocked}
+    block = {"blocks_at": 100, "blocks_within": within, "blocks_for": kind.day, "status": 403, "headers": blocked}
     return [block, poison]
 
 
 def test_100_errors_block_for_a_day_which_holds_the_pixel_and_loses_nothing(play: Play, kind: type[Edge]) -> None:
     async def test(make: Make) -> None:
-        line = await make(_block(kind))
+        line = await make(_block(kind, kind.soon))
         line.begin(400)
         while not held(line.pipeline) and line.now < 3 * kind.day:
             await line.run_for(kind.window / 16)
@@ -202,7 +204,7 @@ def test_100_errors_block_for_a_day_which_holds_the_pixel_and_loses_nothing(play
 
 def test_with_max_refusals_the_block_is_never_reached(play: Play, kind: type[Edge]) -> None:
     async def test(make: Make) -> None:
-        line = await make(_block(kind), max_refusals=80)
+        line = await make(_block(kind, kind.window), max_refusals=80)
         line.begin(400)
         await line.until_done(20 * kind.window)
         assert line.met[403] == 0

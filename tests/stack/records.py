@@ -13,7 +13,7 @@ from tests.stack.waiting import until
 def acknowledged(bootstrap: str, topic: str, seconds: float, **properties: Any) -> bool:
     """Whether a record written at ``bootstrap`` is acknowledged in time. Properties are named with _ in place of a dot."""
     errors: list[object] = []
-    config = {"bootstrap.servers": bootstrap, "message.timeout.ms": int(seconds * 1000), "socket.timeout.ms": 1000}
+    config = {"bootstrap.servers": bootstrap, "message.timeout.ms": int(seconds * 1000)}
     producer = Producer(config | {"log_level": 0} | {name.replace("_", "."): v for name, v in properties.items()})
     producer.produce(topic, b"one", on_delivery=lambda error, _: errors.append(error))
     producer.flush(seconds + 2)
