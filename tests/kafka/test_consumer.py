@@ -84,10 +84,13 @@ async def test_a_member_that_gets_an_empty_share_reports_it(broker: Broker, name
     topic, group = broker.create_topic(names.topic(), 1), names.group()
     async with Member(broker.bootstrap, group, [topic], protocol) as first:
         await eventually(lambda: bool(first.assignments), 30, "the assignment")
-        async with Member(broker.bootstrap, group, [topic], protocol) as second:
-            await eventually(lambda: second.reported.count("assigned") > 0, 30, "the other's share")
-            assert ("assigned", {"count": 0, "epoch": 1}) in second.reported.lines
-            assert first.reported.count("assigned") >= 1
+        # The range assignor goes by member ids, which the broker draws: it may give the partition to one of the others.
+        async with (
+            Member(broker.bootstrap, group, [topic], protocol) as second,
+            Member(broker.bootstrap, group, [topic], protocol) as third,
+        ):
+            empty = ("assigned", {"count": 0, "epoch": 1})
+            await eventually(lambda: empty in second.reported.lines + third.reported.lines, 30, "an empty share")
 
 
 async def test_a_hand_over_with_a_stuck_loop_commits_nothing_and_fences(
