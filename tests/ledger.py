@@ -195,6 +195,14 @@ class Ledger:
                 if not topics or tp[0] in topics
             )
 
+    def await_first_commits(self, seconds: float = 30) -> None:
+        """Wait until each partition that has events has a committed offset.
+
+        What a member had answered of a partition before its first commit is sent again after a fault: nothing tells the
+        member that it was its own.
+        """
+        until(lambda: all(self.committed.get(tp, 0) for tp in self._ends), seconds, "a first commit of each partition")
+
     def await_all(self, seconds: float) -> None:
         """Wait until every event that was entered lies behind its partition's committed offset."""
         try:

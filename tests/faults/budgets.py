@@ -25,10 +25,6 @@ def unhurried(request: RequestInfo) -> Action:
     return Action(delay_seconds=0.4)
 
 
-def in_flight(when: str) -> Budget:
-    return Budget(AT_ONCE, f"4 requests of 20 events were in flight when {when}")
-
-
 def killed(times: int = 1) -> Budget:
     """Of members that an unhurried endpoint answers."""
     return Budget(

@@ -10,7 +10,8 @@ from typing import NamedTuple
 import pytest
 from confluent_kafka.admin import NewPartitions  # type: ignore[attr-defined]  # its own docs say so
 
-from tests.faults.budgets import SMALL, in_flight, steady
+from tests.faults.budgets import SMALL, steady
+from tests.faults.traffic import await_commits, in_flight_when_lost
 from tests.scene import Scene
 from tests.stack import Cluster, Registry
 from tests.stack.cluster import Node
@@ -59,12 +60,10 @@ def test_a_fault_of_the_coordinator_repeats_no_more_than_was_in_flight(
         scene.settings["kafka"]["properties"] |= {"group.protocol": fault.protocol}
         scene.produce(1500, bad=4)
         member = scene.member()
-        until(lambda: sum(scene.endpoint.answered().values()) > 200, 30, "deliveries before the fault")
-        # What was answered before the first commit is sent again: nothing tells the member that it was its own.
-        until(lambda: sum(scene.ledger.committed.values()) > 100, 30, "commits before the fault")
+        await_commits(scene)
         fault.happens(cluster.coordinator(scene.group))
         scene.produce(100)
-        scene.close(90, in_flight("the partitions were lost"))
+        scene.close(90, in_flight_when_lost(scene))
         assert member.logged("lost") or not fault.loses, "the fault was too short to show anything"
 
 

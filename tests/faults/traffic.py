@@ -38,6 +38,7 @@ def traffic(scene: Scene) -> Iterator[None]:
 
 def await_commits(scene: Scene) -> None:
     """Until all is under way."""
+    scene.ledger.await_first_commits()
     until(lambda: sum(scene.ledger.committed.values()) > 100, 30, "commits before the fault")
 
 
