@@ -87,7 +87,8 @@ class Shell:
         self._read = self._begun = 0
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                ["bash", "--noprofile", "--norc"],
+                # A terminal's shell heeds Ctrl-C, also where the tests run in the background of one that doesn't.
+                ["env", "--default-signal=INT", "bash", "--noprofile", "--norc"],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
