@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from pathlib import Path
 
 import pytest
@@ -18,7 +17,7 @@ from tests.stack.waiting import until
 
 pytestmark = pytest.mark.real
 PROPERTIES = {**PROTOCOLS["cooperative-sticky"], "session.timeout.ms": 9000, "heartbeat.interval.ms": 1000}
-PROMISED = 15.0
+SECONDS = 60.0  # a time-out: that 15 s are enough is shown without a clock in test_watch.py
 
 
 def _group(cluster: Cluster, names: Names, topic: str, coordinator: int) -> str:
@@ -42,17 +41,15 @@ def _details(member: Member, event: str) -> str:
     return "; ".join(f"{details}" for said, details in member.reported.lines if said == event)
 
 
-async def _said(member: Member, event: str, *words: str) -> float:
-    """Seconds until a line of this event has all of the words."""
-    begun = time.monotonic()
+async def _said(member: Member, event: str, *words: str) -> None:
+    """Wait until the lines of this event have all of the words."""
     try:
         await eventually(
-            lambda: all(word in _details(member, event) for word in words), PROMISED + 5, f"{event}: {', '.join(words)}"
+            lambda: all(word in _details(member, event) for word in words), SECONDS, f"{event}: {', '.join(words)}"
         )
     except AssertionError as error:
         error.add_note(f"what was reported: {member.reported.lines}")
         raise
-    return time.monotonic() - begun
 
 
 def _cut(cluster: Cluster, number: int, fault: str) -> str:
@@ -78,7 +75,7 @@ async def test_a_leader_out_of_reach_is_named_with_its_partitions(cluster: Clust
     async with Member(cluster.bootstrap_via, _group(cluster, names, topic, 1), [topic], PROPERTIES) as member:
         await eventually(lambda: member.read == 20, 60, "all records")
         address = _cut(cluster, 2, fault)
-        assert await _said(member, "broker out of reach", address, f"{topic}[1, 3] wait") <= PROMISED
+        await _said(member, "broker out of reach", address, f"{topic}[1, 3] wait")
         assert [trouble.subject for trouble in member.thread.troubles] == [address]
         produce(cluster.bootstrap, topic, 0, numbered(5))
         await eventually(lambda: member.read == 25, 20, "what the others lead")
@@ -100,7 +97,7 @@ async def test_a_coordinator_out_of_reach_is_named_with_what_waits(cluster: Clus
         member.commit()
         await eventually(lambda: len(member.results) == 2, 20, "the commits")
         address = _cut(cluster, 3, fault)
-        assert await _said(member, "broker out of reach", address, "commits and assignments wait") <= PROMISED
+        await _said(member, "broker out of reach", address, "commits and assignments wait")
         cluster.node(3).clients.heal()
         await eventually(lambda: member.reported.count("broker in reach again") == 1, 60, "the word of its end")
         await _read_on(cluster, member, topic, 2)
@@ -115,7 +112,7 @@ async def test_a_whole_cluster_out_of_reach_is_named(cluster: Cluster, names: Na
         await eventually(lambda: member.read == 15, 60, "all records")
         await asyncio.sleep(STATISTICS_MS / 1000 + 1)  # until the brokers are known
         addresses = [_cut(cluster, number, fault) for number in (1, 2, 3)]
-        assert await _said(member, "broker out of reach", *addresses, "commits and assignments wait") <= PROMISED
+        await _said(member, "broker out of reach", *addresses, "commits and assignments wait")
         assert member.reported.count("broker out of reach") <= 2
         for node in cluster.nodes:
             node.clients.heal()
@@ -126,7 +123,7 @@ async def test_a_cluster_that_is_silent_from_the_start_is_named(cluster: Cluster
     for number in (1, 2, 3):
         _cut(cluster, number, "half_open")
     async with Member(cluster.bootstrap_via, names.group(), [names.topic()], PROPERTIES) as member:
-        assert await _said(member, "broker out of reach", cluster.node(1).clients.address) <= PROMISED
+        await _said(member, "broker out of reach", cluster.node(1).clients.address)
 
 
 def test_the_program_says_it_in_the_log_at_status_and_in_a_metric(
@@ -139,7 +136,7 @@ def test_the_program_says_it_in_the_log_at_status_and_in_a_metric(
         address = _cut(cluster, 2, "half_open")
         until(
             lambda: address in [notice["subject"] for notice in member.status()["notices"]],
-            PROMISED,
+            SECONDS,
             "the notice at /status",
         )
         assert address in str(member.logged("broker out of reach"))
