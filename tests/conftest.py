@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tests.stack import Broker, Cluster, Proxy, Registry, SecuredBroker
     from tests.stack.names import Names
 
+_CLUSTER: pytest.StashKey[Cluster] = pytest.StashKey()  # the three nodes, while they run
 _ON_THE_CLUSTER = "test_cluster"  # how the names of files begin whose tests use the cluster
 # The marker that a test needs, by the program it starts and by the module of the class of a fixture it uses. Playwright
 # starts the browser through node.
@@ -107,7 +108,7 @@ def own_proxy(_own: _Proxied) -> Proxy:
     return _own.proxy
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def secured_broker() -> Iterator[SecuredBroker]:
     """The broker with passwords, tokens, certificates and rights that tests share."""
     from tests.stack import SecuredBroker
@@ -119,22 +120,27 @@ def secured_broker() -> Iterator[SecuredBroker]:
         shared.stop()
 
 
-@pytest.fixture(scope="session")
-def _bed() -> Iterator[Cluster]:
+@pytest.fixture
+def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    """The three nodes that tests share. What a test does to them is undone after it: nodes, proxies, replicas in sync."""
     from tests.stack import Cluster
 
-    bed = Cluster()
-    try:
-        yield bed.start()
-    finally:
-        bed.stop()
+    shared = request.session.stash.get(_CLUSTER, None)
+    if shared is None:
+        shared = Cluster()
+        request.session.addfinalizer(shared.stop)
+        request.session.stash[_CLUSTER] = shared.start()
+    yield shared
+    shared.restore()
 
 
-@pytest.fixture
-def cluster(_bed: Cluster) -> Iterator[Cluster]:
-    """The three nodes that tests share. What a test does to them is undone after it: nodes, proxies, replicas in sync."""
-    yield _bed
-    _bed.restore()
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """Stop the three nodes behind the last test of files on them: nodes that nobody uses take a fifth of a core."""
+    shared = item.session.stash.get(_CLUSTER, None)
+    if shared is not None and nextitem is not None and not nextitem.path.name.startswith(_ON_THE_CLUSTER):
+        del item.session.stash[_CLUSTER]
+        shared.stop()
 
 
 def _refuse(event: str, arguments: tuple[Any, ...]) -> None:

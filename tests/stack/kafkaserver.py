@@ -25,7 +25,7 @@ SETTINGS: Mapping[str, str] = {
     "offsets.topic.num.partitions": "4",
     "transaction.state.log.num.partitions": "1",
     "share.coordinator.state.topic.num.partitions": "1",
-    "log.retention.check.interval.ms": "500",
+    "log.retention.check.interval.ms": "2000",  # with hundreds of topics a check takes a part of the machine
     "log.initial.task.delay.ms": "500",
     "log.segment.delete.delay.ms": "500",
     "log.cleaner.dedupe.buffer.size": "4194304",
