@@ -138,7 +138,7 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
     """Stop the three nodes behind the last test of files on them: nodes that nobody uses take a fifth of a core."""
     shared = item.session.stash.get(_CLUSTER, None)
-    if shared is not None and nextitem is not None and not nextitem.path.name.startswith(_ON_THE_CLUSTER):
+    if shared is not None and nextitem is not None and not _is_on_the_cluster(nextitem):
         del item.session.stash[_CLUSTER]
         shared.stop()
 
@@ -179,14 +179,16 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Refuse a test that uses the cluster in a file which would run in another process than the rest of these tests.
 
-    With several processes these tests come first: no other part that one process runs alone takes as long.
+    With several processes these tests come first, since no other part that one process runs alone takes as long, and then
+    the files with tests of minutes: a run is not to end with one process at work.
     """
     config.stash[COLLECTED] = list(items)
     for item in items:
-        if "_bed" in getattr(item, "fixturenames", ()) and not _is_on_the_cluster(item):
+        if "cluster" in getattr(item, "fixturenames", ()) and not _is_on_the_cluster(item):
             raise pytest.UsageError(f"{item.nodeid} uses the cluster: its file must be named {_ON_THE_CLUSTER}*.py")
     if hasattr(config, "workerinput"):
-        items.sort(key=_is_on_the_cluster, reverse=True)
+        of_minutes = {item.path for item in items if item.get_closest_marker("long")}
+        items.sort(key=lambda item: (not _is_on_the_cluster(item), item.path not in of_minutes))
 
 
 def _is_on_the_cluster(item: pytest.Item) -> bool:
