@@ -38,6 +38,14 @@ class SortedKeys(NamedTuple):
         return "SortedKeys(…)"
 
 
+class _Content(NamedTuple):
+    """What a file has. ``hashes`` and ``user_ids`` count its lines."""
+
+    people: SortedKeys
+    hashes: int
+    user_ids: int
+
+
 class SuppressionList:
     """The list as it was read last.
 
@@ -48,12 +56,11 @@ class SuppressionList:
     def __init__(self, file: str) -> None:
         """Read the file. Raises ConfigurationError where that can't be done."""
         self.fault = ""
-        self.hashes = self.user_ids = 0
         self._file = file
         self._content_fault = ""
         try:
             self._seen = self._tried = _signature(file)
-            self._people = self._read()
+            self._take(self._read())
         except (OSError, ValueError) as error:
             raise ConfigurationError([f"suppress.file: {_why(error)}"]) from None
 
@@ -98,17 +105,22 @@ class SuppressionList:
                 return False
             if not settled:
                 return False
-            people = self._read(emptied=not len(self))
+            content = self._read(emptied=not len(self))
         except OSError as error:  # it is tried again the next time
             self.fault = _why(error)
             return False
         except ValueError as error:
             self._tried, self.fault, self._content_fault = now, _why(error), _why(error)
             return False
-        self._people, self._tried, self.fault, self._content_fault = people, now, "", ""
+        self._take(content)
+        self._tried, self.fault, self._content_fault = now, "", ""
         return True
 
-    def _read(self, emptied: bool = True) -> SortedKeys:
+    def _take(self, content: _Content) -> None:
+        """Forget these people from now on. Who sees the counts on another thread finds the people they count."""
+        self._people, self.hashes, self.user_ids = content
+
+    def _read(self, emptied: bool = True) -> _Content:
         """The people in the file. ``emptied``: it may have none. Raises OSError, ValueError."""
         keys, hashes = bytearray(), 0
         with open(self._file, "rb") as opened:
@@ -128,8 +140,7 @@ class SuppressionList:
                 piece = opened.read(_PIECE) + opened.readline(_LONGEST_LINE)
         if not keys and not emptied:
             raise ValueError("names a file that has been emptied")
-        self.hashes, self.user_ids = hashes, len(keys) // _KEY_BYTES - hashes
-        return _people(keys)
+        return _Content(_people(keys), hashes, len(keys) // _KEY_BYTES - hashes)
 
 
 def _people(keys: bytearray) -> SortedKeys:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
 
@@ -176,6 +177,19 @@ def test_a_list_that_changes_is_read_when_it_has_come_to_rest(tmp_path: Path) ->
     assert id_is_in(people, "u-1")
     assert (people.fault, people.hashes, people.user_ids) == ("", 2, 1)
     assert not people.changed()
+
+
+def test_nobody_is_counted_before_they_are_forgotten(tmp_path: Path) -> None:
+    """The file is read on another thread, while records are mapped."""
+    people = read(tmp_path, "canary-first\n")
+    written(tmp_path, "".join(f"canary-{number}\n" for number in range(300_000)))
+    people.changed()  # to be read when it has stayed the same
+    with ThreadPoolExecutor(1) as threads:
+        reading = threads.submit(people.changed)
+        while len(people) == 1:
+            assert not (reading.done() and not reading.result()), "the list was not read"
+        assert id_is_in(people, "canary-299999")
+        assert reading.result()
 
 
 def test_a_list_that_is_put_in_its_place_is_read(tmp_path: Path) -> None:
