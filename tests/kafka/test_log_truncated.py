@@ -98,6 +98,7 @@ async def test_a_log_cut_under_a_member_stops_the_partition(
         assert member.read == 2400
 
 
+@pytest.mark.timeout(400)  # three restarts of a broker: 20 s on a machine that does nothing else
 async def test_a_log_that_lost_nothing_is_read_on_through_every_change_of_its_leader(
     own_broker: Broker, names: Names
 ) -> None:

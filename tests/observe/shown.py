@@ -57,7 +57,9 @@ class Shown:
 
     def watch(self, page: Page) -> None:
         def on_console(message: ConsoleMessage) -> None:
-            self.complaints.append(message.text)
+            stopped = not self._thread.is_alive()  # the page goes on asking, to its last moment
+            if not (stopped and "ERR_CONNECTION" in message.text):
+                self.complaints.append(message.text)
 
         page.on("console", on_console)
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
