@@ -1,7 +1,7 @@
-"""Schemas whose top is a union: which branch wrote each payload (contract, section 4).
+"""Schemas whose top-level type is a union: find the branch that wrote each payload (contract, section 4).
 
-A run is split before it is parsed. Decoder and chunk parser then read records alone, and a field that two records have in
-two types is never read as if it were of both.
+A run is split by branch before it is parsed. So the decoder and the chunk parser read only records, and a field that two
+records have with different types is never read with the wrong one.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from stream_capi.model import Rejection
 
 
 class Share(NamedTuple):
-    """The payloads of one branch, without its index, and their places in the run."""
+    """The payloads of one branch, without the branch's index, and their positions in the run."""
 
     indexes: list[int]
     payloads: list[bytes]
@@ -26,7 +26,7 @@ class Share(NamedTuple):
 
 
 def split(union: Node, payloads: Sequence[bytes]) -> tuple[dict[int, Share], dict[int, Rejection]]:
-    """The share of each branch that occurs; and the payloads that are of none, by their places, with what is wrong."""
+    """The share of each branch that occurs, by branch; and the rejections of payloads of no branch, by position."""
     shares: dict[int, Share] = {}
     faults: dict[int, Rejection] = {}
     small = {bytes([2 * branch]): branch for branch in range(min(len(union.branches), SMALL))}
@@ -51,7 +51,7 @@ def split(union: Node, payloads: Sequence[bytes]) -> tuple[dict[int, Share], dic
 
 
 def branch_of(schema: WriterSchema, payload: bytes) -> tuple[WriterSchema | None, bytes] | Rejection:
-    """The schema of one record, None where it is null; and its payload without the branch's index."""
+    """The schema of one record (None if it is null) and its payload without the branch's index; or its rejection."""
     if schema.parsed.type == "record":
         return schema, payload
     shares, faults = split(schema.parsed, [payload])
@@ -61,7 +61,7 @@ def branch_of(schema: WriterSchema, payload: bytes) -> tuple[WriterSchema | None
 
 
 def _long_index(union: Node, payload: bytes) -> tuple[int, int]:
-    """The branch and where its value begins, where the index takes more than one byte. Raises one of ``FAULTS``."""
+    """The branch and the start of its value, for an index of more than one byte. Raises one of ``FAULTS``."""
     branch, start = read_long(payload, 0)
     if len(union.branches) <= SMALL or not 0 <= branch < len(union.branches):
         raise Fault("no such branch of a union")

@@ -1,10 +1,10 @@
 """The records of a chunk in one buffer, and what a walk through them found: columns of texts and numbers.
 
-A text that is ASCII is a slice of the buffer as Latin-1, which is decoded once. Every string must be UTF-8, also one that no
-column needs. To find the records whose strings are not all ASCII, the bytes above 127 of each record are counted, and those
-of them that belong to no string (numbers, lengths of more than one byte, bytes): where the two counts differ, a string has
-one. Of these records alone a copy is made with zeros for all that is no text. The copy is UTF-8 if each of the strings is,
-because a length, which is a byte below 128, stands between any two.
+The buffer is decoded once as Latin-1, and an ASCII string is a slice of that. Every string must be UTF-8, even if no column
+needs it. To find the records whose strings are not all ASCII, two numbers are counted for each record: its bytes above 127,
+and those of them that are outside strings (in numbers, lengths of more than one byte, bytes). If they differ, a string has
+such a byte. Only these records are copied, with zeros in place of all bytes outside strings, and the copy is decoded. It is
+UTF-8 exactly if each string is, because between any two strings there is a byte below 128: a length, or a zero.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ _HIGH_BITS = np.array([sum(0x80 << 8 * n for n in range(size)) for size in range
 _NOT_HERE = -(1 << 62)
 _AT_ONCE = 8192  # words
 _SPLIT = 16  # characters
-_SHORT = 64  # bytes; longer stretches are cut one by one
+_SHORT = 64  # bytes; longer stretches are zeroed or sliced one by one
 
 
 class _Found(NamedTuple):
-    """Values of one column: their rows, arrays with an entry for each, and what makes a list of values of the arrays."""
+    """Values of one column: their rows, arrays with one entry a row, and the function that makes values of the arrays."""
 
     column: int
     rows: Ints
@@ -40,9 +40,10 @@ _Stretches = tuple[Ints, Ints, Ints]  # rows, starts, ends
 
 
 class Chunk:
-    """Payloads of ``least`` to ``most`` bytes, walked at once; shorter and longer ones begin at the limit.
+    """Payloads of ``least`` to ``most`` bytes, walked at once. Shorter and longer ones count as failed from the start.
 
-    ``limit`` is the position that no record ends at. Behind it are ``room`` zeros, for the steps of records that are there.
+    A record that failed is at the position ``limit``, where no record ends. Its further steps read the zeros that follow, of
+    which they need ``room`` bytes.
     """
 
     def __init__(self, payloads: Sequence[bytes], least: int, most: int, room: int) -> None:
@@ -61,12 +62,12 @@ class Chunk:
         self._begins = self.ends - lengths
         self.starts: list[int] = self._begins.tolist()
         self.first = np.where(fit, self._begins, self.limit)
-        self.steps = 0  # since somebody looked at how many records still are within their bytes
+        self.steps = 0  # since the last check of how many records are still within their bytes
         self._texts: dict[int, str] = {}
         self._found: list[_Found] = []
         self._no_text: list[_Stretches] = []
-        self._uncounted: list[_Stretches] = []  # those of them whose bytes above 127 are to be counted
-        self._high = np.zeros(len(payloads), np.int64)  # bytes above 127 that are no text, in each record
+        self._uncounted: list[_Stretches] = []  # those of _no_text whose bytes above 127 are not counted yet
+        self._high = np.zeros(len(payloads), np.int64)  # for each record: bytes above 127 outside strings
         self._some_high: list[tuple[Ints, NDArray[Any]]] = []
 
     def text(self, row: int) -> str:
@@ -79,13 +80,13 @@ class Chunk:
     def no_text(self, rows: Ints, start: Ints, end: Ints) -> None:
         """Note bytes that belong to no string, each byte once.
 
-        A byte above 127 that is counted twice would hide one in a string, which would then pass as ASCII.
+        A byte above 127 that is counted twice would hide one inside a string, which would then be taken for ASCII.
         """
         self._no_text.append((rows, start, end))
         self._uncounted.append((rows, start, end))
 
     def no_text_number(self, rows: Ints, start: Ints, end: Ints, high: NDArray[Any]) -> None:
-        """The same, where it is known how many of the bytes are above 127."""
+        """As ``no_text``, if it is known how many of the bytes are above 127 (``high``)."""
         self._no_text.append((rows, start, end))
         if rows is self.rows:
             self._high += high
@@ -105,10 +106,13 @@ class Chunk:
         self._found.append(_Found(column, rows, (np.arange(len(rows)),), partial(_listed, values)))
 
     def columns(self, last: Ints, count: int) -> tuple[list[list[Any]], list[int]]:
-        """The values of ``count`` columns, and the records to leave to the scalar decoder; ``last`` is where each came to."""
+        """The values of ``count`` columns, and the records to leave to the scalar decoder.
+
+        ``last`` holds the position at which each record's walk ended.
+        """
         good = (last == self.ends) & (self.first < self.limit)
         self._check(good)
-        # The entries refer to methods of this chunk. As long as it has them, only the garbage collector can free it.
+        # The entries refer to methods of this chunk: while it keeps them, it is in a reference cycle and freed late.
         found, self._found = self._found, []
         texts = sum(int((array[1] - array[0]).sum()) for _, _, array, make in found if make == self._strings)
         self._split = _SHORT if texts * 4 < len(self.buffer) else _SPLIT
@@ -128,7 +132,7 @@ class Chunk:
         return [column or [None] * len(self.rows) for column in columns], odd
 
     def _check(self, good: Flags) -> None:
-        """Find the records that have a string that is not ASCII. Those in which one is not UTF-8 are good no more."""
+        """Find the records with a string that is not ASCII, and clear ``good`` of those with one that is not UTF-8."""
         above = _Above(self.buffer)
         rows, start, end = _joined(self._uncounted)
         self._some_high.append((rows, above.before(end) - above.before(start)))
@@ -139,7 +143,7 @@ class Chunk:
             self._decode(careful.nonzero()[0], good)
 
     def _decode(self, careful: Ints, good: Flags) -> None:
-        """Decode the texts of these records, with zeros between them."""
+        """Check that the strings of these records are UTF-8, in a copy with zeros for all other bytes."""
         texts = bytearray().join([self.payloads[row] for row in careful.tolist()])
         lengths = self.ends[careful] - self._begins[careful]
         ends = np.cumsum(lengths)
@@ -165,7 +169,7 @@ class Chunk:
     def _strings(self, start: Ints, end: Ints) -> list[Any]:
         length = end - start
         if len(start) and int(length.sum()) <= self._split * len(start):
-            # One behind the other, with a separator: up to this length, splitting is cheaper than cutting each.
+            # Join them with a separator and split: cheaper than slicing each, up to this average length.
             length += 1
             apart = self.bytes.take(_each(start, length))
             apart[np.cumsum(length) - 1] = 0
@@ -174,7 +178,7 @@ class Chunk:
                 return joined[:-1].decode().split("\0")
         text = self._latin()
         values = [text[s:e] for s, e in zip(start.tolist(), end.tolist(), strict=True)]
-        if not "".join(values).isascii():  # asked again, so that a wrong count in ``_check`` can't make a wrong value
+        if not "".join(values).isascii():  # checked again, so that a wrong count in ``_check`` can't make a wrong value
             values = [value if value.isascii() else value.encode("latin-1").decode() for value in values]
         return values
 
@@ -190,21 +194,21 @@ class Chunk:
 
 
 class _Above:
-    """Counts bytes above 127, by words of eight bytes and blocks of eight words."""
+    """Counts bytes above 127 before a position, by words of eight bytes and blocks of eight words."""
 
     def __init__(self, buffer: bytes) -> None:
         self._words = np.frombuffer(buffer, "<u8", len(buffer) // 64 * 8)
         self._of_word = np.empty(len(self._words), np.uint8)
-        for at in range(0, len(self._words), _AT_ONCE):  # as small as memory that needn't be asked for
+        for at in range(0, len(self._words), _AT_ONCE):  # in pieces for which malloc needn't ask the system for memory
             part = slice(at, at + _AT_ONCE)
             np.bitwise_count(self._words[part] & _HIGH_BITS[8], out=self._of_word[part])
-        # The product's bytes are the sums over a block's words up to each of them.
+        # Prefix sums by multiplication: each byte of the product is the sum over the block's words up to that one.
         self._in_block = self._of_word.view("<u8") * np.uint64(0x0101010101010101)
         of_block = (self._in_block >> np.uint64(56)).view(np.int64)
         self._before_block = np.cumsum(of_block) - of_block
 
     def before(self, position: Ints) -> Ints:
-        """How many there are in the buffer before each of the positions."""
+        """The number of bytes above 127 in the buffer before each position."""
         word, block = position >> 3, position >> 6
         up_to_word = self._in_block.take(block) >> (word.astype(np.uint64) & np.uint64(7)) * np.uint64(8) & np.uint64(
             255

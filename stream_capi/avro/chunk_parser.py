@@ -1,10 +1,11 @@
 """Payloads to columns: the values at each path that the mapping asks for, one for each record of a run.
 
-Many records are walked at once, field by field (``steps.py``). A few are cheaper to decode one by one, and so are those in a
-large chunk that have something unusual. ``decode.py`` does both, and alone writes rejections.
+Many records are walked at once, field by field (``steps.py``). A few records are cheaper to decode one by one; so are the
+records of a large chunk that have something unusual. ``decode.py`` does that, and only it writes rejections.
 
-Measured, in processor time: at once is as fast as one by one at 64 records for 60 to 600 fields, at 110 for 22 fields, at 190
-for 5; at 1,000 records it is 2 to 11 times as fast. Payloads of some kilobytes a field cost more in copies than in decoding.
+Measured in processor time: walking at once is as fast as one by one at 64 records of 60 to 600 fields, at 110 records of 22
+fields, at 190 records of 5 fields; at 1,000 records it is 2 to 11 times as fast. With some kilobytes a field, copying the
+payloads costs more than decoding them.
 """
 
 from __future__ import annotations
@@ -22,17 +23,17 @@ from stream_capi.config.dotted_paths import steps
 from stream_capi.model import Rejection, Table, internal_error
 
 _MOST_ROOM = 1 << 16
-_LARGE = 4096  # bytes, and so many more for each field
-_LARGE_FIELD = 64
+_LARGE = 4096  # bytes of the largest payload that is walked at once,
+_LARGE_FIELD = 64  # with so many more for each field
 
 
 def enough(fields: int) -> int:
-    """From how many records on they are walked at once, by the number of the schema's fields."""
+    """The fewest records that are walked at once, for a schema with this number of fields."""
     return 64 + 1000 // max(fields, 1)
 
 
 def fields_of(root: Node) -> int:
-    """Fields of all records inside a type, each record once."""
+    """The number of fields of all records inside a type; each record type counts once."""
     met: dict[int, int] = {}
     waiting = [root]
     while waiting:
@@ -56,34 +57,34 @@ class ChunkParser:
         self._column = {path: self._paths.index(way) for path, way in spelled.items()}
         self._read_rows = compile_rows(schema.parsed, self._paths)
         fields = fields_of(schema.parsed)
-        small = (MAX_DECODED - self.overhead) / max(self.amplification, 1.0)  # whatever is in it, it takes no more
+        small = (MAX_DECODED - self.overhead) / max(self.amplification, 1.0)  # such a payload can't exceed MAX_DECODED
         self._large = min(int(small), _LARGE + _LARGE_FIELD * fields)
         self._enough = enough(fields)
         self._plan = WalkPlan(schema.parsed, self._paths, Readers(schema.parsed).of)
 
     def parse(self, payloads: Sequence[bytes]) -> Table:
-        """The columns of all records, in order; those that can't be decoded have None in each."""
+        """The columns of all records, in order. Records that can't be decoded have None in each, and a rejection."""
         if len(payloads) < self._enough or self._plan.room > _MOST_ROOM:
             return self.parse_one_by_one(payloads)
         try:
             return self.parse_at_once(payloads)
         except MemoryError:
             raise
-        except Exception:  # nobody foresaw it: the scalar decoder says of each record what is wrong with it
+        except Exception:  # unforeseen: the scalar decoder finds the records that cause it
             return self.parse_one_by_one(payloads)
 
     def parse_one_by_one(self, payloads: Sequence[bytes]) -> Table:
-        """The same by the scalar decoder."""
+        """As ``parse``, with the scalar decoder."""
         rows = self.decoder.decode(payloads)
         try:
             return self._of_rows(rows)
         except MemoryError:
             raise
-        except Exception:  # nobody foresaw it: it is the fault of the records that raise it again
+        except Exception:  # unforeseen: reject the records that raise it again
             return self._of_rows(list(map(self._readable, rows)))
 
     def _readable(self, row: Decoded) -> Decoded:
-        """The record, or why its values can't be read."""
+        """The record, or its rejection if its values can't be read."""
         try:
             if not isinstance(row, Rejection):
                 self._read_rows([row])
@@ -100,7 +101,7 @@ class ChunkParser:
         return self._table(len(rows), columns, self._fill(columns, range(len(rows)), rows))
 
     def parse_at_once(self, payloads: Sequence[bytes]) -> Table:
-        """The same, all records a field at a time; those with something unusual by the scalar decoder."""
+        """As ``parse``, all records a field at a time; records with something unusual go to the scalar decoder."""
         root = self.schema.parsed
         chunk = Chunk(payloads, root.least, self._large, self._plan.room)
         last = self._plan.step.walk(chunk, chunk.first, chunk.rows)
@@ -111,7 +112,7 @@ class ChunkParser:
     def _fill(
         self, columns: Sequence[list[Any]], places: Sequence[int], rows: Sequence[dict[str, Any] | Rejection]
     ) -> dict[int, Rejection]:
-        """Put the values of decoded records into their places; returns those that are rejected."""
+        """Write the values of decoded records into the columns; returns the rejections by place."""
         rejected = {}
         good: list[dict[str, Any]] = []
         at: list[int] = []

@@ -1,4 +1,4 @@
-"""Which fields a registry's rules encrypt: what is mapped from one would be ciphertext (contract, section 4).
+"""Which fields a registry's rules encrypt: a value mapped from one would be ciphertext (contract, section 4).
 
 A data contract's rule of type ENCRYPT encrypts the fields that have one of its tags, or all if it names none. A field has
 the tags written beside it in the schema (``confluent:tags``) and those that the schema's metadata give to its full name. A
@@ -18,17 +18,17 @@ from stream_capi.errors import ENCRYPTED
 
 _RULE_SETS = ("domainRules", "encodingRules")
 _FIELDS, _PAYLOAD = "ENCRYPT", "ENCRYPT_PAYLOAD"
-_MOST_WORK = 1_000_000  # characters of patterns that are held against fields
+_MOST_WORK = 1_000_000  # fields times characters of all patterns with wildcards
 
 
 class Encrypted(NamedTuple):
-    """What is ciphertext in the records of a schema: ``fields`` by the full name of their record and their own, or all."""
+    """What is ciphertext in a schema's records: ``fields`` (``<record's full name>.<field>``), or the whole ``payload``."""
 
     fields: frozenset[str] = frozenset()
     payload: bool = False
 
     def fault(self, root: Node, paths: Iterable[str]) -> str:
-        """Why the values at these paths may not be read; empty where none of them is encrypted."""
+        """Why the values at these paths can't be mapped; empty if none of them is encrypted."""
         if self.payload:
             return f"{ENCRYPTED} the whole payload ({_PAYLOAD})"
         met = [path for path in sorted(paths) if self._is_on(root, steps(path))] if self.fields else []
@@ -56,7 +56,7 @@ NOTHING_ENCRYPTED = Encrypted()
 
 
 def _fields_of(root: Node) -> Iterator[str]:
-    """The fields of all records inside a type, by full name; each type is gone into once."""
+    """The full names of the fields of all records inside a type; each type is visited once."""
     met, waiting = set(), [root]
     while waiting:
         node = waiting.pop()
@@ -68,7 +68,7 @@ def _fields_of(root: Node) -> Iterator[str]:
 
 
 class Rules(NamedTuple):
-    """What an answer of the registry says of encryption. ``rules`` has the tags of each ENCRYPT rule; none: all fields."""
+    """Encryption by a registry's answer. ``rules``: the tags of each ENCRYPT rule; a rule without tags is for all fields."""
 
     rules: tuple[frozenset[str], ...] = ()
     payload: bool = False
@@ -76,7 +76,7 @@ class Rules(NamedTuple):
 
 
 def rules_of(answer: Mapping[str, Any]) -> Rules | None:
-    """The rules in an answer; None where they have another shape than a registry's."""
+    """The rules in an answer; None if they don't have the shape that a registry gives them."""
     rule_set, metadata = answer.get("ruleSet") or {}, answer.get("metadata") or {}
     if not isinstance(rule_set, dict) or not isinstance(metadata, dict):
         return None
@@ -96,13 +96,13 @@ def rules_of(answer: Mapping[str, Any]) -> Rules | None:
 
 
 def encrypted(rules: Rules, types: Mapping[str, Any]) -> Encrypted:
-    """What the rules encrypt in a schema, whose named ``types`` are given by full name (their JSON)."""
+    """What the rules encrypt in a schema; ``types`` is the JSON of its named types by full name."""
     if rules.payload or not rules.rules:
         return Encrypted(payload=rules.payload)
     fields = {f"{full}.{field['name']}": field for full, one in types.items() for field in one.get("fields") or ()}
     wild = [(pattern, of) for pattern, of in rules.tags.items() if "*" in pattern or "?" in pattern]
     if len(fields) * sum(len(pattern) for pattern, _ in wild) > _MOST_WORK:
-        return Encrypted(frozenset(fields))  # rather too many than a time without a bound
+        return Encrypted(frozenset(fields))  # rather too many fields than unbounded time
     found = set()
     for name, field in fields.items():
         tags = _texts(field.get("confluent:tags")) | rules.tags.get(name, frozenset())
@@ -113,10 +113,10 @@ def encrypted(rules: Rules, types: Mapping[str, Any]) -> Encrypted:
 
 
 def matches(name: str, pattern: str) -> bool:
-    """Whether a full name matches a pattern: ``?`` is a character and ``*`` any number of them, without a dot; ``**`` any.
+    """Whether a full name matches a pattern: ``?`` is one character, ``*`` any number of them, no dots; ``**`` any text.
 
-    Patterns come from the registry, and as a regular expression many stars take time without a bound. Here each sign of the
-    pattern moves a set of places in the name, which are the bits of a number.
+    Patterns come from the registry, and a regular expression with many stars may backtrack without bound. So this keeps the
+    set of positions in the name that the pattern can have reached, as bits of an integer; each sign of the pattern moves it.
     """
     places: dict[str, int] = {}
     for at, sign in enumerate(name):

@@ -1,13 +1,13 @@
-"""Which schema wrote a record: the framing in front of its payload, or in its headers (contract, section 4).
+"""Which schema wrote a record: read from the framing before its payload, or from its headers (contract, section 4).
 
 * ``confluent``: ``0x00`` and a 4-byte big-endian schema id before the payload; or ``0x01`` and a 16-byte schema GUID.
-  Either may stand in the record header ``__value_schema_id`` instead, and the payload is then bare. The header wins, as in
-  Confluent's own deserializer: a bare payload may begin with a zero byte of its own.
-* ``apicurio content``, ``apicurio global``: ``0x00`` and an 8-byte big-endian id, of the kind that the name says, before the
-  payload. Or the id stands in a record header whose name says the kind.
+  Either may be in the record header ``__value_schema_id`` instead, and the payload then has no framing. The header wins, as
+  in Confluent's deserializer, because such a payload may itself begin with a zero byte.
+* ``apicurio content``, ``apicurio global``: ``0x00`` and an 8-byte big-endian id of that kind before the payload. Or the id
+  is in a record header whose name says the kind.
 * ``single_object``: ``C3 01`` and the 8-byte little-endian CRC-64-AVRO fingerprint (Avro specification).
 * ``raw``: the payload alone; its schema comes from a file.
-* ``auto``: header, then single-object marker, then Confluent prefix, else raw where a schema file is configured.
+* ``auto``: Confluent's header, else the single-object marker, else Confluent's prefix, else raw if a schema file is given.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from stream_capi.record_headers import all_headers
 HEADER = "__value_schema_id"
 APICURIO = {"content": "apicurio.value.contentId", "global": "apicurio.value.globalId"}
 _APICURIO_ENCODING = "apicurio.value.encoding"
-_HEADERS = {  # that say the schema, the first one that is there
+_HEADERS = {  # headers that name the schema; the first one that a record has counts
     "confluent": (HEADER,),
     "auto": (HEADER,),
     "single_object": (),
@@ -36,10 +36,10 @@ _APICURIO_LENGTH = 8
 
 
 class SchemaKey(NamedTuple):
-    """What a record says about its writer's schema. ``kind`` is ``id``, ``guid``, ``content id``, ``global id`` (both
+    """How a record names its writer's schema. ``kind`` is ``id``, ``guid``, ``content id``, ``global id`` (both
     Apicurio's), ``fingerprint`` or ``file``.
 
-    A fingerprint's value is the hex of its eight bytes as they stand in the record.
+    The value of a fingerprint is its eight bytes in hex, in the order of the record.
     """
 
     kind: str
@@ -66,7 +66,7 @@ class Run(NamedTuple):
 class Unframed(NamedTuple):
     """The record at ``index`` doesn't say which schema wrote it."""
 
-    index: int  # type: ignore[assignment]  # tuple's own method of that name is of no use here
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody calls
     rejection: Rejection
 
 
@@ -78,9 +78,9 @@ _Found = tuple[SchemaKey, int] | Rejection  # the key and the length of the fram
 def frame(
     framing: str, records: Sequence[Record], values: Sequence[bytes], *, schema_file: bool = False
 ) -> list[Framed]:
-    """Split a chunk into runs of one schema, in order. ``values`` are the records' own; tombstones have none to split.
+    """Split a chunk into runs of one schema, in order. ``values`` are the records' values; there are no tombstones in them.
 
-    ``schema_file`` says that ``auto`` may take what has no framing for raw.
+    ``schema_file``: with ``auto``, a value without framing is taken for raw.
     """
     if not values:
         return []
@@ -98,7 +98,7 @@ def frame(
 
 
 def _stated(headers: Sequence[tuple[str, bytes | None]] | None, names: Sequence[str]) -> _Stated | None:
-    """The header that says the schema; or that the payload is no binary Avro."""
+    """The header that names the schema, or the one that says that the payload is not binary Avro."""
     if not headers:
         return None
     if len(names) == 1:
@@ -110,12 +110,12 @@ def _stated(headers: Sequence[tuple[str, bytes | None]] | None, names: Sequence[
 
 
 def _of_one_schema(values: Sequence[bytes], find: Callable[[bytes], _Found]) -> list[Framed]:
-    """The way that nearly every chunk takes: all values share the first one's framing, so it is read once."""
+    """The fast path, for nearly every chunk: all values have the same framing, so it is read once. Empty if they don't."""
     found = find(values[0])
     if isinstance(found, Rejection) or not found[1]:
         return []
     key, length = found
-    if min(values)[:length] != max(values)[:length]:  # whatever lies between two that begin alike begins so, too
+    if min(values)[:length] != max(values)[:length]:  # the others lie between these two, so they share their prefix
         return []
     return [Run(key, 0, [value[length:] for value in values])]
 
@@ -159,7 +159,7 @@ def _confluent(value: bytes) -> _Found:
 
 def _apicurio(kind: str) -> Callable[[bytes], _Found]:
     def find(value: bytes) -> _Found:
-        if value[:1] == _ID_PREFIX and len(value) > _APICURIO_LENGTH and value[1] < 128:  # a Java long above 0
+        if value[:1] == _ID_PREFIX and len(value) > _APICURIO_LENGTH and value[1] < 128:  # a Java long, not negative
             return SchemaKey(f"{kind} id", int.from_bytes(value[1:9], "big")), 1 + _APICURIO_LENGTH
         return _missing("Apicurio prefix", value)
 

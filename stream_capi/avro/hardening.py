@@ -1,17 +1,16 @@
-"""A writer's schema, read into a tree whose worst case is known before the first byte is decoded.
+"""Parses a writer's schema into a tree, from which the worst case is known before the first byte is decoded.
 
-Schemas come from a registry that other teams write to, so a schema is input too. Refused are those under which a few
-bytes could take the process down: recursive ones, arrays whose items take no bytes, and those whose smallest value is
-already huge (a record of records of records … of nulls doubles with every level). Bounds on fields, types, branches and
-names keep the compiled reader small: compiling one runs on the event loop. For all others each node knows
+Schemas come from a registry that other teams write to, so a schema is untrusted input, too. Refused are schemas under which
+a few bytes could exhaust the process's memory: recursive ones, arrays whose items take no bytes, and those whose smallest
+value is already huge (a record of records of records … of nulls doubles with every level). Limits on fields, types,
+branches and names keep the compiled reader small, because compiling it blocks the event loop. Each node states
 
 * ``least``: the fewest bytes that a value of it takes on the wire,
 * ``fixed`` and ``ratio``: decoded, a value of *n* bytes takes at most ``fixed + ratio * n`` bytes of memory, and
-* ``of_item``: what each item of an array or a map takes at most, besides its texts and its own items.
+* ``of_item``: the most memory that each item of an array or a map takes, without its texts and its own items.
 
-The decoder adds up the items of a record, and rejects it where they would take more than ``MAX_DECODED``. Logical types
-are read over here (a decimal stays bytes, a time an int): converting a 400 KB decimal takes 16 s, and what is never read
-need not be converted.
+The decoder adds up the items of a record, and rejects it if they would take more than ``MAX_DECODED``. Logical types are
+ignored (a decimal stays bytes, a time an int): converting a 400 KB decimal takes 16 s, and most values are never used.
 """
 
 from __future__ import annotations
@@ -25,26 +24,25 @@ from stream_capi.avro.names import PRIMITIVES, candidates, full_name, namespace_
 
 MAX_DEPTH = 64
 MAX_FIELDS = 2_000
-MAX_TYPES = 8_000  # wherever a type stands in the schema; each is some lines of the compiled reader
+MAX_TYPES = 8_000  # each use of a type counts, because each is some lines of the compiled reader
 MAX_BRANCHES = 256  # of one union
 MAX_SYMBOLS = 10_000  # of one enum
 MAX_NAME = 1_024  # characters of a name or a symbol
 MAX_FIXED_MEMORY = 16 << 20
 MAX_PAYLOAD = 8 << 20
-MAX_DECODED = (
-    32 << 20
-)  # bytes that a record's fields and items may take; its texts take up to five times their bytes besides
+# Bytes of memory that a record's fields and items may take. Its texts come on top, with up to five times their bytes.
+MAX_DECODED = 32 << 20
 
 _LEAST = {"null": 0, "boolean": 1, "int": 1, "long": 1, "float": 4, "double": 8, "bytes": 1, "string": 1}
 _FIXED = {"null": 0, "boolean": 0, "int": 40, "long": 40, "float": 24, "double": 24, "bytes": 40, "string": 80}
 _RATIO = {"bytes": 1.0, "string": 5.0}  # one emoji makes every character of a string four bytes wide
 _LIST_ITEM, _DICT_ITEM, _CONTAINER = 9, 110, 64  # upper bounds for CPython, growth included
-# Control characters, line separators and lone surrogates: no header, terminal or text in UTF-8 takes them.
+# Control characters, line separators and lone surrogates: they can't be put into a header, a terminal or UTF-8 text.
 _forbidden = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]").search
 
 
 class Refused(Exception):
-    """The schema is no Avro schema, or not a safe one. The text names the rule, with the type's or field's name."""
+    """The schema is not an Avro schema, or not a safe one. The text has the broken rule, and the type's or field's name."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -82,14 +80,15 @@ _ODD_NAME = f"a name or symbol has control characters or surrogates in it, or mo
 
 
 def is_name(text: str) -> bool:
-    """Whether a text may be a name or a symbol. Wider than Avro's rule, which many producers break."""
+    """Whether a text may be a name or a symbol. Allows more than Avro's rule, which many producers break."""
     return len(text) <= MAX_NAME and not _forbidden(text)
 
 
 def parse(raw: Any) -> Node:
-    """The tree of a self-contained schema (``raw`` is its JSON, decoded) whose top is a record, or a union of such and null.
+    """The tree of a self-contained schema, whose top-level type is a record or a union of records and null.
 
-    :raises Refused: it is not Avro, or not safe to read with.
+    :param raw: the schema's JSON, parsed.
+    :raises Refused: it is not Avro, or not safe to decode with.
     """
     node = _Reader().read(raw, "", 1)
     _check_top(node)

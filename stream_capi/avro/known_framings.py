@@ -1,4 +1,4 @@
-"""Names the framing that a record seems to have, ours or another system's, for people whose settings say another one."""
+"""Guesses a record's framing, one that this program reads or another system's, for messages about a wrong setting."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ _AZURE_TYPE = b"avro/binary+"
 _AZURE_TYPE_HEADERS = ("content-type", "contenttype")
 _is_azure = re.compile(rb"\0{4}[0-9a-f]{32}", re.IGNORECASE).match
 _is_glue = re.compile(rb"\x03[\0\x05].{16}", re.DOTALL).match
-_is_apicurio = re.compile(rb"\0{5}.{4}.", re.DOTALL).match  # ids below 2^32: Confluent's are never 0
+_is_apicurio = re.compile(rb"\0{5}.{4}.", re.DOTALL).match  # an id below 2^32; read as Confluent's it would be 0: never
 _OTHERS = "which this program doesn't read"
 
 
 def named_framing(headers: Sequence[tuple[str, bytes | None]], value: bytes) -> tuple[str, str] | None:
-    """The name of the framing in the settings, empty where it is none of ours, and the words for it; None: nothing known.
+    """The framing's name in the settings (empty if this program doesn't read it), and its description; None: not recognized.
 
-    From the surest sign to the least sure: a value that begins with a zero may be anything.
+    The surest signs are tried first, because a value that begins with a zero may be anything.
     """
     found = {name.lower(): text or b"" for name, text in headers}
     for name in APICURIO.values():

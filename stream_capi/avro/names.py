@@ -1,6 +1,6 @@
 """Full names of Avro types: of a definition, and of a reference to one (Avro specification, "Names").
 
-All readers of schemas resolve names with these functions, so that none takes a reference for another type than the next.
+All code that reads schemas resolves names with these functions, so that a reference always means the same type.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ NAMED = ("record", "error", "enum", "fixed")
 
 
 def full_name(definition: Mapping[str, Any], namespace: str) -> str:
-    """The full name of a named type, defined within ``namespace``; empty if its name or namespace is no text.
+    """The full name of a named type that is defined within ``namespace``; empty if its name or namespace is not a string.
 
-    A name with a dot is a full name, whatever namespace is stated beside it. ``""`` states the null namespace.
+    A name with a dot is a full name, and a namespace beside it is ignored. ``""`` is the null namespace.
     """
     name, space = definition.get("name"), definition.get("namespace", namespace)
     if not isinstance(name, str) or not isinstance(space, str):
@@ -29,10 +29,10 @@ def namespace_of(full: str) -> str:
 
 
 def candidates(name: str, namespace: str) -> tuple[str, ...]:
-    """The full names that a reference within ``namespace`` may mean, the first that is defined.
+    """The full names that a reference within ``namespace`` may mean; the first one that is defined counts.
 
-    Without a dot it means a type of the namespace. Many producers also refer so to a type of the null namespace, which
-    the specification does not allow.
+    Without a dot it means a type of the namespace. Many producers also use it for a type of the null namespace, which the
+    specification does not allow.
     """
     return (name,) if "." in name or not namespace else (f"{namespace}.{name}", name)
 

@@ -1,6 +1,7 @@
-"""The steps of nullable fields, which most fields of wide records are: all records are read as if they had a value.
+"""Steps for nullable fields: null, or one other type. Most fields of wide records are nullable.
 
-What is said of the records without one is taken back by a mask, which is cheaper than selecting the others.
+All records are read as if they had a value, and a mask discards the results of those without one. This is cheaper than to
+select the others first.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ _HIGH_BITS_OF_SEVEN = np.int64(0x0080808080808080)
 
 @lru_cache(maxsize=2)
 def _optional_text(tag: int) -> NDArray[np.int8]:
-    """The first two bytes of a text or null, as a number of 16 bits, to how long it is."""
+    """Lookup by the first two bytes of a nullable text, as a 16-bit integer: the length of all its bytes, or CARE."""
     table = np.full((256, 256), CARE, np.int8)  # by the second byte and the first
     table[:, 2 - tag] = 1
     table[:, tag] = np.where(SPAN < 0, CARE, SPAN + 1)
@@ -28,7 +29,7 @@ def _optional_text(tag: int) -> NDArray[np.int8]:
 
 
 class Optional(Step):
-    """Null or one other type; ``careful`` is the union's own step, for the records that this one doesn't understand."""
+    """Null or one other type. ``careful`` is the general step for the union, for records that this one can't read."""
 
     def __init__(self, careful: Step, reader: Callable[[Node], Reader], tag: int) -> None:
         super().__init__(careful.node, reader, careful.wanted)
@@ -51,7 +52,7 @@ class Optional(Step):
 
 
 class OptionalText(Optional):
-    """A table of the first two bytes tells how long it is."""
+    """A string or bytes: a table of the first two bytes gives the length."""
 
     def __init__(self, careful: Step, reader: Callable[[Node], Reader], tag: int) -> None:
         super().__init__(careful, reader, tag)
@@ -77,7 +78,7 @@ class OptionalText(Optional):
         return after
 
     def _long(self, chunk: Chunk, word: Ints, at: Ints, rows: Ints) -> Ints:
-        """The ends of texts whose length takes two bytes; where there are others, all are left to the careful step."""
+        """The ends of texts whose length takes two bytes. If one is of another kind, the careful step reads all of them."""
         length = of_two_bytes(word >> 8)
         if length is None:
             return self._careful.walk(chunk, at, rows)
@@ -92,17 +93,17 @@ class OptionalText(Optional):
 
 
 class OptionalNumber(Optional):
-    """Of up to seven bytes."""
+    """An int or a long of up to seven bytes. If one is longer, the careful step reads all of them."""
 
     def _either(self, chunk: Chunk, at: Ints, rows: Ints, there: Flags) -> Ints:
         word = chunk.words[at] >> 8
         stops = ~word & _HIGH_BITS_OF_SEVEN
         below = (stops & -stops) - 1
         bits = np.bitwise_count(below)
-        if b"\1" in bits.tobytes():  # no byte ends it
+        if b"\1" in bits.tobytes():  # a number without an end in seven bytes: below is -1, counted as one bit
             return self._careful.walk(chunk, at, rows)
         bits *= there
-        after: Ints = at + (bits + _NINE >> 3)  # with the branch's byte
+        after: Ints = at + (bits + _NINE >> 3)  # with the byte of the branch's index
         chunk.no_text_number(rows, at, after, bits >> 3)
         if self.column is not None:
             some = there.nonzero()[0]
@@ -125,7 +126,7 @@ class OptionalReal(Optional):
 
 
 class OptionalSymbol(Optional):
-    """Of one byte; it fills no column."""
+    """A boolean or an enum of one byte that no column needs."""
 
     def __init__(self, careful: Step, reader: Callable[[Node], Reader], tag: int, table: NDArray[np.int8]) -> None:
         super().__init__(careful, reader, tag)

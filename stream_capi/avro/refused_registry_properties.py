@@ -1,6 +1,6 @@
-"""Which of ``schema_registry.properties`` the registry client refuses, and why: all of them, where it stops at the first one.
+"""Finds every one of ``schema_registry.properties`` that the registry client refuses; the client stops at the first.
 
-No text holds a value, which may be a password, and none of the client's own texts is repeated, which may quote one.
+The messages contain no value, because it may be a password, and none of the client's texts, because they may quote one.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _DOTTED = re.compile(r"[a-z]+(?:\.[a-z]+)+")
 
 
 def refusals(client: Callable[[dict[str, Any]], Any], url: str, properties: Mapping[str, Any]) -> list[str]:
-    """A line for each property that the client refuses, with its key; none where it can be made."""
+    """A line for each property that the client refuses, with its key; empty if the client accepts them."""
     faults = {name: what for name, value in properties.items() if (what := _fault(name, value))}
     given = {name: value for name, value in properties.items() if name not in faults}
     for name in faults.keys() - PROPERTIES - _JAVAS.keys():
@@ -49,7 +49,7 @@ def refusals(client: Callable[[dict[str, Any]], Any], url: str, properties: Mapp
     while error := _error(client, url, given):
         found = dict(_explained(client, url, given, error))
         faults |= {name: what for name, what in found.items() if name not in faults}
-        # What is missing may be so because of another fault; so may what belongs with it.
+        # Faults of related properties may only follow from this one: leave all of them out, and try again.
         gone = given.keys() & (_BEARER if found.keys() & _BEARER else {*found, "ssl.key.location", "ssl.key.password"})
         if not gone or not found:
             break
@@ -58,7 +58,7 @@ def refusals(client: Callable[[dict[str, Any]], Any], url: str, properties: Mapp
 
 
 def _fault(name: str, value: Any) -> str:
-    """What is wrong with one property alone."""
+    """What is wrong with a property by itself; empty if nothing is."""
     if name in _JAVAS:
         return _JAVAS[name]
     if name not in PROPERTIES:
@@ -97,12 +97,12 @@ def _error(client: Callable[[dict[str, Any]], Any], url: str, given: Mapping[str
 def _explained(
     client: Callable[[dict[str, Any]], Any], url: str, given: Mapping[str, Any], error: Exception
 ) -> Iterator[tuple[str, str]]:
-    """The properties at fault, each with what is wrong. None where no property is: the url, or the client itself."""
+    """The properties at fault, each with what is wrong. None if the fault is the url's or the client's."""
     text = str(error)
     if found := _MISSING.match(text):
         yield from ((name, "is missing") for name in _DOTTED.findall(found[1] or found[2]) if name in PROPERTIES)
         return
-    if text.startswith("Unrecognized"):  # known ones, which nothing asks for
+    if text.startswith("Unrecognized"):  # known names, which the client doesn't read without a credentials source
         yield "bearer.auth.credentials.source", f"is missing: one of {', '.join(_SOURCES)}"
         return
     for name in given:

@@ -1,9 +1,9 @@
 """Schemas from a Confluent-compatible registry.
 
-Asked once for each schema however many records wait for it, with one attempt and a short timeout: when to ask again is
-for the caller, who knows what waits. Only an answer in which the registry itself says *not found* (its error codes 404xx)
-counts as that. A 404 without such a code comes from something in front of it or from a wrong path, a 401 or 403 from a
-wrong password, JSON of another shape from another program, and none of them says anything about a schema.
+There is one request for each schema, however many records wait for it, with one attempt and a short time-out: the caller
+knows what waits and decides when to retry. A schema counts as unknown only if the registry itself says *not found* (its
+error codes 404xx). A 404 without such a code comes from a proxy or a wrong path, a 401 or 403 from a wrong password, JSON of
+another shape from another program: none of them says anything about the schema.
 """
 
 from __future__ import annotations
@@ -27,17 +27,14 @@ MAX_REFERENCES = 200
 MAX_TOTAL_BYTES = 4 << 20  # of a schema's text with its references
 MAX_KNOWN = 1_000  # schemas and refusals that are remembered
 _MAX_SUBJECT = 1_000
-_PATHS = {
-    "id": "ids",
-    "guid": "guids",
-    "content id": "ids",
-}  # Apicurio's Confluent-compatible API has content ids for ids
+# In Apicurio's Confluent-compatible API, ids are content ids.
+_PATHS = {"id": "ids", "guid": "guids", "content id": "ids"}
 _GLOBAL = "global id"
-_OTHER_TYPES = ("JSON", "PROTOBUF")  # what else a registry may say is no name but a text of somebody's
+_OTHER_TYPES = ("JSON", "PROTOBUF")  # messages name only these: any other type may be an arbitrary text
 
 
 def own_api(url: str) -> str:
-    """Apicurio's own API beside its Confluent-compatible one; empty where the url is not of that."""
+    """The url of Apicurio's own API, from that of its Confluent-compatible one; empty for any other url."""
     before, found, _ = url.partition("/apis/ccompat")
     return f"{before}/apis/registry" if found else ""
 
@@ -48,7 +45,7 @@ class _Reference(NamedTuple):
 
 
 class _Answer(NamedTuple):
-    """A registry's answer about one schema, its shape checked. ``id`` is None where it states none."""
+    """A registry's answer about one schema, its shape validated. ``id`` is None if the answer has none."""
 
     text: str
     type: str
@@ -58,9 +55,9 @@ class _Answer(NamedTuple):
 
 
 class RegistrySchemas:
-    """The schemas of a registry, by id, GUID or Apicurio's ids. To be used within one event loop.
+    """The schemas of a registry, by id, GUID or Apicurio's ids. For use in one event loop.
 
-    :param url: of the registry, with its path where it has one (``http://host:8081/apis/ccompat/v7``).
+    :param url: of the registry, with its path if it has one (``http://host:8081/apis/ccompat/v7``).
     :param properties: passed to the registry client (authentication, TLS).
     :param timeout: seconds for one request.
     :raises ConfigurationError: the client refuses the url or the properties.
@@ -92,7 +89,7 @@ class RegistrySchemas:
         if task is None:
             task = self._loading[key] = asyncio.create_task(self._load(key), name=f"load {key}")
             task.add_done_callback(lambda done: self._loaded(key, done))
-        # One waiter's cancellation (its partition is revoked) must not take the answer from the others.
+        # If one waiter is cancelled (its partition is revoked), the others must still get the answer.
         return await asyncio.shield(task)
 
     async def newest(
@@ -100,10 +97,11 @@ class RegistrySchemas:
     ) -> list[WriterSchema]:
         """The latest version of a topic's subject, ``<topic>-value``.
 
-        Where there is none, or none of the records ``names`` is in it: that of ``<topic>-<name>`` or ``<name>`` for each of
-        them, and for each schema that wrote a recent record, or that schema itself.
+        If there is no such subject, or none of the records ``names`` is in it: the latest of ``<topic>-<name>`` or ``<name>``
+        for each of the names, and for the record of each schema in ``written_by`` (the keys in recent records); without such
+        a subject, that schema itself.
 
-        :raises ConfigurationError: there is none, or no event can be read with it.
+        :raises ConfigurationError: no schema is found, or no event can be read with one.
         :raises RegistryUnavailable: the registry doesn't answer.
         """
         subject = f"{topic}-value"
@@ -125,7 +123,7 @@ class RegistrySchemas:
         raise (ConfigurationError if lost else NoSubject)([f"the registry has no subject {subject}{lost}"])
 
     async def _newest_of(self, subject: str) -> WriterSchema | None:
-        """The latest version of a subject; None where there is no such subject."""
+        """The latest version of a subject; None if there is no such subject."""
         what = f"subject {subject}"
         try:
             answer = await self._get(what, f"subjects/{quote(subject, safe='')}/versions/latest")
@@ -139,7 +137,7 @@ class RegistrySchemas:
         return built
 
     async def aclose(self) -> None:
-        """Stop asking and close the connections."""
+        """Cancel the requests and close the connections."""
         tasks = list(self._loading.values())
         for task in tasks:
             task.cancel()
@@ -151,7 +149,7 @@ class RegistrySchemas:
     def _loaded(self, key: SchemaKey, done: asyncio.Task[WriterSchema | Rejection]) -> None:
         del self._loading[key]
         if not done.cancelled():
-            done.exception()  # taken note of here, for when every waiter has gone
+            done.exception()  # marks it as retrieved: if every waiter was cancelled, asyncio would log it
 
     async def _load(self, key: SchemaKey) -> WriterSchema | Rejection:
         if key.kind not in (*_PATHS, _GLOBAL):
@@ -178,7 +176,7 @@ class RegistrySchemas:
         texts = await self._references(answer)
         if isinstance(texts, RefusedSchema):
             return texts
-        # A large schema takes a while to read, and heartbeats go on meanwhile.
+        # A large schema takes long to parse: in a thread it doesn't block the event loop.
         return await asyncio.to_thread(_built, key, answer, texts)
 
     async def _references(self, answer: _Answer) -> list[str] | RefusedSchema:
@@ -208,7 +206,7 @@ class RegistrySchemas:
         return texts
 
     async def _of_global_id(self, key: SchemaKey) -> _Answer:
-        """A schema by Apicurio's own API, with its references put in. Raises NotFound, RegistryUnavailable."""
+        """A schema by Apicurio's own API, with its references inlined. Raises NotFound, RegistryUnavailable."""
         try:
             raw = await self._apicurio(key).get(
                 str(key), f"v3/ids/globalIds/{key.value}", {"references": "DEREFERENCE"}
@@ -247,7 +245,7 @@ def _built(key: SchemaKey, answer: _Answer, references: list[str]) -> WriterSche
 
 
 def _checked(answer: Any) -> _Answer | None:
-    """The parts of an answer that are used, or None where it has another shape than a registry gives."""
+    """The parts of an answer that are used; None if it doesn't have the shape that a registry gives."""
     if not isinstance(answer, dict):
         return None
     text, kind, id_ = answer.get("schema"), answer.get("schemaType") or "AVRO", answer.get("id")

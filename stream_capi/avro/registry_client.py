@@ -1,8 +1,8 @@
-"""GET requests to a Confluent-compatible registry, a few at a time, each answer read within a bound.
+"""GET requests to a Confluent-compatible registry, a few at a time, with a limit on the size of an answer.
 
-confluent-kafka's own client makes the requests, as it knows what ``schema_registry.properties`` may ask for: TLS, basic
-authentication, tokens, OAuth, a proxy. But it reads a body to its end and unpacks it whole, however large it is: 1 MB of
-gzip can take 3 GB. So the client gets a session that reads within ``MAX_ANSWER_BYTES``, packed and unpacked.
+confluent-kafka's own client makes the requests, because it supports all that ``schema_registry.properties`` may set: TLS,
+basic authentication, tokens, OAuth, a proxy. But it reads and decompresses a whole body, however large: 1 MB of gzip can take
+3 GB. So it gets a session that reads at most ``MAX_ANSWER_BYTES``, compressed and decompressed.
 """
 
 from __future__ import annotations
@@ -22,43 +22,43 @@ from stream_capi.avro.refused_registry_properties import refusals
 from stream_capi.errors import ConfigurationError, RegistryUnavailable
 
 LOOKUPS = 4  # requests at a time
-MAX_ANSWER_BYTES = 2 << 20  # a registry that keeps its schemas in Kafka takes none above 1 MiB by default
+MAX_ANSWER_BYTES = 2 << 20  # a registry that stores its schemas in Kafka accepts none above 1 MiB by default
 
 Client = TypeVar("Client")
 
 _PACKED = ("gzip", "x-gzip", "deflate")
 _MISSING = ("VersionNotFoundException", "ArtifactNotFoundException", "ContentNotFoundException")
-_NOT_FOUND = 40403  # Confluent's word for them
+_NOT_FOUND = 40403  # Confluent's error code for these
 _LOOK = "; check the registry's address and that it runs"
-_ANY_WRAPPER = 47  # zlib's number for "gzip or zlib, as the first bytes say"
+_ANY_WRAPPER = 47  # zlib's wbits for "gzip or zlib, by the first bytes"
 
 
 def made(client: Callable[[dict[str, Any]], Client], url: str, properties: Any, timeout: float) -> Client:
-    """A registry client of this url. Raises ConfigurationError, with every property that it refuses."""
+    """A registry client for this url. Raises ConfigurationError with every property that it refuses."""
     given = properties or {}
     if not isinstance(given, Mapping):
         raise ConfigurationError(["schema_registry.properties: must be a table"])
     if not (faults := refusals(client, url, given)):
         try:
             return client({"timeout": timeout, **given, "url": url, "max.retries": 0})
-        except Exception as error:  # no property's fault; the client's text may quote a password
+        except Exception as error:  # not a property's fault; the client's text is left out, as it may quote a password
             faults = [f"schema_registry: {type(error).__name__} from its client; check url and properties"]
     raise ConfigurationError(faults)
 
 
 class NotFound(Exception):
-    """The registry works and doesn't have it."""
+    """The registry says that it doesn't have it."""
 
 
 class NoSuchPath(RegistryUnavailable):
-    """A 404 that is no registry's word on a schema: nothing is at that path."""
+    """A 404 without a registry's error code: there is nothing at that path."""
 
 
 class RegistryClient:
-    """Asks a registry. To be used within one event loop.
+    """Sends requests to a registry. For use in one event loop.
 
     :param properties: as confluent-kafka's registry client names them.
-    :param timeout: seconds for one request, from its turn to the end of its answer.
+    :param timeout: seconds for one request, from when it may be sent to the end of its answer.
     :raises ConfigurationError: the client refuses the url or the properties.
     """
 
@@ -70,9 +70,9 @@ class RegistryClient:
         self._slots = asyncio.Semaphore(LOOKUPS)
 
     async def get(self, what: str, path: str, query: Mapping[str, str] | None = None) -> Any:
-        """The answer's JSON, of any shape. ``what`` names the wanted thing in errors.
+        """The answer's JSON, of any shape. ``what`` says in errors what was asked for.
 
-        Raises NotFound where the registry itself says so, RegistryUnavailable for every other answer and for none.
+        Raises NotFound if the registry itself says so; RegistryUnavailable for any other error, and if there is no answer.
         """
         async with self._slots:
             try:
@@ -91,7 +91,7 @@ class RegistryClient:
             except _Unreadable as error:
                 raise RegistryUnavailable(f"asked for {what}: {error}") from None
             except Exception as error:
-                # What the HTTP and JSON libraries raise says nothing about a schema. Texts are left out, as they may
+                # An error of the HTTP or JSON library says nothing about a schema. Its text is left out, because it may
                 # quote the url with its password.
                 raise RegistryUnavailable(f"asked {self._at} for {what}: {why(error)}{_LOOK}") from None
 
@@ -101,7 +101,7 @@ class RegistryClient:
 
 
 def why(error: BaseException) -> str:
-    """Why there is no connection, without the error's text; else the error's type."""
+    """Why there is no connection, without the error's text; the error's type if that is not known."""
     seen: list[BaseException] = []
     at: BaseException | None = error
     while at is not None and at not in seen:
@@ -119,11 +119,11 @@ def why(error: BaseException) -> str:
 
 
 class _Unreadable(Exception):
-    """An answer that is not read to its end. The text says why."""
+    """An answer that can't be read, or is too large. The text says which."""
 
 
 class _BoundedSession:
-    """The client's HTTP session, but for the reading of bodies."""
+    """The client's HTTP session, with a limit on the bodies that it reads."""
 
     def __init__(self, session: Any) -> None:
         self._session = session
@@ -142,7 +142,7 @@ class _BoundedSession:
 
 
 def _in_confluent_s_words(body: bytes) -> bytes:
-    """The body of a 404. Apicurio's own API says with the name of its exception what it is that it doesn't have."""
+    """The body of a 404, with Confluent's error code in place of the exception's name that Apicurio's own API gives."""
     try:
         name = json.loads(body)["name"]
     except (ValueError, RecursionError, TypeError, KeyError):

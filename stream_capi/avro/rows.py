@@ -10,9 +10,9 @@ from stream_capi.config.dotted_paths import Path, follow
 
 
 def compile_rows(root: Node, paths: Sequence[Path]) -> Callable[[Sequence[dict[str, Any]]], list[tuple[Any, ...]]]:
-    """The function that gives, for each record, the tuple of its values at the paths."""
+    """Compile the function that returns, for each record, the tuple of its values at the paths."""
     values = "".join(f"{_expression(root, path)}, " for path in paths)
-    # Names of fields enter the text through repr() alone.
+    # Names of fields enter the code only through repr().
     text = f"def read(rows): return [({values}) for row in rows]"
     namespace: dict[str, Any] = {"follow": follow}
     exec(compile(text, f"<columns of {root.name}>", "exec"), namespace)  # noqa: S102
@@ -21,8 +21,8 @@ def compile_rows(root: Node, paths: Sequence[Path]) -> Callable[[Sequence[dict[s
 
 
 def _expression(root: Node, path: Path) -> str:
-    """Subscripts as long as each value is a record, ``get`` where it is a record, a map or null, ``follow`` from there on."""
-    code, here, sure = "row", [root], True  # sure: it is there in every record, so that it is one of ``here``
+    """Subscripts while the value must be a record, ``get`` while it is a record, map or null, ``follow`` for the rest."""
+    code, here, sure = "row", [root], True  # here: the types the value may have; sure: every record has it
     for at, step in enumerate(path):
         name = str(step)
         if any(node.type not in ("record", "map", "null") for node in here):
@@ -40,7 +40,7 @@ def _expression(root: Node, path: Path) -> str:
 
 
 def _inside(node: Node, name: str) -> Sequence[Node]:
-    """The types that a record's field or a map's value may have."""
+    """The types that this field of a record, or the values of a map, may have; empty if there is no such field."""
     inner = node.items if node.type == "map" else dict(node.fields).get(name)
     if inner is None:
         return ()

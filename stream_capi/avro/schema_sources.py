@@ -1,4 +1,4 @@
-"""Which schemas a source's records have, by the settings: the registry's, those of a folder, or that of a file."""
+"""Where a source's schemas come from, by the settings: the registry, a folder, or a file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from stream_capi.errors import ConfigurationError
 
 
 class SchemaSources:
-    """The schemas of each source. All share one client of the registry. To be used within one event loop.
+    """The schemas of each source. All share one client of the registry. For use in one event loop.
 
     :raises ConfigurationError: the client refuses the registry's url or properties.
     """
@@ -23,7 +23,7 @@ class SchemaSources:
         self._registry = RegistrySchemas(registry.url, registry.properties) if registry else None
 
     def for_source(self, source: SourceSection) -> Schemas:
-        """The schemas that its records may name, by the kinds of key. Raises ConfigurationError."""
+        """The schemas for every kind of key that the source's records may have. Raises ConfigurationError."""
         kinds: dict[str, Schemas] = {}
         if self._registry is not None:
             kinds |= dict.fromkeys(("id", "guid", "content id", "global id"), self._registry)
@@ -39,10 +39,10 @@ class SchemaSources:
     async def newest(
         self, source: SourceSection, names: Sequence[str] = (), written_by: Sequence[SchemaKey] = ()
     ) -> list[WriterSchema]:
-        """The schemas that its next records have: that of its file, each of its folder, or the registry's newest.
+        """The schemas to expect in new records: that of the file, each of the folder, or the registry's newest.
 
-        Subjects that have not the topic's name are found by the ``names`` of records, and by ``written_by``, the keys in
-        recent records.
+        Subjects that are not named after the topic are found by the ``names`` of records, and by ``written_by``, the schema
+        keys in recent records.
 
         Raises ConfigurationError, RegistryUnavailable.
         """

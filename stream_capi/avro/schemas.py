@@ -1,8 +1,8 @@
 """Where writers' schemas come from: a registry, a folder of ``.avsc`` files, or one file (contract, sections 3 and 4).
 
-``cached`` is for the hot path and never waits. ``load`` may ask a registry: it raises ``RegistryUnavailable`` as long as
-there is no answer, and says ``unknown_schema`` only where a source that works doesn't have the schema. That answer is
-kept for a minute, as the schema may be registered, or its file written, later.
+``cached`` is for the hot path and never waits. ``load`` may ask a registry: it raises ``RegistryUnavailable`` while there is
+no answer, and returns ``unknown_schema`` only if a working source doesn't have the schema. That result is kept for a minute,
+because the schema may be registered, or its file written, later.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ from stream_capi.config.files import content
 from stream_capi.errors import ConfigurationError, RegistryUnavailable
 from stream_capi.model import Rejection
 
-MAX_BYTES = 4 * MAX_CHARACTERS  # of a file; none with more can be a schema that is read with
-# Of a folder, all of which is read at the start.
+MAX_BYTES = 4 * MAX_CHARACTERS  # of a file: a larger one has more characters than a schema may have
+# Limits of a folder, which is read whole at the start.
 MAX_ENTRIES = 10_000  # of any kind
 MAX_FILES = 1_000
-MAX_FOLDER = 4 << 20  # bytes of the files, and characters of the schemas with what they refer to
+MAX_FOLDER = 4 << 20  # bytes of the files; also characters of the schemas with the types they refer to
 
 __all__ = [
     "FileSchema",
@@ -59,18 +59,18 @@ class Schemas(Protocol):
     """A source of writers' schemas."""
 
     def cached(self, key: SchemaKey) -> WriterSchema | Rejection | None:
-        """What is known of ``key`` without asking anyone; None: ask ``load``."""
+        """What is known about ``key`` without waiting; None: call ``load``."""
         ...
 
     async def load(self, key: SchemaKey) -> WriterSchema | Rejection:
-        """Look ``key`` up. Raises ``RegistryUnavailable`` where its source doesn't answer for now."""
+        """Look ``key`` up. Raises ``RegistryUnavailable`` if the source doesn't answer now."""
         ...
 
     async def aclose(self) -> None: ...
 
 
 class FileSchema:
-    """The one schema of a raw source.
+    """The only schema of a raw source.
 
     :raises ConfigurationError: the file can't be read, or no event can be read with its schema.
     """
@@ -93,7 +93,7 @@ class FileSchema:
 
 
 class GivenSchema:
-    """One file's schema for whatever key a record states: a person says that it is the one. A fingerprint must be its own.
+    """One file's schema for whatever key a record has, as the user says that it is the right one. A fingerprint must match.
 
     :raises ConfigurationError: the file can't be read, or no event can be read with its schema.
     """
@@ -115,10 +115,10 @@ class GivenSchema:
 
 
 class FolderSchemas:
-    """The ``.avsc`` files of a folder: by CRC-64-AVRO fingerprint, and by id where a file is called ``<id>.avsc``.
+    """The ``.avsc`` files of a folder: by CRC-64-AVRO fingerprint, and by id if a file is named ``<id>.avsc``.
 
-    Named types may be defined in other files of the folder. An unknown key has the folder read again if a file has changed,
-    so that a new writer's schema can be added while the program runs, and a flood of unknown keys reads no file.
+    Named types may be defined in other files of the folder. On an unknown key the folder is read again, if a file has
+    changed: so a new writer's schema can be added while the program runs, and many unknown keys don't cause many reads.
 
     :raises ConfigurationError: with every fault of every file.
     """
@@ -139,16 +139,16 @@ class FolderSchemas:
         try:
             await asyncio.to_thread(self._read_changes)
         except ConfigurationError as error:
-            # It could be read at the start: someone is writing a file just now, or has to repair one.
+            # It could be read at the start, so a file is just being written, or must be repaired.
             raise RegistryUnavailable(f"the schema folder can't be read again: {error}") from error
         return self._known.get(key) or self._missing.add(key, unknown(key, f"the folder {self.folder}"))
 
     def schemas(self) -> list[WriterSchema]:
-        """One of each event schema in the folder, by name."""
+        """The event schemas in the folder, each once, sorted by name."""
         return sorted({s.digest: s for s in self._known.values()}.values(), key=lambda s: s.name)
 
     def ids_of(self, fingerprint: str) -> list[int]:
-        """The ids that the folder gives to the schema of a fingerprint."""
+        """The ids that files of the folder give to the schema with this fingerprint."""
         schema = self._known.get(SchemaKey("fingerprint", fingerprint))
         return (
             []
@@ -192,7 +192,7 @@ class FolderSchemas:
                 faults += error.faults
                 continue
             size += len(canonical)
-            if size > MAX_FOLDER:  # each of many files may refer to the same large type
+            if size > MAX_FOLDER:  # many files may each refer to the same large type
                 raise ConfigurationError(
                     [f"{self.folder}: its schemas have more than {MAX_FOLDER} characters, with the types they refer to"]
                 )
@@ -203,7 +203,7 @@ class FolderSchemas:
 
 
 class _SchemaFile(NamedTuple):
-    """What tells a changed file from the one before it."""
+    """A file's name and what differs if it was changed."""
 
     name: str
     inode: int
@@ -212,9 +212,9 @@ class _SchemaFile(NamedTuple):
 
 
 def _listed(folder: Path) -> list[_SchemaFile]:
-    """The ``.avsc`` files of a folder, by name.
+    """The ``.avsc`` files of a folder, sorted by name.
 
-    :raises ConfigurationError: it is no folder with such files, or has too many of them; nothing was read then.
+    :raises ConfigurationError: it is no folder with such files, or they are too many or too large. None is read before.
     """
     try:
         with os.scandir(folder) as found:
@@ -246,7 +246,7 @@ def _stated(path: Path) -> _SchemaFile:
 
 
 class _Elsewhere(Mapping[str, Any]):
-    """The types that other files than one define, by full name. A dict of them for each file would take squared time."""
+    """The types defined in all files but one, by full name. Building a dict of them for each file would be quadratic."""
 
     def __init__(self, defined: Mapping[str, Mapping[Path, Any]], path: Path) -> None:
         self._defined = defined
@@ -266,7 +266,7 @@ class _Elsewhere(Mapping[str, Any]):
 
 
 def _may_be_of_events(raw: Any) -> bool:
-    """Whether a file's schema is a record or a union of records and null; other files have types that those refer to."""
+    """Whether a file's schema is a record, or a union of records and null. Other files only define types to refer to."""
     branches = raw if isinstance(raw, list) else [raw]
     records = [branch for branch in branches if isinstance(branch, dict) and branch.get("type") == "record"]
     names = [branch for branch in branches if isinstance(raw, list) and isinstance(branch, str)]
@@ -274,7 +274,7 @@ def _may_be_of_events(raw: Any) -> bool:
 
 
 class SchemasByKind:
-    """Several sources, each for the kinds of key that it answers."""
+    """Several sources of schemas, by kind of key."""
 
     def __init__(self, sources: Mapping[str, Schemas]) -> None:
         self._sources = dict(sources)
@@ -302,7 +302,7 @@ def _text(path: Path) -> str:
 
 
 def _built(path: Path, text: str, references: Mapping[str, Any]) -> tuple[WriterSchema, str]:
-    """The schema of a file of a folder, and its canonical form."""
+    """The schema of a file in a folder, and its canonical form."""
     built = build(FILE_KEY, text, references)
     if isinstance(built, RefusedSchema):
         raise ConfigurationError([f"{path}: {built.reason}"])
@@ -312,8 +312,8 @@ def _built(path: Path, text: str, references: Mapping[str, Any]) -> tuple[Writer
 def _canonical(path: Path, raw: Any) -> str:
     try:
         return fastavro.schema.to_parsing_canonical_form(raw)
-    except Exception as error:  # whatever an odd schema trips over in the library
-        # The library's text would quote the schema; its class is enough beside the path.
+    except Exception as error:  # the library may raise anything on an odd schema
+        # Its text would quote the schema, so only the exception's class is named.
         raise ConfigurationError([f"{path}: no Avro schema: {type(error).__name__}"]) from error
 
 

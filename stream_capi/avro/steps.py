@@ -1,13 +1,13 @@
-"""The steps of a walk through all records of a chunk at once: one for each type of a schema.
+"""The steps of a walk through all records of a chunk at once: one step for each type in a schema.
 
-A step gets a position for each record at hand, and gives the positions behind its value. What it finds there (where a text
-starts and ends, a number) it notes for its column. Records are never removed: one whose bytes break a rule, or that has
-something that no step reads, gets the position ``chunk.limit``, from which it can't come back to its own end. Positions
-only grow, so a record whose last position is its end was read within its own bytes.
+A step gets a position in each of its records, and returns the positions behind its value. What it finds (start and end of a
+text, a number) it notes for its column. Records are never removed: one whose bytes break a rule, or that has something that
+no step reads, gets the position ``chunk.limit``, which is beyond its end. Positions only grow, so a record whose last
+position is its end was read within its own bytes.
 
-An array operation costs some microseconds however few records it is for. For fewer than ``FEW`` records the scalar decoder's
-function for the same type reads the value, record by record. This also bounds the time for hostile bytes: an operation is
-always shared by that many records, and each item of an array or map that it reads takes bytes of every one of them.
+An array operation costs some microseconds, however few records it is for. For fewer than ``FEW`` records, the scalar
+decoder's function for the type reads the values one by one. This also limits the time that hostile bytes can cost: every
+operation is for at least that many records, and each item of an array or map that it reads takes bytes of all of them.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from stream_capi.avro.hardening import Node
 from stream_capi.config.dotted_paths import Path, follow
 
 FEW = 32
-_MOST_AT_ONCE = 16  # items, or fields, between two looks at how many records still are within their bytes
+_MOST_AT_ONCE = 16  # items, or fields, between two checks of how many records are still within their bytes
 _SOME_BRANCHES = 4
-_FEW_IN_A_BRANCH = 8  # records, on the average
-CARE = -1
+_FEW_IN_A_BRANCH = 8  # records, on average
+CARE = -1  # in a table of lengths: the byte needs a closer look, or is a fault
 HIGH_BITS = np.int64(-0x7F7F7F7F7F7F7F80)  # 0x80 in each byte
 _MOST = np.int64((1 << 63) - 1)
 
-# A length of one byte, to the way from there to the end of what it counts.
+# By the first byte of a length: the distance from there to the value's end; CARE if the length is longer, or negative.
 SPAN = np.array([n // 2 + 1 if n < 128 and n % 2 == 0 else CARE for n in range(256)], np.int8)
 BOOLEAN = np.array([1, 1] + [CARE] * 254, np.int8)
 
 
 def varints(chunk: Chunk, at: Ints) -> tuple[Ints, Ints]:
-    """The numbers at the positions, 64 bits as they are on the wire, and the positions behind them."""
+    """The unsigned 64-bit numbers at the positions, zigzag not undone, and the positions behind them."""
     word = chunk.words[at]
-    stops = ~word & HIGH_BITS  # bytes that end a number
+    stops = ~word & HIGH_BITS  # a byte below 128 ends a number
     stop = stops & -stops
     below = stop - 1
     size = (np.bitwise_count(below) + np.uint8(1)) >> 3
@@ -51,7 +51,7 @@ def varints(chunk: Chunk, at: Ints) -> tuple[Ints, Ints]:
 
 
 def compact(word: Ints) -> Ints:
-    """The number that the lower seven bits of each byte make."""
+    """The number made of the lower seven bits of each byte."""
     word = word & 0x7F7F7F7F7F7F7F7F
     word = word & 0x007F007F007F007F | (word & 0x7F007F007F007F00) >> 1
     word = word & 0x00003FFF00003FFF | (word & 0x3FFF00003FFF0000) >> 2
@@ -59,7 +59,7 @@ def compact(word: Ints) -> Ints:
 
 
 def of_two_bytes(word: Ints) -> Ints | None:
-    """Lengths, if each takes two bytes and none is negative."""
+    """The lengths, if each takes two bytes and none is negative; else None."""
     other = word & 0x8081 != 0x0080
     if b"\1" in other.tobytes():
         return None
@@ -69,9 +69,8 @@ def of_two_bytes(word: Ints) -> Ints | None:
 
 def high_bytes(word: Ints) -> NDArray[np.uint8]:
     """How many bytes of each word are above 127."""
-    high: NDArray[np.uint8] = np.bitwise_count(
-        (word & HIGH_BITS).view(np.uint64)
-    )  # signed, it counts the absolute value
+    # As unsigned numbers: of a signed one, bitwise_count counts the absolute value.
+    high: NDArray[np.uint8] = np.bitwise_count((word & HIGH_BITS).view(np.uint64))
     return high
 
 
@@ -93,7 +92,7 @@ def signed(number: Ints) -> Ints:
 
 @lru_cache(maxsize=64)
 def one_byte(symbols: int) -> NDArray[np.int8]:
-    """The first byte of an enum, to its length: 1, or care."""
+    """By the first byte of an enum: its length, 1; CARE if it is no symbol of one byte."""
     return np.array([1 if n % 2 == 0 and n // 2 < symbols else CARE for n in range(256)], np.int8)
 
 
@@ -115,7 +114,7 @@ class Step:
         return self.one_by_one(chunk, at, rows)
 
     def one_by_one(self, chunk: Chunk, at: Ints, rows: Ints, walked: Ints | None = None) -> Ints:
-        """Read by the scalar decoder's function. Up to the positions in ``walked``, it is known already what is no text."""
+        """Read with the scalar decoder's function. Bytes outside strings are noted already up to the positions ``walked``."""
         read = self._reader(self.node)
         values, ends = [], []
         for row, i in zip(rows.tolist(), at.tolist(), strict=True):
@@ -154,7 +153,7 @@ class Text(Step):
         return after
 
     def _long(self, chunk: Chunk, at: Ints, rows: Ints) -> tuple[Ints, Ints]:
-        """Start and end of those whose length takes more than one byte; both the limit where it is negative."""
+        """Start and end of values whose length takes more than one byte; the end is the limit if the length is negative."""
         length = of_two_bytes(chunk.words[at])
         if length is not None:
             start = at + 2
@@ -197,7 +196,7 @@ class Number(Step):
 
 
 class Symbol(Step):
-    """An enum or a boolean: an index of one byte, or a number where there are more symbols."""
+    """An enum or a boolean: an index of one byte, or a longer number if there are more than 64 symbols."""
 
     def __init__(self, node: Node, reader: Callable[[Node], Reader], wanted: Sequence[tuple[int, Path]] = ()) -> None:
         super().__init__(node, reader, wanted)
@@ -248,7 +247,7 @@ class Fixed(Step):
 
 
 class Union(Step):
-    """Any union of 64 branches or fewer: each of the branches in turn, for the records that took it."""
+    """A union of 64 branches or fewer: walks each branch for the records that have it."""
 
     def __init__(
         self, node: Node, reader: Callable[[Node], Reader], wanted: Sequence[tuple[int, Path]], branches: Sequence[Step]
@@ -287,13 +286,13 @@ class Fields(Step):
                 chunk.steps = 0
                 within = at <= chunk.ends[rows]
                 if np.count_nonzero(within) < FEW:
-                    chunk.steps = _MOST_AT_ONCE  # whoever reads on looks as well
+                    chunk.steps = _MOST_AT_ONCE  # so that the enclosing record checks after this field, too
                     return np.full(len(at), chunk.limit)
         return at
 
 
 class Items(Step):
-    """An array or a map that no column needs: block by block, an item of all records at a time."""
+    """An array or a map that no column needs: walks block by block, one item of all records at a time."""
 
     def __init__(self, node: Node, reader: Callable[[Node], Reader], item: Step) -> None:
         super().__init__(node, reader)
@@ -304,9 +303,9 @@ class Items(Step):
 
     def _walk(self, chunk: Chunk, at: Ints, rows: Ints) -> Ints:
         after = np.full(len(at), chunk.limit)
-        here = np.arange(len(at))  # those that have not come to their end
+        here = np.arange(len(at))  # the records whose array or map is not at its end
         position, mine = at.copy(), rows
-        left = np.zeros(len(at), np.int64)  # items of the block
+        left = np.zeros(len(at), np.int64)  # items of the current block
         while len(here) >= FEW:
             ended = (left == 0).nonzero()[0]
             if len(ended):
@@ -332,7 +331,7 @@ class Items(Step):
         return self._item.walk(chunk, at, rows)
 
     def _count(self, chunk: Chunk, at: Ints, rows: Ints) -> tuple[Ints, Ints]:
-        """Items in the next block, and the position of the first; no items and the limit where a rule is broken."""
+        """Items in the next block, and the position of the first. If the bytes break a rule: no items, and the limit."""
         if len(at) < FEW:
             return self._count_one_by_one(chunk, at, rows)
         number, after = varints(chunk, at)

@@ -1,4 +1,4 @@
-"""The steps of a walk, out of a schema and the paths that are wanted from it; made once for each."""
+"""Builds the steps of a walk from a schema and the paths that the mapping needs; done once for each schema."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from stream_capi.avro.steps import (
 )
 from stream_capi.config.dotted_paths import Path
 
-_MOST_BRANCHES = 64  # whose index is one byte
+_MOST_BRANCHES = 64  # with so many, an index is one byte
 _MOST_SYMBOLS = 64
 
 _OPTIONAL: dict[str, type[Optional]] = {
@@ -50,7 +50,7 @@ _KINDS: dict[str, Callable[[Node, Callable[[Node], Reader], Wanted], Step]] = {
 
 
 class WalkPlan:
-    """``room``: zeros that the steps of one record may pass over in a row, at most."""
+    """``room``: how many zero bytes in a row the steps of one record can read at most."""
 
     def __init__(self, root: Node, paths: Sequence[Path], reader: Callable[[Node], Reader]) -> None:
         self.room = _Rooms().of(root)
@@ -59,7 +59,7 @@ class WalkPlan:
         self.step = self._step(root, list(enumerate(paths)))
 
     def _step(self, node: Node, wanted: Wanted) -> Step:
-        key = (id(node), tuple(wanted))  # each once: unions of the same records, inside each other, multiply
+        key = (id(node), tuple(wanted))  # each step is built once: nested unions of the same records would multiply
         step = self._known.get(key)
         if step is None:
             step = self._known[key] = self._written(node, wanted)
@@ -99,7 +99,7 @@ class WalkPlan:
 
 
 class _Rooms:
-    """How many bytes a value takes at most if it is read out of zeros, whichever branches it takes."""
+    """How many bytes a value takes at most if all bytes are zero, whichever branches of unions are read."""
 
     def __init__(self) -> None:
         self._known: dict[int, int] = {}

@@ -1,4 +1,4 @@
-"""A writer's schema, made ready once: read, checked and named (contract, section 4)."""
+"""A writer's schema: parsed, validated and named, once (contract, section 4)."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ MAX_CHARACTERS = 1 << 20  # of a schema's text
 class WriterSchema:
     """The schema that wrote a record.
 
-    ``raw`` is its JSON, self-contained (references are put in where they are first used) and with its logical types;
-    ``parsed`` the same with names resolved; ``digest`` is equal for equal schemas, whatever key they came under;
-    ``encrypted`` is what of their records is ciphertext. ``name`` is the full name of the record at its top; of a
-    union's those of all its records.
+    ``name`` is the full name of its record; for a union, the names of all its records. ``raw`` is its JSON, self-contained
+    (references are inlined where they are first used) and with its logical types; ``parsed`` is the same with names
+    resolved. ``digest`` is equal for equal schemas, whatever their keys. ``encrypted`` says what in the records is
+    ciphertext.
     """
 
     key: SchemaKey
@@ -36,7 +36,7 @@ class WriterSchema:
 
     @property
     def records(self) -> tuple[WriterSchema | None, ...]:
-        """What a record may be: the schema of each branch of a union, None for null; else this one."""
+        """The schemas that a record may have: for a union, one for each branch, None for null; else this one."""
         if self.parsed.type == "record":
             return (self,)
         return tuple(
@@ -45,7 +45,7 @@ class WriterSchema:
         )
 
     def has_record(self, name: str) -> bool:
-        """Whether its records may be of the type of this full name."""
+        """Whether its records may be of the type with this full name."""
         return any(record is not None and record.name == name for record in self.records)
 
     def __repr__(self) -> str:
@@ -53,7 +53,7 @@ class WriterSchema:
 
 
 class RefusedSchema(NamedTuple):
-    """The schema is known and no event can be read with it: ``reason`` says which rule it breaks."""
+    """The schema is known, but no event can be read with it; ``reason`` says which rule it breaks."""
 
     reason: str
 
@@ -62,7 +62,7 @@ class RefusedSchema(NamedTuple):
 
 
 def build(key: SchemaKey, text: Any, references: Mapping[str, Any] | None = None) -> WriterSchema | RefusedSchema:
-    """Make ``text`` (a schema's JSON) ready; ``references`` holds the decoded schemas of names it doesn't define."""
+    """Parse and validate ``text``, a schema's JSON. ``references``: the parsed JSON of types it refers to, by full name."""
     if not isinstance(text, str):  # a registry's answer may hold anything
         return RefusedSchema("it is no text")
     if len(text) > MAX_CHARACTERS:
@@ -85,14 +85,14 @@ def build(key: SchemaKey, text: Any, references: Mapping[str, Any] | None = None
 
 
 def unknown(key: SchemaKey, where: str) -> Rejection:
-    """The event's schema is not to be found in ``where``."""
+    """The rejection of an event whose schema ``where`` doesn't have."""
     return Rejection(Code.UNKNOWN_SCHEMA, f"{key} is not known to {where}")
 
 
 class UnknownSchemas:
-    """Schemas that a source said it doesn't have, believed for a limited time and never more than a limited number.
+    """Schemas that a source doesn't have, remembered for a limited time.
 
-    ``clock`` gives seconds; corrupt records may state any of four billion ids.
+    Their number is limited, too, because corrupt records may name any of four billion ids. ``clock`` returns seconds.
     """
 
     SECONDS = 60.0
@@ -118,7 +118,7 @@ class UnknownSchemas:
 
 
 def definitions(raw: Any, namespace: str = "") -> dict[str, Any]:
-    """Every named type that a schema defines, by full name, each with its namespace written out so that it can be moved."""
+    """Every named type that a schema defines, by full name; each states its namespace, so that it can be moved."""
     found: dict[str, Any] = {}
     if isinstance(raw, list):
         for part in raw:
@@ -128,9 +128,8 @@ def definitions(raw: Any, namespace: str = "") -> dict[str, Any]:
         if named and (full := full_name(raw, namespace)):
             namespace = namespace_of(full)
             found[full] = {**raw, "namespace": namespace}
-        for part in (
-            ("type", "items", "values") if not named else ()
-        ):  # of a named type they are somebody's own attributes
+        # In a named type, these keys are attributes that a user added.
+        for part in ("type", "items", "values") if not named else ():
             found |= definitions(raw.get(part), namespace)
         fields = raw.get("fields") if named else ()
         for field in fields if isinstance(fields, list) else ():
@@ -139,7 +138,7 @@ def definitions(raw: Any, namespace: str = "") -> dict[str, Any]:
 
 
 def inline(raw: Any, references: Mapping[str, Any]) -> Any:
-    """``raw`` with each referenced name's definition put in where the name is first used."""
+    """``raw`` with the definition of each referenced name in place of its first use."""
     return _Inliner(references).visit(raw, "", moved=False)
 
 
@@ -149,7 +148,7 @@ class _Inliner:
         self.defined: set[str] = set()
 
     def visit(self, node: Any, namespace: str, *, moved: bool) -> Any:
-        """``moved``: the node comes from a reference, where what was put in before is met again and stays a name."""
+        """``moved``: the node is part of a reference. There a type that is already defined stays a name."""
         if isinstance(node, list):
             return [self.visit(branch, namespace, moved=moved) for branch in node]
         if isinstance(node, str):
