@@ -1,1 +1,1 @@
-"""From decoded records to ServerEvents: mapping, normalising, hashing, validating (contract, sections 4 and 5). Pure."""
+"""Turns decoded records into ServerEvents: mapping, normalising, hashing, validating (contract, sections 4, 5). No I/O."""

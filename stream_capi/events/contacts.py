@@ -1,7 +1,7 @@
-"""What an email address and a phone number must be: the careful way for one text (contract, section 5).
+"""The rules for an email address and a phone number, for one text at a time (contract, section 5).
 
-Each cleans what people, forms and exports put around a value, and drops what is not one value: a wrong hash would be
-delivered, counted as an identifier, and match nobody or somebody else.
+They remove what people, forms and exports put around a value, and refuse a text that isn't exactly one value: its hash
+would be delivered and counted as an identifier, and would match nobody or somebody else.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ MASKED = Wrong("must have all of its digits, with none masked", "masked")
 TWO_NUMBERS = Wrong("must be one phone number, not two", "two_numbers")
 
 _is_hash = re.compile(r"[0-9a-fA-F]{64}").fullmatch
-# Unicode's property Default_Ignorable_Code_Point: soft hyphen, joiners, spaces of no width, byte order mark …
+# Unicode's property Default_Ignorable_Code_Point: soft hyphen, joiners, zero-width spaces, byte order mark …
 _IGNORABLE = (
     (0xAD, 0xAD), (0x34F, 0x34F), (0x61C, 0x61C), (0x115F, 0x1160), (0x17B4, 0x17B5), (0x180B, 0x180F), (0x200B, 0x200F),
     (0x202A, 0x202E), (0x2060, 0x206F), (0x3164, 0x3164), (0xFE00, 0xFE0F), (0xFEFF, 0xFEFF), (0xFFA0, 0xFFA0),
     (0xFFF0, 0xFFF8), (0x1BCA0, 0x1BCA3), (0x1D173, 0x1D17A), (0xE0000, 0xE0FFF),
 )  # fmt: skip
 _INVISIBLE = {code: None for first, last in _IGNORABLE for code in range(first, last + 1)}
-# A host has no ASCII signs but letters, digits, ``-``, ``_`` and single dots. ``*`` is a masked address's.
+# The ASCII characters of a host are letters, digits, ``-``, ``_`` and single dots. ``*`` occurs in masked addresses.
 _NO_SIGN = r"\s\x00-\x1f\x7f-\x9f\ufffd"
 _HOST_PART = rf"[^{_NO_SIGN}!-,./:-@\[-\^`{{-~]++"
 _is_one_address = re.compile(rf"""(?!')[^{_NO_SIGN}@<>,;:"()*\[\\\]]+@{_HOST_PART}(?:\.{_HOST_PART})*+""").fullmatch
@@ -35,16 +35,16 @@ _is_one_address = re.compile(rf"""(?!')[^{_NO_SIGN}@<>,;:"()*\[\\\]]+@{_HOST_PAR
 _find_extension = re.compile(r"(?<=\d)[\s.,;()\-]*(?:ext(?:ension|n)?|x|#)[\s.:=\-]*\d+[\s.)]*\Z").search
 _TRUNK_ZERO = re.compile(r"\(\s*0\s*\)")
 _find_no_digit = re.compile(r"[^\W0-9_]").search  # a letter, or a digit of another script
-# Thousands may be grouped, by another sign than the one before the zeros.
+# Thousands may be grouped, by another character than the one before the zeros.
 _is_decimal = re.compile(r"[+-]?(?:[0-9]+|[0-9]{1,3}([,. '’])[0-9]{2,3}(?:\1[0-9]{2,3})*+(?!\1))[.,]0+").fullmatch
-# What stands for a digit. ``#`` before or behind the number does not, nor ``_`` between two digits.
+# Characters in place of a masked digit. ``#`` before or after the number is none, nor is ``_`` between two digits.
 _find_mask = re.compile(r"[*?•●∙◦▪■█]|[0-9][^0-9#]*#.*[0-9]|(?<![0-9])_|_(?![0-9])", re.DOTALL).search
 _PARTS = re.compile(r"[/,;|]")
 _NOT_DIGITS = bytes(sorted(set(range(256)) - set(b"0123456789")))
 
 
 def email_plain(text: str) -> str | Wrong | None:
-    """One address without ``mailto:`` and invisible characters, lower-cased; a hash passes."""
+    """One address without ``mailto:`` and invisible characters, or a hash; lower-cased."""
     text = _visible(text).lower()
     if text.startswith("mailto:"):
         text = text[7:].partition("?")[0].strip()
@@ -58,12 +58,12 @@ def email_plain(text: str) -> str | Wrong | None:
 
 
 def phone_plain(text: str) -> str | Wrong | None:
-    """The digits of one number, without ``+`` and without a leading ``00``; a hash passes."""
+    """The digits of one number, without ``+`` and without a leading ``00``; or a hash."""
     return number_or_hash(text, phone_digits)
 
 
 def hashing(plain: Callable[..., str | Wrong | None]) -> Callable[..., str | Wrong | None]:
-    """The rule that gives the SHA-256 of what another one gives, unless that is a hash, or wrong."""
+    """A rule that returns the SHA-256 of what the rule ``plain`` returns, unless that is a hash already, or wrong."""
 
     def rule(*values: str | None) -> str | Wrong | None:
         found = plain(*values)
@@ -76,7 +76,7 @@ email, phone = hashing(email_plain), hashing(phone_plain)
 
 
 def number_or_hash(text: str, digits_of: Callable[[str], str | Wrong | None]) -> str | Wrong | None:
-    """Whether it is a hash already is asked first: a hash's own digits would look like a number."""
+    """The number by ``digits_of``, or the hash. Hashes are recognized first: their digits could look like a number."""
     text = _visible(text)
     if len(text) == 64 and _is_hash(text):
         text = text.lower()
@@ -88,7 +88,7 @@ def number_or_hash(text: str, digits_of: Callable[[str], str | Wrong | None]) ->
 
 
 def _one_number(text: str) -> str | Wrong | None:
-    """One number as it was written, without what is around it and without an extension."""
+    """One number as it was written, without a prefix and without an extension."""
     text = normalize("NFKC", text).lower().removeprefix("tel:").strip()
     if ("x" in text or "#" in text) and (extension := _find_extension(text)):
         text = text[: extension.start()]
@@ -105,17 +105,17 @@ def _one_number(text: str) -> str | Wrong | None:
 
 
 def phone_digits(number: str) -> str | None:
-    """The digits of a number as it was written; None where they are too few or too many."""
+    """The digits of a number as it was written; None if they are too few or too many."""
     digits = _digits(number)
-    if digits.startswith("00"):  # an odd zero stays
+    if digits.startswith("00"):  # leading zeros are removed in pairs: of an odd number, one stays
         digits = digits[(len(digits) - len(digits.lstrip("0"))) // 2 * 2 :]
     return digits if 7 <= len(digits) <= 15 else None
 
 
 def _digits(text: str) -> str:
-    return text.encode().translate(None, _NOT_DIGITS).decode()  # a sixth of a regular expression's time
+    return text.encode().translate(None, _NOT_DIGITS).decode()  # in a sixth of the time of a regular expression
 
 
 def _visible(text: str) -> str:
-    """Without blanks around it and without characters that nobody sees."""
+    """Without whitespace around it and without invisible characters."""
     return (text if text.isascii() else text.translate(_INVISIBLE)).strip()

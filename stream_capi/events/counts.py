@@ -1,4 +1,4 @@
-"""What is counted of the events: which identifiers they have, which fields were left out, which are suspect."""
+"""Counts of mapped events: which identifiers they have, which fields were left out, which values are suspect."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ class CountSink(Protocol):
 
 
 class Counts:
-    """What is counted of the events, kept in plain dictionaries until somebody collects it.
+    """Counts of mapped events, kept in plain dictionaries until they are collected.
 
-    ``shared`` gets the number of events that carry each field it looks at.
+    ``shared`` is told how many events have each of the fields that it inspects.
     """
 
     def __init__(self, shared: SharedValues | None = None) -> None:
         self.shared = shared
-        self.lanes: dict[Lane, Counter[str]] = {}  # events under "", and how many of them have each identifier
+        self.lanes: dict[Lane, Counter[str]] = {}  # all events under "", those with an identifier under its name
         self.dropped: Counter[tuple[str, str]] = Counter()
         self.suspect: Counter[tuple[str, str, str]] = Counter()  # by event, field and reason
 
     def of_lane(self, lane: Lane) -> Counter[str]:
-        """The counts of a lane: looked up once for each plan, since to hash a lane takes as long as to count it."""
+        """The counts of a lane. Looked up once for each plan, because hashing a lane takes as long as counting it."""
         return self.lanes.setdefault(lane, Counter())
 
     def drain_into(self, sink: CountSink) -> None:
-        """Hand over what was counted since the last time."""
+        """Pass on what was counted since the last call, and reset it."""
         for lane, counted in self.lanes.items():
             for field, n in counted.items():
                 if field:

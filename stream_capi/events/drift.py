@@ -1,4 +1,4 @@
-"""A producer's rename, noticed: a new writer's schema lacks a mapped path that the one before had (contract, section 4)."""
+"""Notices a field that a producer renamed: a new schema lacks a mapped path that the one before had (contract, section 4)."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from stream_capi.events.rules import SourceRules
 
 
 class MappedPath(NamedTuple):
-    """A path that the mapping reads, and the field or setting that it is for, by the name that the counts have."""
+    """A path that the mapping reads, and the name of the field or setting that it is for, as in the metrics."""
 
     field: str
     path: str
 
 
 class Drift:
-    """The schemas of one source, in the order in which they come.
+    """Compares the schemas of one source, in the order in which they are seen.
 
-    A schema is compared with the newest one before it of the same record: a topic may have several record types, and a
-    backlog has older schemas behind newer ones. ``lacking`` is what the newest ones lack that one before them had.
+    A schema is compared with the newest one so far of the same record type, because a topic may have several, and in a
+    backlog an older schema may follow a newer one. ``lacking``: the paths that the newest schemas lack and earlier ones had.
     """
 
     def __init__(self, topic: str) -> None:
@@ -34,9 +34,9 @@ class Drift:
         return sorted(set().union(*self._lacking.values()))
 
     def seen(self, record: str, id_: int | str, found: Set[MappedPath]) -> list[MappedPath]:
-        """A schema came; what it lacks that the one before had.
+        """Take a schema; returns the mapped paths that it lacks and the one before it had.
 
-        ``id_`` says the order where it is a number, as registries count them. ``found`` are the mapped paths that it has.
+        ``id_`` gives the order if it is a number, because registries count up. ``found``: the mapped paths that it has.
         """
         before, had = self._newest.get(record, (0, found))
         number = id_ if isinstance(id_, int) else before
@@ -49,7 +49,7 @@ class Drift:
 
 
 def mapped_paths(rules: SourceRules, schema: Schema) -> frozenset[MappedPath]:
-    """The paths that a source's mapping reads, of those that a schema has."""
+    """The paths that a source's mapping reads and a schema has."""
     return frozenset(one for one in _all_of(rules) if isinstance(schema.find(one.path), Found))
 
 

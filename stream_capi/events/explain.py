@@ -1,7 +1,7 @@
-"""How one record becomes an event, field by field, for people.
+"""Explains to a person, field by field, how one record becomes an event.
 
-The steps are those of the transform, on a table of one record. A step judges a field whatever became of those before it,
-so that all faults are seen at once.
+It runs the steps of the transform on a table of one record. Each step validates its field even if one before it failed, so
+that all faults are seen at once.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from stream_capi.events.work import Work
 from stream_capi.model import EventName, Lane, Rejection, Skipped, Transformed
 
 _DERIVED = "from topic, partition and offset"
-# Where one of these is sent, what stood there was a number, a moment or a code out of a list.
+# If one of these is sent, the record's value was a number, a time, or a code from a list.
 _HARMLESS = frozenset({"event_time", "data.currency", "data.value", "user_data.esi", "user_data.country_code"})
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Explanation:
-    """Every line, what the event becomes, and where it goes (None where that is not decided)."""
+    """Every line, the outcome of the event, and its lane (None if it got none)."""
 
     lines: tuple[Line, ...]
     outcome: Transformed
@@ -40,7 +40,7 @@ class Explanation:
 
     @property
     def is_id_derived(self) -> bool:
-        """Whether the event has no id of its own, so that its place makes one."""
+        """Whether the event has no id of its own, and gets one derived from its position."""
         return bool(self.lines) and self.lines[-1].note == _DERIVED
 
     def __repr__(self) -> str:
@@ -59,7 +59,7 @@ def explain(
 ) -> Explanation:
     """Explain a decoded record from ``place`` (topic, partition, offset). ``now_ms`` is epoch milliseconds.
 
-    ``record``: its full name, where the schema's top is a union. ``people`` asked to be forgotten.
+    ``record``: its full name, if the schema's top-level type is a union. ``people``: those who asked to be forgotten.
     """
     schema = Schema(schema_raw, record)
     transform = Transform(rules, schema, people)
@@ -81,7 +81,7 @@ def explain(
 
 
 def _readable(lines: Iterable[Line], schema: Schema, columns: Columns) -> tuple[Line, ...]:
-    """The lines with every path that they name, and with values as people write them."""
+    """The lines with what each of their paths held, and with values as people write them."""
     return tuple(
         replace(
             line,
@@ -119,7 +119,7 @@ def _suppression_line(is_suppressed: bool) -> Line:
 
 
 class _Event:
-    """An event that was made, and the lines that explain it."""
+    """An event, and the lines that explain it."""
 
     def __init__(self, rules: SourceRules, transform: Transform, plan: LanePlan, work: Work) -> None:
         self._rules = rules
@@ -129,7 +129,7 @@ class _Event:
         self._restricted = rules.restricted[plan.lane.pixel]
 
     def lines(self) -> Iterator[Line]:
-        """The fields in the order in which they are looked at."""
+        """The fields, in the order in which they are validated."""
         last = f"user_data.{IDENTIFIER_FIELDS[-1]}"
         for target, field in self._plan.fields.items():
             if field.need is Need.DATA and self._plan.lane.event is EventName.PAGE_VIEW:
@@ -157,7 +157,7 @@ class _Event:
         raw = taking.rule.const if path is None else self._work.columns[path][0]
         rule = self._rule_text(field)
         origin = taking.origin(self._work.columns) if verdict is Verdict.SENT else Origin.RECORD
-        # A default may stand for anything; a map's keys and the constants are in the settings.
+        # The raw value behind a default may be anything. Keys of a map and constants are in the settings, so not secret.
         is_known = origin is not Origin.DEFAULT or path is None
         harmless = verdict is Verdict.SENT and field.target in _HARMLESS and is_known
         note = note or origin.value
@@ -198,7 +198,7 @@ class _Event:
         return line
 
     def _withheld(self, field: Field) -> Line:
-        """Of a field that the lane has not."""
+        """The line of a field that events of this lane don't have."""
         if field.target in self._rules.targets(self._plan.lane):
             return self._line(field, self._transform.taking(field), None, Verdict.WITHHELD, "without consent")
         paths, rule = self._rules.rule(field.target).paths, self._rule_text(field)
@@ -222,7 +222,7 @@ class _Event:
         yield line
 
     def _phone(self, field: Field, region: Field, taking: Taking) -> Iterator[Line]:
-        """The country, and the number in the two forms that it has before it is hashed."""
+        """The country's line, and the number's, with the number completed by the country code if that changed it."""
         values, wrong, *_ = self._work.judged.get(region.target, NOTHING)
         country = values[0] if values else None
         verdict = Verdict.PASSED if country else Verdict.DROPPED if wrong else Verdict.ABSENT

@@ -1,4 +1,4 @@
-"""The fields of a ServerEvent: one table, which mapping, ``explain``, ``check`` and the tests of the documents iterate."""
+"""The fields of a ServerEvent, in a table over which mapping, ``explain``, ``check`` and the documents' tests iterate."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from stream_capi.events.whole import Spellings, Whole
 
 
 class Need(Enum):
-    """What becomes of an event without the field."""
+    """What happens to an event without the field."""
 
     REQUIRED = auto()  # dead-lettered
     DATA = auto()  # dead-lettered, if it is a lead
-    IDENTIFIER = auto()  # dead-lettered, if it has none of the others either
-    OPTIONAL = auto()  # sent without
-    ID = auto()  # sent with the next one, or with one made of its place
+    IDENTIFIER = auto()  # dead-lettered, if it has no other identifier
+    OPTIONAL = auto()  # sent without it
+    ID = auto()  # sent with the other id, or with one derived from its position
 
 
 class Rule(NamedTuple):
-    """What makes a field's text or number valid: a description for people, the rule for one value, that for a whole column.
+    """How a field is validated: a description for people, the rule for one value, and the fast rule for a whole column.
 
-    ``one`` is None where trimming is all. ``plain``: what it gives has no character that JSON escapes.
+    ``one`` is None if texts are only trimmed. ``plain``: its results have no character that JSON escapes.
     """
 
     description: str
@@ -35,16 +35,16 @@ class Rule(NamedTuple):
 
     @property
     def only_trims(self) -> bool:
-        """Whether a text without blanks around it goes as it is, if it is no placeholder."""
+        """Whether a trimmed text is sent as it is, unless it is a placeholder."""
         return self.one is None or self.one is value_rules.identifier
 
 
 class Field(NamedTuple):
-    """A field, with what it must be.
+    """A field and its rules.
 
-    ``longest``: characters of a text as it came, blanks around it included, beyond which no rule is asked: the work on one
-    record stays in proportion to its size. ``personal``: it tells who a person is, against what an ad's click brought along,
-    and is left out without consent. ``beside``: the field whose value the rule takes besides.
+    ``longest``: the most characters of a text, with whitespace around it, to which a rule is applied; it keeps the work on a
+    record in proportion to its size. ``personal``: the field identifies a person (unlike the ids that an ad's click brings)
+    and is left out without consent. ``beside``: another field, whose value the rule needs, too.
     """
 
     target: str
@@ -52,15 +52,15 @@ class Field(NamedTuple):
     rule: Rule
     wrong: Wrong
     longest: int = 8_192
-    restricted: bool = False  # the restricted profile has it
+    restricted: bool = False  # the restricted profile allows it
     personal: bool = False
-    in_restricted: Rule | None = None  # its rule there, if it is another one
-    unhashed: Rule | None = None  # its rule where the API hashes
+    in_restricted: Rule | None = None  # the rule in the restricted profile, if it differs
+    unhashed: Rule | None = None  # the rule if the API hashes
     beside: str | None = None
 
     @property
     def name(self) -> str:
-        """The last part of the target, as the API and the counts name it."""
+        """The last part of the target: the name in the API and in metrics."""
         return self.target.rpartition(".")[2]
 
     def rule_for(self, *, hash_here: bool, restricted: bool) -> Rule:
@@ -82,7 +82,7 @@ NUMBERS = ("event_time", "data.value")  # all other fields are text
 
 
 def too_long(longest: int) -> Wrong:
-    """What a text of more characters breaks."""
+    """The fault of a text with more characters."""
     return Wrong(f"is longer than {longest} characters", "too_long")
 
 
@@ -98,7 +98,7 @@ def _user(name: str, need: Need, rule: Rule = _ID, wrong: Wrong = _TEXT, **more:
     return Field(f"user_data.{name}", need, rule, wrong, **more)
 
 
-# In the order in which they are looked at: the first fault of a record decides.
+# In the order in which they are validated: a record is rejected for its first fault.
 _FIELDS = (
     Field(
         "event_time",
@@ -229,6 +229,6 @@ _FIELDS = (
 
 FIELDS: dict[str, Field] = {field.target: field for field in _FIELDS}
 IDENTIFIER_FIELDS = tuple(field.name for field in _FIELDS if field.need is Need.IDENTIFIER)
-# Of a pixel of the restricted profile; an ad's click id alone does not do there.
+# For a pixel of the restricted profile, in which the click id ``aleid`` alone is not enough.
 RESTRICTED_IDENTIFIERS = ("alart", "client_id", "user_id")
 RESTRICTED_FIELDS = tuple(field.name for field in _FIELDS if field.restricted and field.target.startswith("user_data."))

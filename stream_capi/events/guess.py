@@ -1,7 +1,7 @@
-"""A first mapping for a schema, guessed by names, types and docs, for a person to correct (``stream-capi init``).
+"""Guesses a first mapping for a schema from names, types and docs, for a person to correct (``stream-capi init``).
 
-A guess is sure where a name means nothing else. What is concluded (the only timestamp, a doc, symbols that fit, a map's key)
-is never sure, and where nothing speaks for a field there is no guess: a wrong one that is sure would be sent unseen.
+A guess is sure if the name has no other meaning. A guess for another reason (the only timestamp, a doc, symbols that fit, a
+map's key) is never sure, and without any reason there is none: a sure guess that is wrong would be sent unnoticed.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ _TIMES = ("timestamp-", "local-timestamp-")
 
 
 class Guess(NamedTuple):
-    """Where a field may come from, best first; none: nothing in the schema looks like it.
+    """The paths that a field may come from, best first; empty if nothing in the schema looks like it.
 
-    ``unit`` is guessed for a time whose type doesn't say what it counts; ``sure`` is for names that mean nothing else.
-    ``table`` says what values of the best path become; ``why``: what else than its name speaks for it.
+    ``unit``: a guess, for a time whose type doesn't state it. ``sure``: the name has no other meaning. ``table``: a map for
+    the values of the best path. ``why``: the reason, if it is not the name.
     """
 
     target: str
@@ -37,7 +37,7 @@ class Guess(NamedTuple):
 
 
 def guesses(schema_raw: Any, event: EventName, record: str = "") -> list[Guess]:
-    """A guess for each field of an event, in the document's order. ``record``: of which record of a union."""
+    """A guess for each field of an event, in the API document's order. ``record``: which record of a union is meant."""
     schema = Schema(schema_raw, record)
     leaves = _leaves(schema)
     targets = [one for one in TARGETS if not (one.startswith("data.") and event is EventName.PAGE_VIEW)]
@@ -47,7 +47,7 @@ def guesses(schema_raw: Any, event: EventName, record: str = "") -> list[Guess]:
 
 
 def _leaves(schema: Schema) -> list[Leaf]:
-    """Each path once: the branches of a union may have fields of the same name."""
+    """The leaves, each path once: branches of a union may have fields of the same name."""
     found: dict[str, Leaf] = {}
     for leaf in schema.described_leaves():
         if is_plain_path(leaf.path):
@@ -57,7 +57,7 @@ def _leaves(schema: Schema) -> list[Leaf]:
 
 
 def event_of(name: str, topic: str) -> EventName:
-    """Which event a schema's and a topic's name sound like."""
+    """The event that a schema's and a topic's name suggest."""
     words = plain(f"{name} {topic}")
     return (
         EventName.PAGE_VIEW
@@ -73,7 +73,7 @@ def _guess(target: str, leaves: list[Leaf], schema: Schema) -> Guess:
     if named and named[0].rank < LAST:
         best = named[0]
         unit, is_sure_unit = _unit(best.leaf) if target == "event_time" else (None, True)
-        alike = [one for one in named[1:] if one[:3] == best[:3]]  # nothing tells which of them is meant
+        alike = [one for one in named[1:] if one[:3] == best[:3]]  # just as good: it can't be known which one is meant
         table = _table(target, best.leaf)
         sure = best.rank < surely and is_sure_unit and not alike and not table
         return Guess(target, _paths(named), sure, unit, table)
@@ -91,7 +91,7 @@ def _paths(candidates: Iterable[Candidate]) -> tuple[str, ...]:
 
 
 def _without(guess: Guess, taken: Mapping[str, str]) -> Guess:
-    """A guess without the paths that are another field for sure. Where an event happens and its system may be one field."""
+    """A guess without the paths that are surely another field's. ``esi``, ``os`` and ``dedupe_id`` may share one."""
     if guess.sure or guess.target in ("user_data.esi", "user_data.os", "dedupe_id"):
         return guess
     left = tuple(path for path in guess.paths if path not in taken)
@@ -109,11 +109,11 @@ def _fits(target: str, leaf: Leaf) -> bool:
     return bool(_table(target, leaf))
 
 
-# By anything else, where no name speaks for it
+# Guesses by something other than the name
 
 
 def _by_symbols(target: str, leaves: list[Leaf], schema: Schema) -> Guess | None:
-    """An enum all of whose symbols say where an event happens, or on which system."""
+    """An enum whose symbols are all values of ``esi``, or of ``os``."""
     if target not in ("user_data.esi", "user_data.os"):
         return None
     meant = _source if target == "user_data.esi" else _system
@@ -152,7 +152,7 @@ def _is_known_as_another(leaf: Leaf, schema: Schema) -> bool:
 
 
 def _by_map(target: str, leaves: list[Leaf], schema: Schema) -> Guess | None:
-    """A key of a map, which no schema names."""
+    """A key of a map: schemas don't state a map's keys, so its name must suggest them."""
     if target not in known.KEYS:
         return None
     kinds = (
@@ -189,11 +189,11 @@ def _by_doc(target: str, leaves: list[Leaf], schema: Schema) -> Guess | None:
     return Guess(target, tuple(leaf.path for leaf in found[:3]), False, unit, _table(target, found[0]), "by its doc")
 
 
-# What values become
+# Tables of values, and units
 
 
 def _table(target: str, leaf: Leaf) -> dict[str, str] | None:
-    """What an enum's symbols mean, where they are not the field's own values; for a platform's text the usual ones."""
+    """A map for an enum's symbols, if they are not the field's own values; for a text field the usual values of ``esi``."""
     if target not in ("user_data.esi", "user_data.os"):
         return None
     meant, own = (_source, esi) if target == "user_data.esi" else (_system, operating_system)
@@ -221,7 +221,7 @@ def _system(symbol: str) -> str | None:
 
 
 def _unit(leaf: Leaf) -> tuple[str | None, bool]:
-    """What a bare number probably counts, and whether its doc says so; None where the type says it, or it is text."""
+    """The probable unit of a plain number, and whether its doc states it. None for other types, which need no unit."""
     numbers = [kind for kind in leaf.kinds if kind.type in ("int", "long", "float", "double") and not kind.logical]
     if not numbers:
         return None, True

@@ -1,4 +1,4 @@
-"""What a field's rule makes of a column: quickly for values that need no care, one by one for the others."""
+"""Applies a field's rule to a column: the fast rule to simple values, the rule for one value to each of the others."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from stream_capi.events.taking import Column
 from stream_capi.events.value_rules import Wrong
 from stream_capi.events.whole import HASHED, Spellings, is_plain
 
-# A column after its rule: what is sent, nothing (None or an empty text) where nothing is; what is wrong, by index; how many
-# are sent; and whether no value has a character that JSON escapes. A plain tuple, as one is made for each field of a chunk.
+# The result of a rule for a column: the values to send (None or "" if nothing is sent), the wrong ones by index, how many are
+# sent, and whether no value has a character that JSON escapes. A plain tuple, because each field of each chunk makes one.
 Judged = tuple[Column, Mapping[int, Wrong], int, bool]
 Judge = Callable[[Column, Column | None], Judged]
 
@@ -20,7 +20,7 @@ NOTHING: Judged = (), NONE_WRONG, 0, True
 
 
 def judge_of(field: Field, *, hash_here: bool, restricted: bool) -> Judge:
-    """What judges a field's texts, of which None and blanks are nothing; ``beside`` has what the rule takes besides."""
+    """The function that validates a field's column; None and whitespace are no value. It takes the column of ``beside``."""
     rule = field.rule_for(hash_here=hash_here, restricted=restricted)
     whole, longest, careful = rule.whole, field.longest, _Careful(field, rule)
     if isinstance(whole, Spellings):
@@ -51,7 +51,7 @@ def judge_of(field: Field, *, hash_here: bool, restricted: bool) -> Judge:
 
 
 def _by_table(spellings: Spellings, careful: _Careful) -> Judge:
-    """What judges texts of which a column has few different ones."""
+    """The function for columns with few different texts: it looks them up in a table."""
     find = spellings.table.get
 
     def judge(column: Column, beside: Column | None = None) -> Judged:
@@ -68,7 +68,7 @@ def _by_table(spellings: Spellings, careful: _Careful) -> Judge:
 
 
 class _Careful:
-    """A rule for one value at a time."""
+    """Applies the rule for one value."""
 
     def __init__(self, field: Field, rule: Rule) -> None:
         self._one = rule.one
@@ -79,7 +79,7 @@ class _Careful:
         self._takes_more = field.beside is not None
 
     def judged(self, column: Column, beside: Column | None) -> Judged:
-        """A whole column."""
+        """Validate each value of a column."""
         one = self.one
         if self._takes_more:
             others = [None] * len(column) if beside is None else beside
@@ -93,7 +93,7 @@ class _Careful:
         return values, wrong, len(values) - values.count(None), self._plain
 
     def rest(self, found: Column, column: Column, beside: Column | None) -> Judged:
-        """The texts for which nothing is found yet."""
+        """Validate the texts for which ``found`` has no value yet."""
         left = [at for at, value in enumerate(found) if not value and column[at]]
         others = None if beside is None else [beside[at] for at in left]
         of_left, wrong, _, plain = self.judged([column[at] for at in left], others)
@@ -104,7 +104,7 @@ class _Careful:
         return values, {left[at]: why for at, why in wrong.items()}, len(values) - values.count(None), plain
 
     def one(self, text: str, *beside: Any) -> Any:
-        """What is sent for one text: None where it is blank, a Wrong where it breaks something."""
+        """What is sent for one text: None if it is only whitespace, a Wrong if it breaks a rule."""
         if len(text) > self._longest:
             return self._too_long
         if self._one is None:
@@ -116,7 +116,7 @@ class _Careful:
 
 
 def _spread(found: Sequence[Any], column: Column) -> list[Any]:
-    """What was found for the texts of a column, at their places in it."""
+    """The results for the texts of a column, at the indexes of these texts; None elsewhere."""
     each = iter(found)
     return [next(each) if value else None for value in column]
 

@@ -1,7 +1,6 @@
-"""What a decoded Avro value is, and how to read it as text, as a number or as a time (contract, section 4).
+"""The types of decoded Avro values, and how to read them as text, as a number or as a time (contract, section 4).
 
-The decoder leaves logical types alone (a decimal is bytes, a time an int); they are read here, and only for fields that a
-mapping asks for.
+The decoder doesn't apply logical types (a decimal is bytes, a time an int). They are applied here, only for mapped fields.
 """
 
 from __future__ import annotations
@@ -16,8 +15,8 @@ from uuid import UUID
 
 
 class Kind(NamedTuple):
-    """A type at the end of a path, null aside. ``type`` is Avro's own word for it, ``logical`` its logical type, which may be
-    stated in a connector's words (``by_connector``)."""
+    """A type that the values at a path may have, other than null. ``type`` is Avro's name for it, ``logical`` its logical
+    type, which may also be stated by a connector's name (``by_connector``)."""
 
     type: str
     logical: str = ""
@@ -30,11 +29,11 @@ class Kind(NamedTuple):
 
 
 class Unfit:
-    """The value of a field that is of another type than it can be."""
+    """Marks a value whose type doesn't fit its field."""
 
 
 UNFIT = Unfit()
-# From a decoded value that isn't null to the one wanted, UNFIT, or None where it is empty.
+# Converts a decoded value that isn't null. Returns UNFIT if it doesn't fit, None if it is empty.
 Reader = Callable[[Any], Any]
 
 _TIMES = {
@@ -49,12 +48,12 @@ _OTHER_TIMES = ("date", "time-millis", "time-micros", "time-nanos", "duration")
 VARIABLE_DECIMAL = "VariableScaleDecimal"
 _DECIMALS = ("decimal", "big-decimal", VARIABLE_DECIMAL)
 _DAY_MS = 86_400_000
-_NO_TIME = (0, 1)  # instead of what to multiply with and to divide by: it is none
+_NO_TIME = (0, 1)  # in place of a multiplier and a divisor: not a time
 _PLAIN_TEXT = frozenset({"string", "enum"})
 _NUMBERS = frozenset({"int", "long", "float", "double"})
-_DECIMAL_BYTES = 64  # some 150 digits; longer ones take time that grows with their square
+_DECIMAL_BYTES = 64  # some 150 digits; the time for longer ones grows with the square of their length
 _MOST_SCALE = 300  # as text, a decimal of scale 10^6 would be a megabyte of zeros
-_LONGEST = 256  # characters of a number or a time as text, blanks around it included
+_LONGEST = 256  # characters of a number or a time as text, with whitespace around it
 _UNITS = {"s": 1000.0, "ms": 1.0, "us": 0.001, "ns": 0.000001}
 _UNIT_COUNTS = {"s": (1000, 1), "ms": (1, 1), "us": (1, 1_000), "ns": (1, 1_000_000)}
 _is_number = re.compile(r"[+-]?(?:[0-9]{1,40}(?:\.[0-9]{0,40})?|\.[0-9]{1,40})(?:[eE][+-]?[0-9]{1,3})?").fullmatch
@@ -67,12 +66,12 @@ _is_moment = re.compile(
 
 
 def text_reader(kinds: Iterable[Kind]) -> Reader | None:
-    """Reads text; None where every value is text already. Numbers become their digits: an account's id may be a long."""
+    """Reads text; None if every value is text already. Integers become their digits, because an id may be a long."""
     kinds = tuple(kinds)
     if all(kind.type in _PLAIN_TEXT for kind in kinds):
         return None
     ints = any(kind.type in ("int", "long") and not _is_time(kind) for kind in kinds)
-    exact = 2**24 if any(kind.type == "float" for kind in kinds) else 2**53  # beyond it, floats leave integers out
+    exact = 2**24 if any(kind.type == "float" for kind in kinds) else 2**53  # above it, not every integer is a float
     from_other = _other_reader(kinds)
 
     def read(value: Any) -> Any:
@@ -91,7 +90,7 @@ def text_reader(kinds: Iterable[Kind]) -> Reader | None:
 
 
 def key_reader(kinds: Iterable[Kind]) -> Reader | None:
-    """Reads the key of a table: what text is, and truth values and other numbers as JSON writes them."""
+    """Reads the key of a table: all that can be text, and booleans and fractions as JSON writes them."""
     text = text_reader(kinds)
     if text is None:
         return None
@@ -105,7 +104,7 @@ def key_reader(kinds: Iterable[Kind]) -> Reader | None:
 
 
 def number_reader(kinds: Iterable[Kind]) -> Reader | None:
-    """Reads a number; None where every value is one already."""
+    """Reads a number; None if every value is one already."""
     kinds = tuple(kinds)
     if all(kind.type in _NUMBERS and not _is_time(kind) for kind in kinds):
         return None
@@ -125,12 +124,12 @@ def number_reader(kinds: Iterable[Kind]) -> Reader | None:
 
 
 def time_reader(kinds: Iterable[Kind], unit: str | None) -> Reader | None:
-    """Reads epoch milliseconds; None where every value is that already."""
+    """Reads epoch milliseconds; None if every value is that already."""
     kinds = tuple(kinds)
     if all(kind.logical in ("timestamp-millis", "local-timestamp-millis") for kind in kinds):
         return None
     counts = {_counts(kind, unit) for kind in kinds if kind.type in ("int", "long")}
-    # Of two ways to count nothing tells which one a value has.
+    # If the types count in different units, a value doesn't say which one it has.
     times, over = counts.pop() if len(counts) == 1 else _NO_TIME
     factor = _UNITS[unit or "ms"]
 
@@ -138,7 +137,7 @@ def time_reader(kinds: Iterable[Kind], unit: str | None) -> Reader | None:
         if value.__class__ is int:
             return value * times // over if times else UNFIT
         if value.__class__ is float:
-            value *= factor  # beyond the largest float it becomes infinite
+            value *= factor  # a very large one becomes infinite
             return round(value) if math.isfinite(value) else UNFIT
         if value.__class__ is str and len(value) <= _LONGEST:
             text = value.strip()
@@ -149,7 +148,7 @@ def time_reader(kinds: Iterable[Kind], unit: str | None) -> Reader | None:
 
 
 def _counts(kind: Kind, unit: str | None) -> tuple[int, int]:
-    """What an integer of the kind is to be multiplied with and divided by for milliseconds."""
+    """The multiplier and the divisor that turn an integer of this kind into milliseconds."""
     if kind.logical in _TIMES:
         return 1, _TIMES[kind.logical]
     if kind.logical == "date":
@@ -172,9 +171,9 @@ def _moment(text: str, factor: float | None) -> int | Unfit:
 
 
 def _other_reader(kinds: tuple[Kind, ...]) -> Callable[[Any], Decimal | str | None]:
-    """Reads what is made of bytes: a decimal, or a UUID's text."""
+    """Reads values that are encoded in bytes: a decimal, or a UUID as text. None for any other value."""
     written = written_decimals(kinds)
-    logical, scale = written.pop() if len(written) == 1 else ("", 0)  # of two ways nothing tells which one a value has
+    logical, scale = written.pop() if len(written) == 1 else ("", 0)  # of several, a value doesn't say which one it has
     uuid, variable = (any(kind.logical == name for kind in kinds) for name in ("uuid", VARIABLE_DECIMAL))
 
     def read(value: Any) -> Decimal | str | None:
@@ -190,13 +189,13 @@ def _other_reader(kinds: tuple[Kind, ...]) -> Callable[[Any], Decimal | str | No
 
 
 def readable(kinds: Iterable[Kind], value: Any) -> Any:
-    """A value as people write it: the decimal or UUID that stands in bytes; any other as it is."""
+    """A value as people write it: a decimal or a UUID instead of its bytes; any other value as it is."""
     found = _other_reader(tuple(kinds))(value)
     return value if found is None else found
 
 
 def written_decimals(kinds: Iterable[Kind]) -> set[tuple[str, int]]:
-    """The ways in which decimals are written as bytes."""
+    """The different encodings of decimals in bytes: logical type and scale."""
     return {(kind.logical, kind.scale) for kind in kinds if kind.logical in ("decimal", "big-decimal")}
 
 
@@ -214,7 +213,7 @@ def _big_decimal(value: bytes) -> Decimal | None:
 
 
 def _varint(value: bytes, at: int) -> tuple[int, int]:
-    """The number at a place, and the place behind it, which is past the end where there is none."""
+    """The number at a position, and the position behind it; that is past the end if there is no number."""
     number = shift = 0
     for byte in value[at : at + 5]:
         at += 1
@@ -262,5 +261,5 @@ def may_be_time(kind: Kind) -> bool:
 
 
 def says_unit(kind: Kind, unit: str) -> bool:
-    """Whether the schema itself says what a time counts. In a connector's words it may say the same as the settings."""
+    """Whether the schema states the unit of a time. A connector's name counts only if it contradicts ``unit``."""
     return _is_time(kind) and not (kind.by_connector and _UNIT_COUNTS[unit] == _counts(kind, None))

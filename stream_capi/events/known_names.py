@@ -1,7 +1,7 @@
 """The names that fields have in tracking, CRM and change-data schemas, for the guesses of ``stream-capi init``.
 
-Names are without signs and in lower case. They are the vocabulary of such systems (Snowplow, Segment, RudderStack, GA4's
-export, HubSpot, Salesforce, Debezium), word by word; no schema is recognised as a whole.
+Names are in lower case and consist of letters and digits. They are the vocabulary of such systems (Snowplow, Segment,
+RudderStack, GA4's export, HubSpot, Salesforce, Debezium), word by word; no schema is recognised as a whole.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ def _set(words: str) -> frozenset[str]:
     return frozenset(words.split())
 
 
-# For each field the names that mean it for sure, then, after the bar, those that may. Best first.
+# For each field: the names that surely mean it, then, after the bar, those that may. Best first.
 NAMES = {
     "event_id": "eventid messageid eventuuid leadid | id uuid submissionid conversionid inquiryid insertid",
     "event_time": "eventtime eventtimestamp occurredat originaltimestamp sentat collectortstamp derivedtstamp eventts "
@@ -45,14 +45,14 @@ NAMES = {
     "user_data.idfv": "idfv vendorid |",
 }
 
-# Names too short or too common to mean anything behind words that are not known to go with them.
+# Names that are too short or too common to mean anything after words that are not known to go with them.
 ALONE = _set(
     """
     id uuid time ts timestamp date created url uri href page location value amount total price score revenue ip
     ua agent customer account session platform channel mail tel cell mobile country zip os sid vid url curr
     """
 )
-# Words that say where a field is or whose it is, and change nothing: ``context_traits_email``, ``billing_phone``.
+# Words that say where a field is or whose, and don't change its meaning: ``context_traits_email``, ``billing_phone``.
 _PLACES = (
     "context event data payload properties props traits message record body fields form formdata after new current hs "
 )
@@ -77,7 +77,7 @@ BESIDE = {
 }
 BESIDE_ANY = frozenset((_PLACES + _PERSON).split())
 
-# A change event's past, and people or things that are not the person who is meant: taken last, and never for sure.
+# The state before a change, and people or things other than the lead: guessed last, and never sure.
 PAST = _set("before previous old prev")
 OTHERS = _set(
     """
@@ -87,9 +87,9 @@ OTHERS = _set(
     alternative emergency spouse admin operator reviewer approver
     """
 )
-# Things of which a record has several: what one costs is not what a lead is worth.
+# Things of which a record has several: the price of one is not the value of the lead.
 PARTS = _set("items item products product lines line cart basket")
-# Words that make a name something else: ``is_valid_email``, ``postal_code_from_ip``, ``email_consent``.
+# Words that change a name's meaning: ``is_valid_email``, ``postal_code_from_ip``, ``email_consent``.
 NOT_IT = _set(
     """
     is has can num count valid invalid verified verification unverified consent optin opt status type template
@@ -114,9 +114,9 @@ NOT_IT_FOR = {
 }
 # What may follow a name without changing it.
 NOISE = ("string", "str", "text", "raw")
-# In an identifier they stand for ``id``: ``customer_no``, ``member number``.
+# In an identifier they mean ``id``: ``customer_no``, ``member number``.
 NUMBERS = ("no", "nr", "num", "number", "uuid", "guid", "ref")
-# Things with an id of their own that is the event's, and what a record is wrapped in.
+# Things whose id is the event's id, and fields that a record is wrapped in.
 EVENT_LIKE = _set(
     """
     event message lead submission conversion inquiry quote request signup registration enquiry
@@ -130,7 +130,7 @@ WRAPPERS = _set(
 
 # Times
 TIME_WORDS = _set("time timestamp tstamp ts date datetime at on when")
-MOMENTS = _set("timestamp tstamp ts date datetime at on")  # not a duration, whatever it counts in
+MOMENTS = _set("timestamp tstamp ts date datetime at on")  # never a duration
 EVENT_WORDS = _set(
     """
     submission submitted submit created creation create occurred occurrence event consumption consumed sent lead
@@ -151,16 +151,14 @@ LATER_TIMES = _set(
     published enriched first
     """
 )
-COUNTS = re.compile(
-    r"(?:_(?:s|secs?|ms|us)|_?(?:seconds|millis|micros))$", re.IGNORECASE
-)  # what a time's name may end in
+COUNTS = re.compile(r"(?:_(?:s|secs?|ms|us)|_?(?:seconds|millis|micros))$", re.IGNORECASE)  # units in a time's name
 DOCUMENTED_UNITS = (
     ("us", re.compile(r"\bmicro-?sec|\bmicros\b|µs", re.IGNORECASE)),
     ("ms", re.compile(r"\bmilli-?sec|\bmillis\b|\bms\b", re.IGNORECASE)),
     ("s", re.compile(r"\b(?:unix |epoch )?seconds\b|\bsecs\b|\bunix time", re.IGNORECASE)),
 )
 
-# Words of a field's documentation that say what it holds.
+# Patterns in a field's doc that say what it holds.
 DOCUMENTED = {
     target: re.compile(pattern, re.IGNORECASE)
     for target, pattern in {
@@ -181,12 +179,12 @@ DOCUMENTED = {
     }.items()
 }
 
-# Maps whose keys the schema does not name: what their names say of the keys that records have.
+# Names of maps that suggest which keys records have in them; a schema doesn't state a map's keys.
 MAPS_OF_A_PERSON = _set("traits usertraits userproperties personproperties")
 MAPS_OF_AN_EVENT = _set("properties eventproperties props eventparams")
 KEYS = {"user_data.email": "email", "user_data.phone": "phone", "data.currency": "currency", "data.value": "value"}
 
-# What an enum's symbols or a text's values say.
+# What an enum's symbols or a text's values mean.
 SOURCES = {
     spelling: esi
     for esi, spellings in {
@@ -195,7 +193,7 @@ SOURCES = {
     }.items()
     for spelling in spellings.split()
 }
-TEXT_SOURCES = ("web", "app", "mob", "mobile", "ios", "android")  # of a text, whose values the schema does not list
+TEXT_SOURCES = ("web", "app", "mob", "mobile", "ios", "android")  # for a text field: a schema doesn't list its values
 SYSTEMS = {
     spelling: system
     for system, spellings in {

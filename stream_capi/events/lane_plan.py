@@ -1,4 +1,4 @@
-"""The steps from a table to the events of one lane, put together once for each writer's schema."""
+"""The steps from a table to the events of one lane, composed once for each writer's schema."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _FROM_URL = ("user_data.aleid", "user_data.alart")
 
 
 class LanePlan:
-    """The mapping of one lane. Without ``consent``, what tells who a person is is left out."""
+    """The mapping of one lane. Without ``consent``, personal fields are left out."""
 
     def __init__(self, rules: SourceRules, schema: Schema, lane: Lane, consent: bool, counts: Counts) -> None:
         self.lane = lane
@@ -42,7 +42,7 @@ class LanePlan:
         self.fields: Mapping[str, Field] = FIELDS
         self.region: tuple[Field, Taking] | None = None
         if rules.phone_region is not None:
-            from stream_capi.events import phone_regions  # loaded only where it is configured
+            from stream_capi.events import phone_regions  # imported only if it is configured
 
             region = phone_regions.REGION
             self.region = region, Taking(rules.phone_region, schema, region.target, region.longest)
@@ -73,14 +73,14 @@ class LanePlan:
 
     @property
     def paths(self) -> set[str]:
-        """The columns that it reads."""
+        """The columns that the steps read."""
         of_fields = {path for taking in self.takings.values() for path in taking.paths}
         if self.region is not None:
             of_fields.update(self.region[1].paths)
         return of_fields | ({self._worth_path} if self._worth_path else set())
 
     def run(self, columns: Columns, length: int, place: str, offsets: Sequence[int], oldest: int, newest: int) -> Work:
-        """Make events. Times are epoch milliseconds; ``place`` is the topic and partition in one text."""
+        """Make events. ``oldest`` and ``newest`` are epoch milliseconds; ``place`` is ``<topic>-<partition>``."""
         work = Work(columns, length, place, offsets, oldest, newest)
         work.tidy = are_tidy([columns[path] for path in self._trimmed], self._longest)
         for step in self._steps:
@@ -89,7 +89,7 @@ class LanePlan:
 
     @property
     def _worth_path(self) -> str | None:
-        """Where the value of the source's table of values stands."""
+        """The path whose value is looked up in the source's table of values; None if there is none for this lane."""
         rule = self._rules.values
         if rule is None or self.lane.event is not EventName.GENERATE_LEAD:
             return None
@@ -113,7 +113,7 @@ class LanePlan:
         return rule.only_trims
 
     def _given(self, need: Need) -> list[Given]:
-        """The fields of a kind that an event may have."""
+        """The fields with this need, and what validates them."""
         return [
             Given.of(
                 self.fields[target],

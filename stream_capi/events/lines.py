@@ -15,15 +15,15 @@ from stream_capi.model import Rejection, Skipped
 
 
 class Verdict(StrEnum):
-    """What became of a field, or of a question of the routing."""
+    """The result for a field, or for a question of the routing."""
 
     SENT = "sent"
     ABSENT = "absent"
     DROPPED = "dropped"  # optional and wrong: left out and counted
-    FAILS = "fails"  # the event is dead-lettered for it
+    FAILS = "fails"  # the event becomes a dead letter
     WITHHELD = "withheld"  # the profile doesn't allow it, or there is no consent
-    PASSED = "passed"  # of the routing
-    SKIPS = "skips"  # the event is not meant to be sent
+    PASSED = "passed"  # a question of the routing: the event goes on
+    SKIPS = "skips"  # the event is skipped
 
 
 class PathState(StrEnum):
@@ -32,14 +32,14 @@ class PathState(StrEnum):
     TAKEN = "taken"
     NULL = "null"
     EMPTY = "empty"
-    UNUSABLE = "not usable"  # what stands elsewhere is sent in its place
+    UNUSABLE = "not usable"  # the value of another path, or a default, is used in its place
     UNNEEDED = "not needed"  # a path before it has a value
     UNREAD = "not looked at"  # the profile doesn't allow the field
     MISSING = "not in this schema"
 
 
 class PathValue(NamedTuple):
-    """One path of a field, and what stood there."""
+    """One path of a field, and the value that the record has there."""
 
     path: str
     raw: Any
@@ -51,11 +51,11 @@ class PathValue(NamedTuple):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Line:
-    """One field: where it was looked for, what stood there, which rule applies, what is sent or why nothing is.
+    """One field: where it was looked for, the value found, the rule that applies, what is sent or why nothing is.
 
-    ``completed`` is the phone number with its country code, where it was completed before it was hashed.
-    ``path`` is the one of ``paths`` whose value was taken. ``harmless``: ``raw`` is a value of a known list, or a number
-    that says nothing of the person, so that it may be shown to anybody. ``held`` has every one of ``paths``.
+    ``path`` is the one of ``paths`` whose value was taken. ``harmless``: ``raw`` is from a known list, or a number that says
+    nothing about the person, so it may be shown unmasked. ``completed``: the phone number with its country code, if that was
+    added before hashing. ``held``: what each of ``paths`` held.
     """
 
     target: str
@@ -75,7 +75,7 @@ class Line:
 
 
 def routing_lines(rules: SourceRules, routing: Routing, columns: Columns) -> Iterator[Line]:
-    """The questions of the routing to the first record, up to the one that decides against it."""
+    """The lines of the routing's questions for the first record, up to the one that stops it."""
     wheres = iter(rules.where)
     for question in routing.questions:
         (raw,), (answer,) = question.value(columns, 1), question.answers(columns, 1)

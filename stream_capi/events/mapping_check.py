@@ -1,10 +1,10 @@
-"""Whether a source's mapping can ever work with a schema: what ``check`` asks before the first event (contract, section 4).
+"""Whether a source's mapping can work with a schema: for ``check``, before the first event (contract, section 4).
 
-Only what can never be right is reported: a path that the schema lacks, a type that never fits, a required field that nothing
-fills, an enum symbol that can never be valid. What depends on the values shows in a record's dead letter.
+Only what can never work is reported: a path that the schema lacks, a type that never fits, a required field that nothing
+fills, an enum symbol that can never be valid. Faults that depend on a record's values show up in its dead letter.
 
-Where the schema's top is a union, each of its records is looked at alone: what asks for ``$record`` has one answer there,
-and a record that is skipped for it has no faults.
+If the schema's top-level type is a union, each of its records is checked by itself: ``$record`` then has one value, and a
+record that is skipped because of it has no faults.
 """
 
 from __future__ import annotations
@@ -32,36 +32,37 @@ _SETS_OF_PURPOSES = ("string", "enum", "map", "array", "record", "error")
 
 
 def mapping_faults(rules: SourceRules, schema_raw: Any, record: str = "") -> list[str]:
-    """What can't be right in a source's rules, given a writer's schema (its JSON): a line for each fault.
+    """What can't work in a source's rules, given a writer's schema (its JSON): a line for each fault.
 
-    ``record``: the full name of the record that is meant, where the schema's top is a union.
+    ``record``: the full name of the record to check, if the schema's top-level type is a union.
     """
     check = _Check(rules, Schema(schema_raw, record))
     return list(dict.fromkeys(check.faults()))
 
 
 def mapping_notes(rules: SourceRules, schema_raw: Any, record: str = "") -> list[str]:
-    """What makes events poorer or fewer without being wrong: symbols that send an event without a field, no identifier."""
+    """What is no fault but costs fields or events: symbols for which an optional field is left out, no identifier."""
     check = _Check(rules, Schema(schema_raw, record))
     return list(dict.fromkeys(check.notes()))
 
 
 def is_for(rules: SourceRules, record: str) -> bool:
-    """Whether any record of this full name becomes an event, as far as ``$record`` decides it."""
+    """Whether records with this full name may become events, by the rules about ``$record``."""
     if not all(holds(where, record) for where in rules.where if where.field == RECORD):
         return False
     return rules.event_field != RECORD or rules.events.get(record, rules.events.get("*", _UNLISTED)) is not None
 
 
 def record_names(rules: SourceRules) -> list[str]:
-    """The full names of records that the rules ask for."""
+    """The full names of records that the rules name."""
     return list(dict.fromkeys(name for _, name in _asked_for(rules)))
 
 
 def record_faults(rules: SourceRules, records: Sequence[str], *, are_all: bool) -> list[str]:
-    """Names in the rules that no record has, given the full names of records that there may be.
+    """The faults for names in the rules that no record has, given the full names of all known ``records``.
 
-    Where each type has a schema of its own, those ``records`` are perhaps not all of them: then one that is meant will do.
+    ``are_all``: there are no others. If each type has a schema of its own, there may be: then it is enough that one of the
+    known records becomes an event.
     """
     if not are_all and any(is_for(rules, record) for record in records):
         return []
@@ -82,7 +83,7 @@ def _asked_for(rules: SourceRules) -> list[tuple[str, str]]:
 
 
 def no_record(name: str, records: Sequence[str]) -> str:
-    """That no record has this name, with the one that was probably meant."""
+    """The message that no record has this name, with the name that was probably meant."""
     close = get_close_matches(name, records, n=1)
     hint = f'did you mean "{close[0]}"?' if close else f"it has {', '.join(records[:_MOST_NAMED])}"
     return f'the schema has no record "{name}"; {hint}'
@@ -123,7 +124,7 @@ class _Check:
             yield from self._identifiers(self._rules.restricted[lane.pixel])
 
     def _different_lanes(self) -> Iterable[Lane]:
-        """Lanes of one event and profile have the same faults."""
+        """One lane for each event and profile: others of these have the same faults."""
         rules, record = self._rules, self._schema.record
         lanes = [
             lane
@@ -134,7 +135,7 @@ class _Check:
         return {(lane.event, rules.restricted[lane.pixel]): lane for lane in lanes}.values()
 
     def _absent(self, missing: MissingPath) -> str:
-        """A path that isn't there, with the one that was probably meant: near by, or of that name anywhere."""
+        """The message about a missing path, with the one that was probably meant: beside it, or of that name anywhere."""
         if missing.nearest() is None:
             names = {path.rpartition(".")[2]: path for path, _ in reversed(self._schema.leaves())}
             close = get_close_matches(missing.step, names, n=1, cutoff=0.8)
@@ -151,7 +152,7 @@ class _Check:
             elif why := unfit("user_data.country_code", found, None, restricted=False):
                 yield f'phone_region: "{path}" is {_named(found)}, {why}'
 
-    # Where a record goes
+    # Routing
 
     def _routing(self) -> Iterator[str]:
         rules = self._rules
@@ -194,7 +195,7 @@ class _Check:
                     yield f'{key}: "{path}" is {_named(found)}, of which "{value}" is none'
 
     def _looked_up_record(self, key: str) -> Iterator[str]:
-        """The record's own name in the place of a value."""
+        """The faults if the looked-up value is the record's own name."""
         rules, record = self._rules, self._schema.record
         if key == "event_field" and record not in rules.events and "*" not in rules.events:
             yield f'event_field: "{record}" is not in events; add it, or "*" = "skip"'
@@ -210,7 +211,7 @@ class _Check:
             needs = f" {'with' if purposes else 'without'} consent_purposes" if _any_type(found, other) else ""
             yield f'consent_field: "{path}" is {_named(found)}, which is never a consent{needs}'
 
-    # Where a field comes from
+    # Fields
 
     def _mapped(self, target: str, restricted: bool) -> Iterator[str]:
         rule = self._rules.rule(target)
@@ -228,7 +229,7 @@ class _Check:
         yield from self._unknown_keys(target, rule)
 
     def _unknown_keys(self, target: str, rule: FieldRule) -> Iterator[str]:
-        """Keys of a map that no record has, where all that a record can have is known."""
+        """Keys of a map that no record has, if the schema states all values that a record can have."""
         found = [self._schema.find(path) for path in rule.paths]
         known = [kind for one in found if isinstance(one, Found) for kind in one.kinds]
         if known and all(kind.type == "enum" for kind in known):
@@ -238,7 +239,7 @@ class _Check:
                     yield f"{target}: {_shown(key)} of its map is no symbol of {paths}"
 
     def _symbols(self, target: str, restricted: bool) -> Iterator[str]:
-        """Symbols of an enum that are not the field's, and that no condition keeps away from it."""
+        """Symbols of an enum that are no valid value of the field, and that no ``where`` condition excludes."""
         rule = self._rules.rule(target)
         for path in rule.paths:
             found = self._schema.find(path)
@@ -258,7 +259,7 @@ class _Check:
                 yield f'{target}: "{path}" may be {listed}, which can never be sent: it {why.sentence}; give it {help_by}'
 
     def _unfilled(self, target: str, lane: Lane) -> Iterator[str]:
-        """A required field that nothing fills, unless a fault of its mapping was reported already."""
+        """A required field that nothing fills, unless its mapping has a fault, which is reported already."""
         if target in self._rules.fields or self._has_default(target):
             return
         (path,) = self._rules.rule(target).paths
@@ -281,7 +282,7 @@ class _Check:
             yield f"pixel {lane.pixel}: the restricted profile needs one of {needed}, and none is mapped or in the schema"
 
     def _identifiers(self, restricted: bool) -> Iterator[str]:
-        """An ad's click id in the URL is one, too, so that this is no fault."""
+        """A note if no identifier is mapped. It is no fault, because an ad's click id in the URL is one, too."""
         if not restricted and not any(self._fills(f"user_data.{field}", restricted) for field in IDENTIFIER_FIELDS):
             yield (
                 f"TODO user_data: none of {', '.join(IDENTIFIER_FIELDS)} is mapped or in the schema; only events whose URL "
@@ -302,14 +303,14 @@ def _required(lane: Lane) -> list[str]:
 
 
 def _unfit(target: str, found: Found, rule: FieldRule, restricted: bool) -> str:
-    """Why no value of these types can be the field's by its rule; empty where one can."""
+    """Why no value of these types can fill the field by its mapping; empty if one can."""
     if rule.map is None or not found.kinds:
         return unfit(target, found, rule.unit, restricted)
     return "" if any(map(kinds.may_be_key, found.kinds)) else "which no key of a map can be"
 
 
 def unfit(target: str, found: Found, unit: str | None, restricted: bool) -> str:
-    """Why no value of these types can be the field's; empty where one can."""
+    """Why no value of these types can fill the field, if no map is in between; empty if one can."""
     if not found.kinds:
         return "and so never there"
     if target == "event_time":
@@ -346,12 +347,12 @@ def _unfit_time(found: Found, unit: str | None) -> str:
 
 
 def _wrong(target: str, given: Any, restricted: bool = False) -> Wrong | None:
-    """What a value breaks of a field's rule; of one that asks for another field besides, nobody knows."""
+    """The fault of a value by a field's rule; None if there is none, or if the rule depends on another field."""
     field = FIELDS[target]
     rule = field.rule_for(hash_here=True, restricted=restricted).one
     if rule is None or field.beside is not None:
         return None
-    if isinstance(given, str) and target in NUMBERS:  # a symbol: its name has letters
+    if isinstance(given, str) and target in NUMBERS:  # an enum's symbol, which is never a number
         return field.wrong
     found = rule(given)
     return field.wrong if found is None else found if isinstance(found, Wrong) else None

@@ -1,4 +1,4 @@
-"""How well the name of a field is known for what it may be mapped to (``stream-capi init``)."""
+"""Ranks a field by how well its name fits a target of the mapping (``stream-capi init``)."""
 
 from __future__ import annotations
 
@@ -8,18 +8,17 @@ from typing import NamedTuple
 from stream_capi.events import known_names as known
 from stream_capi.events.paths import Found, Leaf, Schema
 
-UNKNOWN = 100  # added to the rank of a known name behind unknown words
-LAST = 1_000  # and to that of what is the past's, or someone else's
+UNKNOWN = 100  # added to the rank of a known name after unknown words
+LAST = 1_000  # added to the rank of a name for a former value, or for another person or thing
 _SIGNS = re.compile(r"[^a-z0-9]")
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
-is_plain_path = re.compile(
-    r"[A-Za-z_]\w*(?:(?:\[0\])?\.[A-Za-z_]\w*)*", re.ASCII
-).fullmatch  # Avro's own names, which any schema should have
+# Names that follow Avro's rule, which any schema should.
+is_plain_path = re.compile(r"[A-Za-z_]\w*(?:(?:\[0\])?\.[A-Za-z_]\w*)*", re.ASCII).fullmatch
 _IDS = ("event_id", "user_data.user_id", "user_data.client_id")
 
 
 class Candidate(NamedTuple):
-    """A path for a target, the lowest rank the best. ``beside``: how many words its name has besides the known one."""
+    """A path for a target; the lowest rank is the best. ``beside``: how many words its name has besides the known one."""
 
     rank: int
     beside: int
@@ -29,7 +28,7 @@ class Candidate(NamedTuple):
 
 
 def words_of(name: str) -> list[str]:
-    """The words of a name, in lower case: of ``userIPAddress`` and ``user_ip_address`` the same."""
+    """The words of a name, in lower case; they are the same for ``userIPAddress`` and ``user_ip_address``."""
     return [word.lower() for word in _WORDS.findall(name.removesuffix("__c"))]
 
 
@@ -52,14 +51,14 @@ def by_name(target: str, leaf: Leaf, schema: Schema) -> Candidate | None:
 
 
 def _rank(target: str, steps: list[list[str]]) -> tuple[int, list[str]] | None:
-    """How well a path's last names are known, and the words beside the known ones."""
+    """The rank of a path's last name, alone or with the one before it, and the words beside the known name."""
     names = known.NAMES[target].replace("|", "").split()
     words = _trimmed(target, steps[-1])
     for last in (steps[-1], words):
         whole = ["".join(last), *(["".join(steps[-2] + last)] if len(steps) > 1 else ())]
         ranks = [names.index(name) for name in whole if name in names]
         if ranks and not _is_another_s_id(target, whole[0], steps):
-            by_number = last != steps[-1] and last[-1] == "id"  # a customer's number may be another one than the id
+            by_number = last != steps[-1] and last[-1] == "id"  # a customer number may not be the customer's id
             return min(ranks) + (UNKNOWN if by_number else 0), []
     excluded = known.NOT_IT | known.NOT_IT_FOR.get(target, frozenset())
     for at in range(1, len(words)):
@@ -74,7 +73,7 @@ def _rank(target: str, steps: list[list[str]]) -> tuple[int, list[str]] | None:
 
 
 def _trimmed(target: str, words: list[str]) -> list[str]:
-    """The words of a name without what doesn't change it; a number that identifies is an id."""
+    """The words of a name without those that don't change its meaning; ``number`` in an identifier becomes ``id``."""
     if len(words) > 1 and words[-1] in known.NOISE:
         return words[:-1]
     if len(words) > 1 and target in _IDS and words[-1] in known.NUMBERS:
@@ -85,7 +84,7 @@ def _trimmed(target: str, words: list[str]) -> list[str]:
 
 
 def _is_another_s_id(target: str, name: str, steps: list[list[str]]) -> bool:
-    """Whether a bare id is that of a thing in the record and not the event's."""
+    """Whether a plain ``id`` is that of a thing in the record, and not the event's."""
     if target != "event_id" or name not in ("id", "uuid") or len(steps) < 2:
         return False
     around = {word for words in steps[:-1] for word in words}
@@ -93,7 +92,7 @@ def _is_another_s_id(target: str, name: str, steps: list[list[str]]) -> bool:
 
 
 def _is_of_a_pair(path: str, schema: Schema) -> bool:
-    """Whether it is the value of a list's pairs of key and value: the value of any key."""
+    """Whether the path is the value in a list of key-value pairs, where it may belong to any key."""
     item, _, last = path.rpartition(".")
     return (
         item.endswith("[0]")
@@ -118,11 +117,11 @@ def _rank_of_time(steps: list[list[str]], leaf: Leaf) -> tuple[int, list[str]] |
     if known.EVENT_WORDS & {*others} and not known.LATER_TIMES & {*others}:
         return rank + UNKNOWN, others
     if bare and not known.MOMENTS & {*of_time}:
-        return None  # perhaps a duration
+        return None  # it may be a duration
     return rank + (2 if known.LATER_TIMES & {*others} else 3) * UNKNOWN, others
 
 
 def _without_user_agent(words: list[str]) -> list[str]:
-    """Words without the pair that names a program; an agent alone is a person."""
+    """Words without the pair ``user agent``, because ``agent`` alone means a person."""
     text = f" {' '.join(words)} ".replace(" user agent ", " ")
     return text.split()

@@ -1,4 +1,4 @@
-"""The steps for fields that an event can't be without: what is missing or wrong rejects the event."""
+"""The steps for required fields: an event is rejected if one is missing or wrong."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _CODES = {ABSENT: Code.MISSING_FIELD, TOO_OLD: Code.TOO_OLD, IN_FUTURE: Code.IN_
 
 
 class Needed:
-    """A field that an event can't be without: where it comes from, and why events are rejected for it."""
+    """A required field: where it comes from, and the rejections of events for it."""
 
     def __init__(self, field: Field, taking: Taking, pixel: str) -> None:
         self.field = field
@@ -29,20 +29,20 @@ class Needed:
         self._pixel = pixel
 
     def rejection(self, wrong: Wrong) -> Rejection:
-        """It names the field, the rule and the paths."""
+        """The rejection, which names the field, the rule and the paths."""
         paths = " or ".join(f'"{path}"' for path in self.taking.rule.paths)
         detail = f"{self.field.target}: {wrong.sentence}" + (f" (from {paths})" if paths else "")
         return Rejection(_CODES.get(wrong, Code.INVALID_FIELD), detail, self._pixel)
 
     def fail(self, work: Work, judged: Judged, wrong: Mapping[int, Wrong]) -> Judged:
-        """Reject events; their values are gone."""
+        """Reject events, and remove their values."""
         made = {why: self.rejection(why) for why in set(wrong.values())}
         work.reject({at: made[why] for at, why in wrong.items()})
         found = [None if at in wrong else value for at, value in enumerate(judged[0])]
         return found, {**judged[1], **wrong}, len(found) - found.count(None), judged[3]
 
     def settle(self, work: Work, judged: Judged, unfit: Sequence[int]) -> Judged:
-        """Reject the events that have no text, or a wrong one."""
+        """Reject the events without a text, or with a wrong one."""
         wrong = {at: ABSENT for at, value in enumerate(judged[0]) if not value}
         wrong |= judged[1]
         wrong |= dict.fromkeys(unfit, self.taking.unfit or self.field.wrong)
@@ -50,7 +50,7 @@ class Needed:
 
 
 def time_step(needed: Needed, before: str) -> Step:
-    """When it happened."""
+    """The step for the event's time."""
     taking, target, invalid = needed.taking, needed.field.target, needed.field.wrong
     unit = taking.rule.unit
     least, most = 1 if unit == "s" else value_rules.LEAST_TIME_MS, value_rules.MOST_TIME_MS - 1
@@ -87,11 +87,11 @@ More = Callable[[Work, Judged, Sequence[int]], Judged]
 
 
 def required(needed: Needed, judge: Judge, before: str, settle: More | None = None, then: More | None = None) -> Step:
-    """A text that an event can't be without.
+    """The step for a required text.
 
     :param before: what the JSON has before the text.
-    :param settle: what becomes of events without a text.
-    :param then: what is asked of the texts besides.
+    :param settle: handles the events without a valid text; by default it rejects them.
+    :param then: a further check, called unless the rule returned the column as it is.
     """
     taking, target, lead_in = needed.taking, needed.field.target, repeat(before)
     path, settle = taking.plain_path, settle or needed.settle
@@ -111,7 +111,7 @@ def required(needed: Needed, judge: Judge, before: str, settle: More | None = No
 
 
 def origin_step(needed: Needed, judge: Judge, before: str) -> Step:
-    """The URL in the restricted profile: scheme and host alone."""
+    """The step for the URL in the restricted profile: only scheme and host are sent."""
     judge_url = required(needed, judge, before)
 
     def step(work: Work) -> None:
@@ -124,7 +124,7 @@ def origin_step(needed: Needed, judge: Judge, before: str) -> Step:
 
 
 def or_default(needed: Needed, default: Any) -> More:
-    """Give a default to the events that have no text; ``default`` is judged already."""
+    """Give events without a text the default; ``default`` is validated already, and may be a Wrong."""
 
     def settle(work: Work, judged: Judged, unfit: Sequence[int]) -> Judged:
         texts, wrong, sent, plain = judged
@@ -142,7 +142,7 @@ def or_default(needed: Needed, default: Any) -> More:
 
 
 def suspects(needed: Needed, refused: Wrong | None) -> More:
-    """Find the addresses that can't be a person's device's, to be counted or refused."""
+    """Find the addresses that can't be a user's; they are counted, or the events are rejected with ``refused``."""
 
     def then(work: Work, judged: Judged, _: Sequence[int]) -> Judged:
         found = {at: why for at, text in enumerate(judged[0]) if text and (why := network.suspect(text))}
@@ -155,7 +155,7 @@ def suspects(needed: Needed, refused: Wrong | None) -> More:
 
 
 def amount_step(needed: Needed, table: ValueRule | None, table_path: str | None) -> Step:
-    """What a lead is worth: by the source's table, or as mapped. ``table_path`` is None where the schema lacks it."""
+    """The step for a lead's value: from the source's table, or as mapped. ``table_path``: None if the schema lacks it."""
     taking, target, wrong_value = needed.taking, needed.field.target, needed.field.wrong
     before, after = repeat('","value":'), repeat('},"user_data":{"client_ip_address":"')
 

@@ -1,4 +1,4 @@
-"""URLs and IP addresses: validity, the part of a URL that may be sent, addresses that no user has (contract, section 5)."""
+"""URLs and IP addresses: validation, the part of a URL that may be sent, addresses that no user has (contract, section 5)."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ import idna
 
 from stream_capi.events.tables import SUSPECT_NETWORKS
 
-# Only what RFC 3986 allows, so that the document's ``format: uri`` holds. The first is for nearly all URLs, the second for
-# what ``_escaped`` has taken apart and put together: ports and IPv6 addresses are checked there.
+# Only what RFC 3986 allows, so that the API document's ``format: uri`` holds. ``_is_url`` matches nearly all URLs.
+# ``_is_any_url`` is for the results of ``_escaped``, which validates ports and IPv6 addresses itself.
 _CHARS = r"[A-Za-z0-9\-._~!$&'()*+,;=:@/]*+(?:%[0-9A-Fa-f]{2}[A-Za-z0-9\-._~!$&'()*+,;=:@/]*+)*+"
 _CHARS_Q = _CHARS.replace("@/", "@/?")
 _LONGEST_HOST = 253  # octets (RFC 1035)
-# Characters of one beyond ASCII, as normalised: the codec is slow, and normalising makes eighteen characters of some.
+# Characters of a host that is not ASCII, after NFKC: the codec is slow, and NFKC turns one character into up to eighteen.
 _LONGEST_INTERNATIONAL = 100
 _LONGEST_LABEL = 63
 _MOST_PORT = 65_535
-_SHARP_S_AND_FINAL_SIGMA = frozenset("ßς")  # which IDNA 2003 writes as other letters
+_SHARP_S_AND_FINAL_SIGMA = frozenset("ßς")  # IDNA 2003 replaces them with other letters
 _WITHOUT_JOINERS = {0x200C: None, 0x200D: None}  # in an emoji
-_LONGEST_IPV6 = 45  # characters; beyond it nothing is asked, and so no cache below holds a longer text
+_LONGEST_IPV6 = 45  # characters; a longer text is refused at once, so no cache below holds one
 _NAME = rf"[A-Za-z0-9][A-Za-z0-9\-._~]{{0,{_LONGEST_HOST - 1}}}+"
 _SCHEME, _REST = "[Hh][Tt][Tt][Pp][Ss]?://", rf"(?:/{_CHARS})?(?:\?{_CHARS_Q})?(?:\#{_CHARS_Q})?"
 URL = rf"{_SCHEME}{_NAME}(?::[0-9]{{1,4}})?{_REST}"
 _is_url = re.compile(URL).fullmatch
 _is_any_url = re.compile(rf"{_SCHEME}(?:{_NAME}|\[[0-9A-Fa-f:.]+\])(?::[0-9]{{1,5}})?{_REST}").fullmatch
 _is_name = re.compile(_NAME).fullmatch
-# Scheme, host (a user before it is left out), port, path, query, fragment. Not the library's: it normalises a host before
-# anybody can ask how long it is, which takes seconds for a long one, and keeps the last URLs in a cache.
+# Scheme, host (without user and password), port, path, query, fragment. Not by urllib.parse: it normalises a host before its
+# length can be checked, which takes seconds for a long one, and it caches the last URLs.
 _parts = re.compile(
     r"([Hh][Tt][Tt][Pp][Ss]?)://(?>[^/?#]*@)?(\[[^\[\]/?#@]*\]|[^\[\]/?#@:]*)(?::([0-9]{0,5}))?(/[^?#]*)?(?:\?([^#]*))?(?:#(.*))?",
     re.DOTALL,
@@ -42,7 +42,7 @@ _LONE_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
 def url(text: str) -> str | None:
-    """The URL as given where it is one; with what a browser would have escaped escaped otherwise."""
+    """The URL as given, if it is valid; else with the characters escaped that a browser escapes; None if that is invalid."""
     text = text.strip()
     return text if _is_url(text) else _escaped(text)
 
@@ -66,7 +66,7 @@ def _escaped(text: str) -> str | None:
 
 
 def _host(given: str) -> str | None:
-    """A host as a URL may have it, or None where it is none."""
+    """The host in the form that a URL may have, or None if it is invalid."""
     if given[:1] == "[":
         return given.lower() if len(given) <= _LONGEST_IPV6 + 2 and _is_ipv6(given[1:-1]) else None
     if len(given) > _LONGEST_HOST:
@@ -82,14 +82,14 @@ def _host(given: str) -> str | None:
 
 @lru_cache(maxsize=1024)
 def _international(given: str) -> str:
-    """A host in its IDNA 2008 (UTS 46, non-transitional) form, where ß and ς are letters of their own; empty if it has none.
+    """A host in its IDNA 2008 form (UTS 46, non-transitional), in which ß and ς stay letters; empty if it has none.
 
-    What IDNA 2008 refuses and browsers go to all the same (emoji, underscores) is left to the codec of IDNA 2003.
+    Hosts that IDNA 2008 refuses and browsers accept (emoji, underscores) are encoded by the codec of IDNA 2003.
     """
     try:
         try:
             mapped = idna.uts46_remap(given, std3_rules=False)
-        except idna.IDNAError:  # a character that its tables don't have
+        except idna.IDNAError:  # a character that is not in its tables
             return given.lower().encode("idna").decode("ascii")
         labels = mapped.split(".")
         return ".".join(map(_label, labels)) if all(labels[:-1]) else ""
@@ -98,7 +98,7 @@ def _international(given: str) -> str:
 
 
 def _label(label: str) -> str:
-    """A part of a host between two dots, which has been mapped already."""
+    """The ASCII form of a part of a host between dots, after the mapping of UTS 46."""
     if label.isascii():
         return label
     try:
@@ -113,7 +113,7 @@ def _label(label: str) -> str:
 
 
 def origin(valid_url: str) -> str:
-    """Scheme and host of a URL that ``url`` returned: all that the restricted flow may send."""
+    """Scheme and host of a URL that ``url`` returned: all that the restricted profile may send."""
     parts = _parts(valid_url)
     return f"{parts[1].lower()}://{parts[2].lower()}" if parts else ""
 
@@ -122,15 +122,15 @@ _PARAMETERS = {name: re.compile(rf"[?&]{name}=([^&#]*)").search for name in ("al
 
 
 def parameter(valid_url: str, name: str) -> str:
-    """``aleid`` or ``alart`` from a URL's query; empty where it has none."""
+    """``aleid`` or ``alart`` from a URL's query; empty if it has none."""
     before, first, rest = valid_url.partition(f"?{name}=")
     if first and rest.isalnum() and "&" not in before and "#" not in before:
-        return rest  # it is all of the query, as an ad's link has it
+        return rest  # the query has only this parameter, as in an ad's link
     found = _PARAMETERS[name](valid_url)
     if found is None:
         return ""
     before = valid_url[: found.start() + 1]
-    if "#" in before or "?" not in before:  # it stands in the fragment, or in the path
+    if "#" in before or "?" not in before:  # it is in the fragment, or in the path
         return ""
     given = found[1]
     return unquote_plus(given).strip() if "%" in given or "+" in given else given
@@ -142,47 +142,47 @@ _OCTET = r"(?:1[0-9]?+[0-9]?+|2(?:[0-4][0-9]?+|5[0-5]?+|[6-9])?+|[3-9][0-9]?+|0)
 PUBLIC_IPV4 = rf"(?!{'|'.join(map(re.escape, _MAYBE_SUSPECT_IPV4))}){_OCTET}\.{_OCTET}\.{_OCTET}\.{_OCTET}"
 
 
-# What proxies write around an address: brackets with a zone inside, a port, or a zone alone.
+# What proxies write around an address: brackets, with or without a zone in them; a port; a zone.
 _adorned = re.compile(
     r"(?:\[([0-9A-Fa-f:.]{2,45})(?:%[^\s\[\]]+)?\]|([0-9.]{7,15})(?=:))(?::([0-9]{1,5}))?|([0-9A-Fa-f:.]{2,45})%[^\s\[\]]+"
 ).fullmatch
 
 _is_public_ipv4 = re.compile(PUBLIC_IPV4).fullmatch
-# Between a provider and its customers.
+# Addresses between a provider and its customers (RFC 6598).
 _is_shared = re.compile(r"100\.(?:6[4-9]|[7-9][0-9]|1[01][0-9]|12[0-7])\.").match
 
 
 def address(text: str) -> str | None:
-    """An IPv4 or IPv6 address, trimmed and otherwise as given, without port, brackets and zone.
+    """An IPv4 or IPv6 address as given, trimmed, without port, brackets and zone.
 
-    Of a list, as proxies write it in ``X-Forwarded-For``, the first public one; the first one where none is public.
+    From a list, as proxies write it in ``X-Forwarded-For``: the first public address; the first one if none is public.
     """
     text = text.strip()
     first, is_list, _ = text.partition(",")
     if not is_list:
         return _bare(text)
-    if _is_public_ipv4(first) and not _is_shared(first):  # as most lists begin
+    if _is_public_ipv4(first) and not _is_shared(first):  # the fast path: most lists begin like this
         return first
     found = [one for part in text.split(",") if (one := _bare(part.strip())) is not None]
     return next(filter(_is_public, found), found[0] if found else None)
 
 
 def address_note(text: str, valid_address: str) -> str:
-    """What ``address`` made of a text, where that is not all of it."""
+    """What ``address`` took from a text; empty if it took all of it."""
     if "," in text:
         return "the first public one" if _is_public(valid_address) else "the first one: none of the list is public"
     return "" if text.strip() == valid_address else "without port, brackets and zone"
 
 
 def _is_public(valid_address: str) -> bool:
-    """Whether an address of a list may be the user's, and none of a proxy in between."""
+    """Whether an address in a list may be the user's, and is not that of a proxy in between."""
     if ":" in valid_address and (mapped := ipaddress.IPv6Address(valid_address).ipv4_mapped) is not None:
         valid_address = str(mapped)
     return suspect(valid_address) is None and not _is_shared(valid_address)
 
 
 def _bare(text: str) -> str | None:
-    """One address, without what is around it."""
+    """One address without port, brackets and zone; None if it is invalid."""
     if _is_ipv4(text) or (len(text) <= _LONGEST_IPV6 and _is_ipv6(text)):
         return text
     parts = _adorned(text)
@@ -206,7 +206,7 @@ def _is_ipv6(text: str) -> bool:
 
 
 def suspect(valid_address: str) -> str | None:
-    """Why an address can't be a user's on the internet (a server's own is a common fault), or None."""
+    """Why an address can't be that of a user on the internet, or None. Often it is a server's own, by mistake."""
     if ":" not in valid_address and not valid_address.startswith(_MAYBE_SUSPECT_IPV4):
         return None
     return _suspect(valid_address)

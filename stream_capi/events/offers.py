@@ -1,4 +1,4 @@
-"""What ``stream-capi init`` offers in comments besides a mapping: fields that look like consent, or like an event's type."""
+"""What ``stream-capi init`` suggests in comments: fields that look like a consent, or like an event's type."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _TEXTS = frozenset({"string", "enum"})
 
 
 class Consent(NamedTuple):
-    """A field that looks like a consent; ``purposes``: it holds those that were agreed to, or not."""
+    """A field that looks like a consent. ``purposes``: it is a map or a list of the purposes that a person consented to."""
 
     path: str
     purposes: bool
 
 
 def consents(schema_raw: Any, record: str = "") -> list[Consent]:
-    """What looks like a consent, best first."""
+    """The fields that look like a consent, best first."""
     found: list[tuple[bool, bool, int, Consent]] = []
     for leaf in Schema(schema_raw, record).described_leaves():
         steps = [words_of(step) for step in leaf.path.split(".")]

@@ -1,4 +1,4 @@
-"""The steps for fields that an event may be without: what is wrong is left out and counted."""
+"""The steps for optional fields, identifiers and ids: a wrong value is left out and counted."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from stream_capi.events.work import Fault, Step, Work, in_json
 
 _NO_UNFIT: Sequence[int] = ()
 _has_no_placeholder = value_rules.PLACEHOLDERS.isdisjoint
-_PERHAPS = (True,)  # in the place of a column that must be looked at
+_PERHAPS = (True,)  # in place of a column, for a field that can't be passed over
 
 
 class Given(NamedTuple):
-    """A field that an event may have: where it comes from, and what judges it. ``path`` is set where that is all.
+    """A field that an event may have: where it comes from, and what validates it.
 
-    ``only_trimmed``: of a tidy text nothing more is asked.
+    ``path`` is set if the column of one path is taken as it is. ``only_trimmed``: a tidy text needs no further validation.
     """
 
     field: Field
@@ -37,16 +37,16 @@ class Given(NamedTuple):
 
     @classmethod
     def of(cls, field: Field, taking: Taking, judge: Judge, from_url: bool, only_trimmed: bool) -> Given:
-        """The field with what its JSON has before the text."""
+        """Adds what the JSON has before the field's text."""
         before, path = f'","{field.name}":"', taking.plain_path
         more = repeat(before), field.beside, from_url, only_trimmed and path is not None
         return cls(field, field.target, taking, path, judge, before, *more)
 
 
 def optionals(fields: Sequence[Given]) -> Step:
-    """Fields that are left out where they are empty, and left out and counted where they are wrong."""
-    plain: list[tuple[Any, ...]] = [tuple(field) for field in fields]  # which take a third of the time to unpack
-    # What has a text in no record is passed over, where a look at one column tells that.
+    """The step for fields that are left out if they are empty, and left out and counted if they are wrong."""
+    plain: list[tuple[Any, ...]] = [tuple(field) for field in fields]  # unpacked in a third of a NamedTuple's time
+    # A field for which no record has a text is passed over, if one column is enough to know that.
     looked_at = ["" if field.from_url or field.path is None else field.path for field in fields]
 
     def step(work: Work) -> None:
@@ -77,7 +77,7 @@ def optionals(fields: Sequence[Given]) -> Step:
 
 
 def region_step(field: Field, taking: Taking, judge: Judge) -> Step:
-    """The country for which phone numbers are completed. What is no country is counted, and completes none."""
+    """The step for the country of phone numbers. A value that is no country is counted; the number isn't completed."""
 
     def step(work: Work) -> None:
         column, unfit = taking.column(work.columns, work.length)
@@ -90,7 +90,7 @@ def region_step(field: Field, taking: Taking, judge: Judge) -> Step:
 def _judged(
     column: Column, unfit: Sequence[int], taking: Taking, judge: Judge, only_trimmed: bool, beside: Column | None
 ) -> Judged:
-    """A column after its rule. ``only_trimmed``: its texts are tidy, and only placeholders are wrong."""
+    """Validate a column. ``only_trimmed``: its texts are tidy, so only placeholders are wrong."""
     if only_trimmed and _has_no_placeholder(column):
         judged: Judged = column, NONE_WRONG, len(column) if all(column) else sum(map(bool, column)), True
     else:
@@ -101,7 +101,7 @@ def _judged(
 
 
 def _or_of_url(work: Work, judged: Judged, name: str) -> Judged:
-    """A click's id, which is taken from the URL where none is mapped."""
+    """Take a click's id from the URL for the events that have no mapped one."""
     urls, sign = work.judged["event_source_url"][0], f"{name}="
     given = [network.parameter(url, name) if url and sign in url else "" for url in urls]
     if not any(given):
@@ -120,7 +120,7 @@ def _or_of_url(work: Work, judged: Judged, name: str) -> Judged:
 
 
 def identified(targets: Sequence[str], fault: Fault) -> Step:
-    """An event without any of the identifiers that count is rejected."""
+    """The step that rejects events with none of these identifiers."""
 
     def step(work: Work) -> None:
         there = []
@@ -137,7 +137,7 @@ def identified(targets: Sequence[str], fault: Fault) -> Step:
 
 
 def id_step(ids: Sequence[Given]) -> Step:
-    """What makes the event one of a kind: the first of these, or an id made of its place."""
+    """The step for ``dedupe_id``: the first of these fields, or an id derived from the event's position."""
     before, after = repeat('"},"dedupe_id":"'), repeat('"}')
 
     def step(work: Work) -> None:
@@ -163,12 +163,12 @@ def id_step(ids: Sequence[Given]) -> Step:
 
 
 def _or(first: Judged, second: Judged) -> Judged:
-    """The first text, or the second where there is none."""
+    """For each event the first text, or the second if there is none."""
     texts = [one or other for one, other in zip(first[0] or second[0], second[0], strict=True)]
     return texts, NONE_WRONG, sum(map(bool, texts)), first[3] and second[3]
 
 
 def _derived(work: Work) -> Judged:
-    """Ids made of topic, partition and offset."""
+    """Ids derived from topic, partition and offset."""
     ids = [value_rules.derived_id(f"{work.place}-{offset}") for offset in work.offsets]
     return ids, NONE_WRONG, work.length, True

@@ -1,8 +1,8 @@
-"""Paths into a record: followed through a writer's schema, and read from decoded records (contract, section 4).
+"""Paths into a record: looked up in a writer's schema, and read from decoded records (contract, section 4).
 
-``customer.contact.email`` goes through records, ``headers."x.y"`` through a map's key with a dot, ``items[0].price`` through
-an array (``items.0.price`` as well). A union is followed into each of its branches; where the value at hand took another
-one, the path reads as null. ``$record`` is no field: it stands for the full name of the record's own type.
+``customer.contact.email`` goes through records, ``headers."x.y"`` to a map's key with a dot, ``items[0].price`` through an
+array (``items.0.price`` does, too). In a union the path is followed into each branch; if a record's value has another branch,
+the path reads as null. ``$record`` is not a field: it means the full name of the record's type.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from stream_capi.model import Rejection, Table
 
 RECORD = "$record"
 _OTHERS = ("boolean", "int", "long", "float", "double", "bytes", "string", "array", "map")
-# What a logical type stands on. On another type it is to be passed over (Avro specification), as are unknown ones.
+# The types that a logical type may annotate. On any other type it is ignored, like an unknown one (Avro specification).
 _UNDER = {
     "date": ("int",),
     "time-millis": ("int",),
@@ -36,7 +36,7 @@ _UNDER = {
     "duration": ("fixed",),
 }
 
-# What connectors write beside a type of theirs, as ``connect.name``: the type under it, and the logical type that it means.
+# The names that connectors write as ``connect.name``: the type that they annotate, and the logical type that they mean.
 _CONNECT = {
     "org.apache.kafka.connect.data.Timestamp": ("long", "timestamp-millis"),
     "org.apache.kafka.connect.data.Date": ("int", "date"),
@@ -55,7 +55,7 @@ _VARIABLE_DECIMAL = "io.debezium.data.VariableScaleDecimal"
 
 
 class MissingPath(NamedTuple):
-    """A path that the schema doesn't have: how far it goes, the step that fails, and what is there instead."""
+    """A path that the schema doesn't have: the part that exists, the step that fails, and the names that exist there."""
 
     before: str
     step: str
@@ -73,19 +73,19 @@ class MissingPath(NamedTuple):
         return f'"{self.before}" has' if self.before else "the schema has"
 
     def nearest(self) -> str | None:
-        """The path that was probably meant, by the names that stand where this one fails."""
+        """The path that was probably meant, by the names that exist where this one fails."""
         close = get_close_matches(self.step, self.known)
         return f"{self.before}.{close[0]}".removeprefix(".") if close else None
 
 
 class Found(NamedTuple):
-    """A path that the schema has: what its values are."""
+    """A path that the schema has, with the types of its values."""
 
     kinds: frozenset[Kind]
 
 
 class Leaf(NamedTuple):
-    """A path to a field: what its values are, and what the schema's author said of it."""
+    """A path to a field, with the types of its values and its doc."""
 
     path: str
     kinds: frozenset[Kind]
@@ -93,9 +93,9 @@ class Leaf(NamedTuple):
 
 
 class Schema:
-    """A writer's schema as JSON, with its named types looked up as a path needs them.
+    """A writer's schema as JSON, in which paths are looked up.
 
-    ``record`` is the full name of the record that paths begin in, where the schema's top is a union of several.
+    ``record``: the full name of the record in which paths begin, if the schema's top-level type is a union.
     """
 
     def __init__(self, raw: Any, record: str = "") -> None:
@@ -105,7 +105,7 @@ class Schema:
 
     @property
     def record(self) -> str:
-        """The full name of the record that paths begin in."""
+        """The full name of the record in which paths begin."""
         return next((full_name(node, space) for node, space in self.branches(*self.root)), "")
 
     def _collect(self, node: Any, space: str) -> None:
@@ -123,7 +123,7 @@ class Schema:
                     self._collect(inner, space)
 
     def branches(self, node: Any, space: str) -> Iterator[tuple[Any, str]]:
-        """The types that a value may have, unions taken apart and names looked up; null left out."""
+        """The types that a value may have, other than null. Unions are flattened, and names are resolved."""
         if isinstance(node, list):
             for branch in node:
                 yield from self.branches(branch, space)
@@ -143,12 +143,12 @@ class Schema:
             yield from self.branches(node["type"], space)
 
     def find(self, path: str) -> Found | MissingPath:
-        """Follow a path."""
+        """Look up a path."""
         if path == RECORD:
             return Found(frozenset({Kind("enum", symbols=(self.record,))}))
         here, before = [self.root], ""
         for step in steps(path):
-            # Each type once: else unions of the same records, inside each other, multiply with every step.
+            # Each type once: nested unions of the same records would multiply with every step.
             met = [branch for node, space in here for branch in self.branches(node, space)]
             branches = list({id(branch[0]): branch for branch in met}.values())
             here = [way for node, space in branches if (way := _way(node, space, step)) is not None]
@@ -163,7 +163,7 @@ class Schema:
         return [(leaf.path, leaf.kinds) for leaf in self.described_leaves(limit)]
 
     def described_leaves(self, limit: int = 400) -> list[Leaf]:
-        """The same paths with what the schema says of their fields."""
+        """As ``leaves``, with the docs of the fields."""
         found: list[Leaf] = []
         self._leaves(self.root, "", 0, found, limit)
         return found
@@ -185,7 +185,7 @@ class Schema:
 
 
 def _types_in(node: Mapping[str, Any]) -> list[Any]:
-    """The types inside a type. Any other attribute is somebody's own, whatever it is called."""
+    """The types inside a type. Its other attributes were added by users, and don't count, whatever their names."""
     kind = node.get("type")
     if kind in ("record", "error"):
         return [field["type"] for field in node["fields"]]
@@ -193,7 +193,7 @@ def _types_in(node: Mapping[str, Any]) -> list[Any]:
 
 
 def _way(node: Mapping[str, Any], space: str, step: Step) -> tuple[Any, str] | None:
-    """The type that a step into another one leads to, and its namespace."""
+    """The type to which a step into a type leads, and its namespace; None if the step leads nowhere."""
     kind = node.get("type")
     if kind in ("record", "error"):
         inner = next((field["type"] for field in node["fields"] if field["name"] == step), None)
@@ -224,7 +224,7 @@ def read(row: Any, path: str) -> Any:
 
 
 def table_of(rows: Sequence[Mapping[str, Any] | Rejection], paths: Iterable[str]) -> Table:
-    """Decoded records by columns."""
+    """The decoded records as a table of columns."""
     rejected = {at: row for at, row in enumerate(rows) if isinstance(row, Rejection)}
     return Table(len(rows), {path: [read(row, path) for row in rows] for path in paths}, rejected)
 
@@ -241,7 +241,7 @@ def _kind(node: Mapping[str, Any]) -> Kind:
 
 
 def _connect_kind(kind: str, node: Mapping[str, Any]) -> Kind:
-    """The kind of a type that has no logical type of Avro's, but perhaps a connector's name."""
+    """The kind of a type without a valid logical type; a connector's name may state one."""
     name = node.get("connect.name")
     if kind in ("record", "error"):
         return Kind(kind, VARIABLE_DECIMAL) if _VARIABLE_DECIMAL in (name, full_name(node, "")) else Kind(kind)

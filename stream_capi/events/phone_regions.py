@@ -1,4 +1,4 @@
-"""Phone numbers completed for a country. Only a source with ``phone_region`` imports this, and the library behind it."""
+"""Completes phone numbers with a country code. Imported, with its library, only if a source has ``phone_region``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ REGION = _COUNTRY._replace(target=TARGET, need=Need.OPTIONAL)
 
 
 def phone_field(field: Field) -> Field:
-    """The field of the phone, whose rule takes the country besides. No fast way completes numbers."""
+    """The phone's field, with rules that need the country, too. There is no fast rule for whole columns."""
     cleaned = "completed for the country, digits only"
     unhashed = Rule(cleaned, phone_plain, whole.careful_only, plain=True)
     hashed = contacts.hashing(phone_plain)
@@ -26,16 +26,17 @@ def phone_field(field: Field) -> Field:
 
 
 def phone_plain(text: str, region: str | None) -> str | Wrong | None:
-    """The digits of a number with its country code. Without a country they are those that were written."""
+    """The digits of a number with its country code. Without a region: the digits as they were written."""
     return contacts.number_or_hash(
         text, lambda number: completed(number, region) if region else contacts.phone_digits(number)
     )
 
 
 def completed(number: str, region: str) -> str | Wrong:
-    """A number as it is dialled in a country, with its country code.
+    """A number as it is dialled in a country, completed with its country code.
 
-    ``00`` stands for ``+`` also where the country dials something else: what is valid goes before what is only possible.
+    ``00`` may mean ``+`` even if the country dials another prefix. Both readings are tried, and a valid number is preferred
+    to one that is only possible.
     """
     written = [_parsed(number, region)]
     if (rest := number.lstrip(" (+")).startswith("00"):
@@ -58,5 +59,5 @@ def _parsed(number: str, region: str) -> PhoneNumber | None:
 
 
 def _is_possible(number: PhoneNumber) -> bool:
-    """A local number, which names no area, can't be completed."""
+    """Whether a number has a possible length. A local number, without area code, hasn't: it can't be completed."""
     return bool(phonenumbers.is_possible_number_with_reason(number) == ValidationResult.IS_POSSIBLE)

@@ -1,7 +1,7 @@
-"""A record written down as JSON, made what the decoder would have made of it.
+"""Turns a record in JSON into what the decoder returns for it.
 
-Both ways to write a union are taken: the value alone, and Avro's own ``{"string": "…"}``, which console consumers print.
-Bytes are text of one character a byte, as in Avro's JSON encoding; a decimal may also be a number.
+A union's value may be written in two ways: plainly, and in Avro's JSON encoding, ``{"string": "…"}``, which console consumers
+print. Bytes are text with one character a byte, as in that encoding; a decimal may also be a number.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ _WHOLE = {"int": 2**31, "long": 2**63}
 
 
 class NotOfSchema(ValueError):
-    """The JSON is no record of the schema; the text says where and what is wanted there, not what stands there."""
+    """The JSON is not a record of the schema. The text says where and what is expected there, and quotes no value."""
 
 
 def row_from_json(schema_raw: Any, text: str, record: str = "") -> dict[str, Any]:
-    """The decoded record. A field that is left out has its default, or null.
+    """The decoded record. A field that is left out gets its default, or null.
 
-    ``record``: its full name, where the schema's top is a union. Then the JSON may name it: ``{"acme.Lead": {…}}``.
+    ``record``: its full name, if the schema's top-level type is a union. Then the JSON may name it: ``{"acme.Lead": {…}}``.
 
     :raises NotOfSchema: with the field that doesn't fit.
     """
     try:
         given = json.loads(text, parse_float=Decimal, parse_constant=float)
-    except (ValueError, RecursionError, ArithmeticError):  # the last one of an exponent that no Decimal has
+    except (ValueError, RecursionError, ArithmeticError):  # ArithmeticError: an exponent too large for Decimal
         raise NotOfSchema("it is not JSON") from None
     return row_from(schema_raw, given, record)
 
 
 def row_from(schema_raw: Any, given: Any, record: str = "") -> dict[str, Any]:
-    """The same for JSON that was read already. Its fractions are ``Decimal``, or as exact as they have to be.
+    """As ``row_from_json``, for parsed JSON. Its fractions are ``Decimal``, or floats if these are exact enough.
 
     :raises NotOfSchema: with the field that doesn't fit.
     """
@@ -52,7 +52,7 @@ def row_from(schema_raw: Any, given: Any, record: str = "") -> dict[str, Any]:
         given = given[record]
     try:
         row = _value(schema, schema.root, given, "")
-    except RecursionError:  # a record within records, of a schema that allows it
+    except RecursionError:  # deeply nested records, with a recursive schema
         raise NotOfSchema("it is nested too deep") from None
     if not isinstance(row, dict):
         raise NotOfSchema("it is not one record")
@@ -60,11 +60,11 @@ def row_from(schema_raw: Any, given: Any, record: str = "") -> dict[str, Any]:
 
 
 class _Tried(Schema):
-    """A schema, and which of its records a part of the JSON was found not to be: unions of unions ask again and again."""
+    """A schema, and a cache of which part of the JSON is not which record: nested unions try the same pair many times."""
 
     def __init__(self, raw: Any, record: str) -> None:
         super().__init__(raw, record)
-        self.refused: dict[tuple[int, int], NotOfSchema] = {}  # by the identities of both, which live as long as this
+        self.refused: dict[tuple[int, int], NotOfSchema] = {}  # by id() of both; they live as long as this cache
 
 
 def _value(schema: _Tried, at: tuple[Any, str], given: Any, path: str) -> Any:
@@ -92,7 +92,7 @@ def _is_union(node: Any) -> bool:
 
 
 def _names(branch: tuple[Any, str]) -> set[str]:
-    """How Avro's JSON may name a branch of a union."""
+    """The names of a union's branch in Avro's JSON encoding."""
     node, space = branch
     name = str(node.get("name", node.get("type")))
     return {name, full_name(node, space) or name}
@@ -138,7 +138,7 @@ def _record(schema: _Tried, node: Mapping[str, Any], space: str, given: Any, pat
 
 
 def _leaf(node: Mapping[str, Any], kind: str, given: Any) -> Any:
-    """A value of a simple type; None where it is none."""
+    """A value of a simple type; None if it doesn't fit the type."""
     number = isinstance(given, int | float | Decimal) and not isinstance(given, bool)
     if kind == "boolean":
         return given if isinstance(given, bool) else None
@@ -158,7 +158,7 @@ def _leaf(node: Mapping[str, Any], kind: str, given: Any) -> Any:
 def _float(given: Any) -> float | None:
     try:
         return float(given)
-    except OverflowError:  # an integer beyond the largest
+    except OverflowError:  # an integer beyond the largest float
         return None
 
 
@@ -175,7 +175,7 @@ def _decimal(node: Mapping[str, Any], given: Any) -> bytes | None:
         if scaled.adjusted() > _MOST_DIGITS:  # an integer of a million digits takes seconds
             return None
         whole = int(scaled.to_integral_exact(ROUND_HALF_EVEN))
-    except (ArithmeticError, TypeError, ValueError):  # the number, or a scale that is none
+    except (ArithmeticError, TypeError, ValueError):  # a number, or a scale, that is invalid
         return None
     size = node["size"] if node["type"] == "fixed" else whole.bit_length() // 8 + 1
     try:

@@ -1,6 +1,6 @@
-"""Which field of an event a rejection is about, read from its detail: for those who count rejections by rule.
+"""Reads from a rejection's detail which field it is about, to count rejections by rule.
 
-A detail is made of the settings and of a rule's sentence, so that there are few different ones.
+A detail consists of names from the settings and a rule's sentence, so there are few different ones.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ _of_routing = re.compile(r"(event_field|pixel_field) (\".*\") (?:is|names) .*", 
 
 
 class RejectedField(NamedTuple):
-    """``field``: a target or a setting, empty where no field is at fault. ``paths``: where its value was looked for."""
+    """``field``: a target or a setting, empty if the fault is not a field's. ``paths``: where its value was looked for."""
 
     field: str = ""
     paths: str = ""
 
 
 class RejectedRule(NamedTuple):
-    """What events were rejected by: the code, and the field and the paths, as ``RejectedField`` has them."""
+    """The rule by which events were rejected: the code, and field and paths as in ``RejectedField``."""
 
     code: str
     field: str = ""
@@ -37,17 +37,17 @@ class RejectedRule(NamedTuple):
 
 
 def rule_of(code: Code, detail: str) -> RejectedRule:
-    """The rule that an event was rejected by, as its dead letter tells it."""
+    """The rule by which an event was rejected, from its dead letter's code and detail."""
     return RejectedRule(code.value, *_field_in(detail))
 
 
 def most_rejected(rules: Counter[RejectedRule]) -> str:
-    """The rule that most were rejected by, and its count among all, in words. Empty where there are none."""
+    """The rule by which most events were rejected, with its count and the total, as text. Empty if there are none."""
     return "".join(f"{count:,} of {rules.total():,}: {rule}" for rule, count in rules.most_common(1))
 
 
 def field_of(rejection: Rejection) -> RejectedField:
-    """The field that an event was rejected for."""
+    """The field for which an event was rejected."""
     return _field_in(rejection.detail)
 
 

@@ -1,4 +1,4 @@
-"""Where a record goes: whether it is meant at all, to which pixel, as which event, with whose consent."""
+"""Where a record goes: whether it is an event at all, for which pixel, as which event, and whether there is consent."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from stream_capi.events.taking import Column, Columns
 from stream_capi.events.work import Fault
 from stream_capi.model import PAUSED, Code, EventName, Rejection, Skipped
 
-_FEW = 4  # records of which each is asked alone
+_FEW = 4  # for fewer records, looking for equal values doesn't pay
 _TEXT = {str, type(None)}
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What one of a record's values decides: a part of its way, or what becomes of it instead.
+    """What one of a record's values decides: its pixel, event or consent, or that it is skipped or rejected.
 
     ``about`` is the name of the setting; ``is_there``: the schema has the path.
     """
@@ -31,11 +31,11 @@ class Question:
     answer: Callable[[object], object]
 
     def value(self, columns: Columns, length: int) -> Column:
-        """The values that are asked."""
+        """The values that decide, one for each record."""
         return columns[self.path] if self.is_there else [None] * length
 
     def answers(self, columns: Columns, length: int) -> list[Any]:
-        """The answer for each record. Texts are asked once each."""
+        """The answer for each record. Equal texts are answered once."""
         column = self.value(columns, length)
         if length < _FEW or not _TEXT.issuperset(map(type, column)):
             return list(map(self.answer, column))
@@ -47,7 +47,7 @@ Way = tuple[str, EventName, bool]  # pixel, event, and whether there is a consen
 
 
 class Routing:
-    """The questions that decide the ways of a source's records, in their order."""
+    """The questions that decide where a source's records go, in order."""
 
     def __init__(self, rules: SourceRules, schema: Schema) -> None:
         self._rules = rules
@@ -58,11 +58,11 @@ class Routing:
 
     @property
     def paths(self) -> set[str]:
-        """The columns that it reads."""
+        """The columns that the questions read."""
         return {question.path for question in self.questions if question.is_there}
 
     def ways(self, columns: Columns, length: int) -> tuple[list[Way], dict[int, Fault]]:
-        """Where each record goes; and what becomes of those that go nowhere, by their indexes."""
+        """The way of each record; and the fault of those that are skipped, rejected or paused, by index."""
         faults: dict[int, Fault] = {}
         parts: dict[str, Any] = {}
         for question in self.questions:
@@ -71,7 +71,7 @@ class Routing:
             for at, answer in enumerate(answers):
                 if answer.__class__ is Skipped or answer.__class__ is Rejection:
                     faults.setdefault(at, answer)
-        if self._rules.paused:  # not even a skip may pass what names a paused pixel
+        if self._rules.paused:  # a record of a paused pixel waits, even if it would be skipped
             named = enumerate(parts.get("pixel_field", ()))
             faults.update((at, PAUSED) for at, pixel in named if pixel in self._rules.paused)
         pixels = parts.get("pixel_field", repeat(self._rules.pixel, length))
@@ -136,7 +136,7 @@ _LONGEST = 8_192  # characters of a text that may be a consent
 
 
 def holds(where: Where, value: Any) -> bool:
-    """Whether a record's value meets a condition. Numbers equal numbers; ``true`` equals only a truth value."""
+    """Whether a record's value meets a condition. An int and a float may be equal; ``true`` equals only a boolean."""
     if where.present is not None:
         return (value is not None) is where.present
     wanted = where.one_of if where.one_of is not None else (where.equals,)
@@ -144,8 +144,8 @@ def holds(where: Where, value: Any) -> bool:
 
 
 def consents(value: Any, purposes: tuple[str, ...]) -> bool:
-    """Whether a record's value is a consent: a truth value; or, where purposes are asked for, a set, a table or a list in
-    text that grants all of them. What is absent or of another form means no.
+    """Whether a record's value is a consent: true, or a text that says so. With ``purposes``: an array, a map or a list in
+    text that grants all of them. A value that is absent or of another form means no.
     """
     if value.__class__ is str and len(value) > _LONGEST:
         return False

@@ -1,4 +1,4 @@
-"""A source's rules, out of the settings: everything that the mapping of its events depends on."""
+"""A source's rules, from the settings: everything on which the mapping of its events depends."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from stream_capi.config.settings import TARGETS
 from stream_capi.events.fields import RESTRICTED_FIELDS
 from stream_capi.model import EventName, Lane
 
-TELL_WHO = ("user_data.email", "user_data.phone", "user_data.user_id")  # what a list of people to be forgotten has
+TELL_WHO = ("user_data.email", "user_data.phone", "user_data.user_id")  # the fields of the suppression list
 _EVENTS = {name.value: name for name in EventName}
 
 
 @dataclass(frozen=True, slots=True)
 class SourceRules:
-    """How the records of a topic become events. Ages in milliseconds; ``max_age_ms`` 0 means no limit.
+    """How the records of a topic become events. Ages are in milliseconds; ``max_age_ms`` 0 means no limit.
 
-    ``suppresses``: people who asked to be forgotten are looked for, whatever a lane sends of them.
+    ``suppresses``: there is a suppression list, and people on it are looked for even by fields that a lane doesn't send.
     """
 
     topic: str
@@ -42,11 +42,11 @@ class SourceRules:
     refuse_private: bool
     max_age_ms: int
     max_future_ms: int
-    paused: frozenset[str] = frozenset()  # pixels whose events wait
+    paused: frozenset[str] = frozenset()  # names of pixels
 
     @property
     def lane(self) -> Lane | None:
-        """The one lane of all events, where the records don't decide."""
+        """The one lane of all events; None if the records decide."""
         return Lane(self.pixel, self.event) if self.pixel is not None and self.event is not None else None
 
     def rule(self, target: str) -> FieldRule:
@@ -54,13 +54,13 @@ class SourceRules:
         return self.fields.get(target) or FieldRule(paths=(target.rpartition(".")[2],))
 
     def lanes(self) -> list[Lane]:
-        """Every lane that the records may decide for."""
+        """Every lane that a record may get."""
         pixels = [self.pixel] if self.pixel is not None else list(self.restricted)
         events = [self.event] if self.event is not None else [name for name in self.events.values() if name is not None]
         return [Lane(pixel, event) for pixel in pixels for event in dict.fromkeys(events)]
 
     def targets(self, lane: Lane) -> list[str]:
-        """The fields that an event of this lane may have, in the order of the document."""
+        """The fields that an event of this lane may have, in the order of the API document."""
         restricted = self.restricted[lane.pixel]
         return [
             target
@@ -70,13 +70,13 @@ class SourceRules:
         ]
 
     def never_sent(self) -> list[str]:
-        """The fields that no lane sends, and that tell who is to be forgotten all the same."""
+        """The fields that no lane sends, but that are needed to find people on the suppression list."""
         sent = {target for lane in self.lanes() for target in self.targets(lane)}
         return [target for target in TELL_WHO if self.suppresses and target not in sent]
 
 
 def rules_from(source: SourceSection, settings: Settings) -> SourceRules:
-    """The rules of one of ``[[sources]]``, with what of ``[delivery]`` and ``[[pixels]]`` bears on them."""
+    """The rules of one of ``[[sources]]``, with what they need from ``[delivery]``, ``[suppress]`` and ``[[pixels]]``."""
     delivery = settings.delivery
     return SourceRules(
         topic=source.topic,
@@ -103,7 +103,7 @@ def rules_from(source: SourceSection, settings: Settings) -> SourceRules:
 
 
 def as_key(value: Any) -> str | None:
-    """A decoded value as the key of a table in the settings: text as it is, numbers and truth values as JSON writes them."""
+    """A decoded value as the key of a table in the settings: text as it is, numbers and booleans as JSON writes them."""
     if value.__class__ is str:
         return str(value)
     if value.__class__ is bool:

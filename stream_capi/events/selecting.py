@@ -1,6 +1,6 @@
-"""Picks decoded records by what they hold: the ids that the mapping gives them, people on a list, or the text of one field.
+"""Picks decoded records by content: by the ids that the mapping gives them, by people on a list, or by one field's text.
 
-In the place of a source's mapping, so that framing, schemas and decoding are the pipeline's own.
+A selection takes the place of a source's mapping, so framing, schemas and decoding are the same as in the pipeline.
 """
 
 from __future__ import annotations
@@ -26,7 +26,10 @@ _IDS: dict[IdName, tuple[str, ...]] = {"event_id": ("event_id",), "dedupe_id": (
 
 
 class Wanted(NamedTuple):
-    """Which records are looked for. Of ``field``, ``path`` is where it stands; of a key, ``key`` is all."""
+    """Which records are looked for: those with this id, or this ``text`` at a field's ``path``; or with this record key.
+
+    For an id, a record whose key is equal to it (``key``) is found, too.
+    """
 
     kind: Literal["key", "event_id", "dedupe_id", "field"]
     text: str
@@ -41,7 +44,7 @@ Reader = Callable[[Columns, str, Sequence[int]], Sequence[object]]
 
 
 class Selection:
-    """Says of each record whether one of the readers gives the text that is wanted: ``PICKED`` or ``PASSED_OVER``."""
+    """Returns ``PICKED`` for each record for which one of the readers returns the wanted text, else ``PASSED_OVER``."""
 
     def __init__(self, readers: Sequence[Reader], paths: frozenset[str], wanted: str) -> None:
         self.paths = paths
@@ -49,7 +52,7 @@ class Selection:
         self._wanted = wanted
 
     def apply(self, table: Table, topic: str, partition: int, offsets: Sequence[int], now_ms: int) -> list[Transformed]:
-        """A record that could not be decoded, or that raises what nobody foresaw, keeps its rejection."""
+        """The result for each record. One that can't be decoded, or raises an unforeseen exception, has a rejection."""
         try:
             picked = [PASSED_OVER] * table.length
             for read in self._readers:
@@ -67,7 +70,7 @@ class Selection:
 
 
 def by_id(rules: Sequence[SourceRules], schema: Schema, name: IdName, wanted: str) -> Selection:
-    """Records that one of the mappings gives this id: the mapped one, for ``dedupe_id`` also the derived one."""
+    """Selects records that get this id by one of the mappings. For ``dedupe_id``, it may also be derived."""
     readers: list[Reader] = []
     paths: set[str] = set()
     for of_source in rules:
@@ -95,7 +98,7 @@ def _id_reader(given: Sequence[Given]) -> Reader:
 
 
 def by_people(rules: Sequence[SourceRules], schema: Schema, people: People) -> Selection:
-    """Records of people on the list, by one of the mappings, whatever a lane would send of them."""
+    """Selects records of people on the list, by one of the mappings, even by fields that a lane doesn't send."""
 
     def reader_of(suppression: Suppression) -> Reader:
         def read(columns: Columns, _: str, offsets: Sequence[int]) -> Sequence[object]:
@@ -109,7 +112,7 @@ def by_people(rules: Sequence[SourceRules], schema: Schema, people: People) -> S
 
 
 def by_field(schema: Schema, path: str, wanted: str) -> Selection | MissingPath:
-    """Records whose value at a path reads as this text: as the key of a value table does in the settings."""
+    """Selects records whose value at a path reads as this text, in the form of a value table's key in the settings."""
     if path == RECORD:
         return Selection([lambda _, __, offsets: [schema.record] * len(offsets)], frozenset(), wanted)
     found = schema.find(path)

@@ -1,7 +1,7 @@
-"""One value in many events of a source: a default, a test account, a server's own address (contract, section 9).
+"""Finds one value in many events of a source: a default, a test account, a server's own address (contract, section 9).
 
-Some events are looked at, as many as cost nothing that could be measured, whatever the load. Nothing is kept of a value but
-a hash with a key that this process drew at its start, of the most frequent ones alone, and none of it is ever shown.
+A sample of the events is inspected, so small that its cost can't be measured under any load. Only keyed hashes of the most
+frequent values are kept, with a key that the process draws at its start, and they are never shown.
 """
 
 from __future__ import annotations
@@ -15,30 +15,30 @@ from stream_capi.events.fields import IDENTIFIER_FIELDS
 from stream_capi.events.judging import NOTHING
 from stream_capi.events.work import Work
 
-LOOKS = 64  # events that all sources together look at between two collections
-# The share of the events with a value from which one is suspect. Browsers of a kind have the same user agent: there only
-# what nearly all have is a server's own.
+LOOKS = 64  # events inspected between two collections, of all sources together
+# A value is suspect from this share of the events that have the field. Browsers of a kind share a user agent, so there only
+# one that nearly all events have is taken for a server's own.
 SHARES: Mapping[str, float] = {
     "client_ip_address": 1 / 3,
     "client_user_agent": 0.9,
     **dict.fromkeys(IDENTIFIER_FIELDS, 1 / 3),
 }
-_LEAST = 100  # values that must have been looked at, before one is called suspect
-_MOST_SAVED = 512.0  # looks that a source in which little happens may have at once
+_LEAST = 100  # values that must be inspected before one is called suspect
+_MOST_SAVED = 512.0  # unused looks that a source with few events may save up
 _MOST_OF_CHUNK = 128
-_FEW = 16  # of a chunk with fewer looks each value counts, of a larger one what is there twice
+_FEW = 16  # with fewer looks at a chunk each value counts, with more only those found at least twice
 _HELD = 16  # different values
 
 
 class FrequentValues:
-    """Counts the most frequent ones of many keys in fixed memory, by the algorithm of Misra and Gries.
+    """Counts the most frequent of many keys in fixed memory, by the algorithm of Misra and Gries.
 
-    ``most`` never counts too many. It counts too few, by one in 17 at most, where a key came up late.
+    ``most`` is never too high. If a key was first seen late, it may be too low, by at most a 17th of all that was counted.
     """
 
     def __init__(self) -> None:
         self.looked_at = 0
-        self._held: dict[bytes, tuple[int, int]] = {}  # how often since it is held, and the floor at that moment
+        self._held: dict[bytes, tuple[int, int]] = {}  # count since the key is held, and the floor at that moment
         self._floor = 0
 
     def __repr__(self) -> str:
@@ -46,11 +46,11 @@ class FrequentValues:
 
     @property
     def most(self) -> int:
-        """How often the most frequent key was seen."""
+        """The count of the most frequent key."""
         return max((count for count, _ in self._held.values()), default=0)
 
     def add(self, key: bytes, n: int) -> None:
-        """A key was seen ``n`` times."""
+        """Count a key ``n`` times."""
         held = self._held
         if key in held:
             count, floor = held[key]
@@ -66,16 +66,16 @@ class FrequentValues:
 
 
 class SharedValues:
-    """Looks at values of one source's events.
+    """Inspects values of one source's events.
 
-    :param key: drawn at random by each process.
-    :param looks: how many events may be looked at before more are allowed.
+    :param key: random, drawn by each process.
+    :param looks: how many events may be inspected before ``allow`` adds more.
     """
 
     def __init__(self, key: bytes, looks: float = _MOST_SAVED) -> None:
         self._key = key
         self._windows: dict[tuple[str, str], FrequentValues] = {}
-        self._carried: Counter[tuple[str, str]] = Counter()  # events with a value since the window's begin, all of them
+        self._carried: Counter[tuple[str, str]] = Counter()  # all events with a value since the window began
         self._looks = looks
         self._turn = 0
 
@@ -83,15 +83,15 @@ class SharedValues:
         return f"SharedValues({len(self._windows)} windows)"
 
     def allow(self, looks: float) -> None:
-        """So many more events may be looked at."""
+        """Allow so many more events to be inspected."""
         self._looks = min(_MOST_SAVED, self._looks + looks)
 
     def carried(self, event: str, field: str, n: int) -> None:
-        """So many events carry a field, of those that were mapped since the last time."""
+        """Add the number of events with a field that were mapped since the last call."""
         self._carried[event, field] += n
 
     def look(self, event: str, work: Work) -> None:
-        """Look at some of the events of a chunk that are sent."""
+        """Inspect some of the events of a chunk that are sent."""
         if self._looks < 1:
             return
         places = self._places(work)
@@ -109,7 +109,7 @@ class SharedValues:
                     window.add(self._key_of(text), n)
 
     def _places(self, work: Work) -> list[int]:
-        """Indexes of events all over a chunk, others each time."""
+        """Indexes of events, spread evenly over the chunk and shifted with each call."""
         step = ceil(work.length / int(min(_MOST_OF_CHUNK, self._looks)))
         self._turn += 1
         return [at for at in range(self._turn % step, work.length, step) if at not in work.faults]
@@ -118,8 +118,8 @@ class SharedValues:
         return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8, key=self._key).digest()
 
     def suspects(self) -> Iterator[tuple[str, str, int]]:
-        """End the windows in which enough was looked at: event, field, and in how many events one value is, where that is
-        too many. It is an estimate: the share of the looks, of all events that carried the field in that window.
+        """End the windows in which enough was inspected, and yield what is suspect: event, field, and in how many events of
+        the window one value is. This is an estimate: its share among the inspected, of all events with the field.
         """
         for (event, field), window in list(self._windows.items()):
             if window.looked_at >= _LEAST:

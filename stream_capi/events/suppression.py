@@ -1,4 +1,4 @@
-"""Which records are of people who asked to be forgotten (contract, section 3)."""
+"""Finds records of people who asked to be forgotten: those on the suppression list (contract, section 3)."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ _PHONE, _USER_ID, _REGION = "user_data.phone", "user_data.user_id", "phone_regio
 
 
 class People(Protocol):
-    """The list (``pipeline.suppression_list`` reads it)."""
+    """The suppression list (``pipeline.suppression_list`` reads it)."""
 
     def key_of_hash(self, text: str) -> bytes: ...
     def key_of_user_id(self, text: str) -> bytes: ...
     def among(self, keys: Sequence[bytes]) -> list[int]:
-        """The indexes of those that are on the list."""
+        """The indexes of the keys that are on the list."""
         ...
 
 
 class Suppression:
-    """Compares what is mapped to the fields that tell who a person is with the list.
+    """Compares the values mapped to email, phone and user_id with the list.
 
-    It takes and judges these fields itself: a lane may not send them, or send them unhashed, and the person is the same.
+    It maps and validates these fields itself, because a lane may not send them, or may send them unhashed.
     """
 
     def __init__(self, rules: SourceRules, schema: Schema, people: People) -> None:
@@ -38,7 +38,7 @@ class Suppression:
         self._looked_at: list[tuple[Taking, Judge, Callable[[str], bytes]]] = []
         fields, takings = dict(FIELDS), _takings(rules, schema)
         if (region := takings.pop(_REGION, None)) is not None:
-            from stream_capi.events import phone_regions  # loaded only where it is configured
+            from stream_capi.events import phone_regions  # imported only if it is configured
 
             self._region = region, _judge(phone_regions.REGION)
             fields[_PHONE] = phone_regions.phone_field(fields[_PHONE])
@@ -60,12 +60,12 @@ class Suppression:
 
 
 def paths_of(rules: SourceRules, schema: Schema) -> set[str]:
-    """The columns that are read to find people, whoever is on the list."""
+    """The columns that are read to find people on a list."""
     return {path for taking in _takings(rules, schema).values() for path in taking.paths}
 
 
 def _takings(rules: SourceRules, schema: Schema) -> dict[str, Taking]:
-    """Where the fields come from that tell who a person is, and the country of a phone."""
+    """Where the fields of the list come from, and the country of phone numbers, if it is configured."""
     takings = {target: Taking(rules.rule(target), schema, target, FIELDS[target].longest) for target in TELL_WHO}
     if rules.phone_region is not None:
         takings[_REGION] = Taking(rules.phone_region, schema, _REGION, FIELDS["user_data.country_code"].longest)

@@ -1,4 +1,4 @@
-"""Values that are sent and look wrong: what is wrong with them, and user ids of too few characters (contract, section 9)."""
+"""Values that are sent but look wrong: what is wrong with them, and user ids that are too short (contract, section 9)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from stream_capi.config import FieldRule
 
 LEAST_CHARACTERS = 6  # of a user_id, as the API's help page asks for
 SHORT, SHARED = "short", "shared"
-# What is wrong, in words that go before "in 412 of 1,000 events".
+# What is wrong; the text continues with "in 412 of 1,000 events".
 WHY = {
     "private": "a private address",
     "loopback": "a loopback address",
@@ -27,9 +27,9 @@ def is_short(user_id: str) -> bool:
 
 
 def short_ids(texts: Sequence[str | None], faults: Collection[int], full: bool) -> int:
-    """How many of a column's user ids are too short, without those of events that aren't sent.
+    """How many of a column's user ids are too short, not counting events that aren't sent.
 
-    ``full``: each record has one.
+    ``full``: every event has one. At least one event must.
     """
     there: Any = texts if full else filter(None, texts)
     if min(map(len, there)) >= LEAST_CHARACTERS:
@@ -38,6 +38,6 @@ def short_ids(texts: Sequence[str | None], faults: Collection[int], full: bool) 
 
 
 def source_of_values(field: str, rule: FieldRule) -> str:
-    """Where a field's values come from, by the mapping."""
+    """Where a field's values come from, by the mapping, as text."""
     constants = ["a constant"] * rule.has_const
     return " or ".join((*rule.paths, *constants, *(["the URL"] if field in _FROM_URL else [])))

@@ -1,11 +1,11 @@
-"""Lists that values are looked up in: ISO 4217, ISO 3166-1, spellings of operating systems, kinds of IP addresses."""
+"""Lists in which values are looked up: ISO 4217, ISO 3166-1, spellings of operating systems, kinds of IP addresses."""
 
 from __future__ import annotations
 
 import ipaddress
 
-# The codes of both standards as pycountry 26.2 has them. It is a library of the tests alone: one of them compares, so that a
-# newer version shows which codes have come and gone.
+# The codes of both standards, from pycountry 26.2. Only the tests use that library: one compares the lists, so that a newer
+# version shows which codes were added and removed.
 _CURRENCIES = """
     AED AFN ALL AMD AOA ARS AUD AWG AZN BAM BBD BDT BHD BIF BMD BND BOB BOV BRL BSD BTN BWP BYN BZD CAD CDF CHE
     CHF CHW CLF CLP CNY COP COU CRC CUP CVE CZK DJF DKK DOP DZD EGP ERN ETB EUR FJD FKP GBP GEL GHS GIP GMD GNF
@@ -38,7 +38,7 @@ _SPELLINGS = {
 }  # fmt: skip
 OPERATING_SYSTEMS: dict[str, str] = {spelling: name for name, all_of in _SPELLINGS.items() for spelling in all_of}
 
-# Addresses that no user comes from, and why. ``ipaddress``'s own ``is_private`` has other lists from one Python to the next.
+# Addresses that no user has, and why. The lists behind ``ipaddress``'s ``is_private`` differ between versions of Python.
 SUSPECT_NETWORKS = tuple(
     (ipaddress.ip_network(network), reason)
     for network, reason in (

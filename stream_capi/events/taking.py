@@ -1,4 +1,4 @@
-"""Where a field's value comes from: the first of its paths that has one, as text, as a number or as a time."""
+"""Takes a field's value from the first of its paths that has one, as text, as a number or as a time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NO_UNFIT: list[int] = []
 
 
 class Origin(StrEnum):
-    """Which path or constant gave a field its value, for ``explain``."""
+    """Where a field's value came from, for ``explain``."""
 
     RECORD = ""  # or the mapping's constant
     MAP = "by its map"
@@ -26,11 +26,11 @@ class Origin(StrEnum):
 
 
 class Taking:
-    """The way from the columns of the table to a field's own one, where None stands for nothing.
+    """Makes a field's column from the columns of the table; None means no value.
 
-    Paths that the schema lacks are left out. A text of blanks is nothing, too, so that the next path is looked at; behind
-    the last path it stays, for the field's rule to pass over. ``plain_path`` is set where the column of one path is all.
-    ``unfit`` is what values break that have no text, number or time for the field, where the mapping itself decides that.
+    Paths that the schema lacks are left out. A text of whitespace is no value, either, and the next path is tried; if there
+    is none, the text stays, and the field's rule ignores it. ``plain_path`` is set if the column of one path is taken as it
+    is. ``unfit``: the fault of values that can't be converted, if the mapping determines it (``NOT_IN_MAP``), else None.
     """
 
     def __init__(self, rule: FieldRule, schema: Schema, target: str, longest: int) -> None:
@@ -49,16 +49,16 @@ class Taking:
 
     @property
     def paths(self) -> list[str]:
-        """The columns that it needs."""
+        """The columns that it reads."""
         return [path for path, _ in self.ways]
 
     @property
     def is_never(self) -> bool:
-        """Whether no record has a value."""
+        """Whether no record can have a value."""
         return not self.rule.has_const and not self.ways
 
     def column(self, columns: Columns, length: int) -> tuple[Column, list[int]]:
-        """The values, and the indexes of those that are of another type than the field can be: they are None."""
+        """The values, and the indexes of those that can't be converted for the field; these are None."""
         if self.plain_path is not None:
             return columns[self.plain_path], _NO_UNFIT
         if not self.ways:
@@ -75,7 +75,7 @@ class Taking:
         return ([None if value is UNFIT else value for value in values] if unfit else values), unfit
 
     def _chosen(self, columns: Columns) -> Column:
-        """What the first path has, else the next one, and so on."""
+        """For each record the value of the first path that has one."""
         values = self._read(columns, 0)
         for at in range(1, len(self.ways)):
             values = [
@@ -85,13 +85,13 @@ class Taking:
         return values
 
     def _key(self, value: Any) -> str | None:
-        """Under which key the table has a value; blanks around it don't count."""
+        """The key for a value in the table, with or without whitespace around it; None if there is none."""
         if self._table is None or value.__class__ is not str or len(value) > self._longest:
             return None
         return next((key for key in (value, value.strip()) if key in self._table), None)
 
     def _looked_up(self, value: Any) -> Any:
-        """What the table has for a value; the default, for nothing as well; else UNFIT."""
+        """The table's entry for a value; else the default, if there is one; else None for no value, UNFIT for any other."""
         key = self._key(value)
         if key is not None and self._table is not None:
             return self._table[key]
@@ -100,7 +100,7 @@ class Taking:
         return None if self.is_nothing(value) else UNFIT
 
     def origin(self, columns: Columns) -> Origin:
-        """Where the first record's value is from."""
+        """Where the first record's value comes from."""
         value = self._chosen(columns)[0] if self.ways else None
         if self._key(value) is not None:
             return Origin.MAP
@@ -114,13 +114,13 @@ class Taking:
         return column if read is None else [None if value is None else read(value) for value in column]
 
     def is_nothing(self, value: Any) -> bool:
-        """Whether the next path is looked at. Of a text that is too long, nobody asks what it is of."""
+        """Whether the next path is tried. A text that is too long counts as a value, without a look at its characters."""
         if value is None or value is UNFIT or not self._is_text:
             return value is None
         return len(value) <= self._longest and not value.strip()
 
     def taken(self, columns: Columns) -> str | None:
-        """The path that the first record's value was taken from; the last one that was looked at, if none has any."""
+        """The path of the first record's value. If no path has one: None with a default, else the last path."""
         for at, (path, _) in enumerate(self.ways):
             if not self.is_nothing(self._read(columns, at)[0]):
                 return path

@@ -1,4 +1,4 @@
-"""The hot path: a table of decoded values to payloads, by columns.
+"""The hot path: maps a table of decoded values to payloads, column by column.
 
 ``explain`` runs the same plans on a table of one record.
 """
@@ -30,9 +30,8 @@ __all__ = ["IDENTIFIER_FIELDS", "Counts", "Transform", "compile_source"]
 class Transform:
     """A source's mapping for one writer's schema.
 
-    Nothing validates a payload after it was made: each step of a plan is what makes one field valid, and
-    tests hold the payloads against the API document. ``people`` asked to be forgotten. ``shared`` looks for values that
-    many events have.
+    A finished payload is not validated: each step of a plan validates its field, and tests check the payloads against the
+    API document. ``people``: those who asked to be forgotten. ``shared`` looks for values that many events have.
     """
 
     def __init__(
@@ -53,15 +52,15 @@ class Transform:
         self._record = [schema.record] if RECORD in paths else []
 
     def completed(self, table: Table) -> Table:
-        """The table with the column that no payload has: what the records are."""
+        """The table with a column for ``$record``, if the rules use it."""
         if not self._record:
             return table
         return table._replace(columns={**table.columns, RECORD: self._record * table.length})
 
     def apply(self, table: Table, topic: str, partition: int, offsets: Sequence[int], now_ms: int) -> list[Transformed]:
-        """Map decoded records. ``now_ms`` is epoch milliseconds; topic, partition and offset make the id of one without.
+        """Map decoded records. ``now_ms`` is epoch milliseconds. An id is derived from topic, partition and offset if needed.
 
-        A record that raises what nobody foresaw is rejected alone.
+        If a record raises an unforeseen exception, only that record is rejected.
         """
         if table.length != len(offsets):
             raise ValueError("not as many offsets as records")
@@ -87,15 +86,15 @@ class Transform:
         ]
 
     def suppressed(self, columns: Columns, length: int) -> dict[int, Fault]:
-        """The records of people who asked to be forgotten, by their indexes."""
+        """The records of people who asked to be forgotten, by index."""
         return dict.fromkeys(self._suppression.of(columns, length), SUPPRESSED) if self._suppression is not None else {}
 
     def _of_groups(
         self, table: Table, suppressed: Mapping[int, Fault], place: str, offsets: Sequence[int], now_ms: int
     ) -> list[Transformed]:
-        """Map the records of each lane, and put the results in order again.
+        """Map the records of each lane, and put the results back in order.
 
-        A suppressed record is skipped whatever is wrong with it: a dead letter would keep what is to be forgotten.
+        A suppressed record is skipped even if it would be rejected, because a dead letter would keep the person's data.
         """
         ways, faults = self.routing.ways(table.columns, table.length)
         not_meant = {at: fault for at, fault in faults.items() if isinstance(fault, Skipped | Paused)}
@@ -122,18 +121,18 @@ class Transform:
     def run(
         self, plan: LanePlan, columns: Columns, length: int, place: str, offsets: Sequence[int], now_ms: int
     ) -> Work:
-        """Make the events of one lane. ``place`` is the topic and partition in one text."""
+        """Make the events of one lane. ``place`` is ``<topic>-<partition>``."""
         oldest, newest = now_ms - self._max_age, now_ms + self._rules.max_future_ms
         return plan.run(columns, length, place, offsets, oldest, newest)
 
     def routed(self, lane: Lane, payloads: list[Any]) -> list[Any]:
-        """Payloads with their lane, where the source has several."""
+        """The payloads, each with its lane if the source has several."""
         if self._rules.lane is not None:
             return payloads
         return [Routed(lane, payload) if payload.__class__ is bytes else payload for payload in payloads]
 
     def _count(self, plan: LanePlan, work: Work) -> None:
-        """Count what came of the events, once nothing can raise any more."""
+        """Count the results. Called only when nothing can raise any more, so that no event is counted twice."""
         counts, faults = self.counts, work.faults
         if sent := work.length - len(faults):
             plan.counted_here[""] += sent
@@ -154,11 +153,11 @@ class Transform:
             counts.shared.look(plan.event, work)
 
     def taking(self, field: Field) -> Taking:
-        """Where a field comes from, also if its lane leaves it out."""
+        """Where a field comes from, even if its lane doesn't send it."""
         return Taking(self._rules.rule(field.target), self._schema, field.target, field.longest)
 
     def plan(self, way: Way) -> LanePlan:
-        """Made when first needed: an agency's source has hundreds of lanes, of which one member may see a few."""
+        """The plan for a way, made at its first use: a source may have hundreds of lanes, and a member sees a few of them."""
         found = self._plans.get(way)
         if found is None:
             pixel, event, consent = way
@@ -166,7 +165,7 @@ class Transform:
         return found
 
     def _every_plan(self) -> list[LanePlan]:
-        """A plan for each event and profile: they read all that any plan reads."""
+        """A plan for each event and profile. Together they read every column that any plan reads."""
         rules = self._rules
         lanes = {(lane.event, rules.restricted[lane.pixel]): lane for lane in rules.lanes()}
         return [self.plan((lane.pixel, lane.event, True)) for lane in lanes.values()]
@@ -186,7 +185,7 @@ def compile_source(
 ) -> Transform:
     """The transform of a source for a writer's schema (its JSON). Paths that the schema lacks read as null.
 
-    ``record``: the full name of the record at hand, where the schema's top is a union. ``people`` asked to be forgotten.
-    ``shared`` looks for values that many events have.
+    ``record``: the full name of the records' type, if the schema's top-level type is a union. ``people``: those who asked to
+    be forgotten. ``shared`` looks for values that many events have.
     """
     return Transform(rules, Schema(schema_raw, record), people, shared)

@@ -1,4 +1,4 @@
-"""Values of events as people may see them who need not know the person (contract, section 2: ``explain``)."""
+"""Masks the personal data in values of events for display (contract, section 2: ``explain``)."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from stream_capi.events import network
 from stream_capi.events.lines import Line, PathState, PathValue
 
 _is_hash = re.compile(r"[0-9a-fA-F]{64}").fullmatch
-_LEAST = 4  # a value this short would be given away by its first sign and its length
+_LEAST = 4  # characters; a shorter value could be guessed from its first character and its length
 _PLAIN_USER_DATA = ("user_data.esi", "user_data.country_code", "user_data.os")
-_PERSONAL = ("dedupe_id", "event_id")  # ids of orders and forms, which may well have a name in them
+_PERSONAL = ("dedupe_id", "event_id")  # ids of orders or forms may contain a name
 
 
 def masked(value: Any) -> str:
-    """What kind of value it is and how long, with the first sign of a longer text: enough to see which field was mapped."""
+    """The value's type and length, and the first character of a longer text: enough to see which field was mapped."""
     if value is None:
         return "null"
     if isinstance(value, str):
@@ -35,7 +35,7 @@ def masked(value: Any) -> str:
 
 
 def masked_url(url: str) -> str:
-    """Scheme and host of a URL that is sent, and how much follows."""
+    """Scheme and host of a URL that is sent, and the number of characters that follow."""
     scheme, _, rest = url.partition("://")
     host = re.split("[/?#]", rest)[0]
     more = len(rest) - len(host)
@@ -43,7 +43,7 @@ def masked_url(url: str) -> str:
 
 
 def raw_shown(line: Line) -> Any:
-    """What stood in the record, as anybody may see it. A truth value says less than the length of a text."""
+    """The record's value, masked if necessary. A boolean is not masked: it says less than the length of a text."""
     if line.raw is None or line.harmless or isinstance(line.raw, bool):
         return line.raw
     if line.target == "event_source_url" and isinstance(line.raw, str):
@@ -53,24 +53,24 @@ def raw_shown(line: Line) -> Any:
 
 
 def held_shown(line: Line, held: PathValue) -> Any:
-    """What one of a field's paths held, as anybody may see it."""
+    """The value at one of a field's paths, masked if necessary."""
     if held.state is PathState.TAKEN:
         return raw_shown(line)
     return held.raw if held.raw is None or isinstance(held.raw, bool) else masked(held.raw)
 
 
 def completed_shown(line: Line) -> str | None:
-    """A phone number with its country code, as anybody may see it."""
+    """The completed phone number of a line, masked."""
     return None if line.completed is None else masked(line.completed)
 
 
 def result_shown(line: Line) -> Any:
-    """What is sent, as anybody may see it."""
+    """The value that is sent, masked if necessary."""
     return None if line.result is None else sent_shown(line.target, line.result)
 
 
 def sent_shown(target: str, value: Any) -> Any:
-    """The value of a field that is sent, as anybody may see it."""
+    """A field's value that is sent, masked if the field may identify a person."""
     if target == "event_source_url":
         return masked_url(value)
     personal = target.startswith("user_data.") and target not in _PLAIN_USER_DATA
@@ -78,7 +78,7 @@ def sent_shown(target: str, value: Any) -> Any:
 
 
 def masked_event(event: Mapping[str, Any]) -> dict[str, Any]:
-    """A ServerEvent as anybody may see it."""
+    """A ServerEvent with its personal data masked."""
     return {key: _event_part(key, value) for key, value in event.items()}
 
 

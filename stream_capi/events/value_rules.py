@@ -1,8 +1,8 @@
-"""What each field of a ServerEvent must be, as functions from one value to the one that is sent (contract, section 5).
+"""The rules for fields of a ServerEvent, as functions from one value to the value that is sent (contract, section 5).
 
-A function returns None where the value is wrong, or a ``Wrong`` where the field has several faults to tell apart. This is
-the careful way: ``whole`` has the fast ones, for columns of values that need no care. ``fields`` has the table that says
-which field has which; ``contacts`` has the rules of email and phone.
+A rule returns None if the value is wrong, or a ``Wrong`` if several faults of the field are told apart. Each takes one value
+and handles every case; ``whole`` has fast rules for columns of simple values. ``fields`` says which field has which rule;
+``contacts`` has the rules of email and phone.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from typing import NamedTuple
 
 from stream_capi.events.tables import COUNTRIES, CURRENCIES, OPERATING_SYSTEMS
 
-LEAST_TIME_MS = 10**11  # March 1973: what is below is a count of seconds, or no time at all
-MOST_TIME_MS = 10**14  # the year 5138: what is above is a count of microseconds
+LEAST_TIME_MS = 10**11  # March 1973: a smaller number counts seconds, or is not a time
+MOST_TIME_MS = 10**14  # the year 5138: a larger number counts microseconds
 SOURCES = {"web": "web", "app": "app"}
 
 
 class Wrong(NamedTuple):
-    """What a wrong value breaks: the sentence for people, and the reason it is counted under."""
+    """The fault of a value: a sentence for people, and the reason under which it is counted."""
 
     sentence: str
     reason: str
@@ -31,7 +31,7 @@ class Wrong(NamedTuple):
 PLACEHOLDER = Wrong("must be a value, not a placeholder or the SHA-256 of one or of nothing", "placeholder")
 _WORDS = ("null", "undefined", "none", "n/a", "unknown")
 _HASHES = [sha256(word.encode()).hexdigest() for word in ("", *_WORDS)]
-# In every mixture of small and capital letters, so that the fast ways have only to look a text up.
+# In every mixture of upper and lower case, so that the fast rules can look a text up as it is.
 PLACEHOLDERS = frozenset(
     ["".join(signs) for word in _WORDS for signs in product(*zip(word, word.upper(), strict=True))]
     + _HASHES
@@ -39,13 +39,13 @@ PLACEHOLDERS = frozenset(
 )
 _is_zip = re.compile("([0-9]{3,5})(?:[- ]?[0-9]{4})?").fullmatch
 _LEAST_ZIP = "00501"
-# Windows Phone, Ubuntu Touch …; a browser on Android gives its processor, "Linux armv8l", for the platform.
+# Windows Phone, Ubuntu Touch …; as its platform a browser on Android names its processor, "Linux armv8l".
 _is_on_a_phone = re.compile(r"(?<![^\W_])(?:phone|mobile|touch|tv|ce)(?![^\W_])|\Alinux (?:arm|aarch)").search
 _QUOTES = "\"'“”„"  # around a browser's platform hint
 
 
 def time(ms: int, unit: str | None = None) -> int | None:
-    """Epoch milliseconds. Only ``unit = "s"`` makes a time before March 1973 believable."""
+    """Epoch milliseconds. A time before March 1973 is valid only with ``unit = "s"``."""
     least = 1 if unit == "s" else LEAST_TIME_MS
     return ms if least <= ms < MOST_TIME_MS else None
 
@@ -57,20 +57,20 @@ def currency(text: str) -> str | None:
 
 
 def value(number: float) -> float | None:
-    """Finite and not negative. An integer that JSON's readers can't hold exactly goes as the float that they would read."""
+    """Finite and not negative. An integer of 2**53 or more is sent as a float, because JSON readers would read one."""
     if not 0 <= number <= sys.float_info.max:
         return None
     return number + 0.0 if number.__class__ is float or number >= 2**53 else number  # -0.0 becomes 0.0
 
 
 def identifier(text: str) -> str | Wrong:
-    """Trimmed, unless it is a placeholder."""
+    """The text, trimmed; placeholders are wrong."""
     text = text.strip()
     return PLACEHOLDER if text in PLACEHOLDERS else text
 
 
 def device_id(text: str) -> str | Wrong:
-    """Trimmed, unless it is a placeholder or all zeros, as of a device whose owner refused to be tracked."""
+    """The text, trimmed; placeholders are wrong, and so is an id of zeros, which a device gives if tracking is refused."""
     text = text.strip()
     return PLACEHOLDER if text in PLACEHOLDERS or (text and not text.strip("0-")) else text
 
@@ -83,12 +83,12 @@ def esi(text: str) -> str | None:
 def country_code(text: str) -> str | None:
     """ISO 3166-1 alpha-2, upper-cased."""
     text = text.strip()
-    code = text if text in COUNTRIES or not text.isascii() else text.upper()  # ß in capitals would be South Sudan
+    code = text if text in COUNTRIES or not text.isascii() else text.upper()  # ß upper-cased is SS, South Sudan
     return code if code in COUNTRIES else None
 
 
 def zip_code(text: str, country: str | None) -> str | Wrong | None:
-    """A postcode; of a ZIP or ZIP+4 the first five digits, with the leading zeros that a number has lost."""
+    """A postcode, trimmed. In the US the five digits of a ZIP or ZIP+4, with leading zeros that a number has lost."""
     text = text.strip()
     if country != "US":
         return PLACEHOLDER if text in PLACEHOLDERS else text
@@ -99,7 +99,7 @@ def zip_code(text: str, country: str | None) -> str | Wrong | None:
 
 @lru_cache(maxsize=1024)
 def operating_system(text: str) -> str | None:
-    """ios, android or desktop_os, from the common spellings with quotes around them and a version after them."""
+    """ios, android or desktop_os, from common spellings, with or without quotes and a version after the name."""
     name = text.strip().strip(_QUOTES).strip().lower()
     known = OPERATING_SYSTEMS.get(name)
     if known is None:
@@ -114,7 +114,7 @@ def _by_first_word(name: str) -> str | None:
 
 
 def numeric(text: str) -> str | Wrong | None:
-    """A user id of digits alone, as the restricted flow wants it."""
+    """A user id of digits only, as the restricted profile requires."""
     text = text.strip()
     if text in PLACEHOLDERS:
         return PLACEHOLDER
@@ -122,5 +122,5 @@ def numeric(text: str) -> str | Wrong | None:
 
 
 def derived_id(position: str) -> str:
-    """The dedupe id of an event without one, from ``topic-partition-offset``: the same in a retry and in a replay."""
+    """The dedupe id of an event without an id, from ``topic-partition-offset``: it is the same in a retry and a replay."""
     return sha256(position.encode()).hexdigest()

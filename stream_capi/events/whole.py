@@ -1,8 +1,8 @@
-"""Rules for whole columns: the fast ways of ``fields``, for values that need no care.
+"""Fast rules for whole columns, for values that are simple; ``fields`` says which field has which rule.
 
-Each takes the texts of a column, none of them empty, and the most characters that one may have; it gives what is sent for
-each one, in order. Where it gives nothing for a text, the careful way of the same field decides; None for the whole column
-means that each of its texts needs care. What a fast way gives has no character that JSON escapes.
+A fast rule takes the texts of a column, none of them empty, and the most characters that one may have. It returns what is
+sent for each, in order. If it returns nothing for a text, the field's rule for one value (the careful rule) decides; None
+instead of a column means that this rule must decide for every text. Results have no character that JSON escapes.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ _are_addresses = re.compile(rb"""(?:(?!')[^@<>,;:"()*\[\\\]\x7f\n]+@[a-z0-9_-]++
 
 
 def is_plain(texts: Iterable[str]) -> bool:
-    """Whether all are of ASCII characters that JSON writes as they are."""
+    """Whether all texts consist of ASCII characters that JSON doesn't escape."""
     joined = "".join(texts)
     return len(orjson.dumps(joined)) == len(joined) + 2
 
 
 def are_tidy(columns: Iterable[Iterable[str | None]], longest: int) -> bool:
-    """Whether no text in these columns has a blank or a character that JSON escapes, or is too long."""
+    """Whether all texts in these columns are ASCII without spaces, with nothing that JSON escapes, and not too long."""
     joined = "".join(filter(None, chain.from_iterable(columns)))
     size = len(joined)
     if " " in joined or (size > longest and max(map(len, filter(None, chain.from_iterable(columns)))) > longest):
-        return False  # before JSON is made of it, which may be six times as long
+        return False  # checked before the texts are written as JSON, which may be six times as long
     return len(orjson.dumps(joined)) == size + 2
 
 
 def escaped(texts: Iterable[str]) -> list[str]:
-    """Each text as it stands between quotes in JSON. One by one: the JSON of the whole list can't be split between two texts,
-    since a text that ends with ``",`` looks like such a place.
+    """Each text as JSON writes it between quotes. One by one: the JSON of the whole list can't be split at ``","``, because a
+    text that ends with ``",`` has that at its end, too.
     """
     return [orjson.dumps(text)[1:-1].decode() for text in texts]
 
@@ -55,7 +55,7 @@ def numbers(values: Sequence[Any]) -> list[str]:
 
 
 def _lines(texts: Sequence[str], longest: int) -> str | None:
-    """The texts, a line each; None where one has a line's end in it, or is too long."""
+    """The texts, one a line; None if one has a line break in it, or is too long."""
     lines = "\n".join(texts)
     if lines.count("\n") != len(texts) - 1 or (len(lines) > longest and max(map(len, texts)) > longest):
         return None
@@ -63,7 +63,7 @@ def _lines(texts: Sequence[str], longest: int) -> str | None:
 
 
 def _odd(match: Callable[..., re.Match[str] | None], lines: str) -> list[int]:
-    """Which lines a pattern of any number of lines leaves out; the last line has an end, too."""
+    """The indexes of lines that don't match. ``match`` matches any number of lines; the last one must end with a break."""
     odd: list[int] = []
     start = number = 0
     while True:
@@ -78,7 +78,7 @@ def _odd(match: Callable[..., re.Match[str] | None], lines: str) -> list[int]:
 
 
 def _matching(pattern: str) -> Whole:
-    """Texts that a pattern matches go as they are. One search for the column takes two thirds of one for each text."""
+    """Texts that match are sent as they are. One match for the column takes two thirds of the time of one for each text."""
     match = re.compile(rf"(?:{pattern}\n)*+").match
 
     def matching(texts: Sequence[str], longest: int) -> Found:
@@ -98,26 +98,26 @@ def _matching(pattern: str) -> Whole:
 
 
 urls = _matching(network.URL)
-# Those that nobody on the internet has need care: they are counted, or refused.
+# Addresses that no user on the internet has are left to the careful rule; they are counted as suspect, or refused.
 addresses = _matching(network.PUBLIC_IPV4)
 
 
 def trimmed(texts: Sequence[str], longest: int) -> Found:
-    """Texts without blanks around them."""
+    """Texts without whitespace around them."""
     joined = "".join(texts)
     size = len(joined)
     if (size > longest and max(map(len, texts)) > longest) or len(orjson.dumps(joined)) != size + 2:
         return None
-    return list(map(str.strip, texts)) if " " in joined else texts  # no other blank goes into JSON as it is
+    return list(map(str.strip, texts)) if " " in joined else texts  # JSON escapes all other ASCII whitespace
 
 
 def careful_only(_: Sequence[str], __: int) -> Found:
-    """For a rule that has no fast way."""
+    """For a field without a fast rule."""
     return None
 
 
 def identifiers(texts: Sequence[str], longest: int) -> Found:
-    """Texts without blanks around them that are no placeholders."""
+    """Texts without whitespace around them, unless they are placeholders."""
     found = trimmed(texts, longest)
     if found is None or PLACEHOLDERS.isdisjoint(found):
         return found
@@ -125,7 +125,7 @@ def identifiers(texts: Sequence[str], longest: int) -> Found:
 
 
 def device_ids(texts: Sequence[str], longest: int) -> Found:
-    """Texts without blanks around them that are neither placeholders nor all zeros."""
+    """Texts without whitespace around them, unless they are placeholders or all zeros."""
     found = identifiers(texts, longest)
     if found is None or all(text and text.strip("0-") for text in found):
         return found
@@ -133,7 +133,7 @@ def device_ids(texts: Sequence[str], longest: int) -> Found:
 
 
 def _addresses(texts: Sequence[str], longest: int) -> list[bytes]:
-    """The texts in small letters, empty where they need care; nothing at all where each of them does."""
+    """Email addresses in lower case, empty for those left to the careful rule; an empty list leaves it all of them."""
     lines = _lines(texts, longest)
     if lines is None or not _has_no_blanks(lines, len(texts)):
         return []
@@ -145,12 +145,12 @@ def _addresses(texts: Sequence[str], longest: int) -> list[bytes]:
 
 
 def _has_no_blanks(lines: str, length: int) -> bool:
-    """Whether no line has a blank, a character to escape, or one beyond ASCII, whose neighbours have a say in its case."""
+    """Whether no line has a space, a character that JSON escapes, or one that is not ASCII, whose case may need context."""
     return " " not in lines and len(orjson.dumps(lines)) == len(lines) + length + 1  # each line's end is escaped
 
 
 def _numbers(texts: Sequence[str], longest: int) -> list[bytes]:
-    """The digits of phone numbers, empty where they need care; nothing at all where one may be a hash instead."""
+    """The digits of phone numbers, empty for those left to the careful rule; an empty list if one may be a hash."""
     lines = _lines(texts, min(longest, 63))
     if lines is None:
         return []
@@ -163,23 +163,23 @@ def _numbers(texts: Sequence[str], longest: int) -> list[bytes]:
 
 
 def _hashed(find: Callable[[Sequence[str], int], list[bytes]]) -> Whole:
-    """SHA-256 of what is found."""
+    """The fast rule that returns the SHA-256 of what ``find`` returns."""
     return lambda texts, longest: [sha256(one).hexdigest() if one else None for one in find(texts, longest)] or None
 
 
 def _plain(find: Callable[[Sequence[str], int], list[bytes]]) -> Whole:
-    """What is found, as text."""
+    """The fast rule that returns what ``find`` returns, as text."""
     return lambda texts, longest: [one.decode() or None for one in find(texts, longest)] or None
 
 
 emails, plain_emails = _hashed(_addresses), _plain(_addresses)
 phones, plain_phones = _hashed(_numbers), _plain(_numbers)
-HASHED: tuple[Whole, ...] = (emails, phones)  # of one text alone, the careful way costs less
+HASHED: tuple[Whole, ...] = (emails, phones)  # for a column of one text the careful rule is cheaper
 
 
 def five_digits(texts: Sequence[str], _: int) -> Found:
-    """Postcodes of five digits, which any country may have."""
-    if set(map(len, texts)) != {5}:  # before anything is done with texts of any length
+    """Postcodes of five digits. They are valid in any country, also in the US."""
+    if set(map(len, texts)) != {5}:  # first, so that no long text is joined
         return None
     joined = "".join(texts)
     return texts if joined.isascii() and joined.isdigit() else None
@@ -194,9 +194,9 @@ def digits(texts: Sequence[str], longest: int) -> Found:
 
 
 class Spellings:
-    """A table of spellings and what is sent for each, for values of which a column has few different ones.
+    """A table of spellings and what is sent for each, for fields with few different values.
 
-    ``most`` of them are learned from what the careful way finds.
+    At most ``most`` more spellings are learned from the results of the careful rule.
     """
 
     def __init__(self, table: Mapping[str, str], most: int = 0) -> None:
@@ -204,7 +204,7 @@ class Spellings:
         self._most = most and len(table) + most
 
     def learn(self, column: Sequence[Any], found: Sequence[Any]) -> None:
-        """Keep what was found for texts, as long as there is room."""
+        """Remember what was found for these texts, while there is room."""
         for text, value in zip(column, found, strict=True):
             if value and len(self.table) < self._most:
                 self.table[text] = value

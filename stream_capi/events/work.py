@@ -1,4 +1,4 @@
-"""The events of one lane in the making: what is known of them so far, and the pieces of their JSON."""
+"""The events of one lane while they are made: what is known of them so far, and the pieces of their JSON."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ Fault = Rejection | Skipped | Paused
 class Work:
     """A column of events.
 
-    ``pieces`` are columns of text that joined, index by index, are the events. A text ends without its quote: what comes
-    behind it begins with that, whatever it is.
+    ``pieces`` are columns of text: joined index by index, they are the events' JSON. A value's closing quote is not in its
+    own piece but begins the next one.
     """
 
     __slots__ = (
@@ -36,26 +36,26 @@ class Work:
         self.oldest = oldest
         self.newest = newest
         self.judged: dict[str, Judged] = {}  # by target
-        self.aside: dict[str, Column] = {}  # what a step found besides, for ``explain`` and the counts
+        self.aside: dict[str, Column] = {}  # other results of steps, for ``explain`` and the counts
         self.faults: dict[int, Fault] = {}  # the first one of each event
         self.dropped: dict[tuple[str, str], int] = {}
         self.pieces: list[Iterable[str]] = []
-        self.tidy = False  # no text of a field that is only trimmed has anything to be trimmed or escaped
+        self.tidy = False  # the texts of fields that are only trimmed need no trimming and no escaping
 
     def reject(self, faults: Mapping[int, Fault]) -> None:
-        """These events can't be sent."""
+        """Note that these events can't be sent; the first fault of an event is kept."""
         for at, fault in faults.items():
             self.faults.setdefault(at, fault)
 
     def drop(self, name: str, wrong: Mapping[int, Wrong]) -> None:
-        """These events are sent without a field, which is counted unless they can't be sent anyway."""
+        """Count the events that are sent without a field, leaving out those that can't be sent anyway."""
         for at, why in wrong.items():
             if at not in self.faults:
                 key = name, why.reason
                 self.dropped[key] = self.dropped.get(key, 0) + 1
 
     def payloads(self) -> list[Any]:
-        """The JSON of each event, in bytes of its own size: what a serialiser returns would hold on to a larger buffer."""
+        """The JSON of each event, in bytes of exactly its size; a serialiser's results would keep a larger buffer."""
         made: list[Any] = list(map(str.encode, map("".join, zip(*self.pieces, strict=False))))
         if len(made) != self.length:
             raise RuntimeError("a column is shorter than the others")
@@ -64,13 +64,13 @@ class Work:
         return made
 
 
-# What is done for one field or some of them: the columns are looked up, judged, and written as pieces. Each step is called
-# once for a chunk, so that where chunks are small each call inside counts.
+# A step handles one field or several: it takes their columns, validates them, and writes them as pieces. It is called once
+# for each chunk, so with small chunks every function call inside it costs time.
 Step = Callable[[Work], None]
 
 
 def in_json(judged: Judged, length: int) -> Sequence[str]:
-    """Texts as they stand between quotes in JSON, empty ones where nothing is sent."""
+    """Texts as JSON writes them between quotes; empty if nothing is sent."""
     values, _, sent, plain = judged
     if sent < length:
         values = [value or "" for value in values]
