@@ -1,1 +1,1 @@
-"""The pure core: offsets, batches, outcomes and flow, without await, clock, randomness, logging, locks or I/O."""
+"""The pure core: offsets, batches, outcomes and flow control, without await, clock, randomness, logging, locks or I/O."""

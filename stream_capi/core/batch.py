@@ -1,4 +1,4 @@
-"""Micro-batches: the events of one lane, up to a count, a size or the end of a window (contract, section 6)."""
+"""Micro-batches: events of one lane, up to a number, a size or the end of a time window (contract, section 6)."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ TOO_LARGE = Rejection(Code.TOO_LARGE, "the event alone is larger than batch.max_
 
 
 def longest_event(max_bytes: int) -> int:
-    """The most bytes that an event can have, so that a body of these bytes holds it."""
+    """The most bytes that an event may have to fit alone into a body of ``max_bytes``."""
     return max_bytes - ENVELOPE_BYTES - 1
 
 
 def sized(made: Transformed, longest: int) -> Transformed:
-    """What a mapping made, with ``TOO_LARGE`` in the place of an event of more than ``longest`` bytes."""
+    """A mapping's result, or ``TOO_LARGE`` if it is an event of more than ``longest`` bytes."""
     payload = made.payload if isinstance(made, Routed) else made
     return TOO_LARGE if isinstance(payload, bytes) and len(payload) > longest else made
 
@@ -27,7 +27,7 @@ def sized(made: Transformed, longest: int) -> Transformed:
 class Batch:
     """Events of one lane, in columns: the same index in each list is the same event.
 
-    ``owners`` says for each event which assignment its offset belongs to. Times are seconds of the caller's clock.
+    ``owners`` holds for each event the assignment to which its offset belongs. Times are seconds of the caller's clock.
     """
 
     __slots__ = (
@@ -51,8 +51,8 @@ class Batch:
 
     def __init__(self, lane: Lane, begun: float = 0.0, window: float = 0.0) -> None:
         self.lane = lane
-        self.begun = begun  # when its first event came
-        self.early = begun  # from when on it is sent if the lane has nothing else to do
+        self.begun = begun  # when its first event was added
+        self.early = begun  # from when on it may be sent if the lane is idle
         self.deadline = begun + window  # when its window ends
         self.payloads: list[bytes] = []
         self.records: list[Record] = []
@@ -62,10 +62,10 @@ class Batch:
         self.assignments: dict[PartitionOffsets, None] = {}  # the owners, each once and in order
         self.size = ENVELOPE_BYTES
         self.attempts = 0
-        self.refused = False  # the API has refused it as a whole: as a probe it can't open a lane that is held
-        self.said = ""  # by the API, when it refused it
-        self.split: Split | None = None  # the refused batch that this is a piece of
-        self.waiting_for = ""  # why it is to be sent again, for people
+        self.refused = False  # the API has refused the whole batch: it is no use as a probe of a lane that is held
+        self.said = ""  # the API's message when it refused the batch
+        self.split: Split | None = None  # the split of the refused batch of which this is a piece
+        self.waiting_for = ""  # why it must be sent again, for people
 
     def __len__(self) -> int:
         return len(self.payloads)
@@ -75,11 +75,11 @@ class Batch:
 
     @property
     def columns(self) -> Columns:
-        """Its records, with what was asked of each."""
+        """Its records, with their offsets and timestamps."""
         return Columns(self.records, self.offsets, self.timestamps)
 
     def body(self) -> bytes:
-        """The request's body. Each payload was serialised once, when its event was mapped; this only joins them."""
+        """The request's body. The payloads were serialised when the events were mapped, and are only joined here."""
         return body(self.payloads)
 
     def extend(self, payloads: Sequence[bytes], columns: Columns, owners: Sequence[PartitionOffsets]) -> None:
@@ -90,10 +90,10 @@ class Batch:
         self.timestamps += columns.timestamps
         self.owners += owners
         self.assignments |= dict.fromkeys(owners)
-        self.size += sum(map(len, payloads)) + len(payloads)  # a comma each
+        self.size += sum(map(len, payloads)) + len(payloads)  # one comma each
 
     def offsets_by_owner(self) -> Iterable[tuple[PartitionOffsets, Sequence[int]]]:
-        """Its events' offsets, sorted by assignment."""
+        """Its events' offsets, grouped by assignment."""
         if len(self.assignments) == 1:
             return ((owner, self.offsets) for owner in self.assignments)
         found: dict[PartitionOffsets, list[int]] = {owner: [] for owner in self.assignments}
@@ -111,7 +111,7 @@ class Batch:
         return piece
 
     def without_fenced(self) -> Batch:
-        """The batch without the events whose assignment has ended: their next owner sends them."""
+        """The batch without events whose assignment has ended; the partition's next owner sends these."""
         if not any(owner.fenced for owner in self.assignments):
             return self
         return self.part([i for i, owner in enumerate(self.owners) if not owner.fenced])
@@ -124,30 +124,30 @@ class Batch:
 
 @dataclass(slots=True)
 class Split:
-    """One refused batch on its way to the events that caused it.
+    """The search for the events that caused the refusal of one batch.
 
-    Refused events are collected here and judged together at the end. If each were dead-lettered when found, a fault of all
-    events would dead-letter half of the backlog before it shows.
+    Refused events are collected, and decided on together at the end. If each were dead-lettered when it is found, a fault of
+    all events would dead-letter half of the backlog before it is noticed.
     """
 
     budget: int  # requests left
-    refused: list[Batch]  # single events that were refused alone
-    parked: list[Batch]  # pieces found undecided after the budget was spent
+    refused: list[Batch]  # single events that were refused
+    parked: list[Batch]  # pieces that were not decided when the budget was spent
     pending: int = 0  # pieces that are not decided yet
 
     @classmethod
     def of(cls, budget: int) -> Split:
-        """A split that has just begun."""
+        """A new split, with a budget of so many requests."""
         return cls(budget, [], [])
 
     @property
     def spent(self) -> bool:
-        """Whether no request is left to find out more."""
+        """Whether no request is left."""
         return self.budget <= 0
 
 
 def merged(lane: Lane, pieces: Iterable[Batch]) -> Batch:
-    """One batch again of the pieces of a refused one, with the most attempts that any of them had."""
+    """The pieces of a refused batch joined to one batch again, with the most attempts that any of them had."""
     whole = Batch(lane)
     for piece in pieces:
         whole.extend(piece.payloads, piece.columns, piece.owners)
@@ -156,12 +156,12 @@ def merged(lane: Lane, pieces: Iterable[Batch]) -> Batch:
 
 
 class Batcher:
-    """The open batch of one lane. ``max_bytes`` counts the whole body.
+    """The open batch of one lane. ``max_bytes`` is for the whole body.
 
-    A window is waited out for what may still come. A lane that a few events reach in a window has little to wait for: its
-    batch may go ``early``, after the share of the window that its recent events would fill of a batch. One event in a
-    window waits a hundredth of it, fifty wait half of it, and where a window brings a full batch all of it is waited for;
-    so that no lane ever sends more than some ``sqrt(max_events)`` requests a window by it, and a busy one sends none.
+    A batch waits until its window ends, because more events may come. In a lane with few events it waits for little: so it
+    may be sent ``early``, after the share of the window that its recent events are of a full batch. With batches of up to 100
+    events, one event in a window waits a hundredth of it, fifty events half of it, a full batch's worth all of it. So a lane
+    sends at most some ``sqrt(max_events)`` requests in a window for this, and a busy lane none.
     """
 
     def __init__(self, lane: Lane, max_events: int, max_bytes: int) -> None:
@@ -169,16 +169,16 @@ class Batcher:
         self._max_events = max_events
         self._max_bytes = max_bytes
         self._open: Batch | None = None
-        self._recent = 0.0  # events of about the last window: each counts for less the longer ago it came
+        self._recent = 0.0  # events of about the last window; older ones count for less
         self._last = float("-inf")
 
     def add(
         self, payloads: Sequence[bytes], columns: Columns, owner: PartitionOffsets, now: float, window: float
     ) -> list[Batch]:
-        """Add events, each small enough to go alone, and return the batches that are full.
+        """Add events, each small enough to be sent alone, and return the batches that are full.
 
-        The window runs from a batch's first event. Where sources with different windows share a lane, the earliest end
-        counts, so that none of them waits longer than it asked for.
+        A batch's window begins with its first event. If sources with different windows share a lane, the earliest end counts,
+        so no source's events wait longer than its window.
         """
         full: list[Batch] = []
         self._recent = self._recent * math.exp((self._last - now) / window) + len(payloads)
@@ -201,7 +201,7 @@ class Batcher:
         return full
 
     def _fitting(self, batch: Batch, payloads: Sequence[bytes], at: int) -> int:
-        """How many of the payloads from ``at`` on still fit; at least one where the batch is empty."""
+        """How many of the payloads from ``at`` on still fit; at least one if the batch is empty."""
         chunk = payloads[at : at + self._max_events - len(batch)]
         if batch.size + sum(map(len, chunk)) + len(chunk) <= self._max_bytes:
             return len(chunk)
@@ -214,15 +214,15 @@ class Batcher:
         return count
 
     def deadline(self) -> float | None:
-        """When the open batch's window ends, or None where no batch is open."""
+        """When the open batch's window ends; None if no batch is open."""
         return self._open.deadline if self._open else None
 
     def early(self) -> float | None:
-        """From when on the open batch may go if the lane has nothing else to do, or None where no batch is open."""
+        """From when on the open batch may be sent if the lane is idle; None if no batch is open."""
         return self._open.early if self._open else None
 
     def peek(self) -> Batch | None:
-        """The open batch, which goes on growing."""
+        """The open batch, to which events are still added."""
         return self._open
 
     def flush(self) -> Batch | None:

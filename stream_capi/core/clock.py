@@ -1,6 +1,6 @@
-"""What time it is elsewhere: dates that an endpoint writes, and its clock as estimated from them.
+"""Parses dates of HTTP, and estimates the clocks of other machines from the times that they state.
 
-The estimate is kept against a monotonic clock, so that a local wall clock that is set right or wrong doesn't move it.
+An estimate is an offset to the monotonic clock, so it doesn't move if the local wall clock is set.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from statistics import median
 
-_EARLIEST, _LATEST = 1_577_836_800.0, 4_102_444_800.0  # 2020 and 2100: a date outside is no clock's
+_EARLIEST, _LATEST = 1_577_836_800.0, 4_102_444_800.0  # 2020 and 2100: any other date is not the present time
 
 
 def http_date(text: str | None) -> float | None:
-    """A date of HTTP (RFC 9110, 5.6.7) in epoch seconds, None where it can't be read."""
+    """An HTTP date (RFC 9110, 5.6.7) in epoch seconds; None if it can't be parsed."""
     if text is None:
         return None
     try:
@@ -28,18 +28,18 @@ def http_date(text: str | None) -> float | None:
 
 
 def clock_date(text: str | None) -> float | None:
-    """A ``Date`` header in epoch seconds, None where it can't be read or no clock would say so."""
+    """A ``Date`` header in epoch seconds; None if it can't be parsed, or can't be the present time."""
     moment = http_date(text)
     return moment if moment is not None and _EARLIEST <= moment < _LATEST else None
 
 
 class RemoteClock:
-    """Another machine's clock, from what it says: right within half of what a request takes.
+    """An estimate of another machine's clock, from times that it states: exact to half of a request's duration.
 
-    The median of the last few counts, so that one machine of many with a wrong clock moves nothing. ``now`` is seconds of
-    the monotonic clock, ``epoch`` those of the local wall clock. Where the two don't run alike any more, the machine was
-    suspended or its clock set. Which one is unknown, so the estimate is dropped until the next answer. It is dropped as well
-    after ``keeps`` seconds without one.
+    It is the median of the last samples, so one machine of many with a wrong clock doesn't change it. ``now`` is seconds of
+    the monotonic clock, ``epoch`` of the local wall clock. If these two drift apart, this machine was suspended or its clock
+    was set. Which one is unknown, so the estimate is dropped until the next sample. It is also dropped after ``keeps``
+    seconds without a sample.
     """
 
     def __init__(self, keeps: float = float("inf"), samples: int = 5, tolerance: float = 5.0) -> None:
@@ -50,24 +50,24 @@ class RemoteClock:
         self._last = 0.0
 
     def answered(self, date: str | None, sent_at: float, now: float, epoch: float) -> None:
-        """An answer bore this date, of one second's resolution: the middle of it is taken."""
+        """Take the date of an answer. It has a resolution of one second, so the middle of that second is taken."""
         moment = clock_date(date)
         if moment is not None:
             self.said(moment + 0.5, sent_at, now, epoch)
 
     def said(self, moment: float, sent_at: float, now: float, epoch: float) -> None:
-        """It said ``moment`` between two moments of ours: the middle is taken."""
+        """Take a sample: the other clock was at ``moment`` in the middle between ``sent_at`` and ``now``."""
         self._forget_if_stale(now, epoch)
         self._local, self._last = epoch - now, now
         self._bases.append(moment - (sent_at + now) / 2)
 
     def at(self, now: float, epoch: float) -> float | None:
-        """The other clock's epoch seconds, None where it isn't known."""
+        """The other clock's epoch seconds; None if they aren't known."""
         self._forget_if_stale(now, epoch)
         return now + median(self._bases) if self._bases else None
 
     def offset(self, now: float, epoch: float) -> float | None:
-        """By how many seconds the local clock is ahead of the other, None where that isn't known."""
+        """By how many seconds the local clock is ahead of the other; None if that isn't known."""
         there = self.at(now, epoch)
         return None if there is None else epoch - there
 
@@ -77,11 +77,11 @@ class RemoteClock:
 
 
 class Clocks:
-    """The clocks of the endpoint and of the brokers beside the local one, and when a difference is news."""
+    """The clocks of the endpoint and of the brokers, compared with the local one; and when to report a difference."""
 
     NEWS_SECONDS = 60.0
-    _OVER_SECONDS = 50.0  # a difference at the bound is no news each second
-    _KEEPS_SECONDS = 120.0  # what brokers said is a lower bound mostly: it isn't believed for long
+    _OVER_SECONDS = 50.0  # lower than NEWS_SECONDS, so that a difference near that isn't reported again and again
+    _KEEPS_SECONDS = 120.0  # brokers' stamps mostly give a lower bound, which is soon too low
 
     def __init__(self, now: Callable[[], float], epoch: Callable[[], float]) -> None:
         self._now, self._epoch = now, epoch
@@ -90,13 +90,14 @@ class Clocks:
         self.differing: set[str] = set()
 
     def answered(self, date: str | None, sent_at: float) -> None:
-        """The endpoint has answered just now."""
+        """Take the date of an answer that the endpoint has just given."""
         self.endpoint.answered(date, sent_at, self._now(), self._epoch())
 
     def brokers_stamped(self, milliseconds: int) -> None:
-        """A record was stamped by its broker, some time before now.
+        """Take the time stamp that a broker gave a record, some time ago.
 
-        A stamp ahead of the local clock shows that it is behind. One behind says nothing: the record may be old.
+        A stamp ahead of the local clock shows that this clock is behind. An earlier stamp shows nothing, because the record
+        may be old.
         """
         now, epoch, moment = self._now(), self._epoch(), milliseconds / 1000
         known = self.brokers.at(now, epoch)
@@ -104,27 +105,29 @@ class Clocks:
             self.brokers.said(moment, now, now, epoch)
 
     def brokers_wrote(self, milliseconds: int, seconds: float) -> None:
-        """A broker has stamped and acknowledged a record that went out ``seconds`` ago."""
+        """Take the time stamp that a broker gave a record sent ``seconds`` ago and acknowledged now."""
         now = self._now()
         self.brokers.said(milliseconds / 1000, now - seconds, now, self._epoch())
 
     def event_now(self) -> tuple[int, bool]:
-        """The milliseconds that event times are measured against, and whether they are the endpoint's."""
+        """The present epoch milliseconds to compare event times with, and whether they are by the endpoint's clock."""
         now, epoch = self._now(), self._epoch()
         there = self.endpoint.at(now, epoch)
         return int((epoch if there is None else there) * 1000), there is not None
 
     def judge(self) -> tuple[bool, float]:
-        """Which clock judges events, and its offset to the monotonic one. If one changes, waiting events are judged again."""
+        """Which clock event times are compared with, and its offset to the monotonic clock. If either changes, events that
+        wait are compared again."""
         milliseconds, known = self.event_now()
         return known, milliseconds / 1000 - self._now()
 
     def offset(self, of: str) -> float | None:
-        """By how many seconds the local clock is ahead of that of the ``endpoint`` or the ``brokers``, where known."""
+        """By how many seconds the local clock is ahead of that of the ``endpoint`` or the ``brokers``; None if unknown."""
         return (self.endpoint if of == "endpoint" else self.brokers).offset(self._now(), self._epoch())
 
     def news(self) -> Iterator[tuple[str, float | None]]:
-        """Whose clock differs from the local one since the last time, by how much, or None: not any more, as far as known."""
+        """The changes since the last call: whose clock now differs from the local one, and by how much; None: no longer, or
+        it isn't known."""
         for of in ("endpoint", "brokers"):
             offset = self.offset(of)
             if of in self.differing:

@@ -8,15 +8,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-_PATIENCE_SECONDS = 1.0  # with a request that goes alone
+_PATIENCE_SECONDS = 1.0  # how long a request that is sent alone keeps the next one back
 
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
     """Exponential backoff. Seconds.
 
-    ``jitter`` is the share of each delay that is random: 1.0 (full jitter) spreads retries over everything from nothing to
-    the doubled delay, 0.0 gives the doubled delay itself.
+    ``jitter`` is the share of each delay that is random: with 1.0 (full jitter) a retry comes at any time from 0 to the
+    doubled delay, with 0.0 after exactly the doubled delay.
     """
 
     initial: float
@@ -24,16 +24,16 @@ class Backoff:
     jitter: float = 1.0
 
     def delay(self, attempt: int, rnd: float) -> float:
-        """The wait before the retry that follows failure number ``attempt`` (from 1)."""
-        # 2**60 times any delay is past any maximum; a year of retries must not overflow a float.
+        """The delay before the retry that follows failure number ``attempt`` (from 1)."""
+        # 2**60 times any delay is above any maximum; larger exponents would overflow a float after a long outage.
         ceiling = min(self.maximum, self.initial * 2.0 ** min(attempt - 1, 60))
         return ceiling * (1.0 - self.jitter * (1.0 - rnd))
 
 
 class Limiter:
-    """How many requests may be in flight: one more after each limit's worth of successes, half after a failure.
+    """How many requests may be in flight (AIMD): after as many successes as the limit one more, after a failure half.
 
-    Failures of requests that were sent before the last cut don't cut again: they belong to the same congestion.
+    Failures of requests that were sent before the last halving don't halve again: they belong to the same congestion.
     """
 
     def __init__(self, maximum: int) -> None:
@@ -43,28 +43,30 @@ class Limiter:
 
     @property
     def limit(self) -> int:
-        """The present limit, at least one."""
+        """The current limit, at least one."""
         return int(self._limit)
 
     def succeeded(self) -> None:
-        """A request was answered well."""
+        """A request succeeded."""
         self._limit = min(float(self.maximum), self._limit + 1.0 / self._limit)
 
     def failed(self, sent_at: float, now: float) -> None:
-        """A request that went out at ``sent_at`` was throttled, timed out or failed."""
+        """A request that was sent at ``sent_at`` was throttled, timed out or failed."""
         if sent_at >= self._cut_at:
             self._limit = max(1.0, self._limit / 2)
             self._cut_at = now
 
 
 class SizeLimit:
-    """How many events a request may carry: less when requests time out again and again, down to one.
+    """How many events a request may carry: fewer if requests time out repeatedly, down to one.
 
-    Three time-outs in a row halve it, and then each further one, until a request of the smallest size that timed out is
-    answered: an answer to a smaller one says nothing of it. Time-outs of requests that were sent before the last one that
-    counted don't count again. A success lets twice as many go the next time where it took less than a third of the time
-    that a request has, one more where that one should arrive in time too, and else one more after ten of them. What turns out
-    to be too much then is taken back at once to what arrived last.
+    The third time-out in a row halves the limit, and so does each further one. The row ends when a request of the smallest
+    size that timed out is answered; answers to smaller ones show nothing about it. Time-outs of requests that were sent
+    before the last counted time-out don't count.
+
+    A success at the limit raises it. If the answer took less than a third of the time-out, the limit is doubled. If a
+    request with one more event should also be answered in time, it is raised by one; else by one after each tenth success.
+    If the larger request then times out, the limit is at once set back to the size that was answered last.
     """
 
     _IN_A_ROW = 3
@@ -74,14 +76,14 @@ class SizeLimit:
         self.maximum = maximum
         self.limit = maximum
         self._timeouts = 0
-        self._timed_out = maximum  # events of the smallest request that did
+        self._timed_out = maximum  # events of the smallest request that timed out
         self._counted_at = float("-inf")
-        self._seconds = 0.0  # that a request is given
+        self._seconds = 0.0  # the time-out of a request
         self._arrived = 0  # events of the last request at the limit that was answered
         self._answered = 0
 
     def timed_out(self, events: int, seconds: float, sent_at: float, now: float) -> None:
-        """A request with so many events, sent at ``sent_at``, had no answer after so many seconds."""
+        """A request with this number of events, sent at ``sent_at``, had no answer within ``seconds``."""
         if sent_at < self._counted_at:
             return
         self._timed_out = min(self._timed_out, events) if self._timeouts else events
@@ -93,7 +95,7 @@ class SizeLimit:
             self.limit = max(1, min(self.limit, events // 2))
 
     def succeeded(self, events: int, seconds: float) -> None:
-        """A request with so many events was answered after so many seconds."""
+        """A request with this number of events was answered after ``seconds``."""
         if events >= self._timed_out:
             self._timeouts = 0
         if events < self.limit:
@@ -107,24 +109,24 @@ class SizeLimit:
 
 
 class GateState(StrEnum):
-    """What a gate lets through. The values are public: ``/status`` has them."""
+    """What a gate lets through. The values are public: they are in ``/status``."""
 
     PASSING = "open"
-    THROTTLED = "throttled"  # nothing until a moment, then everything
-    TRIPPED = "broken"  # all fail: one probe at a time, with backoff
-    HELD = "held"  # a fault of set-up: one probe each probe interval
+    THROTTLED = "throttled"  # nothing until a certain time, then everything
+    TRIPPED = "broken"  # requests keep failing: one probe at a time, with backoff
+    HELD = "held"  # a set-up fault: one probe in each probe interval
 
 
 class Gate:
-    """Lets requests through, one probe at a time, or none. One for each pixel, and one for each lane.
+    """Lets all requests through, one probe at a time, or none. Each pixel and each lane has one.
 
     ``failures`` counts transient failures since the last success; at ``threshold`` the gate trips. While it is tripped
-    or held, exactly one request is let through at ``opens_at``, and its answer decides.
+    or held, exactly one request, a probe, is let through at ``opens_at``, and its answer decides.
 
-    ``one_at_a_time`` makes a gate cautious: until a request that went out since is delivered, requests go one by one, so
-    that a key that is not taken is refused once and not as often as requests fit in flight. One that has no answer within a
-    second doesn't keep the next one: it may be the only one that hangs. ``key_unproven``: a form of the key was refused, and
-    nothing has been delivered since.
+    ``one_at_a_time`` makes a gate cautious: until a request that was sent since then is delivered, requests are sent one by
+    one, so that a wrong key is refused once and not by every request in flight. A request without an answer after a second
+    no longer keeps the next one back, because it may be the only one that hangs. ``key_unproven``: a form of the key was
+    refused, and nothing has been delivered since.
     """
 
     def __init__(self, backoff: Backoff, probe_seconds: float, threshold: int = 5) -> None:
@@ -136,20 +138,20 @@ class Gate:
         self.since = 0.0
         self.opens_at = float("-inf")
         self.failures = 0
-        self._pauses = 0  # asked for since the last success, one for each wave of requests
+        self._pauses = 0  # pauses that were asked for since the last success, one for each wave of requests
         self._paused_at = float("-inf")
         self._probing = False
-        self.resting = False  # held by a limit of our own, see ``rest``
+        self.resting = False  # held by a limit of this program, see ``rest``
         self._probed_at = float("-inf")
         self._cautious_since: float | None = None
-        self._delivered_at = float("-inf")  # when the last request that was delivered went out
+        self._delivered_at = float("-inf")  # when the last request that was delivered was sent
         self.key_unproven = False
-        self._pause_ends = float("-inf")  # of the last pause that the API asked for, whatever the state is by then
+        self._pause_ends = float("-inf")  # when the last pause that the API asked for ends, in any state
         self._pause_reason = ""
 
     @property
     def held(self) -> bool:
-        """Whether a person must look."""
+        """Whether the gate is held."""
         return self.state is GateState.HELD
 
     def admits(self, now: float) -> bool:
@@ -157,7 +159,7 @@ class Gate:
         return now >= self.opens_at and not self._probing
 
     def sent(self, now: float) -> None:
-        """A request goes out. If it is a probe, ``succeeded``, ``hold`` … or ``unsent`` must report its end."""
+        """A request is sent. If it is a probe, its end must be reported by ``succeeded``, ``hold`` … or ``unsent``."""
         if self.state is GateState.THROTTLED and now >= self.opens_at:
             self._open()
         self._probing = self.state is not GateState.PASSING
@@ -167,55 +169,55 @@ class Gate:
             self.opens_at = now + _PATIENCE_SECONDS
 
     def unsent(self, now: float, sent_at: float = float("inf")) -> None:
-        """The probe ended without an answer that says anything about this gate; another may go at once.
+        """The probe ended without an answer that says anything about this gate; another may be sent at once.
 
-        What was sent before the present probe, at ``sent_at``, is not its end.
+        A request that was sent (``sent_at``) before the current probe doesn't end it.
         """
         if sent_at >= self._probed_at:
             self._probing = False
             self.opens_at = max(now, self._pause_ends)
 
     def one_at_a_time(self, since: float) -> None:
-        """Let requests through one by one, until one that went out since then is delivered."""
+        """Let requests through one by one, until one that was sent since then is delivered."""
         self._cautious_since = since if self._cautious_since is None else max(self._cautious_since, since)
 
     def key_refused(self, sent_at: float) -> None:
-        """The form of the key that went out at ``sent_at`` was refused: go on one by one, believe no refusal of events."""
+        """The form of the key sent at ``sent_at`` was refused: send one by one, and don't blame events for refusals."""
         self.one_at_a_time(sent_at)
         self.key_unproven |= sent_at > self._delivered_at
 
     def delivered(self, now: float, sent_at: float) -> None:
-        """A request that went out at ``sent_at`` was delivered."""
+        """A request that was sent at ``sent_at`` was delivered."""
         self._delivered_at, self.key_unproven = max(sent_at, self._delivered_at), False
         if self._cautious_since is not None and sent_at >= self._cautious_since:
             self._cautious_since = None
         self.succeeded(now)
 
     def succeeded(self, now: float) -> None:
-        """A request was answered well.
+        """A request succeeded.
 
-        A pause that was asked for goes on: of one wave of requests some are answered well and others with a 429, in any
-        order, and the last word must not undo it.
+        A pause that the API asked for goes on: of the requests in flight some may succeed and others get a 429, in any order,
+        and a later success must not end the pause.
         """
         self.failures = self._pauses = 0
         if not self.resting:
             self.release(now)
 
     def release(self, now: float) -> None:
-        """Let requests through again, once no pause runs any more."""
+        """Let requests through again, after the end of the current pause if there is one."""
         if now < self._pause_ends:
             self._close(GateState.THROTTLED, self._pause_reason, self._pause_ends)
         else:
             self._open()
 
     def hold(self, reason: str, now: float) -> None:
-        """Close until a probe succeeds. Asked again, it sets the next probe."""
+        """Close until a probe succeeds. If the gate is held already, this sets the time of the next probe."""
         if self.state is not GateState.HELD:
             self.since = now
         self._close(GateState.HELD, reason, max(now + self._probe_seconds, self._pause_ends))
 
     def rest(self, reason: str, until: float, now: float) -> None:
-        """Hold until a moment, by a limit of our own: no probe goes and no answer opens it, ``release`` does."""
+        """Hold until a given time, by a limit of this program: no probe is sent, and only ``release`` opens the gate."""
         if self.state is GateState.HELD and not self.resting:
             return
         if not self.resting:
@@ -224,9 +226,9 @@ class Gate:
         self.resting = True
 
     def throttle(self, reason: str, after: float | None, now: float, rnd: float, sent_at: float = float("inf")) -> None:
-        """Close for ``after`` seconds, and never for less than the backoff's delay; the longest of several counts.
+        """Close for ``after`` seconds, or for the backoff's delay if that is longer; the longest of several pauses counts.
 
-        The backoff grows once for each wave: what was sent before the last pause belongs to the same congestion.
+        The backoff grows once for each wave: requests sent before the last pause belong to the same congestion.
         """
         if sent_at >= self._paused_at:
             self._pauses += 1
@@ -241,7 +243,7 @@ class Gate:
             self._close(GateState.THROTTLED, reason, self._pause_ends)
 
     def fail(self, reason: str, now: float, rnd: float) -> None:
-        """A transient failure. Past the threshold the gate trips, and each further failure waits longer."""
+        """A transient failure. At the threshold the gate trips, and with each further failure the next probe waits longer."""
         self.failures += 1
         if self.resting:
             return
@@ -254,7 +256,7 @@ class Gate:
             self._close(GateState.TRIPPED, reason, max(now + self._backoff.delay(attempt, rnd), self._pause_ends))
 
     def probe_at_once(self, now: float) -> None:
-        """Something was changed that may have healed it: don't wait for the next probe's turn."""
+        """Let a probe through now, because a change may have removed the reason for holding."""
         if self.state is GateState.HELD:
             self.opens_at = max(now, self._pause_ends)
 
@@ -266,9 +268,9 @@ class Gate:
 
 
 class Announced:
-    """When a change of a gate is news for people: a second after the last news, and an opening only once it has lasted.
+    """Decides when to report a change of a gate's state: at most once a second.
 
-    A gate that closes again within a second has not been open, as far as people are concerned.
+    An opening is reported only after the gate has stayed open for a second, so that a short one isn't reported at all.
     """
 
     SECONDS = 1.0
@@ -280,11 +282,11 @@ class Announced:
 
     @property
     def settled(self) -> bool:
-        """Whether the gate is as it was last announced, so that there is nothing to ask."""
+        """Whether the gate's state is the one last reported, so that ``due`` need not be called."""
         return self.gate.state is self._seen is self._reported
 
     def due(self, now: float) -> bool:
-        """Whether to announce the gate's state now. To be asked after each change and at ``again``."""
+        """Whether to report the gate's state now. To be called after each change and at ``again``."""
         if self.gate.state is not self._seen:
             self._seen, self._seen_at = self.gate.state, now
         if now < self.again():
@@ -294,7 +296,7 @@ class Announced:
         return news
 
     def again(self) -> float:
-        """From when on there may be something to announce."""
+        """From when on there may be something to report."""
         if self._seen is self._reported:
             return float("inf")
         lasted = self._seen_at + self.SECONDS if self._seen is GateState.PASSING else float("-inf")

@@ -1,6 +1,6 @@
-"""Why something is held or stopped until a person has looked, and what that person can do (contract, section 9).
+"""Why something is held or stopped, and what a person can do about it (contract, section 9).
 
-A pixel is held for what the endpoint answers, too: such a reason is an HTTP status.
+A pixel may also be held because of an answer of the endpoint; the reason is then the HTTP status.
 """
 
 from __future__ import annotations
@@ -9,18 +9,18 @@ from enum import StrEnum
 
 
 class HeldReason(StrEnum):
-    """A reason's public word, and one sentence for the person on call."""
+    """A reason: its public name, and one sentence for the person on call."""
 
     what_to_do: str
 
     def __new__(cls, word: str, what_to_do: str) -> HeldReason:
-        """A member is written as both; its value is the word."""
+        """A member is defined with both; its value is the name."""
         member = str.__new__(cls, word)
         member._value_ = word
         member.what_to_do = what_to_do
         return member
 
-    # Events that can't be the ones at fault
+    # Refusals and rejections that are not the events' own fault
     SPLIT_BUDGET = (
         "split_budget",
         "The API refuses so many events of one batch that it can't be theirs: compare a recent change of the mapping or the "
@@ -36,7 +36,7 @@ class HeldReason(StrEnum):
         "The API has refused as many requests with this key in five minutes as delivery.max_refusals allows; sending goes on "
         "by itself when they are past: look which events it refuses (dead letters with the code refused), and mend those.",
     )
-    # Partitions that can't go on
+    # Partitions that are stopped
     OFFSET_OUT_OF_RANGE = (
         "offset_out_of_range",
         "The committed offset is no longer in the topic, so events are gone: decide where to go on, then run "

@@ -1,10 +1,10 @@
-"""The text in a commit's metadata: which offsets beyond the committed one have an outcome (contract, section 7).
+"""The metadata of a commit: which offsets beyond the committed one have an outcome (contract, section 7).
 
 ``capi2:TOPIC_ID:COMMITTED:RUNS``. RUNS is base 85 of a checksum and varints: pairs (open run, resolved run) from the
 committed offset on, and a pair (leader epoch, 0) before the first run and wherever the leader epoch changes.
 
-Before all of them may stand a pair (distance, 0): members have resolved whatever lies so far before the committed offset. No
-run follows it directly, so that releases which don't know it take it for a leader epoch that no record has.
+The first pair may be (distance, 0): members have resolved all offsets from that distance before the committed one up to it.
+No run follows it directly, so releases that don't know this pair take it for a leader epoch that no record has.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from stream_capi.model import NO_LEADER_EPOCH
 
 METADATA_LIMIT = 4096  # bytes: Kafka's own default for offset.metadata.max.bytes
 _VERSION = "capi2"
-_VERSIONS = frozenset({"capi1", _VERSION})  # the topic's id is at the same place in both
+_VERSIONS = frozenset({"capi1", _VERSION})  # both have the topic's id in the same place
 _CHECKSUM = 4  # bytes
 
 
 class Resolved(NamedTuple):
-    """Offsets from ``first`` to before ``last`` have an outcome, where their records are of this leader epoch."""
+    """Offsets from ``first`` to before ``last`` have an outcome, if their records have this leader epoch."""
 
     first: int
     last: int
@@ -36,16 +36,16 @@ Ranges = tuple[Resolved, ...]
 def encode_outcomes(
     watermark: int, ranges: Iterable[Resolved], limit: int, topic_id: str, since: int | None = None
 ) -> str:
-    """The metadata for a commit of ``watermark``, in at most ``limit`` bytes, out of the resolved ranges beyond it.
+    """The metadata for a commit of ``watermark``: the resolved ranges beyond it, in at most ``limit`` bytes.
 
-    ``topic_id`` names the log that the offsets belong to, ``since`` from where on to the watermark all was resolved, where
-    that is known. If not all ranges fit, the far end is left out: those events are
-    sent again after a crash, which is safe.
+    ``topic_id`` names the log to which the offsets belong. ``since``: the offset from which all up to the watermark are
+    resolved, if it is known. If not all ranges fit, the last ones are left out: their events are sent again after a crash,
+    which is safe.
     """
     head = f"{_VERSION}:{topic_id}:{watermark}:"
     if len(head) > limit:
         return ""
-    room = (limit - len(head)) * 4 // 5  # base 85 makes five characters of four bytes
+    room = (limit - len(head)) * 4 // 5  # base 85 encodes four bytes in five characters
     before = b"" if since is None else _varint(watermark - since) + _varint(0)
     before = before if len(before) <= room - _CHECKSUM else b""
     runs = before + _encode_runs(watermark, ranges, room - _CHECKSUM - len(before))
@@ -53,7 +53,7 @@ def encode_outcomes(
 
 
 def topic_id_of(metadata: str) -> str:
-    """The topic's id that a commit's metadata carries, or the empty text if it carries none."""
+    """The topic's id in a commit's metadata; empty if there is none."""
     parts = metadata.split(":", 3)
     return parts[1] if len(parts) == 4 and parts[0] in _VERSIONS else ""
 
@@ -62,17 +62,16 @@ def decode_outcomes(metadata: str, committed: int, topic_id: str = "") -> Ranges
     """The ranges that ``encode_outcomes`` wrote.
 
     Anything else gives no ranges: another version (capi1 had no leader epochs), another topic, an offset that was reset
-    since, a text cut short or altered. To ignore it costs duplicates; to believe it would lose events. The checksum is
-    needed because a cut text of base 85 still decodes, with a last byte that may be one too high: the run would reach over
-    an open event.
+    since, a text that was truncated or altered. Ignoring it costs duplicates; trusting it would lose events. The checksum is
+    needed because truncated base 85 still decodes, and its last byte may be one too high: the run would cover an open event.
     """
     return _ranges_of(_numbers(metadata, committed, topic_id), committed)
 
 
 def resolved_since(metadata: str, committed: int, topic_id: str = "") -> int | None:
-    """From which offset on members have resolved all before the committed one; None where the metadata doesn't say.
+    """The offset from which members have resolved all up to the committed one; None if the metadata doesn't say.
 
-    What lies before it was passed over by whoever set the group's offset, or is of a release that didn't say.
+    Earlier offsets were skipped when somebody set the group's offset, or were resolved by a release that didn't write this.
     """
     numbers = _numbers(metadata, committed, topic_id)
     says = numbers[1:2] == [0] and (len(numbers) == 2 or numbers[3] == 0) and numbers[0] <= committed
@@ -80,7 +79,7 @@ def resolved_since(metadata: str, committed: int, topic_id: str = "") -> int | N
 
 
 def _numbers(metadata: str, committed: int, topic_id: str) -> list[int]:
-    """The numbers that ``encode_outcomes`` wrote for this offset of this log, in pairs; none where anything is amiss."""
+    """The numbers that ``encode_outcomes`` wrote for this offset of this log, in pairs; none if anything is wrong."""
     parts = metadata.split(":", 3)
     if len(parts) != 4 or parts[0] != _VERSION or parts[1] != topic_id or parts[2] != str(committed):
         return []
@@ -94,7 +93,7 @@ def _numbers(metadata: str, committed: int, topic_id: str) -> list[int]:
 
 
 def _ranges_of(numbers: Sequence[int], at: int) -> Ranges:
-    """The ranges that pairs of numbers from ``at`` on say, or none where they are not as ``_encode_runs`` writes them."""
+    """The ranges that pairs of numbers mean, from ``at`` on; none if ``_encode_runs`` can't have written them."""
     ranges: list[Resolved] = []
     leader_epoch = former = NO_LEADER_EPOCH
     for skip, length in zip(numbers[::2], numbers[1::2], strict=True):
@@ -113,9 +112,9 @@ def _checksum(runs: bytes) -> bytes:
 
 
 def _encode_runs(base: int, ranges: Iterable[Resolved], room: int) -> bytes:
-    """Ranges as pairs of varints (open run, resolved run) from ``base`` on; stops before ``room`` bytes are passed.
+    """Ranges as pairs of varints (open run, resolved run) from ``base`` on, as many as fit into ``room`` bytes.
 
-    A pair (leader epoch, 0) stands before the first range and wherever the leader epoch changes.
+    A pair (leader epoch, 0) comes before the first range and wherever the leader epoch changes.
     """
     out = bytearray()
     at, leader_epoch = base, NO_LEADER_EPOCH
@@ -130,7 +129,7 @@ def _encode_runs(base: int, ranges: Iterable[Resolved], room: int) -> bytes:
 
 
 def _joined(ranges: Iterable[Resolved]) -> Iterator[Resolved]:
-    """The ranges, those that touch made one. What has no leader epoch is left out."""
+    """The ranges, with adjacent ones merged. Ranges without a leader epoch are left out."""
     pending: Resolved | None = None
     for of in ranges:
         if of.leader_epoch == NO_LEADER_EPOCH:

@@ -1,4 +1,4 @@
-"""What an answer means (contract, section 6)."""
+"""Classifies answers of the API (contract, section 6)."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ class Delivered(NamedTuple):
 
 
 class RefusedBatch(NamedTuple):
-    """The API dropped the whole batch, because of at least one event in it. ``said``: the API's own words, or empty."""
+    """The API dropped the whole batch because of one event in it or several. ``said``: the API's message, or empty."""
 
     reason: str
     said: str = ""
 
 
 class SetUpFault(NamedTuple):
-    """The request itself is wrong (key, pixel, address): no event's fault, so the pixel is held."""
+    """The request itself is wrong (key, pixel, address). This is no fault of the events, so the pixel is held."""
 
     reason: str
 
 
 class OtherForm(NamedTuple):
-    """The key was refused in the form it came in, and may be taken in another: the same batch goes again at once."""
+    """The key was refused in the form in which it was sent; another may be accepted. The batch is sent again at once."""
 
     reason: str
 
 
 class Throttled(NamedTuple):
-    """The API asks for a pause. ``after`` is in seconds, or None where it didn't say."""
+    """The API asks for a pause of ``after`` seconds; None if it didn't say how long."""
 
     reason: str
     after: float | None
@@ -51,7 +51,7 @@ Outcome = Delivered | RefusedBatch | SetUpFault | OtherForm | Throttled | Transi
 
 
 def classify(answer: Answer, now: float) -> Outcome:
-    """The class of an answer. ``now`` is in epoch seconds, for a Retry-After that is a date in an answer without its own."""
+    """The class of an answer. ``now``: epoch seconds, for a date in Retry-After if the answer has no Date."""
     status = answer.status
     if status is None:
         return Transient(answer.fault or "no answer")
@@ -70,16 +70,16 @@ def classify(answer: Answer, now: float) -> Outcome:
 
 
 def _in_words(answer: Answer) -> str:
-    """What the API says itself of an answer, by the headers' names."""
+    """The API's explanation of an answer: the values of its error headers, each with the header's name."""
     named = zip(ERROR_HEADERS, answer.said or (), strict=False)
     return ", ".join(f"{name} {text}" for name, text in named if text)
 
 
 def retry_after_seconds(text: str | None, now: float, date: str | None = None) -> float | None:
-    """A Retry-After header, seconds or a date (RFC 9110, 10.2.3), in seconds, between 0 and the cap.
+    """A Retry-After header (seconds or a date: RFC 9110, 10.2.3) in seconds, from 0 to ``MAX_RETRY_AFTER_SECONDS``.
 
-    A date is measured by the clock that wrote it: the answer's ``date``, or ``now`` where that can't be read. None where
-    there is none or it can't be read: the caller then takes its own backoff, which no pause is shorter than.
+    A date is compared with the clock that wrote it: the answer's ``date``, or ``now`` if that can't be parsed. None if the
+    header is absent or can't be parsed: the caller then uses its own backoff, which is the shortest pause in any case.
     """
     if text is None:
         return None

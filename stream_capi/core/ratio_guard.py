@@ -1,13 +1,13 @@
-"""How many events may be dead-lettered: the share of rejected ones among the recent ones (contract, section 8)."""
+"""Limits the share of rejected events among recent ones that may be dead-lettered (contract, section 8)."""
 
 from __future__ import annotations
 
 
 class RatioGuard:
-    """Distinguishes poison from a fault of all events by the share of rejected events among the recent ones.
+    """Distinguishes single bad events from a fault of all events, by the share of rejected events among recent ones.
 
-    It is asked *before* anything is dead-lettered, with the events in question counted in. Recent are the last
-    ``window`` events; below ``at_least`` of them there is no share to speak of, and the answer is yes.
+    It must be asked *before* anything is dead-lettered; the events in question are counted in. Recent are about the last
+    ``window`` events; with fewer than ``at_least`` a share means little, and the answer is yes.
     """
 
     def __init__(self, max_ratio: float, at_least: int = 100, window: int = 200) -> None:
@@ -23,7 +23,7 @@ class RatioGuard:
         self._forget()
 
     def admits(self, count: int) -> bool:
-        """Whether ``count`` events more may be dead-lettered. Counts them as rejected when they may."""
+        """Whether ``count`` more events may be dead-lettered. If so, they are counted as rejected."""
         total = self._good + self._bad + count
         if total >= self._at_least and (self._bad + count) / total > self._max_ratio:
             return False
@@ -32,7 +32,7 @@ class RatioGuard:
         return True
 
     def _forget(self) -> None:
-        """Scale both counts down to the window: old events fade, and no list of them is kept."""
+        """Scale both counts down to the window: older events count for less, and no list of events is needed."""
         total = self._good + self._bad
         if total > self._window:
             self._good *= self._window / total
@@ -40,9 +40,9 @@ class RatioGuard:
 
 
 class SourceGuard(RatioGuard):
-    """The guard of a source: once it has said no, it goes on saying no until the share among what came since is in bounds.
+    """The guard of a source. After it has said no once, it says no until ``over``: the share among events since then is low.
 
-    How many events wait is of no account: what waits would else keep out what waits, for ever.
+    The number of events that wait doesn't matter: otherwise these would keep the share high, and wait for ever.
     """
 
     def __init__(self, max_ratio: float, at_least: int = 100, window: int = 200) -> None:
@@ -51,12 +51,12 @@ class SourceGuard(RatioGuard):
         self._paused = False
 
     def pause(self, paused: bool) -> None:
-        """While true nothing is counted: waiting events are mapped again, and were counted before."""
+        """While true, nothing is counted: events that waited are mapped again, and were counted before."""
         self._paused = paused
 
     @property
     def paused(self) -> bool:
-        """Whether nothing is counted at present."""
+        """Whether counting is paused."""
         return self._paused
 
     def passed(self, count: int) -> None:
@@ -65,7 +65,7 @@ class SourceGuard(RatioGuard):
             super().passed(count)
 
     def admits(self, count: int) -> bool:
-        """Whether ``count`` events more may be dead-lettered; where not, the source is held from now on."""
+        """Whether ``count`` more events may be dead-lettered; if not, the source is held from now on."""
         if self.held:
             self._bad += 0 if self._paused else count
             self._forget()
@@ -76,6 +76,6 @@ class SourceGuard(RatioGuard):
         return False
 
     def over(self) -> bool:
-        """Whether enough events have come since, and few enough of them bad ones."""
+        """Whether enough events have been counted since the source was held, and few enough of them were rejected."""
         total = self._good + self._bad
         return total >= self._at_least and self._bad / total <= self._max_ratio

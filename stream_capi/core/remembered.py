@@ -1,8 +1,8 @@
-"""What this process knows of partitions that it has lost, for the case that they come back to it.
+"""Remembers the outcomes in partitions that this process has lost, in case it gets them back (contract, section 7.9).
 
-When a broker is away for longer than the session, a member loses its partitions and gets them again, from the offset that
-was last committed. What was answered meanwhile is in no commit, and would be sent again. To pass over an event that has no
-outcome would be a loss, and to send one again is not: so whatever leaves a doubt makes it forget (contract, section 7.9).
+If a broker is away for longer than the session time-out, a member loses its partitions and gets them back, from the last
+committed offset. Answers that came meanwhile are in no commit, and their events would be sent again. Skipping an event
+without an outcome would lose it, sending one twice does not: so if anything is doubtful, what was remembered is dropped.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from stream_capi.core.offset_metadata import Ranges, Resolved
 from stream_capi.core.offsets import PartitionOffsets
 
 LIMIT_BYTES = 16 * 1_048_576
-_OPEN_BYTES = 100  # of an open offset in a tracker, about
+_OPEN_BYTES = 100  # about what an open offset takes in a tracker
 _RANGE_BYTES = 200
 
 
 class _Known(NamedTuple):
-    """``acknowledged`` is the last committed offset that this process saw of the topic with this id."""
+    """``acknowledged`` is the last committed offset of the partition that this process saw."""
 
     offsets: PartitionOffsets
     topic_id: str
@@ -26,14 +26,14 @@ class _Known(NamedTuple):
 
 
 class Remembered:
-    """The trackers of lost partitions, at most ``limit`` bytes of them: the oldest are forgotten first."""
+    """The trackers of lost partitions, in at most ``limit`` bytes; those lost first are forgotten first."""
 
     def __init__(self, limit: int = LIMIT_BYTES) -> None:
         self._limit = limit
         self._known: dict[tuple[str, int], _Known] = {}
 
     def keep(self, offsets: PartitionOffsets, topic_id: str, acknowledged: int | None) -> None:
-        """Remember a partition as it is lost. Answers that come later resolve its tracker, and so are known too."""
+        """Remember a partition when it is lost. Answers that come later are known, too, because they resolve its tracker."""
         self.forget(offsets.topic, offsets.partition)
         if not topic_id or acknowledged is None:
             return
@@ -47,10 +47,10 @@ class Remembered:
         self._known.pop((topic, partition), None)
 
     def recall(self, topic: str, partition: int, topic_id: str, committed: int) -> Ranges:
-        """What is known to have an outcome from the committed offset on; forgotten with this call.
+        """The ranges known to have an outcome from the committed offset on; they are forgotten with this call.
 
-        ``topic_id`` is as the commit's metadata and the broker have it. Nothing where the topic is another one,
-        or where the group's offset lies before the last one that this process saw: somebody has reset it.
+        ``topic_id`` is the id that both the commit's metadata and the broker state. Empty if the topic is another one, or if
+        the group's offset is before the last one that this process saw, because somebody has reset it.
         """
         known = self._known.pop((topic, partition), None)
         if known is None or known.topic_id != topic_id or committed < known.acknowledged:
@@ -59,7 +59,7 @@ class Remembered:
 
 
 def united(one: Ranges, other: Ranges) -> Ranges:
-    """The ranges of both, in order. Where they differ about a leader epoch, ``one`` alone is believed."""
+    """The union of both, in order. If they differ about a leader epoch, only ``one`` is used."""
     ranges: list[Resolved] = []
     for of in sorted((*one, *other)):
         if not ranges or of.first >= ranges[-1].last:

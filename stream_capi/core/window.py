@@ -1,4 +1,4 @@
-"""How often something happened in the last while."""
+"""Limits how often something may happen within a time window."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import deque
 
 
 class Window:
-    """The last ``limit`` moments within ``seconds``; a limit of 0 is none. Seconds of a monotonic clock."""
+    """At most ``limit`` times within ``seconds``; a limit of 0 means no limit. Times are seconds of a monotonic clock."""
 
     def __init__(self, limit: int, seconds: float) -> None:
         self.limit = limit
@@ -14,11 +14,11 @@ class Window:
         self._at: deque[float] = deque(maxlen=limit)
 
     def add(self, now: float) -> None:
-        """It happened now."""
+        """Note that it happened now."""
         self._at.append(now)
 
     def room(self, now: float) -> float:
-        """How often it may happen now."""
+        """How many times it may still happen now."""
         if not self.limit:
             return float("inf")
         while self._at and self._at[0] + self._seconds <= now:
@@ -26,5 +26,5 @@ class Window:
         return self.limit - len(self._at)
 
     def full_until(self, now: float) -> float | None:
-        """Until when there is no room, None where there is some."""
+        """Until when it may not happen; None if it may happen now."""
         return self._at[0] + self._seconds if self.room(now) <= 0 else None
