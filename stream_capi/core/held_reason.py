@@ -29,7 +29,7 @@ class HeldReason(StrEnum):
     DEAD_LETTER_RATIO = (
         "dead_letter_ratio",
         "More events are rejected than dead_letter.max_ratio allows: look for a recent change of schema or mapping; if the "
-        "events are bad indeed, set max_ratio = 1.0 for their source (or for all) and restart.",
+        "events really are bad, set max_ratio = 1.0 for their source (or for all) and restart.",
     )
     REFUSALS = (
         "refusals",
@@ -44,8 +44,8 @@ class HeldReason(StrEnum):
     )
     LOG_TRUNCATED = (
         "log_truncated",
-        "The log was cut below the committed offset, so other events may stand where delivered ones stood: find where the "
-        "logs part, then run `stream-capi reset` with that offset and restart.",
+        "The log was truncated below the committed offset, so other events may have the offsets of delivered ones: find "
+        "where the logs differ, then run `stream-capi reset` with that offset and restart.",
     )
     NO_COMMITTED_OFFSET = (
         "no_committed_offset",
@@ -54,6 +54,6 @@ class HeldReason(StrEnum):
     )
     TOPIC_RECREATED = (
         "topic_made_anew",
-        "The topic was deleted and made anew, so its offsets mean other events: run `stream-capi reset --to earliest` (or "
+        "The topic was deleted and recreated, so its offsets mean other events: run `stream-capi reset --to earliest` (or "
         "where you want to go on) with the topic's name as `--topic`, else all topics are sent again, and restart.",
     )
