@@ -1,4 +1,4 @@
-"""The neighbours of the program as the tests meet them: a real Kafka broker or cluster, and a real schema registry.
+"""The servers that the program talks to, as tests use them: a real Kafka broker or cluster, and a real schema registry.
 
 Neither needs a container, a Java installation or Maven: the Java runtime and the resolver of the Java artefacts are
 Python packages, and every artefact is checked against ``artefacts.sha256`` before it runs.

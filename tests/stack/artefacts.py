@@ -1,7 +1,7 @@
 """The Java artefacts of the broker and the registry: fetched once, kept in a cache, checked at each start.
 
-``artefacts.sha256`` names every artefact (not only the two at the root) with its digest, so nothing is resolved when
-tests run and nothing that is not pinned can come in. ``python -m tests.stack.artefacts`` writes that file anew.
+``artefacts.sha256`` names every artefact (dependencies too) with its digest. So nothing is resolved when tests run, and
+nothing that is not pinned is used. ``python -m tests.stack.artefacts`` writes that file again.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ PINS = Path(__file__).with_name("artefacts.sha256")
 
 
 class ArtefactError(Exception):
-    """An artefact can't be had, or is not the one that was pinned."""
+    """An artefact is not the one that was pinned."""
 
 
 class Pin(NamedTuple):
@@ -48,19 +48,19 @@ def cache_folder() -> Path:
 
 
 def kafka_jars() -> list[Path]:
-    """The jars of the broker, each one checked."""
+    """The jars of the broker, each one verified."""
     with locked(cache_folder()) as cache:
         return [_obtain(pin, cache) for pin in pins() if pin.coordinate != REGISTRY]
 
 
 def registry_folder() -> Path:
-    """The unpacked registry, from an archive that was checked."""
+    """The folder of the registry, unpacked from a verified archive."""
     with locked(cache_folder()) as cache:
         pin = next(pin for pin in pins() if pin.coordinate == REGISTRY)
         archive = _obtain(pin, cache)
         folder = cache / f"registry-{pin.sha256[:16]}"
         if not folder.exists():
-            # Unpacked beside and renamed: a run that dies half-way leaves no folder that looks whole.
+            # Unpacked in a temporary folder and renamed, so that an interrupted run leaves no incomplete folder.
             with tempfile.TemporaryDirectory(dir=cache, prefix="unpacking-") as beside:
                 with tarfile.open(archive) as tar:
                     tar.extractall(Path(beside, "registry"), filter="data")
@@ -75,14 +75,14 @@ def pins() -> list[Pin]:
 
 @contextmanager
 def locked(cache: Path) -> Iterator[Path]:
-    """Only one test run at a time fills the cache; the lock goes with the process that holds it."""
+    """Let only one test run at a time fill the cache; the lock is released when the process that holds it ends."""
     with (cache / "lock").open("a") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield cache
 
 
 def _obtain(pin: Pin, cache: Path) -> Path:
-    """The artefact's path in the cache, fetched if it isn't there, its digest compared in either case."""
+    """Return the artefact's path in the cache. It is fetched if it isn't there, and verified in either case."""
     path = cache / "artefacts" / pin.artifact(MavenContext(repo_cache=cache)).filename
     if not path.exists():
         path.parent.mkdir(exist_ok=True)
@@ -109,7 +109,7 @@ def _digest(path: Path) -> str:
 
 
 def _pin_anew() -> None:
-    """Resolve both roots with all they need at run time, and write the pins."""
+    """Resolve the roots with their dependencies at run time, and write the pins."""
     with tempfile.TemporaryDirectory(dir=cache_folder(), prefix="pinning-") as beside:
         context = MavenContext(repo_cache=Path(beside), timeout=60)
         roots = [Pin("", root).artifact(context) for root in (KAFKA, LOGGING, REGISTRY)]

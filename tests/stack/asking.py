@@ -1,4 +1,4 @@
-"""What tests ask of Kafka, whether one broker answers or several."""
+"""Queries and administration that tests use, for one broker or a cluster."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from confluent_kafka.cimpl import NewTopic
 
 from tests.stack.waiting import until
 
-SECONDS = 15.0  # deadline of each question to a broker
+SECONDS = 15.0  # deadline of each request to a broker
 
 _SETTLING = frozenset(
     {
@@ -30,9 +30,9 @@ _SETTLING = frozenset(
         KafkaError.COORDINATOR_NOT_AVAILABLE,
         KafkaError.NOT_COORDINATOR,
         KafkaError.UNKNOWN_LEADER_EPOCH,
-        KafkaError.UNKNOWN_TOPIC_OR_PART,  # asked of a node that has not heard of it yet
-        KafkaError._NOENT,  # the same, where the client asks for the leaders first
-        KafkaError._TIMED_OUT,  # asked of a node that is frozen or ends just now
+        KafkaError.UNKNOWN_TOPIC_OR_PART,  # the node that was asked does not know the topic yet
+        KafkaError._NOENT,  # the same, if the client asks for the leaders first
+        KafkaError._TIMED_OUT,  # the node that was asked is frozen or just ending
         KafkaError._TRANSPORT,
     }
 )
@@ -41,16 +41,16 @@ Answer = TypeVar("Answer")
 
 
 class Kafka:
-    """Kafka at an address. Scenes and ledgers need no more than this of a broker or a cluster."""
+    """Kafka at an address: all that scenes and ledgers need of a broker or a cluster."""
 
-    replication = 1  # of topics that name no other
-    bootstrap: str  # where tests ask, past every proxy
+    replication = 1  # default of new topics
+    bootstrap: str  # where tests connect, past every proxy
     admin_properties: Mapping[str, str | int] = {}
     _admin: AdminClient | None = None
 
     @property
     def admin(self) -> AdminClient:
-        """A client of the direct listener."""
+        """An admin client of the direct listener."""
         if self._admin is None:
             self._admin = AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0, **self.admin_properties})
         return self._admin
@@ -67,7 +67,7 @@ class Kafka:
         """Create a topic and wait until each partition has a leader; returns its name.
 
         ``assignment`` names the nodes of each partition's replicas, the preferred leader first, in place of a number of
-        partitions and replicas. ``segment.bytes`` must be 1 MiB or more; ``internal.segment.bytes`` takes less.
+        partitions and replicas. ``segment.bytes`` must be 1 MiB or more; ``internal.segment.bytes`` may be less.
         """
         if assignment is not None:
             partitions = len(assignment)
@@ -86,11 +86,11 @@ class Kafka:
         until(lambda: topic not in self.metadata().topics, SECONDS, f"end of {topic}")
 
     def configure_group(self, group: str, config: Mapping[str, str]) -> None:
-        """Set what a group is configured with, as ``kafka-configs.sh --entity-type groups`` does."""
+        """Set a group's configuration, as ``kafka-configs.sh --entity-type groups`` does."""
         self.configure(ResourceType.GROUP, group, config)
 
     def configure(self, kind: ResourceType, name: str, config: Mapping[str, str | None]) -> None:
-        """Set what a resource is configured with while it runs; None: as it was at the start."""
+        """Set a resource's dynamic configuration; None deletes a setting, so that its static value applies again."""
         resource = ConfigResource(kind, name)
         for key, value in config.items():
             operation = AlterConfigOpType.DELETE if value is None else AlterConfigOpType.SET
@@ -100,7 +100,7 @@ class Kafka:
         )
 
     def delete_records(self, topic: str, partition: int, before: int) -> None:
-        """Delete what lies before an offset, as retention does."""
+        """Delete the records before an offset, as retention does."""
         target = TopicPartition(topic, partition, before)
         self.admin.delete_records([target])[target].result(SECONDS)
 
@@ -120,23 +120,23 @@ class Kafka:
             try:
                 return {tp.partition: future.result(SECONDS).offset for tp, future in found.items()}
             except KafkaException:
-                self._admin = None  # a client that once heard of no leader may say so for longer than tests wait
+                self._admin = None  # a client that found no leader may report so for longer than tests wait
                 raise
 
         return patiently(ask)
 
     def committed(self, group: str, topic: str) -> dict[int, tuple[int, str]]:
-        """Offset and metadata that a group has committed, for each partition with a commit."""
+        """The group's committed offset and metadata, for each partition with a commit."""
         wanted = ConsumerGroupTopicPartitions(group, [TopicPartition(topic, p) for p in self._led(topic)])
         found = patiently(lambda: self.admin.list_consumer_group_offsets([wanted])[group].result(SECONDS))
         return {tp.partition: (tp.offset, tp.metadata or "") for tp in found.topic_partitions if tp.offset >= 0}
 
     def described(self, topic: str) -> dict[int, PartitionMetadata]:
-        """Leader, replicas and replicas in sync of each partition, as a broker that answers sees them."""
+        """Leader, replicas and in-sync replicas of each partition, as the broker that answers sees them."""
         return dict(self.metadata(topic).topics[topic].partitions)
 
     def metadata(self, *topic: str) -> ClusterMetadata:
-        """What a broker knows of one topic, or of all. Another one is asked where the first does not answer."""
+        """Metadata of one topic, or of all. If a broker does not answer, the request is retried at another one."""
         return patiently(lambda: self.admin.list_topics(*topic, timeout=5))
 
     def _led(self, topic: str) -> list[int]:
@@ -144,7 +144,7 @@ class Kafka:
 
 
 def patiently(ask: Callable[[], Answer]) -> Answer:
-    """Ask again while the broker says that it is still taking up a partition or a group, as after each start."""
+    """Retry while the broker is still loading a partition or a group, as after each start."""
     deadline = time.monotonic() + SECONDS
     while True:
         try:

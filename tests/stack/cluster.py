@@ -1,4 +1,4 @@
-"""A real Kafka cluster: three nodes, each broker and controller, with a proxy of ours before every listener but one."""
+"""A real Kafka cluster: three nodes, each broker and controller, with a test proxy in front of every listener but one."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.stack.users import Users, identity_of
 from tests.stack.waiting import until
 from tests.stack.wire import ask_to_reassign, limit_reading
 
-_SESSION_SECONDS = 5  # after which the controller gives up a node that is silent
+_SESSION_SECONDS = 5  # after which the controller fences a node that is silent
 
 _SETTINGS: Mapping[str, str] = {
     **replicated(3, 2),
@@ -34,22 +34,22 @@ _SETTINGS: Mapping[str, str] = {
     "replica.lag.time.max.ms": "5000",
     "replica.fetch.backoff.ms": "200",
     "log.cleaner.backoff.ms": "500",
-    # What listens without a password is the tests' own and may do everything; a user may do what was granted.
+    # Tests connect to the listeners without a password and may do everything; a user may do what was granted.
     "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
     "super.users": "User:ANONYMOUS",
 }
 
 
 GROUPS = "__consumer_offsets"
-STORAGE = ("data", "disk")  # of each node: two log directories, the first with the metadata too
+STORAGE = ("data", "disk")  # of each node: two log directories, the first of which has the metadata too
 _USERS = "USERS"
 _LISTENERS = ("DIRECT", "VIA", _USERS, "REPLICATION", "CONTROLLER")
 
 
 class Node(KafkaServer):
-    """One node. ``clients``, ``users``, ``replication`` and ``controller`` are the proxies before its listeners.
+    """One node. ``clients``, ``users``, ``replication`` and ``controller`` are the proxies in front of its listeners.
 
-    Clients come without a password at ``clients``, and as a user over SASL_SSL at ``users``.
+    Clients connect without a password at ``clients``, and as a user over SASL_SSL at ``users``.
     """
 
     heap_mb = 256
@@ -71,11 +71,11 @@ class Node(KafkaServer):
         return int(psutil.Process(self._own().pid).memory_info().rss) >> 20
 
     def terminate(self) -> None:
-        """Shut down in order: leaders and the active controller move first."""
+        """Shut down cleanly: leaders and the active controller move first."""
         self._own().terminate()
 
     def remove(self) -> None:
-        """End without an order, and delete the data."""
+        """Kill the process, and delete the data."""
         self._own().kill()
         for proxy in self.proxies:
             proxy.stop()
@@ -83,9 +83,9 @@ class Node(KafkaServer):
 
     @contextlib.contextmanager
     def failing_storage(self, name: str) -> Iterator[None]:
-        """A file where one of its log directories was, as of a disk that failed; then the directory, with what it had.
+        """Put a file in place of a log directory, to act like a failed disk; put the directory back at the end.
 
-        The broker finds out within seconds, at its next checkpoint. It takes the directory again after a restart.
+        The broker notices within seconds, at its next checkpoint. It uses the directory again after a restart.
         """
         folder = self._own().folder / name
         aside = folder.rename(folder.with_suffix(".aside"))
@@ -102,7 +102,7 @@ class Node(KafkaServer):
         return found
 
     def present(self, certificate: trustme.LeafCert | None = None) -> None:
-        """Show this certificate to users who connect from now on, without a restart; none given: the first one again."""
+        """Present this certificate to users who connect from now on, without a restart; None restores the first one."""
         key_store, shown = self._cluster.users.key_store, certificate or self._cluster.users.certificate
         store = str(identity_of(shown, self._own().folder / f"identity-{uuid4()}.pem")) if certificate else None
         self._cluster.configure(ResourceType.BROKER, str(self.id), {key_store: store})
@@ -115,7 +115,7 @@ class Node(KafkaServer):
         return b""
 
     def copy_storage(self, other: Node) -> None:
-        """Take the formatted storage of another node: the format depends on the cluster, not on the node."""
+        """Copy the formatted storage of another node, and set this node's ids: nothing else in it depends on the node."""
         for name in STORAGE:
             data = self._own().folder / name
             shutil.copytree(other._own().folder / name, data)
@@ -140,20 +140,18 @@ class Node(KafkaServer):
         }
 
     def _answers(self) -> bool:
-        """Whether the controller lets clients come to this node, as the node itself knows."""
+        """Whether the brokers that clients are told of include this node: so the controller has unfenced it."""
         return self.id in self._cluster.alive()
 
 
 class Cluster(Kafka):
-    """Three nodes. ``bootstrap`` goes past the proxies; who bootstraps at ``bootstrap_via`` stays behind them.
+    """Three nodes. Clients that bootstrap at ``bootstrap`` connect directly, those at ``bootstrap_via`` through the proxies.
 
-    So does who bootstraps at ``bootstrap_users``, over SASL_SSL with the properties that ``users.add`` returns.
+    So do those at ``bootstrap_users``, over SASL_SSL with the properties that ``users.add`` returns.
     """
 
     replication = 3
-    admin_properties: Mapping[str, str | int] = {
-        "socket.timeout.ms": 5000
-    }  # a frozen node is asked no longer than this
+    admin_properties: Mapping[str, str | int] = {"socket.timeout.ms": 5000}  # the longest wait for a frozen node
     started_in = 0.0  # seconds
 
     def __init__(self) -> None:
@@ -164,10 +162,10 @@ class Cluster(Kafka):
         self.bootstrap_via = ",".join(node.clients.address for node in self.nodes)
         self.bootstrap_users = ",".join(node.users.address for node in self.nodes)
 
-    # --- its life
+    # --- starting, stopping, restoring
 
     def start(self) -> Self:
-        """Start all nodes and wait until each takes part. Raises ServerFailed with the end of a log."""
+        """Start all nodes and wait until each has joined. Raises ServerFailed with the end of a log."""
         began = time.monotonic()
         for node in self.nodes:
             for proxy in node.proxies:
@@ -184,13 +182,13 @@ class Cluster(Kafka):
         return self
 
     def stop(self) -> None:
-        """End all nodes and delete their data. Not in order: the last two would wait for a quorum."""
+        """Kill all nodes and delete their data. A clean shutdown would hang: the last two would wait for a quorum."""
         self._admin = None
         for node in self.nodes:
             node.remove()
 
     def restore(self, seconds: float = 90) -> None:
-        """Make it whole: proxies healed, frozen nodes thawed, dead ones started, every partition in sync and led as at first."""
+        """Heal proxies, thaw and start nodes, wait until all replicas are in sync, and elect the preferred leaders."""
         for node in self.nodes:
             for proxy in node.proxies:
                 proxy.heal()
@@ -202,23 +200,23 @@ class Cluster(Kafka):
         for node in self.nodes:
             node.await_ready()
         until(self.whole, seconds, "every replica in sync")
-        # Else the leaders, and with them the coordinators of groups, would gather on the node that was never stopped.
+        # Otherwise all leaders, and with them the groups' coordinators, would end up on the node that was never stopped.
         self.admin.elect_leaders(ElectionType.PREFERRED, None).result(SECONDS)
 
     def reconnect_users(self) -> None:
-        """Cut every user's connections, and let them come again."""
+        """Cut every user's connections, and let them reconnect."""
         for node in self.nodes:
             node.users.cut()
             node.users.heal()
 
-    # --- what tests ask of it
+    # --- queries and changes
 
     def node(self, number: int) -> Node:
         """The node with an id, as ``leader`` and ``in_sync`` name nodes."""
         return self.nodes[number - 1]
 
     def alive(self) -> set[int]:
-        """The ids of the nodes that the controller counts as alive; empty where nobody answers."""
+        """The ids of the nodes that the controller counts as alive; empty if no node answers."""
         try:
             return set(self.admin.list_topics(timeout=1).brokers)
         except KafkaException:
@@ -232,18 +230,18 @@ class Cluster(Kafka):
         return all(p.leader >= 0 and set(p.isrs) == set(p.replicas) for p in partitions)
 
     def coordinator(self, group: str) -> Node:
-        """The node that coordinates a group: the leader of the partition of Kafka's own topic that has its offsets.
+        """The node that coordinates a group: the leader of the group's partition of ``__consumer_offsets``.
 
-        Computed, as brokers do, because the client aborts the process where it asks for a group without a coordinator.
+        Computed, as brokers do, because the client aborts the process when it describes a group without a coordinator.
         """
         return self.node(self.described(GROUPS)[self.partition_of(group)].leader)
 
     def partition_of(self, group: str) -> int:
-        """The partition of Kafka's own topic that has a group's offsets."""
+        """The partition of ``__consumer_offsets`` that has a group's offsets."""
         return _java_hash(group) % len(self.described(GROUPS))
 
     def described(self, topic: str) -> dict[int, PartitionMetadata]:
-        """As of one broker; waits where the node that answers has not heard of the topic yet."""
+        """As one broker describes it; waits while the node that answers does not know the topic yet."""
         found: dict[int, PartitionMetadata] = {}
         until(lambda: bool(found.update(super(Cluster, self).described(topic)) or found), SECONDS, f"word of {topic}")
         return found
@@ -257,7 +255,7 @@ class Cluster(Kafka):
         return set(self.described(topic)[partition].isrs)
 
     def elect(self, topic: str, partition: int = 0, unclean: bool = False) -> None:
-        """Elect the preferred leader; ``unclean`` elects a replica that is not in sync where no other lives."""
+        """Elect the preferred leader; ``unclean`` elects a replica that is not in sync if no other is alive."""
         kind = ElectionType.UNCLEAN if unclean else ElectionType.PREFERRED
         target = TopicPartition(topic, partition)
         error = self.admin.elect_leaders(kind, [target]).result(SECONDS)[target]
@@ -271,7 +269,7 @@ class Cluster(Kafka):
         )
 
     def reassign(self, topic: str, replicas: Mapping[int, Sequence[int]], seconds: float = 30) -> None:
-        """Move partitions to these nodes, the first of which is to lead, and wait until they are there and in sync."""
+        """Move partitions to these nodes, the first as leader, and wait until all replicas are there and in sync."""
         ask_to_reassign(self.nodes[0].bootstrap, topic, replicas)
         until(lambda: self._lies(topic, replicas), seconds, f"the replicas of {topic} on {replicas}")
         for partition, (first, *_) in replicas.items():
@@ -285,12 +283,12 @@ class Cluster(Kafka):
         )
 
     def limit_reading(self, client_id: str, bytes_a_second: float | None) -> None:
-        """Let clients of this id read so many bytes a second from each node; None lifts the limit."""
+        """Limit the bytes per second that clients with this id read from each node; None removes the limit."""
         limit_reading(self.nodes[0].bootstrap, client_id, bytes_a_second)
 
 
 def _java_hash(text: str) -> int:
-    """The magnitude of Java's ``String.hashCode()``, and 0 for the one number that has none there."""
+    """The absolute value of Java's ``String.hashCode()``, as Kafka takes it: 0 for the smallest integer."""
     number = 0
     for unit in memoryview(text.encode("utf-16-le")).cast("H"):
         number = (31 * number + unit) & 0xFFFF_FFFF

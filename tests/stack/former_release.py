@@ -1,4 +1,4 @@
-"""The release before this one, built from this repository's own history into an environment of its own."""
+"""The previous release, built from this repository's history and installed into a separate environment."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ _ROOT = Path(__file__).parents[2]
 
 
 def installed(folder: Path, repository: Path = _ROOT) -> Path:
-    """The interpreter of a new environment in ``folder`` with the wheel of 0.1.0. Raises NoHistory.
+    """Create an environment in ``folder`` with the wheel of 0.1.0, and return its interpreter. Raises NoHistory.
 
-    Only the program is the former one: what it depends on is this environment's, which satisfies its requirements.
+    Only the program is the previous release: its dependencies are those of this environment, which satisfy its requirements.
     """
     venv.create(folder)
     python = folder / "bin" / "python"
     packages = Path(sysconfig.get_path("purelib", vars={"base": str(folder), "platbase": str(folder)}))
     with zipfile.ZipFile(_wheel(repository, folder)) as wheel:
         wheel.extractall(packages)  # noqa: S202 -- of our own history
-    # A folder that a .pth file names has no .pth files read of its own: this environment's program is not among them.
+    # Python doesn't read .pth files in a folder that a .pth file names. So this environment's editable install is not found.
     (packages / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
     return python
 

@@ -13,7 +13,7 @@ from tests.stack.process import Server, free_ports
 
 
 class Broker(KafkaServer, Kafka):
-    """One broker that tests can ask, stop, kill and freeze."""
+    """One broker that tests can query, stop, kill and freeze."""
 
     def __init__(self, settings: Mapping[str, str] | None = None) -> None:
         self._settings = dict(settings or {})
@@ -24,7 +24,7 @@ class Broker(KafkaServer, Kafka):
 
     @classmethod
     def at(cls, bootstrap: str) -> Self:
-        """A broker that someone else runs: it can be asked, but not stopped, killed or frozen."""
+        """A broker that someone else runs: it can be queried, but not stopped, killed or frozen."""
         broker = cls.__new__(cls)
         broker._server = None
         broker.bootstrap = bootstrap
@@ -33,7 +33,8 @@ class Broker(KafkaServer, Kafka):
     def listener_via(self, proxy_port: int) -> str:
         """Advertise a second listener, at ``via_port``, under the port of a proxy in front of it; returns the address.
 
-        Clients that bootstrap there stay behind the proxy, those at ``bootstrap`` go direct. A running broker restarts.
+        Clients that bootstrap there always connect through the proxy, those at ``bootstrap`` directly. A running broker
+        restarts.
         """
         self._proxy_port = proxy_port
         if self.running:
@@ -41,7 +42,7 @@ class Broker(KafkaServer, Kafka):
         return f"127.0.0.1:{proxy_port}"
 
     def stop(self) -> None:
-        """Shut down in order, and delete the data."""
+        """Shut down cleanly, and delete the data."""
         self._own().terminate()
         self._own().remove()
         self._admin = None
@@ -62,8 +63,8 @@ class Broker(KafkaServer, Kafka):
             "listeners": f"{listeners},CONTROLLER://127.0.0.1:{self._controller}",
             "advertised.listeners": f"DIRECT://{self.bootstrap},VIA://127.0.0.1:{self._proxy_port or self.via_port}",
             "controller.quorum.voters": f"1@127.0.0.1:{self._controller}",
-            # Long, so that a thawed broker is not fenced by its own controller; but one that was killed is not let back
-            # in before the session of its former self ends.
+            # Long, so that its own controller does not fence a thawed broker. Short after a kill, since the broker can
+            # register again only when the session from before the kill has ended.
             "broker.session.timeout.ms": "2000" if self._killed else "60000",
             **self._settings,
         }

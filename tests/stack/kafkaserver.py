@@ -1,4 +1,4 @@
-"""One process of Kafka: its settings, its storage and its life."""
+"""One Kafka process: its settings, its storage, and how it is started and stopped."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from uuid import uuid4
 from tests.stack.artefacts import kafka_jars
 from tests.stack.process import Server, ServerFailed, java
 
-# Short where a default makes tests wait, small where a default is made for big machines.
+# Shorter than the defaults that make tests wait, smaller than those that are meant for big machines.
 SETTINGS: Mapping[str, str] = {
     "process.roles": "broker,controller",
     "controller.listener.names": "CONTROLLER",
@@ -39,7 +39,7 @@ _LOGGING = "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"
 
 
 def replicated(factor: int, in_sync: int) -> dict[str, str]:
-    """Settings that give Kafka's own topics and topics without other wishes these replicas."""
+    """Replication settings for Kafka's internal topics, and for topics that set none of their own."""
     return {
         "default.replication.factor": str(factor),
         "min.insync.replicas": str(in_sync),
@@ -49,19 +49,19 @@ def replicated(factor: int, in_sync: int) -> dict[str, str]:
 
 
 class KafkaServer:
-    """A process with a folder of its own; ``restart`` keeps its ports and data."""
+    """A process with its own folder; ``restart`` keeps its ports and data."""
 
     heap_mb = 384
     java_options: tuple[str, ...] = ()
     _server: Server | None
-    _killed = False  # the last life ended with SIGKILL: the controller still holds its session
+    _killed = False  # last ended by SIGKILL: the controller still holds its session
 
     @property
     def running(self) -> bool:
         return self._own().running
 
     def start(self) -> Self:
-        """Start, on the data that is there. Raises ServerFailed with the end of the log."""
+        """Start on the existing data, if there is any. Raises ServerFailed with the end of the log."""
         self.spawn()
         self.await_ready()
         return self
@@ -74,7 +74,7 @@ class KafkaServer:
         self._own().spawn(self._java("kafka.Kafka", str(self._write_properties()), heap_mb=self.heap_mb), {})
 
     def await_ready(self) -> None:
-        """Wait until it takes part. Raises ServerFailed with the end of the log."""
+        """Wait until it answers. Raises ServerFailed with the end of the log."""
         self._own().await_ready(self._answers)
         self._killed = False
 
@@ -84,19 +84,19 @@ class KafkaServer:
         self._killed = True
 
     def restart(self) -> Self:
-        """Start again with the same ports and data, stopping in order first if it runs."""
+        """Start again with the same ports and data, after a clean shutdown if it runs."""
         self._own().terminate()
         return self.start()
 
     def freeze(self) -> None:
-        """Stop the process with every connection open: nothing answers, nothing is refused."""
+        """Suspend the process: every connection stays open, nothing is answered and nothing refused."""
         self._own().freeze()
 
     def thaw(self) -> None:
         self._own().thaw()
 
     def format(self) -> None:
-        """Make the storage of a new cluster."""
+        """Format the storage for a new cluster."""
         arguments = ["format", "--cluster-id", str(uuid4()), "--config", str(self._write_properties())]
         tool = self._java("kafka.tools.StorageTool", *arguments, heap_mb=128)
         done = subprocess.run(tool, capture_output=True, text=True, timeout=60, check=False)
@@ -105,7 +105,7 @@ class KafkaServer:
 
     def _java(self, main: str, *arguments: str, heap_mb: int) -> list[str]:
         classpath = ":".join(str(jar) for jar in kafka_jars())
-        # Libraries that Java unpacks go with the folder: a killed process leaves them behind.
+        # Java unpacks libraries here. They are deleted with the folder, since a killed process leaves them behind.
         scratch = f"-Djava.io.tmpdir={self._own().folder}"
         return java("-cp", classpath, _LOGGING, scratch, *self.java_options, main, *arguments, heap_mb=heap_mb)
 
@@ -122,7 +122,7 @@ class KafkaServer:
         return path
 
     def _properties(self) -> dict[str, str]:
-        """What this server's settings are beside those of every server."""
+        """This server's settings, in addition to those of every server."""
         raise NotImplementedError
 
     def _answers(self) -> bool:

@@ -1,4 +1,4 @@
-"""A Java server that belongs to the test run: it never outlives it, and its failures show the end of its log."""
+"""A server process of the test run: it never outlives the run, and its failures show the end of its log."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _JVM = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-XX:-UsePerfData", "-Dja
 
 
 class ServerFailed(Exception):
-    """The server didn't come up, or not in time. The text ends with the end of its log."""
+    """The server didn't start, or not in time. The message ends with the last lines of its log."""
 
 
 def java(*arguments: str, heap_mb: int) -> list[str]:
@@ -32,10 +32,10 @@ def java(*arguments: str, heap_mb: int) -> list[str]:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on, below the range from which outgoing connections take theirs.
+    """Find ports that nobody listens on, below the range of ephemeral ports.
 
-    They are held as long as this process lives: a server binds its ports seconds after it was given them, and again after each
-    restart, and another run that looks for ports meanwhile must not find these.
+    This process keeps them bound as long as it lives: a server binds its ports seconds after it was given them, and again
+    after each restart, and another test run that looks for ports meanwhile must not find these.
     """
     found: list[int] = []
     while len(found) < count:
@@ -45,7 +45,7 @@ def free_ports(count: int) -> list[int]:
                 held.bind(("127.0.0.1", port))
             except OSError:
                 continue
-            # Who sets this, as servers do, may bind beside a socket that has it too and does not listen.
+            # A server that sets SO_REUSEADDR too may bind the same port, since this socket does not listen.
             held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             held.detach()
         found.append(port)
@@ -57,7 +57,7 @@ def _die_with_parent() -> None:
 
 
 class Server:
-    """One process with a folder and a log of its own. Start it from the main thread: it dies with the one that did."""
+    """One process with its own folder and log. Start it from the main thread: it is killed when the starting thread ends."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -72,14 +72,14 @@ class Server:
 
     @property
     def pid(self) -> int:
-        """The process's id. Raises ServerFailed where it was never started, or was reaped."""
+        """The process's id. Raises ServerFailed if it was never started, or was reaped."""
         if self._process is None:
             raise ServerFailed(f"{self.name} is not running")
         return self._process.pid
 
     @property
     def exit_code(self) -> int | None:
-        """The exit code of a process that has ended by itself."""
+        """The exit code of a process that has ended by itself; None while it runs."""
         return None if self._process is None else self._process.poll()
 
     def launch(
@@ -116,7 +116,7 @@ class Server:
             time.sleep(0.05)
 
     def terminate(self, seconds: float = 20) -> None:
-        """SIGTERM, and SIGKILL where that is not enough; a frozen process is thawed first."""
+        """Send SIGTERM, and SIGKILL if the process does not end in time; a frozen process is thawed first."""
         if self._process is not None and self.running:
             self.thaw()
             self._process.terminate()
@@ -127,18 +127,18 @@ class Server:
         self._reap()
 
     def kill(self) -> None:
-        """SIGKILL, which ends a frozen process too."""
+        """Send SIGKILL, which ends a frozen process too."""
         if self._process is not None and self.running:
             self._process.kill()
         self._reap()
 
     def freeze(self) -> None:
-        """SIGSTOP: connections stay up and nobody answers. Returns once every thread stands still."""
+        """Send SIGSTOP: connections stay open and nobody answers. Returns when every thread is stopped."""
         self._signal(signal.SIGSTOP)
         os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def thaw(self) -> None:
-        """SIGCONT."""
+        """Send SIGCONT."""
         self._signal(signal.SIGCONT)
 
     def remove(self) -> None:

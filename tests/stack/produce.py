@@ -1,4 +1,4 @@
-"""Events of the shipped contract, produced as a customer does: Confluent's serializer, registry and client."""
+"""Produce events by the shipped schemas, as a customer does: with Confluent's serializer, registry and client."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Key = Callable[[int, Mapping[str, Any]], bytes | None]
 
 
 class Produced(NamedTuple):
-    """Where the broker put one event, and the code it must be dead-lettered with (None: it can be delivered)."""
+    """One event's place in the log, and the code it must be dead-lettered with (None: it can be delivered)."""
 
     topic: str
     partition: int
@@ -43,12 +43,12 @@ class Produced(NamedTuple):
 
 
 def by_event_id(index: int, event: Mapping[str, Any]) -> bytes:
-    """Spreads the events over the partitions."""
+    """A record key that spreads the events over the partitions."""
     return str(event["event_id"]).encode()
 
 
 def encoder(client: SchemaRegistryClient) -> Encode:
-    """How a customer writes an event of a topic, and one that must be dead-lettered with a code."""
+    """Encode an event as a customer does, or spoiled, so that it must be dead-lettered with a given code."""
     serializers = {
         name: AvroSerializer(client, (_SCHEMAS / file).read_text(), conf=SUBJECTS) for name, file in _FILES.items()
     }
@@ -72,11 +72,11 @@ def produce_events(
     from_ms: int | None = None,
     idempotent: bool = False,
 ) -> list[Produced]:
-    """Produce ``n`` events of both names, ``bad`` of them undeliverable (each kind in turn), in the order of producing.
+    """Produce ``n`` events of both names, ``bad`` of them undeliverable (each kind in turn). Returns them in their order.
 
-    Returns when the broker has acknowledged all of them. The same seed gives the same events but for their times. With
-    ``from_ms`` the records' timestamps are 10 ms apart, from that one on; else they are the time of producing. An
-    ``idempotent`` producer writes each once through every fault of the brokers, but begins only where they have a quorum.
+    Returns when the broker has acknowledged all of them. The same seed gives the same events, apart from their times. With
+    ``from_ms`` the records' timestamps are 10 ms apart, starting there; else they are the time of producing. An
+    ``idempotent`` producer writes each event once despite faults of the brokers, but can start only if they have a quorum.
     """
     topics = {EventName.GENERATE_LEAD: leads_topic, EventName.PAGE_VIEW: views_topic}
     faults = dict(zip(sorted(random.Random(seed).sample(range(n), bad)), BAD * (bad // len(BAD) + 1), strict=False))
@@ -101,7 +101,7 @@ def produce_events(
 
 
 def _placed(broker: Kafka, every: list[Produced]) -> list[Produced]:
-    """Where the log has events that were acknowledged without an offset, by their keys; the log lacks some of these."""
+    """Find, by their keys, the offsets of events that were acknowledged without one. Leaves out those not in the log."""
     missing = {event.event_id.encode(): event for event in every if event.offset == _UNPLACED}
     found = {}
     properties = {"bootstrap.servers": broker.bootstrap, "group.id": "placing", "enable.partition.eof": True}

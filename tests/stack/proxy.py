@@ -1,4 +1,4 @@
-"""A TCP proxy that does to a connection what networks do: cut it, go silent, be slow or thin, forget it."""
+"""A TCP proxy that imitates network faults: cut or silent connections, latency, low bandwidth, idle connections dropped."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _RESET = struct.pack("ii", 1, 0)  # SO_LINGER on, 0 seconds: close() sends RST i
 
 
 class _Line:
-    """What all connections share: so many bytes a second, in both directions together."""
+    """The bandwidth that all connections share, in both directions together."""
 
     def __init__(self, bytes_per_second: float) -> None:
         self._rate = bytes_per_second
@@ -23,7 +23,7 @@ class _Line:
         self._lock = threading.Lock()
 
     def carry(self, count: int) -> None:
-        """Wait as long as the line needs for these bytes, behind those that came before."""
+        """Wait as long as it takes to transfer these bytes, after those that came before."""
         with self._lock:
             self._free_at = max(self._free_at, time.monotonic()) + count / self._rate
             until = self._free_at
@@ -31,7 +31,7 @@ class _Line:
 
 
 class _Pair:
-    """One connection through the proxy, a thread for each direction."""
+    """One connection through the proxy, with a thread for each direction."""
 
     def __init__(self, proxy: Proxy, client: socket.socket, target: socket.socket) -> None:
         self._proxy = proxy
@@ -42,7 +42,7 @@ class _Pair:
             threading.Thread(target=self._pump, args=(source, sink), daemon=True).start()
 
     def _pump(self, source: socket.socket, sink: socket.socket) -> None:
-        # One buffer for the connection's life: tests that measure memory share the process with proxies that live on.
+        # One buffer per connection, since tests that measure memory share the process with running proxies.
         buffer = memoryview(bytearray(_CHUNK))
         with contextlib.suppress(OSError):
             while count := source.recv_into(buffer):
@@ -54,12 +54,12 @@ class _Pair:
                     self._proxy.line.carry(count)
                 if not self.swallowed:
                     sink.sendall(buffer[:count])
-        # In silence an end is swallowed like everything else: the other side must not learn of it.
+        # While silent, the end of a connection is swallowed like everything else: the other side must not notice it.
         if not (self._proxy.silent or self.swallowed):
             self.reset()
 
     def _forgotten(self) -> bool:
-        """Whether this connection was idle for so long that the proxy knows it no more."""
+        """Whether this connection was idle for so long that the proxy drops its bytes."""
         idle, self._used_at = time.monotonic() - self._used_at, time.monotonic()
         return self._proxy.forgets_after is not None and idle > self._proxy.forgets_after
 
@@ -94,7 +94,7 @@ class Proxy:
 
     @staticmethod
     def _bind(port: int) -> socket.socket:
-        """A bound socket that does not listen: it refuses connections and keeps the port for us."""
+        """A bound socket that does not listen: it refuses connections and reserves the port."""
         bound = socket.socket()
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind(("127.0.0.1", port))
@@ -119,12 +119,12 @@ class Proxy:
         self._reset_all()
 
     def half_open(self) -> None:
-        """Keep every connection and accept new ones, but let no byte through, in either direction, until ``heal``."""
+        """Keep every connection and accept new ones, but drop all bytes in both directions until ``heal``."""
         self.silent = True
         self.start()
 
     def heal(self) -> None:
-        """Forward again. Connections that lost bytes meanwhile are reset: their streams can't be mended."""
+        """Forward again. Connections that lost bytes meanwhile are reset: their streams can't be repaired."""
         self.silent = False
         self.latency = 0.0
         self.line = self.forgets_after = None
@@ -135,19 +135,19 @@ class Proxy:
         self.start()
 
     def slow(self, latency: float) -> None:
-        """Hold back every piece of data for ``latency`` seconds, in each direction."""
+        """Delay all data by ``latency`` seconds, in each direction."""
         self.latency = latency
 
     def throttle(self, bytes_per_second: float) -> None:
-        """Let no more than so many bytes a second through, all connections and both directions together."""
+        """Limit the bytes per second, for all connections and both directions together."""
         self.line = _Line(bytes_per_second)
 
     def forget_idle(self, seconds: float) -> None:
-        """Let no byte through on connections that were idle for longer, and tell neither side, as a NAT does."""
+        """Drop all bytes of connections that were idle for longer, without telling either side, as a NAT does."""
         self.forgets_after = seconds
 
     def stop(self) -> None:
-        """Reset everything and give up the port."""
+        """Reset every connection and release the port."""
         self.cut()
         self._socket.close()
 
@@ -182,7 +182,7 @@ class Proxy:
         pair = _Pair(self, client, target)
         with self._lock:
             self._pairs.add(pair)
-        # A cut between accept() and here has not seen this pair.
+        # A cut between accept() and here did not reset this pair.
         if self._socket is not listener or not self._listening:
             pair.reset()
 

@@ -1,4 +1,4 @@
-"""Records that the client for Python refuses to make, written through its own C library: any bytes in a header's name."""
+"""Records that the client for Python refuses, such as any bytes in a header's name, produced through its C library."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Self
 
 from confluent_kafka import cimpl
 
-# The library that the extension itself has loaded: a second copy of it would be another one with another state.
+# The library that the extension has loaded: a second copy of it would have a state of its own.
 _LIBRARY = ctypes.CDLL(cimpl.__file__)
 _COPY = 2
 _TOPIC, _PARTITION, _VALUE, _KEY, _FLAGS, _TIMESTAMP, _HEADERS = 1, 3, 4, 5, 7, 8, 10

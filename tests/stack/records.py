@@ -1,4 +1,4 @@
-"""Plain records, written and read as a client does."""
+"""Write and read plain records with the client for Python."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def acknowledged(bootstrap: str, topic: str, seconds: float, **properties: Any) 
     producer = Producer(config | {"log_level": 0} | {name.replace("_", "."): v for name, v in properties.items()})
     producer.produce(topic, b"one", on_delivery=lambda error, _: errors.append(error))
     producer.flush(seconds + 2)
-    # By identity: the client's error, compared with None, leaves an exception behind for whatever is called next.
+    # By identity: comparing the client's error with ``== None`` sets an exception that the next call would raise.
     return len(errors) == 1 and errors[0] is None
 
 
@@ -34,7 +34,7 @@ def write(bootstrap: str, topic: str, values: list[bytes], partition: int = 0, a
 
 
 def read(bootstrap: str, topics: list[str], count: int, group: str) -> list[Message]:
-    """The first records of some topics, read as a member of a group."""
+    """Read the first ``count`` records of some topics, as a member of a group."""
     config = {"bootstrap.servers": bootstrap, "group.id": group, "auto.offset.reset": "earliest", "log_level": 0}
     with closing(Consumer(config | {"enable.auto.commit": False})) as consumer:
         consumer.subscribe(topics)
@@ -44,6 +44,6 @@ def read(bootstrap: str, topics: list[str], count: int, group: str) -> list[Mess
 
 
 def more(consumer: Consumer, messages: list[Message]) -> list[Message]:
-    """Add what has come since, and return all."""
+    """Append the messages that have arrived since, and return all."""
     messages += [message for message in consumer.consume(500, 0.1) if message.error() is None]
     return messages

@@ -1,4 +1,4 @@
-"""A real schema registry (Apicurio) with the Confluent-compatible API, its store in memory."""
+"""A real schema registry (Apicurio) with the Confluent-compatible API and in-memory storage."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from confluent_kafka.schema_registry import SchemaRegistryClient, topic_subject_
 from tests.stack.artefacts import registry_folder
 from tests.stack.process import Server, ServerFailed, free_ports, java
 
-# For Confluent's serializers. Their default asks the registry for a subject's "associations" first, which this one has none
-# of; one such question in some fifty is never answered, and the client waits for it without end.
+# For Confluent's serializers. By default they first request a subject's "associations", of which this registry has none;
+# about one such request in fifty is never answered, and the client waits for it for ever.
 SUBJECTS = {"subject.name.strategy": topic_subject_name_strategy}
 _HEAP_MB = 384
 
 
 class Registry:
-    """One registry. Its schemas are in memory: they outlive ``freeze``, not ``stop`` or ``kill``."""
+    """One registry. Its schemas are in memory: ``freeze`` keeps them, ``stop`` and ``kill`` lose them."""
 
     def __init__(self) -> None:
         self.port, self._management = free_ports(2)
@@ -29,14 +29,14 @@ class Registry:
 
     @classmethod
     def at(cls, url: str) -> Self:
-        """A registry that someone else runs: it can be asked, but not stopped, killed or frozen."""
+        """A registry that someone else runs: it can be queried, but not stopped, killed or frozen."""
         registry = cls.__new__(cls)
         registry._server = None
         registry.url = url
         return registry
 
     def start(self) -> Self:
-        """Start empty, at the same port each time. Raises ServerFailed with the end of the log."""
+        """Start empty, on the same port each time. Raises ServerFailed with the end of the log."""
         server = self._own()
         command = java("-Djava.util.logging.manager=org.jboss.logmanager.LogManager", heap_mb=_HEAP_MB)
         env = {
@@ -51,16 +51,16 @@ class Registry:
         return self
 
     def stop(self) -> None:
-        """Shut down in order."""
+        """Shut down cleanly, and delete the folder."""
         self._own().terminate()
         self._own().remove()
 
     def kill(self) -> None:
-        """SIGKILL."""
+        """Send SIGKILL."""
         self._own().kill()
 
     def freeze(self) -> None:
-        """Stop the process with every connection open: nothing answers, nothing is refused."""
+        """Suspend the process: every connection stays open, nothing is answered and nothing refused."""
         self._own().freeze()
 
     def thaw(self) -> None:
@@ -68,7 +68,7 @@ class Registry:
 
     @contextmanager
     def client(self, **options: Any) -> Iterator[SchemaRegistryClient]:
-        """Confluent's own client. It can't be closed, so what it holds is closed for it: sockets left open are warnings."""
+        """Confluent's client. It has no ``close``, so its HTTP session is closed here: open sockets would cause warnings."""
         client = SchemaRegistryClient({"url": self.url, "timeout": 15, **options})
         try:
             yield client

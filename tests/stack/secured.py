@@ -1,7 +1,7 @@
-"""A real broker that lets nobody in unproved: SCRAM, PLAIN, OAUTHBEARER and certificates, with the authorizer.
+"""A real broker with authentication (SCRAM, PLAIN, OAUTHBEARER and client certificates) and the authorizer.
 
-One broker with several listeners. ``bootstrap`` is the tests' own, without a password and with every right; what the others
-let in may do what ``tests.stack.users.grant`` allowed.
+One broker with several listeners. ``bootstrap`` is for the tests, without a password and with every right; users of the
+others may do what ``tests.stack.users.grant`` allowed.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from tests.stack.tokens import AUDIENCE, Tokens
 from tests.stack.users import CERTIFIED, Users, identity_of
 
 PASSWORD_OF_PLAIN = "canary-of-a-plain-user"
-# After so long a client proves itself again, on the same connection (KIP-368). So a password that changed is asked for
-# within seconds, and not at the next reconnect alone.
+# After this time a client authenticates again on the same connection (KIP-368). So a changed password is needed within
+# seconds, and not only at the next reconnect.
 REAUTHENTICATE_SECONDS = 4
 _SASL, _MTLS, _ELSEWHERE, _NOWHERE = "SASL", "MTLS", "ELSEWHERE", "NOWHERE"
 _PROTOCOLS: Mapping[str, str] = {
@@ -37,9 +37,10 @@ _OAUTH = "org.apache.kafka.common.security.oauthbearer"
 
 
 class SecuredBroker(KafkaServer, Kafka):
-    """One broker. ``sasl`` and ``mtls`` are the addresses of its guarded listeners.
+    """One broker. ``sasl`` and ``mtls`` are the addresses of its listeners with authentication.
 
-    Who bootstraps at ``elsewhere`` is sent on to a port at which nobody listens, at ``nowhere`` to a name that does not resolve.
+    The broker's address in the metadata is a port at which nobody listens for clients that bootstrap at ``elsewhere``, and a
+    name that does not resolve for those at ``nowhere``.
     """
 
     def __init__(self) -> None:
@@ -63,7 +64,7 @@ class SecuredBroker(KafkaServer, Kafka):
         self.java_options = (f"-Dorg.apache.kafka.sasl.oauthbearer.allowed.urls={self._keys.as_uri()}",)
 
     def stop(self) -> None:
-        """Shut down in order, and delete the data."""
+        """Shut down cleanly, and delete the data."""
         self.tokens.stop()
         self._own().terminate()
         self._own().remove()
@@ -72,7 +73,7 @@ class SecuredBroker(KafkaServer, Kafka):
     # --- what clients need
 
     def scram(self, user: str, password: str, mechanism: str = "SCRAM-SHA-512") -> dict[str, Any]:
-        """Make a SCRAM user, or give one another password; the properties of its clients."""
+        """Create a SCRAM user, or change its password; returns the properties of its clients."""
         made = self.users.add(self.admin, user, password, mechanism)
         return {**{name: made[name] for name in made if name != "ssl.ca.pem"}, **self._trust()}
 

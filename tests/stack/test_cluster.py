@@ -1,4 +1,4 @@
-"""The cluster itself: what other tests rely on when they kill nodes, cut their proxies and elect leaders."""
+"""Tests of the cluster fixture: what other tests rely on when they kill nodes, cut their proxies and elect leaders."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_an_unclean_election_cuts_the_log_and_raises_the_epoch(cluster: Cluster,
     until(lambda: cluster.leader(topic) == -1, 20, "no leader: none that lives is in sync")
     cluster.elect(topic, unclean=True)
     until(lambda: cluster.leader(topic) == 2, 20, "the follower as leader")
-    # A node that has not heard of the new leader yet knows no end.
+    # A node that does not know the new leader yet can't tell the end offset.
     until(lambda: cluster.end_offsets(topic) == {0: 10}, 20, "the follower's log")
     write(cluster.bootstrap, topic, [b"other"] * 5)
     found = _epochs(cluster, topic, 15)
@@ -115,7 +115,7 @@ def test_a_leader_that_no_follower_reaches_is_left_alone_in_sync(cluster: Cluste
 
 
 def knows(node: Node, topic: str) -> bool:
-    """Whether a node itself has heard of a topic: without the quorum it never will."""
+    """Whether this node knows a topic: cut off from the quorum, it does not learn of one."""
     return topic in AdminClient({"bootstrap.servers": node.bootstrap, "log_level": 0}).list_topics(timeout=10).topics
 
 
@@ -123,12 +123,12 @@ def test_a_lost_quorum_leaves_the_data_alive(cluster: Cluster, names: Names) -> 
     topic, later = cluster.create_topic(names.topic()), names.topic("later")
     until(lambda: all(knows(node, topic) for node in cluster.nodes), 30, "the topic with each node")
     write(cluster.bootstrap, topic, [b"none"])
-    read(cluster.bootstrap, [topic], 1, names.group("first"))  # makes Kafka's own topic of the groups
+    read(cluster.bootstrap, [topic], 1, names.group("first"))  # creates __consumer_offsets
     for node in cluster.nodes:
         node.controller.cut()
     with pytest.raises(Exception, match=r"timed out|_TIMED_OUT|REQUEST_TIMED_OUT"):
         cluster.admin.create_topics([NewTopic(later, 1)], operation_timeout=2, request_timeout=3)[later].result(10)
-    time.sleep(6)  # longer than the controller's patience with a node that is silent
+    time.sleep(6)  # longer than the session after which the controller fences a silent node
     write(cluster.bootstrap_via, topic, [b"one", b"two"])
     values = [message.value() for message in read(cluster.bootstrap_via, [topic], 3, names.group())]
     assert values == [b"none", b"one", b"two"]

@@ -1,4 +1,4 @@
-"""Who is let in at the broker with passwords, tokens and certificates, and what they may do there."""
+"""Tests of the secured broker: which passwords, tokens and certificates it accepts, and what their users may do."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.stack.users import CERTIFIED, grant, on_topic
 
 pytestmark = pytest.mark.real
 
-Way = Callable[[SecuredBroker, str], tuple[str, str, Mapping[str, Any]]]  # address, user and properties by a fresh name
+Way = Callable[[SecuredBroker, str], tuple[str, str, Mapping[str, Any]]]  # name -> address, user, properties
 
 WAYS: Mapping[str, Way] = {
     "scram-256": lambda broker, name: (broker.sasl, name, broker.scram(name, "canary-1", "SCRAM-SHA-256")),

@@ -1,4 +1,4 @@
-"""The neighbours themselves: what other tests rely on when they freeze, cut and kill."""
+"""Tests of the broker, the registry and the proxy: what other tests rely on when they freeze, cut and kill."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A token endpoint as a company's identity provider has one: client credentials in, a signed JWT out."""
+"""A token endpoint like that of a company's identity provider: it exchanges client credentials for a signed JWT."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _KEY_ID = "tests"
 
 
 class Tokens:
-    """Signs tokens for any client that knows ``secret``; ``url`` is where they are asked for, ``asked`` how often."""
+    """Signs tokens for any client that knows ``secret``; ``url`` is the token endpoint, ``asked`` counts its requests."""
 
     def __init__(self, secret: str = SECRET_OF_CLIENTS, seconds: float = 60) -> None:
         self.secret, self.seconds, self.asked = secret, seconds, 0
@@ -42,7 +42,7 @@ class Tokens:
         return {"keys": [key | {name: _coded(number) for name, number in numbers.items()}]}
 
     def token(self, subject: str, seconds: float | None = None) -> str:
-        """A token of this subject that ends in so many seconds."""
+        """A token for this subject, valid for so many seconds."""
         now = time.time()
         ends = now + (self.seconds if seconds is None else seconds)
         claims = {"sub": subject, "aud": AUDIENCE, "iat": int(now), "exp": int(ends), "iss": self.url}
@@ -51,7 +51,7 @@ class Tokens:
         return f"{signed}.{_coded(self._key.sign(signed.encode(), PKCS1v15(), SHA256()))}"
 
     def _answer(self, authorization: str, form: dict[str, list[str]]) -> tuple[int, dict[str, Any]]:
-        """RFC 6749, section 4.4: the client in a header of basic authentication, or in the form."""
+        """RFC 6749, section 4.4: the client's credentials are in a basic authentication header, or in the form."""
         self.asked += 1
         client, secret = form.get("client_id", [""])[0], form.get("client_secret", [""])[0]
         if authorization.startswith("Basic "):
@@ -75,7 +75,7 @@ class Tokens:
                 self.wfile.write(text)
 
             def log_message(self, format: str, *args: Any) -> None:
-                """Nothing: the test's output is not its log."""
+                """Log nothing: requests would clutter the test's output."""
 
         return Handler
 

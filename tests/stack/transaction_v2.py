@@ -1,8 +1,8 @@
-"""Transactions of protocol v2 (KIP-890), which the client for Python does not speak: it adds partitions by a request of
-its own and keeps the producer's epoch (v1).
+"""Transactions of protocol v2 (KIP-890). The client for Python speaks v1: it adds partitions with a separate request and
+keeps the producer's epoch.
 
-By v2 a partition enters the transaction with the first record that is produced to it, and each end of a transaction gives
-the producer a new epoch. Brokers take both where their feature ``transaction.version`` is 2.
+With v2 a partition joins the transaction with the first record that is produced to it, and each end of a transaction gives
+the producer a new epoch. Brokers accept both if their feature ``transaction.version`` is 2.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class _Identity(NamedTuple):
 
 
 class TransactionV2:
-    """A producer's transactions, one after the other: ``write`` opens one, ``end`` commits or aborts it."""
+    """A producer's transactions, one after the other: ``write`` begins one, ``end`` commits or aborts it."""
 
     def __init__(self, cluster: Cluster, name: str) -> None:
         self._cluster = cluster
@@ -40,7 +40,7 @@ class TransactionV2:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        """A transaction that is open stays open."""
+        """Leave an open transaction open."""
 
     @property
     def epoch(self) -> int:
@@ -61,14 +61,14 @@ class TransactionV2:
         return int(offset)
 
     def end(self, commit: bool) -> None:
-        """Commit or abort. The producer goes on with the epoch that the coordinator gives it."""
+        """Commit or abort. The producer continues with the epoch that the coordinator returns."""
         asked = self._name + struct.pack(">qh?", *self._identity, commit)
         answer = self._coordinated(_END_TXN, asked)
         self._identity = _Identity(*struct.unpack_from(">qh", answer))
         self._sequences.clear()
 
     def _coordinated(self, request: tuple[int, int], asked: bytes) -> bytes:
-        """What the coordinator answers behind throttling and error; all transactions here have the same one."""
+        """The coordinator's answer, after throttling and error. Its topic has one partition: all share one coordinator."""
         coordinator = self._cluster.node(self._cluster.leader("__transaction_state"))
         answer = ask(coordinator.bootstrap, request, asked)
         (error,) = struct.unpack_from(">h", answer, 4)

@@ -1,4 +1,4 @@
-"""Users of a SASL_SSL listener: a certificate for its nodes, passwords, and rights."""
+"""Users of a SASL_SSL listener: the nodes' certificate, the users' passwords and their rights (ACLs)."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ CERTIFIED = "stream-capi"  # the user whom a client's certificate names
 
 
 class Right(NamedTuple):
-    """One operation on one topic or group, or on all whose names begin so."""
+    """One operation on one topic or group, or on all whose names have a prefix."""
 
     operation: AclOperation
     kind: ResourceType
@@ -65,7 +65,7 @@ def on_groups(operation: str, prefix: str) -> Right:
 
 
 class Users:
-    """Who may come to the listener ``name``, and what for. Its nodes share one certificate of an authority of our own."""
+    """The users of the listener ``name``. Its nodes share one certificate, from a certificate authority of the tests."""
 
     def __init__(self, name: str) -> None:
         self._prefix = f"listener.name.{name.lower()}"
@@ -74,7 +74,7 @@ class Users:
         self.certificate = certificate_of(self.authority)
 
     def listener(self, folder: Path) -> dict[str, str]:
-        """The settings of a node's listener; its certificate goes to the folder."""
+        """The settings of a node's listener; writes its certificate to the folder."""
         store = identity_of(self.certificate, folder / "identity.pem")
         return {
             f"{self._prefix}.ssl.keystore.type": "PEM",
@@ -89,7 +89,7 @@ class Users:
         }
 
     def client_certificate(self, folder: Path) -> tuple[Path, Path]:
-        """A client's certificate of the same authority, and its key; its user is ``CERTIFIED``."""
+        """Write a client's certificate from the same authority, and its key; its user is ``CERTIFIED``."""
         issued = self.authority.issue_cert("client.test", organization_name=CERTIFIED)
         certificate, key = folder / "client.pem", folder / "client.key"
         issued.cert_chain_pems[0].write_to_path(certificate)
@@ -98,7 +98,7 @@ class Users:
         return certificate, key
 
     def add(self, admin: AdminClient, user: str, password: str, mechanism: str = _MECHANISM) -> Mapping[str, str]:
-        """Make a user without any right, or change its password; returns the properties of its clients."""
+        """Create a user without any right, or change its password; returns the properties of its clients."""
         credential = ScramCredentialInfo(ScramMechanism[mechanism.replace("-", "_")], 4096)
         asked: list[UserScramCredentialAlteration] = [UserScramCredentialUpsertion(user, credential, password.encode())]
         admin.alter_user_scram_credentials(asked)[user].result(_SECONDS)
@@ -112,14 +112,14 @@ class Users:
 
 
 def certificate_of(authority: trustme.CA, not_after: datetime | None = None) -> trustme.LeafCert:
-    """A certificate for nodes. All of them name the same owner: a node that runs takes no other owner's."""
+    """A certificate for nodes. All have the same subject: a running node refuses a certificate with another one."""
     return authority.issue_cert(
         "127.0.0.1", "localhost", organization_name="nodes", organization_unit_name="tests", not_after=not_after
     )
 
 
 def identity_of(certificate: trustme.LeafCert, store: Path) -> Path:
-    """Write a certificate with its key as the broker reads a key store: PKCS8, then the chain."""
+    """Write a certificate with its key in the broker's key store format: the key as PKCS8, then the chain."""
     key = load_pem_private_key(certificate.private_key_pem.bytes(), None)
     store.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     with store.open("ab") as file:
@@ -128,7 +128,7 @@ def identity_of(certificate: trustme.LeafCert, store: Path) -> Path:
 
 
 def grant(admin: AdminClient, user: str, *rights: Right) -> None:
-    """Allow a user these operations, and wait until a broker has heard of it."""
+    """Allow a user these operations, and wait until a broker lists them."""
     for made in admin.create_acls([right.binding(user) for right in rights]).values():
         made.result(_SECONDS)
     for right in rights:
@@ -136,7 +136,7 @@ def grant(admin: AdminClient, user: str, *rights: Right) -> None:
 
 
 def take_away(admin: AdminClient, user: str, right: Right) -> None:
-    """Allow a user an operation no more, and wait until a broker has heard of it."""
+    """Revoke a user's right, and wait until a broker no longer lists it."""
     asked = right.binding_filter(user)
     admin.delete_acls([asked])[asked].result(_SECONDS)
     until(lambda: not _found(admin, user, right), _SECONDS, f"the end of {right} of {user}")

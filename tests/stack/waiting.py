@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 
 def until(condition: Callable[[], bool], seconds: float, what: str, every: float = 0.05) -> None:
-    """Ask until the condition holds; an AssertionError that says ``what`` was awaited when it doesn't in time."""
+    """Poll until the condition holds. Raises AssertionError, naming ``what`` was awaited, if it doesn't within the time."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
