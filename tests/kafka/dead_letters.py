@@ -1,4 +1,4 @@
-"""Dead letters for tests: records that the client never made, and what is read back from the topic."""
+"""Helpers for tests of dead letters: made-up failed records, and reading dead letters back from the topic."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def dead_letter(offset: int = 42, **record: Any) -> DeadLetter:
 
 
 def read_back(bootstrap: str, topic: str, count: int, partitions: int = 1) -> list[Message]:
-    """The first ``count`` records of a topic, and a wait for one more that must not come."""
+    """Read the first ``count`` records of a topic, and wait a little for one more, which must not come."""
     config = {"bootstrap.servers": bootstrap, "group.id": "reader", "enable.auto.commit": False, "log_level": 0}
     with closing(Consumer(config)) as consumer:
         consumer.assign([ClientPartition(topic, number, OFFSET_BEGINNING) for number in range(partitions)])

@@ -1,4 +1,4 @@
-"""Errors that the embedded broker answers on request. Its functions for that are in the client's library alone."""
+"""Have the embedded broker answer with errors. Only the client's C library has the functions for that."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from confluent_kafka import Producer, cimpl
 
-OFFSET_FETCH, FIND_COORDINATOR = 9, 10  # of the Kafka protocol
+OFFSET_FETCH, FIND_COORDINATOR = 9, 10  # API keys of the Kafka protocol
 
 _LIBRARY = ctypes.CDLL(cimpl.__file__)
 _LIBRARY.rd_kafka_handle_mock_cluster.restype = ctypes.c_void_p
@@ -22,7 +22,7 @@ _LIBRARY.rd_kafka_mock_push_request_errors_array.argtypes = [
 
 
 def answer_with(holder: Producer, api_key: int, errors: Sequence[int]) -> None:
-    """Have the next requests of a kind answered with these errors, one each, by the cluster that ``holder`` made."""
+    """Have the mock cluster of ``holder`` answer the next requests with this API key with these errors, one each."""
     client = ctypes.c_void_p.from_address(id(holder) + object.__basicsize__).value
     array = (ctypes.c_int * len(errors))(*errors)
     _LIBRARY.rd_kafka_mock_push_request_errors_array(

@@ -1,6 +1,6 @@
-"""The program with the AWS signer replaced at its edge: its tokens are those of the tests' token endpoint.
+"""The program with the AWS signer replaced: its tokens come from the tests' token endpoint.
 
-Amazon's brokers check a signed request, which no other broker can; so a JWT stands in for it.
+Amazon's brokers verify a signed request, which no other broker can do; so the tests use a JWT in its place.
 """
 
 from __future__ import annotations

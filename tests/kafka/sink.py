@@ -1,4 +1,4 @@
-"""A pipeline that only writes down: what the consumer's thread hands over, in which order, and what it is told to commit."""
+"""A sink that records what the consumer's thread hands over and in which order, and lets a test commit."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from stream_capi.kafka.read_policy import WholeLog
 from stream_capi.model import Commit, CommitResult, Committed, Records, TopicPartition
 
 BUDGET = 64 * 1_048_576
-# Short where the defaults make tests wait. The classic protocol's session is the member's own choice.
+# Shorter than the defaults that make tests wait. Only with the classic protocol does the member choose the session.
 QUICK: Mapping[str, Any] = {"topic.metadata.refresh.interval.ms": 1000, "reconnect.backoff.max.ms": 500}
 CLASSIC: Mapping[str, Any] = {"session.timeout.ms": 6000, "heartbeat.interval.ms": 500}
 PROTOCOLS: Mapping[str, Mapping[str, Any]] = {
@@ -31,7 +31,7 @@ PROTOCOLS: Mapping[str, Mapping[str, Any]] = {
 
 
 class RecordedEvents:
-    """What the thread reported for the logs."""
+    """Records what the thread reports for the logs."""
 
     def __init__(self) -> None:
         self.lines: list[tuple[str, dict[str, object]]] = []
@@ -44,9 +44,10 @@ class RecordedEvents:
 
 
 class Member:
-    """A member of the group in a test's event loop, with itself as the sink. Leaves the group with its context.
+    """A member of the group in a test's event loop, and its own sink. It leaves the group when its context ends.
 
-    It takes every record for resolved at once, but commits only when asked. ``drain`` holds revocations up until it is set.
+    Every record counts as resolved at once, but the member commits only when told to. A revocation waits until ``drain`` is
+    set.
     """
 
     def __init__(
@@ -69,8 +70,8 @@ class Member:
             revoke_seconds,
         )
         self.granting = True
-        self.most: int | None = None  # records of the next chunk
-        self.chunks: list[int] = []  # records of each that came
+        self.most: int | None = None  # most records of the next chunk
+        self.chunks: list[int] = []  # number of records of each chunk
         self.metadata = ""
         self.drain = asyncio.Event()
         self.drain.set()
@@ -122,7 +123,7 @@ class Member:
                 continue
             for record in chunk.records:
                 offset = record.offset()
-                # The tests' topics have no gaps, so that a record left out or come twice shows at once.
+                # The tests' topics have no gaps, so a skipped or repeated record is found at once.
                 assert offset == self.positions[tp], f"{tp}: {offset} after {self.positions[tp]}"
                 self.positions[tp] = offset + 1
                 self.offsets[tp].append(offset)
@@ -166,7 +167,7 @@ class Member:
     def _here(self) -> None:
         assert threading.get_ident() == self.on_loop, "the sink is called on the event loop only"
 
-    # What a test does with it
+    # For tests
 
     def commit_of(self, tp: TopicPartition) -> Commit:
         return Commit(*tp, self.assignments[tp].epoch, self.positions[tp], self.metadata, self.leader_epochs[tp])
@@ -180,7 +181,7 @@ class Member:
 
 
 async def eventually(condition: Callable[[], bool], seconds: float, what: str) -> None:
-    """Let the loop run until the condition holds; an AssertionError that says what was awaited when it doesn't in time."""
+    """Let the loop run until the condition holds. Raises AssertionError, naming ``what``, if it doesn't within the time."""
     deadline = asyncio.get_running_loop().time() + seconds
     while not condition():
         assert asyncio.get_running_loop().time() < deadline, f"{what}: not within {seconds:g} s"
@@ -198,5 +199,5 @@ def produce(bootstrap: str, topic: str, partition: int, values: Iterable[bytes])
 
 
 def numbered(count: int, first: int = 0) -> list[bytes]:
-    """Values that say their place."""
+    """Values that are numbered in order."""
     return [b"%d" % number for number in range(first, first + count)]

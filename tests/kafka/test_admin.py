@@ -47,7 +47,7 @@ def test_a_topic_keeps_its_id_until_it_is_made_anew(broker: Broker, names: Names
 
 @pytest.mark.real
 def test_offsets_are_told_by_beginning_end_and_time(broker: Broker, names: Names) -> None:
-    # Records of 1970 are past every retention.
+    # Without this, retention would delete the records, whose timestamps are of 1970.
     topic, admin = broker.create_topic(names.topic(), 3, {"retention.ms": "-1"}), admin_of(broker.bootstrap)
     producer = Producer({"bootstrap.servers": broker.bootstrap, "log_level": 0})
     for partition, times in enumerate([range(1000, 2000, 100), range(1000, 1500, 100), ()]):

@@ -1,4 +1,4 @@
-"""What `check` says of a cluster that is up: how long dead letters are kept, and how late a killed member is replaced."""
+"""What `check` reports on a cluster that is up: how long dead letters are kept, and how soon a killed member is replaced."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from stream_capi.operations.cluster_check import Finding, cluster_findings
 
 
 class Cluster(KafkaAdmin):
-    """Has all topics and grants all rights. ``configurations`` by the kind of resource."""
+    """A cluster with all topics and all rights. ``configurations`` are by the kind of resource."""
 
     configurations: ClassVar[dict[str, dict[str, str]]] = {}
     members = 0
@@ -84,7 +84,7 @@ def test_how_long_dead_letters_are_kept_is_told(
     ("broker", "properties", "warns"),
     [
         ({"group.consumer.session.timeout.ms": "45000"}, {"group.protocol": "consumer"}, True),
-        ({}, {"group.protocol": "consumer"}, True),  # not told: 45 s by default
+        ({}, {"group.protocol": "consumer"}, True),  # not set at the brokers: 45 s by default
         ({"group.consumer.session.timeout.ms": "9000"}, {"group.protocol": "consumer"}, False),
         ({"group.consumer.session.timeout.ms": "45000"}, {"group.protocol": "consumer", "group.instance.id": "a"}, False),
         ({}, {}, False),

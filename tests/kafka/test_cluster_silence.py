@@ -1,4 +1,4 @@
-"""Brokers that a member can't reach, one or all, the group's coordinator among them: each is named within 15 s."""
+"""A member names the brokers that it can't reach: one, the group's coordinator, or all. test_watch.py tests how soon."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ SECONDS = 60.0  # a time-out: that 15 s are enough is shown without a clock in t
 
 
 def _group(cluster: Cluster, names: Names, topic: str, coordinator: int) -> str:
-    """A group that this node coordinates."""
-    read(cluster.bootstrap, [topic], 1, names.group())  # makes the topic of offsets
+    """Find a group name that this node coordinates."""
+    read(cluster.bootstrap, [topic], 1, names.group())  # creates __consumer_offsets
     leaders = {number: at.leader for number, at in cluster.described("__consumer_offsets").items()}
     groups = (f"{names.group()}-{number}" for number in range(1000))
     return next(group for group in groups if leaders[_java_hash(group) % len(leaders)] == coordinator)
 
 
 def _java_hash(text: str) -> int:
-    """The absolute value of the brokers' own hash of a text."""
+    """The absolute value of Java's hash of a string, as brokers compute it."""
     value = 0
     for sign in text:
         value = (31 * value + ord(sign)) & 0xFFFFFFFF
@@ -53,14 +53,14 @@ async def _said(member: Member, event: str, *words: str) -> None:
 
 
 def _cut(cluster: Cluster, number: int, fault: str) -> str:
-    """Part the members from a node; its address with its id."""
+    """Cut the members off from a node; returns its address and id, as the client writes them."""
     clients = cluster.node(number).clients
     {"cut": clients.cut, "half_open": clients.half_open}[fault]()
     return f"{clients.address}/{number}"
 
 
 async def _read_on(cluster: Cluster, member: Member, topic: str, partitions: int) -> None:
-    """Every partition is read again, and commits are taken."""
+    """Assert that every partition is read again."""
     before = member.read
     for number in range(partitions):
         produce(cluster.bootstrap, topic, number, numbered(5))
@@ -110,7 +110,7 @@ async def test_a_whole_cluster_out_of_reach_is_named(cluster: Cluster, names: Na
         produce(cluster.bootstrap, topic, number, numbered(5))
     async with Member(cluster.bootstrap_via, _group(cluster, names, topic, 1), [topic], PROPERTIES) as member:
         await eventually(lambda: member.read == 15, 60, "all records")
-        await asyncio.sleep(STATISTICS_MS / 1000 + 1)  # until the brokers are known
+        await asyncio.sleep(STATISTICS_MS / 1000 + 1)  # until statistics have named the brokers
         addresses = [_cut(cluster, number, fault) for number in (1, 2, 3)]
         await _said(member, "broker out of reach", *addresses, "commits and assignments wait")
         assert member.reported.count("broker out of reach") <= 2

@@ -1,4 +1,4 @@
-"""What the client says of a connection, in a person's words."""
+"""The client's errors about connections, translated for people."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The consumer's thread against a real broker, under each way of sharing partitions."""
+"""The consumer's thread against a real broker, with each assignment protocol."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def protocol(request: pytest.FixtureRequest) -> Mapping[str, Any]:
     return PROTOCOLS[request.param]
 
 
-# Where the protocols can differ only in what the other tests show already.
+# For tests in which the protocols could differ only in what other tests cover.
 @pytest.fixture(
     params=["cooperative-sticky", *(pytest.param(name, marks=pytest.mark.repeat) for name in ("range", "consumer"))]
 )
@@ -43,7 +43,7 @@ def one_protocol(request: pytest.FixtureRequest) -> Mapping[str, Any]:
 
 @contextmanager
 def another(broker: Broker, group: str, topic: str, protocol: Mapping[str, Any]) -> Iterator[threading.Event]:
-    """A plain member on a thread of its own, until the context ends; the event is set once it has a partition."""
+    """Run a plain member on another thread until the context ends; the event is set once it has a partition."""
     config = {**protocol, "bootstrap.servers": broker.bootstrap, "group.id": group, "log_level": 0}
     if "group.protocol" not in protocol:
         config.setdefault("partition.assignment.strategy", "cooperative-sticky")
@@ -79,12 +79,12 @@ async def test_a_hand_over_waits_no_longer_than_its_deadline(
 
 @pytest.mark.parametrize("name", ["cooperative-sticky", pytest.param("range", marks=pytest.mark.repeat)])
 async def test_a_member_that_gets_an_empty_share_reports_it(broker: Broker, names: Names, name: str) -> None:
-    """It is idle then, and no longer joining. Under ``group.protocol=consumer`` the client says nothing of an empty share."""
+    """So it shows as idle, and no longer as joining. With ``group.protocol=consumer`` the client reports no empty share."""
     protocol = PROTOCOLS[name]
     topic, group = broker.create_topic(names.topic(), 1), names.group()
     async with Member(broker.bootstrap, group, [topic], protocol) as first:
         await eventually(lambda: bool(first.assignments), 30, "the assignment")
-        # The range assignor goes by member ids, which the broker draws: it may give the partition to one of the others.
+        # The range assignor orders by member ids, which the broker draws: it may give the partition to one of the others.
         async with (
             Member(broker.bootstrap, group, [topic], protocol) as second,
             Member(broker.bootstrap, group, [topic], protocol) as third,
@@ -145,11 +145,11 @@ async def test_a_pause_ends_with_its_assignment(broker: Broker, names: Names, pr
 
 
 async def test_a_pause_that_was_meant_for_a_former_assignment_is_passed_over(broker: Broker, names: Names) -> None:
-    """Else nobody would end it: the sink believes of the new assignment that it is read."""
+    """Otherwise the pause would never end: the sink assumes that partitions of a new assignment are read."""
     topic = broker.create_topic(names.topic())
     async with Member(broker.bootstrap, names.group(), [topic], {}) as member:
         await eventually(lambda: bool(member.assignments), 30, "the assignment")
-        member.thread._known_epoch = 0  # as it is while the word of the assignment is still on its way to the loop
+        member.thread._known_epoch = 0  # as while the loop has not been told of the assignment yet
         member.thread.pause([TopicPartition(topic, 0)])
         produce(broker.bootstrap, topic, 0, numbered(10))
         await eventually(lambda: member.read == 10, 30, "all records")
@@ -223,7 +223,7 @@ async def test_a_topic_that_is_missing_is_told_in_one_line_and_read_once_it_is_t
     async with Member(broker.bootstrap, group, [there, missing], protocol) as member:
         await eventually(lambda: member.read == 3, 30, "the records of the topic that is there")
         await eventually(lambda: missing in member.thread.missing_topics, 30, "the missing topic")
-        await asyncio.sleep(2.5)  # some refreshes of the metadata, each of which finds it missing
+        await asyncio.sleep(2.5)  # enough refreshes of the metadata, each of which finds it missing
         assert [details["topic"] for event, details in member.reported.lines if event == "topic missing"] == [missing]
         broker.create_topic(missing)
         produce(broker.bootstrap, missing, 0, numbered(3))
@@ -295,7 +295,7 @@ async def test_an_exception_in_the_sink_ends_the_thread_and_is_told(broker: Brok
     before = set(threading.enumerate())
     async with Member(broker.bootstrap, names.group(), [topic], {}) as member:
         (thread,) = (thread for thread in set(threading.enumerate()) - before if thread.name == "kafka-consumer")
-        member.positions = MappingProxyType({})  # type: ignore[assignment]  # what can't be written to
+        member.positions = MappingProxyType({})  # type: ignore[assignment]  # read-only, so that writing raises
         with pytest.raises(TypeError):
             await asyncio.wait_for(member.ended, 30)
         await eventually(lambda: not thread.is_alive(), 30, "the thread's end")
@@ -378,7 +378,7 @@ async def test_at_rest_nothing_more_is_read_and_a_stop_commits_what_the_sink_say
 async def test_members_that_stop_at_the_same_time_commit_all_and_end(
     broker: Broker, names: Names, protocol: Mapping[str, Any]
 ) -> None:
-    """Each one's leaving begins a rebalance, in the midst of which the others commit and leave."""
+    """Each member that leaves starts a rebalance, during which the others commit and leave."""
     quick = protocol if "group.protocol" in protocol else {**protocol, "heartbeat.interval.ms": 50}
     for round_ in range(4):
         topic, group = broker.create_topic(names.topic(f"topic{round_}"), 6), names.group(f"group{round_}")
@@ -394,7 +394,7 @@ async def test_members_that_stop_at_the_same_time_commit_all_and_end(
 
 
 def _shared(members: list[Member]) -> bool:
-    """Two partitions each, and all of their ten records read."""
+    """Whether each member has two partitions and has read all ten records of both."""
     return all(sorted(member.positions[tp] for tp in member.assignments) == [10, 10] for member in members)
 
 

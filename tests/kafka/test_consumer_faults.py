@@ -1,4 +1,4 @@
-"""The consumer's thread with a broker that freezes, dies, comes back or is cut off."""
+"""The consumer's thread while the broker is frozen, down, restarted or cut off."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ async def test_a_stop_ends_at_its_deadline_while_the_broker_is_frozen(own_broker
         try:
             begun = asyncio.get_running_loop().time()
             assert not await member.thread.stop(4)
-            assert asyncio.get_running_loop().time() - begun < 20  # the client itself would hold it for minutes
+            assert asyncio.get_running_loop().time() - begun < 20  # the client itself would block for minutes
         finally:
             own_broker.thaw()
         await eventually(member.ended.done, 60, "the thread's end once the broker answers")
@@ -113,7 +113,7 @@ async def test_without_a_broker_the_member_waits_and_says_so_in_one_line(names: 
 
 
 async def test_a_frozen_broker_at_the_hand_over_holds_it_for_seconds_only(own_broker: Broker, names: Names) -> None:
-    """The wait for the commit has an end of its own, whatever the broker does."""
+    """The wait for the commit has its own time-out, whatever the broker does."""
     topic = own_broker.create_topic(names.topic())
     produce(own_broker.bootstrap, topic, 0, numbered(10))
     async with Member(own_broker.bootstrap, names.group(), [topic], PROPERTIES) as member:

@@ -26,7 +26,7 @@ from tests.stack.names import Names
 
 
 class Writing:
-    """A writer and what it told."""
+    """A writer and what it reported."""
 
     def __init__(self, bootstrap: str, topic: str, **properties: str) -> None:
         self.reported: list[str | None] = []
@@ -131,11 +131,11 @@ async def test_a_record_too_large_for_the_topic_is_written_by_reference(broker: 
         )
         await w.writer.write(
             dead_letter(value=os.urandom(20_000_000))
-        )  # more than a batch, or a producer's default, may have
+        )  # more than a batch, or a producer by default, may hold
         assert w.reported == []
     small, large, huge = read_back(broker.bootstrap, topic, 3)
     for message in (small, large, huge):
-        assert message.value() == b""  # a null would delete what has the same key, where the topic is compacted
+        assert message.value() == b""  # in a compacted topic a null would delete the records with the same key
         assert headers_of(message)["capi-by-reference"] == b"true"
         assert headers_of(message)["capi-source-offset"] == b"42"
     assert (small.key(), headers_of(small)["trace"]) == (b"key", b"1")
@@ -198,7 +198,7 @@ async def test_a_frozen_broker_is_told_and_waited_for_without_doubling(
 async def test_a_dead_letter_after_a_silence_that_a_nat_did_not_outlast_is_written_at_once(
     own_broker: Broker, own_proxy: Proxy, names: Names, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A connection is closed before what lies between forgets it; minutes, made seconds here."""
+    """The client closes an idle connection before a NAT drops it: after minutes, shortened to seconds here."""
     monkeypatch.setattr("stream_capi.kafka.properties._IDLE_MS", 1500)
     topic = own_broker.create_topic(names.topic())
     own_proxy.forget_idle(4)
@@ -261,7 +261,7 @@ async def test_a_producer_that_ends_with_a_fatal_error_is_replaced(broker: Broke
 
 
 class Acknowledgement:
-    """The client's message, at an offset or at none."""
+    """The client's message, with an offset or without one."""
 
     def __init__(self, offset: int | None) -> None:
         self._offset = offset
@@ -271,7 +271,7 @@ class Acknowledgement:
 
 
 class Refusing:
-    """A producer that refuses in each way, before it takes the letter."""
+    """A producer that fails with each of the faults in turn, before it accepts the dead letter."""
 
     def __init__(self, *faults: Exception | KafkaError) -> None:
         self.faults = list(faults)
@@ -322,7 +322,7 @@ async def test_whatever_goes_wrong_the_dead_letter_is_tried_again(
 async def test_an_acknowledgement_without_an_offset_is_not_believed(
     offsets: list[int | None], written: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Unless brokers give none at all."""
+    """So the dead letter is written again. But the third such acknowledgement is accepted: some brokers give no offsets."""
 
     class Unplaced(Refusing):
         def produce(self, topic: str, value: bytes, key: bytes, headers: object, on_delivery: object) -> None:
@@ -390,7 +390,7 @@ def test_no_form_of_a_dead_letter_shows_what_is_in_it() -> None:
 
 
 class Unreadable(FakeRecord):
-    """A record of which nothing but its place can be read."""
+    """A record of which only topic, partition and offset can be read."""
 
     def headers(self) -> Any:
         raise SystemError("not UTF-8")

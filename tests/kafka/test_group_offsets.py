@@ -1,4 +1,4 @@
-"""Questions about a group whose coordinator moves, is not there yet, or never will be: answered or told, never a crash."""
+"""Queries about a group whose coordinator moves or does not exist: they end with an answer or an error, never in a crash."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from stream_capi.operations.cluster_check import cluster_findings
 from tests.kafka.mock_errors import FIND_COORDINATOR, OFFSET_FETCH
 from tests.stack import Broker
 
-# In a process of its own: before, the client's library took it down.
+# In a separate process, since a regression would crash the client's library.
 ASKS = """
 import sys
 from confluent_kafka import KafkaError, Producer

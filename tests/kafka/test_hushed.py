@@ -1,4 +1,4 @@
-"""Partitions that are not read so that a question gets through, over a thin line. No broker."""
+"""Partitions are paused so that a query gets through on a slow connection. No broker."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ A, B = TopicPartition("leads", 0), TopicPartition("leads", 1)
 
 
 class Group(Client):
-    """A client of a group that gives A and B at once. What is called is noted by its partitions alone."""
+    """A client that gets A and B assigned at once. It records only which partitions are being read."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -70,7 +70,7 @@ class Group(Client):
 
 
 class Nobody:
-    """A sink that has nothing to commit."""
+    """A sink with nothing to commit."""
 
     async def revoke(self, partitions: Any, seconds: float) -> list[Any]:
         return []
@@ -80,7 +80,7 @@ class Nobody:
 
 
 async def started(monkeypatch: pytest.MonkeyPatch, client: Group, policy: ReadPolicy) -> ConsumerThread:
-    """A member that has its first assignment, while a long answer is under way."""
+    """Start a member and let it get its first assignment while a long answer is under way."""
     monkeypatch.setattr("stream_capi.kafka.consumer.Consumer", lambda properties: client)
     monkeypatch.setattr("stream_capi.kafka.consumer._REASSURE_SECONDS", 0.0)
     properties = {"partition.assignment.strategy": "cooperative-sticky"}
@@ -113,7 +113,7 @@ async def test_the_hushed_are_read_again_when_what_had_no_place_is_gone(monkeypa
 
 
 async def test_a_topic_that_is_denied_hushes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The brokers have answered: only a question that got lost may silence the others."""
+    """The brokers have answered the query: only a query without an answer pauses the other partitions."""
     client = Group()
     client.faults[B] = KafkaError.TOPIC_AUTHORIZATION_FAILED
     thread = await started(monkeypatch, client, WholeLog(["leads"], "earliest"))

@@ -1,4 +1,4 @@
-"""A member's last calls, where the client has been overtaken by a rebalance."""
+"""A member's last calls after a rebalance has overtaken the client."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.kafka.sink import RecordedEvents
 
 
 class Overtaken:
-    """A client that can't answer the rebalance which it is to leave in."""
+    """A client that can't answer a rebalance, during which it is to leave."""
 
     def __init__(self, error: Exception) -> None:
         self.error = error
@@ -51,7 +51,7 @@ async def test_a_member_that_a_rebalance_overtakes_as_it_leaves_ends_well(
     thread = ConsumerThread({}, WholeLog(["leads"], "earliest"), lambda topics: {}, reported, 1.0)
     before: list[bool] = []
     thread.on_leave = lambda: before.append(not client.left)
-    ended = thread.start(nobody)  # type: ignore[arg-type]  # gets nothing
+    ended = thread.start(nobody)  # type: ignore[arg-type]  # its methods are never called
     assert await thread.stop(10)
     async with asyncio.timeout(10):
         await ended

@@ -1,4 +1,4 @@
-"""Members that leave a real group, where other members come and go at the same time."""
+"""Members that leave a real group while other members join and leave it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.stack.names import Names
 
 pytestmark = pytest.mark.real
 
-# With the client's own time-outs: a drain is then longer than a heartbeat, as in production.
+# With the client's default time-outs, so that a drain is longer than a heartbeat interval, as in production.
 DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "range": {"partition.assignment.strategy": "range"},
     "cooperative-sticky": {},
@@ -69,12 +69,12 @@ async def test_a_member_that_drains_longer_than_a_heartbeat_while_another_leaves
         assert await stopping, "it hangs in the client"
         assert asyncio.get_running_loop().time() - begun < 10
     assert broker.committed(group, topic) == dict.fromkeys(range(4), (10, ""))
-    if (protocol, kind) != ("consumer", "static"):  # which is away for a while, whatever it does
+    if (protocol, kind) != ("consumer", "static"):  # this one can't leave for good
         assert members_of(broker, group) == 0
 
 
 def _drained(member: Member, count: int) -> bool:
-    """So many partitions, and all of their ten records read."""
+    """Whether the member has so many partitions and has read all ten records of each."""
     return [member.positions[tp] for tp in member.assignments] == [10] * count
 
 
@@ -98,7 +98,7 @@ async def test_while_a_static_member_restarts_the_others_keep_what_they_have(
             assert await member.thread.stop(20)
         async with Member(broker.bootstrap, group, [topic], one) as member:
             await eventually(lambda: set(member.assignments) == owned, 30, "its share again")
-            await asyncio.sleep(3)  # heartbeats enough to hear of a rebalance
+            await asyncio.sleep(3)  # enough heartbeats to learn of a rebalance
             reported = [event for event, _ in other.reported.lines[lines:]]
             assert "revoked" not in reported
             assert "assigned" not in reported
@@ -114,7 +114,7 @@ async def test_a_static_member_that_leaves_for_good_hands_its_partitions_over_at
             await eventually(lambda: len(member.assignments) == 1 == len(other.assignments), 60, "a share for each")
             member.thread.leave_for_good = True
             assert await member.thread.stop(20)
-        if protocol == "classic":  # by the newer protocol it is away for a while whatever it does
+        if protocol == "classic":  # with the newer protocol a static member can't leave for good
             await eventually(lambda: len(other.assignments) == 2, 10, "all of it, long before the session's end")
 
 
@@ -122,10 +122,10 @@ async def test_a_static_member_that_leaves_for_good_hands_its_partitions_over_at
 async def test_a_member_that_is_stopped_while_it_joins_leaves_the_group(
     broker: Broker, names: Names, kind: str
 ) -> None:
-    """Another member drains and so holds the join, by which the client learns what it needs for leaving.
+    """Another member drains and so delays the answer to the join, from which the client learns what it needs to leave.
 
-    ``again``: the second join of an incremental protocol, for what others have given up; the first one gave nothing.
-    ``static``: the first join of a static member, of which the broker knows at once and the client by the answer only.
+    ``again``: the second join of a cooperative protocol, for the partitions that others have given up; the first one assigned
+    none. ``static``: the first join of a static member, which the broker counts as a member before the client has the answer.
     """
     properties = {**QUICK_HEARTBEAT, **({} if kind == "again" else {"partition.assignment.strategy": "range"})}
     topic, group = broker.create_topic(names.topic(), 6), names.group()
@@ -143,7 +143,7 @@ async def test_a_member_that_is_stopped_while_it_joins_leaves_the_group(
             if kind == "again":
                 await eventually(lambda: bool(others[0].revoked), 30, "a partition given up for the new member")
             await eventually(lambda: state_of(broker, group) == "preparing_rebalancing", 30, "the join")
-            await asyncio.sleep(1)  # that all have heard of it by their heartbeats
+            await asyncio.sleep(1)  # so that all learn of it by their heartbeats
             stopping = asyncio.create_task(member.thread.stop(25))
             await asyncio.sleep(1)
             others[-1].drain.set()
@@ -153,7 +153,7 @@ async def test_a_member_that_is_stopped_while_it_joins_leaves_the_group(
 
 
 class Draining(Member):
-    """A member whose requests in flight take up to a second when partitions are asked back, which holds up joins."""
+    """A member whose requests in flight take up to a second when partitions are revoked, which delays joins."""
 
     chance = random.Random(8)
 
@@ -166,7 +166,7 @@ class Draining(Member):
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     ("protocol", "kind"),
-    # A static member of the newer protocol stays for the session's time, whatever it does.
+    # A static member with the newer protocol always stays until its session ends.
     [
         (protocol, kind)
         for protocol in PROTOCOLS
@@ -177,7 +177,7 @@ class Draining(Member):
 async def test_no_member_that_stops_while_it_joins_stays_in_the_group(
     broker: Broker, names: Names, protocol: str, kind: str
 ) -> None:
-    """Forty members stop at moments at random within their first two seconds, which is the time that a join takes."""
+    """Forty members stop at random moments within their first two seconds, the time that a join takes."""
     topic, group = broker.create_topic(names.topic(), 6), names.group()
     chance, ghosts, slowest = random.Random(7), 0, 0.0
     async with AsyncExitStack() as stack:
@@ -206,7 +206,7 @@ async def test_no_member_that_stops_while_it_joins_stays_in_the_group(
 async def test_a_static_member_that_restarts_again_and_again_while_it_joins_costs_the_others_nothing(
     broker: Broker, names: Names, protocol: str
 ) -> None:
-    """Forty stops at moments at random within the first two seconds, each followed by a start under the same name."""
+    """Forty stops at random moments within the first two seconds, each followed by a start under the same name."""
     topic, group, properties = broker.create_topic(names.topic(), 6), names.group(), PROTOCOLS[protocol]
     chance, took = random.Random(7), []
     async with AsyncExitStack() as stack:

@@ -1,7 +1,7 @@
-"""A log that loses its end below the position of a member, as an unclean leader election does it.
+"""A log that is truncated below the position of a member, as by an unclean leader election.
 
-One broker is enough: it is stopped, and its folder of the partition is replaced by an earlier copy. The leader epoch rises
-with each of its starts, as it does with each election.
+One broker is enough: it is stopped, and the partition's folder is replaced by an earlier copy. The leader epoch rises with
+each start of the broker, as it does with each election.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.real
 
 
 class CutLog:
-    """A topic of one partition whose log can be taken back to an earlier state."""
+    """A topic of one partition whose log can be reset to an earlier state."""
 
     def __init__(self, broker: Broker, topic: str, beside: Path) -> None:
         self.broker, self.topic = broker, topic
@@ -33,13 +33,13 @@ class CutLog:
         return self.broker._own().folder / "data" / f"{self.topic}-0"
 
     def keep(self) -> None:
-        """Remember the log as it is. The broker restarts."""
+        """Copy the log as it is. The broker restarts."""
         self.broker._own().terminate()
         shutil.copytree(self._folder, self._copy)
         self.broker.start()
 
     def cut(self) -> None:
-        """Take the log back to what was kept. The broker restarts."""
+        """Replace the log by the copy. The broker restarts."""
         self.broker._own().terminate()
         shutil.rmtree(self._folder)
         shutil.copytree(self._copy, self._folder)
@@ -47,7 +47,7 @@ class CutLog:
 
 
 async def committed(member: Member) -> None:
-    """Commit; again, where a restart of the broker took longer than the session, so that the partition had to come again."""
+    """Commit; retry if the partition was lost, because a restart of the broker took longer than the session."""
     while (error := await end_of_commit(member)) == "fenced":
         await eventually(lambda: bool(member.assignments), 60, "the partition")
     assert error is None

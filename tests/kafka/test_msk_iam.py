@@ -1,4 +1,4 @@
-"""Amazon MSK with IAM: a real broker takes the tokens, the real signer makes them, and what is missing is one line."""
+"""Amazon MSK with IAM: a real broker accepts tokens of a signer, the real signer signs, and errors are one line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The parts of the consumer's thread, with a client that does as it is told."""
+"""The parts of the consumer's thread, with a scripted client."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Message:
 
 
 class Client:
-    """Answers what it was given, and writes down what it was told."""
+    """Returns what a test has set, and records the calls."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[Any, ...]] = []
@@ -307,7 +307,7 @@ def test_reading_again_says_where_since_the_client_may_remember_another_place() 
 
 
 def test_latest_waits_where_it_is_not_known_whether_lower_partitions_have_a_commit() -> None:
-    """Left out as denied, they would count as without one, and the new partition would begin at its end."""
+    """Skipped because they are denied, they would count as without a commit, and the new partition would start at its end."""
     client: Any = Client()
     client.group[A] = (7, "")
     client.high |= {A: 10, B: 10}
@@ -328,7 +328,7 @@ def test_latest_waits_where_it_is_not_known_whether_lower_partitions_have_a_comm
 
 
 def test_many_partitions_are_resumed_in_one_call_and_one_whose_seek_is_refused_waits() -> None:
-    """Each call waits for the client's own thread: with a thousand partitions that is most of a start."""
+    """Each call waits for the client's thread: with a thousand partitions such calls would take most of a start."""
 
     class Slow(Client):
         def seek(self, at: ClientPartition) -> None:
@@ -355,7 +355,7 @@ def test_many_partitions_are_resumed_in_one_call_and_one_whose_seek_is_refused_w
 
 
 def test_a_record_fetched_together_with_its_assignment_is_fetched_again() -> None:
-    """It may be of the former assignment, and offsets between the commit and it would never come again."""
+    """It may belong to the former assignment, and the offsets between the commit and this record would never be read."""
     client: Any = Client()
     client.group |= {A: (5, ""), B: (7, "")}
     client.high |= {A: 50, B: 50}
@@ -376,7 +376,7 @@ def test_a_record_fetched_together_with_its_assignment_is_fetched_again() -> Non
 
 
 def test_an_end_fetched_together_with_its_assignment_is_asked_for_again() -> None:
-    """It may be of the former assignment: records between the commit and it would then be taken for gaps."""
+    """It may belong to the former assignment: the records between the commit and this end would then be taken for gaps."""
     client: Any = Client()
     client.group[A], client.high[A] = (5, ""), 50
     it = reading(client)

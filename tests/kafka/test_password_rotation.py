@@ -1,4 +1,4 @@
-"""The brokers' password changes while events come in: nothing is lost, nothing sent twice, and the file is read again."""
+"""The user's password changes at the brokers while events arrive: it is read again; no event is lost or sent twice."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ def test_a_password_that_rotates_under_traffic_loses_nothing(
         scene.produce(200, bad=4)
         member = scene.member()
         for rotation, password in enumerate((SECOND, THIRD), 1):
-            secured_broker.scram(user, password)  # the brokers know it first, and the former one no more
+            secured_broker.scram(user, password)  # the brokers change it first, and refuse the former one
             scene.produce(200, bad=4)
             file.write_text(password)
             until(lambda n=rotation: len(member.logged("password changed")) == n, 15, "word of the password")  # type: ignore[misc]
-            ends = time.monotonic() + 2 * REAUTHENTICATE_SECONDS  # each connection proves itself again meanwhile
+            ends = time.monotonic() + 2 * REAUTHENTICATE_SECONDS  # each connection authenticates again meanwhile
             while time.monotonic() < ends:
                 scene.produce(20, bad=2)
                 time.sleep(0.5)

@@ -23,7 +23,7 @@ from stream_capi.kafka.properties import (
 from stream_capi.kafka.property_names import CONSUMER_ONLY, PRODUCER_ONLY, SHARED
 
 BUDGET = 64 * 1_048_576
-# What people set for their group, their cluster and their dead letters, all of it in one table.
+# Properties that users set for their group, their cluster and their dead letters, all in one table.
 USERS: dict[str, str | int] = {
     "security.protocol": "PLAINTEXT",
     "client.rack": "a",
@@ -93,7 +93,7 @@ def test_the_lists_are_the_clients_own(tmp_path: Path) -> None:
 
 
 def _table(folder: Path) -> dict[str, str]:
-    """librdkafka's own table of properties: C, P or * by name."""
+    """librdkafka's table of properties: by name, C (consumer), P (producer) or * (both)."""
     (library,) = (Path(confluent_kafka.__file__).parents[1] / "confluent_kafka.libs").glob("librdkafka*.so*")
     libc, client, target = ctypes.CDLL(None), ctypes.CDLL(str(library)), folder / "table"
     libc.fopen.restype = ctypes.c_void_p
@@ -132,7 +132,7 @@ def test_the_users_properties_come_last() -> None:
         ({}, 9000, 1000),
         ({"group.protocol": "classic"}, 9000, 1000),
         ({"partition.assignment.strategy": "range"}, 9000, 1000),
-        # Only one of the two: the other follows, since a session must outlast several heartbeats.
+        # If only one of the two is set, the other still fits: a session must last several heartbeats.
         ({"session.timeout.ms": 6000}, 6000, 1000),
         ({"session.timeout.ms": 45_000}, 45_000, 1000),
         ({"session.timeout.ms": 2000}, 2000, 500),

@@ -1,4 +1,4 @@
-"""Which records a range lets through, at which rate, and when it is at its end. No broker."""
+"""Which records a range includes, at which rate they are read, and when the range is done. No broker."""
 
 from __future__ import annotations
 

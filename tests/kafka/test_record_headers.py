@@ -1,4 +1,4 @@
-"""Headers that the client can't hand over: read without an error, without a crash, and with their loss counted."""
+"""Record headers that the client can't decode: no error, no crash, and the lost headers are counted."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_a_name_that_is_not_utf8_costs_that_header_alone_however_often_it_is_rea
 
 
 def test_the_error_belongs_to_its_own_record_when_a_loop_is_hot(bootstrap: str) -> None:
-    """The interpreter's fast path returns the list with the error still pending, which then strikes somebody else."""
+    """In a hot loop the interpreter returns the list with the exception still set, which is then raised elsewhere."""
     names = [b"good", NOT_UTF8] * 400
     produce_raw(bootstrap, "hot", *(Raw(headers=[(name, b"x")]) for name in names))
     messages: Any = read(bootstrap, "hot", 800)

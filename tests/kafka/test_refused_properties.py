@@ -1,4 +1,4 @@
-"""What is said of properties that the client refuses: all of them, each by its key."""
+"""Properties that the client refuses are all reported, each with its key."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_no_property_ends_in_anything_but_a_line_that_names_it(kind: Any) -> Non
             try:
                 found = faults({"security.protocol": "SSL", name: value}, kind)
             except ValueError:
-                assert name in ("message.max.bytes", "session.timeout.ms", "heartbeat.interval.ms")  # told before
+                assert name in ("message.max.bytes", "session.timeout.ms", "heartbeat.interval.ms")  # reported before
                 continue
             assert not found or any(name in fault for fault in found), (name, value, found)
             if any(word in name for word in ("password", "secret", "pem", "key", "passphrase", "config")):

@@ -1,4 +1,4 @@
-"""Ranges and newest records of real topics, with what retention and transactions leave of their offsets."""
+"""Ranges and newest records of real topics, with the gaps that retention, compaction and transactions leave."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def write(broker: Broker, topic: str, count: int, partition: int = 0, size: int 
 
 
 def write_in_transactions(broker: Broker, topic: str, count: int) -> None:
-    """One record in each: every second offset is a transaction's mark, the last one too."""
+    """Write one record per transaction: every second offset, and so the last one, is a commit marker."""
     producer = Producer({"bootstrap.servers": broker.bootstrap, "transactional.id": topic, "log_level": 0})
     producer.init_transactions(30)
     for number in range(count):
@@ -76,7 +76,7 @@ def test_the_newest_records_are_found_between_marks_of_transactions(broker: Brok
 
 
 def test_compaction_leaves_offsets_without_a_record(broker: Broker, names: Names) -> None:
-    """Ranges end although their last offsets are gone, and the newest records are found behind them."""
+    """Ranges end although their last offsets are gone, and the newest records are found nevertheless."""
     often = {"segment.ms": "100", "min.cleanable.dirty.ratio": "0.001", "min.compaction.lag.ms": "0"}
     topic = broker.create_topic(names.topic("compacted"), 1, {"cleanup.policy": "compact", **often})
     kafka, tp = KafkaSection(bootstrap_servers=broker.bootstrap), TopicPartition(topic, 0)

@@ -1,4 +1,4 @@
-"""What is said of a session where the broker doesn't let the user ask."""
+"""How a group's session time-out is found, also if the user may not query the brokers' configuration."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from stream_capi.kafka.sessions import session_of, session_of_stopped
 
 
 class Denied(KafkaAdmin):
-    """A cluster that describes only what is given here: by the kind of resource, in milliseconds."""
+    """A cluster that describes only the configurations given here, by the kind of resource, and denies all others."""
 
     def __init__(self, **configurations: dict[str, str]) -> None:
         super().__init__(KafkaSection(bootstrap_servers="127.0.0.1:1"), seconds=0.1)
@@ -42,7 +42,7 @@ def test_of_group_and_broker_the_one_that_may_be_asked_for_is_told() -> None:
     broker, group = {"group.consumer.session.timeout.ms": "50000"}, {"consumer.session.timeout.ms": "46000"}
     assert session_of(Denied(BROKER=broker), CONSUMER).seconds == 50
     assert session_of(Denied(BROKER=broker, GROUP=group), CONSUMER).seconds == 46
-    # An older broker has no such configuration of groups.
+    # An older broker has no configuration of groups.
     assert session_of(Denied(BROKER=broker, GROUP={}), CONSUMER).seconds == 50
 
 

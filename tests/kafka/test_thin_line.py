@@ -1,4 +1,4 @@
-"""A line to the broker that carries little: a backlog is read all the same, however many partitions there are."""
+"""A slow connection to the broker: a backlog is read nevertheless, however many partitions there are."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ async def test_a_backlog_behind_a_thin_line_is_read(
             for event in (
                 "requests to a broker time out",
                 "brokers unreachable",
-            ):  # no answer is given up and asked for again
+            ):  # so no request timed out and was repeated
                 assert member.reported.count(event) == 0
     finally:
         own_proxy.heal()
@@ -63,7 +63,7 @@ async def test_a_line_too_thin_to_read_is_named(own_broker: Broker, own_proxy: P
 async def test_partitions_that_come_while_a_long_answer_is_under_way_are_read_too(
     own_broker: Broker, own_proxy: Proxy, names: Names
 ) -> None:
-    """Where to begin is asked behind the answer, and a question that times out ends the connection with the answer."""
+    """The query for the start offsets waits behind the answer; if it times out, the connection is closed with the answer."""
     topic = own_broker.create_topic(names.topic(), 12)
     _fill(own_broker, topic, 12, 1500)
     properties = {**PROTOCOLS["cooperative-sticky"], "session.timeout.ms": 30_000}
@@ -73,7 +73,7 @@ async def test_partitions_that_come_while_a_long_answer_is_under_way_are_read_to
             await eventually(lambda: member.read > 0, 28, "the first records")
             own_broker.admin.create_partitions([NewPartitions(topic, 14)])[topic].result(15)
             _fill(own_broker, topic, 14, 10)
-            # The answer under way, two questions lost, and an answer in which they come last: three times 13 s, and 12.
+            # The answer under way, two lost queries, and an answer in which the new ones come last: 3 times 13 s, and 12 s.
             await eventually(lambda: len(member.offsets) == 14, 75, "the new partitions")
             await eventually(lambda: member.read == 12 * 1510 + 20, 60, "all records")
     finally:
@@ -81,7 +81,7 @@ async def test_partitions_that_come_while_a_long_answer_is_under_way_are_read_to
 
 
 def _fill(broker: Broker, topic: str, partitions: int, each: int) -> None:
-    """Records that don't compress, in batches of the size that producers have by default."""
+    """Produce records that don't compress, in batches of a producer's default size."""
     noise = random.Random(1)
     producer = Producer({"bootstrap.servers": broker.bootstrap, "batch.size": 16_384, "linger.ms": 5, "log_level": 0})
     for index in range(each * partitions):

@@ -1,4 +1,4 @@
-"""What is made of the client's statistics, in time that jumps."""
+"""Which troubles are found in the client's statistics, with a simulated clock."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STEP = 3
 
 
 class Client:
-    """A client's statistics: two brokers, four partitions in turn, a group that the first broker coordinates."""
+    """A client's statistics: two brokers that lead four partitions in turn, and a group that the first one coordinates."""
 
     def __init__(self) -> None:
         self.reported = RecordedEvents()
@@ -260,7 +260,7 @@ def test_a_partition_that_is_not_even_asked_for_is_named_though_others_move(
 
 
 def opened(client: Client, *numbers: int) -> None:
-    """A transaction is open at offset 50 of these partitions; what is before it was read, and records come behind it."""
+    """Open a transaction at offset 50 of these partitions: the records before it were read, and more come after it."""
     for number in numbers:
         at = client.partitions[number]
         at |= {"ls_offset": 50, "next_offset": 50, "app_offset": 50, "hi_offset": max(at["hi_offset"], 60) + 1}
