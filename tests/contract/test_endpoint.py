@@ -1,5 +1,5 @@
-"""What the delivery promises of an API, played by one script: in memory with a clock that jumps, and over HTTP by the
-strict stand-in and the program's own client, with a day that is short.
+"""How delivery behaves towards an API that follows a script. Each test runs twice: in memory with simulated time, and over
+HTTP with the mock endpoint and the program's own client, with a shortened day.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ KEY = "canary-key"
 
 
 class Edge(Line):
-    """A line before a scripted API that takes its key in one form."""
+    """A line in front of a scripted API that accepts its key in one form."""
 
     day: ClassVar[float] = 86_400.0
     window: ClassVar[float] = 300.0
-    soon: ClassVar[float] = window  # within which a member without a limit gets 100 errors
-    longest: ClassVar[float] = 60.0  # backoff
+    soon: ClassVar[float] = window  # a member without a limit gets 100 errors within this time
+    longest: ClassVar[float] = 60.0  # longest backoff
     probe: ClassVar[float] = 30.0
 
     def __init__(self, rules: list[Mapping[str, Any]], takes: str = "bearer", **more: Any) -> None:
@@ -67,7 +67,7 @@ class Edge(Line):
         return answer
 
     async def exchange(self, ids: list[str], batch: Batch) -> Answer:
-        """In memory: the script's action, and what the client would make of it."""
+        """Answer in memory: the script's action, as the client would interpret it."""
         form = self.forms.form("main", KEY)
         info = RequestInfo(len(self.sent), self.now, "main", [lead(each) for each in ids])
         action = self.script.action(info) or Action()
@@ -96,7 +96,7 @@ class Edge(Line):
         self.assign(P0)
 
     async def run_for(self, seconds: float) -> None:
-        """Let the line run, and go on running: what is in flight must not be cut off between two looks."""
+        """Let the line run for a while. It is not stopped then, since that would cancel the requests in flight."""
         if not self.running:
             self.running = [asyncio.create_task(self.pipeline.run()), asyncio.create_task(self.feed())]
         done, _ = await asyncio.wait(self.running, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
@@ -104,7 +104,7 @@ class Edge(Line):
             task.result()
 
     async def until_done(self, seconds: float) -> None:
-        """Run until nothing lags, in slices of the present kind of time."""
+        """Run until there is no lag, in steps of a quarter of a window."""
         end = self.now + seconds
         while self.lag and self.now < end:
             await self.run_for(self.window / 4)
@@ -113,10 +113,10 @@ class Edge(Line):
 
 
 class OverHttp(Edge):
-    """The same over sockets."""
+    """The same over HTTP."""
 
     day, window, longest, probe = 5.0, 1.6, 0.25, 0.2
-    soon = 60.0  # a busy machine may need longer than the short window
+    soon = 60.0  # on a busy machine it may take longer than the short window
 
     async def start(self, stack: AsyncExitStack) -> None:
         keys = {"main": KEY}
@@ -144,7 +144,7 @@ def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> typ
 
 @pytest.fixture
 def play(kind: type[Edge]) -> Play:
-    """Runs a test with the edge's own kind of time."""
+    """Runs a test in simulated or real time, as its edge needs."""
 
     def run(test: Callable[[Make], Coroutine[Any, Any, None]]) -> None:
         async def main() -> None:
@@ -170,7 +170,7 @@ def test_a_429_for_a_day_without_retry_after_costs_a_request_now_and_then(play: 
         await line.run_for(kind.day * 0.95)
         assert not held(line.pipeline)
         await line.until_done(kind.day)
-        met = [status for at, status in line.statuses if at < kind.day * 0.95]  # a busy machine looks late
+        met = [status for at, status in line.statuses if at < kind.day * 0.95]  # ``run_for`` may end late
         assert set(met) == {429}
         assert (kind.day / kind.longest / 2 if kind is Edge else 2) <= len(met) <= 4 * kind.day / kind.longest
         assert not line.dead_letters
@@ -179,7 +179,7 @@ def test_a_429_for_a_day_without_retry_after_costs_a_request_now_and_then(play: 
 
 
 def _block(kind: type[Edge], within: float) -> list[Mapping[str, Any]]:
-    """Blocked for a day by 100 errors within so many seconds; one event in ten is refused."""
+    """A script that blocks for a day after 100 errors within so many seconds, and refuses one event in ten."""
     blocked = {"x-al-error-code": 100007, "x-al-error-message": "blocked", "x-trace-id": "t-1"}
     poison = {"dedupe_ids": [f"a{i}" for i in range(0, 400, 10)], "status": 400, "headers": {"x-al-error-code": 42}}
     block = {"blocks_at": 100, "blocks_within": within, "blocks_for": kind.day, "status": 403, "headers": blocked}
@@ -212,7 +212,7 @@ def test_with_max_refusals_the_block_is_never_reached(play: Play, kind: type[Edg
         assert line.dead_letters.total() == 40
         assert any("refusals" in report for report in line.reports)
         refusals = [at for at, status in line.statuses if status == 400]
-        late = 0.05  # the pipeline counts an answer a little after it was given
+        late = 0.05  # the pipeline counts an answer slightly later than the API
         assert max(sum(at <= one < at + kind.window - late for one in refusals) for at in refusals) <= 80
 
     play(test)

@@ -1,4 +1,4 @@
-"""What a member of the group promises, on the real broker and on the one that the demo brings along."""
+"""What a member of the group promises, with a real broker and with the demo's embedded broker."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PARTITIONS = 4  # as many as the embedded broker gives each topic
 
 
 class Edge:
-    """A broker and a way of sharing partitions, as these tests need them."""
+    """A broker and an assignment protocol."""
 
     def __init__(self, bootstrap: str, protocol: Mapping[str, Any], create: Any = None) -> None:
         self.bootstrap = bootstrap
@@ -39,7 +39,7 @@ class Edge:
         return {tp.partition: (at.offset, at.metadata) for tp, at in found.items()}
 
 
-# The embedded broker forms classic groups slowly, and refuses their commits at a hand-over: for it the newer protocol.
+# The embedded broker forms classic groups slowly and refuses their commits at a hand-over: it gets only the newer protocol.
 EVERYWHERE = [
     *(pytest.param(("real", name), marks=pytest.mark.real, id=f"real-{name}") for name in PROTOCOLS),
     pytest.param(("embedded", "consumer"), id="embedded-consumer"),
@@ -85,7 +85,7 @@ async def test_a_hand_over_awaits_what_is_in_flight_and_commits_it(edge: Edge, n
         await eventually(lambda: first.read == 400, 30, "all records")
         first.drain.clear()
         async with Member(edge.bootstrap, group, [topic], edge.protocol) as second:
-            await asyncio.sleep(1.0)  # not awaited for anything: in this second nothing may be handed over
+            await asyncio.sleep(1.0)  # nothing may be handed over during this second
             assert not second.assignments
             assert edge.committed(group, topic) == {}
             first.drain.set()
@@ -99,7 +99,7 @@ async def test_a_hand_over_awaits_what_is_in_flight_and_commits_it(edge: Edge, n
 
 
 async def _commit_after_losing(edge: Edge, names: Names) -> tuple[int, CommitResult]:
-    """What the group has committed for a partition after its former owner has tried to commit, and that one's result."""
+    """Let a partition's former owner commit; returns the group's committed offset then, and the result of that commit."""
     topic, group = edge.topic(names.topic()), names.group()
     for partition in range(PARTITIONS):
         produce(edge.bootstrap, topic, partition, numbered(10))

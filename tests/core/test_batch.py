@@ -1,4 +1,4 @@
-"""Batches close by count, size or the end of their window, and keep every event exactly once."""
+"""Batches close by count, by size or at the end of their window, and hold every event exactly once."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ OWNER = PartitionOffsets("leads", 0, 1, 0)
 
 
 def columns(*records: Any) -> Columns:
-    """Columns in which each record's offset and timestamp tell which one it is."""
+    """Columns in which offset and timestamp identify each record."""
     return Columns(list(records), list(range(len(records))), [1000 + at for at in range(len(records))])
 
 
 def records_of(batch: Batch) -> list[Any]:
-    """The records, which are here whatever the test gave for them."""
+    """The batch's records: in these tests, any values."""
     return list(batch.records)
 
 
@@ -195,7 +195,7 @@ def test_every_event_is_in_one_batch_in_order_and_no_batch_is_too_large(
 def test_sizes_are_the_bodys(count: int) -> None:
     batch = Batch(LANE)
     batch.extend([b"{}"] * count, columns(*range(count)), [OWNER] * count)
-    assert batch.size - len(batch.body()) == 1  # the last comma is counted though it isn't there
+    assert batch.size - len(batch.body()) == 1  # ``size`` counts a comma after the last event too
 
 
 def test_a_split_begins_with_nothing_decided_and_is_spent_with_its_last_request() -> None:

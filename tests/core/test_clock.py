@@ -1,4 +1,4 @@
-"""Another machine's clock, from the dates of its answers."""
+"""The estimate of another machine's clock from the ``Date`` headers of its answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Backoff, limit and gate, over years in milliseconds."""
+"""Backoff, concurrency limit and gate, over simulated years."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_less_jitter_leaves_less_to_chance(attempt: int, rnd: float) -> None:
 
 def test_the_limit_halves_once_per_wave_and_comes_back_slowly() -> None:
     limiter = Limiter(16)
-    for _ in range(16):  # all of them were in flight together
+    for _ in range(16):  # all were in flight at the same time
         limiter.failed(sent_at=0.0, now=1.0)
     assert limiter.limit == 8
     limiter.failed(sent_at=1.0, now=2.0)
@@ -101,7 +101,7 @@ def test_throttled_closes_for_the_longest_time_asked_and_then_opens_wholly() -> 
 
 
 def test_a_pause_goes_on_whatever_else_is_answered_meanwhile() -> None:
-    """Of one wave of requests some are answered well, some fail, some find the key refused: the pause outlasts them all."""
+    """Of requests in flight some succeed, some fail, and some have their key refused: none of these ends the pause."""
     throttled = gate()
     throttled.throttle("429", 60.0, 0.0, 0.5)
     throttled.succeeded(1.0)

@@ -1,4 +1,4 @@
-"""The text in a commit's metadata: its form, its limit, and what is not believed."""
+"""The text in a commit's metadata: its format, its size limit, and which texts are ignored."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.core.trackers import decoded, track, tracker
 
 
 def test_the_text_keeps_its_form() -> None:
-    """A change of its form needs another version: members of two releases share a group while one replaces the other."""
+    """Another format needs another version: members of two releases share a group during a rolling update."""
     offsets = tracker(100)
     track(offsets, *range(100, 400))
     for offset in [*range(110, 150), 399]:
@@ -40,7 +40,7 @@ def test_the_text_keeps_its_form() -> None:
 def test_since_when_all_was_resolved_is_told_besides_the_outcomes(
     ranges: tuple[tuple[int, int], ...], since: int, watermark: int
 ) -> None:
-    """``decode_outcomes`` passes over it as it did before the pair was there: so members of older releases read the rest."""
+    """``decode_outcomes`` skips it, as it did before ``since`` was added: so members of older releases read the rest."""
     beyond = tuple((watermark + first, watermark + last) for first, last in ranges)
     offsets = tracker(watermark, beyond)
     without = offsets.outcomes_beyond(topic_id="abc")
@@ -55,7 +55,7 @@ def test_since_when_all_was_resolved_is_told_besides_the_outcomes(
 
 
 def ranges_before(metadata: str) -> list[tuple[int, int, int]] | None:
-    """As the release before the pair of ``since`` read a text of its version; None where it believed nothing."""
+    """Decode a text as the release without ``since`` did; None for a text that it ignored."""
     _, _, committed, body = metadata.split(":", 3)
     data, numbers, number, shift = b85decode(body), list[int](), 0, 0
     for byte in data[4:]:
@@ -86,7 +86,7 @@ _SIZES = st.one_of(st.integers(0, 300), st.integers(0, 2**40))
 def test_two_releases_read_each_others_texts(
     watermark: int, steps: list[tuple[int, int, int]], distance: int | None
 ) -> None:
-    """One that knows of ``since`` and one that doesn't, as members of one group."""
+    """A release that knows ``since`` and one that doesn't, as members of one group."""
     ranges: list[Resolved] = []
     for skip, length, rise in steps:
         before = ranges[-1] if ranges else Resolved(0, watermark, 0)
@@ -118,7 +118,7 @@ def test_no_distance_leads_before_the_log() -> None:
 
 
 def test_the_text_of_release_0_1_names_its_log_and_no_outcome() -> None:
-    """It has no leader epochs, so that after a cut of the log its outcomes could be those of other records."""
+    """It has no leader epochs, so after a truncation of the log its outcomes could belong to other records."""
     text = "capi1:abc:100:JslzC3Mlyj0R"
     assert topic_id_of(text) == "abc"
     assert decode_outcomes(text, 100, "abc") == ()
@@ -152,7 +152,7 @@ def test_metadata_of_others_is_ignored(text: str) -> None:
 
 @pytest.mark.parametrize("skip", range(240, 256))
 def test_a_text_that_lost_its_end_is_not_believed(skip: int) -> None:
-    """Base 85 without its last four characters still decodes here, to a run of two for the run of one: offset 2 is open."""
+    """Without its last four characters this text would still decode, with offset 2 as resolved, which is open."""
     offsets = tracker()
     track(offsets, *range(skip + 4))
     offsets.resolve(1)

@@ -1,4 +1,4 @@
-"""The tracker's invariants, each one broken on purpose somewhere below."""
+"""The invariants of the offset tracker."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The outcome table of the contract, section 6, row by row."""
+"""The classes of answers and faults, row by row of the contract's outcome table (section 6)."""
 
 from __future__ import annotations
 

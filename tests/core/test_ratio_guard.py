@@ -1,4 +1,4 @@
-"""A few bad events are poison; many are a fault of all."""
+"""The guard takes a few rejected events for poison, and many for a fault that concerns all events."""
 
 from __future__ import annotations
 

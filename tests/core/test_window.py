@@ -1,4 +1,4 @@
-"""How often something may happen within a while."""
+"""The limit on how often something may happen within a period."""
 
 from __future__ import annotations
 

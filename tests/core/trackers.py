@@ -1,4 +1,4 @@
-"""Trackers of one partition whose records all have one leader epoch."""
+"""Trackers of a partition whose records all have the same leader epoch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def tracker(start: int = 0, resolved_before: tuple[tuple[int, int], ...] = ()) -
 
 
 def decoded(metadata: str, committed: int, topic_id: str = "") -> tuple[tuple[int, int], ...]:
-    """The ranges of a text, all of which must be of the one leader epoch."""
+    """The ranges of a text, which must all have that leader epoch."""
     ranges = decode_outcomes(metadata, committed, topic_id)
     assert {of.leader_epoch for of in ranges} <= {EPOCH}
     return tuple((of.first, of.last) for of in ranges)

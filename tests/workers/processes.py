@@ -21,17 +21,17 @@ def workers_of(program: Program) -> list[psutil.Process]:
 def words_of(process: psutil.Process) -> list[str]:
     try:
         return process.cmdline()
-    except psutil.NoSuchProcess:  # ended, and perhaps not yet waited for
+    except psutil.NoSuchProcess:  # it has ended
         return []
 
 
 def owned_by(worker: psutil.Process) -> set[TopicPartition]:
-    """The partitions that a worker's own status has."""
+    """The partitions in a worker's own status."""
     return {TopicPartition(entry["topic"], entry["partition"]) for entry in status_of(worker)["partitions"]}
 
 
 def status_of(worker: psutil.Process) -> dict[str, Any]:
-    """A worker's own status, at the admin port that only its watcher knows."""
+    """A worker's own status, from its private admin port."""
     (port,) = {at.laddr.port for at in worker.net_connections("inet") if at.status == psutil.CONN_LISTEN}
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/status", timeout=5) as answer:
         found: dict[str, Any] = json.load(answer)

@@ -1,4 +1,4 @@
-"""Several workers tell of themselves as one."""
+"""The metrics and statuses of several workers, joined into one."""
 
 from __future__ import annotations
 

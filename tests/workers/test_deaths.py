@@ -1,4 +1,4 @@
-"""When a worker that ended is started again, and when no more; and what it is started with."""
+"""When a worker that ended is restarted and when not, and with which settings a worker starts."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def read(tmp_path: Path) -> Read:
 
 
 def group_of(settings: Settings) -> tuple[object, object, object]:
-    """The name in the group, the session and the heartbeat, as the client gets them."""
+    """The member's name, session and heartbeat interval, as the client gets them."""
     properties = consumer_properties(settings.kafka, 64 * 1_048_576)
     return (
         properties.get("group.instance.id"),
@@ -93,7 +93,7 @@ def test_a_worker_has_a_port_of_its_own(read: Read) -> None:
 def test_a_worker_is_a_static_member_that_is_missed_soon_and_leaves_for_good(
     read: Read, users: str, session: int
 ) -> None:
-    """Back within the session it is the member it was; and a machine that died is replaced as soon as any other."""
+    """Restarted within the session, it keeps its membership; a machine that died is replaced as soon as without workers."""
     starts = [of_worker(read(users), number, 5000, "t") for number in (1, 2)]
     assert [group_of(start.settings) for start in starts] == [(f"stream-capi-t-{n}", session, 1000) for n in (1, 2)]
     assert all(start.leave_for_good for start in starts)
@@ -107,7 +107,7 @@ def test_a_name_of_the_users_own_gets_the_workers_number_and_stays_with_the_grou
 
 
 def test_under_the_brokers_protocol_a_worker_has_no_name(read: Read) -> None:
-    """There a static member that crashed is refused until its session ends, and the client takes that for fatal."""
+    """With it, a static member that crashed is refused until its session ends, which the client treats as fatal."""
     start = of_worker(read('"group.protocol" = "consumer"'), 1, 5000, "t")
     assert group_of(start.settings) == (None, None, None)
     assert not start.leave_for_good

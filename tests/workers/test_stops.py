@@ -1,4 +1,4 @@
-"""How long ``run --workers`` takes to stop: early, and while there is much more to do."""
+"""How long ``run --workers`` takes to stop: shortly after the start, and in the middle of deliveries."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ async def test_a_stop_that_is_asked_for_while_a_worker_starts_reaches_it(
     make, started = asyncio.create_subprocess_exec, count(1)
 
     async def slow(*command: Any, **options: Any) -> Process:
-        if next(started) == 2:  # the first one is there, and the watcher is asked to stop
+        if next(started) == 2:  # the first worker runs, and the watcher is now told to stop
             watcher.stop_asked.set()
             await asyncio.sleep(0.2)
         return await make(*command, **options)
@@ -71,7 +71,7 @@ async def test_a_stop_that_is_asked_for_while_a_worker_starts_reaches_it(
 def test_every_stop_of_two_workers_under_lag_is_short(
     tmp_path: Path, broker: Broker, registry: Registry, protocol: str
 ) -> None:
-    """Every other stop comes within two seconds of the start, while the workers start and join; the rest amid deliveries."""
+    """Every other stop comes within two seconds of the start, while the workers join; the rest during deliveries."""
     chance, took = random.Random(9), []
     sections: dict[str, dict[str, Any]] = {
         "shutdown": {"drain_seconds": 25},

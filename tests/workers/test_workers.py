@@ -1,4 +1,4 @@
-"""``run --workers``: several processes in one group, watched, told of as one, and stopped as one."""
+"""``run --workers``: several processes in one group are supervised, and report and stop as one."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def two(scene: Scene) -> Iterator[Program]:
 
 
 def owned(program: Program) -> list[int]:
-    """How many partitions each worker's status has, by the sums' own list of them."""
+    """The partitions of all workers, from the joined status."""
     return [entry["partition"] for entry in program.status()["partitions"]]
 
 
@@ -72,7 +72,7 @@ def test_a_worker_that_ends_is_started_again_and_the_counts_go_on(scene: Scene, 
 def test_a_worker_that_crashed_comes_back_as_the_member_it_was_and_the_other_commits_all_the_while(
     scene: Scene, two: Program
 ) -> None:
-    """With the settings of the watcher's start, whatever has become of the file."""
+    """It gets the settings that the watcher started with, even if the file has changed since."""
     until(lambda: len(owned(two)) == 8, SECONDS, "both topics' partitions among the workers")
     killed, survivor = workers_of(two)
     until(lambda: len(owned_by(killed)) == len(owned_by(survivor)) == 4, SECONDS, "an even share")
@@ -92,7 +92,7 @@ def test_a_worker_that_crashed_comes_back_as_the_member_it_was_and_the_other_com
 def test_workers_leave_the_group_for_good_when_all_of_them_stop(
     scene: Scene, two: Program, end: signal.Signals
 ) -> None:
-    """No name of theirs comes again: left as static members, their partitions would wait for the session time-out."""
+    """Their names are never used again: as static members that stay, they would hold their partitions until the time-out."""
     until(lambda: len(owned(two)) == 8, SECONDS, "both topics' partitions among the workers")
     children, admin = workers_of(two), KafkaAdmin(KafkaSection(bootstrap_servers=scene.broker.bootstrap))
     names = {member.instance_id for member in admin.group_members(scene.group).members}
