@@ -1,7 +1,7 @@
-"""The real neighbours as fixtures. They start when a test first asks for them; one that can't start fails the test.
+"""Fixtures for real brokers and registries. They start when a test first uses them; one that can't start fails the test.
 
-``STREAM_CAPI_TEST_BOOTSTRAP`` and ``STREAM_CAPI_TEST_REGISTRY`` name ones that run already, to be used instead.
-Everything of ``tests.stack`` is imported inside the fixtures, so that tests without neighbours don't pay for it.
+``STREAM_CAPI_TEST_BOOTSTRAP`` and ``STREAM_CAPI_TEST_REGISTRY`` name running servers to use instead. ``tests.stack`` is
+imported inside the fixtures, so that tests without servers don't wait for the import.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from tests.stack.names import Names
 
 _CLUSTER: pytest.StashKey[Cluster] = pytest.StashKey()  # the three nodes, while they run
-_ON_THE_CLUSTER = "test_cluster"  # how the names of files begin whose tests use the cluster
-# The marker that a test needs, by the program it starts and by the module of the class of a fixture it uses. Playwright
-# starts the browser through node.
+_ON_THE_CLUSTER = "test_cluster"  # prefix of the files whose tests use the cluster
+# The marker that a test needs, by the program that it starts or by the module of a fixture's class. Playwright starts the
+# browser through node.
 _STARTED = {"java": "real", "node": "browser", "chromium": "browser"} | dict.fromkeys(
     ("helm", "kubectl", "etcd", "kube-apiserver", "buildah", "podman"), "engine"
 )
@@ -35,13 +35,13 @@ _USED = {
     "tests.stack.cluster": "real",
     "playwright.sync_api._generated": "browser",
 }
-COLLECTED = pytest.StashKey[list[pytest.Item]]()  # all tests, before ``-m`` leaves some out
+COLLECTED = pytest.StashKey[list[pytest.Item]]()  # all tests, before ``-m`` deselects some
 _running: list[pytest.Item] = []
 
 
 @pytest.fixture(scope="session")
 def broker() -> Iterator[Broker]:
-    """The broker that tests share. Whoever freezes it thaws it; whoever stops one takes ``own_broker``."""
+    """The broker that tests share. A test that freezes it must thaw it; a test that stops a broker uses ``own_broker``."""
     from tests.stack import Broker
 
     if address := os.environ.get("STREAM_CAPI_TEST_BOOTSTRAP"):
@@ -71,7 +71,7 @@ def registry() -> Iterator[Registry]:
 
 @pytest.fixture
 def names() -> Names:
-    """Topic and group names of this test alone."""
+    """Topic and group names that only this test uses."""
     from tests.stack.names import Names
 
     return Names()
@@ -98,13 +98,13 @@ def _own() -> Iterator[_Proxied]:
 
 @pytest.fixture(scope="module")
 def own_broker(_own: _Proxied) -> Broker:
-    """A broker of this module alone: to be stopped, killed, frozen and started again."""
+    """A broker for this module only, which tests may stop, kill, freeze and restart."""
     return _own.broker
 
 
 @pytest.fixture(scope="module")
 def own_proxy(_own: _Proxied) -> Proxy:
-    """The proxy before ``own_broker``: who bootstraps at its ``address`` stays behind it."""
+    """The proxy in front of ``own_broker``: clients that bootstrap at its ``address`` always connect through it."""
     return _own.proxy
 
 
@@ -122,7 +122,7 @@ def secured_broker() -> Iterator[SecuredBroker]:
 
 @pytest.fixture
 def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
-    """The three nodes that tests share. What a test does to them is undone after it: nodes, proxies, replicas in sync."""
+    """The three nodes that tests share. After each test, nodes and proxies are restored, and all replicas are in sync."""
     from tests.stack import Cluster
 
     shared = request.session.stash.get(_CLUSTER, None)
@@ -136,7 +136,7 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
 
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
-    """Stop the three nodes behind the last test of files on them: nodes that nobody uses take a fifth of a core."""
+    """Stop the three nodes after the last test that uses them, since idle nodes take a fifth of a core."""
     shared = item.session.stash.get(_CLUSTER, None)
     if shared is not None and nextitem is not None and not _is_on_the_cluster(nextitem):
         del item.session.stash[_CLUSTER]
@@ -144,7 +144,7 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
 
 
 def _refuse(event: str, arguments: tuple[Any, ...]) -> None:
-    """Refuse to start a server or a browser for a test without its marker: `make test-fast` would start it too."""
+    """Refuse to start a server or a browser for a test without the marker: it would run in `make test-fast` too."""
     if event == "subprocess.Popen" and _running:
         program = Path(os.fsdecode(arguments[0])).name
         require(_running[-1], _STARTED.get(program), program)
@@ -154,7 +154,7 @@ sys.addaudithook(_refuse)
 
 
 def require(item: pytest.Item, marker: str | None, what: str) -> None:
-    """Raise RuntimeError where a test has no such marker."""
+    """Raise RuntimeError if a test lacks this marker."""
     if marker is not None and item.get_closest_marker(marker) is None:
         raise RuntimeError(f"{item.nodeid} uses {what}: mark it {marker}")
 
@@ -170,17 +170,17 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
 
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Refuse a neighbour that another test has started already."""
+    """Refuse a shared server too, which another test may have started already."""
     for name, value in getattr(item, "funcargs", {}).items():
         require(item, _USED.get(type(value).__module__), name)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Refuse a test that uses the cluster in a file which would run in another process than the rest of these tests.
+    """Refuse a test that uses the cluster from a file with another prefix: it would run in another process.
 
-    With several processes these tests come first, since no other part that one process runs alone takes as long, and then
-    the files with tests of minutes: a run is not to end with one process at work.
+    With several processes the tests on the cluster come first, since they all run in one process and take longest. Then
+    come the files with tests of minutes, so that a run doesn't end with only one process at work.
     """
     config.stash[COLLECTED] = list(items)
     for item in items:
@@ -197,12 +197,12 @@ def _is_on_the_cluster(item: pytest.Item) -> bool:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFileScheduling | None:
-    """With ``--dist loadfile``: one process for all files with tests on the cluster, so that it is started once."""
+    """With ``--dist loadfile``, run all files with tests on the cluster in one process, so that it is started only once."""
     if config.getvalue("dist") != "loadfile":
         return None
     from xdist.scheduler import LoadFileScheduling
 
-    class OneCluster(LoadFileScheduling):  # type: ignore[misc]  # it comes without types
+    class OneCluster(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types
         def _split_scope(self, nodeid: str) -> str:
             file: str = super()._split_scope(nodeid)
             return _ON_THE_CLUSTER if file.rpartition("/")[2].startswith(_ON_THE_CLUSTER) else file
@@ -211,13 +211,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFil
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Name a failure at once: what a run prints at its end comes after an hour, or never."""
+    """Print a failure at once: the summary comes after an hour, or never if the run is aborted."""
     if report.failed and "PYTEST_XDIST_WORKER" not in os.environ:
         print(f"\nfailed: {report.nodeid} ({report.when})", file=sys.__stderr__, flush=True)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Print the scorecard of the fault rows. Here, because the process that prints collects no tests itself."""
+    """Print the scorecard of the fault rows. It must be here: with xdist the process that prints loads no other conftest."""
     from tests.faults import scorecard
 
     rows = scorecard.rows_of([*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")])

@@ -1,4 +1,4 @@
-"""The stand-in endpoint on a thread of its own, for tests that are not asynchronous."""
+"""The mock endpoint on a separate thread, for tests that are not asynchronous."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Answering = Callable[[RequestInfo], Action | None]
 
 
 class Endpoint:
-    """A strict stand-in that tests may tell what to answer, at any time and from their own thread."""
+    """A strict mock endpoint. Tests may change its answers at any time, from their own thread."""
 
     def __init__(self, answer: Answering | None = None, **options: Any) -> None:
         options.setdefault("keys", {PIXEL_ID: KEY})
@@ -54,11 +54,11 @@ class Endpoint:
         return urlsplit(self.url).netloc
 
     def answer(self, answering: Answering | None) -> None:
-        """From now on."""
+        """Answer like this from now on; None restores the default."""
         self.mock.answer = answering
 
     def release(self, awaited: asyncio.Event) -> None:
-        """Let go the answers that wait for this (``Action.until``)."""
+        """Send the answers that wait for this event (``Action.until``)."""
         self._loop.call_soon_threadsafe(awaited.set)
 
     def start(self) -> None:
@@ -66,11 +66,11 @@ class Endpoint:
         self._await(self.mock.start())
 
     def stop(self) -> None:
-        """Stop listening; the port stays free for ``start``."""
+        """Stop listening; ``start`` uses the same port again."""
         self._await(self.mock.stop())
 
     def answered(self) -> Counter[str]:
-        """How often each dedupe id has been answered with a 200."""
+        """How often each dedupe id was answered with a 200."""
         with self._lock:
             seen = len(self.mock.requests)
             waiting, self._waiting = [*self._waiting, *self.mock.requests[self._seen : seen]], []
@@ -79,10 +79,10 @@ class Endpoint:
                 if record.answered:
                     if record.accepted and record.status == 200:
                         self._answered.update(record.dedupe_ids)
-                elif record.status is not None:  # without a status there will never be an answer
+                elif record.status is not None:  # a request without a status is never answered
                     self._waiting.append(record)
             return self._answered.copy()
 
     def assert_valid(self) -> None:
-        """Every request so far was valid by the API document."""
+        """Assert that every request so far was valid by the API document."""
         assert not self.mock.violations, self.mock.violations[:5]

@@ -1,10 +1,10 @@
-"""A record that no client made, for every test that needs none of the client's own."""
+"""A stand-in for the client's records, for tests without a client."""
 
 from __future__ import annotations
 
 
 class FakeRecord:
-    """A record as the client would hand it over. ``place`` is topic, partition and offset."""
+    """A record with the methods of the client's. ``place`` is topic, partition and offset."""
 
     def __init__(
         self,

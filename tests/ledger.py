@@ -1,7 +1,8 @@
-"""The books: what was produced, and what became of each event, as broker and endpoint tell it.
+"""The ledger: which events were produced, and the fate of each one by what broker and endpoint report.
 
-Committed offsets are sampled from the broker all the while. Each sample is held against what the endpoint had answered by then
-and what lay in the dead-letter topic by then, so that one commit an offset too far is seen however short it stood there.
+Committed offsets are sampled from the broker all the time. Each sample is compared with what the endpoint had answered and
+what was in the dead-letter topic by then. So a sampled commit that went too far is found, even if its events are delivered
+later.
 """
 
 from __future__ import annotations
@@ -19,11 +20,11 @@ from tests.stack import Kafka, Produced
 from tests.stack.waiting import until
 
 Place = tuple[str, int, int]
-_READING_SECONDS = 20.0  # within which a dead letter that lies in the topic must have been read
+_READING_SECONDS = 20.0  # within which a dead letter that is in the topic must have been read
 
 
 class FoundDeadLetter(NamedTuple):
-    """A dead letter as it lies in the topic."""
+    """A dead letter as it is in the topic."""
 
     source: Place
     code: str
@@ -33,12 +34,12 @@ class FoundDeadLetter(NamedTuple):
 
 
 class DeadLetterReader:
-    """Reads the dead-letter topic as it grows."""
+    """Reads the dead-letter topic while it grows."""
 
     def __init__(self, broker: Kafka, topic: str) -> None:
         self.found: list[FoundDeadLetter] = []
         self._topic = topic
-        # Assigned, not subscribed: a group would make this reader wait for rebalances after each fault of the broker.
+        # Assigned, not subscribed: a subscription would wait for a rebalance after each fault of the broker.
         self._reader = Consumer(
             {
                 "bootstrap.servers": broker.bootstrap,
@@ -46,14 +47,14 @@ class DeadLetterReader:
                 "enable.auto.commit": False,
                 "auto.offset.reset": "earliest",
                 "reconnect.backoff.max.ms": 500,
-                "topic.metadata.refresh.interval.ms": 1000,  # the topic may be made later
+                "topic.metadata.refresh.interval.ms": 1000,  # the topic may be created later
                 "log_level": 0,
             }
         )
         self._reader.assign([TopicPartition(topic, 0, OFFSET_BEGINNING)])
 
     def read(self, seconds: float = 0.05) -> None:
-        """Take in what has come since."""
+        """Read the dead letters that have been added since."""
         for message in self._reader.consume(1000, seconds):
             if message.error() is not None:
                 continue
@@ -73,7 +74,7 @@ def _bytes(value: str | bytes | None) -> bytes | None:
 
 
 class Ledger:
-    """Watches a group from a thread. ``answered`` gives the dedupe ids that the endpoint has answered with a 200 so far."""
+    """Watches a group from a thread. ``answered`` returns the dedupe ids that the endpoint has answered with a 200 so far."""
 
     def __init__(
         self,
@@ -88,7 +89,7 @@ class Ledger:
         self.samples = 0
         self._frozen: Tally | None = None
         self.faults: list[str] = []
-        self.trouble = ""  # why the last sample that could not be taken could not
+        self.trouble = ""  # the error of the last sample that failed
         self.committed: dict[tuple[str, int], int] = {}
         self.patience = _READING_SECONDS
         self._broker = broker
@@ -97,7 +98,7 @@ class Ledger:
         self._answered = answered
         self._every = every
         self._dead_letters = DeadLetterReader(broker, dead_letters)
-        # Not an admin client: its answers come by futures, and the one that is lost with a killed broker blocks the rest.
+        # Not an admin client: it answers by futures, and one whose answer is lost with a killed broker blocks the others.
         self._asker = Consumer(
             {
                 "bootstrap.servers": broker.bootstrap,
@@ -124,13 +125,13 @@ class Ledger:
         self._asker.close()
 
     def freeze(self) -> None:
-        """Sample no more: from here on the test does to the group or the topic what the books can't follow."""
+        """Stop sampling: the test is about to change the group or the topic in a way that the ledger can't follow."""
         self._frozen = self._frozen or self.tally()
         self._ending.set()
-        self._thread.join()  # each call in it has a deadline; closing the reader under it would crash the process
+        self._thread.join()  # each of its calls has a deadline; closing the reader during one would crash the process
 
     def add(self, produced: Iterable[Produced]) -> None:
-        """Enter events that the broker has acknowledged."""
+        """Add events that the broker has acknowledged."""
         with self._lock:
             for event in produced:
                 self.produced[event.topic, event.partition, event.offset] = event
@@ -145,7 +146,7 @@ class Ledger:
             try:
                 self._sample(places)
             except (KafkaException, TimeoutError) as error:
-                self.trouble = repr(error)  # the broker is down, or frozen: that is what some tests are about
+                self.trouble = repr(error)  # expected in tests in which the broker is down or frozen
             except Exception as error:
                 self.faults.append(f"the ledger's own fault: {error!r}")
                 return
@@ -153,7 +154,7 @@ class Ledger:
 
     def _sample(self, places: list[TopicPartition]) -> None:
         found = self._asker.committed(places, timeout=3)
-        answered = self._answered()  # after the offsets were read: what stands there must have been answered before
+        answered = self._answered()  # read after the offsets: what they pass must have been answered before
         with self._lock:
             self.samples += 1
             self._read_dead_letters()
@@ -170,8 +171,8 @@ class Ledger:
         for at in range(self._checked[tp], offset):
             event = self.produced.get((topic, partition, at))
             if event is None or event.event_id in answered or (topic, partition, at) in self._dead_lettered:
-                continue  # no event: a tombstone, or one that a test doesn't count
-            # With a first fault the books are red: the following ones, thousands perhaps, need no patience.
+                continue  # None: a tombstone, or an event that the test did not add
+            # After the first fault the test fails anyway: don't wait for each of perhaps thousands of others.
             deadline = time.monotonic() + (0 if self.faults else self.patience)
             while (topic, partition, at) not in self._dead_lettered and time.monotonic() < deadline:
                 self._read_dead_letters(0.5)
@@ -184,10 +185,10 @@ class Ledger:
         self._dead_letters.read(seconds)
         self._dead_lettered.update(dead_letter.source for dead_letter in self._dead_letters.found[before:])
 
-    # Closing the books
+    # Results
 
     def lag(self, *topics: str) -> int:
-        """Events that lie behind no committed offset, by the last sample: of these topics, or of all."""
+        """How many events the committed offsets have not passed, by the last sample: of these topics, or of all."""
         with self._lock:
             return sum(
                 max(0, end - self.committed.get(tp, 0))
@@ -198,13 +199,13 @@ class Ledger:
     def await_first_commits(self, seconds: float = 30) -> None:
         """Wait until each partition that has events has a committed offset.
 
-        What a member had answered of a partition before its first commit is sent again after a fault: nothing tells the
-        member that it was its own.
+        Events that were answered before a partition's first commit are sent again after a fault: without a commit, nothing
+        records their outcomes.
         """
         until(lambda: all(self.committed.get(tp, 0) for tp in self._ends), seconds, "a first commit of each partition")
 
     def await_all(self, seconds: float) -> None:
-        """Wait until every event that was entered lies behind its partition's committed offset."""
+        """Wait until the committed offsets have passed every event that was added."""
         try:
             until(
                 lambda: bool(self.faults) or self.lag() == 0, seconds, f"commits behind all {len(self.produced)} events"
@@ -222,12 +223,12 @@ class Ledger:
             return list(self._dead_letters.found)
 
     def tally(self) -> Tally:
-        """What became of every event, by all that was seen so far. No I/O: it may be asked when all has ended."""
+        """The fates of all events, as seen so far. Without I/O, so that it can be called after everything has ended."""
         if self._frozen is not None:
             return self._frozen
         with self._lock:
             produced, dead_lettered, committed = dict(self.produced), set(self._dead_lettered), dict(self.committed)
-        answered = self._answered()  # asked last: what the offsets copied above pass over is among these
+        answered = self._answered()  # last, so that they include what the copied offsets pass
         found = Counter(
             _fate(place, event, answered, dead_lettered, committed.get(place[:2], 0))
             for place, event in produced.items()
@@ -235,7 +236,7 @@ class Ledger:
         return Tally(len(produced), *(found[fate] for fate in Tally._fields[1:]))
 
     def close(self, seconds: float = 60) -> None:
-        """Account for every event: at the endpoint, or in the dead letters with its code, and committed."""
+        """Assert that every event is committed, and was either delivered or dead-lettered with its code."""
         self.await_all(seconds)
         answered, dead_letters = self._answered(), self.dead_letters()
         by_place = {dead_letter.source: dead_letter for dead_letter in dead_letters}
@@ -270,7 +271,7 @@ def _fate(place: Place, event: Produced, answered: Counter[str], dead_lettered: 
 
 
 class Tally(NamedTuple):
-    """How many events were produced, and what became of them. ``lost`` are those that a commit has passed over."""
+    """Counts of the events by fate. ``lost`` are those without an outcome that a commit has passed."""
 
     produced: int
     delivered: int
@@ -280,9 +281,9 @@ class Tally(NamedTuple):
 
 
 def assert_private(output: str, *secrets: str) -> None:
-    """No sample's personal data and none of the secrets is in an output: every sample has an address of example.com."""
+    """Assert that an output has no sample's personal data and no secret: every sample has an address of example.com."""
     for text in ("@example.com", *secrets):
         assert text not in output, f"{text!r} stands in an output"
     for line in output.splitlines():
         if line.startswith("{"):
-            json.loads(line)  # each line is whole: nothing was printed past the log
+            json.loads(line)  # each line is complete JSON: nothing else wrote into the log

@@ -1,4 +1,4 @@
-"""A bound on what a program logs, whatever happens to it: a line a second on average for each pixel and topic."""
+"""The limit on what the program logs, whatever happens: on average one line per second for each pixel and topic."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections import Counter
 from typing import Any
 
 _START_AND_STOP = (
-    60  # lines of one subject that a start, a stop and changes of state by the short back-offs of tests take
+    60  # lines of one subject for a start, a stop and changes of state, which short backoffs make frequent in tests
 )
 
 
 def loud_subjects(output: str, seconds: float) -> dict[str, int]:
-    """The subjects with more lines than that, and how many each has. Lines of level debug are nobody's but whoever asks."""
+    """The subjects with more lines than that, with their counts. Debug lines are not counted: they are off by default."""
     counts = Counter(_subject_of(line) for line in map(_parsed, output.splitlines()) if line.get("level") != "debug")
     return {subject: count for subject, count in counts.items() if count > _START_AND_STOP + seconds}
 

@@ -1,4 +1,4 @@
-"""The program as its users run it: a process with a configuration file, watched from outside."""
+"""The program as users run it: a process with a configuration file, observed from outside."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def configuration(
     dead_letters: str,
     **sections: Any,
 ) -> dict[str, Any]:
-    """The settings of a test: short times where the defaults are made for years of running."""
+    """The settings of a test, with shorter times than the defaults."""
     settings: dict[str, Any] = {
         "kafka": {
             "bootstrap_servers": bootstrap,
@@ -70,9 +70,9 @@ def _merged(into: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class Program:
-    """One ``stream-capi run`` with an admin port and a log of its own. ``module`` is what is run in its place.
+    """One ``stream-capi run`` with its own admin port and log. ``module`` is run instead of the program.
 
-    ``python`` is the interpreter of another environment, which has another release of the program.
+    ``python`` is the interpreter of another environment with another release of the program.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class Program:
         self._env = {"CAPI_TEST_KEY": key, "PYTHONUNBUFFERED": "1", "TZ": "UTC", **(env or {})}
 
     def start(self, *options: str, ready: bool = False) -> Self:
-        """Start, and wait until it answers at ``/healthz``, or until it is ready."""
+        """Start, and wait until it answers at ``/healthz``; with ``ready``, until it is ready."""
         self.spawn(*options)
         self._server.await_ready(self.is_ready if ready else self.is_alive, 60)
         return self
@@ -128,7 +128,7 @@ class Program:
 
     @property
     def output(self) -> str:
-        """All that it printed so far; of one whose context has ended, all that it ever did."""
+        """Everything that it has printed; kept after its context has ended."""
         if self._kept is not None:
             return self._kept
         return self._server.log.read_text(errors="replace")
@@ -139,7 +139,7 @@ class Program:
         return [line for line in lines if line.get("event") == event]
 
     def get(self, path: str) -> tuple[int, str]:
-        """Status and body of an admin page; 0 where nobody answers."""
+        """Status and body of an admin page; the status is 0 if nothing answers."""
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
                 return answer.status, answer.read().decode()
@@ -156,14 +156,14 @@ class Program:
         return self.get("/readyz")[0] == 200
 
     def status(self) -> dict[str, Any]:
-        """What ``/status`` tells."""
+        """The document at ``/status``."""
         code, text = self.get("/status")
         assert code == 200, f"/status answered {code}"
         found: dict[str, Any] = json.loads(text)
         return found
 
     def owned(self) -> set[TopicPartition]:
-        """The partitions that it has, as ``/status`` tells."""
+        """The partitions that it owns, from ``/status``."""
         return {TopicPartition(entry["topic"], entry["partition"]) for entry in self.status()["partitions"]}
 
     def metric(self, name: str, **labels: str) -> float:
@@ -176,12 +176,12 @@ class Program:
         return total
 
     def terminate(self, seconds: float = 30) -> int:
-        """SIGTERM; the exit code. AssertionError when it takes longer."""
+        """Send SIGTERM and return the exit code. Raises AssertionError if it takes longer."""
         self.signal(signal.SIGTERM)
         return self.wait(seconds)
 
     def wait(self, seconds: float) -> int:
-        """The exit code, once it ends."""
+        """Wait for its end, and return the exit code. Raises AssertionError if it takes longer."""
         until(lambda: not self.running, seconds, "the program's end")
         code = self._server.exit_code
         assert code is not None

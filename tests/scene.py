@@ -1,4 +1,4 @@
-"""A scene of the real thing: topics on the broker, events in them, members of a group, the endpoint, and the books."""
+"""A scene for tests with a real broker: topics with events, members of a group, the mock endpoint, and the ledger."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from tests.program import KEY, Program, configuration
 from tests.stack import Kafka, Produced, Registry, produce_events
 from tests.stack.names import Names
 
-_MOST_SEEDS = 10  # whose people are searched for in every output: a soak has thousands
+_MOST_SEEDS = 10  # of calls of ``produce`` whose personal data is searched for in every output: a soak has thousands
 
 
 class Budget(NamedTuple):
-    """How many events the API may take once more than it should, and why as many."""
+    """How many events may be repeated, and why so many."""
 
     most: int
     why: str
 
 
 class Scene:
-    """Two topics, a dead-letter topic, an endpoint and a group. What is started here ends with the context."""
+    """Two topics, a dead-letter topic, an endpoint and a group. Everything started here ends with the context."""
 
     def __init__(
         self,
@@ -73,7 +73,7 @@ class Scene:
         self._seed = 0
         self.notes: list[str] = []  # shown with a failure
         self.figures: list[str] = []  # shown in the scorecard
-        self.budget: Budget | None = None  # of repeated events, once it is stated
+        self.budget: Budget | None = None  # of repeated events, as the test has stated it
 
     def __enter__(self) -> Self:
         return self
@@ -91,7 +91,7 @@ class Scene:
             assert not any(loud.values()), f"more than a line a second in {seconds:.0f} s: {loud}"
 
     def produce(self, count: int, bad: int = 0, **options: Any) -> list[Produced]:
-        """Produce events of both names and enter them in the books. Each call makes other events."""
+        """Produce events of both names and add them to the ledger. Each call makes different events."""
         self._seed += 1
         produced = produce_events(self.broker, self.registry, self.leads, self.views, count, self._seed, bad, **options)
         self.ledger.add(produced)
@@ -108,9 +108,9 @@ class Scene:
         python: Path | None = None,
         **sections: Mapping[str, Any],
     ) -> Program:
-        """Start a member of the group, with further settings, variables or options where they are given.
+        """Start a member of the group, with further settings, variables or options if given.
 
-        ``module`` is run in the program's place, ``python`` has another release of it.
+        ``module`` is run instead of the program, ``python`` has another release of it.
         """
         settings = {**self.settings}
         for section, keys in sections.items():
@@ -121,9 +121,10 @@ class Scene:
         return program.start(*options, ready=ready)
 
     def close(self, seconds: float = 60, duplicates: Budget | int | None = 0) -> None:
-        """The end of every row: all accounted for, every request valid, nothing personal in any output.
+        """Assert at the end of a test that all events have outcomes, requests were valid, and outputs have no personal data.
 
-        ``duplicates`` is None for the soak alone: it draws its faults, and counts what was repeated.
+        ``duplicates`` is the budget of repeated events. Only the soak passes None: its faults are random, and it counts
+        repeated events itself.
         """
         self.ledger.close(seconds)
         self.endpoint.assert_valid()
@@ -132,11 +133,11 @@ class Scene:
             self.assert_repeated(duplicates)
 
     def repeated(self) -> int:
-        """How many events the API took once more than it should, answered or not; each counts as often as that."""
+        """How many times the API accepted an event again, answered or not."""
         return sum(times - 1 for times in self.endpoint.mock.times_accepted().values())
 
     def assert_repeated(self, duplicates: Budget | int = 0) -> None:
-        """State how many events may be repeated: no more were."""
+        """Assert that no more events were repeated than stated."""
         self.budget = duplicates if isinstance(duplicates, Budget) else Budget(duplicates, "")
         times = self.endpoint.mock.times_accepted()
         places = [place for place, event in self.ledger.produced.items() if times[event.event_id] > 1]
@@ -146,7 +147,7 @@ class Scene:
         )
 
     def assert_private(self) -> None:
-        """No personal data, hash of it or key in what the members print and tell."""
+        """Assert that nothing that members print or serve has personal data, its hashes, or a key."""
         secrets = [*self.secrets, *self._canaries()]
         for member in self.members:
             texts = [member.output] + [member.get(path)[1] for path in ("/metrics", "/status", "/readyz")]
@@ -158,7 +159,7 @@ class Scene:
                     assert_private((value or b"").decode(), *secrets)
 
     def _canaries(self) -> list[str]:
-        """Hashes and numbers of the first events: the addresses themselves are all of one domain."""
+        """Hashes and numbers of the first events. Not the addresses: they all have one domain, which is searched for."""
         found: list[str] = []
         for seed in range(1, min(self._seed, _MOST_SEEDS) + 1):
             for _, event in Samples(seed, bad_share=0).stream(200, 0):

@@ -1,7 +1,7 @@
-"""A whole line without a machine: a clock that jumps, a log in memory, and an endpoint that answers as it is told.
+"""A simulation of the whole line: simulated time, a log in memory, and an endpoint with scripted answers.
 
-The event loop's time moves only when nothing is left to do, to the next moment that anyone waits for. A day of retries
-takes as long as its requests, and a run is the same each time.
+The event loop's time jumps to the next timer when nothing else is left to do. So a day of retries takes only as long as its
+requests, and each run is the same.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class _Jumping(selectors.DefaultSelector):
 
 
 class JumpingLoop(asyncio.SelectorEventLoop):
-    """An event loop on a clock that jumps."""
+    """An event loop with simulated time, which jumps to the next timer."""
 
     def __init__(self) -> None:
         self._jumping = _Jumping()
@@ -70,13 +70,13 @@ class JumpingLoop(asyncio.SelectorEventLoop):
 
 
 def simulate(main: Coroutine[Any, Any, T]) -> T:
-    """Run ``main`` in jumping time."""
+    """Run ``main`` in simulated time."""
     with asyncio.Runner(loop_factory=JumpingLoop) as runner:
         return runner.run(main)
 
 
 def simulated(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
-    """A test that is a coroutine, run in jumping time."""
+    """Run a coroutine test in simulated time."""
 
     @wraps(test)
     def run(*args: P.args, **named: P.kwargs) -> None:
@@ -85,11 +85,11 @@ def simulated(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]
     return run
 
 
-CODEC = Codec(cast(Any, None), cast(Any, None))  # of sources that map by themselves
+CODEC = Codec(cast(Any, None), cast(Any, None))  # for sources that need no codec
 
 
 class PlainSource:
-    """A source whose values are payloads already; one that is empty or begins with ``bad`` can't be mapped."""
+    """A source whose values are the payloads; a value that is empty or begins with ``bad`` can't be mapped."""
 
     def __init__(self, topic: str, lane: Lane, window: float = 1.0) -> None:
         self.topic = self.name = topic
@@ -115,17 +115,17 @@ Answering = Callable[[str, Sequence[str], float], "tuple[float, Answer]"]
 
 
 def held(pipeline: Pipeline) -> list[Held]:
-    """Everything that waits for a person, as ``/status`` says it."""
+    """Everything that is held, as in ``/status``."""
     return Health(cast(Parts, SimpleNamespace(pipeline=pipeline))).held()
 
 
 def always(status: int, seconds: float = 0.05) -> Answering:
-    """An endpoint that gives one answer to all."""
+    """An endpoint that answers all requests with this status."""
     return lambda pixel, ids, now: (seconds, Answer(status))
 
 
 class Line:
-    """A pipeline with a log in front of it and an endpoint behind it; checks the promise as it goes."""
+    """A pipeline between a log and an endpoint. Every commit is checked: it must not pass an open event, nor go back."""
 
     def __init__(self, answering: Answering, topics: Mapping[str, Lane] | None = None, **rules: Any) -> None:
         lanes = {"leads": LEADS, "views": VIEWS} if topics is None else topics
@@ -133,8 +133,8 @@ class Line:
         self.sources: dict[str, Any] = {topic: PlainSource(topic, lane) for topic, lane in lanes.items()}
         self.logs: dict[TopicPartition, list[bytes | None]] = defaultdict(list)
         self.store: dict[TopicPartition, tuple[int, str]] = {}
-        self.ids: dict[str, str] = {}  # the id of each topic, where the broker tells it
-        self.leader_epoch = 0  # of every record that is read
+        self.ids: dict[str, str] = {}  # topic ids, if the broker gives them
+        self.leader_epoch = 0  # of every record
         self.accepted: Counter[str] = Counter()
         self.dead_letters: Counter[str] = Counter()
         self.dead_letter_codes: Counter[str] = Counter()
@@ -142,14 +142,14 @@ class Line:
         self.reports: Counter[str] = Counter()
         self.settings = {"max_buffered_bytes": 2**20} | rules
         self.random = random.Random(7)
-        self.ahead = 0.0  # of the local wall clock, seconds
+        self.ahead = 0.0  # seconds by which the local wall clock is ahead
         self.write_seconds = 0.0
-        self.unwritable: str | None = None  # the event whose letter can't be written as it came
+        self.unwritable: str | None = None  # the event whose dead letter can't be written with its content
         self.by_reference: list[str] = []
         self.epoch = 0
         self.chunk = 50
-        self.most: int | None = None  # records of the next chunk, where the pipeline bounds it
-        self.room = 1  # chunks that may still be handed over
+        self.most: int | None = None  # most records of the next chunk, if the pipeline limits it
+        self.room = 1  # how many chunks may be handed over
         self.in_flight = self.most_in_flight = 0
         self._new_pipeline()
 
@@ -217,7 +217,7 @@ class Line:
         self.most = most
 
     def commit(self, commits: Any) -> None:
-        if isinstance(commits, str):  # the observer's method of the same name
+        if isinstance(commits, str):  # the observer has a method of the same name
             self.reports[f"commit {commits}"] += 1
             return
         for commit in commits:
@@ -225,7 +225,7 @@ class Line:
         asyncio.get_running_loop().call_soon(self.pipeline.committed, [CommitResult(c, None) for c in commits])
 
     def take_commit(self, commit: Commit) -> None:
-        """What the broker would do, and the promise, checked: no commit passes an open event, and none goes back."""
+        """Store a commit as a broker does. It must not pass an open event, nor go back."""
         tp = TopicPartition(commit.topic, commit.partition)
         before = self.store.get(tp, (0, ""))[0]
         assert commit.offset >= before, f"{tp}: commit went back from {before} to {commit.offset}"
@@ -244,7 +244,7 @@ class Line:
             self.logs[TopicPartition(topic, partition)].append(value)
 
     def written(self, value: bytes | None) -> tuple[int, int]:
-        """The record's timestamp: its type (1: the producer's, 2: the broker's) and milliseconds."""
+        """The record's timestamp: its type (1: set by the producer, 2: by the broker) and milliseconds."""
         return 1, int(EPOCH * 1000)
 
     def assign(self, *partitions: TopicPartition) -> None:
@@ -269,7 +269,7 @@ class Line:
         self.unassign(*self_positions)
 
     async def feed(self) -> None:
-        """Fetch, regulate and commit, a few times a second; less and less often while nothing comes, as a day is long."""
+        """Fetch, regulate and commit a few times a second, but less and less often while idle, to keep a long day cheap."""
         rest = 0.1
         while True:
             rest = min(rest * 1.02, 5.0)
@@ -287,7 +287,7 @@ class Line:
                         )
                         for i, value in enumerate(values)
                     ]
-                    del self.positions[tp]  # behind the others, which come first the next time
+                    del self.positions[tp]  # move it to the end, so that the others come first next time
                     self.positions[tp] = position + len(values)
                     epoch = self.pipeline.partitions[tp].offsets.epoch
                     self.pipeline.fetched([Records(*tp, epoch, records)])
@@ -296,14 +296,14 @@ class Line:
             await asyncio.sleep(rest)
 
     async def run_for(self, seconds: float) -> None:
-        """Let the line run; it can be let run again."""
+        """Let the line run for a while. It may be called again."""
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(self.pipeline.run()), group.create_task(self.feed())]
             await asyncio.sleep(seconds)
             for task in tasks:
                 task.cancel()
 
-    # What is told
+    # The observer
 
     def __getattr__(self, name: str) -> Any:
         if name in ("consumed", "delivered", "dead_lettered", "skipped", "request", "batch", "registry", "api_said"):

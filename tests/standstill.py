@@ -1,4 +1,4 @@
-"""How long commits stand still while events keep coming, as the broker tells it."""
+"""How long commits stand still while events keep arriving, by the broker's committed offsets."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from itertools import pairwise
 from stream_capi.model import TopicPartition
 from tests.scene import Budget, Scene
 
-REPLACED_SECONDS = 15.0  # from a member's death to its partitions' first commit by another; promised
-STANDSTILL_SECONDS = 5.0  # of the survivors' commits meanwhile
-EVENTS = 100  # in each round, so that each of a few partitions gets some
+REPLACED_SECONDS = 15.0  # promised: from a member's death to the first commit of its partitions by another
+STANDSTILL_SECONDS = 5.0  # promised: longest time without a commit of the survivors
+EVENTS = 100  # per round: enough for each of a few partitions to get some
 BURST = Budget(EVENTS, "one round's events came since the last commit before the kill")
 _EVERY_SECONDS = 0.3
 _FOR_EVER = 900.0
 
 
 def committed(scene: Scene) -> dict[TopicPartition, int]:
-    """Where the group stands in each partition that it has committed."""
+    """The group's committed offsets."""
     return {
         TopicPartition(topic, number): offset
         for topic in (scene.leads, scene.views)
@@ -30,7 +30,7 @@ def committed(scene: Scene) -> dict[TopicPartition, int]:
 
 
 class Standstill:
-    """Produces to every partition of a scene, and notes when the committed offset of each has moved."""
+    """Produces to every partition of a scene, and records when the committed offset of each has moved."""
 
     def __init__(self, scene: Scene) -> None:
         self._scene = scene
@@ -38,7 +38,7 @@ class Standstill:
         self._moved: dict[TopicPartition, list[float]] = {}
 
     def watch(self, seconds: float, done: Callable[[], bool] = lambda: False) -> None:
-        """Go on for so long, or until ``done``."""
+        """Produce and watch for so long, or until ``done``."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline and not done():
             self._scene.produce(EVENTS)
@@ -50,7 +50,7 @@ class Standstill:
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        """Go on beside what is done in the context."""
+        """Produce and watch in the background until the context ends."""
         over = threading.Event()
         with ThreadPoolExecutor(1) as threads:
             watching = threads.submit(self.watch, _FOR_EVER, over.is_set)
@@ -61,7 +61,7 @@ class Standstill:
         watching.result()
 
     def longest(self, partitions: Collection[TopicPartition], since: float) -> float:
-        """The longest time for which the commits of one of these stood still, up to now."""
+        """The longest time, up to now, for which one of these partitions had no new commit."""
         return max(
             after - before
             for tp in partitions
@@ -69,14 +69,14 @@ class Standstill:
         )
 
     def resumed(self, partitions: Collection[TopicPartition], since: float) -> bool:
-        """Whether each of these has moved again."""
+        """Whether each of these partitions has a new commit."""
         return all(self._moved[tp][-1] > since for tp in partitions)
 
 
 def assert_replaced(
     scene: Scene, kill: Callable[[], object], lost: Collection[TopicPartition], kept: Collection[TopicPartition]
 ) -> None:
-    """Kill the owner of ``lost``: others commit these soon after, and commit ``kept`` all the while."""
+    """Kill the owner of ``lost``. Assert that others soon commit these, and commit ``kept`` without a long pause."""
     commits = Standstill(scene)
     commits.watch(3)
     kill()

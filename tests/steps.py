@@ -1,4 +1,4 @@
-"""What something costs, counted in the interpreter's steps: the same number on a busy machine, where seconds say nothing."""
+"""The cost of a call in bytecode instructions: unlike seconds, it is the same on a busy machine."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 class Steps:
-    """Counts the instructions that Python carries out while it is entered; loops in C are one."""
+    """Counts the bytecode instructions that are executed while it is entered; a loop in C counts as one."""
 
     def __init__(self) -> None:
         self.count = 0

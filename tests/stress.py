@@ -1,8 +1,8 @@
-"""Run the tests of the real broker again and again on a machine that is too busy for them.
+"""Run the tests of the real broker repeatedly while busy loops keep the machine's cores occupied.
 
-A test that fails here only sometimes waits for a time where it should wait for an event, or the program does. Each round's
-failures are named; one failure in any round ends the run with 1. The busy loops are plain Python processes, so nothing has
-to be installed for them.
+If a test sometimes fails here, it or the program waits for a fixed time instead of an event. Each round's failures are
+printed; a failure in any round makes the exit code 1. The busy loops are Python processes, so nothing has to be installed
+for them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 
 class Round(NamedTuple):
-    """What one round of the tests gave. ``status`` is pytest's: 0 means that all passed."""
+    """The results of one round. ``status`` is pytest's exit code: 0 if all passed."""
 
     status: int
     tests: int
@@ -64,7 +64,7 @@ def run_round(marked: str, arguments: list[str]) -> Round:
 
 
 def read_report(report: Path) -> tuple[int, tuple[str, ...]]:
-    """Count the tests of a JUnit report and name those that failed. A report that isn't there has none."""
+    """Count the tests of a JUnit report and name those that failed. A missing report has none."""
     if not report.exists():
         return 0, ()
     cases = list(ElementTree.parse(report).iter("testcase"))  # noqa: S314 -- pytest wrote it a moment ago

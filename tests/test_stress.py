@@ -1,4 +1,4 @@
-"""The stress run names every test that failed in a round, and holds only if every round ran tests and passed."""
+"""The stress run names every failed test of a round, and succeeds only if every round ran tests and all passed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`make test-fast`, `make test` and `make test-all` select their tests by markers: each has all tests of the one before."""
+"""`make test-fast`, `make test` and `make test-all` select tests by markers; each includes all tests of the one before."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from tests.conftest import COLLECTED
 
 ROOT = Path(__file__).parents[1]
 FAST, TEST, ALL = TIERS = ("test-fast", "test", "test-all")
-DEPLOY = "test-deploy"  # apart from the others: its engines are built for it
+DEPLOY = "test-deploy"  # separate, since it needs engines that are built for it
 OPTIONS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["pytest"]["ini_options"]
 MARKERS = [line.partition(":")[0] for line in OPTIONS["markers"]]
 
 
 def words(tier: str) -> list[str]:
-    """The arguments of pytest in the recipe of a target."""
+    """The arguments of pytest in a target's recipe."""
     (recipe,) = re.findall(rf"^{tier}:.*\n\t.*-m pytest (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
     return shlex.split(recipe)
 
@@ -34,12 +34,12 @@ def expression(tier: str) -> str:
 
 
 def selects(tier: str, marked: frozenset[str]) -> bool:
-    """Whether the target selects a test with these markers and no other."""
+    """Whether the target selects a test with exactly these markers."""
     return bool(eval(expression(tier), {}, {name: name in marked for name in MARKERS}))  # noqa: S307 -- the Makefile's
 
 
 def sets() -> Iterator[frozenset[str]]:
-    """Every set of markers that a test may have: pytest refuses markers that pyproject.toml doesn't name."""
+    """Every set of markers that a test may have: pytest refuses markers that are not in pyproject.toml."""
     for count in range(len(MARKERS) + 1):
         yield from map(frozenset, itertools.combinations(MARKERS, count))
 
@@ -88,7 +88,7 @@ def test_ci_runs_the_last_tier() -> None:
 
 
 def test_what_is_left_to_the_last_tier_has_another_case_in_the_one_before(pytestconfig: pytest.Config) -> None:
-    """But what the tests' own neighbours do is no promise of the program."""
+    """Except in tests/stack, whose tests cover no promise of the program."""
     cases: defaultdict[str, set[bool]] = defaultdict(set)
     for item in pytestconfig.stash[COLLECTED]:
         marked = frozenset(mark.name for mark in item.iter_markers() if mark.name in MARKERS)

@@ -1,4 +1,4 @@
-"""A scene on the cluster whose members come over SASL_SSL, through the proxies, as a user of least rights."""
+"""A scene on the cluster whose members connect through the proxies over SASL_SSL, as a user with least rights."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PASSWORD = "canary-of-a-kafka-user"
 
 
 class Rights(NamedTuple):
-    """What docs/connect.md asks for to run a member, and nothing else."""
+    """The rights that a member needs by docs/connect.md, and no others."""
 
     leads: Right
     views: Right
@@ -25,7 +25,7 @@ class Rights(NamedTuple):
 
 
 class UserScene(Scene):
-    """The user has the group's name. ``rights`` are granted. Of the events, at most ``AT_ONCE`` are in flight."""
+    """A scene whose user has the group's name and is granted ``rights``. At most ``AT_ONCE`` events are in flight."""
 
     def __init__(self, folder: Path, cluster: Cluster, registry: Registry) -> None:
         super().__init__(folder, cluster, registry, 2, steady, bootstrap=cluster.bootstrap_users, sections=SMALL)
@@ -41,7 +41,7 @@ class UserScene(Scene):
         grant(cluster.admin, self.user, *self.rights)
 
     def busy_member(self) -> Program:
-        """A member in the midst of its work."""
+        """Start a member, and wait until it has delivered some of its events."""
         self.produce(1000, bad=4)
         member = self.member()
         until(lambda: sum(self.endpoint.answered().values()) > 200, 30, "deliveries")
