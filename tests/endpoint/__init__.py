@@ -1,1 +1,1 @@
-"""The endpoint's side: the client against servers of every kind, the document, and the stand-in."""
+"""Tests of the endpoint's client against servers of every kind, and of the mock endpoint."""

@@ -1,4 +1,4 @@
-"""Clients that are closed with their test."""
+"""A fixture for clients, which are closed at the end of the test."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MakeClient = Callable[..., Awaitable[EndpointClient]]
 
 @pytest.fixture
 async def client() -> AsyncIterator[MakeClient]:
-    """Makes started clients of a URL. Where no fault is meant the time-out is one that a busy machine keeps."""
+    """Makes started clients for a URL. The default time-out is long enough for a busy machine."""
     async with AsyncExitStack() as stack:
 
         async def make(url: str, **options: Any) -> EndpointClient:

@@ -1,4 +1,4 @@
-"""Events as the API takes them."""
+"""Events as the API accepts them."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Any
 
 
 def lead(dedupe_id: str = "lead-1", /, **user_data: Any) -> dict[str, Any]:
-    """A lead; a keyword changes a field of its user_data, None leaves it out."""
+    """A lead; keywords change fields of its user_data, and None removes one."""
     return _event("generate_lead", dedupe_id, {"currency": "USD", "value": 30}, user_data)
 
 
 def view(dedupe_id: str = "view-1", /, **user_data: Any) -> dict[str, Any]:
-    """A page view, alike."""
+    """A page view, with the same keywords."""
     return _event("page_view", dedupe_id, None, user_data)
 
 

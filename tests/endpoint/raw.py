@@ -1,4 +1,4 @@
-"""A server that does to a connection whatever a test writes down, byte by byte."""
+"""A server whose behaviour on a connection a test scripts byte by byte."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 
 
 class Gone(Exception):
-    """The client closed the connection where a request was expected."""
+    """The client closed the connection when a request was expected."""
 
 
 @dataclass
 class Request:
-    """A request as it came."""
+    """A request as it was received."""
 
     line: str
     headers: list[tuple[str, str]]
@@ -36,21 +36,21 @@ class Request:
 
 
 class Connection:
-    """One accepted connection: what a behaviour reads from and writes to."""
+    """One accepted connection, for a behaviour to read from and write to."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, requests: list[Request]) -> None:
         self.reader, self.writer = reader, writer
         self._requests = requests
 
     async def request(self) -> Request:
-        """The next request, whole. Raises Gone."""
+        """Read the next request completely. Raises Gone."""
         request = await self.head()
         length = request.header("Content-Length")
         request.body = await self.reader.readexactly(int(length[0]) if length else 0)
         return request
 
     async def head(self) -> Request:
-        """The next request's head; its body is left on the wire. Raises Gone."""
+        """Read the next request's head and leave its body unread. Raises Gone."""
         try:
             text = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1")
         except (asyncio.IncompleteReadError, ConnectionError):
@@ -66,7 +66,7 @@ class Connection:
         await self.writer.drain()
 
     async def gone(self) -> None:
-        """Wait until the client has closed its side, whatever it still sends."""
+        """Wait until the client has closed its side; what it still sends is discarded."""
         try:
             while await self.reader.read(65_536):
                 pass
@@ -89,14 +89,14 @@ class RawServer:
 
     behaviour: Behaviour
     tls: ssl.SSLContext | None = None
-    window: int | None = None  # bytes of the kernel's receive buffer of each connection
+    window: int | None = None  # size of each connection's receive buffer in the kernel, bytes
     requests: list[Request] = field(default_factory=list)
     connections: int = 0
     ended: int = 0
 
     async def __aenter__(self) -> Self:
         self._tasks: set[asyncio.Task[None]] = set()
-        sock = socket.socket(proto=socket.IPPROTO_TCP)  # else asyncio leaves out TCP_NODELAY
+        sock = socket.socket(proto=socket.IPPROTO_TCP)  # otherwise asyncio does not set TCP_NODELAY
         if self.window is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self.window)
         sock.bind(("127.0.0.1", 0))
@@ -133,7 +133,7 @@ class RawServer:
 
 
 async def tunnel(connection: Connection) -> None:
-    """A proxy: does as CONNECT asks, and takes no more from one side than the other side takes from it."""
+    """A proxy for CONNECT, with backpressure: it reads no more from one side than the other side accepts."""
     host, port = (await connection.head()).target.split(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     await connection.send(b"HTTP/1.1 200 Established\r\n\r\n")
@@ -147,11 +147,11 @@ async def tunnel(connection: Connection) -> None:
     try:
         await asyncio.gather(pump(connection.reader, writer), pump(reader, connection.writer))
     finally:
-        writer.transport.abort()  # what the other side never took would keep it open
+        writer.transport.abort()  # data that the other side never read would keep it open
 
 
 def answering(*answers: bytes) -> Behaviour:
-    """Answer request after request on one connection, the last answer again and again."""
+    """Answer the requests of a connection in turn, and repeat the last answer."""
 
     async def behave(connection: Connection) -> None:
         number = 0

@@ -1,4 +1,4 @@
-"""What the client sends, what it takes for an answer, and what becomes of a connection."""
+"""What the client sends, what it accepts as an answer, and when it keeps a connection."""
 
 from __future__ import annotations
 
@@ -230,7 +230,7 @@ async def test_an_answer_of_ordinary_size_leaves_the_connection_for_the_next(cli
 async def test_an_answer_without_end_is_read_to_a_bound_and_cut_off(
     client: MakeClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client_module, "_DRAIN_SECONDS", 60)  # the bytes are to end it, not the clock
+    monkeypatch.setattr(client_module, "_DRAIN_SECONDS", 60)  # so that the limit on bytes ends it, not the time-out
     sent = 0
 
     async def behave(connection: Connection) -> None:
@@ -245,7 +245,7 @@ async def test_an_answer_without_end_is_read_to_a_bound_and_cut_off(
         made = await client(server.url)
         assert (await made.post("pixel", KEY, BODY)).status == 200
         await eventually(lambda: server.ended == 1, "the client closes the connection")
-    assert sent < 32 * 2**20  # what the kernel's buffers may take besides
+    assert sent < 32 * 2**20  # includes what fits into the kernel's buffers
 
 
 async def test_a_compressed_answer_is_not_unpacked(client: MakeClient) -> None:
@@ -350,7 +350,7 @@ async def test_connections_of_requests_that_timed_out_are_free_again(client: Mak
         assert {got.fault for got in answers} == {"timeout"}
         hanging = False
         while (await made.post("pixel", KEY, BODY)) == Answer(fault="timeout"):
-            pass  # a machine too busy for half a second
+            pass  # the machine was too busy to answer within half a second
 
 
 async def test_a_cancelled_request_stops_and_gives_its_connection_back(client: MakeClient) -> None:

@@ -1,4 +1,4 @@
-"""Faults on the way: each has its word, none comes out as an exception, and none is taken for a refusal."""
+"""Network faults: each is reported as its word in ``Answer.fault``, never as an exception or as a refusal."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ async def test_a_kept_connection_that_ends_with_the_next_request_is_a_fault_and_
         await connection.request()
         await connection.send(OK)
         if server.connections == 1:
-            await connection.request()  # taken, and never answered
+            await connection.request()  # read, and never answered
         else:
             await connection.gone()
 
@@ -311,7 +311,7 @@ async def test_a_redirect_is_an_answer_and_nothing_goes_to_the_other_origin(clie
 async def test_mutant_a_client_that_followed_redirects_would_deliver_falsely_and_be_seen(
     client: MakeClient, status: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The test above can fail: with the library's default the other origin is asked, and its 200 taken for ours."""
+    """The test above can fail: with the library's default the client asks the other origin, and takes its 200 for ours."""
     request = aiohttp.ClientSession._request
 
     async def following(*args: object, **options: object) -> aiohttp.ClientResponse:
@@ -321,7 +321,7 @@ async def test_mutant_a_client_that_followed_redirects_would_deliver_falsely_and
     async with RawServer(answering(OK)) as other, RawServer(redirecting(status, other)) as server:
         made = await client(server.url)
         answer = await made.post(PIXEL, KEY, BODY)
-        # A GET without a body is no request of ours, so the second rule (connections.py) doubts its answer.
+        # After 301 to 303 the client sends a GET without a body: its answer breaks the second rule of connections.py.
         assert answer.status == 200 if status in (307, 308) else answer.fault == "early_answer"
         assert other.connections == 1
         assert (other.requests[0].body == BODY) is (status in (307, 308))

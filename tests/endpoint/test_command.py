@@ -1,4 +1,4 @@
-"""``stream-capi mock-endpoint``, as a program."""
+"""``stream-capi mock-endpoint``, run as a process."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SECONDS = 60
 
 
 class Running:
-    """The command in a process of its own."""
+    """The command in a process."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self.process = process
@@ -45,7 +45,7 @@ class Running:
         return self._lines.get(timeout=SECONDS)
 
     def stop(self, number: signal.Signals) -> tuple[int, list[str]]:
-        """The exit code, and what was printed from here on."""
+        """Send the signal; returns the exit code, and the lines that were printed from then on."""
         self.process.send_signal(number)
         code = self.process.wait(SECONDS)
         self._reader.join(SECONDS)
@@ -132,7 +132,7 @@ def test_on_a_terminal_the_counts_are_live() -> None:
                 seen += os.read(terminal, 4096).decode()
             url = seen.split("listening at ")[1].split(",")[0]
             assert post(url, batch(lead())) == 200
-            while "answered 200" not in seen:  # the limit of the test is the deadline
+            while "answered 200" not in seen:  # the test's own time limit is the deadline
                 seen += os.read(terminal, 4096).decode()
             process.send_signal(signal.SIGINT)
             assert process.wait(SECONDS) == 0

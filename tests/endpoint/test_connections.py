@@ -1,4 +1,4 @@
-"""Which answer belongs to which request: early answers, answers that nobody asked for, heads that can't be parsed."""
+"""Which answer belongs to which request: early answers, unsolicited answers, and heads that can't be parsed."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def head(status: str, *headers: str) -> bytes:
 
 
 def early(reply: bytes, *, close: bool = False) -> Behaviour:
-    """Answer when the head is there, and never read the body."""
+    """Answer after the request's head, and never read the body."""
 
     async def behave(connection: Connection) -> None:
         await connection.head()
@@ -42,13 +42,13 @@ def early(reply: bytes, *, close: bool = False) -> Behaviour:
             try:
                 await asyncio.Event().wait()
             finally:
-                connection.writer.transport.abort()  # it reads nothing, so TLS couldn't end in order
+                connection.writer.transport.abort()  # it doesn't read, so a TLS shutdown would never end
 
     return behave
 
 
 class Ways:
-    """Makes a server and a client that reaches it in one of the ways."""
+    """Makes a server, and a client that connects to it in one of ``WAYS``."""
 
     def __init__(self, stack: AsyncExitStack, folder: Path, make: MakeClient) -> None:
         self._stack, self._make = stack, make
@@ -66,7 +66,7 @@ class Ways:
             self._authority.issue_cert("127.0.0.1").configure_cert(context)
         server = await self._stack.enter_async_context(RawServer(behaviour, context, window))
         url = server.url
-        if way == "proxy":  # of a plain endpoint: it reads the request as the endpoint would
+        if way == "proxy":  # the proxy of a plain HTTP endpoint reads the request as the endpoint would
             url, options["proxy"] = "http://endpoint.invalid/v1/event", f"http://127.0.0.1:{server.port}"
         elif way.endswith("proxy"):
             proxy = await self._stack.enter_async_context(RawServer(tunnel, None, window))
@@ -99,7 +99,7 @@ async def test_a_body_that_is_written_at_once_is_not_sent_by_that(reached: Ways,
 
 
 async def test_a_success_between_two_pieces_of_the_body_is_none(reached: Ways, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever was written is acknowledged, and the rest is not written yet."""
+    """All that was written is acknowledged, but the rest of the body is not written yet."""
 
     async def behave(connection: Connection) -> None:
         await connection.head()
@@ -143,7 +143,7 @@ async def test_the_transports_buffers_tell_where_the_kernel_does_not(
 
 
 async def test_under_tls_the_buffer_below_counts_too(reached: Ways) -> None:
-    """All of the body is written by the program; what is left waits in the transport under the TLS one."""
+    """The program has written the whole body; the unsent rest waits in the transport below the TLS one."""
     seen: list[tuple[int, int]] = []
     left, unsent = connections._unacknowledged, connections._unsent
 
@@ -192,11 +192,11 @@ async def test_an_honest_answer_is_never_doubted_however_fast(reached: Ways, way
     assert server.connections <= len(sizes), "they are kept"
 
 
-# Answers that nobody asked for
+# Unsolicited answers
 
 
 class Kept:
-    """Answers a first connection's first request with a 200, and everything else with a 500: the truth."""
+    """Answers the requests of its first connection with a 200 until there is a second one, and all others with a 500."""
 
     def __init__(self) -> None:
         self.connections: list[Connection] = []
@@ -228,8 +228,8 @@ async def test_a_connection_with_something_unread_is_not_used(reached: Ways, way
     kept = Kept()
     server, made = await reached(way, kept)
     assert (await made.post("pixel", KEY, BODY)).status == 200
-    kept.connections[0].writer.write(STRAYS[stray])  # goes into the kernel at once
-    if not busy or way.endswith("a proxy"):  # a proxy on the way is on this loop, too
+    kept.connections[0].writer.write(STRAYS[stray])  # reaches the kernel's buffer at once
+    if not busy or way.endswith("a proxy"):  # the proxy runs on this loop too
         await asyncio.sleep(0.2)
     answer = await made.post("pixel", KEY, BODY)
     assert (answer.status, answer.fault) == (500, None)
@@ -255,7 +255,7 @@ async def test_an_answer_with_another_one_behind_it_ends_its_connection(reached:
 async def test_an_answer_that_was_under_way_when_the_request_went_is_not_believed(
     reached: Ways, monkeypatch: pytest.MonkeyPatch, status: int
 ) -> None:
-    """It comes behind the look at the connection, and before the first byte of the request."""
+    """It arrives after the connection was checked, and before the first byte of the request is sent."""
     kept = Kept()
     _, made = await reached("plain", kept)
     assert (await made.post("pixel", KEY, BODY)).status == 200
@@ -283,7 +283,7 @@ async def test_an_answer_on_a_new_connection_before_any_request_is_none(
         await connection.gone()
 
     async def awaiting(*args: Any, **options: Any) -> Any:
-        """Return when the answer is there."""
+        """Connect, but return only when the answer has arrived."""
         sock = options["sock"]
         await eventually(lambda: bool(select.select([sock], [], [], 0)[0]), "the answer is there")
         made = await create(*args, **options)

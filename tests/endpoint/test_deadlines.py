@@ -1,4 +1,4 @@
-"""A request's deadline passes while the program doesn't run: what has arrived by then is the answer."""
+"""If a request's deadline passes while the program doesn't run, an answer that has arrived meanwhile still counts."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ PAUSE = 2.5  # longer than the time-out, as after SIGCONT or on a machine that w
 
 @asynccontextmanager
 async def aside(server: RawServer) -> AsyncIterator[RawServer]:
-    """Run a server on a thread and loop of its own, so that it answers while the test's loop is blocked."""
+    """Run a server on another thread and loop, so that it answers while the test's loop is blocked."""
     ready, loop, over = threading.Event(), asyncio.new_event_loop(), asyncio.Event()
 
     async def serve() -> None:
         async with server:
             ready.set()
             await over.wait()
-        await asyncio.sleep(0.2)  # for the transports to close
+        await asyncio.sleep(0.2)  # so that the transports can close
 
     thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
     thread.start()
@@ -77,7 +77,7 @@ def in_a_callback(go: threading.Event) -> None:
 
 
 def behind_the_select(go: threading.Event) -> None:
-    """In the pass in which the timers become due, the sockets were looked at before the answers came."""
+    """Block the loop after its select: the timers become due in a pass that has not seen the answers yet."""
     selector = asyncio.get_running_loop()._selector  # type: ignore[attr-defined]
     select = selector.select
 
@@ -91,8 +91,8 @@ def behind_the_select(go: threading.Event) -> None:
 
 
 async def test_a_request_that_was_being_sent_when_the_loop_stood_still_is_answered(client: MakeClient) -> None:
-    """The rest of it goes out after the stop, so that no answer can be there when the time-out is over."""
-    go, body = threading.Event(), bytes(20_000_000)  # more than the buffers of both sides hold
+    """The rest of the request is sent after the stop, so no answer can have arrived when the time-out is over."""
+    go, body = threading.Event(), bytes(20_000_000)  # more than fits into the buffers of both sides
 
     async def reads_later(connection: Connection) -> None:
         while not go.is_set():  # noqa: ASYNC110 -- set by another thread
@@ -144,7 +144,7 @@ async def test_what_does_not_arrive_is_timed_out_soon(client: MakeClient) -> Non
         made = await client(server.url, timeout_seconds=SECONDS)
         posted = asyncio.create_task(made.post("pixel", "key", b"{}"))
         await eventually(lambda: len(server.requests) == 1, "the request is there")
-        time.sleep(PAUSE)  # noqa: ASYNC251 -- the loop stands still
+        time.sleep(PAUSE)  # noqa: ASYNC251 -- blocks the loop
         begun = time.monotonic()
         assert (await posted).fault == "timeout"
         assert time.monotonic() - begun < PAUSE

@@ -1,4 +1,4 @@
-"""Which form of a key is sent, and what an answer to it teaches."""
+"""Which form of a key is sent, and how answers change it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ KEY = "canary-key-0123456789"
 
 
 def told(forms: KeyForms, *answers: int, key: str = KEY) -> list[tuple[str, bool]]:
-    """The form that each answer was given to, and whether it was to be tried again at once."""
+    """For each answer: the form that it was an answer to, and whether the request is to be repeated at once."""
     seen = []
     for status in answers:
         form = forms.form("pixel", key)

@@ -1,4 +1,4 @@
-"""The stand-in: how it judges, what it remembers, and what a script makes it do to the program's own client."""
+"""The mock endpoint: how it validates, what it remembers, and how scripts work with the program's own client."""
 
 from __future__ import annotations
 
@@ -364,7 +364,7 @@ async def test_a_stray_answer_is_written_on_a_connection_that_is_idle() -> None:
         head = f"POST /v1/event?pixel_id=p HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer k\r\nContent-Length: {len(body)}\r\n"
         request = head.encode() + b"Content-Type: application/json\r\n\r\n" + body
         answers = []
-        for count in (1, 1, 2):  # the second request comes before the first one's stray answer is due
+        for count in (1, 1, 2):  # the second request arrives before the first one's stray answer is due
             writer.write(request)
             answers += [(await reader.readuntil(b"\r\n\r\n")).split(b" ")[1] for _ in range(count)]
         writer.close()

@@ -1,4 +1,4 @@
-"""The endpoint's name moves to another address: requests follow it."""
+"""When the endpoint's host name resolves to another address, requests go there."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ async def test_requests_follow_a_name_that_moves_to_another_address(monkeypatch:
 
 
 def _peer(client: EndpointClient) -> str:
-    """Where the pooled connections lead."""
+    """The peer address of the newest pooled connection."""
     connector = client._connector
     assert connector is not None
     pooled = [one[0].transport for many in connector._conns.values() for one in many]

@@ -1,4 +1,4 @@
-"""The authorities that are trusted: read again when their file changes, and what is said of a handshake that fails."""
+"""The trusted certificate authorities are read again when their file changes, and a failed handshake is explained."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Waiting on the event loop for something that happens beside the test."""
+"""Waiting on the event loop for something that happens concurrently."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 
 async def eventually(condition: Callable[[], bool], what: str, seconds: float = 20.0) -> None:
-    """Ask until the condition holds; an AssertionError that says ``what`` was awaited when it doesn't in time."""
+    """Poll until the condition holds. Raises AssertionError, naming ``what`` was awaited, if it doesn't within the time."""
     deadline = asyncio.get_running_loop().time() + seconds
     while not condition():
         if asyncio.get_running_loop().time() > deadline:
