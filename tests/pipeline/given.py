@@ -1,4 +1,4 @@
-"""What the tests of the line are given: partitions, names of events, an endpoint that refuses some of them."""
+"""Shared inputs of the pipeline's tests: partitions, names of events, and an endpoint that refuses some of them."""
 
 from __future__ import annotations
 
@@ -13,5 +13,5 @@ def names(prefix: str, count: int) -> list[str]:
 
 
 def refusing(*poison: str) -> Answering:
-    """Refuses every batch that holds one of these events."""
+    """An endpoint that refuses every batch with one of these events."""
     return lambda pixel, ids, now: (0.05, Answer(400 if set(poison) & set(ids) else 200))

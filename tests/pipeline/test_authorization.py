@@ -1,4 +1,4 @@
-"""A key's form that is not known yet: how few answers of 401 it costs, and what is held."""
+"""Finding the form of an API key: how few 401 answers it takes, and what is held meanwhile."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.simulation import Line, always, held, simulated
 
 
 class Forming(Line):
-    """A line whose endpoint takes the key in one form. ``takes`` is that form, empty for none."""
+    """A line whose endpoint accepts the key in one form, ``takes``; empty: in none."""
 
     takes = "raw"
 
@@ -66,7 +66,7 @@ async def test_a_key_that_is_refused_in_both_forms_is_held_after_two_answers() -
 
 @simulated
 async def test_nothing_is_dead_lettered_for_a_key_that_one_form_got_a_401_for_and_no_form_a_200() -> None:
-    """A gateway may answer a header that it can't read with a 400: that says nothing of the events."""
+    """A gateway may answer 400 to a header that it can't parse: that doesn't mean that the events are bad."""
     line = Forming(always(400), try_key_first=True)
     line.begin(20)
     await line.run_for(200)
@@ -112,7 +112,7 @@ async def test_a_key_that_is_withdrawn_under_traffic_tries_the_other_form_by_one
 @pytest.mark.parametrize("hangs", ["a", "v"])
 @simulated
 async def test_a_first_request_that_hangs_keeps_no_other_event(hangs: str) -> None:
-    """The first request goes alone, and may be the only kind that hangs: its time-out is not waited for."""
+    """The first request is sent alone. If it hangs, the others don't wait for its time-out."""
     line = Forming(lambda pixel, ids, now: (3600.0 if ids[0][0] == hangs else 0.05, Answer(200)), try_key_first=True)
     line.begin(300)
     await line.run_for(20)

@@ -1,4 +1,4 @@
-"""What is sent, and when: batches, their windows, the requests in flight, and records that are nothing to send."""
+"""What is sent and when: batches, their windows, the requests in flight, and records without an event."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whose clock says what is in the future, and what becomes of events that were judged by a wrong one."""
+"""Which clock decides whether an event is in the future, and what happens to events after a wrong clock is corrected."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ P0 = TopicPartition("leads", 0)
 
 
 class Timed(PlainSource):
-    """Events named after their time: seconds after the beginning, and a number."""
+    """A source of events whose name is their time (seconds after the start) and a number."""
 
     def transform(
         self, codec: Any, payloads: Sequence[bytes], partition: int, offsets: Sequence[int], now_ms: int
@@ -34,7 +34,10 @@ def time_of(payload: bytes) -> float:
 
 
 class TimedLine(Line):
-    """The endpoint's clock is right; the producers' too, or they say something else about when a record was written."""
+    """A line whose local clock is ``ahead`` by so many seconds.
+
+    The endpoint's clock is right. So are the records' timestamps, unless a test replaces ``written``.
+    """
 
     def __init__(self, ahead: float, status: int = 200, dates: bool = True, kind: int = 1) -> None:
         self.dates, self.status, self.kind = dates, status, kind
@@ -88,7 +91,7 @@ async def test_what_waits_is_judged_anew_when_the_clock_is_known() -> None:
     assert line.reports["intake_held dead_letter_ratio"] == 1
     await line.run_for(200)
     assert line.pipeline.quarantine.rules("leads").total() == 150, "each event once, however often it was judged"
-    line.ahead = 0.0  # somebody sets the clock right
+    line.ahead = 0.0  # the clock is corrected
     line.status, line.dates = 200, True
     await line.run_for(5)
     assert (sum(line.dead_letters.values()), line.lag) == (0, 0)

@@ -1,4 +1,4 @@
-"""What a request costs a member of many lanes, in steps: those that have nothing to send are passed over."""
+"""The cost of a request with many lanes, in bytecode instructions: lanes with nothing to send cost little."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from tests.pipeline.given import names
 from tests.simulation import Line, always, simulate
 from tests.steps import Steps
 
-pytestmark = pytest.mark.slow  # the steps are counted one by one
+pytestmark = pytest.mark.slow  # counting instructions is slow
 
 
 def cost(lanes: int) -> tuple[int, int]:
-    """Steps and requests of a run in which one lane of so many has something to send."""
+    """Instructions and requests of a run in which one lane of so many has something to send."""
 
     async def run() -> tuple[int, int]:
         topics = {f"topic-{number}": Lane(f"pixel-{number}", EventName.PAGE_VIEW) for number in range(lanes)}

@@ -1,4 +1,4 @@
-"""What a chunk, a batch and a tick cost a member of a thousand partitions, in steps, against one of ten."""
+"""The cost of a chunk, a batch and a tick with a thousand partitions, in bytecode instructions, compared with ten."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from tests.fake_record import FakeRecord
 from tests.simulation import LEADS, Line, always, simulate
 from tests.steps import Steps, steps
 
-pytestmark = pytest.mark.slow  # the steps are counted one by one
+pytestmark = pytest.mark.slow  # counting instructions is slow
 
 FEW, MANY = 10, 1000
-EVENT_BYTES = 1024 + 2 * 10  # as they are accounted for
+EVENT_BYTES = 1024 + 2 * 10  # as the memory budget counts them
 
 
 class Crowd(Line):
-    """A line of many partitions, which are fed by hand.
+    """A line with many partitions, whose records the test hands over itself.
 
-    :param full: before an endpoint that never answers, with most of its memory filled by all partitions alike.
+    :param full: the endpoint never answers, and all partitions together fill most of the memory in equal shares.
     """
 
     def __init__(self, partitions: int, full: bool) -> None:
@@ -43,7 +43,7 @@ class Crowd(Line):
         return self
 
     def fetch(self, tp: TopicPartition, count: int) -> Records:
-        """The next records of a partition, as they are fetched."""
+        """The next records of a partition, as the consumer hands them over."""
         first = self.next[tp]
         self.next[tp] += count
         records: list[Any] = [
@@ -53,7 +53,7 @@ class Crowd(Line):
 
 
 def cost(partitions: int, what: Callable[[Crowd], Callable[[], object]], full: bool = False) -> int:
-    """The steps of what is prepared in a line of so many partitions."""
+    """Count the instructions of the call that ``what`` prepares, in a line with so many partitions."""
 
     async def run() -> int:
         line = await Crowd(partitions, full).begun()
@@ -98,7 +98,7 @@ async def idle(partitions: int) -> Crowd:
     line = await Crowd(partitions, full=False).begun()
     line.pipeline.fetched([line.fetch(tp, 1) for tp in line.all])
     await asyncio.sleep(2.0)
-    for _ in range(2):  # the second one sees that the first was confirmed
+    for _ in range(2):  # the second call sees that the first commit was confirmed
         line.pipeline.commit()
         await asyncio.sleep(0)
         await asyncio.sleep(0)
@@ -130,7 +130,7 @@ def test_a_partition_that_moves_again_is_committed_again() -> None:
 
 
 def test_a_batch_costs_for_its_events_and_their_partitions_not_for_both_multiplied() -> None:
-    """Each of the hundred events is another partition's, or all are one's."""
+    """The hundred events belong to a hundred partitions, or all to one."""
 
     async def delivered(owners: int) -> int:
         line = await Crowd(MANY, full=False).begun()

@@ -1,4 +1,4 @@
-"""A stop: the open batches are sent, the answers awaited, and the last commit is owed until the broker confirms it."""
+"""A stop sends the open batches, awaits the answers, and keeps the last commit until the broker confirms it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.simulation import Line, always, simulated
 
 
 async def drained(line: Line, after: float, seconds: float) -> bool:
-    """What a drain says that begins after a while, while the line goes on for as long as it may take."""
+    """Start a drain after so many seconds while the line runs, and return its result."""
 
     async def stop() -> bool:
         await asyncio.sleep(after)
@@ -92,7 +92,7 @@ async def test_a_stop_owes_the_last_commit_until_the_broker_has_confirmed_it(han
     line.pipeline.partitions[P0].committed = (
         0,
         "",
-    )  # as it was before the answer: no commit has come through since
+    )  # as before the answer: no commit has succeeded since
     commits = line.pipeline.unconfirmed
     assert [commit.offset for commit in commits] == [1], "it is owed while the partition is still held"
     if handed_over:

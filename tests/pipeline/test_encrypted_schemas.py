@@ -1,4 +1,4 @@
-"""Schemas whose registry rules encrypt fields: which sources may read their records, also where the top is a union."""
+"""Schemas whose registry rules encrypt fields: which sources may read their records, also with a union at the top."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ CIPHERTEXT = "TTMxMDY1MDU1NTEyMTIxMg=="
 
 
 def schema(raw: Any, *fields: str, kind: str = "ENCRYPT") -> WriterSchema:
-    """A schema with these fields encrypted, by their full names."""
+    """A schema whose rules encrypt these fields, given by full names."""
     built = build(KEY, json.dumps(raw))
     stated = rules_of(
         {
@@ -47,7 +47,7 @@ def schema(raw: Any, *fields: str, kind: str = "ENCRYPT") -> WriterSchema:
 
 
 class Known:
-    """A registry of one schema."""
+    """A registry with one schema."""
 
     def __init__(self, one: WriterSchema) -> None:
         self.one = one
@@ -77,7 +77,7 @@ def source(one: WriterSchema, of_rules: SourceRules | None = None, record: str |
 
 
 def waits(of: TopicSource) -> str:
-    """Why records of the schema wait; empty where they don't."""
+    """Why records of the schema wait; empty if they don't."""
     try:
         coded = asyncio.run(of.load(KEY))
     except FieldsEncrypted as error:
@@ -118,7 +118,7 @@ def test_ciphertext_is_not_compared_with_a_list_of_people_either(target: str) ->
 
 
 def unread(one: WriterSchema, payload: bytes, of_rules: SourceRules | None = None, **stated: Any) -> str | None:
-    """What ``check`` says of a recent record."""
+    """What ``check`` reports on a recent record."""
     section = SourceSection(topic=TOPIC, **stated)
     record: Any = FakeRecord(b"\0\0\0\0\x07" + payload)
     return asyncio.run(unreadable(section, of_rules or rules(), Known(one), [record]))

@@ -1,4 +1,4 @@
-"""Partitions come and go: what is in flight is awaited, what is late changes nothing, and all that waits goes along."""
+"""Hand-overs of partitions: requests in flight are awaited, late answers change nothing, waiting events are dropped."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ async def test_outcomes_beyond_the_watermark_survive_a_hand_over() -> None:
     line.assign(P0)
     await line.run_for(20)
     assert line.store[P0][0] == 0
-    line.pipeline.lost([P0])  # a crash: nothing is committed on the way out
+    line.pipeline.lost([P0])  # a crash: nothing more is committed
     line.answering = always(200)
     line.assign(P0)
     await line.run_for(60)
@@ -103,7 +103,7 @@ async def test_outcomes_beyond_the_watermark_survive_a_hand_over() -> None:
 
 
 async def hand_overs(line: Line, times: int) -> None:
-    """The partitions come and go, each time long enough to be read."""
+    """Assign and lose the partition so many times, each time long enough for it to be read."""
     for _ in range(times):
         line.assign(P0)
         await asyncio.sleep(3)
@@ -160,7 +160,7 @@ async def test_a_split_that_is_judged_after_its_partition_left_holds_nothing() -
     line = Line(always(400, 2.0), max_events=100, max_split_requests=2)
     line.chunk = 100
     line.produce("leads", 0, *names("a", 100))
-    coming_and_going = asyncio.create_task(hand_overs(line, 1))  # it leaves while both halves are under way
+    coming_and_going = asyncio.create_task(hand_overs(line, 1))  # it leaves while both halves are in flight
     await line.run_for(30)
     await coming_and_going
     assert [len(ids) for _, _, ids, _ in line.requests] == [100, 50, 50]

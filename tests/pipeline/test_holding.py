@@ -1,4 +1,4 @@
-"""What holds a pixel or a lane, what is slowed down, and what goes on beside it."""
+"""What holds or slows down a pixel or a lane, and what goes on meanwhile."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ async def test_a_pause_is_kept_although_the_rest_of_the_wave_is_answered_well() 
     def some_throttled(pixel: str, ids: Sequence[str], now: float) -> tuple[float, Answer]:
         if now < 5 and ids[0].endswith("0") and int(ids[0][1:]) % 20 == 0:
             return 0.05, Answer(429, retry_after="40")
-        return 0.3, Answer(200)  # later than the pause was asked for
+        return 0.3, Answer(200)  # after the answers that ask for the pause
 
     line = Line(some_throttled)
     line.produce("leads", 0, *names("a", 400))

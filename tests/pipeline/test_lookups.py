@@ -1,4 +1,4 @@
-"""Records whose schemas are not known: how many are asked for at a time, how often, and what that costs."""
+"""Records with unknown schemas: how many schemas are requested at a time, how often, and at which cost."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ P0, P1, V0 = TopicPartition("leads", 0), TopicPartition("leads", 1), TopicPartit
 
 
 class Flooded(PlainSource):
-    """Every record has a schema id of its own. ``down`` says which of them can't be asked for now."""
+    """A source in which every record has its own schema id. ``down`` tells which of them can't be requested now."""
 
     def __init__(self) -> None:
         super().__init__("leads", LEADS)
@@ -50,7 +50,7 @@ class Flooded(PlainSource):
 
 
 def flooded(**rules: Any) -> tuple[Line, Flooded]:
-    """A line, and its source of leads, which is flooded."""
+    """A line, and its ``Flooded`` source of leads."""
     line = Line(always(200), **rules)
     line.sources["leads"] = source = Flooded()
     line._new_pipeline()

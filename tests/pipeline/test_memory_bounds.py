@@ -1,4 +1,4 @@
-"""How much is read ahead: what is in memory is bounded, and each partition has its share."""
+"""How much is read ahead: the memory is bounded, and each partition has its share."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ async def test_a_partition_that_was_paused_is_read_again_when_there_is_room_for_
 
 @simulated
 async def test_many_partitions_are_not_paused_while_there_is_memory() -> None:
-    """A chunk of each of them is more than its share."""
+    """Although a chunk of each partition is larger than its share."""
     partitions = [TopicPartition("leads", number) for number in range(40)]
     line = Line(always(200, 0.05), max_buffered_bytes=2**20)
     for tp in partitions:
@@ -73,7 +73,7 @@ async def test_many_partitions_are_not_paused_while_there_is_memory() -> None:
 @pytest.mark.slow
 @simulated
 async def test_memory_is_bounded_however_many_partitions_there_are() -> None:
-    """A chunk of each of them as large as the client likes would be fourteen times the budget."""
+    """Without a limit, one chunk of each partition would be fourteen times the budget."""
     partitions = [TopicPartition("leads", number) for number in range(100)]
     line = Line(always(200, 1.0), max_in_flight=2, max_buffered_bytes=400_000)
     for tp in partitions:
@@ -88,7 +88,7 @@ async def test_memory_is_bounded_however_many_partitions_there_are() -> None:
 @simulated
 async def test_no_more_is_read_than_can_be_sent_soon() -> None:
     line = Line(always(200, 0.05), {"leads": LEADS}, max_in_flight=2, max_buffered_bytes=2**30)
-    line.chunk = 38  # from both 760 a second, of which 400 can be sent
+    line.chunk = 38  # 760 events per second from both partitions, of which 400 can be sent
     line.produce("leads", 0, *names("a", 9000))
     line.produce("leads", 1, *names("b", 9000))
     line.assign(P0, P1)

@@ -1,4 +1,4 @@
-"""One odd record is no outage, and a bug while records are taken in names them."""
+"""One odd record causes no outage, and if a bug strikes while records are taken in, the log names the records."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_a_fault_of_the_framing_is_that_of_its_record_alone(monkeypatch: pytest.
 
 
 def test_a_lack_of_memory_while_framing_is_no_records_fault(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Dead-lettered for it, good records would be lost to a fault of the machine."""
+    """Otherwise good records would become dead letters because of a fault of the machine."""
 
     def short(*_: Any, **__: Any) -> Any:
         raise MemoryError

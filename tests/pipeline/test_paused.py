@@ -1,4 +1,4 @@
-"""Sources and pixels that are paused by configuration: their events get no outcome, and all others go on."""
+"""Sources and pixels that are paused by configuration: their events get no outcome, all others are delivered."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ GOING = Lane("main", EventName.GENERATE_LEAD)
 
 
 class RoutedSource(PlainSource):
-    """A source whose records name their pixel by their first letter: ``b`` is the one that may be paused."""
+    """A source whose records name their pixel by the first letter: ``b`` is the one that may be paused."""
 
     def __init__(self, topic: str, has_paused: bool) -> None:
         super().__init__(topic, GOING)
@@ -42,7 +42,7 @@ class RoutedSource(PlainSource):
 
 
 class RoutedLine(Line):
-    """A line before one topic of two pixels."""
+    """A line with one topic for two pixels."""
 
     has_paused = True
 
@@ -54,7 +54,7 @@ class RoutedLine(Line):
         return [GOING, BRAKED]
 
     def restarted(self, has_paused: bool) -> None:
-        """A new process, with the offsets that were committed."""
+        """Replace the pipeline as a new process does: it starts from the committed offsets."""
         self.has_paused = has_paused
         self.unassign(*list(self.positions))
         self.room = 1
@@ -62,7 +62,7 @@ class RoutedLine(Line):
 
 
 def mixed(line: Line, count: int, every: int = 3) -> tuple[list[str], list[str]]:
-    """One in so many events is of the pixel that is paused. Returns its events, and the others."""
+    """Produce events, one in ``every`` for the paused pixel. Returns its events and the others."""
     ids = [f"b{at}" if at % every == every - 1 else f"a{at}" for at in range(count)]
     line.produce("leads", 0, *ids)
     return [one for one in ids if one[0] == "b"], [one for one in ids if one[0] == "a"]
@@ -214,16 +214,16 @@ async def test_what_was_fetched_before_the_pause_took_hold_is_passed_over_and_re
     line._new_pipeline()
     line.produce("leads", 0, *names("a", 100), "bad", None)
     line.assign(P0)
-    line.paused.clear()  # the command is still on its way to the consumer
+    line.paused.clear()  # as if the command had not reached the consumer yet
     await line.run_for(5)
     assert line.positions[P0] == 102
     assert (line.accepted, line.dead_letters, line.store[P0][0]) == ({}, {}, 0)
 
 
 async def _day(seed: int) -> None:
-    """Restarts with and without the pause, kills, hand-overs and faults at random moments; then all heals.
+    """Restarts with and without the pause, kills, hand-overs and faults at random moments; in the end all is well.
 
-    ``Line`` checks at each commit that it passes no event without an outcome, and that none goes back.
+    ``Line`` checks that no commit passes an event without an outcome, and that none goes back.
     """
     rng = random.Random(seed)
     answers = [200] * 6 + [500, 429, 401, 400]
@@ -242,7 +242,7 @@ async def _day(seed: int) -> None:
             ids = [rng.choice(("a", "b", "bad")) + f"-{made + at}" for at in range(rng.randrange(60))]
             made += len(ids)
             line.produce("leads", partition, *ids)
-        line.restarted(has_paused=rng.random() < 0.6)  # whatever was under way is as if the process had been killed
+        line.restarted(has_paused=rng.random() < 0.6)  # everything in flight is lost, as in a killed process
         line.assign(P0, P1)
         before = len(line.requests)
         async with asyncio.TaskGroup() as group:

@@ -1,4 +1,4 @@
-"""Pauses that the API asks for, in jumping time: no storm of requests, no flood of lines, and whose clock a date is of."""
+"""Pauses that the API asks for: no storm of requests, no flood of log lines, and dates relative to the API's clock."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ P0 = TopicPartition("leads", 0)
 
 
 def pauses(line: Line) -> int:
-    """Lines that the log would have."""
+    """How many log lines there would be."""
     return sum(count for what, count in line.reports.items() if what.startswith("main"))
 
 
@@ -57,7 +57,7 @@ async def test_pauses_grow_while_nothing_is_taken_and_not_with_the_size_of_a_wav
 @pytest.mark.parametrize("ahead", [-3600.0, -300.0, 0.0, 300.0, 3600.0])
 @simulated
 async def test_a_date_is_measured_by_the_clock_that_wrote_it(ahead: float) -> None:
-    """``ahead`` is how far the local clock is ahead of the endpoint's."""
+    """``ahead``: by how many seconds the local clock is ahead of the endpoint's."""
 
     def answering(pixel: str, ids: Sequence[str], now: float) -> tuple[float, Answer]:
         theirs = EPOCH + now - ahead

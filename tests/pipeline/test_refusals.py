@@ -1,4 +1,4 @@
-"""Refused events: the split that finds them, the dead letters, and when so many are refused that it is no fault of theirs."""
+"""Refused events: the split that finds them, their dead letters, and the hold when too many are refused."""
 
 from __future__ import annotations
 
@@ -197,7 +197,7 @@ async def test_a_spent_budget_is_told_when_it_holds_the_lane() -> None:
 
 @simulated
 async def test_a_burst_of_poison_holds_its_lane_only_until_good_events_show_it_for_poison() -> None:
-    """More than the budget of a split can find out; and after the good events of its batch nothing but poison is in hand."""
+    """More than the budget of a split can find; and once the good events of the batch are delivered, only poison is left."""
     poison = [f"a{i}" for i in range(400, 480)]
     line = Line(refusing(*poison), max_events=100)
     line.chunk = 100

@@ -1,4 +1,4 @@
-"""A partition that was lost and comes back: what this process saw answered is passed over, but never on a doubt."""
+"""A lost partition that is assigned again: events that this process saw answered are skipped, but sent if in doubt."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ NAMES = [f"a{number}" for number in range(600)]
 
 
 def outage(meanwhile: Callable[[Line], None]) -> tuple[Line, int]:
-    """Deliver 200 events and commit them, deliver 400 more while no commit arrives, lose the partition, get it back.
+    """Deliver and commit 200 events, deliver 400 more while no commit arrives, lose the partition, get it back.
 
-    Returns the line, and how many deliveries were repetitions.
+    Returns the line, and how many deliveries were repeated.
     """
 
     async def run() -> Line:
@@ -31,7 +31,7 @@ def outage(meanwhile: Callable[[Line], None]) -> tuple[Line, int]:
         await line.run_for(20)
         assert line.store[P0][0] == 200
         commit = line.commit
-        line.commit = lambda commits: None  # type: ignore[method-assign]  # taken by nobody, and never answered
+        line.commit = lambda commits: None  # type: ignore[method-assign]  # commits are dropped, and never answered
         line.produce("leads", 0, *NAMES[200:])
         await line.run_for(20)
         assert len(line.accepted) == 600

@@ -1,4 +1,4 @@
-"""The limits of a member: refusals are counted for a key, and held pixels go on when they are past."""
+"""The request limits of a member: refusals are counted by key, and held pixels resume when the refusals are old enough."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each commit says from where on members have resolved all: through every hand-over, until somebody sets the offset."""
+"""Each commit says from which offset on members have resolved everything, also after hand-overs, but not after a reset."""
 
 from __future__ import annotations
 
@@ -14,14 +14,12 @@ P0 = TopicPartition("leads", 0)
 
 
 def two_owners(first: tuple[int, str] | None, between: Callable[[Line], None] = lambda line: None) -> list[int | None]:
-    """What the commits of two owners say, each after 100 events; the first begins at a commit or at none."""
+    """The offsets that the last commits of two owners state, each after 100 events; the first starts at ``first``."""
 
     async def run() -> list[int | None]:
         line = Line(lambda pixel, ids, now: (0.05, Answer(200)))
         line.ids = {"leads": "log-1"}
-        line.produce(
-            "leads", 0, *[None] * 40, *(f"a{number}" for number in range(60))
-        )  # nobody asks what became of None
+        line.produce("leads", 0, *[None] * 40, *(f"a{number}" for number in range(60)))  # None: tombstones
         if first is not None:
             line.store[P0] = first
         said = []
@@ -45,7 +43,7 @@ def test_the_first_owner_says_where_it_began_and_the_next_one_keeps_it() -> None
 
 @pytest.mark.parametrize("metadata", ["", "capi2:log-1:40:", "somebody else's", "capi1:log-1:40:JslzC3Mlyj0R"])
 def test_what_somebody_else_has_set_is_where_it_begins(metadata: str) -> None:
-    """A reset, another program's commit, or that of a release that doesn't say since when."""
+    """A reset, another program's commit, or the commit of a release without this statement."""
     assert two_owners((40, metadata)) == [40, 40]
 
 

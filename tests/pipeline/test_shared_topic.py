@@ -1,4 +1,4 @@
-"""A topic of several sources, each for a record type: where their events go, and whose fault it is where many are bad."""
+"""A topic with several sources, one per record type: where their events go, and which source is held for bad events."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LEAD_SOURCE, VIEW_SOURCE = "leads (Lead)", "leads (View)"
 
 
 class Known:
-    """The one schema of the topic."""
+    """A registry with the only schema of the topic."""
 
     def cached(self, key: SchemaKey) -> WriterSchema:
         return UNION
@@ -57,7 +57,7 @@ def shared(view_window: float = 1.0, view_ratio: float | None = None, paused: st
 
 
 class SharedLine(Line):
-    """A line before one topic of two sources. ``Tick`` is for neither."""
+    """A line with one topic of two sources. ``Tick`` records belong to neither."""
 
     def __init__(self, **source: Any) -> None:
         self.given = source
@@ -122,7 +122,7 @@ async def test_a_source_keeps_its_own_window() -> None:
 
 @simulated
 async def test_a_source_that_fails_for_all_is_held_however_good_the_other_one_is() -> None:
-    """One guard for the topic would see a twentieth of bad events, and dead-letter every lead."""
+    """A guard for the whole topic would see one bad event in twenty, and let every lead become a dead letter."""
     line = SharedLine()
     for at in range(200):
         line.take("Lead", f"bad{at}")
@@ -153,7 +153,7 @@ async def test_a_sources_own_ratio_is_for_its_own_events() -> None:
 @simulated
 async def test_what_belongs_to_no_source_is_held_for_the_topic_by_its_share_in_all_events() -> None:
     line = SharedLine()
-    line.logs[P0] += [f"\t-{at}".encode() for at in range(300)]  # of a branch that isn't there
+    line.logs[P0] += [f"\t-{at}".encode() for at in range(300)]  # of a union branch that doesn't exist
     line.assign(P0)
     await line.run_for(20)
     assert list(line.pipeline.quarantined_since) == ["leads"]

@@ -1,4 +1,4 @@
-"""The list of people who asked to be forgotten: what its lines may be, when it is read again, and what it costs."""
+"""The suppression list: the forms of its lines, when it is read again, and what it costs."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_an_empty_list_has_nobody(tmp_path: Path) -> None:
 
 
 def test_each_of_many_is_found_and_nobody_else(tmp_path: Path) -> None:
-    listed = [sha256(str(n).encode()).hexdigest() for n in range(60_000)]  # several pieces of the file
+    listed = [sha256(str(n).encode()).hexdigest() for n in range(60_000)]  # more than one read of the file
     edges = ["0" * 64, "f" * 64, "0" * 62 + "1f"]
     people = read(tmp_path, "\n".join(listed + edges))
     assert people.among([people.key_of_hash(one) for one in listed + edges]) == list(range(len(listed) + len(edges)))

@@ -1,4 +1,4 @@
-"""A line on which a full batch takes longer than the time-out, in jumping time."""
+"""A connection so slow that a full batch takes longer than the time-out."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TIMEOUT = 10.0
 
 
 def thin(seconds: float, until: float = 1e9, fault: str | int = "timeout") -> Answering:
-    """Each event takes so many seconds until a moment, and a hundredth of one after it."""
+    """An endpoint to which each event takes so many seconds; after the moment ``until``, 0.01 s."""
 
     def answering(pixel: str, ids: Sequence[str], now: float) -> tuple[float, Answer]:
         took = len(ids) * (seconds if now < until else 0.01)

@@ -1,4 +1,4 @@
-"""Records whose schema is not there, or can't be loaded."""
+"""Records whose schema is missing or can't be loaded."""
 
 from __future__ import annotations
 
