@@ -1,4 +1,4 @@
-"""What the stand-in is told to answer, and what a scene looks like meanwhile."""
+"""Answers for the mock endpoint, and checks of a scene during a fault."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.stack.waiting import until
 
 OTHER_PIXEL_ID = "pixel-2"
 OTHER_KEY = "canary-key-of-the-other-77aa31"
-HEALED_SECONDS = 30.0  # within which there must be progress again after a fault has been mended
+HEALED_SECONDS = 30.0  # within which there must be progress after the end of a fault
 
 
 def always(**what: Any) -> Answering:
@@ -27,22 +27,22 @@ def always(**what: Any) -> Answering:
 
 
 def for_pixel(pixel_id: str, answer: Answering) -> Answering:
-    """For one pixel's requests; the others are answered as ever."""
+    """Use ``answer`` for one pixel's requests; the others get the default answer."""
     return lambda request: answer(request) if request.pixel_id == pixel_id else None
 
 
 def for_event(name: str, answer: Answering) -> Answering:
-    """For batches of one event name; the others are answered as ever."""
+    """Use ``answer`` for batches of one event name; the others get the default answer."""
     return lambda request: answer(request) if name_of(request) == name else None
 
 
 def name_of(request: RequestInfo) -> str:
-    """The name of the events in a request: a batch has but one."""
+    """The name of the events in a request: all events of a batch have the same."""
     return str(request.events[0]["name"]) if request.events else ""
 
 
 def two_pixels(folder: Path, broker: Broker, registry: Registry, **options: Any) -> Scene:
-    """A scene whose leads go to one pixel and whose page views go to another, each with a key of its own."""
+    """A scene whose leads go to one pixel and whose page views go to another, each with its own key."""
     scene = Scene(folder, broker, registry, keys={PIXEL_ID: KEY, OTHER_PIXEL_ID: OTHER_KEY}, **options)
     key_file = folder / "other.key"
     key_file.write_text(OTHER_KEY)
@@ -53,7 +53,7 @@ def two_pixels(folder: Path, broker: Broker, registry: Registry, **options: Any)
 
 
 def expect(scene: Scene, events: Iterable[Produced], code: Code) -> None:
-    """Correct the books: these events can't be delivered after all."""
+    """Tell the ledger that these events must become dead letters with this code after all."""
     scene.ledger.add(event._replace(bad_code=code) for event in events)
 
 
@@ -63,31 +63,31 @@ def requests_of(scene: Scene, pixel_id: str = PIXEL_ID) -> list[SeenRequest]:
 
 
 def reasons(member: Program) -> set[str]:
-    """Why something is held."""
+    """The reasons of everything that the member holds."""
     return {held["reason"] for held in member.status()["held"]}
 
 
 def notices(member: Program) -> str:
-    """What is told of faults that mend themselves."""
+    """The member's notices, which are about faults that end by themselves, as one text."""
     return "\n".join(f"{notice['subject']}: {notice['reason']}" for notice in member.status()["notices"])
 
 
 def await_held(member: Program, reason: str) -> None:
-    """Wait until something is held for this reason; the member then isn't ready, and says why."""
+    """Wait until something is held for this reason. Assert that the member is not ready then, and gives the reason."""
     until(lambda: reason in reasons(member), 60, f"a hold for {reason}")
     code, text = member.get("/readyz")
     assert (code, reason in text) == (503, True), f"/readyz: {code} {text}"
 
 
 def await_progress(scene: Scene, *topics: str) -> None:
-    """After a fault was mended: commits go on, within the time that is promised."""
+    """Wait for new commits after a fault has ended: they must come within the promised time."""
     lag = scene.ledger.lag(*topics)
     until(lambda: scene.ledger.lag(*topics) < max(lag, 1), HEALED_SECONDS, "progress after the fault was mended", 0.1)
     assert not scene.ledger.faults, scene.ledger.faults[:5]
 
 
 def await_dead_letters_waiting(scene: Scene, member: Program) -> None:
-    """After ``poison_in_the_first``: its letter can't be written, and all other partitions are committed to their ends."""
+    """After ``poison_in_the_first``: wait until the dead letter can't be written and all other partitions are committed."""
 
     def committed(partition: int) -> int:
         return scene.ledger.committed.get((scene.leads, partition), 0)

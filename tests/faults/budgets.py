@@ -1,6 +1,6 @@
-"""How many events may be repeated where answers or commits are cut off: few, as few are in flight.
+"""How many events may be repeated if answers or commits are cut off: few, since few are in flight.
 
-The settings and the answers are those of the rows that state these budgets.
+The budgets hold for the settings and answers given here.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ AT_ONCE = 20 * 4  # events that a member has in flight at most
 
 
 def steady(request: RequestInfo) -> Action:
-    """As quick as the API may be."""
+    """Answer quickly."""
     return Action(delay_seconds=0.05)
 
 
 def unhurried(request: RequestInfo) -> Action:
-    """An answer takes longer than a commit waits for its turn and is under way: 0.1 s and what a busy machine adds."""
+    """Answer more slowly than a commit takes, with its interval of 0.1 s and the delays of a busy machine."""
     return Action(delay_seconds=0.4)
 
 
 def killed(times: int = 1) -> Budget:
-    """Of members that an unhurried endpoint answers."""
+    """For members that were killed while an ``unhurried`` endpoint answered."""
     return Budget(
         2 * AT_ONCE * times,
         f"{times} times killed, each time with 4 requests of 20 events in flight and as many answered since the last commit",

@@ -1,4 +1,4 @@
-"""Every row of the fault matrix enters the scorecard."""
+"""Adds every row of the fault matrix to the scorecard."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SCENES = pytest.StashKey[list[Scene]]()
 
 @pytest.fixture(autouse=True)
 def _noted(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Note every scene that the row makes."""
+    """Record every scene that the row creates."""
     scenes: list[Scene] = []
     request.node.stash[_SCENES] = scenes
     init = Scene.__init__
@@ -44,5 +44,5 @@ def pytest_runtest_makereport(
             report.longrepr = (
                 "the row does not say how many events may be repeated, or not why: scene.close(duplicates=Budget(…))"
             )
-        report.user_properties.append((scorecard.PROPERTY, asdict(row)))  # of all processes, one prints the card
+        report.user_properties.append((scorecard.PROPERTY, asdict(row)))  # one process prints the rows of all
     return report

@@ -1,4 +1,4 @@
-"""Records that no sound producer writes, put into a scene's topics and entered in its books."""
+"""Records that no correct producer writes, produced to a scene's topics and added to its ledger."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LEAD: dict[str, Any] = json.loads((Path(__file__).parents[2] / "schemas" / "lead
 
 
 class Made(NamedTuple):
-    """A record to be produced. ``code``: what it must be dead-lettered with, None where it can be delivered."""
+    """A record to produce. ``code`` is the one that it must be dead-lettered with, None if it can be delivered."""
 
     value: bytes | None
     code: Code | None = None
@@ -34,7 +34,7 @@ class Made(NamedTuple):
 
 
 class Maker:
-    """Makes leads for one scene; each is another person's."""
+    """Makes leads for one scene, each for a different person."""
 
     def __init__(self, scene: Scene, seed: int = 1000) -> None:
         self._scene = scene
@@ -42,7 +42,7 @@ class Maker:
         self._ids: dict[str, int] = {}
 
     def event(self, **changes: Any) -> dict[str, Any]:
-        """A good lead's fields, with some of them changed."""
+        """The fields of a valid lead, with these changes."""
         return self._samples.event(EventName.GENERATE_LEAD, int(time.time() * 1000)) | changes
 
     def lead(self, code: Code | None = None, partition: int = -1, schema: Any = LEAD, **changes: Any) -> Made:
@@ -52,11 +52,11 @@ class Maker:
         return Made(self.framed(schema, encoded(schema, event)), code, event_id, event_id.encode(), partition)
 
     def framed(self, schema: Any, payload: bytes, kind: str = "AVRO") -> bytes:
-        """The payload behind the schema's id, which the registry gives it here if it has none yet."""
+        """The payload after the schema's id. The schema is registered if it has no id yet."""
         return struct.pack(">bI", 0, self.id_of(schema, kind)) + payload
 
     def id_of(self, schema: Any, kind: str = "AVRO") -> int:
-        """The id under which the registry has a schema. Each is a subject of its own: no two need be compatible."""
+        """The registry's id of a schema. Each schema gets its own subject, so that none must be compatible with another."""
         text = json.dumps(schema)
         if text not in self._ids:
             with self._scene.registry.client() as client:
@@ -65,27 +65,27 @@ class Maker:
         return self._ids[text]
 
     def put(self, made: Iterable[Made], topic: str = "") -> list[Produced]:
-        """Produce the records (to the leads, where no topic is given) and enter them, except tombstones, in the books."""
+        """Produce the records (to the leads, if no topic is given) and add them, except tombstones, to the ledger."""
         produced = produce(self._scene.broker.bootstrap, topic or self._scene.leads, made)
         self._scene.ledger.add(produced)
         return produced
 
 
 def poison_in_the_first(maker: Maker) -> None:
-    """In partition 0 of the leads an event that can't be delivered, between good ones; the other partitions are sound."""
+    """Produce leads: to partition 0 one that can't be delivered, among good ones, and only good ones to partition 1."""
     maker.put([maker.lead(partition=0), maker.lead(Code.MISSING_FIELD, partition=0, client_user_agent="")])
     maker.put(maker.lead(partition=number % 2) for number in range(100))
 
 
 def produce(bootstrap: str, topic: str, made: Iterable[Made]) -> list[Produced]:
-    """Produce the records; returns those that have a value when the broker has acknowledged all of them."""
+    """Produce the records. Returns those with a value, once the broker has acknowledged all."""
     return written(
         Producer({"bootstrap.servers": bootstrap, "linger.ms": 5, "acks": "all", "log_level": 0}), topic, made
     )
 
 
 def written(producer: Producer, topic: str, made: Iterable[Made]) -> list[Produced]:
-    """The same by a producer that is there already, in its transaction where it has begun one."""
+    """The same with an existing producer, and within its transaction if it has begun one."""
     produced: list[Produced] = []
     for record in made:
         producer.produce(
@@ -113,14 +113,14 @@ def _noting(produced: list[Produced], record: Made) -> Callable[[KafkaError | No
 
 
 def encoded(schema: Any, event: Mapping[str, Any]) -> bytes:
-    """A record's payload, without framing."""
+    """A record's Avro payload, without framing."""
     out = io.BytesIO()
     fastavro.schemaless_writer(out, fastavro.parse_schema(schema), event)
     return out.getvalue()
 
 
 def place_of(schema: Mapping[str, Any], event: Mapping[str, Any], field: str) -> int:
-    """At which byte of the payload a field begins."""
+    """The position in the payload, in bytes, at which a field begins."""
     fields = schema["fields"]
     before = fields[: [each["name"] for each in fields].index(field)]
     return len(encoded({**schema, "fields": before}, event))

@@ -1,4 +1,4 @@
-"""A log of two replicas that is cut below the group's committed offset while no member runs, and filled again past it."""
+"""A log with two replicas is truncated below the group's committed offset while no member runs, and filled past it again."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.scene import Scene
 from tests.stack import Cluster, Produced, Registry
 from tests.stack.waiting import until
 
-_KEPT, _CUT = 2, 1  # the nodes of a partition's replicas: who comes back as the leader, and who alone had the rest
+_KEPT, _CUT = 2, 1  # the nodes of both replicas: the one that becomes the leader, and the one that alone has the rest
 _TOPICS: Mapping[str, Any] = {"assignment": [[_CUT, _KEPT]], "config": {"min.insync.replicas": "1"}}
 
 
@@ -20,7 +20,7 @@ def scene_of_two_replicas(folder: Path, cluster: Cluster, registry: Registry) ->
 
 
 def commit_what_one_has(scene: Scene, cluster: Cluster, module: str = "stream_capi") -> list[Produced]:
-    """Commit events of which one replica has the second half alone; returns the first half."""
+    """Commit events of which only one replica has the second half; returns the first half."""
     both_have = scene.produce(100)
     member = scene.member(module=module)
     scene.ledger.await_all(60)
@@ -32,7 +32,7 @@ def commit_what_one_has(scene: Scene, cluster: Cluster, module: str = "stream_ca
 
 
 def cut_and_fill(scene: Scene, cluster: Cluster) -> list[Produced]:
-    """Lose both nodes and elect the replica that lacks the end, by hand; returns what lies at these offsets and behind since."""
+    """Elect, by hand, the replica that lacks the second half; returns new events, which lie at the lost offsets and after."""
     cluster.node(_CUT).kill()
     cluster.node(_KEPT).restart()
     topics = (scene.leads, scene.views)

@@ -1,4 +1,4 @@
-"""A commit as a release to come may leave it behind: its text is in a form that this one can't know."""
+"""A commit of a future release: its metadata has a version that this release doesn't know."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _OPEN = Resolved(10, 60, leader_epoch=0)
 
 
 def commit_of_a_release_to_come(scene: Scene) -> None:
-    """Commit the beginning of the leads' first partition.
+    """Commit the beginning of the leads' first partition, with metadata of a later version.
 
-    Read as this release's own, the text would say of fifty open events that they have an outcome.
+    Decoded as this release's version, the text would say of fifty open events that they have an outcome.
     """
     admin = KafkaAdmin(KafkaSection(bootstrap_servers=scene.broker.bootstrap))
     own = encode_outcomes(0, [_OPEN], METADATA_LIMIT, admin.topic_ids([scene.leads])[scene.leads])

@@ -20,14 +20,14 @@ class Said(NamedTuple):
     body: bytes = b""
     content_type: str = "text/html"
     encoding: str = ""
-    endless: bool = False  # the body comes again and again
+    endless: bool = False  # the body is repeated without end
 
 
 class Front:
-    """Passes requests on to the registry at ``url``, or says what it is told to instead.
+    """Forwards requests to the registry at ``url``, or answers with ``says`` instead.
 
-    ``adds`` is what else an answer says of a schema in whose text its key stands. ``seconds`` is how long each answer takes,
-    ``most_at_once`` how many were under way together.
+    ``adds`` are fields to add to answers, by a text that an answer's body contains. ``seconds`` is how long each answer
+    takes, ``most_at_once`` the largest number of concurrent requests so far.
     """
 
     def __init__(self, url: str) -> None:
@@ -57,13 +57,13 @@ class Front:
                 if not said.endless:
                     self.send_header("Content-Length", str(len(said.body)))
                 self.end_headers()
-                with suppress(ConnectionError):  # whoever asked has heard enough
+                with suppress(ConnectionError):  # the client may close early
                     self.wfile.write(said.body)
                     while said.endless:
                         self.wfile.write(said.body)
 
             def log_message(self, *_: object) -> None:
-                """Nothing: it would go to stderr."""
+                """Log nothing: it would go to stderr."""
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True

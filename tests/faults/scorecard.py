@@ -1,8 +1,8 @@
-"""The scorecard: for each row what was produced and what became of it, written where a document can take it from.
+"""The scorecard: how many events each row produced and their fates, in a file from which a document is made.
 
-The counts are the ledger's and the endpoint's, not the program's own. A row survives when its test passes. The mutants are
-rows of another kind: each is a program made wrong on purpose, and passes when the ledger finds it out; what such a program
-loses or repeats counts to no total.
+The counts are those of the ledger and the endpoint, not the program's own. A row survives when its test passes. Mutants are
+a second kind of row: each is a program with a deliberate fault, and its row passes when the ledger detects the fault. What a
+mutant loses or repeats is in no total.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from tests.ledger import Tally
 from tests.scene import Scene
 
 FILE = Path(".cache", "scorecard.json")
-PROPERTY = "scorecard"  # of a test's report: its row
+PROPERTY = "scorecard"  # name of the property of a test's report that has its row
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row. ``repeated`` counts the events that the API took more than once, each as often as it was once too many.
+    """One row. ``repeated`` counts how many times the API accepted an event again.
 
-    ``allowed`` is how many of these its budget has, and None where the row has stated none; ``why`` is the budget's reason.
-    ``figures`` are what else the row has measured.
+    ``allowed`` is the row's budget of these, None if the row states none; ``why`` is the budget's reason. ``figures`` are
+    other measurements of the row.
     """
 
     name: str
@@ -51,12 +51,12 @@ class Row:
 
     @property
     def states_budget(self) -> bool:
-        """Whether it says how many events may be repeated, and why, unless none may. A mutant need not."""
+        """Whether the row states how many events may be repeated and, if any may, why. A mutant need not."""
         return self.is_mutant or self.allowed == 0 or (self.allowed is not None and self.why != "")
 
     @classmethod
     def of(cls, name: str, group: str, survived: bool, scenes: Sequence[Scene], seconds: float) -> Row:
-        """The row of a test, by the scenes that it made."""
+        """The row of a test, from the scenes that it created."""
         whole = Tally(*map(sum, zip(*(scene.ledger.tally() for scene in scenes), strict=True)))
         repeated = sum(scene.repeated() for scene in scenes)
         budgets = [scene.budget for scene in scenes if scene.budget is not None]
@@ -68,7 +68,7 @@ class Row:
 
 
 def totals(rows: Sequence[Row]) -> dict[str, int]:
-    """The sums over the rows that are no mutants, and how the mutants fared."""
+    """The sums over all rows but mutants, and how many mutants were detected."""
     real, mutants = [row for row in rows if not row.is_mutant], [row for row in rows if row.is_mutant]
     counts = ("produced", "delivered", "dead_lettered", "uncommitted", "lost", "repeated")
     return {
@@ -81,14 +81,14 @@ def totals(rows: Sequence[Row]) -> dict[str, int]:
 
 
 def write(rows: Sequence[Row], whole: bool, file: Path) -> None:
-    """Write the rows as JSON. ``whole`` says that the long rows were among them."""
+    """Write the rows as JSON. ``whole`` tells whether the long rows are among them."""
     document: dict[str, Any] = {"whole": whole, "totals": totals(rows), "rows": [asdict(row) for row in rows]}
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(document, indent=1) + "\n")
 
 
 def table(rows: Sequence[Row]) -> Iterator[str]:
-    """The rows for people, a line each, and one more for a budget's reason and for each figure."""
+    """The rows as text: a line for each, and further lines for its budget's reason and its figures."""
     head = ("produced", "delivered", "dead", "open", "lost", "repeated", "allowed", "s")
     yield f"{'':9}" + "".join(f"{name:>10}" for name in head)
     for row in rows:
@@ -108,6 +108,6 @@ def table(rows: Sequence[Row]) -> Iterator[str]:
 
 
 def rows_of(reports: Iterable[pytest.TestReport]) -> list[Row]:
-    """The rows that the tests have put into their reports, by group."""
+    """The rows from the tests' reports, sorted by group."""
     found: list[Any] = [value for report in reports for name, value in report.user_properties if name == PROPERTY]
     return sorted((Row(**of_row) for of_row in found), key=attrgetter("group"))

@@ -1,4 +1,4 @@
-"""An origin that should never hear of the program: it answers 200 to whatever comes, and keeps what came."""
+"""A server to which the program should never connect: it answers 200 to everything, and records what it received."""
 
 from __future__ import annotations
 

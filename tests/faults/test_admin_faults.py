@@ -1,4 +1,4 @@
-"""Faults of those who ask the admin server: they cost the delivery nothing."""
+"""Faulty clients of the admin server don't disturb the delivery."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.stack import Broker, Registry
 
 pytestmark = pytest.mark.real
 
-_DESCRIPTORS = 1_024  # the usual limit of a process
+_DESCRIPTORS = 1_024  # the usual limit of open files of a process
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Faults of Kafka: whatever the broker does, no event is lost and no commit stands too far."""
+"""Faults of Kafka: whatever the broker does, no event is lost and no commit goes too far."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from tests.stack import Broker, Proxy, Registry
 from tests.stack.waiting import until
 
 pytestmark = pytest.mark.real
-HEALED = 60.0  # seconds within which it must go on; the promise is 30 on a quiet machine
+HEALED = 60.0  # seconds within which delivery must go on; 30 are promised, on an idle machine
 
 
 def progress(scene: Scene, more: int = 100) -> None:
-    """Events produced from now on get their outcome."""
+    """Produce events, and wait until all events have their outcome."""
     scene.produce(more)
     scene.ledger.await_all(HEALED)
 
@@ -46,7 +46,7 @@ def test_a_broker_killed_in_the_midst_and_started_again(tmp_path: Path, own_brok
 def test_a_broker_frozen_for_twenty_seconds_repeats_no_more_than_was_in_flight(
     tmp_path: Path, own_broker: Broker, registry: Registry
 ) -> None:
-    """Longer than the session: the member loses its partitions, and gets them again from the offset committed before."""
+    """Longer than the session: the member loses its partitions and gets them back, with the offset committed before."""
     with Scene(tmp_path, own_broker, registry, 3, steady, sections=SMALL) as scene:
         scene.produce(1500, bad=4)
         member = scene.member()
@@ -84,9 +84,9 @@ def test_a_connection_to_the_broker_that_is_cut_or_half_open(
 def test_sigterm_with_a_frozen_broker_ends_within_the_deadline(
     seconds: float, code: int, tmp_path: Path, own_broker: Broker, registry: Registry
 ) -> None:
-    """Exit code 4 only where a request was cut off: what was answered, and could not be committed, is a lost Kafka."""
+    """Exit code 4 only if a request was cut off. If all were answered and only the commit failed, it is 3: Kafka lost."""
     delays = [0.5]
-    properties = {"session.timeout.ms": 6000, "heartbeat.interval.ms": 1000}  # its place is free again that soon
+    properties = {"session.timeout.ms": 6000, "heartbeat.interval.ms": 1000}  # its partitions are free again soon
     sections: dict[str, Mapping[str, Any]] = {
         **SMALL,
         "shutdown": {"drain_seconds": 5},
@@ -127,7 +127,7 @@ def _not_committed(ended: str) -> Budget:
 def test_sigterm_with_a_killed_broker_tells_that_the_last_commit_is_lacking(
     tmp_path: Path, own_broker: Broker, registry: Registry
 ) -> None:
-    """The client closes at once where nothing listens, so that the end looks like a good one."""
+    """The client closes at once if nothing listens at the broker's address, so the stop looks like a clean one."""
     sections: dict[str, Mapping[str, Any]] = {
         **SMALL,
         "shutdown": {"drain_seconds": 5},
@@ -215,7 +215,7 @@ def test_a_member_frozen_past_the_poll_interval_comes_back_and_harms_nobody(
         first.signal(signal.SIGSTOP)
         try:
             scene.produce(400)
-            scene.ledger.await_all(HEALED)  # the other one takes all over
+            scene.ledger.await_all(HEALED)  # by the other member alone
         finally:
             first.signal(signal.SIGCONT)
         until(lambda: first.is_ready() and second.is_ready(), 60, "both again")
@@ -229,7 +229,7 @@ def test_a_member_frozen_past_the_poll_interval_comes_back_and_harms_nobody(
 
 @pytest.fixture(scope="module")
 def sparing_broker() -> Iterator[Broker]:
-    """A broker that takes little metadata with a commit, and refuses the whole commit for more."""
+    """A broker that accepts little metadata with a commit, and refuses the whole commit if there is more."""
     broker = Broker({"offset.metadata.max.bytes": "120"})
     try:
         yield broker.start()
@@ -240,7 +240,7 @@ def sparing_broker() -> Iterator[Broker]:
 def test_commits_that_the_broker_refuses_are_counted_and_mended(
     tmp_path: Path, sparing_broker: Broker, registry: Registry
 ) -> None:
-    """Every other event of a partition waits, so that the outcomes beyond the watermark need more than is allowed."""
+    """Every other event of a partition waits, so that the outcomes beyond the watermark need more metadata than allowed."""
     with Scene(tmp_path, sparing_broker, registry, 1, sections={"batch": {"max_events": 1}}) as scene:
         produced = scene.produce(300)
         waiting = {event.event_id for event in produced if event.offset >= 20 and event.offset % 2}
@@ -294,7 +294,7 @@ def test_a_topic_made_anew_is_not_skipped_into(tmp_path: Path, broker: Broker, r
         broker.delete_topic(scene.leads)
         broker.create_topic(scene.leads)
         scene.produce(600)  # more leads than the old topic had, so that the old offset is within the new log
-        # The group's offset is put back where it stood, as a commit does that comes after the deletion.
+        # Set the group's offset to its former value, as a late commit does that arrives after the deletion.
         place = TopicPartition(scene.leads, 0, before, metadata=_metadata_of(scene, first.output, before))
         broker.admin.alter_consumer_group_offsets([ConsumerGroupTopicPartitions(scene.group, [place])])[
             scene.group
@@ -306,7 +306,7 @@ def test_a_topic_made_anew_is_not_skipped_into(tmp_path: Path, broker: Broker, r
 
 
 def _metadata_of(scene: Scene, output: str, offset: int) -> str:
-    """What a former member would have written: an id that the new topic doesn't have."""
+    """Metadata as a member of the former topic would have written it: with an id that the new topic doesn't have."""
     return f"capi1:AAAAAAAAAAAAAAAAAAAAAA:{offset}:"
 
 
@@ -348,7 +348,7 @@ def test_committed_offsets_that_are_deleted_are_committed_again(
 
 
 def test_one_slow_partition_does_not_stop_the_rest(tmp_path: Path, broker: Broker, registry: Registry) -> None:
-    """An event whose answer never comes keeps its partition's offset, and no other's."""
+    """An event that is never answered holds back the committed offset of its partition, but of no other."""
     with Scene(tmp_path, broker, registry, 3, sections={"batch": {"max_events": 1}}) as scene:
         produced = scene.produce(600)
         victim = produced[0]

@@ -1,6 +1,6 @@
-"""What is done to brokers of a cluster on a Tuesday: restarts, kills, disks that fail, replicas and topics that move.
+"""What happens to a cluster's brokers in operation: restarts, kills, failed disks, reassigned replicas, recreated topics.
 
-A member that keeps its partitions sends nothing twice; one that loses them to nobody, what was in flight then.
+A member that keeps its partitions repeats nothing. One that loses them and gets them back repeats what was in flight.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ QUOTA = 10_000  # bytes a second from each of three nodes
 
 
 def test_a_rolling_restart_under_traffic_repeats_nothing(tmp_path: Path, cluster: Cluster, registry: Registry) -> None:
-    """Each node is told to end and started again, as an upgrade does it."""
+    """Each node is shut down cleanly and started again, as in an upgrade."""
     with Scene(tmp_path, cluster, registry, 3, steady, bootstrap=cluster.bootstrap_via, sections=SMALL) as scene:
         for _ in range(2):
             scene.member()
@@ -62,7 +62,7 @@ def test_leaders_and_the_coordinator_killed_in_turn(tmp_path: Path, cluster: Clu
 
 @pytest.mark.parametrize("storage", ["disk", pytest.param("data", marks=pytest.mark.repeat)])
 def test_a_log_directory_that_fails(storage: str, tmp_path: Path, cluster: Cluster, registry: Registry) -> None:
-    """With the one that has the metadata the node ends, without the other one it goes on as a follower of the rest."""
+    """If the directory with the metadata fails, the node ends; if the other one fails, it runs on with its other replicas."""
     with Scene(tmp_path, cluster, registry, 6, steady, bootstrap=cluster.bootstrap_via, sections=SMALL) as scene:
         led = {
             (topic, partition): cluster.node(cluster.leader(topic, partition))
@@ -128,7 +128,7 @@ def test_fetch_quotas_below_production_cost_time_alone(tmp_path: Path, cluster: 
         cluster.limit_reading(started["client"], QUOTA)
         try:
             scene.produce(5000, bad=4)
-            time.sleep(12)  # longer than the session
+            time.sleep(12)  # longer than the member's session
             assert scene.ledger.lag() > 1000, "the quota is no limit"
             assert member.is_ready()
         finally:
@@ -140,7 +140,7 @@ def test_fetch_quotas_below_production_cost_time_alone(tmp_path: Path, cluster: 
 def test_a_topic_made_anew_under_a_member_is_never_skipped_into(
     tmp_path: Path, cluster: Cluster, registry: Registry
 ) -> None:
-    """Either its partition stops, until a person has reset the group's offset, or it is read from its beginning."""
+    """Either its partition stops until somebody resets the group's offset, or it is read from its beginning."""
     with Scene(tmp_path, cluster, registry, 1, steady, bootstrap=cluster.bootstrap_via, sections=SMALL) as scene:
         member = scene.member()
         scene.produce(600)
@@ -148,7 +148,7 @@ def test_a_topic_made_anew_under_a_member_is_never_skipped_into(
         scene.ledger.freeze()
         cluster.delete_topic(scene.leads)
         cluster.create_topic(scene.leads)
-        produced = scene.produce(900)  # the old offsets lie within its log
+        produced = scene.produce(900)  # more than before, so that the old offsets are within the new log
         anew = {event.event_id for event in produced if event.topic == scene.leads}
         until(lambda: stopped(member) or anew <= set(scene.endpoint.answered()), 60, "a stop, or all events")
         again = 0
@@ -162,6 +162,6 @@ def test_a_topic_made_anew_under_a_member_is_never_skipped_into(
 
 
 def stopped(member: Program) -> bool:
-    """Whether a partition of it is held for what only a person can decide."""
+    """Whether one of its partitions is held until somebody decides."""
     code, text = member.get("/readyz")
     return code == 503 and ("topic_made_anew" in text or "offset_out_of_range" in text)

@@ -1,4 +1,4 @@
-"""A compacted topic whose cleaner has run: offsets with nothing at them, read, committed and kept in commits' metadata."""
+"""A topic after compaction: offsets without records are read over, committed, and part of commits' metadata."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ pytestmark = [pytest.mark.matrix, pytest.mark.real, pytest.mark.timeout(240)]
 COMPACTED = {
     "config": {
         "cleanup.policy": "compact",
-        "internal.segment.bytes": "8192",  # some twenty leads; the last segment is never cleaned
+        "internal.segment.bytes": "8192",  # about twenty leads; the last segment is never cleaned
         "min.cleanable.dirty.ratio": "0",
         "delete.retention.ms": "0",
     }
 }
-# No time-out, so that nothing is sent again, and no search for the key's form, in which requests go one at a time.
+# No time-outs, so that nothing is repeated, and a given form of the key, since finding it allows only one request at a time.
 SMALL: Mapping[str, Mapping[str, Any]] = {
     "batch": {"max_events": 10},
     "endpoint": {"timeout_seconds": 100, "authorization": "bearer"},
@@ -37,7 +37,7 @@ NO_DUPLICATE = Budget(0, "all that was answered is in the last commit before the
 
 
 def leads(maker: Maker, keys: Iterable[int]) -> list[Made]:
-    """A lead of each key."""
+    """One lead for each key."""
     return [maker.lead(partition=0)._replace(key=b"%d" % key) for key in keys]
 
 
@@ -65,7 +65,7 @@ def clean(scene: Scene, superseded: list[Produced]) -> None:
 
 
 def put(scene: Scene, made: list[Made]) -> list[Produced]:
-    """Produce in batches that a segment holds, without an entry in the books: which are removed is still to be seen."""
+    """Produce in batches that fit into a segment. Not added to the ledger, since compaction will remove some of them."""
     producer = Producer({"bootstrap.servers": scene.broker.bootstrap, "log_level": 0})
     return [event for at in range(0, len(made), 10) for event in written(producer, scene.leads, made[at : at + 10])]
 
@@ -73,7 +73,7 @@ def put(scene: Scene, made: list[Made]) -> list[Produced]:
 def test_over_the_holes_of_a_compacted_topic_nothing_is_skipped_and_nothing_sent_twice(
     tmp_path: Path, cluster: Cluster, registry: Registry
 ) -> None:
-    """Holes before the first read; beyond the committed offset, in the metadata; and made there while no member runs."""
+    """Holes that exist before the first read, that are covered by the metadata, and that appear while no member runs."""
     with Scene(tmp_path, cluster, registry, 1, topics=COMPACTED, sections=SMALL) as scene:
         maker = Maker(scene)
         old = put(scene, leads(maker, range(KEYS)))
@@ -100,7 +100,7 @@ def test_over_the_holes_of_a_compacted_topic_nothing_is_skipped_and_nothing_sent
 
 
 def unresolved(scene: Scene, events: list[Produced]) -> set[int]:
-    """The offsets of the events that have no outcome by the group's commit and its metadata."""
+    """The offsets of the events without an outcome, according to the group's commit and its metadata."""
     offset, metadata = scene.broker.committed(scene.group, scene.leads).get(0, (0, ""))
     beyond = decode_outcomes(metadata, offset, topic_id_of(metadata))
     behind = {event.offset for event in events if event.offset >= offset}

@@ -1,4 +1,4 @@
-"""The leader of the group's partition of ``__consumer_offsets`` killed at its worst moments: it is the group's coordinator."""
+"""The group's coordinator, the leader of its partition of ``__consumer_offsets``, is killed at the worst moments."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ EACH_PROTOCOL = ["cooperative", pytest.param("consumer", marks=pytest.mark.repea
 
 
 class Answers:
-    """After a delay that can be changed: a long one lets a hand-over last until it is over."""
+    """Answers after a delay that a test can change: a hand-over lasts at least as long as the delay."""
 
     def __init__(self) -> None:
         self.delay_seconds = 0.05
@@ -43,7 +43,7 @@ def test_the_coordinator_killed_while_commits_are_in_flight(
         with traffic(scene):
             await_commits(scene)
             node = cluster.coordinator(scene.group)
-            node.clients.slow(1.0)  # commits reach it, and are done; its answers are under way for longer than it lives
+            node.clients.slow(1.0)  # it stores commits, but is killed before its answers arrive
             before = delivered(scene)
             until(lambda: delivered(scene) > before + AT_ONCE, 30, "what is to be committed")
             node.kill()
@@ -76,7 +76,7 @@ def test_the_coordinator_killed_while_a_member_joins(
 
 
 def await_rebalance(cluster: Cluster, scene: Scene) -> None:
-    """Until the group's coordinator says that it has no stable assignment."""
+    """Wait until the coordinator reports that the group has no stable assignment."""
 
     def rebalancing() -> bool:
         found = cluster.admin.list_consumer_groups(request_timeout=5).result(10).valid
@@ -90,10 +90,10 @@ def delivered(scene: Scene) -> int:
 
 
 def unconfirmed(scene: Scene, meanwhile: int) -> Budget:
-    """Nothing, where the members kept what they had until it was handed over.
+    """The budget: nothing, if no member lost its partitions.
 
-    Of partitions that were lost the next owner sends again what nobody could commit: what was in flight when the
-    coordinator died, and what was delivered until there was one again.
+    The next owner of lost partitions sends again what could not be committed: what was in flight when the coordinator died,
+    and what was delivered until there was a coordinator again.
     """
     lost = any(member.logged("lost") for member in scene.members)
     return Budget((AT_ONCE + meanwhile) * lost, "of lost partitions, delivered while the group had no coordinator")

@@ -1,4 +1,4 @@
-"""An unclean election that takes events away which the group has committed: nothing new at their offsets is passed over."""
+"""An unclean election loses events that the group has committed: new events at the same offsets are not skipped."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.matrix, pytest.mark.real, pytest.mark.timeout(240)]
 def test_a_log_that_was_cut_and_filled_again_is_read_from_where_a_person_says(
     tmp_path: Path, cluster: Cluster, registry: Registry
 ) -> None:
-    """Its partitions stop. The budget: what both replicas have kept, which a reset to the beginning sends once more."""
+    """Its partitions stop. The budget is what both replicas had: a reset to the beginning sends it again."""
     with scene_of_two_replicas(tmp_path, cluster, registry) as scene:
         kept = commit_what_one_has(scene, cluster)
         scene.ledger.freeze()

@@ -1,6 +1,6 @@
-"""One member of two loses its way to the brokers, and goes on reaching the endpoint: the other one takes over.
+"""One of two members is cut off from the brokers, but still reaches the endpoint: the other one takes over.
 
-The one that is cut off comes by the proxies, the other one past them.
+The member that is cut off connects through the proxies, the other one directly.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from tests.stack.waiting import until
 
 pytestmark = [pytest.mark.matrix, pytest.mark.real, pytest.mark.timeout(240)]
 
-# Of the one that is not cut off: on a busy machine it would be given up as well, with duplicates of its own.
+# For the other member: with a shorter session it could be evicted on a busy machine, which would repeat events too.
 PATIENT = {"session.timeout.ms": 45_000}
 PARTITIONS = 3  # of each topic
-TAKEN_OVER_SECONDS = 30.0  # the session of 9 s, a rebalance, and a busy machine
+TAKEN_OVER_SECONDS = 30.0  # the session of 9 s and a rebalance, on a busy machine
 
 
 def slow(request: RequestInfo) -> Action:
-    """Much is read ahead and not answered yet when the member is cut off."""
+    """Answer slowly, so that much is read ahead and unanswered when the member is cut off."""
     return Action(delay_seconds=0.2)
 
 
 def uncommitted(scene: Scene, partitions: Iterable[TopicPartition]) -> int:
-    """Events of these partitions that lie behind no committed offset."""
+    """How many events of these partitions the committed offsets have not passed."""
     committed = {
         TopicPartition(topic, number): offset
         for topic in (scene.leads, scene.views)
@@ -48,7 +48,7 @@ def uncommitted(scene: Scene, partitions: Iterable[TopicPartition]) -> int:
 
 
 def two_members(scene: Scene, cluster: Cluster) -> tuple[Program, Program]:
-    """One that comes by the proxies, and one that does not; both with a backlog."""
+    """Start a member that connects through the proxies and one that connects directly, and give both a backlog."""
     properties = {**scene.settings["kafka"]["properties"], **PATIENT}
     cut_off, other = (
         scene.member(),
@@ -62,7 +62,7 @@ def two_members(scene: Scene, cluster: Cluster) -> tuple[Program, Program]:
 
 
 def part(nodes: Iterable[Node]) -> None:
-    """No byte gets through any more, and nothing is refused."""
+    """Drop all bytes between clients and these nodes, without refusing connections."""
     for node in nodes:
         node.clients.half_open()
 
@@ -73,7 +73,7 @@ def heal(nodes: Iterable[Node]) -> None:
 
 
 def end(scene: Scene, cut_off: Program, nodes: Iterable[Node], duplicates: Budget) -> None:
-    """It is back and gets a share again. What was produced after the loss is sent once."""
+    """Heal the connection: the member gets a share again. Assert that events produced after the loss are sent only once."""
     after = scene.produce(200)
     scene.ledger.await_all(60)
     heal(nodes)
@@ -87,7 +87,7 @@ def end(scene: Scene, cut_off: Program, nodes: Iterable[Node], duplicates: Budge
 def test_a_member_cut_off_from_all_brokers_repeats_no_more_than_it_had_read(
     tmp_path: Path, cluster: Cluster, registry: Registry
 ) -> None:
-    """Until it learns of its loss it delivers what it has read, and can't commit it: the other one sends all of that again."""
+    """Until it learns of the loss, it delivers what it has read, but can't commit it: the other one sends all of it again."""
     with Scene(tmp_path, cluster, registry, PARTITIONS, slow, bootstrap=cluster.bootstrap_via, sections=SMALL) as scene:
         cut_off, other = two_members(scene, cluster)
         mine, delivered = cut_off.owned(), cut_off.metric("stream_capi_delivered_total")
@@ -104,7 +104,7 @@ def test_a_member_cut_off_from_all_brokers_repeats_no_more_than_it_had_read(
 def test_a_member_cut_off_from_the_coordinator_alone_repeats_no_more_than_it_could_not_commit(
     tmp_path: Path, cluster: Cluster, registry: Registry
 ) -> None:
-    """It reads on from the other brokers, delivers, and can't commit."""
+    """It goes on reading from the other brokers and delivers, but can't commit."""
     with Scene(tmp_path, cluster, registry, PARTITIONS, slow, bootstrap=cluster.bootstrap_via, sections=SMALL) as scene:
         cut_off, other = two_members(scene, cluster)
         mine, nodes = cut_off.owned(), [cluster.coordinator(scene.group)]

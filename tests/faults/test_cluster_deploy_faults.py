@@ -1,6 +1,6 @@
-"""Deploys on three nodes: the members of a group are replaced one after another while events keep coming.
+"""Deployments on three nodes: the members of a group are replaced one after another while events keep arriving.
 
-The scorecard has what each deploy costs: time without a commit, partitions taken from members that ran on, events repeated.
+The scorecard shows the cost of each: time without commits, partitions revoked from running members, repeated events.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from tests.workers.processes import owned_by, workers_of
 pytestmark = [pytest.mark.matrix, pytest.mark.real, pytest.mark.timeout(420)]
 
 PROTOCOLS: Mapping[str, Mapping[str, Any]] = {"classic": {}, "consumer": {"group.protocol": "consumer"}}
-# Under `consumer` the brokers decide. This is their default; the tests' own brokers give a member up sooner.
+# Seconds. With `consumer` the brokers set the session. This is their default; the tests' brokers have a shorter one.
 BROKERS_SESSION = 45
 WORKERS = ("--workers", "2")
 
 
 @contextmanager
 def scene_of(protocol: str, folder: Path, cluster: Cluster, registry: Registry, session: int = 5) -> Iterator[Scene]:
-    """Two topics of three partitions each: two partitions for each of three members."""
+    """A scene with two topics of three partitions each: two partitions for each of three members."""
     sections = {**SMALL, "kafka": {"properties": PROTOCOLS[protocol]}}
     with Scene(folder, cluster, registry, 3, unhurried, bootstrap=cluster.bootstrap_via, sections=sections) as scene:
         cluster.configure_group(scene.group, {"consumer.session.timeout.ms": str(session * 1000)})
@@ -46,7 +46,7 @@ def await_shares(members: Sequence[Program]) -> None:
 
 @contextmanager
 def under_traffic(scene: Scene) -> Iterator[None]:
-    """Events come while a deploy goes on in the context. When all partitions are read again, its figures are written down."""
+    """Produce events during a deployment in the context. Add its figures once all partitions are committed again."""
     commits = Standstill(scene)
     commits.watch(3)
     taken, since = sum(map(revoked, scene.members)), time.monotonic()
@@ -58,23 +58,23 @@ def under_traffic(scene: Scene) -> Iterator[None]:
 
 
 def revoked(member: Program) -> int:
-    """How many partitions were taken from it, but for those that it gave up when it stopped."""
+    """How many partitions were revoked from it, without those that it gave up when it stopped."""
     return sum(line["count"] for line in while_it_ran(member, "revoked"))
 
 
 def while_it_ran(member: Program, event: str) -> list[dict[str, Any]]:
-    """Its log lines of an event, up to its stop."""
+    """Its log lines of an event before its stop."""
     ends = [line["timestamp"] for line in member.logged("stopping")]
     return [line for line in member.logged(event) if line["timestamp"] < min(ends, default="~")]
 
 
 def rebalances(member: Program) -> list[int]:
-    """How often partitions came, went and were lost."""
+    """How often partitions were assigned, revoked and lost."""
     return [len(while_it_ran(member, event)) for event in ("assigned", "revoked", "lost")]
 
 
 def await_commits(scene: Scene, partitions: Collection[TopicPartition], seconds: float) -> float:
-    """Wait until each of these is committed further than now; how long it took."""
+    """Wait until each of these partitions has a new commit; returns the seconds."""
     before, begun = committed(scene), time.monotonic()
 
     def further() -> bool:
@@ -108,7 +108,7 @@ def test_members_replaced_one_after_another_repeat_nothing(
 def test_members_killed_and_replaced_one_after_another_repeat_no_more_than_was_not_committed(
     protocol: str, seconds: float, tmp_path: Path, cluster: Cluster, registry: Registry
 ) -> None:
-    """With the session time-outs that they have in production: the program's own, and the brokers' under `consumer`."""
+    """With the session time-outs of production: the program's own, and the brokers' with `consumer`."""
     with scene_of(protocol, tmp_path, cluster, registry, BROKERS_SESSION) as scene:
         members, took = [scene.member() for _ in range(3)], []
         await_shares(members)
@@ -116,11 +116,12 @@ def test_members_killed_and_replaced_one_after_another_repeat_no_more_than_was_n
             for member in members:
                 left = member.owned()
                 member.kill()
-                # The start takes seconds, in which the others may read on. Not on that thread: a process ends with its thread.
+                # In parallel with the start, which takes seconds, since the others may commit meanwhile. The start must be on
+                # this thread: a member is killed when the thread that started it ends.
                 waiting = threads.submit(await_commits, scene, left, seconds)
                 scene.member(ready=False)
                 took.append(waiting.result())
-                # The group is whole again before the next kill: a killed member that is just joining holds up everybody.
+                # Wait until the group is complete before the next kill: a member killed while joining delays all others.
                 await_shares([one for one in scene.members if one.running])
         scene.figures.append(f"read again {', '.join(f'{each:.1f}' for each in took)} s after the kills")
         scene.close(90, killed(times=3))
@@ -160,7 +161,7 @@ def test_workers_killed_one_after_another_repeat_no_more_than_was_not_committed(
 def test_static_members_restarted_one_by_one_take_nothing_from_the_others(
     protocol: str, tmp_path: Path, cluster: Cluster, registry: Registry
 ) -> None:
-    """As a StatefulSet does it: each is back under its name before the next one goes."""
+    """As in a StatefulSet: each is back under its name before the next one stops."""
     with scene_of(protocol, tmp_path, cluster, registry, BROKERS_SESSION) as scene:
         names = [{"properties": scene.settings["kafka"]["properties"] | {"group.instance.id": name}} for name in "abc"]
         members = [scene.member(kafka=name) for name in names]

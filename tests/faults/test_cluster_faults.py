@@ -1,4 +1,4 @@
-"""Faults of one node of three: what the other two keep going, and what a member that lost its partitions does not send again."""
+"""Faults of one node of three: delivery goes on with the others, and a member that lost its partitions repeats little."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ pytestmark = [pytest.mark.real, pytest.mark.timeout(240)]
 
 
 def frozen(node: Node) -> None:
-    """Longer than the session, and than the controller's patience: another node becomes the coordinator."""
+    """Freeze the node for longer than its session with the controller and the member's: another node becomes coordinator."""
     node.freeze()
     time.sleep(20)
     node.thaw()
 
 
 def cut_off(node: Node) -> None:
-    """From the clients alone, for longer than the session: it stays the coordinator, and gives the member up."""
+    """Cut the node off from clients only, for longer than the session: it stays the coordinator, and evicts the member."""
     node.clients.half_open()
     time.sleep(20)
     node.clients.heal()
@@ -39,7 +39,7 @@ def restarted(node: Node) -> None:
 
 
 class Fault(NamedTuple):
-    """A fault of the coordinator's node, a group protocol, and whether the member is sure to lose its partitions by it."""
+    """A fault of the coordinator's node, a group protocol, and whether the member certainly loses its partitions by it."""
 
     happens: Callable[[Node], None]
     protocol: str
@@ -55,7 +55,7 @@ class Fault(NamedTuple):
 def test_a_fault_of_the_coordinator_repeats_no_more_than_was_in_flight(
     fault: Fault, tmp_path: Path, cluster: Cluster, registry: Registry
 ) -> None:
-    """What was read before the fault is answered during it, and no commit arrives."""
+    """Events read before the fault are answered during it, but no commit succeeds."""
     with Scene(tmp_path, cluster, registry, 3, steady, bootstrap=cluster.bootstrap_via, sections=SMALL) as scene:
         scene.settings["kafka"]["properties"] |= {"group.protocol": fault.protocol}
         scene.produce(1500, bad=4)
@@ -77,7 +77,7 @@ def test_while_the_quorum_is_lost_events_are_delivered_and_partitions_asked_for_
         scene.ledger.await_all(60)
         for node in cluster.nodes:
             node.controller.cut()
-        time.sleep(6)  # longer than the controller's patience with a node that is silent
+        time.sleep(6)  # longer than a node's session with the controller
         asked = cluster.admin.create_partitions([NewPartitions(scene.leads, 4)], request_timeout=60)[scene.leads]
         scene.produce(400, bad=4)
         scene.ledger.await_all(60)

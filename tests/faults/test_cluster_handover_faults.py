@@ -1,4 +1,4 @@
-"""Hand-overs on three nodes: members that are killed or restart, while the group's coordinator stays or moves."""
+"""Hand-overs on three nodes: members are killed or restarted, while the group's coordinator stays or moves."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from tests.workers.processes import owned_by, workers_of
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(240)]
 
-# A restart takes seconds on a busy machine, and the brokers' own session here is five.
+# A restart takes seconds on a busy machine, and the session set at the tests' brokers is only 5 s.
 SESSION_MS = 30_000
-HEARD_SECONDS = 3  # heartbeats enough for all members to hear of a rebalance
+HEARD_SECONDS = 3  # enough heartbeats for all members to learn of a rebalance
 STATIC: Mapping[str, Mapping[str, Any]] = {"classic": {}, "consumer": {"group.protocol": "consumer"}}
 
 
 def test_a_killed_member_is_replaced_within_fifteen_seconds_and_the_others_commit_all_the_while(
     tmp_path: Path, cluster: Cluster, registry: Registry
 ) -> None:
-    """With the program's own time-outs, as they are in production."""
+    """With the program's default time-outs, as in production."""
     with Scene(tmp_path, cluster, registry, 2, bootstrap=cluster.bootstrap_via) as scene:
         killed, survivor = scene.member(), scene.member()
         until(lambda: len(killed.owned()) == len(survivor.owned()) == 2, 60, "an even share")
@@ -77,5 +77,5 @@ def test_while_a_static_member_restarts_the_others_see_no_rebalance(
 
 
 def rebalances(member: Program) -> list[int]:
-    """How often it was told of partitions that came, went and were lost."""
+    """How often partitions were assigned to it, revoked from it and lost."""
     return [len(member.logged(event)) for event in ("assigned", "revoked", "lost")]

@@ -1,4 +1,4 @@
-"""Passwords and certificates of the brokers that change under traffic, in order or not: no event is lost, and what is wrong is said."""
+"""Passwords and certificates of the brokers change under traffic, correctly or not: no event is lost, errors are reported."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NOTICED = 30.0
 
 @pytest.fixture
 def scene(tmp_path: Path, cluster: Cluster, registry: Registry) -> Iterator[UserScene]:
-    """Its password is in a file, and the authority in another."""
+    """A scene whose user has the password in one file and the certificate authority in another."""
     with UserScene(tmp_path, cluster, registry) as scene:
         properties = scene.settings["kafka"]["properties"]
         del properties["sasl.password"], properties["ssl.ca.pem"]
@@ -41,7 +41,7 @@ def scene(tmp_path: Path, cluster: Cluster, registry: Registry) -> Iterator[User
 
 @pytest.fixture
 def nodes(cluster: Cluster) -> Iterator[Cluster]:
-    """The cluster, whose nodes have their own certificate again in the end."""
+    """The cluster; at the end its nodes get their first certificate back."""
     yield cluster
     for node in cluster.nodes:
         node.present()
@@ -54,7 +54,7 @@ def trusting(scene: Scene, *authorities: trustme.CA) -> Path:
 
 
 def await_refusal(member: Program, why: str) -> None:
-    """One line and one notice say why no connection comes about, and what to do."""
+    """Wait for one log line and one notice that say why there is no connection."""
     until(lambda: why in notices(member), NOTICED, f"a notice that {why}")
     until(lambda: bool(member.logged("no connection to the brokers")), NOTICED, "its line")
     (line,) = member.logged("no connection to the brokers")
@@ -63,7 +63,7 @@ def await_refusal(member: Program, why: str) -> None:
 
 
 def close(scene: Scene, member: Program) -> None:
-    """All is well again. Repeated may be what was in flight when partitions were lost, where they were."""
+    """Assert that all is well again. If partitions were lost, events that were in flight then may be repeated."""
     scene.produce(200)
     lost = Budget(AT_ONCE, "in flight when partitions were lost")
     scene.close(60, duplicates=lost if member.logged("lost") else Budget(0, "no partition was lost"))
@@ -75,7 +75,7 @@ def close(scene: Scene, member: Program) -> None:
 def test_a_password_that_is_right_on_one_side_alone_stops_nothing_for_longer_than_that(
     first: str, scene: UserScene, cluster: Cluster
 ) -> None:
-    """Connections that stand need no password; all of them are cut between the two changes, so that each must log in anew."""
+    """Open connections don't need the password. So all are cut between the two changes, and must log in again."""
     changes: Mapping[str, Callable[[], Any]] = {
         "brokers": lambda: cluster.users.add(cluster.admin, scene.user, SECOND),
         "file": lambda: (scene.folder / "kafka-password").write_text(SECOND),

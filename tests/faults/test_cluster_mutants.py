@@ -1,4 +1,4 @@
-"""Programs with one promise broken that only a cluster can find out."""
+"""Mutants that can be detected only on a cluster."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.matrix, pytest.mark.real, pytest.mark.timeout(240)]
 def test_a_program_that_commits_without_the_leader_epoch_is_found_out(
     tmp_path: Path, cluster: Cluster, registry: Registry
 ) -> None:
-    """It reads on at its offset in another log, and passes over what lies before."""
+    """It reads on at its offset in the changed log, and skips the new events before it."""
     with scene_of_two_replicas(tmp_path, cluster, registry) as scene:
         commit_what_one_has(scene, cluster, commit_without_epoch.__name__)
         cut_and_fill(scene, cluster)

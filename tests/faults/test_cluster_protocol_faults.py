@@ -1,4 +1,4 @@
-"""A group goes over from the classic protocol to ``consumer`` and back, by the paths that the brokers allow."""
+"""A group changes from the classic protocol to ``consumer`` and back, in the ways that the brokers allow."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def scene_of(folder: Path, cluster: Cluster, registry: Registry) -> Scene:
 
 
 def run_to_its_end(scene: Scene, properties: Protocol) -> subprocess.CompletedProcess[str]:
-    """A member that does not stay."""
+    """Run a member that ends by itself, and return its result."""
     kafka = {**scene.settings["kafka"], "properties": properties}
     file = scene.folder / "refused.toml"
     file.write_text(tomli_w.dumps({**scene.settings, "kafka": kafka, "admin": {"port": 0}}))
@@ -53,7 +53,7 @@ def run_to_its_end(scene: Scene, properties: Protocol) -> subprocess.CompletedPr
 def test_a_group_changes_its_protocol_member_by_member(
     before: Protocol, after: Protocol, tmp_path: Path, cluster: Cluster, registry: Registry
 ) -> None:
-    """Under traffic, each new one beside the one that it replaces."""
+    """Under traffic; each new member starts before the one that it replaces stops."""
     with scene_of(tmp_path, cluster, registry) as scene:
         leaving = [scene.member(kafka={"properties": before}) for _ in range(2)]
         for member in leaving:
@@ -69,7 +69,7 @@ def test_a_group_changes_its_protocol_member_by_member(
 def test_a_group_of_the_default_strategy_goes_over_when_all_its_members_have_stopped(
     tmp_path: Path, cluster: Cluster, registry: Registry
 ) -> None:
-    """Before that the brokers refuse: cooperative-sticky writes data of its own into the assignment, which would be lost."""
+    """Before that the brokers refuse: cooperative-sticky puts its own data into the assignment, which would be lost."""
     with scene_of(tmp_path, cluster, registry) as scene:
         leaving = [scene.member(kafka={"properties": STICKY}) for _ in range(2)]
         until(lambda: len(leaving[0].owned()) == len(leaving[1].owned()) == 2, 60, "an even share")

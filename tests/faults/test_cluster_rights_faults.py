@@ -1,4 +1,4 @@
-"""Rights that are taken away under traffic and given back: what needs them waits and says so, the rest goes on, nothing is lost."""
+"""Rights are revoked under traffic and granted again: what needs them waits and says so, the rest goes on."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.user_scene import UserScene
 
 pytestmark = [pytest.mark.matrix, pytest.mark.real, pytest.mark.timeout(240)]
 
-NOTICED = 30.0  # seconds within which a member names the right, and within which it goes on when it is given back
+NOTICED = 30.0  # seconds within which a member names a missing right, and goes on when it has the right again
 
 
 def lacks(right: Right) -> str:
@@ -25,7 +25,7 @@ def lacks(right: Right) -> str:
 
 
 def await_word(member: Program, right: Right) -> None:
-    """``/status`` and the log name the right and the resource, and say what to do."""
+    """Wait until ``/status`` and the log name the right and the resource, and say what to do."""
 
     def told() -> bool:
         found = [notice for notice in member.status()["notices"] if notice["reason"] == lacks(right)]
@@ -40,7 +40,7 @@ def await_word(member: Program, right: Right) -> None:
 
 
 def await_back(member: Program, right: Right) -> None:
-    """The notice is gone, and the log says that the right is there again."""
+    """Wait until the notice is gone. Assert that the log says that the right is back."""
     until(lambda: "lacks" not in notices(member), NOTICED, "the end of the notice")
     assert [line["subject"] for line in member.logged("a right is there again")] == [right.name]
     assert member.is_ready()
@@ -74,7 +74,7 @@ def test_without_the_right_to_read_one_topic_the_other_goes_on(
 def test_a_member_that_comes_while_one_topic_is_denied_reads_the_other(
     tmp_path: Path, cluster: Cluster, registry: Registry
 ) -> None:
-    """Repeated may be what the first member was answered and could not commit, of partitions that go to the second."""
+    """Of partitions that move to the second member, it repeats what the first one delivered but could not commit."""
     with UserScene(tmp_path, cluster, registry) as scene:
         right = scene.rights.leads
         member = scene.busy_member()
@@ -112,7 +112,7 @@ def test_without_the_right_to_read_the_group_a_classic_member_waits_and_goes_on(
 def test_without_the_right_to_read_the_group_a_member_of_the_newer_protocol_ends_and_another_goes_on(
     tmp_path: Path, cluster: Cluster, registry: Registry
 ) -> None:
-    """Repeated is what the first one was answered since its last commit: at most what had no commit when the right went."""
+    """Repeated is what the first member delivered after its last commit: at most what was uncommitted at the revocation."""
     with UserScene(tmp_path, cluster, registry) as scene:
         scene.settings["kafka"]["properties"] |= {"group.protocol": "consumer"}
         right = scene.rights.group

@@ -1,4 +1,4 @@
-"""Topics that are written in transactions: what was aborted is never delivered, and what hangs holds up only what is behind it."""
+"""Topics written in transactions: aborted events are never delivered; a hanging transaction holds up only what follows it."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ from tests.stack.waiting import until
 pytestmark = [pytest.mark.matrix, pytest.mark.real, pytest.mark.timeout(240)]
 
 NO_DUPLICATE = Budget(0, "no member is stopped and no answer lost")
-LARGE = 2500  # leads that are more than one fetch answer of a partition holds
+LARGE = 2500  # more leads than fit into one fetch answer of a partition
 
 
 def transactional(cluster: Cluster, name: str) -> Producer:
-    """A producer of protocol v1. What its namesake has left open is aborted."""
+    """A producer of protocol v1. A transaction that a former producer of this name left open is aborted."""
     producer = Producer({"bootstrap.servers": cluster.bootstrap, "transactional.id": name, "log_level": 0})
     producer.init_transactions(30)
     return producer
 
 
 def assert_never_seen(scene: Scene, aborted: Iterable[Produced]) -> None:
-    """Neither delivered nor dead-lettered."""
+    """Assert that these events were neither delivered nor dead-lettered."""
     assert not {event.event_id for event in aborted} & set(scene.endpoint.answered())
     assert not {event[:3] for event in aborted} & {dead_letter.source for dead_letter in scene.ledger.dead_letters()}
 
 
 def test_aborted_records_are_never_delivered(tmp_path: Path, cluster: Cluster, registry: Registry) -> None:
-    """Large and small ones, between records of others and at the end of a partition, also such as could not be decoded."""
+    """In large and small transactions, between other records and at a partition's end, with records that can't be decoded."""
     with Scene(tmp_path, cluster, registry, 2, bootstrap=cluster.bootstrap_via) as scene:
         maker, producer = Maker(scene), transactional(cluster, scene.group)
         member = scene.member()
@@ -62,7 +62,7 @@ def test_aborted_records_are_never_delivered(tmp_path: Path, cluster: Cluster, r
 def test_nothing_behind_a_hanging_transaction_is_delivered_until_it_has_ended(
     tmp_path: Path, cluster: Cluster, registry: Registry
 ) -> None:
-    """One is aborted when its producer's successor begins, the other one is committed late."""
+    """One transaction is aborted when a new producer of its name starts, the other one is committed late."""
     with Scene(tmp_path, cluster, registry, 3, bootstrap=cluster.bootstrap_via) as scene:
         maker = Maker(scene)
         gone, late = (transactional(cluster, scene.group + name) for name in ("gone", "late"))
@@ -97,7 +97,7 @@ def test_nothing_behind_a_hanging_transaction_is_delivered_until_it_has_ended(
 def test_producers_of_both_transaction_protocols_are_read_together(
     tmp_path: Path, cluster: Cluster, registry: Registry
 ) -> None:
-    """The brokers' feature ``transaction.version`` is 2, as Kafka 4 formats it: v1 is what older clients go on with."""
+    """The brokers' feature ``transaction.version`` is 2, Kafka 4's default for new clusters; older clients still use v1."""
     with Scene(tmp_path, cluster, registry, 2, bootstrap=cluster.bootstrap_via) as scene:
         maker, first = Maker(scene), transactional(cluster, scene.group)
         scene.member()

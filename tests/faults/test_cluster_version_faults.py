@@ -1,4 +1,4 @@
-"""Two releases of the program in one group: 0.1.0, built from history, and this one."""
+"""Two releases of the program in one group: 0.1.0, built from the repository's history, and this one."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from tests.stack.waiting import until
 
 pytestmark = [pytest.mark.matrix, pytest.mark.real, pytest.mark.timeout(240)]
 
-Release = Mapping[str, Any]  # what makes a scene's member one of that release
+Release = Mapping[str, Any]  # arguments of ``Scene.member`` for a member of that release
 SMALL: Mapping[str, Mapping[str, Any]] = {
     "batch": {"max_events": 10},
-    # The form of the key is given: 0.1.0 does not look for it.
+    # The form of the key is given, since 0.1.0 can't find it.
     "endpoint": {"timeout_seconds": 100, "authorization": "bearer"},
     "shutdown": {"drain_seconds": 3},
 }
@@ -34,7 +34,7 @@ def former(tmp_path_factory: pytest.TempPathFactory) -> Release:
 
 
 def releases(direction: str, former: Release) -> tuple[Release, Release]:
-    """What runs first, and what takes its place."""
+    """The release that runs first, and the one that replaces it."""
     return (former, {}) if direction == "upgrade" else ({}, former)
 
 
@@ -42,7 +42,7 @@ def releases(direction: str, former: Release) -> tuple[Release, Release]:
 def test_outcomes_that_another_release_noted_are_sent_once_more(
     direction: str, former: Release, tmp_path: Path, cluster: Cluster, registry: Registry
 ) -> None:
-    """Neither reads what the other one writes beside the offset: each of these outcomes costs a duplicate, no less and no more."""
+    """Neither release decodes the other's metadata: each of the outcomes in it costs exactly one duplicate."""
     before, after = releases(direction, former)
     with Scene(tmp_path, cluster, registry, 1, sections=SMALL) as scene:
         events = scene.produce(200)
@@ -86,7 +86,7 @@ def test_members_replaced_by_another_release_one_after_the_other_repeat_nothing(
 def test_the_text_of_a_release_to_come_is_believed_for_nothing(
     tmp_path: Path, cluster: Cluster, registry: Registry
 ) -> None:
-    """Read as this release's own it would say that events have an outcome that nobody has sent."""
+    """Decoded as this release's version, it would say that events which nobody has sent have an outcome."""
     with Scene(tmp_path, cluster, registry, 1, bootstrap=cluster.bootstrap_via) as scene:
         scene.produce(200)
         commit_of_a_release_to_come(scene)

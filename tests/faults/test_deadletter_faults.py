@@ -1,4 +1,4 @@
-"""Faults of the dead-letter topic: an event whose letter can't be written waits, nothing passes it, and the rest goes on."""
+"""Faults of the dead-letter topic: an event whose dead letter can't be written waits, no commit passes it, others go on."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class _Guarded(NamedTuple):
 
 @pytest.fixture(scope="module")
 def guarded() -> Iterator[_Guarded]:
-    """A broker of this module alone and a proxy before it. Its authorizer allows everybody what no rule speaks of."""
+    """A broker for this module only, with a proxy in front of it. Its authorizer allows everything that no ACL denies."""
     own = Broker(
         {
             "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
@@ -85,8 +85,8 @@ def test_while_writing_to_the_topic_is_denied_the_partition_waits_and_goes_on_wh
             ResourceType.TOPIC,
             scene.dead,
             ResourcePatternType.LITERAL,
-            None,  # type: ignore[arg-type]  # whoever it is about
-            None,  # type: ignore[arg-type]  # from wherever
+            None,  # type: ignore[arg-type]  # any principal
+            None,  # type: ignore[arg-type]  # any host
             AclOperation.WRITE,
             AclPermissionType.DENY,
         )
@@ -111,7 +111,7 @@ def test_dead_letters_that_a_broker_is_slow_to_take_and_then_does_not_answer_are
     tmp_path: Path, guarded: _Guarded, registry: Registry
 ) -> None:
     broker, proxy = guarded
-    # Longer than the silence: a member that loses its partitions leaves their letters to the next owner.
+    # Longer than the silence: a member that loses its partitions leaves their dead letters to the next owner.
     patient = {"kafka": {"properties": {"session.timeout.ms": 45_000}}}
     with Scene(tmp_path, broker, registry, partitions=2, bootstrap=proxy.address, sections=patient) as scene:
         member = scene.member()

@@ -1,6 +1,6 @@
 """Faults of the API: whatever it answers, refuses or leaves unanswered, each event is delivered, dead-lettered or waits.
 
-Grouped where one fault doesn't hide another; each row ends with the ledger.
+A row has several faults if none hides another; each row ends with the check of the ledger.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from tests.stack.waiting import until
 
 pytestmark = pytest.mark.real
 
-_MOST_REQUESTS_OF_ONE = 8  # 100, 50, 25, 13, 7, 4, 2, 1: those of a split in which one event can be
+_MOST_REQUESTS_OF_ONE = 8  # of sizes 100, 50, 25, 13, 7, 4, 2, 1: the requests of a split that have a given event
 
 
 # Events that the API refuses
@@ -89,7 +89,7 @@ def test_when_all_events_are_refused_their_lane_is_held_and_nothing_is_dead_lett
         member = scene.member(delivery={"probe_seconds": 0.5})
         scene.produce(300)
         scene.ledger.await_all(60)
-        # An answer that is awaited keeps the next batches from going early: each has more events than the budget finds out.
+        # While an answer is awaited, batches don't go early: so each has more bad events than the split's budget can find.
         _answer_slowly(scene)
         scene.endpoint.answer(always(status=422))
         scene.produce(600)
@@ -108,7 +108,7 @@ def test_when_all_events_are_refused_their_lane_is_held_and_nothing_is_dead_lett
 
 
 def _answer_slowly(scene: Scene) -> None:
-    """Bring requests of both lanes under way that are answered after some seconds: all of twenty events."""
+    """Produce twenty events, and wait until those of both lanes are in flight; they are answered after some seconds."""
     met: list[str] = []
 
     def slowly(request: RequestInfo) -> Action:
@@ -136,7 +136,7 @@ def test_when_all_events_of_a_topic_lack_a_field_it_is_held_before_a_dead_letter
         assert scene.ledger.dead_letters() == []
         assert scene.ledger.lag(scene.leads) >= 400
         assert member.terminate() == 0
-        scene.member(dead_letter={"max_ratio": 1.0})  # the one on call has looked at them: they are bad indeed
+        scene.member(dead_letter={"max_ratio": 1.0})  # as an operator does who has seen that the events are bad
         await_progress(scene)
         scene.close(duplicates=0)
 
@@ -186,7 +186,7 @@ def test_a_key_that_is_rotated_in_its_file_is_tried_at_once_and_nothing_waits_fo
         key_file.write_text(KEY + "\n")
         await_progress(scene, scene.leads)
         scene.ledger.await_all(60)
-        scene.endpoint.mock.keys = {PIXEL_ID: rotated, OTHER_PIXEL_ID: OTHER_KEY}  # revoked before the new one is there
+        scene.endpoint.mock.keys = {PIXEL_ID: rotated, OTHER_PIXEL_ID: OTHER_KEY}  # before the new one is in the file
         scene.produce(200)
         await_held(member, "401")
         key_file.unlink()
@@ -217,7 +217,7 @@ def test_a_redirect_is_never_followed_and_a_proxy_of_the_environment_never_used(
 
 
 def _proxies(url: str, registry: str) -> dict[str, str]:
-    """An environment as a company's machine has it. The registry's client would heed it, so the registry is exempted."""
+    """Proxy variables as on a company's machine. The registry's client would use them, so the registry is exempted."""
     names = ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
     origin = "/".join(registry.split("/")[:3])
     return dict.fromkeys(names, url) | {"NO_PROXY": origin}
@@ -242,7 +242,7 @@ def test_no_request_of_a_pixel_goes_before_the_pause_has_ended_that_the_api_aske
 
     with Scene(tmp_path, broker, registry, answer=answer) as scene:
         scene.produce(300)
-        scene.member(delivery={"max_in_flight": 1})  # one after another: each request's time tells what it waited for
+        scene.member(delivery={"max_in_flight": 1})  # one at a time: each request's time shows the pause before
         scene.close(duplicates=0)
         requests = scene.endpoint.mock.requests
         assert len(ends) == 4
@@ -263,7 +263,7 @@ def test_while_the_api_fails_few_requests_probe_it_and_a_success_of_another_kind
             until(lambda status=status: _met(scene, status) >= 10, 60, f"requests answered with {status}")  # type: ignore[misc]
         asked, at = scene.endpoint.mock.counts.requests, time.monotonic()
         until(lambda: scene.endpoint.mock.counts.requests >= asked + 10, 60, "probes")
-        # Were every request in flight sent again after its own backoff alone, there would be hundreds in a second.
+        # If each request in flight were retried after its own backoff, there would be hundreds in a second.
         assert 10 / (time.monotonic() - at) < 60
         assert scene.ledger.lag() == 1000
         assert member.metric("stream_capi_in_flight_limit") < 16
@@ -326,7 +326,7 @@ def test_an_endpoint_that_is_down_at_the_start_and_goes_down_again_is_waited_for
         scene.endpoint.start()
         await_progress(scene)
         scene.ledger.await_all(60)
-        for _ in range(3):  # connections that were kept are gone each time
+        for _ in range(3):  # each time pooled connections are lost
             scene.endpoint.stop()
             scene.produce(100)
             scene.endpoint.start()
@@ -364,7 +364,7 @@ def test_no_event_goes_to_an_endpoint_with_a_certificate_of_another_authority_or
         scene.produce(300)
         member = scene.member(endpoint={"ca_file": str(ca_file)})
         for wrong in (trustme.CA().issue_cert("127.0.0.1"), trusted.issue_cert("elsewhere.example")):
-            wrong.configure_cert(served)  # for the handshakes from here on
+            wrong.configure_cert(served)  # used by handshakes from now on
             enough = _broken_handshakes(member) + 3
             until(lambda enough=enough: _broken_handshakes(member) >= enough, 60, "broken handshakes")  # type: ignore[misc]
         assert "tls" in notices(member)
@@ -405,7 +405,7 @@ def test_what_waits_for_an_endpoint_that_hangs_stays_within_the_memory_budget(
     budget = 8 * 2**20
     with Scene(tmp_path, broker, registry) as scene:
         member = scene.member(delivery={"max_buffered_bytes": budget}, endpoint={"timeout_seconds": 2})
-        scene.produce(1000)  # what the libraries take once is taken now
+        scene.produce(1000)  # so that the libraries allocate their memory before the measurement
         scene.ledger.await_all(60)
         before = member.process.memory_info().rss
         scene.endpoint.answer(always(hang=True))
@@ -428,7 +428,7 @@ def _timed_out(member: Program) -> float:
 
 
 def _peak_rss(pid: int) -> int:
-    """Bytes resident at most since the start."""
+    """The peak of the resident memory since the start, bytes."""
     status = Path(f"/proc/{pid}/status").read_text()
     return int(status.split("VmHWM:")[1].split()[0]) * 1024
 
@@ -442,7 +442,7 @@ def test_a_success_that_comes_before_the_events_were_sent_delivers_none_of_them(
     script = Script.parse({"rules": [{"every": 3, "early": True}]})
     with Scene(tmp_path, broker, registry, script=script) as scene:
         maker = Maker(scene)
-        # A batch of them doesn't fit into what the kernels on the way take unread.
+        # A batch of these is larger than the kernel's socket buffers, so that it can't be sent while nobody reads it.
         maker.put(maker.lead(client_user_agent="agent " * 800) for _ in range(2000))
         member = scene.member()
         scene.close(duplicates=0)
@@ -465,9 +465,9 @@ def test_an_answer_that_nobody_asked_for_answers_no_batch(tmp_path: Path, broker
             fail = False
             scene.produce(100)
             scene.ledger.await_all(60)
-            # All of them: one that is written while the next request is under way can't be told from its own answer.
+            # Wait for all: a stray answer that arrives while the next request is in flight looks like that request's answer.
             until(lambda least=round_: mock.strays >= least and not mock.strays_due, 10, "the stray answers")  # type: ignore[misc]
-            # What goes next on those connections fails: were a stray answer taken for its own, it would be lost.
+            # The next requests fail: if a stray answer were taken for theirs, their events would be lost.
             fail = True
             failed = mock.counts.statuses["500"]
             scene.produce(100)
@@ -561,7 +561,7 @@ def test_one_pixel_that_hangs_takes_nothing_from_the_other(tmp_path: Path, broke
 
 
 def _member_with_four_slots(scene: Scene) -> Program:
-    """Were all of them taken by what hangs, nothing else would go for the length of a time-out: longer than the row waits."""
+    """If hanging requests took all slots, nothing else could be sent for a time-out: longer than the row waits."""
     return scene.member(
         delivery={"max_in_flight": 4, "max_split_requests": 1, "probe_seconds": 0.5}, endpoint={"timeout_seconds": 200}
     )

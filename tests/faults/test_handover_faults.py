@@ -1,4 +1,4 @@
-"""Hand-overs under every group protocol: members come and go, and nothing is lost or committed by who doesn't own it."""
+"""Hand-overs with every group protocol: members come and go, no event is lost, and only owners commit."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_members_that_join_leave_and_die_at_random_lose_nothing(
                 else:
                     gone.kill()
                     deaths += 1
-            time.sleep(chance.random() * 2)  # the storm's own rhythm, by the seed
+            time.sleep(chance.random() * 2)  # random times, by the seed
         if not living:
             scene.member()
         scene.close(120, killed(deaths))
@@ -75,7 +75,7 @@ def test_members_that_join_leave_and_die_at_random_lose_nothing(
 def test_a_killed_member_is_replaced_within_fifteen_seconds_and_the_others_commit_all_the_while(
     tmp_path: Path, broker: Broker, registry: Registry
 ) -> None:
-    """With the program's own time-outs, as they are in production."""
+    """With the program's default time-outs, as in production."""
     with Scene(tmp_path, broker, registry, 2) as scene:
         killed, survivor = scene.member(), scene.member()
         until(lambda: len(killed.owned()) == len(survivor.owned()) == 2, 60, "an even share")
@@ -107,7 +107,7 @@ def test_a_static_member_that_restarts_keeps_its_partitions(tmp_path: Path, brok
 def test_an_answer_that_comes_after_the_revocation_changes_nothing(
     tmp_path: Path, broker: Broker, registry: Registry
 ) -> None:
-    """The former owner's requests hang past the drain; the new owner sends again, and the old one's commits stay away."""
+    """The former owner's requests last longer than the drain; the new owner sends them again, the former one can't commit."""
     sections = {"endpoint": {"timeout_seconds": 20}, "batch": {"max_events": 10}}
     with Scene(tmp_path, broker, registry, 2, sections=sections) as scene:
         slow = {event.event_id for event in scene.produce(40)}

@@ -1,4 +1,4 @@
-"""Faults of the machine that the program runs on: who reads its log, and what the system lets it have."""
+"""Faults of the machine: a log that nobody reads, and too few file descriptors or threads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Faults of what was produced: whatever bytes a record has, it becomes a dead letter at bounded cost and stops nothing."""
+"""Faults of the input: a record with any bytes becomes a dead letter at bounded cost, and stops nothing."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _record(name: str, **fields: Any) -> dict[str, Any]:
 
 
 def _corrupt(maker: Maker) -> Iterator[bytes]:
-    """Leads of the contract's schema with something wrong in their bytes."""
+    """Leads of the contract's schema with corrupt bytes."""
     event = maker.event(dedupe_id="d", email="ü@example.com")
     payload = encoded(LEAD, event)
     union, enum, text = (place_of(LEAD, event, field) for field in ("dedupe_id", "esi", "event_id"))
@@ -50,14 +50,14 @@ def _corrupt(maker: Maker) -> Iterator[bytes]:
 
 
 def _unframed(maker: Maker) -> Iterator[bytes]:
-    """Values that don't say which schema wrote them."""
+    """Values without a valid schema id."""
     payload = encoded(LEAD, maker.event())
     yield from (b"", b"\x00", b"\x00\x00\x00", b"\x02\x00\x00\x00\x01" + payload, payload, b"\xc3\x01" + b"\x00" * 8)
     yield json.dumps({"email": "canary@example.com"}).encode()
 
 
 def _hostile(maker: Maker) -> Iterator[bytes]:
-    """Bytes that are few, under schemas that make much of them."""
+    """A few bytes whose schemas decode them to very many values."""
     nodes = _record("Node", next=["null", "Node"])
     yield maker.framed(nodes, b"\x02" * 4_600 + b"\x00")
     yield maker.framed(_record("Many", items={"type": "array", "items": "null"}), b"\x80\x84\xaf\x5f\x00")
@@ -72,7 +72,7 @@ def _hostile(maker: Maker) -> Iterator[bytes]:
 
 
 def _doubling(levels: int) -> dict[str, Any]:
-    """A record of two records of two records …: no byte on the wire, and two to the ``levels`` values."""
+    """A record of two records of two records …: it has no bytes, but two to the power of ``levels`` values."""
     schema = _record("Level0", a="null")
     for level in range(1, levels):
         schema = _record(f"Level{level}", a=schema, b=f"Level{level - 1}")
@@ -85,7 +85,7 @@ def _with_value(kind: dict[str, Any]) -> dict[str, Any]:
 
 
 def _peak_rss(program: Program) -> int:
-    """Bytes resident at most since the start."""
+    """The peak of the resident memory since the start, bytes."""
     return int(Path(f"/proc/{program.process.pid}/status").read_text().split("VmHWM:")[1].split()[0]) * 1024
 
 

@@ -1,6 +1,6 @@
-"""Whether the ledger can fail: programs with one promise broken, each of which it must find out.
+"""Mutants, each of which breaks one promise: the ledger must detect every one.
 
-A ledger that never turns red would make every other row worthless.
+If the ledger never failed, all other rows would be worthless.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ pytestmark = pytest.mark.real
 
 
 def _await_fault(scene: Scene, text: str) -> None:
-    scene.ledger.patience = 1.0  # nothing is dead-lettered here
-    # Longer than a commit may go without an answer: the wrong one may come behind it.
+    scene.ledger.patience = 1.0  # there are no dead letters to wait for
+    # Longer than a commit may wait for its answer, since the wrong commit may have to wait for the one before.
     until(lambda: any(text in fault for fault in scene.ledger.faults), 100, f"a fault in the books: {text}")
 
 
@@ -80,10 +80,10 @@ def test_a_program_that_reads_aborted_records_is_found_out(tmp_path: Path, broke
 def test_a_program_that_commits_what_it_no_longer_owns_is_found_out(
     tmp_path: Path, broker: Broker, registry: Registry
 ) -> None:
-    """Its requests are answered when their partitions have long been another's, who has committed beyond them."""
+    """Its requests are answered long after their partitions moved to another member, which has committed beyond them."""
     late = asyncio.Event()
-    # Room for all of the twenty-odd requests: were some of a lane answered at once, its partitions might be the ones that move.
-    # The key's form is given: where it must be found, requests go one at a time until the first is delivered.
+    # Room for all of about twenty requests: if some of a lane were answered at once, just its partitions might move. The
+    # key's form is given: if it had to be found, requests would go one at a time until the first is delivered.
     sections: dict[str, dict[str, object]] = {
         "batch": {"max_events": 10},
         "delivery": {"max_in_flight": 24},
@@ -93,7 +93,7 @@ def test_a_program_that_commits_what_it_no_longer_owns_is_found_out(
         scene.produce(200)
         mutant = no_ownership_check.__name__
         scene.member(module=mutant, shutdown={"drain_seconds": 1}, endpoint={"timeout_seconds": 120})
-        # A request that is in flight may not have been read yet, and would be answered at once by what comes next.
+        # Wait until the endpoint has read all requests: one that it reads later would be answered at once.
         until(lambda: sum(record.n_events for record in requests_of(scene)) == 200, 30, "all requests at the endpoint")
         scene.endpoint.answer(None)
         second = scene.member(ready=False)
@@ -105,7 +105,7 @@ def test_a_program_that_commits_what_it_no_longer_owns_is_found_out(
 
 
 def _all_committed(scene: Scene, member: Program) -> bool:
-    """Whether the partitions that a member has are committed to their ends."""
+    """Whether a member's partitions are committed to their ends."""
     mine = {(place["topic"], place["partition"]) for place in member.status()["partitions"]}
     ends = {place[:2]: place[2] + 1 for place in sorted(scene.ledger.produced) if place[:2] in mine}
     return all(scene.ledger.committed.get(tp, 0) == end for tp, end in ends.items())

@@ -1,7 +1,7 @@
-"""Faults of the schema registry: schemas that are known go on, records of unknown ones wait, and only a registry that works
+"""Faults of the schema registry: records of known schemas go on, records of unknown ones wait, and only a registry that works
 can say that a schema doesn't exist.
 
-The registry itself is shared and stays up; what stands before it (a connection, a gateway) is broken.
+The registry itself is shared and stays up; the faults are in front of it, in a connection or a gateway.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from tests.stack.waiting import until
 pytestmark = pytest.mark.real
 
 
-_FLOOD = 6_000  # records, each with an unknown schema id of its own
-_ANSWERS = 40 * 2**20  # bytes of memory for the largest answers that are read
+_FLOOD = 6_000  # records, each with a different unknown schema id
+_ANSWERS = 40 * 2**20  # memory for the largest answers that are read, bytes
 _JSON = "application/json"
 _HOSTILE = [
     Said(200, b"{}", _JSON),
@@ -40,7 +40,7 @@ _HOSTILE = [
 
 
 class _Way(NamedTuple):
-    """The way to the registry: a proxy, a gateway behind it, and the address of both."""
+    """The way to the registry: a proxy and a gateway behind it; ``url`` leads through both."""
 
     proxy: Proxy
     front: Front
@@ -57,13 +57,13 @@ def way(registry: Registry) -> Iterator[_Way]:
 
 
 def _grown(number: int) -> dict[str, Any]:
-    """The contract's lead, with a field more: another schema, and another id."""
+    """The contract's lead schema with another field, and so with another id."""
     more = {"name": f"added_{number}", "type": ["null", "string"], "default": None}
     return {**LEAD, "fields": [*LEAD["fields"], more]}
 
 
 def _peak(member: Program) -> int:
-    """The most memory that the process ever had, in bytes."""
+    """The peak of the process's resident memory, bytes."""
     status = Path(f"/proc/{member.process.pid}/status").read_text()
     return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))) * 1024
 
@@ -90,7 +90,7 @@ def test_with_the_registry_down_at_the_start_everything_waits_and_then_goes_on(
 def test_while_the_registry_gives_no_answer_only_records_of_unknown_schemas_wait(
     tmp_path: Path, broker: Broker, registry: Registry, way: _Way
 ) -> None:
-    too_slow = 6.0  # seconds for each piece of data: longer than the client waits
+    too_slow = 6.0  # seconds of delay for all data: longer than the client waits
     faults: list[Callable[[], None]] = [way.proxy.cut, way.proxy.half_open, lambda: way.proxy.slow(too_slow)]
     with Scene(tmp_path, broker, registry, registry_url=way.url) as scene:
         member = scene.member()
@@ -231,7 +231,7 @@ def test_ciphertext_of_a_mapped_field_is_never_sent_and_waits_for_a_mapping_with
 
 
 def _only_the_unknown_wait(scene: Scene, member: Program, number: int) -> None:
-    """Produce leads of a new schema, then known ones: those of the new one wait, and commits stop before them alone."""
+    """Produce leads of a new schema, then of a known one. Assert that only the new ones wait, and hold back commits."""
     maker = Maker(scene, seed=1000 + number)
     maker.put(maker.lead(schema=_grown(number)) for _ in range(5))
     until(lambda: _waits(member, scene.leads), 30, "records that wait for their schema")

@@ -1,4 +1,4 @@
-"""The scorecard's own sums: what a mutant loses is not held against the program, and a failed row is."""
+"""The scorecard's sums: they leave out what mutants lose, and count failed rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Events that keep coming while a row does something to the brokers, and little in flight of them."""
+"""Continuous traffic while a row disturbs the brokers, with few events in flight."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.faults.budgets import AT_ONCE
 from tests.scene import Budget, Scene
 from tests.stack.waiting import until
 
-_EVENTS = 20  # in each round
+_EVENTS = 20  # per round
 _EVERY_SECONDS = 0.2
 
 
@@ -37,12 +37,12 @@ def traffic(scene: Scene) -> Iterator[None]:
 
 
 def await_commits(scene: Scene) -> None:
-    """Until all is under way."""
+    """Wait until delivery and commits of all partitions are under way."""
     scene.ledger.await_first_commits()
     until(lambda: sum(scene.ledger.committed.values()) > 100, 30, "commits before the fault")
 
 
 def in_flight_when_lost(scene: Scene) -> Budget:
-    """Of a member that loses its partitions and gets them back: what it had seen answered it passes over."""
+    """The budget of a member that loses its partitions and gets them back: it skips what it saw answered before."""
     lost = sum(len(member.logged("lost")) for member in scene.members)
     return Budget(AT_ONCE * lost, f"in flight when partitions were lost, {lost} times")

@@ -1,4 +1,4 @@
-"""``stream-capi`` on a machine whose name service a test governs: the endpoint's name is known while a file is there."""
+"""``stream-capi`` with name resolution that a test controls: the endpoint's name resolves while a file exists."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from stream_capi.cli import main
 
-NAME = "capi.invalid"  # a name that nobody can have
+NAME = "capi.invalid"  # ``.invalid`` never resolves
 FILE = "CAPI_TEST_NAMES"
 
 _ask = socket.getaddrinfo

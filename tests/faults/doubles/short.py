@@ -1,4 +1,4 @@
-"""``stream-capi`` under the limits of open files that the environment names."""
+"""``stream-capi`` with limits of open files from environment variables."""
 
 from __future__ import annotations
 
@@ -9,4 +9,4 @@ import sys
 if __name__ == "__main__":
     limits = int(os.environ["CAPI_TEST_SOFT"]), int(os.environ["CAPI_TEST_HARD"])
     resource.setrlimit(resource.RLIMIT_NOFILE, limits)
-    os.execv(sys.executable, [sys.executable, "-m", "stream_capi", *sys.argv[1:]])  # noqa: S606 -- its own words
+    os.execv(sys.executable, [sys.executable, "-m", "stream_capi", *sys.argv[1:]])  # noqa: S606 -- its own arguments

@@ -1,4 +1,4 @@
-"""``stream-capi`` on a system that lets it start so many threads and no more: root is bound by no RLIMIT_NPROC."""
+"""``stream-capi`` with a limit on the threads that it can start. Patched in, since RLIMIT_NPROC does not limit root."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``stream-capi`` with standard error at a pipe that is full, and that nobody reads."""
+"""``stream-capi`` whose standard error is a full pipe that nobody reads."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 
 if __name__ == "__main__":
     out, into = os.pipe()
-    os.set_inheritable(out, True)  # it stays open: a reader that stands still, not one that is gone
+    os.set_inheritable(out, True)  # keep the read end open: the reader is stuck, not gone
     os.set_blocking(into, False)
     try:
         while True:
@@ -15,4 +15,4 @@ if __name__ == "__main__":
     except BlockingIOError:
         os.set_blocking(into, True)
     os.dup2(into, 2)
-    os.execv(sys.executable, [sys.executable, "-m", "stream_capi", *sys.argv[1:]])  # noqa: S606 -- its own words
+    os.execv(sys.executable, [sys.executable, "-m", "stream_capi", *sys.argv[1:]])  # noqa: S606 -- its own arguments

@@ -1,1 +1,1 @@
-"""Programs with one promise broken each, run in the real one's place: the ledger must find each of them out."""
+"""Mutants: programs that each break one promise. They run in place of the real one, and the ledger must detect each."""

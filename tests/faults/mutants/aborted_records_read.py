@@ -1,4 +1,4 @@
-"""``stream-capi`` made wrong: it reads what is not committed, as librdkafka's neighbours do where nobody forbids it."""
+"""Mutant of ``stream-capi`` that reads uncommitted and aborted records, as other Kafka clients do by default."""
 
 from __future__ import annotations
 
@@ -14,5 +14,5 @@ def _uncommitted(*args: Any) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    app.consumer_properties = _uncommitted  # type: ignore[assignment, attr-defined]  # that is what a mutant is
+    app.consumer_properties = _uncommitted  # type: ignore[assignment, attr-defined]  # the mutation
     main()

@@ -1,4 +1,4 @@
-"""``stream-capi`` made wrong: the text of a commit is read as its own, whichever release has written it."""
+"""Mutant of ``stream-capi`` that decodes a commit's metadata as its own, whichever release wrote it."""
 
 from __future__ import annotations
 
@@ -13,5 +13,5 @@ def _believe(metadata: str, committed: int, topic_id: str = "") -> Ranges:
 
 
 if __name__ == "__main__":
-    pipeline.decode_outcomes = _believe  # type: ignore[attr-defined]  # that is what a mutant is
+    pipeline.decode_outcomes = _believe  # type: ignore[attr-defined]  # the mutation
     main()

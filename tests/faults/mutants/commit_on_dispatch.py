@@ -1,4 +1,4 @@
-"""``stream-capi`` made wrong: an event counts as delivered when its request goes out, and not when it is answered."""
+"""Mutant of ``stream-capi`` that counts an event as delivered when its request is sent, not when it is answered."""
 
 from __future__ import annotations
 
@@ -16,5 +16,5 @@ async def _exchange_and_believe(self: Delivery, line: LaneLine, batch: Batch, se
 
 
 if __name__ == "__main__":
-    Delivery._exchange = _exchange_and_believe  # type: ignore[method-assign]  # that is what a mutant is
+    Delivery._exchange = _exchange_and_believe  # type: ignore[method-assign]  # the mutation
     main()

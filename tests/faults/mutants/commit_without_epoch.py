@@ -1,4 +1,4 @@
-"""``stream-capi`` made wrong: it commits offsets without the leader epoch of the record before them."""
+"""Mutant of ``stream-capi`` that commits offsets without the leader epoch of the record before them."""
 
 from __future__ import annotations
 
@@ -16,5 +16,5 @@ def _offsets(self: Commits, commits: Sequence[Commit]) -> list[TopicPartition]:
 
 
 if __name__ == "__main__":
-    Commits._offsets = _offsets  # type: ignore[method-assign]  # that is what a mutant is
+    Commits._offsets = _offsets  # type: ignore[method-assign]  # the mutation
     main()

@@ -1,6 +1,6 @@
-"""``stream-capi`` made wrong: it goes on with partitions that were taken from it, and commits for them.
+"""Mutant of ``stream-capi`` that goes on with partitions that were taken from it, and commits them.
 
-Both fences are down, the one around the assignment and the one right before a commit; either alone would hold.
+Both checks are removed, the one of the assignment and the one right before a commit: either would be enough.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from stream_capi.pipeline.pipeline import Pipeline
 
 
 def _keep(self: Pipeline, partitions: Sequence[Any]) -> None:
-    """Go on as if nothing had been taken."""
+    """Ignore the loss."""
 
 
 def _owns(self: ConsumerThread, commit: Commit) -> bool:
@@ -23,7 +23,7 @@ def _owns(self: ConsumerThread, commit: Commit) -> bool:
 
 
 if __name__ == "__main__":
-    Pipeline.lost = _keep  # type: ignore[method-assign]  # that is what a mutant is
+    Pipeline.lost = _keep  # type: ignore[method-assign]  # the mutation
     Pipeline._fence = _keep  # type: ignore[method-assign, assignment]
     ConsumerThread._owns = _owns  # type: ignore[method-assign]
     main()

@@ -1,7 +1,7 @@
-"""``stream-capi`` made wrong: it follows redirects, as the HTTP library does where nobody forbids it.
+"""Mutant of ``stream-capi`` that follows redirects, as the HTTP library does by default.
 
-The library follows a 301 with a GET, which has no body. The rule that an answer belongs to a request whose body was sent would
-catch that, too; it is switched off, so that the books have something to find.
+The library follows a 301 with a GET, which has no body. The check that the body was sent before a success would catch that
+too, so it is disabled here: the ledger must find the fault.
 """
 
 from __future__ import annotations
@@ -28,6 +28,6 @@ def _believe(self: Protocol) -> bool:
 
 
 if __name__ == "__main__":
-    Protocol.take = _believe  # type: ignore[method-assign]  # a mutant, too
-    aiohttp.ClientSession._request = _follow  # type: ignore[method-assign]  # that is what a mutant is
+    Protocol.take = _believe  # type: ignore[method-assign]  # disables that check
+    aiohttp.ClientSession._request = _follow  # type: ignore[method-assign]  # the mutation
     main()
