@@ -1,1 +1,1 @@
-"""``make soak MINUTES=30``: live traffic, three members, faults at random from a printed seed, and a rolling ledger."""
+"""``make soak MINUTES=30``: live traffic, three members, random faults from a printed seed, and a running ledger."""

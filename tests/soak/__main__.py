@@ -1,4 +1,4 @@
-"""Runs a soak, prints the rolling ledger, and ends with 1 on any loss, any slope and any stall."""
+"""Runs a soak, prints the ledger as it goes, and ends with 1 on any loss, any growth and any stall."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ _SECTIONS: dict[str, Any] = {
     "log": {"level": "info"},
 }
 _CALM_SECONDS = 8.0  # between two faults
-_STALL_SECONDS = 30.0  # a member that has work and brings nothing for so long, with nothing wrong, stands still
+_STALL_SECONDS = 30.0  # a member with lag but without an outcome for so long, and without a fault, counts as stalled
 _PRINT_SECONDS = 10.0
 
 
 class Size(NamedTuple):
-    """A member at one moment."""
+    """A member's resources at one moment."""
 
     seconds: float
     megabytes: float
@@ -61,7 +61,7 @@ class Soak:
         self._calm_since = time.monotonic()
 
     def run(self) -> None:
-        """Produce, break, watch."""
+        """Produce events, cause faults, and watch the members until the time is up."""
         storm = Storm(self.scene, self.chance)
         watching = threading.Thread(target=self._watch, args=(storm,), daemon=True)
         producing = threading.Thread(target=self._produce, daemon=True)
@@ -84,7 +84,7 @@ class Soak:
     def _produce(self) -> None:
         while not self._ending.is_set():
             begun = time.monotonic()
-            # Through a broker that may be down or frozen: what isn't acknowledged was not produced.
+            # The broker may be down or frozen: events without an acknowledgement don't count as produced.
             try:
                 produced = self.scene.produce(self.rate, bad=self.chance.randrange(3))
             except AssertionError:
@@ -100,11 +100,11 @@ class Soak:
                 self._measure(storm.steadfast)
                 for member in self.scene.members:
                     self._look_for_stall(member)
-                self.scene.endpoint.mock.events.clear()  # the books need the ids, which the requests keep
+                self.scene.endpoint.mock.events.clear()  # to save memory; the ledger needs only the ids, which the requests keep
                 if time.monotonic() - printed_at >= _PRINT_SECONDS:
                     printed_at = time.monotonic()
                     self._print_ledger()
-        except Exception as error:  # a soak that nobody watches has shown nothing
+        except Exception as error:  # without the watch the soak has no result
             self.stalls.append(f"the watch ended: {error!r}")
 
     def _measure(self, member: Program) -> None:
@@ -120,11 +120,11 @@ class Soak:
                     tasks,
                 )
         except (psutil.Error, AssertionError, ServerFailed):
-            return  # it is frozen, or being started
+            return  # it is frozen, or just starting
         self.sizes.append(size)
 
     def _look_for_stall(self, member: Program) -> None:
-        """Counted from the last calm, as nobody can work in a storm."""
+        """Find a member without progress. The time counts from the end of the last fault."""
         now = time.monotonic()
         if self.weather or not member.running:
             self._moved.pop(member.name, None)
@@ -150,7 +150,7 @@ class Soak:
         )
 
     def slopes(self) -> list[str]:
-        """What grows: the last quarter's median against the second's, when the start-up is over."""
+        """Resources that have grown: the median of the last quarter against that of the second, after the start-up."""
         found = []
         quarter = len(self.sizes) // 4
         if quarter < 10:

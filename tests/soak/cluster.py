@@ -1,6 +1,6 @@
-"""Episodes on the cluster, one after another, each from a seed of its own, until the time is up.
+"""Episodes on the cluster, one after another, each from its own seed, until the time is up.
 
-One that fails is run again with parts of its schedule left out, and what is left of it is printed as a row.
+A failed episode is run again with parts of its schedule left out. The smallest that still fails is printed as a test's row.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from tests.soak.shrink import Shrunk, shrink
 from tests.stack import Cluster, Registry
 from tests.stack.process import ServerFailed
 
-# The machine, not the program: a node that isn't back in minutes, a topic that can't be made.
+# Faults of the machine, not the program: a node that isn't back within minutes, or a topic that can't be created.
 BED_TROUBLE = (ServerFailed, KafkaException, AssertionError)
 _MOST_UNJUDGED = 5
 
 
 class Found(NamedTuple):
-    """An episode that failed, what it broke, and what is left of its schedule."""
+    """A failed episode, the property that it broke, and the faults that are left after shrinking."""
 
     broken: str
     plan: Plan
@@ -35,12 +35,12 @@ class Found(NamedTuple):
 
     @property
     def row(self) -> str:
-        """What goes into ``ROWS`` of tests/soak/test_cluster_episodes.py."""
+        """A row for ``ROWS`` of tests/soak/test_cluster_episodes.py."""
         return f"    {kept(self.plan, self.shrunk.left)!r},  # {self.broken}"
 
 
 class Beds:
-    """The cluster and the registry on which episodes run, each in a folder of its own."""
+    """The cluster and the registry on which episodes run. Each episode has its own folder."""
 
     def __init__(self, folder: Path, cluster: Cluster, registry: Registry, module: str = "stream_capi") -> None:
         self._folder, self._cluster, self._registry, self._module = folder, cluster, registry, module
@@ -57,7 +57,7 @@ class Beds:
         return report
 
     def shrink(self, report: Report, runs: int) -> Found:
-        """The fewest faults of a failed episode that break the gravest of what it broke."""
+        """Find the fewest faults of a failed episode that still break the most serious of its broken properties."""
         broken = next((name for name in PROPERTIES if name in report.broken), min(report.broken))
 
         def fails(numbers: tuple[int, ...]) -> bool:
@@ -73,7 +73,7 @@ class Beds:
 
 
 def soak(seed: int, minutes: float, seconds: float, keep: tuple[int, ...] | None, module: str, runs: int) -> int:
-    """Run, print the figures, and return 1 where an episode failed. ``keep``: one episode alone, with these faults."""
+    """Run episodes, print their figures, and return 1 if one failed. ``keep``: run only one, with only these faults."""
     ends_at = time.monotonic() + minutes * 60
     reports: list[Report] = []
     found: list[Found] = []

@@ -1,4 +1,4 @@
-"""Runs an episode on the cluster: members, traffic and faults as planned, the history noted, all healed and judged at the end."""
+"""Runs an episode on the cluster: members, traffic and faults by plan. At the end all is healed and the history is judged."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ from tests.stack.waiting import until
 _SAMPLED_EVERY = 0.2
 _HEALED_WITHIN = 240.0
 _ENDS_WITHIN = 90.0
-# Exit codes of a member that is told to end in a storm: in order, without Kafka, with a request cut off, before it could listen.
+# Exit codes of a member that is stopped amid faults: clean, without Kafka, with a request cut off, before it handles SIGTERM.
 _CUT_OFF = (0, 3, 4, -signal.SIGTERM)
 _PROTOCOLS: dict[str, dict[str, Any]] = {
     "classic": {},
@@ -68,14 +68,14 @@ class Report(NamedTuple):
     lost: int
     repeated: int
     faults: Counter[str]
-    not_done: int  # faults of what another one had befallen already
-    restarts: int  # of members that ended by themselves
+    not_done: int  # faults that could not begin, most of them because their target had another fault
+    restarts: int  # of members that had ended by themselves
     seconds: float
     load: float
 
 
 class Episode:
-    """One run of a plan. ``module`` is what is run in the program's place."""
+    """One run of a plan. ``module`` is run instead of the program."""
 
     def __init__(
         self, plan: Plan, folder: Path, cluster: Cluster, registry: Registry, module: str = "stream_capi"
@@ -142,10 +142,10 @@ class Episode:
     def now(self) -> float:
         return time.monotonic() - self._began
 
-    # --- what faults ask for
+    # --- for faults
 
     def ordinary(self, request: RequestInfo) -> Action:
-        """A little latency, and a refusal of what holds poison."""
+        """Answer after some latency, and refuse a batch with poison."""
         poison = any(map(is_poison, request.dedupe_ids))
         latency = self._chance.uniform(0.2, 1.0) * self.plan.latency_ms / 1000
         return Action(status=400 if poison else None, delay_seconds=latency)
@@ -156,7 +156,7 @@ class Episode:
         member.spawn(*(["--workers", str(workers)] if workers > 1 else []))
 
     def join(self) -> Program:
-        """One member more, with one worker."""
+        """Start one more member, with one worker."""
         member = self._member(len(self.members))
         self.members.append(member)
         self._leaving.append(member)
@@ -180,7 +180,7 @@ class Episode:
             several = number < len(self.plan.workers) and self.plan.workers[number] > 1
             properties["group.instance.id"] = f"{number}" + ("-{worker}" if several else "")
             if self.plan.protocol != "consumer":
-                properties["session.timeout.ms"] = 10_000  # else what a killed one had waits for 45 s
+                properties["session.timeout.ms"] = 10_000  # otherwise a killed member's partitions wait for 45 s
         settings = {**self._settings, "kafka": {**self._settings["kafka"], "properties": properties}}
         program = Program(self._folder, settings, KEY, f"member-{self.plan.seed}-{number}", self._module)
         return self._stack.enter_context(program)
@@ -188,7 +188,7 @@ class Episode:
     # --- the run
 
     def run(self) -> Report:
-        """Storm, heal, judge."""
+        """Run the traffic with the faults, heal everything, and judge the history."""
         self.members += [self._member(number) for number in range(len(self.plan.workers))]
         for member in self.members:
             self.spawn(member)
@@ -239,7 +239,7 @@ class Episode:
             self.history.append(Struck(began, self.now(), self.plan.faults[number].kind))
 
     def _resolved(self, target: str) -> str:
-        """The node that has a role now; none where nobody has, or nobody says."""
+        """The number of the node that has this role now; empty if none has it, or if no broker answers."""
         try:
             if target == "coordinator":
                 return str(self.cluster.coordinator(self._group).id)
@@ -257,7 +257,7 @@ class Episode:
         self._restore()
         for traffic in self.traffic:
             traffic.stop()
-        with suppress(AssertionError):  # the judgement says what is open
+        with suppress(AssertionError):  # the final judgement reports what is open
             until(self._is_done, _HEALED_WITHIN, "an outcome for all", every=0.5)
 
     def _is_done(self) -> bool:
@@ -265,7 +265,7 @@ class Episode:
         return not any(finding.broken == "open" for finding in judge(list(self.history)))
 
     def _supervise(self) -> None:
-        """Start again what ended by itself, as an orchestrator does. With 3 it may: the client says that it can't go on."""
+        """Restart members that ended by themselves, as an orchestrator does. Exit code 3 is allowed: the client gave up."""
         down = {active[1] for active in self._active.values()}
         for number, member in enumerate(self.members):
             if member.running or member in self._leaving or ("member", str(number)) in down:
@@ -279,7 +279,7 @@ class Episode:
             self.spawn(member)
 
     def _restore(self) -> None:
-        """A node that a busy machine doesn't bring up in time is killed, and started once more."""
+        """Restore the cluster, with up to three attempts: a busy machine may not bring up a node in time."""
         for again in (True, True, False):
             try:
                 self.cluster.restore(_HEALED_WITHIN)
@@ -290,10 +290,10 @@ class Episode:
                 return
 
     def _close(self) -> None:
-        """End the members in order: with all healed each must end with 0, and its last commit is judged, too."""
+        """Stop the members cleanly: all is healed, so each must end with 0, and its last commit is judged too."""
         running = [member for member in self.members if member not in self._leaving]
         for member in running:
-            until(member.is_alive, _ENDS_WITHIN, f"{member.name} alive")  # before that it can't hear of it
+            until(member.is_alive, _ENDS_WITHIN, f"{member.name} alive")  # before that it does not handle SIGTERM
         for member in running:
             member.signal(signal.SIGTERM)
         for member in running:
@@ -335,7 +335,7 @@ class Episode:
 
 
 class _Watch:
-    """Notes what endpoint, dead-letter topic and group show, from a thread."""
+    """Records in the history what endpoint, dead-letter topic and group show, from a thread."""
 
     def __init__(
         self, cluster: Cluster, group: str, dead: str, endpoint: Endpoint, history: list[Entry], now: Callable[[], float]
@@ -343,7 +343,7 @@ class _Watch:
         self.dead, self.trouble = dead, ""
         self._endpoint, self._history, self._now = endpoint, history, now
         self._dead_letters = DeadLetterReader(cluster, dead)
-        # Not an admin client: see the ledger.
+        # Not an admin client, for the reason given in tests/ledger.py.
         self._asker = Consumer(
             {
                 "bootstrap.servers": cluster.bootstrap,
@@ -354,7 +354,7 @@ class _Watch:
             }
         )
         self._partitions: set[tuple[str, int]] = set()
-        self._looked = self._read = 0  # so many entries, and dead letters, were looked at
+        self._looked = self._read = 0  # how many of the endpoint's entries and of the dead letters were processed
         self._answered: Counter[str] = Counter()
         self._committed: dict[tuple[str, int], int] = {}
         self._ending = threading.Event()
@@ -364,7 +364,7 @@ class _Watch:
         self._thread.start()
 
     def stop(self) -> None:
-        """Look once more, and end."""
+        """Look once more, and stop."""
         if not self._ending.is_set():
             self._ending.set()
             if self._thread.is_alive():
@@ -377,7 +377,7 @@ class _Watch:
             while not self._ending.wait(_SAMPLED_EVERY):
                 self._look()
             self._look()
-        except Exception as error:  # an episode that nobody watches has shown nothing
+        except Exception as error:  # without the watch the episode has no result
             self.trouble = repr(error)
 
     def _look(self) -> None:
@@ -388,8 +388,8 @@ class _Watch:
         try:
             found = self._asker.committed(asked, timeout=3) if asked else []
         except KafkaException:
-            found = []  # out of reach just now: that is what this is about
-        self._note_outcomes()  # after the offsets were read: what they have passed must have been answered before
+            found = []  # the coordinator can't be reached, as planned
+        self._note_outcomes()  # after the offsets: what they pass must have been answered before
         for place in found:
             partition = place.topic, place.partition
             if place.offset >= 0 and place.offset != self._committed.get(partition):

@@ -1,4 +1,4 @@
-"""What goes wrong in a soak: each fault begins, lasts and heals by itself."""
+"""The faults of a soak: each function starts a fault, waits, and heals it."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ Fault = Callable[["Storm"], None]
 
 
 def is_poison(event_id: str) -> bool:
-    """One event in a thousand is one that the API refuses, with all that shares its batch."""
+    """Whether the API refuses this event, and with it its whole batch: one in a thousand."""
     return int(event_id.rpartition("-")[2], 16) % 1000 == 0
 
 
 class Storm:
-    """The scene's weather. ``chance`` decides it, so that a seed makes it again."""
+    """The state that the faults of a scene change. All choices come from ``chance``, so that a seed repeats them."""
 
     def __init__(self, scene: Scene, chance: random.Random) -> None:
         self.scene = scene
         self.chance = chance
         self.began = 0.0
-        self.steadfast = scene.members[0]  # is frozen at times and never killed: its memory is what is measured
+        self.steadfast = scene.members[0]  # frozen at times but never killed, since its memory is measured
         self.others = scene.members[1:]
         scene.endpoint.answer(self.ordinary)
 
     def ordinary(self, request: RequestInfo) -> Action | None:
-        """An ordinary day: a little latency, now and then a failure."""
+        """Answer without a fault: with some latency, and now and then a failure."""
         delay = self.chance.uniform(0.005, 0.05)
         if any(map(is_poison, request.dedupe_ids)):
             return Action(status=400, delay_seconds=delay)
@@ -46,7 +46,7 @@ class Storm:
 
     @contextmanager
     def answering(self, status: int | None = None, *, reset: bool = False, hang: bool = False) -> Iterator[None]:
-        """The endpoint gives one answer to all."""
+        """Give the same answer to all requests until the context ends."""
         action = Action(status=status, reset="after_body" if reset else None, hang=hang, processed=reset or hang)
         self.scene.endpoint.answer(lambda request: action)
         try:

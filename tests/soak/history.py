@@ -1,6 +1,6 @@
-"""What was seen from outside in an episode, and whether it holds what is promised (Jepsen's way: a history, then a judgement).
+"""The history of an episode as observed from outside, and the check of it against the promises (as Jepsen does).
 
-Nothing here asks the program: what was produced is known from the brokers' acknowledgements, what became of it from the
+Nothing here relies on the program: what was produced is known from the brokers' acknowledgements, and the outcomes from the
 endpoint's answers, the dead-letter topic and the group's committed offsets.
 """
 
@@ -17,7 +17,7 @@ _SHOWN = 3
 
 
 class Acknowledged(NamedTuple):
-    """A record that the brokers have taken, in a transaction: whose commit they have taken. ``code``: it can't be delivered."""
+    """A record that the brokers acknowledged, and its transaction too if it has one. ``code``: of its dead letter."""
 
     at: float
     place: Place
@@ -26,7 +26,7 @@ class Acknowledged(NamedTuple):
 
 
 class Aborted(NamedTuple):
-    """A record of an aborted transaction; without a place where the brokers never named one."""
+    """A record of an aborted transaction; without a place if the brokers did not acknowledge it."""
 
     at: float
     event_id: str
@@ -34,14 +34,14 @@ class Aborted(NamedTuple):
 
 
 class Doubtful(NamedTuple):
-    """A record, or a transaction's record, of which nobody heard whether the brokers have taken it: it may have an outcome."""
+    """A record of which it is unknown whether it was written, or its transaction committed: it may have an outcome."""
 
     at: float
     event_id: str
 
 
 class Delivered(NamedTuple):
-    """The endpoint has answered a request with this event with a 200."""
+    """The endpoint answered 200 to a request with this event."""
 
     at: float
     event_id: str
@@ -56,7 +56,7 @@ class DeadLettered(NamedTuple):
 
 
 class Committed(NamedTuple):
-    """The group's offset of a partition."""
+    """The group's committed offset of a partition."""
 
     at: float
     topic: str
@@ -65,7 +65,7 @@ class Committed(NamedTuple):
 
 
 class Struck(NamedTuple):
-    """A fault that may keep an answer or a commit from being known: what was delivered then may be delivered again."""
+    """A fault that may lose an answer or a commit: what was delivered then may be delivered again."""
 
     at: float
     until: float
@@ -74,11 +74,9 @@ class Struck(NamedTuple):
 
 Entry = Acknowledged | Aborted | Doubtful | Delivered | DeadLettered | Committed | Struck
 
-GAVE_UP = (
-    "member_gave_up"  # no drawn fault: the client of a member said that it can't go on, and the member ended with 3
-)
+GAVE_UP = "member_gave_up"  # not from the plan: a member's client could not go on, and the member ended with 3
 
-# The one that comes first is shrunk where an episode breaks several.
+# By seriousness: if an episode breaks several, the first of these is used for shrinking.
 PROPERTIES: Mapping[str, str] = {
     "lost": "an acknowledged record below the committed offset has no outcome",
     "aborted": "a record of an aborted transaction has an outcome",
@@ -88,11 +86,11 @@ PROPERTIES: Mapping[str, str] = {
     "open": "healed, and an acknowledged record has no outcome, or lies behind no committed offset",
     "repeated": "a record was delivered again without a fault that allows it",
 }
-# How long before and after a fault a delivery may be one that is made again, in seconds: an answer may be in flight or not yet
-# committed when a process is killed, frozen or cut off, and commits come back only when members and coordinator have found
-# each other again. What isn't named here allows none: a member that ends in order, or joins, costs no delivery.
+# Seconds before and after a fault within which a delivery may be repeated later: an answer may be in flight or not committed
+# yet when a process is killed, frozen or cut off, and commits succeed again only when members and coordinator have found
+# each other. Other kinds of faults allow no repetition: a member that stops cleanly, or joins, causes none.
 ALLOWS_REPEATS: Mapping[str, tuple[float, float]] = {
-    GAVE_UP: (15.0, 1.0),  # as long as its session may be over before it learns of it
+    GAVE_UP: (15.0, 1.0),  # its session may have ended so long before it learns of that
     **dict.fromkeys(("member_killed", "worker_killed"), (2.0, 1.0)),
     "member_frozen": (2.0, 5.0),
     **dict.fromkeys(
@@ -104,7 +102,7 @@ ALLOWS_REPEATS: Mapping[str, tuple[float, float]] = {
 
 
 class Finding(NamedTuple):
-    """A property that doesn't hold, where it doesn't, and in how many places."""
+    """A broken property, some of the places where it is broken, and their number."""
 
     broken: str
     text: str
@@ -115,14 +113,14 @@ class Finding(NamedTuple):
 
 
 class Repeats(NamedTuple):
-    """How many deliveries were repetitions. ``beyond`` are those that no fault allows."""
+    """How many deliveries were repetitions. ``beyond`` names the events whose repetition no fault allows."""
 
     total: int
     beyond: tuple[str, ...]
 
 
 def judge(history: Iterable[Entry], healed: bool = True) -> list[Finding]:
-    """Every property that a history breaks, the gravest first. ``healed``: it had time to end after the last fault."""
+    """Every property that a history breaks, the most serious first. ``healed``: it had time to end after the last fault."""
     books = _Books(list(history))
     broken: defaultdict[str, list[str]] = defaultdict(list)
     for record in books.acknowledged.values():
@@ -143,7 +141,7 @@ def judge(history: Iterable[Entry], healed: bool = True) -> list[Finding]:
 
 
 def repeats(history: Iterable[Entry]) -> Repeats:
-    """How often an event was delivered that had been delivered before."""
+    """The repeated deliveries of a history."""
     return _Books(list(history)).repeats()
 
 
@@ -153,7 +151,7 @@ def _in_short(texts: Sequence[str]) -> str:
 
 
 class _Books:
-    """A history by event, place and partition. Numbers are of entries: what was seen first has the smaller one."""
+    """A history, indexed by event, place and partition. Entries are numbered in the order in which they were observed."""
 
     def __init__(self, history: list[Entry]) -> None:
         self.acknowledged: dict[Place, Acknowledged] = {}
@@ -162,7 +160,8 @@ class _Books:
         self.dead: dict[Place, str] = {}
         self.commits: defaultdict[tuple[str, int], list[Committed]] = defaultdict(list)
         self._answered_in: dict[str, int] = {}
-        self._passed: defaultdict[tuple[str, int], list[tuple[int, int]]] = defaultdict(list)  # rising offset, number
+        # By partition: rising committed offsets, each with the number of the entry in which it was first seen.
+        self._passed: defaultdict[tuple[str, int], list[tuple[int, int]]] = defaultdict(list)
         self._struck: list[Struck] = []
         self._sent: set[str] = set()
         for number, entry in enumerate(history):
@@ -193,7 +192,7 @@ class _Books:
                 self._struck.append(entry)
 
     def faults_of(self, record: Acknowledged, healed: bool) -> Iterable[tuple[str, str]]:
-        """What is wrong with the fate of one record: the property that it breaks, and how."""
+        """The properties that the fate of one record breaks, each with an explanation."""
         passed, answered, code = (
             self._passed_in(record.place),
             self._answered_in.get(record.event_id),
@@ -211,13 +210,13 @@ class _Books:
             )
             yield "wrong", f"{record.place} was {fate}, should be {record.code or 'delivered'}"
         elif answered is not None and passed is not None and passed < answered:
-            # Of a dead letter only the end tells: it is read later than it was written.
+            # Not checked for dead letters: each is observed later than it was written.
             yield "early", f"{record.place} ({record.event_id})"
         if passed is None and healed:
             yield "open", f"{record.place} lies behind no committed offset"
 
     def _passed_in(self, place: Place) -> int | None:
-        """In which entry an offset beyond this place was first seen."""
+        """The number of the first entry with a committed offset beyond this place."""
         passed = self._passed[place[:2]]
         index = bisect_right(passed, place[2], key=lambda entry: entry[0])
         return passed[index][1] if index < len(passed) else None

@@ -1,4 +1,4 @@
-"""What happens in one episode of the cluster's soak, as plain data. All of it is drawn from a seed before anything starts."""
+"""The plan of one episode of the cluster's soak, as plain data. All of it is drawn from a seed before anything starts."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 NODES = 3
-ANY = ""  # the target of a fault that there is one of
+ANY = ""  # the target of a fault that has only one possible target
 PROTOCOLS = ("classic", "range", "consumer")
-_WHICH = ("coordinator", "leader", *map(str, range(1, NODES + 1)))  # who has a role is asked when the fault begins
+_WHICH = ("coordinator", "leader", *map(str, range(1, NODES + 1)))  # roles are resolved when the fault begins
 _FIRST_AT = 3.0
-_PAUSE = (1.0, 6.0)  # between the beginnings of two faults
+_PAUSE = (1.0, 6.0)  # seconds between the starts of two faults
 
 
 class Fault(NamedTuple):
-    """From the second ``at`` on something is wrong with a target, for so many seconds."""
+    """A fault of a target that begins at the second ``at`` and lasts so many seconds."""
 
     at: float
     kind: str
@@ -27,7 +27,7 @@ class Fault(NamedTuple):
 
 
 class Topic(NamedTuple):
-    """A source of one event name. Where it is transactional, some transactions are aborted."""
+    """A source of one event name. If it is transactional, some transactions are aborted."""
 
     event: str
     partitions: int
@@ -37,24 +37,24 @@ class Topic(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """One episode: who takes part, how it is set, and the schedule of faults."""
+    """One episode: its members, topics and settings, and the schedule of faults."""
 
     seed: int
     seconds: float
     rate: int  # events a second, all topics together
     protocol: str
     static: bool
-    workers: tuple[int, ...]  # of each member
+    workers: tuple[int, ...]  # by member
     topics: tuple[Topic, ...]
     max_events: int
     window_ms: int
     max_in_flight: int
-    latency_ms: int  # the longest that the endpoint takes on an ordinary day
+    latency_ms: int  # the endpoint's longest latency without a fault
     faults: tuple[Fault, ...]
 
 
 class Kind(NamedTuple):
-    """A kind of fault: what it befalls, how long it lasts, how often it is drawn beside the others."""
+    """A kind of fault: the kind of its target, how long it lasts, and the weight with which it is drawn."""
 
     of: str
     seconds: tuple[float, float]
@@ -118,14 +118,14 @@ def draw(seed: int, seconds: float = 60.0) -> Plan:
         latency_ms=chance.choice((20, 100, 400)),
         faults=(),
     )
-    # One member alone can bring three times as much as comes: what a fault holds up is brought soon after it.
+    # One member alone can deliver three times the rate: so a backlog is soon delivered after a fault.
     answers = most.max_events * most.max_in_flight * 1000 // (3 * most.rate)
     plan = most._replace(latency_ms=min(most.latency_ms, answers))
     return plan._replace(faults=_schedule(chance, plan))
 
 
 def kept(plan: Plan, numbers: tuple[int, ...]) -> Plan:
-    """The same episode with these of its faults alone."""
+    """The same episode with only these of its faults."""
     return plan._replace(faults=tuple(plan.faults[number] for number in numbers))
 
 
@@ -140,7 +140,7 @@ def _topic(chance: random.Random, event: str) -> Topic:
 
 
 def _schedule(chance: random.Random, plan: Plan) -> tuple[Fault, ...]:
-    """Faults overlap, but never two of one target: then a schedule with some left out means the same for the rest."""
+    """Faults may overlap, but not on the same target: so leaving some out doesn't change the others."""
     targets = _targets(plan)
     names = [name for name, kind in KINDS.items() if targets[kind.of]]
     weights = [KINDS[name].weight for name in names]
@@ -160,12 +160,12 @@ def _schedule(chance: random.Random, plan: Plan) -> tuple[Fault, ...]:
 
 
 def whose(of: str, target: str) -> tuple[str, str]:
-    """What has one fault at a time: a worker's is its member's."""
+    """The target that may have only one fault at a time: for a worker it is its member."""
     return ("member" if of == "worker" else of), target
 
 
 def _targets(plan: Plan) -> Mapping[str, tuple[str, ...]]:
-    """What a kind of fault can befall in this episode: nothing, where no topic is transactional or no member has workers."""
+    """The possible targets by kind; none for transactions without a transactional topic, or for workers without workers."""
     numbered = tuple(map(str, range(len(plan.topics))))
     return {
         "node": _WHICH,

@@ -1,4 +1,4 @@
-"""Delta debugging (Zeller's ddmin): the fewest of what was there that still fail, within a number of runs."""
+"""Delta debugging (Zeller's ddmin): find a smallest part of a schedule that still fails, within a number of runs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 
 class Shrunk(NamedTuple):
-    """What is left, and how many runs it took. ``whole``: the runs sufficed to see that nothing more can be left out."""
+    """What is left, and how many runs it took. ``whole``: the runs sufficed to show that nothing more can be left out."""
 
     left: tuple[int, ...]
     runs: int
@@ -27,9 +27,9 @@ class _OutOfRuns(Exception):
 
 
 def shrink(count: int, fails: Callable[[tuple[int, ...]], bool], runs: int) -> Shrunk:
-    """Of the numbers below ``count``, which fail together, the fewest that still do. None at all is tried first.
+    """Of the numbers below ``count``, which fail together, find a smallest part that still fails. Tries the empty one first.
 
-    A failure that comes only now and then may not come when it is asked for: what is left failed once, and no less was seen to.
+    A failure that occurs only sometimes may not occur in a run: what is left failed once, and nothing smaller was seen to fail.
     """
     known: dict[tuple[int, ...], bool] = {}
     left = tuple(range(count))
@@ -63,6 +63,6 @@ def _cuts(left: Sequence[int], parts: int) -> list[_Cut]:
     bounds = [len(left) * part // parts for part in range(parts + 1)]
     spans = list(pairwise(bounds))
     alone = [_Cut(tuple(left[begin:end]), 2) for begin, end in spans]
-    if parts == 2:  # all but one of two is the other
+    if parts == 2:  # with two parts, all but one is the other one
         return alone
     return alone + [_Cut((*left[:begin], *left[end:]), parts - 1) for begin, end in spans]

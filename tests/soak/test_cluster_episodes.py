@@ -1,4 +1,4 @@
-"""Episodes of the soak on three brokers: some fixed seeds, and rows that a seed once failed by. `make soak CLUSTER=1` runs new ones."""
+"""Episodes of the soak on three brokers: fixed seeds, and episodes that once failed. `make soak CLUSTER=1` runs new ones."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.stack import Cluster, Registry
 pytestmark = [pytest.mark.matrix, pytest.mark.real]
 
 _SECONDS = 15
-_FIRST, *_MORE = (draw(seed, _SECONDS) for seed in (35, 88, 95))  # classic, range and consumer; of few processes
+_FIRST, *_MORE = (draw(seed, _SECONDS) for seed in (35, 88, 95))  # classic, range and consumer; each with few processes
 ROWS: tuple[Plan, ...] = ()
 
 

@@ -1,4 +1,4 @@
-"""The judgement of a history: each property is broken by one made for it, and by nothing else."""
+"""The judgement of histories: for each property, a history that breaks only this one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.soak.history import (
 )
 from tests.soak.plan import KINDS
 
-# Offset 3 is a transaction's marker, 4 was aborted, 6 was compacted away.
+# Offset 3 is a transaction's marker, 4 was aborted, 6 was removed by compaction.
 SOUND: list[Entry] = [
     Acknowledged(0.0, ("t", 0, 1), "a"),
     Acknowledged(0.0, ("t", 0, 2), "bad", "decode_error"),
@@ -111,7 +111,7 @@ def test_the_gravest_comes_first_and_many_places_are_counted() -> None:
     assert (lost.text.endswith("and 6 more"), lost.places, back.places) == (True, 9, 1)
 
 
-# How many deliveries may come again
+# Which deliveries may be repeated
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_what_was_delivered_shortly_before_a_kill_may_come_again(delivered_at: f
 
 
 def test_each_time_counts_by_itself() -> None:
-    """Delivered three times: the first repetition is the kill's, the second is nobody's."""
+    """Delivered three times: the kill allows the first repetition, nothing allows the second."""
     history = [*SOUND, Struck(3.0, 3.0, "member_killed"), Delivered(7.0, "c"), Delivered(8.0, "c")]
     assert repeats(history) == (2, ("c",))
 

@@ -1,4 +1,4 @@
-"""An episode is drawn in full before it runs: the same from the same seed, and as sound with faults left out."""
+"""An episode is fully drawn before it runs: the same seed gives the same one, and faults can be left out."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_a_longer_episode_has_the_same_members_topics_and_settings() -> None:
 
 
 def test_what_is_printed_of_an_episode_is_the_episode() -> None:
-    """So that it can be pasted as a row."""
+    """So that it can be pasted into a test as a row."""
     names = {"Plan": plans.Plan, "Topic": plans.Topic, "Fault": plans.Fault}
     assert [eval(repr(plan), {}, names) for plan in DRAWN[:20]] == DRAWN[:20]  # noqa: S307 -- what this test drew
 
@@ -46,7 +46,7 @@ def test_every_episode_can_be_run() -> None:
 
 
 def overlapping(faults: tuple[Fault, ...]) -> list[tuple[Fault, Fault]]:
-    """Of the same target, in the midst of each other."""
+    """Pairs of faults that overlap on the same target."""
     same = [(one, other) for one in faults for other in faults
             if one is not other and whose(KINDS[one.kind].of, one.target) == whose(KINDS[other.kind].of, other.target)]  # fmt: skip
     return [(one, other) for one, other in same if one.at <= other.at < one.at + one.seconds]

@@ -1,4 +1,4 @@
-"""Delta debugging, with a runner that only counts."""
+"""Delta debugging, with a runner that records its calls in place of running episodes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Numbers = tuple[int, ...]
 
 
 class Runner:
-    """Fails where ``guilty`` says so, and keeps what it was asked."""
+    """Fails if ``guilty`` says so, and records its calls."""
 
     def __init__(self, guilty: Callable[[set[int]], bool]) -> None:
         self.guilty = guilty
@@ -46,7 +46,7 @@ def test_two_faults_that_fail_together_are_found(count: int) -> None:
 
 
 def test_what_is_left_fails_and_nothing_of_it_can_be_left_out() -> None:
-    """Any two of these three, and one that makes good what another broke: no part is smaller because its whole is."""
+    """Any two of three faults fail, unless two others are present: so parts may pass although the whole fails."""
     runner = Runner(lambda numbers: (len(numbers & {1, 5, 9}) >= 2 and not {3, 4} <= numbers) or len(numbers) == 12)
     left, _, whole = shrink(12, runner, 1000)
     assert whole
@@ -86,7 +86,7 @@ def test_a_failure_that_does_not_come_again_is_left_whole() -> None:
 
 
 class Fake(Beds):
-    """Runs no episode: what one breaks is said by its faults."""
+    """Runs no episode: a function of the faults says what it breaks."""
 
     def __init__(self, broken: Callable[[tuple[Fault, ...]], set[str]]) -> None:
         super().__init__(Path(), Cluster.__new__(Cluster), Registry.__new__(Registry))
@@ -100,7 +100,7 @@ PLAN = draw(7)
 
 
 def test_an_episode_is_shrunk_to_the_faults_of_the_gravest_that_it_broke() -> None:
-    """Another property that fewer faults break, or none at all, is no reason to leave those out."""
+    """Another property is broken even without any fault, but that is no reason to leave these faults out."""
     guilty = PLAN.faults[2]
     beds = Fake(lambda faults: {"open", "repeated", *(["lost"] if guilty in faults else [])})
     found = beds.shrink(beds.run(PLAN), 100)

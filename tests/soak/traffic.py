@@ -1,4 +1,4 @@
-"""What customers produce in an episode: one thread for each topic, which notes in the history what the brokers acknowledged."""
+"""The traffic of an episode: one thread per topic produces, and records in the history what the brokers acknowledged."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ _BAD_SHARE = 0.02
 _ABORTED_SHARE = 0.3  # of transactions
 _FILLER_SHARE = 0.5
 _FLUSH_SECONDS = 60.0
-# Small segments are compacted within the episode. What compaction takes away are fillers of one key; an event's key is its own.
+# Small segments, so that they are compacted within the episode. Compaction removes only fillers, which share one key; each
+# event has its own key.
 COMPACTED = {
     "cleanup.policy": "compact",
     "segment.ms": "2000",
@@ -32,18 +33,18 @@ COMPACTED = {
 
 
 class Made(NamedTuple):
-    """A record to be produced. ``code``: what it must be dead-lettered with."""
+    """A record to produce. ``code``: the one that it must be dead-lettered with."""
 
     event_id: str
     value: bytes
     code: str | None
 
 
-Answered = Callable[[Made, Place | None], None]  # without a place: it was not taken
+Answered = Callable[[Made, Place | None], None]  # None: not acknowledged
 
 
 class Traffic:
-    """Produces for one topic until ``stop``. ``left_open``: the transaction of the moment waits for its end."""
+    """Produces to one topic until ``stop``. While ``left_open`` is set, the current transaction is not ended."""
 
     def __init__(
         self, bootstrap: str, name: str, topic: Topic, rate: float, seed: int, encode: Encode, note: Callable[[Entry], None],
@@ -68,13 +69,13 @@ class Traffic:
         self._producer: Producer | None = None
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"traffic-{name}", daemon=True)
-        self._event()  # has the registry know the schema before anything goes wrong
+        self._event()  # registers the schema before any fault
 
     def start(self) -> None:
         self._thread.start()
 
     def stop(self) -> None:
-        """End, when the brokers have answered for everything that was sent. AssertionError where they don't in time."""
+        """Stop once the brokers have answered for all records. Raises AssertionError if they don't in time."""
         self._ending.set()
         self._thread.join(2 * _FLUSH_SECONDS)
         assert not self._thread.is_alive(), f"the traffic of {self.name} does not end"
@@ -119,14 +120,14 @@ class Traffic:
                 producer.produce(self.name, None, b"filler")
 
     def _in_a_transaction(self, batch: list[Made]) -> None:
-        """One transaction with the whole batch. What it ends as is entered for each of its records."""
+        """Produce the batch in one transaction, and record its end for each of its records."""
         places: dict[Made, Place | None] = {}
         try:
             committed = self._transact(batch, places.__setitem__)
         except KafkaException:
             committed = None
         if committed is None:
-            self._producer = None  # the next one with this id ends what this one has left behind
+            self._producer = None  # the next producer with this id aborts what this one has left open
         for made in batch:
             if committed is False:
                 self._note(Aborted(self._now(), made.event_id, places.get(made)))
@@ -134,7 +135,7 @@ class Traffic:
                 self._acknowledged(made, places.get(made) if committed else None)
 
     def _transact(self, batch: list[Made], answered: Answered) -> bool | None:
-        """Whether the transaction was committed; None where nobody knows."""
+        """Whether the transaction was committed; None if that is unknown."""
         if self._producer is None:
             producer = Producer(self._settings)
             producer.init_transactions(20)
@@ -155,7 +156,7 @@ class Traffic:
 
 
 def _ended(ask: Callable[[float], None]) -> bool | None:
-    """Ask for a transaction's end until it has come. False: it has to be aborted instead; None: nobody knows how it ends."""
+    """Retry to end a transaction until it succeeds. False: it must be aborted instead; None: its end is unknown."""
     deadline = time.monotonic() + _FLUSH_SECONDS
     while time.monotonic() < deadline:
         try:

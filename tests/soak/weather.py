@@ -1,4 +1,4 @@
-"""What goes wrong in an episode on the cluster: each kind of fault begins where its context is entered, and heals at its end."""
+"""The faults of an episode on the cluster: each is a context manager that starts the fault, and heals it at its end."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _MORE_PARTITIONS = 2
 
 
 class Bed(Protocol):
-    """What there is to be broken. A node's target is its number, that of a member or a topic its place in the plan."""
+    """What faults can break. The target is the number of a node, or the position of a member or a topic in the plan."""
 
     cluster: Cluster
     registry: Registry
@@ -32,16 +32,16 @@ class Bed(Protocol):
     traffic: list[Traffic]
 
     def ordinary(self, request: RequestInfo) -> Action:
-        """What the endpoint answers when nothing is wrong with it."""
+        """The endpoint's answer without a fault."""
 
     def spawn(self, member: Program) -> None:
         """Start a member without waiting for anything."""
 
     def join(self) -> Program:
-        """Start one member more."""
+        """Start one more member."""
 
     def leave(self, member: Program) -> None:
-        """Wait until a member has ended that was told to."""
+        """Wait until a member that was told to stop has ended."""
 
 
 Fault = Callable[[Bed, str], AbstractContextManager[None]]
@@ -182,7 +182,7 @@ def registry_frozen(bed: Bed, target: str) -> Iterator[None]:
 
 @contextmanager
 def partitions_added(bed: Bed, target: str) -> Iterator[None]:
-    """Asked for, and not waited for: without a quorum they come later, and with one they come at once."""
+    """Request more partitions without waiting: with a quorum they are created at once, without one later."""
     name = bed.traffic[int(target)].name
     wanted = len(bed.cluster.described(name)) + _MORE_PARTITIONS
     bed.cluster.admin.create_partitions([NewPartitions(name, wanted)], request_timeout=20)
@@ -199,7 +199,7 @@ def transaction_left_open(bed: Bed, target: str) -> Iterator[None]:
 
 @contextmanager
 def leaders_elected(bed: Bed, target: str) -> Iterator[None]:
-    """The preferred ones again, where earlier faults have moved partitions away from them."""
+    """Elect the preferred leaders again, after earlier faults have moved partitions away from them."""
     bed.cluster.admin.elect_leaders(ElectionType.PREFERRED, None)
     yield
 
