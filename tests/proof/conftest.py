@@ -1,4 +1,4 @@
-"""Logging that is put back after a test that configures it, as the logs' own tests have it."""
+"""The fixture that restores logging after a test that configures it, shared with the logs' tests."""
 
 from tests.observe.conftest import own_logging
 

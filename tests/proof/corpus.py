@@ -1,6 +1,6 @@
-"""Inputs that once broke something, one a file under ``corpus/TARGET/``: each is tried in every run, before any other.
+"""Inputs that once broke something, one per file under ``corpus/TARGET/``: each is tried in every run.
 
-The long profile keeps what it finds there, so that a find becomes a test by being committed.
+The long profile writes the failing inputs that it finds there: committing such a file makes it a test.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ _FOLDER = Path(__file__).parent / "corpus"
 
 
 def kept(target: str) -> list[bytes]:
-    """The inputs of a target."""
+    """The kept inputs of a target."""
     return [path.read_bytes() for path in sorted((_FOLDER / target).glob("*"))]
 
 
 @contextlib.contextmanager
 def keeping(target: str, data: bytes) -> Iterator[None]:
-    """Keep the input if what is done with it fails."""
+    """Keep the input if the block raises, in the long profile only."""
     try:
         yield
     except Exception:

@@ -1,4 +1,4 @@
-"""The program with one promise broken each, to show that the models can fail. Each is a patch of one place."""
+"""Mutants: patches that each break one promise of the program, to show that the models can fail."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Patch = Callable[[pytest.MonkeyPatch], None]
 
 @contextlib.contextmanager
 def broken(mutant: Patch) -> Iterator[None]:
-    """The program with this promise broken. What is left lying when the promise breaks is not told."""
+    """Apply a mutant until the context ends. Warnings about coroutines and objects that its failure leaves are hidden."""
     hook = sys.unraisablehook
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
@@ -45,7 +45,7 @@ def broken(mutant: Patch) -> Iterator[None]:
 
 
 def commit_on_dispatch(patch: pytest.MonkeyPatch) -> None:
-    """An event counts as done when its request goes out."""
+    """An event counts as done when its request is sent."""
     send = LaneLine._send
 
     def send_and_resolve(self: LaneLine, batch: Batch, now: float) -> Batch:
@@ -57,15 +57,15 @@ def commit_on_dispatch(patch: pytest.MonkeyPatch) -> None:
 
 
 def commit_what_was_read(patch: pytest.MonkeyPatch) -> None:
-    """The read position is committed, as a consumer that commits by itself does."""
+    """The read position is committed, as a consumer with automatic commits does."""
     patch.setattr(PartitionOffsets, "watermark", property(lambda self: self._end))
     patch.setattr(PartitionOffsets, "outcomes_beyond", _nothing_beyond)
 
 
 def watermark_over_highest_seen(patch: pytest.MonkeyPatch) -> None:
-    """The offset behind the highest one that has an outcome is committed."""
+    """The offset after the highest one with an outcome is committed."""
     highest: dict[int, int] = {}
-    keep: list[PartitionOffsets] = []  # so that no id is given twice
+    keep: list[PartitionOffsets] = []  # so that no ``id()`` is used again
     resolve = PartitionOffsets.resolve
 
     def remember(self: PartitionOffsets, offset: int) -> None:
@@ -84,7 +84,7 @@ def watermark_over_highest_seen(patch: pytest.MonkeyPatch) -> None:
 
 
 def no_ownership_check(patch: pytest.MonkeyPatch) -> None:
-    """Whatever the pipeline asks for is committed, whoever owns the partition by then."""
+    """All that the pipeline wants committed is committed, whoever owns the partition by then."""
 
     def split(self: Commits, commits: Sequence[Commit]) -> tuple[list[Commit], list[CommitResult]]:
         return list(commits), []
@@ -93,7 +93,7 @@ def no_ownership_check(patch: pytest.MonkeyPatch) -> None:
 
 
 def resolve_before_answer(patch: pytest.MonkeyPatch) -> None:
-    """Every answer counts as a 200 where it comes to the tracker, whatever it says."""
+    """Every answer resolves its events in the tracker, as if it were a 200."""
     conclude = LaneLine.conclude
 
     def conclude_well(self: LaneLine, batch: Batch, *rest: Any) -> None:
@@ -105,7 +105,7 @@ def resolve_before_answer(patch: pytest.MonkeyPatch) -> None:
 
 
 def dead_letter_resolved_before_it_is_written(patch: pytest.MonkeyPatch) -> None:
-    """A dead letter counts as done when it is handed to the writer."""
+    """A dead letter counts as done before it is written."""
 
     async def write_one(self: DeadLetterTasks, partition: Partition, dead_letter: DeadLetter) -> None:
         partition.offsets.resolve(dead_letter.record.offset() or 0)
@@ -115,7 +115,7 @@ def dead_letter_resolved_before_it_is_written(patch: pytest.MonkeyPatch) -> None
 
 
 def split_judged_one_by_one(patch: pytest.MonkeyPatch) -> None:
-    """A refused event is dead-lettered as it is found, before the rest of its batch is decided."""
+    """A refused event is dead-lettered as soon as it is found, before the rest of its batch is decided."""
     split = LaneLine._split
 
     def judge(self: LaneLine, batch: Batch, outcome: RefusedBatch, now: float) -> None:
@@ -129,7 +129,7 @@ def split_judged_one_by_one(patch: pytest.MonkeyPatch) -> None:
 
 
 def refused_batch_is_dead_lettered_whole(patch: pytest.MonkeyPatch) -> None:
-    """One bad event loses its batch."""
+    """A batch with one bad event is dead-lettered as a whole."""
 
     def lose(self: LaneLine, batch: Batch, outcome: RefusedBatch, now: float) -> None:
         self.refused(batch, outcome.reason)
@@ -138,19 +138,19 @@ def refused_batch_is_dead_lettered_whole(patch: pytest.MonkeyPatch) -> None:
 
 
 def events_resolved_before_are_sent_again(patch: pytest.MonkeyPatch) -> None:
-    """What the commit's metadata says is not looked at."""
+    """The outcomes in a commit's metadata are ignored."""
     patch.setattr(PartitionOffsets, "was_resolved_before", lambda self, offset, leader_epoch: False)
 
 
 def held_batches_are_dropped_with_the_hand_over(patch: pytest.MonkeyPatch) -> None:
-    """A hand-over of one partition takes the events of others along that wait in the same batch."""
+    """A hand-over of one partition also drops the events of others that wait in the same batch."""
     patch.setattr(
         Batch, "without_fenced", lambda self: Batch(self.lane) if any(o.fenced for o in self.owners) else self
     )
 
 
 def a_pause_is_undone_by_the_rest_of_its_wave(patch: pytest.MonkeyPatch) -> None:
-    """A success opens a gate, also where another answer has asked for a pause."""
+    """A success opens a gate although another answer has asked for a pause."""
     succeeded = Gate.succeeded
 
     def open_it(self: Gate, now: float) -> None:

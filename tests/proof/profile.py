@@ -1,8 +1,8 @@
-"""How much the proofs try, by ``PROOF``: ``short`` a fifth, ``long`` twenty times as much as without it.
+"""How many examples the proofs try, by the variable ``PROOF``: ``short`` a fifth, ``long`` twenty times as many as if unset.
 
-``make test-fast`` and ``make test`` are short, ``make prove`` is long. Without the long profile the cases are the same each time, so that a
-run says of a change what it said yesterday; the long one looks at new cases, and keeps what it finds in hypothesis' own
-database. Each failure prints what replays it.
+``make test-fast`` and ``make test`` are short, ``make prove`` is long. Without the long profile the examples are always the
+same, so that a new failure comes from a change of the program. The long profile tries new ones, and keeps failures in
+Hypothesis' database. Each failure prints how to replay it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ SHORT = os.environ.get("PROOF") == "short"
 
 
 def tries(examples: int, steps: int | None = None, **more: Any) -> settings:
-    """Settings for ``examples`` runs in ``make test-all``."""
+    """Settings with as many ``examples`` as ``make test-all`` tries; the other profiles scale them."""
     if steps is not None:
         more["stateful_step_count"] = steps * 2 if LONG else steps
     return settings(
@@ -25,9 +25,9 @@ def tries(examples: int, steps: int | None = None, **more: Any) -> settings:
         deadline=None,  # a busy machine must not fail a proof
         derandomize=not LONG,
         print_blob=True,
-        # To make a failure small takes minutes, more than a test may; the long profile has them.
+        # Shrinking a failure takes minutes, longer than a test may run; only the long profile does it.
         phases=[phase for phase in Phase if LONG or phase not in (Phase.shrink, Phase.explain)],
-        report_multiple_bugs=False,  # one failure, as it is: the mutants' tests tell assertions from accidents
+        report_multiple_bugs=False,  # raise the one failure itself, since the mutants' tests check its type
         suppress_health_check=list(HealthCheck),
         **more,
     )

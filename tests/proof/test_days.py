@@ -1,6 +1,6 @@
-"""Days of faults in seconds, each drawn from one seed; and that a broken promise doesn't get through one of them.
+"""Simulated days of faults, each drawn from one seed; and the check that they detect every mutant.
 
-The seed is in the test's name: what failed is run again, exactly as it was, by that name alone.
+The seed is in the test's name: running the test of that name again replays a failure exactly.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tests.proof.profile import LONG
 from tests.proof.world import World
 from tests.proof.world.days import DAY, live
 
-# In the long profile new seeds each time, from one that is printed and can be given again.
+# The long profile uses new seeds each time; the first one can be given by PROOF_SEED.
 FIRST = int(os.environ.get("PROOF_SEED", time.time_ns() % 10**6 if LONG else 1))
 HOURS = range(FIRST, FIRST + (400 if LONG else 3))
 DAYS = range(FIRST, FIRST + (20 if LONG else 1))
@@ -25,7 +25,7 @@ DAYS = range(FIRST, FIRST + (20 if LONG else 1))
 
 @contextlib.contextmanager
 def world_of(seed: int) -> Iterator[World]:
-    """Every second world rebalances eagerly."""
+    """The world of a seed; with even seeds, groups rebalance eagerly."""
     world = World(seed, eager=seed % 2 == 0)
     try:
         yield world

@@ -1,4 +1,4 @@
-"""Any bytes in front of a payload, and any header: every record is in one run or told as unframed, in order."""
+"""Any bytes in front of a payload, and any header: every record is in one run or rejected as unframed, in order."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ HEADERS: st.SearchStrategy[Any] = st.one_of(
 
 
 class Framed(NamedTuple):
-    """A record with nothing but what framing looks at."""
+    """A record with only the parts that framing reads."""
 
     framed: bytes
     stated: Any

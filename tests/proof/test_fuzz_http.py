@@ -1,6 +1,6 @@
-"""The two servers that the program has, under requests that nobody would send: the stand-in for the API, and the admin port.
+"""The program's two servers, the mock endpoint and the admin server, under unusual requests.
 
-For the stand-in schemathesis draws requests from the API document, right ones and wrong ones.
+For the mock endpoint, Schemathesis draws valid and invalid requests from the API document.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ HEADER_SETS = st.dictionaries(
 
 
 class Server:
-    """A server on a loop and thread of its own, as the client that asks it blocks."""
+    """A server on another thread with its own loop, since the client in the tests blocks."""
 
     def __init__(self, start: Callable[[], Awaitable[int]], stop: Callable[[], Awaitable[None]]) -> None:
         self._loop = asyncio.new_event_loop()
@@ -74,7 +74,7 @@ class Server:
     def ask(
         self, method: str, path: str, body: bytes | None, headers: dict[str, str]
     ) -> tuple[int, dict[str, str], bytes]:
-        """Status, headers and body; status 0 where the connection was closed instead."""
+        """Send a request; returns status, headers and body. The status is 0 if the connection was closed instead."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         try:
             connection.request(method, path, body, headers)
@@ -141,9 +141,7 @@ def test_a_request_that_the_document_allows_is_accepted_or_told_what_else_is_wan
 def test_a_request_that_the_document_forbids_is_refused_and_harms_nothing(endpoint: Server, case: Any) -> None:
     body = case.body if isinstance(case.body, bytes) else json.dumps(case.body).encode()
     status, _, answered = endpoint.ask("POST", "/v1/event?pixel_id=p", body, _authorized())
-    right = not isinstance(case.body, bytes) and BATCH.is_valid(
-        case.body
-    )  # it was the query or a header that was wrong
+    right = not isinstance(case.body, bytes) and BATCH.is_valid(case.body)  # only the query or a header was wrong
     assert status == 400 or (right and status == 200), (status, answered)
     assert endpoint.ask("POST", "/v1/event?pixel_id=p", GOOD, _authorized())[0] == 200
 
@@ -157,7 +155,7 @@ def test_the_admin_server_only_answers_questions_whatever_is_asked(
     assert status < 500 or (status == 503 and path.startswith("/readyz")), (status, answered)
     if 200 <= status < 300:
         assert method in ("GET", "HEAD")
-    if status not in (0, 400):  # below that it is no request at all, and answered by the library itself
+    if status not in (0, 400):  # 0 and 400: not a valid HTTP request, which the library answers itself
         assert HEADERS.keys() <= given_back.keys()
 
 

@@ -1,4 +1,4 @@
-"""Messages with any bytes in names, keys and headers, made through the client's own C library, through the whole line."""
+"""Messages with any bytes in keys, header names and headers pass the whole program; the client's C library produces them."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ TIMES = (0, 0, 0, 1, -5, 2**62, -(2**63), 2**63 - 1)
 
 
 def raw_records(seed: int, count: int) -> list[Raw]:
-    """Good and spoilt leads in any wrapping."""
+    """Good and spoiled leads with random keys, headers and timestamps."""
     chance, samples = random.Random(seed), Samples(seed, bad_share=0)
     now = 1_800_000_000_000
 
@@ -87,7 +87,7 @@ def settings_of(folder: Path, bootstrap: str, url: str) -> Settings:
 
 
 async def run_all(settings: Settings, count: int) -> dict[str, int]:
-    """Run a member until each record has an outcome; how many have which."""
+    """Run a member until each record has an outcome; returns their counts."""
     app = App(settings, {"CAPI_TEST_KEY": KEY})
     metrics = app.metrics
 
@@ -97,7 +97,7 @@ async def run_all(settings: Settings, count: int) -> dict[str, int]:
 
     running = asyncio.create_task(app.run())
     async with asyncio.timeout(60):
-        while sum(outcomes().values()) < count and not running.done():  # noqa: ASYNC110 -- counters tell nobody
+        while sum(outcomes().values()) < count and not running.done():  # noqa: ASYNC110 -- counters send no event
             await asyncio.sleep(0.05)
     app.snapshot.status()
     app.stop_asked.set()
@@ -158,7 +158,7 @@ def _is_utf8(name: bytes) -> bool:
     try:
         name.decode()
     except UnicodeDecodeError:
-        return b"\x00" in name and _is_utf8(name.partition(b"\x00")[0])  # a name ends there for the client
+        return b"\x00" in name and _is_utf8(name.partition(b"\x00")[0])  # the client ends a name at NUL
     return True
 
 

@@ -1,4 +1,4 @@
-"""Damaged records of the shipped contract, the whole way from bytes to an outcome: framing, decode, mapping."""
+"""Damaged records of the shipped schemas, from bytes to an outcome: framing, decoding, mapping."""
 
 from __future__ import annotations
 

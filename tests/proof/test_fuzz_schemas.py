@@ -1,7 +1,7 @@
-"""Any text for a schema, and any bytes under one that is taken: refused or read, at a bounded cost, and never an exception.
+"""Any text as a schema, and any bytes as its records: refused or read at a bounded cost, and never an exception.
 
-What is written here looks like Avro more often than not, with every part now and then replaced by something else: a reader
-that only met random text would never come past its first brace.
+Most of the schemas drawn here look like Avro, with parts sometimes replaced by something else: with random text only, the
+parser would never get past the first brace.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ PAYLOADS = st.lists(
 
 
 def _with_foreign_attributes(kinds: st.SearchStrategy[Any], inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    """Attributes that mean something elsewhere, or nothing anywhere; those that the type has itself stay."""
+    """Add attributes of other types, or unknown ones; the type's own attributes stay."""
     foreign = st.dictionaries(st.sampled_from((*PARTS, "precision", "scale")), st.one_of(inner, JUNK), max_size=3)
     return st.tuples(foreign, kinds).map(lambda both: {**both[0], **both[1]} if isinstance(both[1], dict) else both[1])
 
@@ -141,7 +141,7 @@ def test_what_was_found_before() -> None:
 
 
 def refused_or_read(text: str, payloads: list[bytes]) -> bool:
-    """Whether it could be read with. Memory of what was read is held against what the schema's reader says of it."""
+    """Whether the schema was accepted. The memory of its records must stay below the estimate of the schema's decoder."""
     built = build(FILE_KEY, text)
     if isinstance(built, RefusedSchema):
         assert built.reason
@@ -168,7 +168,7 @@ FIELDS = {
 
 
 def through_the_line(text: str, payloads: list[bytes]) -> None:
-    """Mapped and explained, which must agree; and no net was needed."""
+    """Map and explain the records. Both must agree, and must not end in an internal error."""
     line = Line(text, rules(fields=FIELDS))
     for payload in payloads:
         made = line.outcome(payload)
@@ -177,7 +177,7 @@ def through_the_line(text: str, payloads: list[bytes]) -> None:
 
 
 def _size(value: Any) -> int:
-    """Bytes of a decoded value, each part counted as often as it occurs."""
+    """The size of a decoded value in bytes; a shared part counts as often as it occurs."""
     size = sys.getsizeof(value)
     if isinstance(value, dict):
         return size + sum(_size(key) + _size(part) for key, part in value.items() if key is not None)

@@ -1,4 +1,4 @@
-"""Any text for a configuration, and any environment: settings, or every fault in words, and never another exception."""
+"""Any text as a configuration, and any environment: settings, or a message for each fault, and never another exception."""
 
 from __future__ import annotations
 
@@ -94,8 +94,8 @@ def test_any_tables_are_settings_or_faults(
         settings_or_faults(_file(tmp_path_factory), text.encode(), variables)
 
 
-# Faults of names, types and ranges, as the validation calls them. What a schema can't know is left out: a missing key may
-# come by the environment, a rule of our own (value_error) is more than a type, and JSON has neither infinity nor 5.0.
+# Pydantic's names for faults of names, types and ranges. Those that a JSON schema can't express are left out: a missing key
+# may come from the environment, our own rules (value_error) are more than types, and JSON has neither infinity nor 5.0.
 OF_THE_SCHEMA = {
     "extra_forbidden", "string_type", "bool_type", "dict_type", "model_type", "model_attributes_type", "tuple_type",
     "literal_error", "float_type", "greater_than", "greater_than_equal", "less_than_equal",
@@ -154,7 +154,7 @@ def test_what_was_found_before(tmp_path_factory: Any) -> None:
 
 
 def _file(tmp_path_factory: Any) -> Path:
-    """One file for all examples: a fixture of a function would stay the same for all of them too."""
+    """One file for all examples, since a function's fixture would be the same for all of them too."""
     path: Path = tmp_path_factory.getbasetemp() / "fuzzed.toml"
     return path
 

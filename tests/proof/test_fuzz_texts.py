@@ -1,4 +1,4 @@
-"""Texts from elsewhere that decide something: a commit's metadata, a Retry-After header, a record written as JSON."""
+"""Texts from outside that the program parses: a commit's metadata, a Retry-After header, a record written as JSON."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_any_metadata_gives_ranges_beyond_the_commit_or_none(text: str, committe
 def test_metadata_with_one_character_altered_says_the_same_or_nothing(
     opened: list[bool], at: int, char: str, insert: bool
 ) -> None:
-    """The same where only bits were altered that no byte is made of."""
+    """The same, if the change affects only bits that are not part of any decoded byte."""
     text = tracker(opened).outcomes_beyond(topic_id="kQ3Z")
     said = decode_outcomes(text, 100, "kQ3Z")
     altered = text[:at] + char + text[at + (not insert) :]

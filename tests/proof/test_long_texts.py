@@ -1,7 +1,7 @@
-"""Texts of one kind of character, as long as a record may bring them, in every field: bounded in time and in memory.
+"""Texts of one kind of character, as long as a record can hold, in every field: time and memory are bounded.
 
-Normal for a record is what it costs to read: the same text in a field that nothing is mapped from. Normal for a text that
-is not too long yet is what ordinary events of as many bytes cost.
+The measure for a record is the cost of only reading it: the same text in a field that is not mapped. The measure for a text
+that is just not too long is the cost of ordinary events with as many bytes.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ WITH_EDGE: Any = {**LEAD, "fields": [*LEAD["fields"], {"name": "edge", "type": "
 
 
 def as_long(start: str, character: str, size: int) -> str:
-    """A text that begins with ``start``, of as many characters or bytes."""
+    """A text of ``size`` characters that begins with ``start`` and repeats ``character``."""
     return (start + character * (size // len(character)))[:size]
 
 
@@ -75,12 +75,12 @@ def line_to(target: str) -> Line:
 
 
 def both(line: Line, record: bytes) -> Callable[[], Any]:
-    """Map and explain a record, which is compiled already."""
+    """Map and explain a record, with the mapping compiled before."""
     return lambda: (line.through([record]), line.explained(record))
 
 
 def assert_within(bound: float, work: Callable[[], Any], what: object) -> None:
-    """Processor time of a call; what else goes on in the process may spoil one try, but not five."""
+    """Assert a bound on a call's processor time. Retried up to five times, since other work may disturb a single try."""
     seconds = [took(work)]
     while seconds[-1] > bound and len(seconds) < 5:
         seconds.append(took(work))
@@ -88,7 +88,7 @@ def assert_within(bound: float, work: Callable[[], Any], what: object) -> None:
 
 
 def characters(target: str) -> dict[str, str]:
-    """All of them where a rule works on its text; of a text that is only trimmed, some."""
+    """All kinds of characters if a rule parses the text; a few if it only trims it."""
     worked = (
         target in BEFORE
         or target in OTHERS
@@ -159,7 +159,7 @@ URL, ADDRESS = "event_source_url", "user_data.client_ip_address"
     ],
 )
 def test_no_cache_keeps_what_records_bring(target: str, texts: list[str]) -> None:
-    """Thousands of different values leave no more behind than a few hundred kilobytes."""
+    """Thousands of different values leave at most 512 KiB behind."""
     line, records = line_of(WITH_EDGE, fields={target: "edge"}), [payload(text) for text in texts]
     line.through(records[:1])
 

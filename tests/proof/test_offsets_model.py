@@ -1,8 +1,8 @@
 """The offset tracker against a model that is too simple to be wrong: plain sets of numbers.
 
 The model knows which offsets were handed over, which of them are open, and which have an outcome; everything that the
-tracker says is asked of the sets as well. Hand-overs go through the text that a commit would carry, whole, cut short,
-under another log's name, or of another version.
+tracker returns is compared with the sets. Hand-overs use the text that a commit would carry: whole, cut short, with
+another log's name, or of another version.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ FOREIGN = st.one_of(
     st.builds("capi2:{}:{}:{}".format, st.sampled_from(["", "kQ3Z", "other"]), st.integers(0, 9), st.text()),
 )
 EPOCH = 4
-BEYOND = 60  # how far past the read position the model asks
+BEYOND = 60  # how far past the read position the model compares
 
 
 def numbers(ranges: Ranges) -> set[int]:
@@ -32,23 +32,23 @@ def numbers(ranges: Ranges) -> set[int]:
 
 
 class OffsetsModel(RuleBasedStateMachine):
-    """One partition's log over any number of assignments. The sets hold over all of them."""
+    """One partition's log over any number of assignments."""
 
     log = "kQ3Z"
 
     @initialize(start=st.integers(0, 10_000))
     def first_assignment(self, start: int) -> None:
-        self.done: set[int] = set()  # has an outcome, or will never be handed over: nobody waits for it
+        self.done: set[int] = set()  # offsets with an outcome, and gaps: not waited for
         self.open: dict[int, int] = {}  # offset: size
         self.end = start
         self.committed = start
-        self.settled: set[int] = set()  # what this owner was told of by the one before
+        self.settled: set[int] = set()  # offsets whose outcome this owner knows from the one before
         self.former: list[PartitionOffsets] = []
         self.offsets = PartitionOffsets("leads", 0, 1, start, leader_epoch=EPOCH)
 
     @rule(gaps=st.integers(0, 2**20 - 1), behind=st.integers(0, 3), size=st.integers(0, 5000))
     def read(self, gaps: int, behind: int, size: int) -> None:
-        """A chunk with gaps in it and behind it (a bit of ``gaps`` each), without what the former owner had settled."""
+        """Track a chunk with gaps within it (by the bits of ``gaps``) and after it, without offsets settled before."""
         chunk = [self.end + at for at in range(gaps.bit_length()) if gaps >> at & 1]
         end = self.end + gaps.bit_length() + behind
         chunk = [offset for offset in chunk if not self.offsets.was_resolved_before(offset, EPOCH)]
@@ -59,7 +59,7 @@ class OffsetsModel(RuleBasedStateMachine):
 
     @rule(which=st.lists(st.integers(0, 60), min_size=1, max_size=20), at_once=st.booleans())
     def resolve(self, which: list[int], at_once: bool) -> None:
-        """Outcomes in any order, some told twice; and what changes nothing: of what isn't open, of a former owner."""
+        """Resolve offsets in any order, some twice; some have no effect: not open ones, or on a former owner's tracker."""
         waiting = sorted(self.open)
         offsets = [waiting[at % len(waiting)] if waiting else self.end + at for at in which]
         if at_once:
@@ -76,7 +76,7 @@ class OffsetsModel(RuleBasedStateMachine):
 
     @rule(back=st.integers(1, 300), with_records=st.booleans())
     def read_what_was_read(self, back: int, with_records: bool) -> None:
-        """Refused, and nothing of it stays."""
+        """A chunk that was read before is refused, and changes nothing."""
         chunk = [self.end - back] if with_records else []
         with pytest.raises(ValueError, match="is behind"):
             self.offsets.track(chunk, [1] * len(chunk), self.end if with_records else self.end - back)
@@ -85,7 +85,7 @@ class OffsetsModel(RuleBasedStateMachine):
         how=st.sampled_from(["whole", "limited", "cut", "version", "log", "no log", "reset", "foreign"]), data=st.data()
     )
     def hand_over(self, how: str, data: Any) -> None:
-        """The next owner reads what the commit carried: all of it, what there was room for, or what isn't meant for it."""
+        """Hand over by the text of a commit: a whole one, one with limited room, or one that the next owner must ignore."""
         watermark = self.offsets.watermark
         limit = data.draw(st.integers(0, 60)) if how == "limited" else METADATA_LIMIT
         text = self.offsets.outcomes_beyond(limit, self.log)
@@ -116,7 +116,7 @@ class OffsetsModel(RuleBasedStateMachine):
         self.former.append(self.offsets)
         ranges = decode_outcomes(text, watermark, self.log)
         self.settled = numbers(ranges)
-        # What the text didn't tell is handed over again, but for the gaps; that is safe, so the model only forgets it.
+        # Offsets that are missing in the text are read again, except gaps. That is safe, so the model just forgets them.
         self.done = {offset for offset in self.done if offset < watermark}
         self.open = {}
         self.end = self.committed = watermark

@@ -1,7 +1,7 @@
-"""The whole pipeline, several members of it, over a made-up broker, endpoint and clock: whatever happens in any order.
+"""A stateful model of several members with the real pipeline, and a simulated broker, endpoint and clock.
 
-``tests/proof/world`` holds the promises and checks them after each thing that happens. A failure prints the calls that lead
-to it, and a blob that replays them exactly.
+``tests/proof/world`` checks the promises after each step. A failure prints the calls that lead to it, and a blob that
+replays them exactly.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SOME = st.integers(0, 5)
 
 
 class PipelineModel(RuleBasedStateMachine):
-    """Rules are few and wide, so that each is chosen often."""
+    """The rules are few and broad, so that each is chosen often."""
 
     @initialize(seed=st.integers(0, 2**16), eager=st.booleans(), members=st.integers(1, 3))
     def begin(self, seed: int, eager: bool, members: int) -> None:

@@ -1,8 +1,8 @@
-"""The whole program in one process at debug level, led through every fault with canaries for data, and all it says searched.
+"""The whole program goes through every fault at debug level, with canaries as data, and all its outputs are searched.
 
-Searched are standard output and error (every log line, the libraries' too, tracebacks, what nobody caught), every page of
-the admin server in every state, the headers of the dead letters, and what the program's own values show of themselves. The
-canaries do reach the endpoint and stand in the dead letters' values: a search that finds none there would find none anywhere.
+Searched are standard output and error (every log line, also of libraries, tracebacks, and uncaught exceptions), every page
+of the admin server in every state, the headers of the dead letters, and the ``repr`` of the program's values. The canaries
+must be found at the endpoint and in the dead letters' values, which shows that the search works.
 """
 
 from __future__ import annotations
@@ -129,13 +129,13 @@ format = "json"
 
 
 def leaks(text: str) -> list[str]:
-    """The names of the canaries in a text, however it is escaped."""
+    """The names of the canaries in a text, also in escaped form."""
     plain = text.replace("%40", "@").replace("%2B", "+").replace("\\u002b", "+").replace("\\u0040", "@")
     return [name for name, canary in CANARIES.items() if canary.lower() in plain.lower()]
 
 
 def lead(**fields: Any) -> bytes:
-    """A person's lead in Avro."""
+    """A lead with the canaries, in Avro."""
     values = dict.fromkeys((field["name"] for field in LEAD["fields"]), None) | {
         "event_id": "e-1",
         "event_time": _now_ms() - 1000,
@@ -155,11 +155,11 @@ def lead(**fields: Any) -> bytes:
 
 
 NOBODY = {"email": None, "phone": None, "user_id": None, "event_source_url": "https://shop.example/canary-page-77"}
-BUG = "BUG"  # a currency that ``raising`` can't take
+BUG = "BUG"  # a currency for which ``raising`` raises
 
 
 def raising(text: str) -> str | None:
-    """A rule with a fault that nobody foresaw."""
+    """A mapping rule with a bug."""
     if text == BUG:
         raise LookupError(f"no currency {text} for {EMAIL}")
     return text
@@ -180,7 +180,7 @@ BAD: dict[Code, Callable[[], tuple[str, bytes]]] = {
     Code.REFUSED: lambda: ("leads", lead(event_id="poison")),
     Code.INTERNAL_ERROR: lambda: ("leads", lead(currency=BUG)),
 }
-# How the endpoint may answer beside a 200, and what the answer is counted as; each body and header quotes a canary.
+# Answers other than 200, by the name under which they are counted; each quotes a canary in its body and headers.
 ECHO = {"X-Echo": f"{EMAIL} Bearer axonKEYcanary0123456789abcdefghij", "Location": f"https://x.example/?email={EMAIL}"}
 FAULTS: dict[str, Action] = {
     "500": Action(status=500, headers=ECHO),
@@ -195,7 +195,7 @@ FAULTS: dict[str, Action] = {
 
 
 class Scene:
-    """The program with its neighbours, and what it showed so far."""
+    """The program with its broker and endpoint, and the pages that it has shown."""
 
     def __init__(self, app: App, endpoint: MockEndpoint, bootstrap: str, folder: Path) -> None:
         self.app, self.endpoint, self.folder = app, endpoint, folder
@@ -216,7 +216,7 @@ class Scene:
         self.producer.flush(10)
 
     async def look(self) -> None:
-        """Every page, as it is now."""
+        """Record every page in its present state."""
         for page in PAGES:
             self.pages.append(await asyncio.to_thread(_get, f"http://127.0.0.1:{self.app.admin.port}{page}"))
 
@@ -254,7 +254,7 @@ async def test_no_output_holds_personal_data_a_hash_a_key_or_a_token(
     async with scene(tmp_path) as seen:
         running = asyncio.create_task(seen.app.run())
         await seen.until(lambda: len(seen.app.pipeline.partitions) >= 3, "an assignment")
-        seen.send("unasked", b"\0\0\0\0\1" + lead())  # waits for a registry that nobody reaches
+        seen.send("unasked", b"\0\0\0\0\1" + lead())  # waits for a registry that can't be reached
         for code, bad in BAD.items():
             seen.send(*bad())
             await seen.until(lambda code=code: _dead_letters(seen.app)[code], f"a dead letter of code {code.value}")  # type: ignore[misc]
@@ -292,7 +292,7 @@ async def test_no_output_holds_personal_data_a_hash_a_key_or_a_token(
 
 
 async def through(seen: Scene, name: str, fault: Action) -> None:
-    """The endpoint fails so for a while, and the pages are looked at meanwhile."""
+    """Let the endpoint answer with this fault for a while, and record the pages meanwhile."""
     answers = seen.endpoint.counts.requests
     seen.fault = fault
     seen.send("leads", lead())
@@ -304,7 +304,7 @@ async def through(seen: Scene, name: str, fault: Action) -> None:
 
 
 async def rotate_the_key(seen: Scene) -> None:
-    """The key is refused, its file goes, and another comes."""
+    """Refuse the key, delete its file, and write another one."""
     seen.endpoint.keys = {"canary-pixel-id": CANARIES["rotated key"]}
     seen.send("leads", lead())
     await seen.until(lambda: seen.app.health.held(), "a hold for the old key")
@@ -316,7 +316,7 @@ async def rotate_the_key(seen: Scene) -> None:
 
 
 async def forget(seen: Scene) -> None:
-    """A person of the list comes, the list is written anew with another one, it goes, and comes back."""
+    """Send an event of a suppressed person, change the list, delete it, and write it again."""
 
     def skipped() -> int:
         return seen.app.metrics.skipped_counts["leads", "suppressed"]
@@ -337,7 +337,7 @@ async def forget(seen: Scene) -> None:
 
 
 async def a_bug(seen: Scene, running: asyncio.Task[int]) -> None:
-    """A fault that nobody foresaw, with a person's data in its text, in its cause and in its frames."""
+    """Raise an unexpected exception with personal data in its text, in its cause and in its frames."""
 
     def transform(codec: object, payloads: list[bytes], *rest: object) -> list[Any]:
         person = {"email": EMAIL, "key": CANARIES["key"]}
@@ -356,7 +356,7 @@ async def a_bug(seen: Scene, running: asyncio.Task[int]) -> None:
 
 
 def uncaught() -> None:
-    """What nobody catches in a thread or a destructor, and a warning that quotes a value."""
+    """Raise uncaught exceptions in a thread and in a destructor, and issue a warning that quotes a value."""
 
     class Leaving:
         def __del__(self) -> None:
@@ -375,11 +375,11 @@ def uncaught() -> None:
         warnings.warn(f"deprecated for {EMAIL}", stacklevel=1)
 
 
-# What the program's values show of themselves
+# The repr of the program's values
 
 
 def carriers() -> Iterator[type]:
-    """Every small value class of the program."""
+    """Every dataclass and named tuple of the program."""
     for module in pkgutil.walk_packages(stream_capi.__path__, "stream_capi."):
         if module.name.endswith("__main__"):
             continue
@@ -389,7 +389,7 @@ def carriers() -> Iterator[type]:
 
 
 def _filled(kind: type) -> Any:
-    """A value of the class with canaries wherever its annotation lets a payload in; None if it lets none in."""
+    """A value of the class with canaries in every field whose annotation allows a payload; None if there is none."""
     hints = {name: str(hint) for name, hint in inspect.get_annotations(kind).items()}
     given = {name: _payload(hint) for name, hint in hints.items()}
     if not any(given.values()):
@@ -408,7 +408,7 @@ def _payload(hint: str) -> Any:
     return [payload] if several and payload else [] if several else payload
 
 
-# Those that hold something of any type which is not of an event.
+# Classes with a field of any type that never has an event's data.
 _HARMLESS = {"stream_capi.operations.group_status.MemberAnswer": "what a member's own status page says"}
 
 
@@ -417,7 +417,7 @@ def test_no_value_class_shows_a_payload(kind: type) -> None:
     value = None if f"{kind.__module__}.{kind.__qualname__}" in _HARMLESS else _filled(kind)
     try:
         shown = f"{value!r} {value}"
-    except (AttributeError, TypeError):  # a repr of its own, which wants parts of the right kind: see the next test
+    except (AttributeError, TypeError):  # a custom repr that needs parts of the right type: see the next test
         return
     assert not leaks(shown), shown
 
@@ -437,13 +437,13 @@ def test_the_carriers_of_payloads_show_none() -> None:
 
 
 class _Record(FakeRecord):
-    """A record whose own repr tells all, as the client's might one day."""
+    """A record whose repr shows everything, as the client's might some day."""
 
     def __repr__(self) -> str:
         return f"Record({EMAIL})"
 
 
-# The scene's own
+# Helpers
 
 
 def _now_ms() -> int:
@@ -465,7 +465,7 @@ def _get(url: str) -> str:
 
 
 def _make_topics(bootstrap: str) -> None:
-    """The mock cluster makes a topic when someone first asks for it."""
+    """Create the topics: the mock cluster creates a topic when its metadata is first requested."""
     reader = Consumer({"bootstrap.servers": bootstrap, "group.id": "topics", "allow.auto.create.topics": True})
     for topic in (*TOPICS, DEAD_LETTERS):
         while not reader.list_topics(topic, timeout=5).topics[topic].partitions:
@@ -487,7 +487,7 @@ def _read_dead_letters(bootstrap: str) -> list[tuple[dict[str, str], bytes | Non
 
 
 def _own(headers: dict[str, str]) -> dict[str, str]:
-    """The headers that the program adds; the record's own go along as they were."""
+    """The headers that the program adds; those of the record are copied unchanged."""
     return {name: text for name, text in headers.items() if name.startswith("capi-")}
 
 

@@ -1,6 +1,6 @@
-"""Live many hours, and print what happened in them: ``python -m tests.proof.world --worlds 400 --hours 1 --seed 1``.
+"""Simulate many hours, and print what happened in them: ``python -m tests.proof.world --worlds 400 --hours 1 --seed 1``.
 
-Ends with the first broken promise, and with the seed that shows it again.
+Stops at the first broken promise, and prints the seed that reproduces it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from tests.proof.world.world import World
 
 
 def main() -> int:
-    """0 when every world ended well."""
+    """Run the worlds; returns 0 if every one ended well."""
     parser = argparse.ArgumentParser(prog="python -m tests.proof.world")
     parser.add_argument("--worlds", type=int, default=20)
     parser.add_argument("--hours", type=float, default=1.0)
@@ -33,7 +33,7 @@ def main() -> int:
         finally:
             world.close()
         totals += _counted(world)
-    totals["lost"] = 0  # or it would have ended before
+    totals["lost"] = 0  # otherwise the run would have stopped
     sys.stdout.write("".join(f"{name:24}{count:>12,}\n" for name, count in totals.items()))
     return 0
 
@@ -53,7 +53,7 @@ def _counted(world: World) -> Counter[str]:
         "dead-lettered": len(ledger.dead_letters),
         "gone with their log": len(ledger.events)
         - nothing
-        - len(ended),  # retention, or a topic made anew; uncommitted
+        - len(ended),  # uncommitted, deleted by retention or with their topic
         "delivered again": sum(ledger.processed.values()) - len(ledger.processed),
         "dead-lettered again": sum(ledger.dead_letters.values()) - len(ledger.dead_letters),
     }

@@ -1,4 +1,4 @@
-"""The broker's side: logs, committed offsets and who owns what. Every commit is checked when it is taken."""
+"""The simulated broker: logs, committed offsets and owners of partitions. Every commit is checked when it arrives."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Log:
-    """One partition of one topic, as long as the topic lives. Offsets have honest gaps."""
+    """One partition's log, as long as its topic exists. There are gaps between offsets, as in real logs."""
 
     def __init__(self, topic_id: str) -> None:
         self.topic_id = topic_id
@@ -34,12 +34,12 @@ class Log:
         return self.records[first : first + count]
 
     def drop_before(self, offset: int) -> None:
-        """Retention."""
+        """Delete the records before an offset, as retention does."""
         self.low = max(self.low, offset)
 
 
 class Broker:
-    """What the group's coordinator and the logs' leaders would say."""
+    """The group's coordinator and the leaders of all partitions."""
 
     def __init__(self, ledger: Ledger) -> None:
         self.ledger = ledger
@@ -47,16 +47,16 @@ class Broker:
         self.logs: dict[TopicPartition, Log] = {}
         self.store: dict[TopicPartition, tuple[int, str]] = {}
         self.owners: dict[TopicPartition, Any] = {}
-        self.commit_fault: int | None = None  # a KafkaError code that every commit ends with
-        self.silent = False  # commits are taken, and their answers never come
-        # Where someone began to read a partition that had no committed offset: what retention took before is nobody's.
+        self.commit_fault: int | None = None  # a KafkaError code with which every commit fails
+        self.silent = False  # commits are stored but never answered
+        # Where reading started in a partition without a committed offset: what retention deleted before that is not lost.
         self.begun: dict[TopicPartition, int] = {}
-        # Partitions whose committed offset was made for the log before this one: whoever reads it has to stop.
+        # Partitions whose committed offset is of the former log: an owner that reads it has to stop.
         self.tainted: set[TopicPartition] = set()
         self.commits = 0
 
     def make_topic(self, topic: str, topic_id: str, partitions: int) -> None:
-        """Make a topic, or make it anew: another id, empty logs, and the group's offsets for it are gone."""
+        """Create or recreate a topic: a new id, empty logs, and no committed offsets."""
         self.ids[topic] = topic_id
         for number in range(partitions):
             tp = TopicPartition(topic, number)
@@ -66,7 +66,7 @@ class Broker:
             self.tainted.discard(tp)
 
     def place(self, tp: TopicPartition) -> tuple[int, str]:
-        """Where a new owner of the partition begins to read, and the committed metadata."""
+        """Where a new owner of the partition starts to read, and the committed metadata."""
         if tp not in self.store:
             self.begun[tp] = self.logs[tp].low
         return self.store.get(tp, (self.logs[tp].low, ""))
@@ -77,10 +77,10 @@ class Broker:
         log.append(ModelRecord(event, time_ms), gap)
         return event
 
-    # Commits: the promise is checked here, where it counts
+    # Commits: the promise is checked here
 
     def commit(self, member: Any, offsets: list[ClientPartition]) -> KafkaError | None:
-        """Take a commit as a broker does: from any present member, for any partition, whoever owns it."""
+        """Store a commit as a broker does, from any current member. Assert that the member owns the partition."""
         if member.evicted:
             return KafkaError(KafkaError.UNKNOWN_MEMBER_ID)
         if self.commit_fault is not None:
@@ -96,8 +96,8 @@ class Broker:
         assert owner is member, f"{tp}: {member} commits {offset}, but it belongs to {owner}"
         assert len(metadata.encode()) <= METADATA_LIMIT, f"{tp}: {len(metadata)} bytes of metadata"
         if topic_id_of(metadata) != log.topic_id:
-            # The member doesn't know yet that the topic is another one. The broker takes it all the same; what must
-            # hold is that nobody goes on from here without a person (``tainted``).
+            # The member doesn't know yet that the topic was recreated. The broker stores the commit nevertheless, but no
+            # member may go on from it until an operator has reset it (``tainted``).
             self.tainted.add(tp)
             self.store[tp] = (offset, metadata)
             return
@@ -119,5 +119,5 @@ class Broker:
 
     @property
     def lag(self) -> int:
-        """Records that the group has not committed."""
+        """How many records the group has not committed."""
         return sum(len(log.read(self.store.get(tp, (log.low, ""))[0], 10**9)) for tp, log in self.logs.items())

@@ -1,4 +1,4 @@
-"""Nothing falls between two chairs: at every moment each open event of a member lies in exactly one of its places."""
+"""No event gets lost in a member: at every moment each of its open events is in exactly one place."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from tests.proof.world.endpoint import MAX_EVENTS
 from tests.proof.world.member import BUDGET, CHUNK, MAX_IN_FLIGHT, Member
 
 Place = tuple[PartitionOffsets, int]
-_EVENT_BYTES = 8_000  # an upper bound of what one event of this world is counted with
+_EVENT_BYTES = 8_000  # an upper bound of the size with which one event is counted
 
 
 def check(member: Member) -> None:
-    """Raise AssertionError where an event is lost, or in two places; or where too much memory is held."""
+    """Raise AssertionError if an event is lost or in two places, or if the member holds too much memory."""
     places = Counter(_places(member))
     doubled = [(owner.topic, owner.partition, offset) for (owner, offset), n in places.items() if n > 1]
     assert not doubled, f"{member}: in two places at once: {doubled}"
@@ -25,7 +25,7 @@ def check(member: Member) -> None:
         if not owner.fenced and owner.is_open(offset):
             known[owner] += 1
     for partition in member.pipeline.partitions.values():
-        if not partition.offsets.fenced:  # being handed over: what was not sent has been given up
+        if not partition.offsets.fenced:  # fenced: being handed over, and unsent events are dropped
             _is_whole(member, partition, known[partition.offsets])
     _is_bounded(member)
     _nothing_of_others_is_kept(member)
@@ -40,9 +40,9 @@ def _is_whole(member: Member, partition: Partition, known: int) -> None:
 
 
 def _is_bounded(member: Member) -> None:
-    """Half of the budget is for whoever comes first, and of the other each partition has a share.
+    """Half of the budget is common to all partitions; of the other half each has a share.
 
-    A share counts as large as it ever was in this assignment. Of each partition a chunk or two more may be under way.
+    A share counts with its largest size in this assignment. For each partition one or two more chunks may be on the way.
     """
     partitions = member.pipeline.partitions
     chunks = 4 * CHUNK * _EVENT_BYTES // 3
@@ -56,9 +56,9 @@ def _is_bounded(member: Member) -> None:
 
 
 def _nothing_of_others_is_kept(member: Member) -> None:
-    """What was handed over is forgotten, or each hand-over would leave its share of the memory behind.
+    """Events of partitions that were handed over are dropped; otherwise each hand-over would leak memory.
 
-    But for the requests that were under way: those that come back to be sent again are dropped when their turn comes.
+    Except those that were in flight: if their request is to be retried, they are dropped only at the retry.
     """
     pipeline = member.pipeline
     owners = [waiting.partition.offsets for waiting in pipeline.without_schema]

@@ -1,4 +1,4 @@
-"""A day in the life of the group, all of it drawn from one seed."""
+"""Random events and faults of a simulated day, all drawn from one seed."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ _SUBJECTS = ("main", "second", "main/generate_lead", "main/page_view")
 
 
 def live(world: World, seed: int, seconds: float, between: float = 400.0) -> None:
-    """Let things happen to the world until ``seconds`` have gone by, ``between`` seconds apart at the most."""
+    """Do random things to the world, at most ``between`` seconds apart, until ``seconds`` have passed."""
     rng = Random(seed)
     for which in range(3):
         world.start(which)
     while world.now < seconds:
         happen(world, rng, rng.choices(list(_WEIGHTS), list(_WEIGHTS.values()))[0])
-        # Mostly soon after one another, as faults that meet are the ones that break things.
+        # Mostly in quick succession, since faults that coincide are most likely to break something.
         world.run(rng.choice((0.1, 1.0, 5.0, 20.0, between)) * rng.random())
 
 
 def happen(world: World, rng: Random, what: str) -> None:
-    """One thing of those that may happen."""
+    """Do one random thing of this kind."""
     which = rng.randrange(6)
     if what == "produce":
         for at in rng.sample(range(6), rng.randint(1, 6)):
@@ -79,7 +79,7 @@ def happen(world: World, rng: Random, what: str) -> None:
 
 
 def under_fire(world: World, rng: Random) -> None:
-    """A hand-over while much is under way and little of it goes well: the time when things get lost."""
+    """A hand-over while many requests are in flight and few succeed, when events are most easily lost."""
     world.endpoint_turns(rng.choice(_SUBJECTS), rng.choice(MODES))
     world.endpoint_turns("pace", rng.choice(("slow", "ragged")))
     for which in range(6):

@@ -1,4 +1,4 @@
-"""The API's side: answers as it is told, processes what it answers with a 200, and checks every request's form."""
+"""The simulated API: answers by its mode, processes events that it accepts, and checks every request."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from tests.proof.world.ledger import Ledger
 
 TIMEOUT = 10.0
 MAX_EVENTS = 10
-PACES = {"quick": (0.01, 0.2), "slow": (0.5, 4.0), "ragged": (0.01, 14.0)}  # ragged: some answers are too late
-# What a lane or a pixel is answered; ``lost`` is processed, and nobody hears of it.
+PACES = {"quick": (0.01, 0.2), "slow": (0.5, 4.0), "ragged": (0.01, 14.0)}  # seconds; ragged: some answers are too late
+# How requests of a lane or a pixel are answered; ``lost``: processed, but the answer is lost.
 MODES = (
     "fine",
     "refuse",
@@ -39,7 +39,7 @@ _MIXED = ("fine", "fine", "fine", "429", "500", "503", "429 without", "lost", "r
 
 
 class Endpoint:
-    """``modes`` holds the present mode of each pixel and of each lane, by name; the lane's own counts first."""
+    """The API. ``modes`` has the current mode of pixels and lanes, by name; a lane's mode overrides its pixel's."""
 
     def __init__(self, seed: int, ledger: Ledger, lanes: dict[str, Lane]) -> None:
         self.seed = seed
@@ -52,7 +52,7 @@ class Endpoint:
         self._under_way: set[asyncio.Task[Answer]] = set()
 
     async def post(self, pixel: str, body: bytes, heard: Callable[[list[Event]], None]) -> Answer:
-        """One exchange, as the program's own client would see it. Whoever is cut off leaves the other side working."""
+        """One exchange, as the program's client would see it. If the caller is cut off, the server side still goes on."""
         self.requests += 1
         events = [event_of(text) for text in json.loads(body)["events"]]
         lane = self._check(pixel, body, events)

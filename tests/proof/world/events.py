@@ -1,4 +1,4 @@
-"""Events that say what should become of them. An event's value is its own id, so that every side can tell them apart."""
+"""Events with a known expected outcome. An event's value is its id, so that every side can identify it."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from stream_capi.model import Code, Lane, Rejection, Skipped, Transformed
 from stream_capi.pipeline.source import Codec
 from tests.fake_record import FakeRecord
 
-MAX_BYTES = 2_000  # of a request's body; ten ordinary events fit, a few long ones don't
+MAX_BYTES = 2_000  # limit of a request's body; ten ordinary events fit, some long ones don't
 _BIG = MAX_BYTES
 
 # kind: (share in a thousand, code of its dead letter or None)
 KINDS: dict[str, tuple[int, Code | None]] = {
     "good": (860, None),
-    "long": (30, None),  # only a few of these fit a request
-    "poison": (40, Code.REFUSED),  # the endpoint refuses every request that holds it
+    "long": (30, None),  # only a few of these fit into a request
+    "poison": (40, Code.REFUSED),  # the endpoint refuses every request with it
     "bad": (25, Code.MISSING_FIELD),  # the mapping rejects it
     "unframed": (5, Code.DECODE_ERROR),
     "unknown": (5, Code.UNKNOWN_SCHEMA),
     "big": (5, Code.TOO_LARGE),  # larger than a request may be
-    "skip": (15, None),  # not meant to be delivered
+    "skip": (15, None),  # skipped on purpose
     "tombstone": (15, None),
 }
 SCHEMAS = {"A": 1, "B": 2, "X": 666}
@@ -33,7 +33,7 @@ NOTHING_TO_DO = frozenset({"skip", "tombstone"})
 
 
 class Event(NamedTuple):
-    """One event: where it lies and what it is. ``log`` is the topic's id, so that a topic made anew has other events."""
+    """One event: its place and kind. ``log`` is the topic's id, so that events of a recreated topic differ."""
 
     topic: str
     log: str
@@ -48,7 +48,7 @@ class Event(NamedTuple):
 
     @property
     def code(self) -> Code | None:
-        """The code of its dead letter, where it belongs there."""
+        """The code of its dead letter, if it must become one."""
         return KINDS[self.kind][1]
 
     @property
@@ -76,7 +76,7 @@ def draw_schema(rng: Random, kind: str) -> str:
 
 
 class ModelRecord(FakeRecord):
-    """What the client would hand over of an event."""
+    """An event as a record of the client."""
 
     def __init__(self, event: Event, time_ms: int) -> None:
         super().__init__(event.value, place=(event.topic, event.partition, event.offset), timestamp=(1, time_ms))
@@ -84,7 +84,7 @@ class ModelRecord(FakeRecord):
 
 
 class Registry:
-    """The schema registry that every member asks: up, or down."""
+    """The schema registry of all members: up or down."""
 
     def __init__(self) -> None:
         self.up = True
@@ -92,7 +92,7 @@ class Registry:
 
 
 class ModelSource:
-    """A source whose payload is the event's own id, and whose mapping does what the event's kind says."""
+    """A source whose payload is the event's id, and whose mapping gives the result for the event's kind."""
 
     def __init__(self, topic: str, lane: Lane, registry: Registry, sleep: Any, window: float = 1.0) -> None:
         self.topic = self.name = topic

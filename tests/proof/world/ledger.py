@@ -1,4 +1,4 @@
-"""What became of every event, as those who answer for it saw it."""
+"""The fate of every event, as endpoint, members and dead-letter topic saw it."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from tests.proof.world.events import NOTHING_TO_DO, Event
 
 
 class Ledger:
-    """Counts by event id. ``handed`` is how often it was handed over to a member that could not know its outcome."""
+    """Counts by event id. ``handed``: how often the event was handed to a member that could not know its outcome."""
 
     def __init__(self) -> None:
         self.events: dict[str, Event] = {}
         self.handed: Counter[str] = Counter()
-        self.processed: Counter[str] = Counter()  # the endpoint took it, whether or not anyone heard the 200
-        self.answered: Counter[str] = Counter()  # a member heard the 200
+        self.processed: Counter[str] = Counter()  # accepted by the endpoint, whether or not the 200 arrived
+        self.answered: Counter[str] = Counter()  # a member got the 200
         self.dead_letters: Counter[str] = Counter()
         self.refused_alone: set[str] = set()
         self.codes: Counter[str] = Counter()
@@ -56,7 +56,7 @@ class Ledger:
         )
 
     def has_ended_well(self, event: Event) -> bool:
-        """Whether it has the one outcome that it should have, after all has healed."""
+        """Whether it has exactly the outcome that it should have, once all is healed."""
         delivered, dead_lettered = event.id in self.answered, event.id in self.dead_letters
         if event.kind in NOTHING_TO_DO:
             return not delivered and not dead_lettered

@@ -1,7 +1,7 @@
-"""One member of the group: the real pipeline, with a consumer's thread made up of one coroutine.
+"""One member of the group: the real pipeline, with a coroutine that simulates the consumer's thread.
 
-The thread's rules are kept: commands are served in order between two fetches, at most a few chunks wait to be mapped,
-a pause drops what was fetched ahead, and while a revocation is served nothing else happens on it.
+It follows the thread's rules: commands are executed in order between two fetches, at most a few chunks wait to be mapped,
+a pause drops what was prefetched, and during a revocation the thread does nothing else.
 """
 
 from __future__ import annotations
@@ -31,27 +31,27 @@ if TYPE_CHECKING:
     from tests.proof.world.world import World
 
 CHUNK = 25
-BUDGET = 200_000  # bytes: some 170 events
+BUDGET = 200_000  # bytes, for about 170 events
 MAX_IN_FLIGHT = 5
-MAX_SPLIT_REQUESTS = 12  # too few for a full batch that is refused whole, enough for one with poison in it
+MAX_SPLIT_REQUESTS = 12  # too few if every event of a full batch is refused, enough for one with some poison
 PROBE_SECONDS = 30.0
 _MAX_CHUNKS_AHEAD = 3
 EPOCH_SECONDS = 1_800_000_000.0
 
 
 class Member:
-    """A process of the program, from its start to its end or its crash."""
+    """A process of the program, from its start to its end or crash."""
 
     def __init__(self, world: World, name: str, seed: int) -> None:
         self.world = world
         self.name = name
         self.rng = Random(seed)
-        self.evicted = False  # the group has gone on without it, and it may not know yet
+        self.evicted = False  # the group has removed it, but it may not know yet
         self.stopped = False
         self.in_flight = 0
-        self.probed: dict[str, float] = {}  # by pixel: when it was tried last while it was held
-        self.pauses: dict[str, tuple[float, float]] = {}  # by pixel: since when and until when nothing may be sent
-        # The whole batch that each event was last sent in, from which a refusal of it alone has come down.
+        self.probed: dict[str, float] = {}  # by pixel: when it was last probed while held
+        self.pauses: dict[str, tuple[float, float]] = {}  # by pixel: start and end of its pause
+        # The whole batch in which each event was last sent, before any split.
         self._sent_in: dict[str, Batch] = {}
         loop = asyncio.get_running_loop()
         clock = Clock(loop.time, lambda: EPOCH_SECONDS + loop.time(), self.rng.random)
@@ -97,7 +97,7 @@ class Member:
 
     @property
     def serving(self) -> bool:
-        """Whether it takes part in the group, as far as it knows itself."""
+        """Whether it is a member of the group."""
         return not self.stopped and not self.evicted
 
     # What the pipeline talks to
@@ -120,7 +120,7 @@ class Member:
         return answer
 
     def _pause_is_kept(self, pixel: str) -> None:
-        """No request of a pixel before the pause has ended that the API asked for."""
+        """Assert that no request of a pixel is sent before the end of the pause that the API asked for."""
         now = asyncio.get_running_loop().time()
         asked_at, until = self.pauses.get(pixel, (now, 0.0))
         assert now >= until or now == asked_at, (
@@ -130,18 +130,18 @@ class Member:
             self.pauses.pop(pixel, None)
 
     def _is_no_probe_too_many(self, pixel: str) -> None:
-        """While a pixel is held, one request each probe interval."""
+        """Assert that a held pixel gets at most one request per probe interval."""
         now, gate = asyncio.get_running_loop().time(), self.pipeline.delivery.pixel_gates[pixel]
-        if gate.held and now > gate.since:  # sent in the moment of the hold is sent before it
+        if gate.held and now > gate.since:  # a request at the moment of the hold counts as before it
             before = self.probed.get(pixel, gate.since)
-            before = before if before < 0 else max(before, gate.since)  # a changed key is tried at once
+            before = before if before < 0 else max(before, gate.since)  # below 0: a changed key, which is tried at once
             assert now >= before + PROBE_SECONDS - 0.001, (
                 f"{self.name}: {pixel} is held, and probed at {before} and {now}"
             )
             self.probed[pixel] = now
 
     def _is_judged_whole(self, event: Event) -> None:
-        """A refused event is written only when all of its batch are decided: then it is known to be its own fault."""
+        """Assert that a refused event is dead-lettered only once all of its batch are decided: so the fault is its own."""
         batch = self._sent_in[event.id]
         for owner, record in zip(batch.owners, batch.records, strict=True):
             other: Event = record.event  # type: ignore[attr-defined]
@@ -150,7 +150,7 @@ class Member:
             assert decided, f"{event.id} is dead-lettered while {other.id} of its batch is not decided"
 
     async def write(self, dead_letter: DeadLetter) -> None:
-        """The dead-letter topic: the event counts when the broker has it, also where nobody is left to be told."""
+        """Write to the dead-letter topic. A cancelled write may succeed nevertheless."""
         event: Event = dead_letter.record.event  # type: ignore[attr-defined]  # every record of this world has one
         if dead_letter.code is Code.REFUSED:
             self._is_judged_whole(event)
@@ -202,7 +202,7 @@ class Member:
             self.world.faults.append(error)
 
     async def _poll(self) -> None:
-        """Serve commands, fetch, regulate and commit; seldom where nothing happens, as a day has many turns."""
+        """Execute commands, fetch, regulate and commit; less often while idle, to keep a simulated day cheap."""
         pace, committed_at = 0.1, 0.0
         while True:
             await asyncio.sleep(pace * self.rng.uniform(0.5, 1.0))
@@ -243,7 +243,7 @@ class Member:
         return bool(chunks)
 
     def answer_later(self, error: KafkaError | None, offsets: list[ClientPartition]) -> None:
-        """The answer to a commit comes with a later fetch."""
+        """Answer a commit with a later fetch."""
         seconds = self.rng.uniform(0.01, 0.5)
         asyncio.get_running_loop().call_later(seconds, self._answer, error, offsets)
 
@@ -251,7 +251,7 @@ class Member:
         self._commands.append(lambda: self._commits.answered(self._client, error, offsets))
 
     async def _watch_topics(self) -> None:
-        """As the program does: a topic whose id has changed is another one."""
+        """Stop the partitions of a topic whose id has changed, as the program does."""
         while True:
             await asyncio.sleep(5.0)
             for tp, partition in list(self.pipeline.partitions.items()):
@@ -261,7 +261,7 @@ class Member:
     # Called by the coordinator
 
     def assigned(self, partitions: Sequence[TopicPartition]) -> None:
-        """The group gives these to this member."""
+        """The group assigns these partitions to this member."""
         if not partitions:
             return
         self._epoch += 1
@@ -289,7 +289,7 @@ class Member:
         self.pipeline.assigned(committed, topic_ids)
 
     async def revoked(self, leaving: Sequence[TopicPartition], seconds: float) -> None:
-        """The group takes these away, and waits until they are given up."""
+        """The group revokes these partitions, and waits until the member has given them up."""
         if not leaving:
             return
         self._revoking = True
@@ -303,7 +303,7 @@ class Member:
             self._disown(leaving)
 
     def _commit_within(self, commits: Sequence[Commit]) -> None:
-        """The commit of a revocation, which is waited for in the client's callback."""
+        """Commit within a revocation, synchronously, as in the client's callback."""
         owned = [commit for commit in commits if self._owns(commit)]
         offsets = [ClientPartition(c.topic, c.partition, c.offset, metadata=c.metadata) for c in owned]
         error = self.world.broker.commit(self, offsets)
@@ -311,7 +311,7 @@ class Member:
         self._call(self.pipeline.committed, results)
 
     def lost(self) -> None:
-        """It learns that the group has gone on without it."""
+        """The member learns that the group has removed it."""
         leaving = list(self.owned)
         self._disown(leaving)
         self._call(self.pipeline.lost, leaving)
@@ -323,7 +323,7 @@ class Member:
             self.paused.discard(tp)
 
     async def stop(self, seconds: float) -> bool:
-        """SIGTERM: rest, drain, and give everything up. True when nothing was cut off."""
+        """Stop as on SIGTERM: stop reading, drain, and give up all partitions. True if nothing was cut off."""
         self._resting = True
         self.paused.update(self.owned)
         whole = await self.pipeline.drain(seconds * 0.7)
@@ -332,7 +332,7 @@ class Member:
         return whole
 
     def kill(self) -> None:
-        """SIGKILL. What it had sent is with the endpoint already."""
+        """Stop as on SIGKILL. The endpoint still processes what was sent."""
         self.stopped = True
         for task in self.tasks:
             task.cancel()
@@ -353,7 +353,7 @@ class _Client:
 
 
 class _Watcher:
-    """What the pipeline tells. Where it says that nothing was decided, nothing may have been written."""
+    """The pipeline's observer: counts its reports by name."""
 
     def __init__(self, member: Member) -> None:
         self._member = member

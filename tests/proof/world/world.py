@@ -1,4 +1,4 @@
-"""The door to the world: what may happen to it, and the checks after each thing that did."""
+"""The interface of the simulated world: methods for what may happen, and checks after each."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ STOP_SECONDS = 25.0
 
 
 class World:
-    """Everything there is. Its methods are what may happen; each checks afterwards that the promises still hold."""
+    """The simulated world. Its methods are what may happen; each checks afterwards that the promises still hold."""
 
     def __init__(self, seed: int, eager: bool = False) -> None:
         self.rng = Random(seed)
@@ -49,7 +49,7 @@ class World:
         self.faults: list[BaseException] = []
         self.members: dict[str, Member] = {}
         self.past: list[Member] = []
-        self.broken = False  # a promise has failed: there is nothing to be healed
+        self.broken = False  # a promise was broken: don't heal any more
         self._topics_made = 0
         self._rebalancing: asyncio.Task[None] | None = None
         self._loop = JumpingLoop()
@@ -67,7 +67,7 @@ class World:
         self.broker.make_topic(topic, f"t{self._topics_made}", TOPICS[topic][1])
 
     def _do(self, what: Coroutine[Any, Any, Any]) -> Any:
-        self.broken = True  # until it has gone well
+        self.broken = True  # until it has succeeded
         result = self._runner.run(what)
         self.check()
         return result
@@ -77,7 +77,7 @@ class World:
         return self._loop.time()
 
     def close(self) -> None:
-        """The end of the world, without looking at it again."""
+        """Kill all members and close the loop, without further checks."""
         for member in self.members.values():
             member.kill()
         self._runner.close()
@@ -85,11 +85,11 @@ class World:
     # What may happen
 
     def run(self, seconds: float) -> None:
-        """Time goes by."""
+        """Let time pass."""
         self._do(asyncio.sleep(seconds))
 
     def produce(self, which: int, count: int, clean: bool = False) -> None:
-        """New events in one partition."""
+        """Produce new events to one partition."""
         tp = PARTITIONS[which % len(PARTITIONS)]
         for _ in range(count):
             kind = draw_kind(self.rng, clean)
@@ -110,14 +110,14 @@ class World:
         self.members[name] = Member(self, name, self.rng.randrange(2**32))
 
     def crash(self, which: int) -> None:
-        """SIGKILL of a member. The group notices it at the next rebalance."""
+        """Kill a member. The group notices it at the next rebalance."""
         member = self._member(which)
         if member is not None:
             member.kill()
             self._leave(member)
 
     def stop(self, which: int) -> None:
-        """SIGTERM of a member, and its end."""
+        """Stop a member cleanly, and wait for its end."""
         member = self._member(which)
         if member is not None and member.serving:
             self._settle_rebalance()
@@ -130,7 +130,7 @@ class World:
             self._leave(member)
 
     def _nothing_will_be_sent_again(self, partitions: list[Partition]) -> None:
-        """Whoever stops in time has told the group of every outcome."""
+        """Assert that a member which stopped in time has committed every outcome."""
         for partition in partitions:
             if partition.tp not in self.broker.tainted and self.broker.ids[partition.tp.topic] == partition.topic_id:
                 offsets = partition.offsets
@@ -140,7 +140,7 @@ class World:
                 )
 
     def evict(self, which: int, seconds: float) -> None:
-        """The group goes on without a member, which learns of it only later."""
+        """Evict a member from the group; it learns of that only later."""
         member = self._member(which)
         if member is None or member.evicted or len(self.members) < 2:
             return
@@ -171,7 +171,7 @@ class World:
         self.check()
 
     def rebalance(self, seed: int) -> None:
-        """The coordinator deals the partitions out anew; it takes as long as the members take to give them up."""
+        """Assign the partitions at random again; it takes as long as the members take to give them up."""
         self._settle_rebalance()
         members = [member for member in self.members.values() if member.serving]
         rng = Random(seed)
@@ -203,20 +203,20 @@ class World:
             self._rebalancing = None
 
     def endpoint_turns(self, subject: str, mode: str) -> None:
-        """The endpoint answers otherwise from now on: for a pixel, for a lane, or (as ``pace``) in its speed."""
+        """Change how the endpoint answers a pixel or a lane, or its speed (``pace``)."""
         if subject == "pace":
             self.endpoint.pace = mode
         else:
             self.endpoint.modes[subject] = mode
 
     def change_key(self, pixel: str) -> None:
-        """The key file changes: a held pixel is tried at once."""
+        """Change the key file: a held pixel is tried at once."""
         for member in self.members.values():
             member.pipeline.delivery.probe_at_once(pixel)
             member.probed[pixel] = float("-inf")
 
     def dead_letters_turn(self, mode: str) -> None:
-        """The dead-letter topic is quick, slow, or can't be written."""
+        """Make the dead-letter topic quick, slow, or not writable."""
         self.dead_letter_seconds = 30.0 if mode == "slow" else 0.05
         if mode == "shut":
             self.dead_letters_open.clear()
@@ -228,21 +228,21 @@ class World:
         self.registry.up = up
 
     def commits_turn(self, mode: int) -> None:
-        """Commits fail, are taken without an answer, or succeed."""
+        """Make commits succeed, fail, or get no answer."""
         self.broker.commit_fault = COMMIT_FAULTS[mode] if mode < len(COMMIT_FAULTS) else None
         self.broker.silent = mode >= len(COMMIT_FAULTS)
 
     def retention(self, which: int, share: float) -> None:
-        """The log loses its oldest records, whether or not anyone has read them."""
+        """Delete the oldest records of a log, whether or not they were read."""
         log = self.broker.logs[PARTITIONS[which % len(PARTITIONS)]]
         log.drop_before(int(log.low + (log.end - log.low) * share))
 
     def make_anew(self, which: int) -> None:
-        """A topic is deleted and made again under its name."""
+        """Delete a topic, and create it again under its name."""
         self._make_topic(list(TOPICS)[which % len(TOPICS)])
 
     def operator_goes_on(self) -> None:
-        """A person has seen the stopped partitions: everything is stopped, their offsets are reset, and started again."""
+        """Act as an operator on stopped partitions: kill all members, reset these offsets, and start the members again."""
         names = list(self.members)
         while self.members:
             self.crash(0)
@@ -258,7 +258,7 @@ class World:
     # What must hold
 
     def check(self) -> None:
-        """The promises that can be checked from outside at any moment."""
+        """Check the promises that hold at any moment."""
         self.broken = True
         for member in self.members.values():
             for task in member.tasks:
@@ -271,7 +271,7 @@ class World:
         self.broken = False
 
     def heal(self) -> None:
-        """Everything works again. Then everything has to come to its end, and the right one."""
+        """End all faults. Assert that every event then gets its outcome, and the right one."""
         self.endpoint.modes.clear()
         self.endpoint.pace = "quick"
         self.dead_letters_turn("quick")
@@ -287,7 +287,7 @@ class World:
         for which in range(len(PARTITIONS)):
             self.produce(which, 30, clean=True)
         if not self._all_committed(HEALING_SECONDS):
-            # More poison than good in what is left: a person has to say that it is the events' fault, by a restart.
+            # Most of the remaining events are poison: an operator must confirm, by a restart, that the events are bad.
             self.operator_goes_on()
             assert self._all_committed(HEALING_SECONDS), (
                 f"{self.broker.lag} records are still uncommitted: {self._why()}"
@@ -308,7 +308,7 @@ class World:
             if any(one.next_probe is not None for member in self.members.values() for one in held(member.pipeline)):
                 for which in range(
                     len(PARTITIONS)
-                ):  # life goes on: a lane that holds poison needs good events to tell it
+                ):  # good events keep arriving: a lane held for poison needs them to recognize it
                     self.produce(which, 1, clean=True)
         return not self.broker.lag
 
