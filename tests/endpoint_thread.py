@@ -50,7 +50,7 @@ class Endpoint:
 
     @property
     def address(self) -> str:
-        """Host and port."""
+        """``host:port`` of the endpoint."""
         return urlsplit(self.url).netloc
 
     def answer(self, answering: Answering | None) -> None:

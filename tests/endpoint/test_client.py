@@ -160,7 +160,7 @@ async def test_to_an_https_endpoint_the_proxy_is_asked_for_a_tunnel_and_learns_n
     assert not request.header("Authorization")
 
 
-# What comes back
+# Status, Retry-After and Date
 
 
 @pytest.mark.parametrize("status", [200, 202, 204, 400, 401, 403, 404, 413, 422, 429, 500, 503])

@@ -143,7 +143,7 @@ async def test_a_name_server_that_does_not_answer_is_a_timeout(
     assert "within 0.2 s" in (await made.probe() or "")
 
 
-# Connections that were good once
+# Connections that fail after they have worked
 
 
 async def test_a_kept_connection_that_ends_with_the_next_request_is_a_fault_and_no_refusal(client: MakeClient) -> None:
@@ -331,7 +331,7 @@ def redirecting(status: int, to: RawServer) -> Behaviour:
     return answering(f"HTTP/1.1 {status} Elsewhere\r\nLocation: {to.url}\r\nContent-Length: 0\r\n\r\n".encode())
 
 
-# Nothing gets out
+# No secrets and no exceptions get out
 
 
 async def test_no_fault_tells_the_key_the_pixel_or_the_event(

@@ -47,7 +47,7 @@ async def status_of(http: aiohttp.ClientSession, url: str, **options: Any) -> in
         return response.status
 
 
-# Judging
+# Validation
 
 
 async def test_a_valid_batch_is_accepted_as_a_whole_and_remembered(client: MakeClient, mock: MockEndpoint) -> None:
@@ -185,7 +185,7 @@ async def test_a_wrong_key_does_not_hide_that_the_batch_is_wrong_too(client: Mak
     assert mock.violations == ["request 1: events[0].user_data.esi: must be one of web, app"]
 
 
-# Memory, address and life
+# What it keeps, its address, start and stop
 
 
 async def test_without_keeping_there_are_counts_alone(client: MakeClient) -> None:

@@ -1,4 +1,4 @@
-"""What may stand before a registry: a gateway that answers in its place."""
+"""A gateway in front of the registry, which can answer in its place."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 
 class Said(NamedTuple):
-    """An answer that doesn't come from the registry."""
+    """An HTTP answer of the gateway."""
 
     status: int
     body: bytes = b""

@@ -102,7 +102,7 @@ async def test_a_hand_over_with_a_stuck_loop_commits_nothing_and_fences(
     async with Member(broker.bootstrap, group, [topic], one_protocol, revoke_seconds=0.2) as first:
         await eventually(lambda: first.read == 20, 30, "all records")
         with another(broker, group, topic, one_protocol) as served:
-            assert served.wait(30)  # the loop stands still meanwhile: the sink is not even asked
+            assert served.wait(30)  # blocks the loop: the sink can't be called meanwhile
             await eventually(lambda: bool(first.lost_partitions), 10, "the fence")
             assert not first.revoked
             assert broker.committed(group, topic) == {}
@@ -117,7 +117,7 @@ async def test_a_pause_holds_and_ends_without_losing_or_doubling(
     tp = TopicPartition(topic, 0)
     produce(broker.bootstrap, topic, 0, numbered(2000))
     async with Member(broker.bootstrap, group, [topic], one_protocol) as member:
-        for _ in range(20):  # while the records are coming
+        for _ in range(20):  # while records arrive
             member.thread.pause([tp])
             member.thread.resume([tp])
             await asyncio.sleep(0.01)

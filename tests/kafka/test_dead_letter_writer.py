@@ -184,7 +184,7 @@ async def test_a_frozen_broker_is_told_and_waited_for_without_doubling(
         try:
             waiting = [asyncio.create_task(w.writer.write(dead_letter(offset))) for offset in range(1, 4)]
             await eventually(lambda: w.reported == ["no_acknowledgement"], 30, "the word of it")
-            await asyncio.sleep(4)  # requests time out and are sent again
+            await asyncio.sleep(4)  # requests time out and are retried
         finally:
             own_broker.thaw()
         async with asyncio.timeout(60):

@@ -88,7 +88,7 @@ def test_any_tables_are_settings_or_faults(
 ) -> None:
     try:
         text = tomli_w.dumps((SOUND if sound else {}) | tables)
-    except (TypeError, ValueError, AttributeError):  # what TOML has no form for
+    except (TypeError, ValueError, AttributeError):  # not representable in TOML
         return
     with keeping("settings", text.encode()):
         settings_or_faults(_file(tmp_path_factory), text.encode(), variables)
@@ -107,7 +107,7 @@ OF_THE_SCHEMA = {
 def test_the_json_schema_refuses_what_the_settings_refuse_by_name_and_type(tables: dict[str, Any], sound: bool) -> None:
     try:
         document = tomllib.loads(tomli_w.dumps((SOUND if sound else {}) | tables))
-    except (TypeError, ValueError, AttributeError):  # what TOML has no form for
+    except (TypeError, ValueError, AttributeError):  # not representable in TOML
         return
     found = refused(document)
     _normalise(document)

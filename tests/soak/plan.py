@@ -101,7 +101,7 @@ KINDS: Mapping[str, Kind] = {**_AT_NODES, **_AT_MEMBERS, **_AT_THE_ENDPOINT, **_
 
 
 def draw(seed: int, seconds: float = 60.0) -> Plan:
-    """The episode of a seed. The same seed and length give the same episode."""
+    """Draw the episode of a seed. The same seed and length give the same episode."""
     chance = random.Random(seed)
     topics = tuple(_topic(chance, event) for event in ("generate_lead", "page_view", *_more(chance)))
     most = Plan(

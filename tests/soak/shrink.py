@@ -16,7 +16,7 @@ class Shrunk(NamedTuple):
 
 
 class _Cut(NamedTuple):
-    """A smaller schedule, and into how many parts it is cut next if it fails."""
+    """A smaller schedule, and the number of parts to split it into next, if it fails."""
 
     left: tuple[int, ...]
     parts: int
@@ -29,7 +29,8 @@ class _OutOfRuns(Exception):
 def shrink(count: int, fails: Callable[[tuple[int, ...]], bool], runs: int) -> Shrunk:
     """Of the numbers below ``count``, which fail together, find a smallest part that still fails. Tries the empty one first.
 
-    A failure that occurs only sometimes may not occur in a run: what is left failed once, and nothing smaller was seen to fail.
+    A failure that occurs only sometimes may not occur in a run: what is left failed once, and no smaller part was seen to
+    fail.
     """
     known: dict[tuple[int, ...], bool] = {}
     left = tuple(range(count))

@@ -19,7 +19,7 @@ from tests.stack.produce import BAD, Encode
 
 _TICK = 0.25
 _BAD_SHARE = 0.02
-_ABORTED_SHARE = 0.3  # of transactions
+_ABORTED_SHARE = 0.3  # of all transactions
 _FILLER_SHARE = 0.5
 _FLUSH_SECONDS = 60.0
 # Small segments, so that they are compacted within the episode. Compaction removes only fillers, which share one key; each

@@ -69,7 +69,7 @@ def registry_folder() -> Path:
 
 
 def pins() -> list[Pin]:
-    """What ``artefacts.sha256`` holds."""
+    """The entries of ``artefacts.sha256``."""
     return [Pin(*line.split()) for line in PINS.read_text().splitlines() if line and not line.startswith("#")]
 
 

@@ -79,7 +79,7 @@ class KafkaServer:
         self._killed = False
 
     def kill(self) -> None:
-        """SIGKILL; the data stays for ``restart``."""
+        """Send SIGKILL; the data stays for ``restart``."""
         self._own().kill()
         self._killed = True
 

@@ -70,7 +70,7 @@ class SecuredBroker(KafkaServer, Kafka):
         self._own().remove()
         self._admin = None
 
-    # --- what clients need
+    # --- properties of clients
 
     def scram(self, user: str, password: str, mechanism: str = "SCRAM-SHA-512") -> dict[str, Any]:
         """Create a SCRAM user, or change its password; returns the properties of its clients."""
@@ -100,7 +100,7 @@ class SecuredBroker(KafkaServer, Kafka):
         }
 
     def certified(self) -> dict[str, Any]:
-        """The properties of a client with a certificate of the broker's authority; its user is ``CN=`` and ``CERTIFIED``."""
+        """The properties of a client with a certificate of the broker's authority; its user is ``CERTIFIED``."""
         certificate, key = self.users.client_certificate(self._own().folder)
         return {
             "security.protocol": "SSL",
@@ -112,7 +112,7 @@ class SecuredBroker(KafkaServer, Kafka):
     def _trust(self) -> dict[str, str]:
         return {"ssl.ca.location": str(self.ca)}
 
-    # --- its settings
+    # --- settings of the broker
 
     def _properties(self) -> dict[str, str]:
         advertised = self._listeners | {

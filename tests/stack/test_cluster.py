@@ -19,7 +19,7 @@ from tests.stack.records import acknowledged, read, write
 from tests.stack.users import grant, on_topic, take_away
 from tests.stack.waiting import until
 
-pytestmark = [pytest.mark.real, pytest.mark.repeat]  # it shows nothing of the program
+pytestmark = [pytest.mark.real, pytest.mark.repeat]  # these tests don't cover the program
 
 
 def _epochs(cluster: Cluster, topic: str, count: int) -> list[tuple[bytes, int]]:

@@ -16,7 +16,7 @@ from typing import NamedTuple, Self
 from tests.stack.cluster import Cluster
 from tests.stack.wire import NO_TAGS, TIMEOUT_MS, ask, sized, text, varint
 
-_PRODUCE, _INIT_PRODUCER_ID, _END_TXN = (0, 12), (22, 5), (26, 5)  # key and version of each request; these two are v2's
+_PRODUCE, _INIT_PRODUCER_ID, _END_TXN = (0, 12), (22, 5), (26, 5)  # API key and version; the first and last are v2's
 _TRANSACTIONAL = 0x10
 _POLYNOMIAL = 0x82F63B78
 
@@ -54,7 +54,7 @@ class TransactionV2:
         of_topic = text(topic) + b"\x02" + of_partition + NO_TAGS
         asked = self._name + struct.pack(">hi", -1, TIMEOUT_MS) + b"\x02" + of_topic
         answer = ask(self._cluster.node(self._cluster.leader(topic, partition)).bootstrap, _PRODUCE, asked)
-        at = 1 + len(text(topic)) + 1 + 4  # behind the topic and the number of the only partition
+        at = 1 + len(text(topic)) + 1 + 4  # after the topic and the number of the only partition
         error, offset = struct.unpack_from(">hq", answer, at)
         assert error == 0, f"writing in a transaction of v2: error {error}"
         self._sequences[topic, partition] = sequence + len(records)

@@ -82,7 +82,7 @@ class World:
             member.kill()
         self._runner.close()
 
-    # What may happen
+    # Events and faults
 
     def run(self, seconds: float) -> None:
         """Let time pass."""
@@ -100,7 +100,7 @@ class World:
             self.ledger.events[event.id] = event
 
     def start(self, which: int) -> None:
-        """A member joins; the group rebalances."""
+        """Start a member: it joins, and the group rebalances."""
         name = NAMES[which % len(NAMES)]
         if name not in self.members:
             self._do(self._start(name))
@@ -224,7 +224,7 @@ class World:
             self.dead_letters_open.set()
 
     def registry_turns(self, up: bool) -> None:
-        """The registry goes down or comes back."""
+        """Take the registry down, or bring it back."""
         self.registry.up = up
 
     def commits_turn(self, mode: int) -> None:
@@ -255,7 +255,7 @@ class World:
             if name in names:
                 self.start(index)
 
-    # What must hold
+    # Checks
 
     def check(self) -> None:
         """Check the promises that hold at any moment."""
