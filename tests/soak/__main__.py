@@ -100,7 +100,7 @@ class Soak:
                 self._measure(storm.steadfast)
                 for member in self.scene.members:
                     self._look_for_stall(member)
-                self.scene.endpoint.mock.events.clear()  # to save memory; the ledger needs only the ids, which the requests keep
+                self.scene.endpoint.mock.events.clear()  # the ledger needs only the ids, which the requests keep
                 if time.monotonic() - printed_at >= _PRINT_SECONDS:
                     printed_at = time.monotonic()
                     self._print_ledger()
@@ -166,14 +166,14 @@ class Soak:
 def main() -> int:
     arguments = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__)
     arguments.add_argument("--minutes", type=float, default=30)
-    arguments.add_argument("--rate", type=int, default=200, help="events a second")
+    arguments.add_argument("--rate", type=int, default=200, help="events per second")
     arguments.add_argument("--seed", type=int, default=None)
     of_the_cluster = arguments.add_argument_group("episodes on three brokers")
-    of_the_cluster.add_argument("--cluster", action="store_true", help="run them, in place of the soak of one broker")
-    of_the_cluster.add_argument("--seconds", type=float, default=60, help="how long things go wrong in each")
-    of_the_cluster.add_argument("--keep", type=_numbers, help="one episode, with these of its faults: 0,3, or none")
-    of_the_cluster.add_argument("--module", default="stream_capi", help="what is run in the program's place")
-    of_the_cluster.add_argument("--runs", type=int, default=12, help="at most, to shrink an episode that fails")
+    of_the_cluster.add_argument("--cluster", action="store_true", help="run these instead of the soak on one broker")
+    of_the_cluster.add_argument("--seconds", type=float, default=60, help="how long faults occur in each episode")
+    of_the_cluster.add_argument("--keep", type=_numbers, help="run one episode with only these faults: 0,3, or none")
+    of_the_cluster.add_argument("--module", default="stream_capi", help="the module to run instead of the program")
+    of_the_cluster.add_argument("--runs", type=int, default=12, help="most runs for shrinking a failed episode")
     given = arguments.parse_args()
     seed = given.seed if given.seed is not None else random.SystemRandom().randrange(10**6)
     print(f"seed {seed}", flush=True)

@@ -19,7 +19,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.proof.world")
     parser.add_argument("--worlds", type=int, default=20)
     parser.add_argument("--hours", type=float, default=1.0)
-    parser.add_argument("--seed", type=int, default=1, help="of the first world; the next has the next")
+    parser.add_argument("--seed", type=int, default=1, help="of the first world; each further one adds 1")
     options = parser.parse_args()
     totals: Counter[str] = Counter()
     for seed in range(options.seed, options.seed + options.worlds):
