@@ -1,7 +1,7 @@
-"""Schemas that somebody may register, and whether events can be read with each: a table that outlives its reader.
+"""Hostile or odd schemas that somebody may register, each with the expected result, whatever code parses them.
 
-``why`` is a part of the reason for which a schema is refused; None where it is an odd one that must be read with. ``text``
-is what the registry answers: mostly JSON, sometimes no text at all.
+``why`` is a part of the reason for refusing a schema; None if the schema is odd but must work. ``text`` is the answer of
+the registry: mostly JSON, sometimes not even a string.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def fixeds(count: int) -> list[Any]:
 
 
 def forks(levels: str, each: int, at: int = 0) -> list[Any]:
-    """A union of records, each with a field of a union of the same records one level down: each ** levels ways."""
+    """A union of records, each with a field that is a union of the next level's records: each ** len(levels) ways."""
     names = [f"{levels[at].upper()}{k}" for k in range(each)]
     below = forks(levels, each, at + 1) if at + 1 < len(levels) else ["int"]
     again = [one if isinstance(one, str) else one["name"] for one in below]

@@ -1,4 +1,4 @@
-"""Records, schemas and encoders for these tests; the encoder is fastavro's, so that the decoder has an oracle."""
+"""Records, schemas and encoders for these tests. The encoder is fastavro's, independent of the decoder under test."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CANARY = "canary.person@example.com"
 
 
 def parts(framing: str, records: Sequence[Record], *, schema_file: bool = False) -> list[Framed]:
-    """What becomes of records whose values the caller has not asked for yet."""
+    """Frame records, with their values read from them first."""
     return frame(framing, records, [record.value() or b"" for record in records], schema_file=schema_file)
 
 

@@ -1,4 +1,4 @@
-"""Schemas whose top is a union: each payload goes to the schema of the branch that wrote it, or is rejected alone."""
+"""Schemas whose top level is a union: each payload is decoded by the branch that wrote it, or is rejected alone."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_a_union_of_records_and_null_has_a_schema_for_each_branch() -> None:
 
 
 def test_a_union_may_name_records_that_it_refers_to() -> None:
-    """As Confluent's registry has several event types in one topic."""
+    """Confluent's way to have several event types in one topic: a union of references."""
     union = build(FILE_KEY, json.dumps(["null", "acme.Lead", "acme.View"]), definitions(LEAD) | definitions(VIEW))
     assert isinstance(union, WriterSchema)
     assert [record and record.name for record in union.records] == [None, "acme.Lead", "acme.View"]

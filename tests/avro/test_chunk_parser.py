@@ -1,4 +1,4 @@
-"""A chunk's columns against the scalar decoder's rows, read path by path: equal in each value, type and rejection."""
+"""The columns of a chunk equal what the scalar decoder gives, path by path: in each value, type and rejection."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.proof.test_fuzz_schemas import PAYLOADS, SOUND_RECORDS
 
 @pytest.fixture(autouse=True)
 def _no_net(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A fault of the walk fails the test, where the program would decode the chunk one by one."""
+    """Let a bug in parsing at once fail the test; the program would fall back to decoding the records one by one."""
 
     def parse(self: ChunkParser, payloads: Sequence[bytes]) -> Table:
         return (
@@ -41,14 +41,17 @@ def _no_net(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def _no_byte_is_counted_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A byte above 127 that two steps say is no text would hide one that is text: the text would pass as ASCII."""
+    """Fail if two steps count the same byte as not text.
+
+    A byte above 127 that is counted twice hides one inside a string, and that string would pass as ASCII.
+    """
     columns = Chunk.columns
 
     def counted(self: Chunk, last: Ints, count: int) -> tuple[list[list[Any]], list[int]]:
         made = columns(self, last, count)
         good = np.ones(len(self.rows), bool)
         good[made[1]] = False
-        times = np.zeros(len(self.buffer) + 1, np.int64)  # how often each begins to be no text, less how often it ends
+        times = np.zeros(len(self.buffer) + 1, np.int64)  # starts of no-text ranges at each byte, minus ends
         for rows, start, end in self._no_text:
             kept = good[rows]
             assert (start[kept] <= end[kept]).all()
@@ -68,7 +71,7 @@ def scalar(raw: Any, paths: Sequence[str], payloads: Sequence[bytes]) -> Table:
 
 
 def alike(raw: Any, paths: Sequence[str], payloads: Sequence[bytes]) -> Table:
-    """Parse in the present mode, and hold it against the scalar way."""
+    """Parse with the thresholds set now, and compare with the scalar decoder."""
     expected, made = scalar(raw, paths, payloads), ChunkParser(schema(raw), paths).parse(payloads)
     assert made.length == expected.length
     assert dict(made.rejected) == dict(expected.rejected)
@@ -76,12 +79,12 @@ def alike(raw: Any, paths: Sequence[str], payloads: Sequence[bytes]) -> Table:
     for path, column in expected.columns.items():
         assert repr(list(made.columns[path])) == repr(column), (
             path
-        )  # types as well: 1, 1.0, True and numpy's own differ
+        )  # compares types too: 1, 1.0, True and numpy's scalars differ
     return made
 
 
 def paths_of(node: Node, before: str = "", depth: int = 0) -> Iterator[str]:
-    """Every path through a schema, to leaves and to what holds them; a few items, and keys that some maps have."""
+    """Every path through a schema, to leaves and to the types around them; of arrays a few items, of maps some keys."""
     if before:
         yield before
     if depth > 6:
@@ -109,7 +112,7 @@ DAMAGE = st.sampled_from((b"", b"\xff", b"\x80\x80\x80\x80\x01", b"\x01", b"\x80
 
 @st.composite
 def chunks(draw: st.DrawFn, good: Sequence[bytes]) -> list[bytes]:
-    """Good and damaged records in any order, enough of them to be walked at once."""
+    """Good and damaged records in any order, enough of them to be parsed at once."""
     kinds = list(good)
     for _ in range(draw(st.integers(0, 4))):
         damaged = draw(st.sampled_from(good))
@@ -123,7 +126,7 @@ def chunks(draw: st.DrawFn, good: Sequence[bytes]) -> list[bytes]:
 
 @pytest.fixture(params=[1, 3, 32])
 def few(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
-    """From how many records on arrays are used. From one on, all that is read is read by arrays."""
+    """The least number of records for which array operations are used. With 1 everything is read by them."""
     monkeypatch.setattr(steps, "FEW", request.param)
     monkeypatch.setattr(chunk_parser, "enough", lambda fields: 1)
     few: int = request.param
@@ -163,7 +166,7 @@ def test_few_records(event: tuple[Any, list[Any]], data: st.DataObject) -> None:
 )  # fmt: skip
 @pytest.mark.parametrize("nullable", [0, 1, 2])
 def test_all_short_payloads(few: int, kind: Any, nullable: int) -> None:
-    """Every payload of a byte, and many of two and three: each way of a type to be right or wrong."""
+    """Every payload of one byte, many of two and three: each way in which a value of a type can be valid or not."""
     if nullable and (kind == "null" or kind is WIDE):
         return
     raw = record(kind if not nullable else ["null", kind] if nullable == 1 else [kind, "null"])
@@ -195,11 +198,11 @@ def test_numbers_of_all_lengths(few: int) -> None:
 
 
 def test_ints_beyond_32_bits_are_read_as_they_were_written(few: int) -> None:
-    """fastavro's writer lets them pass, and its reader reads them; Avro's own in Java raises, or wraps those of 33 bits."""
+    """fastavro writes and reads them; Avro's Java library raises, or wraps those of 33 bits."""
     numbers = [sign * (2**bits + more) for bits in (30, 31, 32, 33, 40, 62) for more in (-1, 0, 1) for sign in (1, -1)]
     as_long = record(
         "long", ["null", "long"], {"type": "array", "items": "long"}
-    )  # the same bytes, and no rule for them
+    )  # the same bytes, without a check of the range
     raw = record("int", ["null", "int"], {"type": "array", "items": "int"})
     payloads = [encode(as_long, {"f0": n, "f1": n, "f2": [n, n]}) for n in numbers]
     made = alike(raw, ["f0", "f1", "f2[1]"], payloads)
@@ -211,7 +214,7 @@ def test_ints_beyond_32_bits_are_read_as_they_were_written(few: int) -> None:
 
 
 def test_a_record_that_runs_into_the_next_leaves_it_alone(few: int) -> None:
-    """Neither its text nor its numbers: what the one reads there must not hide what is wrong in the other."""
+    """A truncated record reads into the text and numbers of the next one, and must not hide what is wrong there."""
     raw = record("double", "string", "bytes", "long")
     good = encode(raw, {"f0": 1.5, "f1": "é" * 5, "f2": b"\xff" * 9, "f3": 2**60})
     wrong = good.replace("é".encode(), b"\xc3\xff")
@@ -262,13 +265,13 @@ def test_a_path_through_something_that_a_record_lacks_is_null(
 
 
 def in_sized_blocks(items: Sequence[bytes]) -> bytes:
-    """An array in one block whose size is stated, as some encoders write all of them."""
+    """An array as one block with a byte count, as some encoders write every array."""
     body = b"".join(items)
     return varint(-len(items)) + varint(len(body)) + body + b"\0"
 
 
 LONG = b"\xff" * 100
-TWO = varint(100)  # a number of two bytes, of which one is above 127
+TWO = varint(100)  # a varint of two bytes, one of them above 127
 NO_TEXT: list[tuple[str, Any, bytes, bytes]] = [
     ("bytes", record("bytes", "bytes"), varint(100) + LONG + varint(100) + LONG, b"\0\0"),
     ("bytes or null", record(["null", "bytes"]), b"\2" + varint(100) + LONG, b"\0"),
@@ -331,7 +334,7 @@ def test_schemas_of_the_greediest_payloads(few: int) -> None:
 
 
 def test_a_null_says_nothing_of_the_text_behind_it(few: int) -> None:
-    """Bytes behind a null are no number's: counted as such, they would hide that the string is not UTF-8."""
+    """A null has no bytes. If the next ones were counted as a number's, they would hide a string that is not UTF-8."""
     raw = record(["null", "double"], ["null", "long"], ["null", "float"], "string")
     texts = ["ü" * n for n in range(6)]
     good = [
@@ -372,7 +375,7 @@ PLAIN = {
 def test_good_records_are_not_left_to_the_scalar_decoder(
     few: int, nullable: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It would give the same values: only the time would show it."""
+    """The scalar decoder would give the same values, so only the time would show it; here it is removed."""
     kinds = [kind if not nullable else ["null", kind] if nullable == 1 else [kind, "null"] for kind in EVERY]
     raw = record(*kinds, {"type": "array", "items": "string"}, {"type": "map", "values": "long"})
     plain = [

@@ -143,13 +143,13 @@ def test_names_from_a_schema_are_never_code() -> None:
 
 def test_a_type_that_many_fields_share_is_compiled_once() -> None:
     raw: Any = {"type": "record", "name": "L0", "fields": [{"name": "a", "type": ["null", "int"]}]}
-    for level in range(1, 12):  # two to the twelfth, were it written out
+    for level in range(1, 12):  # 2 ** 12 types if it were expanded
         fields = [{"name": "a", "type": ["null", raw]}, {"name": "b", "type": ["null", f"L{level - 1}"]}]
         raw = {"type": "record", "name": f"L{level}", "fields": fields}
     assert decoder(raw).decode([b"\0\0", b"\x02\0\x02\0\0\0", b"\x02"])[:1] == [{"a": None, "b": None}]
 
 
-# ---- against the oracle: fastavro's own writer and reader, over schemas and values at random
+# Random schemas and values, compared with fastavro's writer and reader
 
 PRIMITIVE: dict[str, st.SearchStrategy[Any]] = {
     "null": st.none(),
@@ -165,7 +165,7 @@ PRIMITIVE: dict[str, st.SearchStrategy[Any]] = {
 
 @st.composite
 def types_and_values(draw: st.DrawFn, depth: int = 3) -> tuple[Any, st.SearchStrategy[Any]]:
-    """A type, and values of it."""
+    """A type, and a strategy for values of it."""
     kinds = [*PRIMITIVE, "enum", "fixed", *(["array", "map", "union", "record"] if depth else [])]
     kind = draw(st.sampled_from(kinds))
     name = f"T{draw(st.uuids()).hex}"

@@ -1,4 +1,4 @@
-"""Fields that a registry's rules encrypt: which ones, and that no value of theirs is read."""
+"""Fields that the registry's rules encrypt: which fields they are, and that their values are never read."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ def confluent(schema_id: int, payload: bytes) -> FakeRecord:
 
 
 def covered(framed: Iterable[Framed]) -> list[int]:
-    """The index of every record, in the order in which the parts name them."""
+    """The index of every record, in the order of the parts."""
     return [
         index
         for part in framed
@@ -171,7 +171,7 @@ def test_every_record_is_in_exactly_one_part_in_order(
         if isinstance(part, Run):
             for index, payload in enumerate(part.payloads, part.start):
                 assert chunk[index][0].endswith(payload)
-    # A chunk's records don't change how any one of them is read.
+    # How a record is framed doesn't depend on the others in its chunk.
     alone = [parts(framing, [r], schema_file=schema_file)[0] for r in records]
     assert [type(one) for one in alone] == [type(part) for part in framed for _ in covered([part])]
 

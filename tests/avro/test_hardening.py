@@ -13,7 +13,7 @@ from tests.avro.records import LEAD, decoder, record, schema
 
 
 def laughs(levels: int, leaf: Any) -> Any:
-    """A record of two records of two records … of ``leaf``: 2 ** levels of them from a text of a few lines."""
+    """Nested records of two fields each ("billion laughs"): 2 ** levels of ``leaf`` from a schema of a few lines."""
     for level in range(levels):
         name = f"L{level}"
         fields = [{"name": "a", "type": leaf}, {"name": "b", "type": leaf if isinstance(leaf, str) else leaf["name"]}]
@@ -96,7 +96,7 @@ def test_the_limits_leave_room_for_what_people_have() -> None:
     assert parse(nested(60)).depth == 61
     items = {"type": "record", "name": "Item", "fields": [{"name": f"i{k}", "type": "string"} for k in range(20)]}
     many = decoder(record({"type": "array", "items": items}))
-    block = [b"\x14" + b"ten bytes!"] * (20 * 2500)  # of strings as short as those of an order's items
+    block = [b"\x14" + b"ten bytes!"] * (20 * 2500)  # strings as short as those of an order's items
     payload = b"\x88\x27" + b"".join(block) + b"\0"
     assert len(payload) > 512 * 1024
     assert isinstance(many.decode([payload])[0], dict)

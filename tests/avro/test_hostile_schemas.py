@@ -1,4 +1,4 @@
-"""The table of hostile schemas, each through the whole line: refused for its reason, or read with; at a bounded cost."""
+"""Each hostile schema, decoded, mapped and explained: it is refused for its reason, or works, at a bounded cost."""
 
 from __future__ import annotations
 
@@ -25,12 +25,16 @@ FIELDS = {"event_time": "f0", "user_data.user_id": "f0.x", "user_data.email": ["
 
 @pytest.fixture(scope="module")
 def normal() -> float:
-    """Seconds for the shipped Lead: read, compiled, mapped and explained."""
+    """Seconds for the shipped Lead schema: parse, compile, map and explain."""
     return min(took(lambda: whole(Line(LEAD_TEXT))) for _ in range(10))
 
 
 def may_take(hostile: Hostile, normal: float) -> float:
-    """Ten times what is normal: for as many names as the schema has, or, of one that is refused, for reading its JSON."""
+    """The limit in seconds: ten times the normal time.
+
+    The normal time grows with the number of names in a schema that works, and with the time to parse the JSON of one that
+    is refused.
+    """
     if hostile.why is None:
         return FACTOR * normal * float(max(1.0, hostile.text.count('"') / LEAD_TEXT.count('"')))
     with contextlib.suppress(ValueError, TypeError, RecursionError):

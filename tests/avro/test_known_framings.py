@@ -1,4 +1,4 @@
-"""The names of framings, for records whose settings say another one."""
+"""Recognizing the framing of a record when the settings state another one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One table of names and references, for each reader of schemas: the parser, the inlining of references, paths."""
+"""One table of names and references for all code that resolves them: the parser, the inlining of references, paths."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Case(NamedTuple):
     defines: dict[str, Any]
     reference: str
     means: str | None
-    library_agrees: bool = True  # fastavro reads references by the letter of the specification
+    library_agrees: bool = True  # fastavro resolves references strictly as the specification says
 
     def __str__(self) -> str:
         return self.what
@@ -87,7 +87,7 @@ def test_the_parser_resolves_it(case: Case) -> None:
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_a_reference_to_another_schema_resolves_it(case: Case) -> None:
-    """The definition comes from another schema of the same namespace, the reference stays."""
+    """The definition is in another schema of the same namespace; the reference is as before."""
     elsewhere = definitions(case.raw)
     del elsewhere[full_name(case.raw, "")]
     raw = case.raw | {"fields": case.raw["fields"][1:]}

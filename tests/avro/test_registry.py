@@ -1,4 +1,4 @@
-"""Against a small registry with Confluent's answers, under a path as Apicurio has it."""
+"""The registry's client against a fake registry: Confluent's answers, under a base path as Apicurio has one."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _REQUEST: ContextVar[web.Request] = ContextVar("request")
 
 
 class FakeRegistry:
-    """Answers by path; what it doesn't have is a 404 with Confluent's code, as from a real one."""
+    """Answers by path; an unknown path gets a 404 with Confluent's error code, as from a real registry."""
 
     def __init__(self) -> None:
         self.answers: dict[str, Any] = {}
@@ -192,7 +192,7 @@ async def test_an_answer_that_says_nothing_about_the_schema_decides_nothing(
     with pytest.raises(RegistryUnavailable, match=text):
         await schemas.load(KEY)
     assert schemas.cached(KEY) is None
-    assert registry.asked.total() == 1  # when to ask again is the caller's choice
+    assert registry.asked.total() == 1  # no retry: the caller decides when to ask again
     registry.before = None
     assert isinstance(await schemas.load(KEY), WriterSchema)
 
@@ -387,7 +387,7 @@ def named(name: str) -> dict[str, Any]:
 async def test_record_types_that_are_named_have_their_own_subjects(
     registry: FakeRegistry, schemas: RegistrySchemas, before: str
 ) -> None:
-    """Whatever type the most recent record has."""
+    """They are found whatever type the most recent record has."""
     subject(registry, f"{before}acme.Lead", 11, named("Lead"))
     subject(registry, f"{before}acme.View", 12, named("View"))
     registry.answers["/schemas/ids/9"] = {"schema": json.dumps(named("View"))}
@@ -500,7 +500,7 @@ async def test_a_key_that_no_registry_knows_of_is_unknown(schemas: RegistrySchem
 
 
 def sent(*pieces: bytes, encoding: str = "", forever: bool = False) -> Answer:
-    """An answer of a body in pieces, the last of them again and again where it never ends."""
+    """An answer whose body is sent in pieces; with ``forever`` the last one is repeated without end."""
 
     async def answer() -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Encoding": encoding} if encoding else {})
@@ -517,7 +517,7 @@ def sent(*pieces: bytes, encoding: str = "", forever: bool = False) -> Answer:
 
 
 def bomb(megabytes: int) -> bytes:
-    """Very few bytes of gzip for so many."""
+    """A gzip bomb: a small body that decompresses to so many megabytes."""
     packer = zlib.compressobj(9, wbits=31)
     return b"".join(packer.compress(bytes(1 << 20)) for _ in range(megabytes)) + packer.flush()
 

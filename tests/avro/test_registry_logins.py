@@ -1,4 +1,4 @@
-"""A registry that asks for a login: basic authentication, a token, OAuth and certificates, against a stand-in."""
+"""A registry that requires a login: basic authentication, a token, OAuth and certificates, against a fake registry."""
 
 from __future__ import annotations
 

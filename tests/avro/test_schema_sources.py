@@ -1,4 +1,4 @@
-"""Which of registry, folder and file answers for a source."""
+"""Whether the registry, a folder or a file provides a source's schema."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FINGERPRINT = fastavro.schema.fingerprint(fastavro.schema.to_parsing_canonical_f
 
 
 class FakeRegistry:
-    """Has one schema under every key."""
+    """Returns the same schema for every key."""
 
     made: ClassVar[list[FakeRegistry]] = []
 
@@ -71,7 +71,7 @@ def source(schema_file: Path | None = None) -> SourceSection:
 
 
 async def answers(registry: bool, schema_file: Path | None) -> dict[str, str | None]:
-    """By each kind of key, the name of the schema that a source gets; None where its kind is not answered."""
+    """For each kind of key, the name of the schema that a source gets; None if keys of that kind are rejected."""
     schemas = sources(registry).for_source(source(schema_file))
     keys = [SchemaKey("id", 7), SchemaKey("guid", "g"), SchemaKey("fingerprint", FINGERPRINT), FILE_KEY]
     found = {key.kind: await schemas.load(key) for key in keys}

@@ -60,7 +60,7 @@ def test_a_schema_file_that_is_of_no_use_is_a_fault_of_the_configuration(
 
 
 def test_the_fingerprint_is_that_of_the_avro_specification(tmp_path: Path) -> None:
-    # Known answer of Avro's own test-suite (share/test/data/schema-tests.txt): a record foo with no fields.
+    # From Avro's own test suite (share/test/data/schema-tests.txt): a record foo with no fields.
     write(tmp_path, foo={"type": "record", "name": "foo", "fields": [], "doc": "stripped by the canonical form"})
     key = SchemaKey("fingerprint", (-4824392279771201922 & (2**64 - 1)).to_bytes(8, "little").hex())
     found = FolderSchemas(tmp_path).cached(key)
@@ -174,7 +174,7 @@ def test_the_files_of_a_folder_are_bounded_together_before_they_are_read(
 
 @pytest.mark.parametrize("kind", ["pipe", "device", "folder", "link to itself"])
 def test_what_is_no_file_is_not_read_as_a_schema(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(schemas, "content", None)  # a hundred silent pipes would be waited for one after the other
+    monkeypatch.setattr(schemas, "content", None)  # a read would wait for each of a hundred silent pipes in turn
     odd = tmp_path / "odd.avsc"
     make: dict[str, Callable[[], object]] = {
         "pipe": lambda: os.mkfifo(odd),
@@ -291,7 +291,7 @@ def test_a_folder_is_read_without_a_running_loop(tmp_path: Path) -> None:
 def test_a_file_of_a_folder_that_is_nested_too_deep_is_a_fault_and_no_exception(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def too_deep(raw: Any) -> dict[str, Any]:  # where JSON's own reader gets through, depends on who calls it
+    def too_deep(raw: Any) -> dict[str, Any]:  # how deep JSON may nest depends on the caller's stack depth
         raise RecursionError
 
     monkeypatch.setattr("stream_capi.avro.schemas.definitions", too_deep)
