@@ -1,4 +1,4 @@
-"""The program of an earlier commit, taken out of the repository as a contender."""
+"""The program of an earlier commit, checked out of the repository to be compared with."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_a_process_started_for_an_earlier_commit_imports_that_commits_program(re
 
 @pytest.mark.parametrize("has_worker", [True, False])
 def test_a_commit_is_worked_by_its_own_worker_where_it_has_one(repository: Path, has_worker: bool) -> None:
-    """What a worker calls may be called otherwise in a later program."""
+    """A worker calls the program's functions, which may have other names in a later commit."""
     worker = Path(*before.WORKER.split(".")).with_suffix(".py")
     for file in (worker if has_worker else worker.with_name("other.py"), Path("benchmarks", "__init__.py")):
         (repository / file).parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Where the hot path takes a short cut, it comes to what the long way comes to."""
+"""Fast paths give the same results as the general code."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from stream_capi.core.offsets import PartitionOffsets
 SCHEMA = {"type": "record", "name": "Times", "fields": [{"name": "at", "type": "long"}, {"name": "of", "type": "long"}]}
 SIGNED = st.integers(-(2**63), 2**63 - 1)
 TIMES = st.integers(1_600_000_000_000, 1_900_000_000_000)
-NEAR = st.builds(lambda base, by: base + by, TIMES, st.integers(-20_000, 20_000))  # the same high bytes, and the next
+NEAR = st.builds(lambda base, by: base + by, TIMES, st.integers(-20_000, 20_000))  # the same high bytes, or neighbours
 
 
 def encoded(at: int, of: int) -> bytes:
@@ -45,7 +45,7 @@ def test_no_bytes_are_read_otherwise_because_a_time_was_seen(junk: bytes, time: 
     decode([encoded(time, time)])
     for payload in (junk, encoded(time, time)[: len(junk) % 12] + junk):
         (row,) = decode([payload])
-        if isinstance(row, dict):  # then it is a value that an encoder could have written, if not as short as it may be
+        if isinstance(row, dict):  # the payload is valid, if perhaps with varints longer than necessary
             raw: Any = fastavro.schemaless_reader(io.BytesIO(payload), {**SCHEMA}, None)
             assert row == raw
 

@@ -1,4 +1,4 @@
-"""What one answer of a broker may bring into memory, before any account of ours sees it."""
+"""The limits on what the client fetches into memory, where the program can't count it yet."""
 
 from __future__ import annotations
 

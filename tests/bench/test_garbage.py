@@ -1,4 +1,4 @@
-"""What lets the program search for garbage so seldom: nothing on the hot path needs it."""
+"""The hot path leaves no reference cycles; that is why the program runs the cyclic garbage collector so seldom."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.slow
 
 def test_an_event_leaves_no_garbage_that_only_a_search_for_cycles_frees() -> None:
     few, many = inside.fetched(1_000), inside.fetched(11_000)
-    asyncio.run(inside.whole(few))  # what is made once
+    asyncio.run(inside.whole(few))  # fill the caches, which are not counted
     counts = []
     gc.collect()
     gc.disable()

@@ -1,4 +1,4 @@
-"""What a member keeps after hours of faults and hand-overs: nothing for an event, a request or an assignment that is over."""
+"""After hours of faults and rebalances a member keeps nothing of finished events, requests and assignments."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from stream_capi.observe.metrics import Metrics
 
 pytestmark = pytest.mark.slow
 
-# Objects an hour, in which some 8,000 events come. What is bounded fills up in the first day: the recent rules of a source,
-# the values that are looked at, the sums of a day's quarters.
+# Objects per hour of some 8,000 events. Bounded structures still fill up during the first day: the recent rules of a
+# source, the values counted as shared, the counts of each quarter of an hour.
 MOST = 250
 
 
 def grown() -> int:
-    """Objects that the third hour has added."""
+    """Objects that the third hour added."""
     _, second, third = day.measured(3)
     return third.objects - second.objects
 

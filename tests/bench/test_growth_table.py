@@ -1,4 +1,4 @@
-"""What ``make bench-growth`` writes: a slope beside each figure, where the document has its place for them."""
+"""The tables that ``make bench-growth`` writes: a slope below each figure, at their marks in the document."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DOCUMENT = (ROOT / "docs/scaling.md").read_text()
 
 
 def row(n: int) -> Row:
-    """Of a case with so many: a part that is always there, and one for each."""
+    """A row for ``n`` partitions, sources or pixels: a constant part, and a part that grows with ``n``."""
     return Row(
         resident=100_000_000 + 20_000 * n,
         start_seconds=2.0 + 0.003 * n,
@@ -34,7 +34,7 @@ def row(n: int) -> Row:
 
 
 LAGS = {records: lag.Row(1.5, 150_000_000, 140_000_000, 12e-6, records - 5, 0.5) for records in lag.RECORDS}
-# Grows until a day has passed.
+# The objects grow for 15 hours, the bytes all the time.
 HOURS = [Held(5_000 + 10 * min(hour, 15), 400_000 + 100 * hour) for hour in range(1, 31)]
 TABLES = {
     "partitions": table.of_cases("partitions", {count: row(count) for count in (1, 100, 1000)}),

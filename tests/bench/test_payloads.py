@@ -1,4 +1,4 @@
-"""What a mapped event keeps in memory while it waits for its answer."""
+"""The memory of a mapped event while it waits for its answer."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def test_a_payload_keeps_its_own_bytes_and_not_the_buffer_it_was_written_into() 
     now_ms = int(time.time() * 1000)
     values = [templates.value(EventName.GENERATE_LEAD, number, varint_of(now_ms))[5:] for number in range(1000)]
     mapped = mapping_of(loaded(SETUP), 0, SETUP.shape, now_ms)
-    mapped(values)  # what is compiled and cached is no part of it
+    mapped(values)  # fill the caches, which are not counted
     tracemalloc.start()
     payloads = mapped(values)
     kept, _ = tracemalloc.get_traced_memory()

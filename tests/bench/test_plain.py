@@ -1,4 +1,4 @@
-"""The mapping that the contenders share makes the same bytes as the program's own, or the comparison means nothing."""
+"""The contenders' plain mapping makes the same bytes as the program's; otherwise the comparison would mean nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The profile's sums: each sample belongs to the part whose frame is innermost."""
+"""Profile: each sample counts for the part of the program that has its innermost frame."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The guard of the program's speed: a ratio of two processor times, taken in one process, so that any machine can judge it.
+"""Guard against a slow-down: a ratio of two processor times of one process, so that it is the same on any machine.
 
-It stands at four fifths and may come down to three: a slower machine changes nothing, an accident on the hot path does. That
-it can fail is shown by an accident.
+The ratio is about 0.8 and may fall to 0.6. A slower machine doesn't change it, a mistake on the hot path does. The
+second test makes such a mistake, to show that the guard can fail.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from stream_capi.core.offsets import PartitionOffsets
 pytestmark = pytest.mark.slow
 
 LEAST = 0.6
-# The least of ten: of three, none of the longer may find a quiet moment on a busy machine.
+# The least of ten: on a busy machine, all of only three longer runs might be disturbed.
 EVENTS, REPEATS = 12_000, 10
 
 
@@ -28,7 +28,7 @@ def test_the_promises_cost_no_more_than_two_fifths_of_the_parts_they_are_kept_wi
 
 @pytest.mark.timeout(300)
 def test_the_guard_sees_a_scan_of_a_thousand_events_for_each_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The scan has a fixed length: how many events are open at a time depends on how busy the machine is."""
+    """The scan has a fixed length, since the number of open events depends on how busy the machine is."""
     thousand = range(1000)
 
     def scanning(self: PartitionOffsets, offsets: Sequence[int]) -> None:

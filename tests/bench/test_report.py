@@ -1,4 +1,4 @@
-"""The document that the benchmark writes: each aim stands beside its figure, each table under a command that exists."""
+"""The document that the benchmark writes: each aim is beside its figure, each table under a command that exists."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "performance.md"
 
 
 def contest() -> Contest:
-    """Each contender takes its place in seconds, beside a second for its start; the program 1, 1.1 and 1.2."""
+    """Runs that take one second, plus the contender's place in the list; the program's take up to 0.2 s longer."""
     runs = {
         name: [
             Run(101_000, 1 + place + (repeat / 10 if name == PROGRAM else 0), 1e4, 10**8, 0.5) for repeat in range(3)

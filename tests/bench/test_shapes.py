@@ -1,4 +1,4 @@
-"""The wide and the nested backlog are what docs/performance.md says of them."""
+"""The wide and the nested backlog are as docs/performance.md describes them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The program and an earlier one in turn: each runs its own code, on the same events, and a difference of either is seen."""
+"""The program and an earlier version in turn: each runs its own code on the same events; differences are detected."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ TopicSource.transform = _otherwise
 
 
 def earlier(folder: Path, change: str) -> Path:
-    """A copy of the program with a change at the end of the module that maps runs."""
+    """A copy of the program with code added at the end of pipeline/source.py."""
     shutil.copytree(ROOT / "schemas", folder / "schemas")
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(ROOT / "stream_capi", folder / "stream_capi", ignore=ignored)
