@@ -1,4 +1,4 @@
-"""The JSON Schema of the settings, asked as a validator of an editor or of CI would ask it."""
+"""Validation by the JSON Schema of the settings, as an editor or CI would do it."""
 
 from __future__ import annotations
 
@@ -12,5 +12,5 @@ VALIDATOR = jsonschema.Draft7Validator(json_schema())
 
 
 def refused(document: Any) -> list[str]:
-    """What the schema refuses of a document, each with its place; nothing where it takes it."""
+    """The schema's errors for a document, each with its path; empty if the document is valid."""
     return [f"{error.json_path}: {error.message[:200]}" for error in VALIDATOR.iter_errors(document)]

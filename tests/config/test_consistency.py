@@ -1,4 +1,4 @@
-"""What the settings must be together."""
+"""Checks across several settings."""
 
 from __future__ import annotations
 

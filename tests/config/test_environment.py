@@ -1,4 +1,4 @@
-"""The environment over the file."""
+"""Environment variables override the file."""
 
 from __future__ import annotations
 

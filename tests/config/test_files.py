@@ -1,4 +1,4 @@
-"""Whatever a path leads to, each reader of a file ends soon, in its bytes or in one clear line."""
+"""Whatever a path leads to, each reader of a file ends soon: with its bytes, or with a one-line error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The JSON Schema against the loader: it takes what the loader takes, and refuses wrong names and types."""
+"""The JSON Schema agrees with the loader: it accepts what the loader accepts, and refuses wrong names and types."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading the settings: defaults, the forms of the file, and every fault at once."""
+"""Loading the settings: defaults, the forms of the file, and all faults reported together."""
 
 from __future__ import annotations
 
@@ -322,7 +322,7 @@ topic = "x"
     ],
 )
 def test_single_values(faults: Faults, text: str, wanted: list[str]) -> None:
-    """Each wrong value is told once, and nothing is told that only follows from another."""
+    """Each wrong value is reported once, without faults that only follow from another one."""
     assert sorted(fault.removeprefix("stream-capi.toml: ") for fault in faults(text)) == sorted(wanted)
 
 
@@ -399,4 +399,4 @@ def test_thousands_of_faults_take_time_in_proportion(faults: Faults) -> None:
     assert len(found) == 6_000
     assert (
         time.process_time() - started < 2.5
-    )  # ten times what it takes; comparing each fault with each other took 25 s
+    )  # ten times the usual time; comparing each fault with each other took 25 s

@@ -1,4 +1,4 @@
-"""``kafka.sasl_password_file``: what is refused, and when it is read again."""
+"""``kafka.sasl_password_file``: which files are refused, and when the file is read again."""
 
 from __future__ import annotations
 

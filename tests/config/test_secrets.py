@@ -1,4 +1,4 @@
-"""Keys and ids: where they are read from, when they are read again, and that nothing shows them."""
+"""Keys and ids: where they are read from, when they are read again, and that no output shows them."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_a_rotation_is_seen_though_size_and_time_are_the_same(tmp_path: Path) ->
 
 
 def test_a_rotation_by_a_link_is_seen(tmp_path: Path) -> None:
-    """Kubernetes turns a link to the folder of the new version."""
+    """Kubernetes replaces a symbolic link by one to the folder of the new version."""
     for version in ("v1", "v2"):
         (tmp_path / version).mkdir()
         (tmp_path / version / "key").write_text(version)
