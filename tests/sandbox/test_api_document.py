@@ -1,4 +1,4 @@
-"""The API's document, and its prose, as a judge of batches."""
+"""Validating batches by the API's document: its schema, and the rules in its descriptions."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def document() -> Any:
 def test_the_documents_own_examples_are_valid(document: Any) -> None:
     content = document["paths"]["/v1/event"]["post"]["requestBody"]["content"]["application/json"]
     page_view, lead_example = (deepcopy(example["value"]) for example in content["examples"].values())
-    # The page that the document was made from hides addresses: "[email protected]" is, as YAML, a list of one text.
+    # The document's web page hides e-mail addresses: "[email protected]" is a list of one string in YAML.
     assert isinstance(lead_example["events"][0]["user_data"]["email"], list)
     lead_example["events"][0]["user_data"]["email"] = "someone@example.com"
     assert faults_of(page_view) == []
@@ -160,7 +160,7 @@ def test_a_fault_of_all_events_is_told_of_the_first_ones() -> None:
     assert len(faults_of({"events": [lead(esi="tv")] * 100})) == MAX_FAULTS
 
 
-# What the program brings along
+# Files shipped with the program
 
 
 @pytest.mark.parametrize("name", [API_DOCUMENT, *EVENT_SCHEMAS.values()])

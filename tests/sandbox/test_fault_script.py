@@ -1,4 +1,4 @@
-"""Scripts: what a rule fits, what it does, and how its faults are told."""
+"""Fault scripts: which requests a rule fits, what it does, and how faults in a script are reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Made-up leads must not reach a live pixel: where ``produce-samples`` refuses, and what overrules it."""
+"""Made-up leads must not reach a live pixel: when ``produce-samples`` refuses, and which option overrides it."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_a_name_without_an_address_is_refused(error: Exception, monkeypatch: pyt
 
 
 class Stopped(Exception):
-    """The command has come to its work."""
+    """The command passed the check and started its work."""
 
 
 def run(folder: Path, url: str | None, *options: str) -> None:
