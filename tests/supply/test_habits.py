@@ -1,4 +1,4 @@
-"""What runs a contributor's checks, here and elsewhere, runs the same targets as everybody."""
+"""CI workflows and commit hooks run the same make targets as a contributor; issue forms are well-formed."""
 
 from __future__ import annotations
 

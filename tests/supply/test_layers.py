@@ -1,4 +1,4 @@
-"""The import contracts refuse what the prose of docs/design.md forbids: each breach is put into a copy of the package."""
+"""The import contracts refuse what docs/design.md forbids: each forbidden import is added to a copy of the package."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LINTER = Path(sys.executable).with_name("lint-imports")
 
 
 def lint(folder: Path) -> tuple[int, str]:
-    """The linter's exit code and words for the package in ``folder``."""
+    """The linter's exit code and output for the package in ``folder``."""
     done = subprocess.run(
         [LINTER, "--no-cache"],
         cwd=folder,
@@ -32,7 +32,7 @@ def lint(folder: Path) -> tuple[int, str]:
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    """A copy of the package beside a copy of its contracts."""
+    """A copy of the package, with its import contracts."""
     shutil.copytree(ROOT / "stream_capi", tmp_path / "stream_capi", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     return tmp_path

@@ -1,4 +1,4 @@
-"""The locks: every requirement pinned and hashed, none with the address of an index; and what is told of them."""
+"""Lock files: every requirement is pinned and hashed, and none names an index. The bill of materials and the audit."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_the_bill_of_materials_lists_every_pin_with_its_hashes() -> None:
 
 @pytest.mark.slow
 def test_an_audit_that_had_to_skip_a_package_fails(tmp_path: Path) -> None:
-    """Without ``--strict`` it would skip what it can't look up, find no vulnerability, and end with 0."""
+    """Without ``--strict`` pip-audit skips a package that it can't look up, finds no vulnerability and exits with 0."""
     unknown = tmp_path / "unknown.txt"
     unknown.write_text("a-package-that-nobody-has-published==1.0 --hash=sha256:" + "0" * 64 + "\n")
     words = [sys.executable, "-m", "pip_audit", "--disable-pip", "--require-hashes", "--requirement", str(unknown)]

@@ -1,4 +1,4 @@
-"""Each file and each class of the package has a name of its own, and no test asserts on what is private."""
+"""File and class names are unique in the package, and no test asserts on private attributes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import stream_capi
 
 PACKAGE = Path(stream_capi.__file__).parent
 TESTS = Path(__file__).parents[1]
-# A command, what it does, and the rules it shows, each in its own room: there the command's word is the right one.
+# The same name for a command's interface, its work and what it shows, each in another package.
 REPEATED_FILES = {"dead_letters.py", "demo.py", "dry_run.py", "explain.py", "find.py"}
 
 
@@ -35,7 +35,7 @@ def test_each_class_has_a_name_of_its_own() -> None:
 
 
 def private_of_others(test: ast.expr) -> list[str]:
-    """Private attributes in an expression, but for those of the test's own object, of named tuples, and constants."""
+    """Private attributes in an expression, except those of ``self`` and ``cls``, of named tuples, and constants."""
     return [
         node.attr
         for node in ast.walk(test)

@@ -1,4 +1,4 @@
-"""A release says in one line what is not as it must be, and publishes nothing then."""
+"""If anything is wrong, a release says so in one line and publishes nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is shipped: the same files from the same sources, and a wheel that works where nothing else is."""
+"""Distributions: the same sources give the same files, and the wheel works where nothing else is installed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _TIME = "1700000000"
 
 
 def _sources(folder: Path) -> Path:
-    """A copy of the sources as they are now, committed or not; its files' times are of now."""
+    """A copy of the sources as they are now, committed or not, with new file times."""
     folder.mkdir(parents=True)
     for name in _SOURCES:
         place = _ROOT / name
