@@ -1,8 +1,8 @@
-"""Mutation testing of the parts where a small fault would lose events, or send other ones: ``core`` and ``events``.
+"""Mutation testing of the packages where a small fault would lose or change events: ``core`` and ``events``.
 
-``python -m tests.mutation [--only PATH] [--sample N --seed S] [--jobs N]`` makes every small change of every module, runs
-the module's own tests against each, and lists the changes that none of them noticed. ``explained.toml`` holds those that
-change nothing that anyone could notice, with the reason; they are counted apart.
+``python -m tests.mutation [--only PATH] [--sample N --seed S] [--jobs N]`` makes every mutant of every module, runs the
+module's own tests against each, and lists the survivors. ``explained.toml`` lists equivalent mutants, which no test can
+detect, with the reason; they are counted separately.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from tests.mutation.changes import Mutant, mutants
 from tests.mutation.runner import ROOT, baseline, preload, run
 
-# The tests of the whole line in jumping time.
+# Tests of the whole pipeline in simulated time.
 _LINE = [
     f"tests/pipeline/test_{subject}.py"
     for subject in ("batching", "refusals", "holding", "memory_bounds", "handover", "without_schema", "drain")
@@ -37,7 +37,7 @@ _TESTS = {
     "stream_capi/core/flow.py": ["tests/core/test_flow.py", *_LINE],
 }
 
-# The tests of an events' module that are nearest to it: most of its mutants end there, and only the rest meets all others.
+# The closest tests of each module of ``events``. They run first and kill most mutants; only survivors meet the others.
 _NEAR = {
     "mapping_check": ("mapping_check", "init"),
     "counts": ("user_data",),
@@ -63,11 +63,11 @@ _NEAR = {
     "transform": ("routing", "times", "profiles", "user_data"),
 }
 _SLOW = ("test_any_record", "test_plain_json", "test_worked_cases")
-_TIMED = ("test_speed",)  # what a change costs in time says nothing of whether it is right
+_TIMED = ("test_speed",)  # it measures speed, and a slow mutant need not be wrong
 
 
 def tests_of(module: str) -> list[list[str]]:
-    """The tests that a module's mutants meet one after the other: of the core its own, of the events the nearest, then all."""
+    """Groups of tests, in running order: for ``core`` the module's own; for ``events`` the closest, then all others."""
     if module in _TESTS:
         return [_TESTS[module]]
     near = [f"tests/events/test_{name}.py" for name in _NEAR.get(Path(module).stem, ())]
@@ -77,21 +77,21 @@ def tests_of(module: str) -> list[list[str]]:
 
 
 def modules(only: str) -> list[str]:
-    """The modules that are tested so, as far as ``only`` is part of their path."""
+    """The modules to mutate whose path contains ``only``."""
     paths = [*ROOT.glob("stream_capi/core/*.py"), *ROOT.glob("stream_capi/events/*.py")]
     names = sorted(str(path.relative_to(ROOT)) for path in paths if path.name != "__init__.py")
     return [name for name in names if only in name]
 
 
 def explained() -> dict[tuple[str, str, str], str]:
-    """Changes that can't be noticed, by path, source line and change, with the reason."""
+    """The equivalent mutants: the reason, by path, source line and change."""
     with (Path(__file__).parent / "explained.toml").open("rb") as file:
         entries = tomllib.load(file).get("mutant", [])
     return {(entry["path"], entry["line"], change): entry["why"] for entry in entries for change in entry["changes"]}
 
 
 def main() -> int:
-    """Run, and print the score of each module and what survived. 1 where something did that isn't explained."""
+    """Run, and print each module's score and survivors. Return 1 if a mutant survived that isn't explained."""
     options = _options()
     preload()
     known = explained()
@@ -109,10 +109,10 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m tests.mutation", description=__doc__.splitlines()[0] if __doc__ else ""
     )
-    parser.add_argument("--only", default="", metavar="PATH", help="modules whose path has this in it")
+    parser.add_argument("--only", default="", metavar="PATH", help="only modules whose path contains this")
     parser.add_argument("--sample", type=int, default=0, metavar="N", help="only N mutants of each module")
-    parser.add_argument("--seed", type=int, default=1, metavar="S", help="which ones")
-    parser.add_argument("--jobs", type=int, default=2, metavar="N", help="how many at once")
+    parser.add_argument("--seed", type=int, default=1, metavar="S", help="seed of the sample")
+    parser.add_argument("--jobs", type=int, default=2, metavar="N", help="mutants tested at once")
     return parser.parse_args()
 
 

@@ -1,4 +1,4 @@
-"""The small faults that a mutant is made of: one change of one node of a module's syntax tree."""
+"""Mutants: a module with one change to one node of its syntax tree."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _ARITHMETIC: dict[type[ast.operator], type[ast.operator]] = {
 
 
 class Mutant(NamedTuple):
-    """One change at one place. ``site`` is the node's number in the order of ``nodes``, ``variant`` the change's in it."""
+    """One change at one place: ``site`` is the node's index in ``nodes``, ``variant`` the change's in ``changes``."""
 
     path: str
     line: int
@@ -63,7 +63,7 @@ def mutants(path: str, source: str) -> list[Mutant]:
 
 
 def mutated(source: str, mutant: Mutant) -> ast.Module:
-    """The module with that one change."""
+    """The module's tree with that one change."""
     tree = ast.parse(source)
     node = next(node for site, node in enumerate(nodes(tree)) if site == mutant.site)
     _, change = list(changes(node))[mutant.variant]
@@ -80,7 +80,7 @@ class _Replace(ast.NodeTransformer):
 
 
 def nodes(tree: ast.AST) -> Iterator[ast.AST]:
-    """The nodes that may change, in a fixed order: no annotations, docstrings, asserts or imports for types."""
+    """The nodes that may change, in a fixed order: no annotations, docstrings, asserts or imports for type checking."""
     yield tree
     for name, value in ast.iter_fields(tree):
         if name in ("annotation", "returns", "decorator_list") or isinstance(tree, ast.Assert | ast.JoinedStr):
@@ -97,7 +97,7 @@ def _is_text(node: ast.AST) -> bool:
 
 
 def changes(node: ast.AST) -> Iterator[tuple[str, Change]]:
-    """What may be changed in a node itself, each with its name."""
+    """The possible changes to a node itself, each with its name."""
     if isinstance(node, ast.Compare):
         for at, op in enumerate(node.ops):
             for other in _COMPARE[type(op)]:

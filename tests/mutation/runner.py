@@ -1,8 +1,8 @@
-"""Runs a module's tests against its mutants, each in a forked child that imports the changed module in place of its own.
+"""Runs a module's tests against its mutants, each in a forked child that imports the mutant instead of the module.
 
-The parent has imported the libraries, so a child begins within some milliseconds; it has not imported the program, so the
-child gets the changed module wherever it is imported from. A child that takes too long counts as killed: a mutant that
-never ends is one that a test would notice.
+The parent has imported the libraries, so a child starts within some milliseconds. It has not imported the program, so
+every import in the child gets the mutant. A child that takes too long counts as killed, since a test would notice a
+mutant that never ends.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import NamedTuple
 from tests.mutation.changes import Mutant, mutated
 
 ROOT = Path(__file__).parents[2]
-_MEMORY = 4 << 30  # bytes of address space: a mutant may also never end filling a list
+_MEMORY = 4 << 30  # bytes of address space: a mutant may fill a list without end
 _LIBRARIES = (
     "pytest",
     "hypothesis",
@@ -31,7 +31,7 @@ _LIBRARIES = (
     "orjson",
     "aiohttp",
     "structlog",
-    # What tests import besides: each child would otherwise do it anew.
+    # Libraries that only tests import, so that the children need not import each of them again.
     "aiohttp.web",
     "confluent_kafka.schema_registry.avro",
     "jsonschema",
@@ -67,11 +67,11 @@ def preload() -> None:
     )
     assert not any(name.startswith("stream_capi") for name in sys.modules)
     gc.collect()
-    gc.freeze()  # a child's search for garbage would copy every page of it
+    gc.freeze()  # otherwise garbage collection in a child would touch, and so copy, all of the parent's pages
 
 
 def baseline(tests: Sequence[str]) -> float:
-    """Seconds that the tests take on the unchanged module. Raises SystemExit where they don't pass."""
+    """Seconds that the tests take on the unchanged module. Raises SystemExit if they fail."""
     begun = time.monotonic()
     pid = _fork(None, tests)
     _, status = os.waitpid(pid, 0)
