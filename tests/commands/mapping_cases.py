@@ -1,4 +1,4 @@
-"""Folders of a user's own: a configuration with cases beside it, and ``stream-capi test`` run on them."""
+"""Configurations with mapping cases, and ``stream-capi test`` run on them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Done(NamedTuple):
 
 
 def run(*words: str) -> Done:
-    """Run the command in this process, with the errors of the console script."""
+    """Run the command in this process, printing errors as the console script does."""
     errors = io.StringIO()
     app = typer.Typer()
     app.command()(command)
@@ -54,7 +54,7 @@ def run(*words: str) -> Done:
 
 
 class Folder:
-    """A configuration and its cases. The registry of the configuration is dead, and no key is there."""
+    """A configuration and its cases. The registry doesn't answer, and no API key is set."""
 
     def __init__(self, path: Path, *, sources: Sequence[Mapping[str, Any]] = (), **sections: Any) -> None:
         self.path = path
@@ -70,14 +70,14 @@ class Folder:
             (path / name).write_bytes((SCHEMAS / name).read_bytes())
 
     def write(self, text: str, name: str = "leads.toml") -> Path:
-        """A file of cases."""
+        """Write a file of cases."""
         file = self.cases / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(text.encode())
         return file
 
     def write_case(self, file: str = "one.json", /, **keys: Any) -> Path:
-        """A file of one case, for a lead unless another record is given."""
+        """Write a file of one case, with a lead unless another record is given."""
         given = {"schema": "../lead.avsc"} | keys
         if not given.keys() & {"record", "hex", "base64", "file", "tombstone"}:
             given["record"] = a_lead()
@@ -87,12 +87,12 @@ class Folder:
         return run("--config", str(self.config), *words)
 
     def results(self, *words: str) -> list[dict[str, Any]]:
-        """What ``--json`` says of the cases."""
+        """The cases' results, from ``--json``."""
         found: list[dict[str, Any]] = json.loads(self.run("--json", *words).out)["cases"]
         return found
 
     def outcome(self, **keys: Any) -> dict[str, Any]:
-        """What ``--update`` writes for a case."""
+        """The expectation that ``--update`` writes for a case."""
         file = self.write_case(**keys)
         done = self.run("--update", str(file))
         assert done.code == 0, done.output
@@ -104,5 +104,5 @@ _SOURCE: dict[str, Any] = {"topic": "leads", "event": "generate_lead", "pixel": 
 
 
 def a_lead(**fields: Any) -> dict[str, Any]:
-    """The fields of a lead that is sent."""
+    """The fields of a lead that can be sent."""
     return {name: value for name, value in lead(event_time=TIME, **fields).items() if value is not None}

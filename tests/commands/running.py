@@ -1,4 +1,4 @@
-"""The commands run as a user runs them, to their end or until a test ends them."""
+"""Running the commands as a user does, to their end or until a test stops them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _ENV = {"PATH": os.defpath, "HOME": os.environ.get("HOME", "/"), "CAPI_TEST_KEY"
 
 
 def configuration_of(scene: Scene, **sections: dict[str, Any]) -> str:
-    """The scene's settings as a file, with further ones where they are given."""
+    """Write the scene's settings to a file, with the given sections' keys added; return its path."""
     settings = {**scene.settings}
     for section, keys in sections.items():
         settings[section] = {**settings.get(section, {}), **keys}
@@ -39,7 +39,7 @@ def configuration_of(scene: Scene, **sections: dict[str, Any]) -> str:
 
 
 def run_command(scene: Scene, *words: str, code: int = 0, **sections: Any) -> subprocess.CompletedProcess[str]:
-    """Run a command on the scene's settings; it must end with this code, without a traceback and nothing personal."""
+    """Run a command with the scene's settings; assert its exit code, and no traceback or personal data in the output."""
     done = command(*words, "--config", configuration_of(scene, **sections))
     assert_plain(done, code)
     for text in ("@example.com", *scene.secrets):
@@ -48,12 +48,12 @@ def run_command(scene: Scene, *words: str, code: int = 0, **sections: Any) -> su
 
 
 def run_for_json(scene: Scene, *words: str, code: int = 0, **sections: Any) -> Any:
-    """What a command prints with ``--json``."""
+    """Run a command with ``--json``; return what it prints, parsed."""
     return json.loads(run_command(scene, *words, "--json", code=code, **sections).stdout)
 
 
 class Started:
-    """A command that runs beside the test. Killed with the context, where it has not ended."""
+    """A command that runs in the background. If it still runs at the end of the context, it is killed."""
 
     def __init__(self, scene: Scene, *words: str, **sections: dict[str, Any]) -> None:
         self._output = tempfile.TemporaryFile("w+")  # noqa: SIM115 -- closed with the context
@@ -99,17 +99,17 @@ class Started:
 
 
 def ids_of(events: list[Produced]) -> set[str]:
-    """The dedupe ids of those that can be delivered."""
+    """The ids of the events that can be delivered."""
     return {event.event_id for event in events if event.bad_code is None}
 
 
 def only(events: list[Produced], topic: str, *, fits: Callable[[Produced], bool] = lambda _: True) -> list[Produced]:
-    """The events of one topic, and of those the ones that fit."""
+    """The events of one topic for which ``fits`` is true."""
     return [event for event in events if event.topic == topic and fits(event)]
 
 
 def on_a_terminal(scene: Scene, *words: str) -> tuple[int, str]:
-    """Run a command to its end with a terminal as its standard error; its exit code, and what came up there."""
+    """Run a command to its end with a terminal as its standard error; return its exit code and what it wrote there."""
     ours, its = pty.openpty()
     with subprocess.Popen(
         [*_PROGRAM, *words, "--config", configuration_of(scene)],

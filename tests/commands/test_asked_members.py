@@ -1,4 +1,4 @@
-"""Whom ``status`` has asked, of how many, and what it makes of a member that it could not ask."""
+"""How many of the members ``status`` has asked, and what it reports when it could not ask one."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ A, B = status("c-1", partitions=(0, 1)), status("c-2", partitions=(2,))
         (2, (A, B), 2),
         (2, (A, SILENT), 1),
         (3, (A, B), 2),
-        (2, (A, A), 1),  # under two addresses
+        (2, (A, A), 1),  # one member under two addresses
         (1, (SILENT,), 0),
         (0, (SILENT,), 0),
-        (0, (A,), 0),  # it joins
+        (0, (A,), 0),  # a member that is still joining
         (4, (status("c-1", "c-2", "c-4", partitions=(0, 1, 2), workers=(True, True, False, True)),), 3),
         (4, (status("c-1", "c-2", partitions=(0, 1), workers=(True, True)), B, SILENT), 3),
-        (2, (status("same", partitions=(0,)), status("same", partitions=(1,))), 2),  # a client.id of the user's own
+        (2, (status("same", partitions=(0,)), status("same", partitions=(1,))), 2),  # a client.id set by the user
     ],
 )
 def test_members_and_workers_that_were_asked_are_counted(members: int, answers: Any, asked: int) -> None:

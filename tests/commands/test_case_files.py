@@ -1,4 +1,4 @@
-"""Files of cases that are broken: each fault is one line that says where it is and what to do, and the rest is run."""
+"""Broken files of cases: each fault is one line that says where it is and what to do, and the other cases are run."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def folder(tmp_path: Path) -> Folder:
 
 
 def faults(folder: Folder, *words: str) -> list[str]:
-    """The lines of the errors, without the file."""
+    """The error lines, without the path of the file."""
     done = folder.run(*words)
     assert done.code == 2, done.output
     assert CANARY not in done.output
@@ -205,7 +205,7 @@ def test_a_folder_that_can_not_be_read_is_told(folder: Folder, monkeypatch: pyte
 
 
 def test_what_is_expected_may_be_any_number(folder: Folder) -> None:
-    """JSON has no word for some of them, and a Decimal is no JSON."""
+    """JSON can't express some of them, nor can it serialize a Decimal."""
     record = "\n".join(f"{key} = {json.dumps(one)}" for key, one in a_lead().items())
     for value, shown in (("nan", "nan"), ("inf", "inf"), ("1e999", "inf"), ("0.1", 0.1)):
         folder.write(f"schema = '../lead.avsc'\n[record]\n{record}\n[expect.event.data]\nvalue = {value}\n")

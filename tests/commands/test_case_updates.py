@@ -1,4 +1,4 @@
-"""``stream-capi test --update``: what came out is written, all else stays as it is, and a second time changes nothing."""
+"""``stream-capi test --update`` writes the outcomes and keeps all else in the file; a second run changes nothing."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def test_a_file_that_can_not_be_written_is_told(folder: Folder, monkeypatch: pyt
     assert "leads.toml: the file can't be written: Permission denied" in done.err
 
 
-# Any file, any expectation
+# Property test: any file, any expectation
 
 _names = st.sampled_from(["a", "b-c", '"d.e"', "'f#'", "expect", "cases"])
 _values = st.sampled_from(

@@ -1,4 +1,4 @@
-"""Completion by the shells: the protocol as each shell's script speaks it, and a key pressed in a real bash."""
+"""Shell completion: the protocol of each shell's script, and the Tab key in a real bash."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ BASH = shutil.which("bash")
 
 
 def environment(shell: str, words: list[str]) -> dict[str, str]:
-    """What the script of a shell sets for words of which the last one is incomplete."""
+    """The environment that a shell's completion script sets; the last word is incomplete."""
     line = " ".join(["stream-capi", *words])
     return {
         "PATH": f"{_PROGRAM.parent}{os.pathsep}{os.defpath}",
@@ -41,7 +41,7 @@ def environment(shell: str, words: list[str]) -> dict[str, str]:
 
 
 def asked(shell: str, *words: str) -> str:
-    """What the program answers to a shell."""
+    """The program's answer to a shell."""
     done = subprocess.run(
         [_PROGRAM], env=environment(shell, list(words)), check=True, capture_output=True, text=True, timeout=60
     )
@@ -50,7 +50,7 @@ def asked(shell: str, *words: str) -> str:
 
 
 def offered(*words: str) -> list[str]:
-    """What bash is offered for the last word."""
+    """The completions offered to bash for the last word."""
     return [line for line in asked("bash", *words).splitlines() if line]
 
 
@@ -82,7 +82,7 @@ def test_names_and_summaries_are_offered_without_importing_a_command() -> None:
         (["dead-letters", "list", "--config", "capi.toml", "--code", "to"], ["too_old", "too_large"]),
         (["mock-endpoint", "--authorization", "r"], ["raw"]),
         (["init", "--event", ""], ["page_view", "generate_lead"]),
-        (["run", "--config", ""], []),  # the shell offers its files
+        (["run", "--config", ""], []),  # the shell itself completes file names
     ],
     ids=lambda words: " ".join(words),
 )
@@ -106,7 +106,7 @@ def test_each_shell_has_a_script(shell: str) -> None:
 @pytest.mark.skipif(BASH is None, reason="there is no bash")
 @pytest.mark.slow
 def test_a_key_completes_in_a_real_bash(tmp_path: Path) -> None:
-    """From the installation on, as docs/commands.md has it."""
+    """Install the completion as docs/commands.md says, and use it."""
     assert BASH is not None
     environ = {
         "PATH": f"{_PROGRAM.parent}{os.pathsep}{os.defpath}", "HOME": str(tmp_path), "TERM": "dumb", "PS1": "$ "
@@ -133,7 +133,7 @@ def test_a_key_completes_in_a_real_bash(tmp_path: Path) -> None:
 
 
 def seen(terminal: int, text: str, seconds: float = 30) -> str:
-    """What a terminal shows up to a text, without the bytes that move its cursor."""
+    """What a terminal shows, up to ``text``, without escape sequences."""
     os.set_blocking(terminal, False)
     shown, deadline = "", time.monotonic() + seconds
     while text not in shown:

@@ -1,4 +1,4 @@
-"""``dead-letters``: counted, shown masked, and redriven so that none is lost or doubled, however it is stopped."""
+"""``dead-letters``: counts, masked display, and a redrive that loses and duplicates nothing, however it is stopped."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ LIST, SHOW, REDRIVE = (("dead-letters", name) for name in ("list", "show", "redr
 
 
 def bury(scene: Scene, count: int, bad: int = 0) -> list[Produced]:
-    """Events that a member dead-letters: those that can't be read by their own codes, all others as too old."""
+    """Produce events and have a member dead-letter them all: bad ones with their own code, all others as too old."""
     before = len(scene.ledger.dead_letters())
     events = scene.produce(count, bad=bad)
-    time.sleep(1.1)  # until all of them are older than a second; nothing is awaited by it
+    time.sleep(1.1)  # so that all of them are older than max_age_seconds
     member = scene.member(delivery={"max_age_seconds": 1}, dead_letter={"max_ratio": 1.0})
     until(lambda: len(scene.ledger.dead_letters()) >= before + count, 60, "all dead letters")
     assert member.terminate() == 0
@@ -50,7 +50,7 @@ def delivered_once(scene: Scene, events: list[Produced]) -> bool:
     return scene.endpoint.answered() == Counter(dict.fromkeys(ids_of(events), 1))
 
 
-# Looking
+# list and show
 
 
 def test_dead_letters_are_counted_by_topic_and_code_and_picked_by_each_filter(
@@ -118,8 +118,8 @@ def test_one_dead_letter_is_shown_with_where_it_came_from_why_and_its_fields_mas
         place = shown["letter"].removesuffix("]").replace("]@", "[").split("[")
         (same,) = run_for_json(scene, *SHOW, "--partition", place[1], "--offset", place[2])
         assert same == shown
-        # By the settings of now: without the limit on their age these are good events.
-        # Two of those that are too old have another fault, too.
+        # The present settings don't limit the age, so 26 of the events that were too old would be sent. Two of them have
+        # another fault.
         old = run_for_json(scene, *SHOW, "--code", "too_old", "--limit", "28")
         outcomes = Counter(one["mapping"]["outcome"]["kind"] for one in old)
         assert outcomes == {"sent": 26, "dead_letter": 2}
@@ -141,7 +141,7 @@ def test_what_can_not_be_is_refused_in_a_line(tmp_path: Path, broker: Broker, re
         assert f"topic {scene.dead} is missing" in run_command(scene, *LIST, code=3).stderr
 
 
-# Redriving
+# redrive
 
 
 def test_mended_dead_letters_are_delivered_and_hopeless_ones_come_back_with_their_own_places(
@@ -186,7 +186,7 @@ def test_a_redrive_of_one_code_leaves_the_others_and_none_is_redriven_twice(
         second = run_for_json(scene, *REDRIVE, "--code", "too_old", "--topic", scene.leads, "--execute")
         assert second["delivered"] == len(ids_of(only(events, scene.leads)))
         before = len(scene.ledger.dead_letters())
-        # All of the rest, and among it those that have just come back, which are letters of their own.
+        # All remaining ones, including new dead letters for events of the second redrive that failed again.
         rest = run_for_json(scene, *REDRIVE, "--execute")
         assert rest["letters"] == 300 - second["delivered"]
         assert delivered_once(scene, events)
@@ -239,7 +239,7 @@ def test_killed_half_way_and_run_again_nothing_is_lost_or_doubled(
         assert scene.endpoint.answered().total() == 100
         next(hanging, None)
         done = run_for_json(scene, *REDRIVE, "--execute")
-        # The forty that came back are letters of their own by now, and come back once more.
+        # The forty that failed in the first run are new dead letters by now, and fail once more.
         assert (done["letters"], done["delivered"], done["left"]) == (300, 260, 0)
         assert delivered_once(scene, events)
         again = Counter(dead_letter.source for dead_letter in new_dead_letters(scene, before))
@@ -269,7 +269,7 @@ def test_a_second_redrive_waits_for_the_first(tmp_path: Path, broker: Broker, re
         events = bury(scene, 300)
         with Started(scene, *REDRIVE, "--rate", "100", "--execute") as first:
             until(lambda: scene.endpoint.answered().total() >= 20, 60, "twenty deliveries")
-            # The first one is under way for as long as the second one takes to start.
+            # Keep the first command busy until the second one has started.
             scene.endpoint.answer(lambda _: Action(status=503))
             with Started(scene, *REDRIVE, "--execute", "--json") as second:
                 until(lambda: "waiting for" in second.output, 60, "the word that the second one waits")
@@ -304,7 +304,7 @@ def test_an_id_derived_from_a_place_is_that_of_the_events_own_place(
 ) -> None:
     with Scene(tmp_path, broker, registry) as scene:
         for source in scene.settings["sources"]:
-            source["fields"] = {"event_id": "dedupe_id"}  # null in each of them
+            source["fields"] = {"event_id": "dedupe_id"}  # null in each event
         bury(scene, 120)
         assert run_for_json(scene, *REDRIVE, "--execute")["delivered"] == 120
         first = scene.endpoint.answered()
@@ -339,7 +339,7 @@ def test_a_dead_letter_by_reference_is_read_from_its_source_and_one_that_is_gone
 
 
 def _offset_of(scene: Scene, event: Produced) -> int:
-    """Where an event's letter lies in the one partition of the dead-letter topic."""
+    """The offset of an event's dead letter; the dead-letter topic has one partition."""
     dead_letters = [dead_letter.source for dead_letter in scene.ledger.dead_letters()]
     return dead_letters.index((event.topic, event.partition, event.offset))
 
@@ -354,7 +354,7 @@ def test_a_dead_letter_topic_made_anew_has_dead_letters_that_were_never_redriven
         kept = {group: broker.committed(group, scene.dead)[0] for group in groups}
         broker.delete_topic(scene.dead)
         broker.create_topic(scene.dead)
-        # Kafka forgets a topic's offsets with it, but takes the commit that a redrive makes a moment later.
+        # Kafka deletes committed offsets with the topic, but accepts a late commit of a running redrive: imitate one.
         place, admin = TopicPartition(scene.dead, 0), KafkaAdmin(KafkaSection(bootstrap_servers=broker.bootstrap))
         for group, (offset, metadata) in kept.items():
             admin.reset(group, {place: offset}, {place: metadata})

@@ -1,4 +1,4 @@
-"""One configuration's mapping in a dry run: what it makes of chunks, and what it does where a schema can't be had."""
+"""The mapping of one configuration in a dry run: the outcomes of chunks, and what happens without a schema."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def value(**fields: Any) -> bytes:
 async def outcomes(
     values: Sequence[bytes | None], of: Settings | None = None, topic: str = "leads"
 ) -> tuple[dict[int, Outcome], DryRunMapper]:
-    """What becomes of each value, by its place in the chunk."""
+    """Map values as one chunk; their outcomes by index."""
     mapper = DryRunMapper(of or settings(), ["leads", "others"], NOW, waited.append)
     records: list[Any] = [FakeRecord(one, place=(topic, 0, at)) for at, one in enumerate(values)]
     try:
@@ -106,7 +106,7 @@ async def test_suspect_values_are_counted_over_the_whole_range_with_the_paths_th
 
 
 def loading(monkeypatch: pytest.MonkeyPatch, *errors: Exception) -> None:
-    """Have the first attempts at a schema end so; all of them, where one error is given."""
+    """Let the first attempts to load a schema raise these errors; with a single error, all attempts."""
     left, load = list(errors), TopicSource.load
 
     async def failing(self: TopicSource, key: SchemaKey) -> Coded:

@@ -1,4 +1,4 @@
-"""The parts of a dry run that need no broker: shares of a limit, fields of rejections, and what a comparison calls a change."""
+"""Parts of a dry run that need no broker: dividing the limit, the fields of rejections, changes in a comparison."""
 
 from __future__ import annotations
 

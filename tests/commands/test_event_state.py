@@ -1,4 +1,4 @@
-"""What became of one event is judged by commits, dead letters and the mapping; "delivered" is said only where it is known."""
+"""The state of one event, from commits, dead letters and the mapping; "delivered" is reported only if it is certain."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ BEYOND = (Resolved(110, 120, 3),)
         (99, committed(100, 0), True),
         (50, committed(100, 50), True),
         (49, committed(100, 50), None),  # a reset, or a group that began at the end of the log
-        (99, committed(100, None), None),  # a release that didn't say
+        (99, committed(100, None), None),  # committed by a release that wrote no metadata
         (99, GroupCommits(GroupOffset(100, ""), "log", LOG), None),  # a reset, and no member since
         (99, GroupCommits(GroupOffset(100, "somebody's"), "log", LOG), None),
         (99, GroupCommits(GroupOffset(100, "capi1:log:100:"), "log", LOG), None),
@@ -63,7 +63,7 @@ BEYOND = (Resolved(110, 120, 3),)
         (119, committed(100, 0, BEYOND), True),
         (109, committed(100, 0, BEYOND), False),
         (120, committed(100, 0, BEYOND), False),
-        (99, committed(100, 0, log="former"), False),  # committed for the topic's former self
+        (99, committed(100, 0, log="former"), False),  # committed before the topic was recreated
         (99, committed(2000, 0), None),  # the log ends before the committed offset
     ],
 )
@@ -87,9 +87,9 @@ NONE = KeptLetters(())
     ("offset", "letters", "outcome", "state"),
     [
         (10, NONE, SENT, State.DELIVERED),
-        (10, NONE, Rejection(Code.TOO_OLD, ""), State.DELIVERED),  # it was not, when it was mapped
+        (10, NONE, Rejection(Code.TOO_OLD, ""), State.DELIVERED),  # it wasn't too old when it was mapped
         (10, NONE, Skipped("where"), State.SKIPPED),
-        (10, NONE, MISSING, State.UNKNOWN),  # by other settings it was delivered or skipped
+        (10, NONE, MISSING, State.UNKNOWN),  # it was delivered or skipped with other settings
         (10, NONE, None, State.UNKNOWN),  # the registry can't be asked
         (10, KeptLetters((), 6000, "deleted"), SENT, State.UNKNOWN),
         (10, KeptLetters((), None, "compacted"), SENT, State.UNKNOWN),
@@ -133,7 +133,7 @@ def test_what_is_open_says_why_and_what_it_will_come_to() -> None:
 
 
 def test_an_event_waits_for_what_is_held_of_its_own_lane_pixel_or_source() -> None:
-    """And not for another lane of its pixel, nor for another topic's source or partition, whose pixel is the same."""
+    """It doesn't wait for another lane of its pixel, nor for another topic's source or partition with the same pixel."""
     lead = SourceSection(topic="leads", event="generate_lead", pixel="main")
     view = SourceSection(topic="leads", event="page_view", pixel="main", record="acme.View")
     sent = held_for(Mapped(b"{}", lane=Lane("main", EventName.GENERATE_LEAD)), [lead, view])
@@ -155,9 +155,9 @@ NOW_MS, DAY_MS = 1_800_000_000_000, 86_400_000
     [
         ([NOW_MS], Moment("time", NOW_MS - DAY_MS)),
         ([NOW_MS - 5, NOW_MS - 3 * DAY_MS], Moment("time", NOW_MS - 4 * DAY_MS)),
-        ([NOW_MS, -1], Moment("earliest")),  # the record has no time
+        ([NOW_MS, -1], Moment("earliest")),  # a record without a timestamp
         ([NOW_MS, 3], Moment("earliest")),
-        ([NOW_MS - DAY_MS, NOW_MS + 1], Moment("earliest")),  # its producer's clock is wrong: by how much nobody knows
+        ([NOW_MS - DAY_MS, NOW_MS + 1], Moment("earliest")),  # its producer's clock is wrong, nobody knows by how much
     ],
 )
 def test_dead_letters_are_read_from_a_day_before_the_oldest_record(written: list[int], first: Moment) -> None:

@@ -1,4 +1,4 @@
-"""What ``explain`` prints fits the width that it has: the worst of the worked schemas, and one that is worse."""
+"""The output of ``explain`` fits the terminal's width: for all worked cases, and for a worse schema."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def printed(explained: ExplainedRecord, capsys: pytest.CaptureFixture[str], pers
 
 @pytest.fixture(params=["80", "60", "120", ""])
 def width(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
-    """The width that COLUMNS asks for; without it 80, where the output is no terminal."""
+    """The width set by COLUMNS; without it 80, since the output is no terminal."""
     monkeypatch.delenv("COLUMNS", raising=False)
     if request.param:
         monkeypatch.setenv("COLUMNS", request.param)

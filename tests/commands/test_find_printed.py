@@ -1,4 +1,4 @@
-"""What ``find`` prints: blocks that fit 80 columns, whatever a record's key or topic is."""
+"""The output of ``find``: blocks that fit 80 columns, whatever a record's key or topic is."""
 
 from __future__ import annotations
 

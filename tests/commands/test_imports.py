@@ -1,4 +1,4 @@
-"""What a command doesn't need isn't imported: counted in modules, which no busy machine changes."""
+"""Commands import only what they need. Modules are counted, since times depend on how busy the machine is."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ print(*sys.modules, file=sys.stderr)
 
 
 def modules_after(script: str, *words: str) -> set[str]:
-    """The names of all modules that a new interpreter has imported when the script ends."""
+    """The names of all modules that a new interpreter has imported when ``script`` ends."""
     done = subprocess.run([sys.executable, "-c", script, *words], check=True, capture_output=True, text=True)
     return set(done.stderr.split())
 
@@ -52,7 +52,7 @@ def test_the_help_of_all_commands_imports_none_of_the_libraries_behind_them() ->
     modules = modules_after(_HELP)
     assert "stream_capi.cli" in modules
     assert not modules & HEAVY
-    assert len(modules) < 500  # 409 when this was written, 1,103 while every command was imported
+    assert len(modules) < 500  # 409 when this was written; 1,103 if every command is imported
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ print(sum(line.startswith("Threads:") and int(line.split()[1]) for line in open(
 
 
 def test_numpy_starts_no_thread() -> None:
-    """Whatever the environment asks for: workers and containers count their threads."""
+    """Whatever the environment asks for: threads of workers and containers are limited."""
     environment = os.environ | {"OPENBLAS_NUM_THREADS": "4", "OMP_NUM_THREADS": "4"}
     words = [sys.executable, "-c", _THREADS]
     done = subprocess.run(words, check=True, capture_output=True, text=True, env=environment)
@@ -111,7 +111,7 @@ def test_numpy_starts_no_thread() -> None:
 
 
 def test_numpy_is_imported_in_one_place() -> None:
-    """Which sets the number of its threads before."""
+    """arrays.py limits numpy's threads before it imports it."""
     package = Path(stream_capi.__file__).parent
     importing = re.compile(r"^\s*(import|from) numpy\b", re.MULTILINE)
     assert [file.name for file in package.rglob("*.py") if importing.search(file.read_text())] == ["arrays.py"]

@@ -1,4 +1,4 @@
-"""Threads, memory and address space that run out: one line that names the limit, and an exit code."""
+"""When threads, memory or address space run out: one line that names the limit, and an exit code."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ def test_a_system_without_a_thread_left_is_named_and_ends_the_program(tmp_path: 
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """A folder that every user may look into."""
+    """A folder that every user may read."""
     with tempfile.TemporaryDirectory() as name:
         Path(name).chmod(0o755)
         yield Path(name)
 
 
 def run_until_stopped(folder: Path, *limited: str) -> tuple[int, str]:
-    """Run the program under what ``limited`` bounds, and stop it once it has started, where it does."""
+    """Run the program with the command prefix ``limited``; if it starts, stop it. Return its exit code and output."""
     command = [sys.executable, "-m", "stream_capi", "run", "--config", configuration(folder)]
     lines = []
     with subprocess.Popen([*limited, *command], env=_ENV, stderr=subprocess.PIPE, text=True) as started:
@@ -69,8 +69,8 @@ def test_a_short_address_space_is_named_or_enough(folder: Path, mebibytes: int) 
 
 
 def with_processes(most: int) -> list[str]:
-    """The words before a command that bound its processes and threads. The kernel bounds no root, so root becomes another."""
-    reading = "+dac_override,+dac_read_search"  # the interpreter may lie where only root may look
+    """A command prefix that limits processes and threads. The limit doesn't apply to root, so root changes the user."""
+    reading = "+dac_override,+dac_read_search"  # the interpreter may be in a folder that only root may read
     user = ["setpriv", "--reuid=65534", "--clear-groups", f"--inh-caps={reading}", f"--ambient-caps={reading}"]
     return [*(user if os.geteuid() == 0 else []), "prlimit", f"--nproc={most}"]
 

@@ -1,4 +1,4 @@
-"""``stream-capi test``: what the pipeline makes of a case's record is what is compared, whatever its form and framing."""
+"""``stream-capi test`` compares the pipeline's own outcome of a case's record, whatever its form and framing."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def folder(tmp_path: Path) -> Folder:
     return Folder(tmp_path)
 
 
-# How it ends
+# Exit codes and output
 
 
 def test_a_case_whose_event_is_as_expected_passes(folder: Folder) -> None:
@@ -136,7 +136,7 @@ def test_the_data_of_a_page_view_may_be_null_or_left_out(tmp_path: Path) -> None
         assert folder.run().code == 0
 
 
-# Where records come from
+# Sources of records
 
 
 @pytest.mark.parametrize(
@@ -244,7 +244,7 @@ main()
 
 @pytest.mark.slow
 def test_no_socket_is_opened_where_a_schema_is_given(tmp_path: Path) -> None:
-    """One listener stands for broker, registry and endpoint. The key's variable is not there."""
+    """One listener stands in for broker, registry and endpoint. The API key's variable isn't set."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.setblocking(False)
         at = f"127.0.0.1:{listener.getsockname()[1]}"
@@ -264,7 +264,7 @@ def test_no_socket_is_opened_where_a_schema_is_given(tmp_path: Path) -> None:
             listener.accept()
         folder.write(json.dumps({"record": a_lead(), "expect": {"event": SENT}}), "three.json")
         with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as asking:
-            listener.settimeout(60)  # the same test sees the question to a registry
+            listener.settimeout(60)  # shows that the listener would see a request to the registry
             listener.accept()[0].close()
             asking.kill()
 
@@ -370,7 +370,7 @@ def test_no_clock_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: 
     assert folder.run().code == 0
 
 
-# What is shown
+# Output and masking
 
 
 CANARIES = a_lead(
@@ -442,7 +442,7 @@ def test_the_report_is_what_ci_servers_read(folder: Folder) -> None:
 
 
 def assert_junit(root: ElementTree.Element) -> None:
-    """The structure that Jenkins' schema asks for (``junit-10.xsd``), as far as such a report has it."""
+    """Assert the structure that Jenkins' schema (``junit-10.xsd``) requires, for the elements that this report has."""
     assert root.tag == "testsuites"
     for suite in root:
         assert suite.tag == "testsuite"

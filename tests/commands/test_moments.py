@@ -1,4 +1,4 @@
-"""What a person may give for a time or a place in a topic."""
+"""Option values for a time or a position in a topic."""
 
 from __future__ import annotations
 

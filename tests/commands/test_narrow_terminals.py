@@ -1,4 +1,4 @@
-"""Tables on a terminal: whole where their words fit, else a line for each cell, and no word is cut."""
+"""Tables on a terminal: as a table if its words fit, else one line for each cell; no word is cut."""
 
 from __future__ import annotations
 

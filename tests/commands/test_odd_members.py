@@ -1,4 +1,4 @@
-"""What may listen where ``status`` asks for a member: each answer is a status or one line, within seconds."""
+"""Whatever listens at the address of a member, ``status`` prints its state or a one-line error within seconds."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Values that somebody may give to an option: each ends the command in words for a person, whatever it is.
+"""Odd values of options: each ends the command with an error message for people.
 
-Run within the test's process: what is neither an end in words nor a usage error comes out as it was raised.
+The commands run in the test's process, so any other exception fails the test as it was raised.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ NAMES_OF_NO_HOST = ("", "[", "a\nb", "a\udc80", LONG_LABEL, "..", "-", "999.999.
 
 
 def error_of(*words: str) -> str:
-    """Run a command; how it ended, which it must in words."""
+    """Run a command that must fail; return its error message."""
     try:
         get_command(app)(list(words), standalone_mode=False)
     except StreamCapiError as error:
@@ -108,7 +108,7 @@ def test_registry_properties_of_another_shape(given: str, monkeypatch: pytest.Mo
 
 
 @pytest.mark.slow
-# With a time-out that is none the library leaves its socket to the collector.
+# With an invalid time-out the library doesn't close its socket, and the garbage collector warns of it.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("name", PROPERTY_NAMES)
 @pytest.mark.parametrize("value", PROPERTY_VALUES)

@@ -1,4 +1,4 @@
-"""What a purge counts and decides, letter by letter, and that it keeps no letters in memory."""
+"""What a purge counts and decides for each dead letter, and that it keeps none of them in memory."""
 
 from __future__ import annotations
 
@@ -29,7 +29,10 @@ P0 = TopicPartition(TOPIC, 0)
 
 
 def partition(purged: Purged, marks: str, start: int = 10) -> PartitionPurge:
-    """A partition read to its end. A sign each: r redriven, o open, f of others, s open and of somebody on the list."""
+    """A partition read to its end. One letter of ``marks`` for each record.
+
+    r: redriven, o: open, f: another program's record, s: open, and of a person on the suppression list.
+    """
     one = PartitionPurge(P0, start, start + len(marks) + 2, purged)
     for at, sign in enumerate(marks, start):
         stored = None if sign == "f" else dead_letter(at, KINDS[at % 2], written=1000 + at)
@@ -41,10 +44,10 @@ def partition(purged: Purged, marks: str, start: int = 10) -> PartitionPurge:
 @pytest.mark.parametrize(
     ("marks", "also_open", "beginning", "go", "stay"),
     [
-        ("rrrr", False, 16, 4, 0),  # all of them, and what gaps lie behind
-        ("rror", False, 12, 2, 2),  # shortened to the first open one
+        ("rrrr", False, 16, 4, 0),  # all of them, and the gap behind the last
+        ("rror", False, 12, 2, 2),  # ends before the first open one
         ("orrr", False, 10, 0, 4),
-        ("rfrr", False, 11, 1, 3),  # records of others are not this program's to delete
+        ("rfrr", False, 11, 1, 3),  # another program's record is not deleted
         ("rfor", True, 16, 4, 0),
         ("", False, 12, 0, 0),
     ],
@@ -58,7 +61,7 @@ def test_a_partition_is_deleted_up_to_the_first_letter_that_must_stay(
 
 
 def test_an_old_letter_behind_a_newer_one_is_left_and_a_newer_one_is_nobodys() -> None:
-    """A clock that was ahead, or somebody who writes a time of his own, ends what is old enough."""
+    """A newer timestamp, from a clock ahead or set by a producer, ends the range that is old enough."""
     one = PartitionPurge(P0, 0, 2, Purged(1000))
     for at, written in enumerate((10, 20, 5000, 30, 5000)):
         assert one.concerns(at, written) == (written < 1000)
@@ -71,12 +74,12 @@ def test_an_old_letter_behind_a_newer_one_is_left_and_a_newer_one_is_nobodys() -
 @pytest.mark.parametrize(
     ("marks", "also_open", "beginning", "go", "left", "places"),
     [
-        ("rsrr", False, 12, 2, 0, [11]),  # what lies behind the last of them stays
-        ("sssr", False, 13, 3, 0, [10, 11, 12]),  # a redrive would skip them: none keeps another
+        ("rsrr", False, 12, 2, 0, [11]),  # ends behind the last one of a person on the list
+        ("sssr", False, 13, 3, 0, [10, 11, 12]),  # a redrive would skip them, so none has to stay
         ("rsos", False, 12, 2, 1, [11, 13]),
         ("osrs", False, 10, 0, 2, [11, 13]),
         ("osfs", True, 14, 4, 0, [11, 13]),
-        ("rorr", False, 10, 0, 0, []),  # nobody on the list: nothing goes, nothing is left
+        ("rorr", False, 10, 0, 0, []),  # nobody is on the list: nothing to delete
     ],
 )
 def test_people_on_the_list_are_deleted_as_far_as_the_last_of_their_letters(
@@ -107,7 +110,7 @@ def test_the_counts_are_by_code_and_what_is_kept_is_bounded() -> None:
     assert one.places == list(range(MOST_PLACES))
 
 
-# Which were redriven
+# Marks of redriven dead letters
 
 
 def test_marks_say_of_each_letter_what_the_books_of_all_letters_say() -> None:

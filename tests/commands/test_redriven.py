@@ -1,4 +1,4 @@
-"""Which letters were redriven, kept in commits: every one that was added and none other, whatever the order."""
+"""Redriven dead letters, recorded in committed offsets: exactly those that were added, whatever the order."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ KINDS = [DeadLetterGroup(topic, code) for topic in ("leads", "views") for code i
 
 
 class Commits:
-    """A broker's commits. ``log`` is the id of the dead-letter topic; ``down`` makes it take none."""
+    """A broker's committed offsets. ``log`` is the dead-letter topic's id; while ``down``, commits fail."""
 
     def __init__(self, log: str = "log-1") -> None:
         self.log = log
@@ -109,7 +109,7 @@ def test_letters_of_what_is_paused_are_left_alone_and_counted() -> None:
 
 @st.composite
 def topics(draw: st.DrawFn) -> list[StoredDeadLetter]:
-    """Letters of some kinds in two partitions, with gaps."""
+    """Dead letters of several kinds in two partitions, with gaps."""
     found = []
     for partition in (0, 1):
         offset = draw(st.integers(0, 5))
@@ -132,14 +132,14 @@ def test_exactly_what_was_added_is_known_to_the_next_run(found: list[StoredDeadL
             if data.draw(st.booleans()):
                 books.keep()
         books.keep()
-    # More letters have come since: none of them was redriven.
+    # Dead letters that were written since are not redriven.
     later = [dead_letter(1000 + at, kind) for at, kind in enumerate(KINDS)]
     books = redriven(commits, [*found, *later])
     assert {one for one in [*found, *later] if one in books} == added
 
 
 def test_alternating_kinds_need_no_more_room_than_one() -> None:
-    """One group for all would have had to remember every second offset: ten thousand runs, of which it can hold some."""
+    """With one group for all kinds its metadata would need ten thousand runs of offsets, far more than fit."""
     commits, kinds = Commits(), cycle(KINDS)
     found = [dead_letter(offset, next(kinds)) for offset in range(20_000)]
     books = redriven(commits, found)
@@ -176,7 +176,7 @@ def test_commits_of_a_topic_made_anew_say_nothing(before: str, now: str, known: 
 
 
 def test_the_oldest_come_first_but_never_against_their_order_in_a_partition() -> None:
-    """A letter passed over would keep its partition's later ones from being remembered as one run."""
+    """If one were passed over, the later ones of its partition could not be recorded as one run of offsets."""
     times = {0: [5, 1, 9], 1: [2, 3, 4]}
     found = [
         dead_letter(at, KINDS[0], partition, time) for partition, of in times.items() for at, time in enumerate(of)

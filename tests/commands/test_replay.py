@@ -1,4 +1,4 @@
-"""``replay``: a range delivered again, event by event as the endpoint has it, with the live group left alone."""
+"""``replay`` delivers exactly the events of a range again, and doesn't touch the live group."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ pytestmark = pytest.mark.real
 
 
 def committed(scene: Scene) -> dict[str, dict[int, tuple[int, str]]]:
-    """What the live group has committed, metadata and all."""
+    """The live group's committed offsets with their metadata."""
     return {topic: scene.broker.committed(scene.group, topic) for topic in (scene.leads, scene.views)}
 
 
 def since(scene: Scene, before: Counter[str]) -> Counter[str]:
-    """What was delivered since."""
+    """The events delivered since ``before``."""
     return scene.endpoint.answered() - before
 
 
@@ -163,14 +163,14 @@ def test_a_range_that_ends_in_gaps_of_compaction_and_transactions_comes_to_its_e
         assert done["delivered"] + sum(done["skipped"].values()) <= left
         assert done["without_record"] == plan["offsets"] - done["delivered"] - sum(done["skipped"].values())
         assert set(scene.endpoint.answered()) <= values
-        # A range that ends within a live topic, in the mark of a transaction: what is behind it is not waited for.
+        # The range ends at a transaction marker inside a live topic: it must end without waiting for a later record.
         last = plan["offsets"]
         inner = ("--from", str(last - 3), "--to", str(last - 1))
         assert run_for_json(scene, "replay", "--topic", topic, *inner, "--execute")["holds"]
 
 
 def _transactions(scene: Scene, topic: str) -> set[str]:
-    """Three hundred events with few keys, in transactions of ten, every third of them aborted; their event ids."""
+    """Produce 300 events with few keys in transactions of ten, abort every third one, and return the event ids."""
     events = scene.produce(900)
     values = _values(scene.broker, scene.leads)[:300]
     producer = Producer(
@@ -228,7 +228,7 @@ def test_the_rate_is_kept(tmp_path: Path, broker: Broker, registry: Registry) ->
         begun = time.monotonic()
         done = run_for_json(scene, "replay", "--topic", scene.leads, "--from", "earliest", "--execute", "--rate", "50")
         assert done["delivered"] == len(events)
-        # A second's worth may come at once; the rest can't have come faster than that, however idle the machine.
+        # The rate limiter may let one second's events through at once; the rest takes this long on any machine.
         assert time.monotonic() - begun >= len(events) / 50 - 1
 
 

@@ -1,4 +1,4 @@
-"""``reset``: planned first, refused while somebody would be surprised by it, and what a stopped partition goes on from."""
+"""``reset``: shows a plan first, is refused while the group has members, and lets a stopped partition go on."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_it_is_planned_refused_while_the_group_has_members_by_their_names_and_th
 def test_the_commit_of_a_partition_that_is_at_its_end_stays_as_it_is(
     tmp_path: Path, broker: Broker, registry: Registry
 ) -> None:
-    """What it says of the events before it is what ``find`` knows of them."""
+    """``find`` needs the commit's metadata for the events before it."""
     with Scene(tmp_path, broker, registry, partitions=2) as scene:
         scene.produce(200)
         member = scene.member()
@@ -148,7 +148,7 @@ def test_after_a_topic_was_made_anew_the_stopped_partitions_go_on_from_its_first
         commits = broker.committed(scene.group, scene.leads)
         broker.delete_topic(scene.leads)
         broker.create_topic(scene.leads, 2)
-        # Kafka forgets a topic's offsets with it, but takes the commit that a member makes a moment later.
+        # Kafka deletes committed offsets with the topic, but accepts a late commit of a running member: imitate one.
         late = {TopicPartition(scene.leads, number): commit for number, commit in commits.items()}
         KafkaAdmin(KafkaSection(bootstrap_servers=broker.bootstrap)).reset(
             scene.group, {tp: at for tp, (at, _) in late.items()}, {tp: metadata for tp, (_, metadata) in late.items()}

@@ -1,4 +1,4 @@
-"""The rules of dead letters as people see them, whatever whoever wrote the letters gave as their detail."""
+"""The rules that dead letters broke, as shown to people, whatever a dead letter's detail header contains."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a person may give to say which records are meant."""
+"""Options that select records."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from stream_capi.events.selecting import Wanted
         (("jane", None, None, None), Wanted("key", "jane", b"jane")),
         (("", None, None, None), Wanted("key", "", b"")),
         (("hex:00fF", None, None, None), Wanted("key", "hex:00fF", b"\x00\xff")),
-        (("\udcff", None, None, None), Wanted("key", "\udcff", b"\xff")),  # a byte of the command line that is no UTF-8
+        (("\udcff", None, None, None), Wanted("key", "\udcff", b"\xff")),  # a command-line byte that is not UTF-8
         ((None, " e-1 ", None, None), Wanted("event_id", "e-1", b"e-1")),
         ((None, None, "d-1", None), Wanted("dedupe_id", "d-1", b"d-1")),
         ((None, None, None, "a.b=c=d"), Wanted("field", "c=d", b"", "a.b")),

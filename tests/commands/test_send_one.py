@@ -1,4 +1,4 @@
-"""``stream-capi send-one``: one event, one answer, and nothing personal in what it prints."""
+"""``stream-capi send-one``: one event, one answer, and no personal data in the output."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ WORDS = {"x-al-error-code": "1042", "x-al-error-message": f"{CANARY} has a bad v
 
 
 class Bench:
-    """A configuration for records out of files: no broker, no registry. What is printed is searched for personal data."""
+    """A configuration for records from files, without broker and registry. All output is searched for personal data."""
 
     def __init__(self, folder: Path, url: str) -> None:
         self.folder = folder
@@ -103,7 +103,7 @@ def bench(tmp_path: Path, endpoint: Endpoint) -> Bench:
 
 
 def one_line(text: str) -> str:
-    """The text without the folds of a narrow terminal."""
+    """The text without a narrow terminal's line breaks."""
     return " ".join(text.split())
 
 
@@ -173,7 +173,7 @@ def test_a_refusal_is_printed_with_the_apis_own_words(bench: Bench, endpoint: En
     assert f"  x-trace-id: {TRACE}" in lines
 
 
-# The key
+# The API key
 
 
 @pytest.mark.parametrize("takes", ["raw", "bearer"])
@@ -247,11 +247,11 @@ def test_a_certificate_that_nobody_trusts_is_told_and_with_its_authority_the_eve
         assert bench.send_for_json()["delivered"] is True
 
 
-# What an answer may hold
+# Content of answers
 
 
 class _Echo(http.server.BaseHTTPRequestHandler):
-    """Gives back what it was sent, in every way in which a server may quote a request."""
+    """Returns what it was sent, in every way in which a server may quote a request."""
 
     spoken: bytes | None = None
 
@@ -306,7 +306,7 @@ def test_any_body_is_printed_bounded_and_masked(tmp_path: Path, spoken: bytes) -
     assert len(shown) < 6000
 
 
-# What is not sent
+# Events that are not sent
 
 
 @pytest.mark.parametrize(
@@ -372,7 +372,7 @@ def test_what_can_not_be_shown_is_not_sent(bench: Bench, endpoint: Endpoint) -> 
 
 
 def answered_by(bench: Bench, typed: bytes) -> tuple[int, str]:
-    """Run it on a terminal where a person types this."""
+    """Run the command on a terminal and type ``typed``; return its exit code and output."""
     words = ("--config", write(bench.folder, bench.settings), "--topic", "leads", "--file", bench.record())
     ours, its = pty.openpty()
     with subprocess.Popen(

@@ -1,4 +1,4 @@
-"""``dead-letters show`` where the registry can't be asked: what the letters say themselves is shown all the same."""
+"""``dead-letters show`` without a registry: the dead letters' own headers are shown all the same."""
 
 from __future__ import annotations
 

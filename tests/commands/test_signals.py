@@ -1,4 +1,4 @@
-"""What signals do to the program, from its first moment on."""
+"""The effect of signals on the program, from its start on."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.stack.waiting import until
 
 pytestmark = pytest.mark.slow
 
-# What python -m does, from the program's first word on signals: before it an interrupt is the interpreter's to lose.
+# As python -m, from the program's first signal handler on: before it the interpreter may lose an interrupt.
 _FROM_THE_FIRST_WORD = """
 import signal, sys
 signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -32,7 +32,7 @@ main()
 
 
 def _heed_signals() -> None:
-    """The tests may run under nohup or in the background themselves, whose children ignore these."""
+    """Reset signals that are ignored if the tests themselves run under nohup or in the background."""
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
@@ -41,7 +41,7 @@ def _heed_signals() -> None:
 def running(
     folder: Path, *before: str, program: Sequence[str] = ("-m", "stream_capi")
 ) -> Iterator[tuple[subprocess.Popen[str], int]]:
-    """The program without a broker, and its admin port."""
+    """Run the program without a broker; yields the process and its admin port."""
     file = configuration(folder)
     port = port_of(file)
     started = subprocess.Popen(
@@ -101,7 +101,7 @@ print("went on")
 
 
 def test_an_interrupt_inside_a_callback_of_the_interpreter_is_not_lost() -> None:
-    """An exception can't leave the callbacks that imports run; a process that is interrupted there must end all the same."""
+    """Imports run callbacks that no exception can leave; a process that is interrupted there must end all the same."""
     ended = subprocess.run([sys.executable, "-c", _IN_A_CALLBACK], capture_output=True, text=True, timeout=60)
     assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "")
 
@@ -138,7 +138,7 @@ def test_a_hang_up_that_was_ignored_at_the_start_stays_ignored(tmp_path: Path) -
     [("find", "--key", "x"), ("explain", "--topic", "leads", "--latest", "1"), ("dry-run",), ("dead-letters", "list")],
 )
 def test_an_interrupt_waits_for_no_broker(words: tuple[str, ...], tmp_path: Path) -> None:
-    """A broker that takes connections and says nothing: the client waits ten seconds for it, in C."""
+    """For a broker that accepts connections and never answers the client's C code waits ten seconds."""
     with socket.create_server(("127.0.0.1", 0)) as broker:
         broker.settimeout(60)
         file = configuration(tmp_path, f"127.0.0.1:{broker.getsockname()[1]}")
@@ -149,7 +149,7 @@ def test_an_interrupt_waits_for_no_broker(words: tuple[str, ...], tmp_path: Path
             preexec_fn=_heed_signals,
         )
         with broker.accept()[0]:
-            time.sleep(0.5)  # the question is on its way
+            time.sleep(0.5)  # let the command send its request
             asked = time.monotonic()
             program.send_signal(signal.SIGINT)
             _, errors = program.communicate(timeout=60)

@@ -1,4 +1,4 @@
-"""``status``: the broker's word on lag and members, and a member's on what is held and why the oldest event waits."""
+"""``status``: lag and members from the broker; from the members, what is held and why the oldest event waits."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.real
 
 
 def admin_of(member: Program) -> dict[str, Any]:
-    """The settings that make a member's admin server the settings' own."""
+    """Settings with the address of this member's admin server."""
     return {"admin": {"port": member.port}}
 
 
@@ -65,7 +65,7 @@ def test_what_is_held_and_why_the_oldest_event_waits_are_told_by_the_member(
         seen: dict[str, Any] = {}
 
         def reported_for_both() -> bool:
-            """Between two looks a lane's probe may be out: then its event waits for that answer."""
+            """Whether both lanes' events wait for the key; during a probe its event waits for the answer instead."""
             seen.update(run_for_json(scene, "status", **admin_of(member)))
             return all("401" in one["oldest"]["why"] for one in seen["partitions"])
 
@@ -91,7 +91,7 @@ def test_what_is_held_and_why_the_oldest_event_waits_are_told_by_the_member(
 
 @contextmanager
 def answering(text: bytes) -> Iterator[int]:
-    """A server that is no member; its port."""
+    """A server that is no member and returns ``text``; yields its port."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

@@ -1,4 +1,4 @@
-"""Messages that no client for Python would make, through the whole line and every command that looks at them."""
+"""Messages that no Python client would write, through the pipeline and every command that shows them."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def _lost(dead_letter: FoundDeadLetter) -> bytes | None:
 
 
 def _look(scene: Scene, count: int) -> None:
-    """Everything that shows a record; ``run_command`` searches for addresses and tracebacks."""
+    """Run every command that shows a record; ``run_command`` searches the output for addresses and tracebacks."""
     for offset in range(count):
         kind, code = ("sent", 0) if offset < len(HEADERS) else ("dead_letter", 1)
         at = ("--topic", scene.leads, "--partition", "0", "--offset", str(offset))
@@ -101,7 +101,7 @@ def _look(scene: Scene, count: int) -> None:
 
 
 def forged(**changes: bytes) -> Raw:
-    """A dead letter with headers of somebody's own."""
+    """A dead letter with headers that this program wouldn't write."""
     headers = {
         "capi-error-code": b"too_old",
         "capi-error-detail": b"\x1b[2Jcall jane@example.com or +1 650 555 1212\x9b",
@@ -183,12 +183,12 @@ def test_forged_dead_letters_end_no_command_and_are_printed_masked(
 def test_dead_letters_by_reference_are_read_beside_the_consumer_and_each_is_delivered_once(
     tmp_path: Path, broker: Broker, registry: Registry
 ) -> None:
-    """One by one with new clients each, on the consumer's thread, they took longer than the member may be silent."""
+    """When each was fetched by new clients on the consumer's thread, the member didn't poll for too long."""
     with Scene(tmp_path, broker, registry, partitions=2) as scene:
         maker = Maker(scene)
         made = [maker.lead(partition=number % 2) for number in range(150)]
         produced = maker.put(made)
-        maker.put([maker.lead(partition=0)])  # behind them: a place that no letter names
+        maker.put([maker.lead(partition=0)])  # behind them, a record that no dead letter refers to
         dead_letters = [
             forged(
                 capi_source_topic=scene.leads.encode(),

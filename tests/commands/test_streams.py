@@ -1,4 +1,4 @@
-"""Every command with its streams closed, of another encoding, without a reader, or on a full disk."""
+"""Every command with streams that are closed, in another encoding, without a reader, or on a full disk."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.slow
 
 _ROOT = Path(__file__).parents[2]
 _ENV = {"PATH": os.defpath, "HOME": os.environ.get("HOME", "/"), "COLUMNS": "160", "CAPI_TEST_KEY": KEY}
-# What is printed as text and as JSON goes through the same streams.
+# Text and JSON are written to the same streams, so JSON is tested only with -m repeat.
 FORMS = [pytest.param((), id="text"), pytest.param(("--json",), id="json", marks=pytest.mark.repeat)]
 CLOSED = {"stdout": ">&-", "stderr": "2>&-", "both": ">&- 2>&-", "all": "<&- >&- 2>&-"}
 
@@ -191,7 +191,7 @@ COMMANDS = [
 ]
 
 
-# One way of each kind into the program: the main job, a command that reads, a server, a command of several words.
+# One command of each kind: the main one, a reading one, a server, one of several words.
 FIRST = {
     "run --config f",
     "explain --config f --topic t --latest 1",

@@ -23,7 +23,7 @@ MANY = 400
 
 
 def people(of_samples: int) -> tuple[list[str], set[str]]:
-    """Lines for some of the people in the samples of a seed, and the ids of all of their events."""
+    """Suppression-list lines for some people in the samples of a seed, and the ids of all their events."""
     events = [event for _, event in Samples(of_samples, bad_share=0).stream(MANY, 0)]
     emails = {event["email"] for event in events[::9] if event["email"]}
     phones = {event["phone"] for event in events[1::9] if event["phone"]}

@@ -1,4 +1,4 @@
-"""A system on which no file can be written: one line that names the file or the need, and no frames."""
+"""If no file can be written, the error is one line that names the file or what needs one, without a traceback."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _PROGRAM = [sys.executable, "-m", "stream_capi"]
 
 
 def without_files(*words: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    """Run a command where each write to a file fails, for whatever user: a limit of no bytes, as on a file system that is full."""
+    """Run a command with a file-size limit of 0 bytes: for every user each write to a file fails, as on a full disk."""
     return subprocess.run(
         [*_PROGRAM, *words],
-        # Without byte code, which Python would write for modules that nothing has imported yet: the limit ends it by a signal.
+        # Without byte code: to write it for newly imported modules would exceed the limit, and a signal end Python.
         env={"PATH": os.defpath, "COLUMNS": "200", "PYTHONDONTWRITEBYTECODE": "1", **environ},
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)),
         capture_output=True,
@@ -35,7 +35,7 @@ def test_the_demo_names_the_folder_that_it_needs() -> None:
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_names_the_file_that_it_would_install(shell: str) -> None:
-    # The shell is looked for among the parents otherwise, where there may be none.
+    # Otherwise Typer searches the parent processes for a shell, and there may be none.
     named = {"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
     done = without_files("--install-completion", shell, HOME="/dev/null", **named)
     (line,) = done.stderr.splitlines()
