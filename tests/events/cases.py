@@ -1,4 +1,4 @@
-"""The worked cases of ``docs/mapping.md``, out of the document itself, so that it can't say what isn't so."""
+"""The worked cases of ``docs/mapping.md``, parsed from the document, so that the tests verify what it shows."""
 
 from __future__ import annotations
 

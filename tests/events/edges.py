@@ -1,7 +1,7 @@
-"""Values at the edges of every rule, and what is right for each: a table that outlives the code that reads it.
+"""Edge values of every rule, each with the right outcome; independent of how the rules are implemented.
 
-A row: the target, the Avro type of the field that it comes from, the value there, and what is right. ``right`` is
-``Sent(value)``, ``Dropped(reason)`` (left out and counted), ``ABSENT`` (left out and not counted), or the code of a dead letter.
+A row: the target, the Avro type of the source field, its value, and the right outcome. ``right`` is ``Sent(value)``,
+``Dropped(reason)`` (left out and counted), ``ABSENT`` (left out and not counted), or the code of a dead letter.
 """
 
 from __future__ import annotations
@@ -114,10 +114,10 @@ EDGES = [
     *(Edge("data.value", "string", text, INVALID) for text in (
         "1e309", HUGE, "-1", "nan", "inf", "١", "1\0", "1,5", ZEROS, " " * 900_000, MARKS)),
     Edge("data.value", "string", "", MISSING),
-    # texts that are sent as they are
+    # texts sent unchanged
     Edge("user_data.user_id", "string", "u\0-1", Sent("u\0-1")),
     Edge("user_data.user_id", "string", "\0", Sent("\0")),
-    Edge("user_data.user_id", "string", "\x1f", ABSENT),  # the separators count as blanks
+    Edge("user_data.user_id", "string", "\x1f", ABSENT),  # Python's str.strip() removes separators too
     Edge("user_data.user_id", "string", "x" * 8_192, Sent("x" * 8_192)),
     Edge("user_data.user_id", "string", "x" * 8_193, Dropped("too_long")),
     Edge("user_data.user_id", "string", " " * 8_192, ABSENT),

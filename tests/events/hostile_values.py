@@ -1,4 +1,4 @@
-"""Values that a field's rule may get wrong, most of all where it looks at a whole column."""
+"""Values that a field's rule may get wrong, above all when it handles a whole column at once."""
 
 from __future__ import annotations
 

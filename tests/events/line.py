@@ -1,4 +1,4 @@
-"""One record through the whole line: framed, decoded, mapped, and explained, which must agree."""
+"""A source of one schema from payload to event: framing, decoding, mapping. ``explain`` must give the same outcome."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.fake_record import FakeRecord
 
 
 class OneSchema:
-    """A source of one schema, built as a registry's is; a refused one rejects, as it does there."""
+    """A schema source with one schema, built like a registry's; if it is refused, its records are rejected likewise."""
 
     def __init__(self, text: Any) -> None:
         built = build(FILE_KEY, text)
@@ -45,7 +45,7 @@ class OneSchema:
 def mapped_run(
     source: Source, coded: Coded, payloads: Sequence[bytes], partition: int, offsets: Sequence[int], now_ms: int
 ) -> list[Transformed]:
-    """What becomes of a run, in its order."""
+    """The outcomes of a run's payloads, in order."""
     made: dict[int, Transformed] = {}
     for codec, of_part, indexes in parts_of(coded, payloads):
         places = range(len(payloads)) if indexes is None else indexes
@@ -57,7 +57,7 @@ def mapped_run(
 
 
 class Line:
-    """A source of one schema with its mapping, as ``app`` puts it together."""
+    """A source of one schema with its mapping, assembled as in ``app``."""
 
     def __init__(self, schema_text: Any, of_rules: SourceRules | None = None) -> None:
         self.rules = of_rules or rules()
@@ -73,13 +73,13 @@ class Line:
         return self.transforms[-1]
 
     def codec(self) -> Codec | Rejection:
-        """The codec of a schema whose top is a record."""
+        """The codec of a schema that is a record, or why the schema is refused."""
         codec = self.source.codec(FILE_KEY)
         assert isinstance(codec, Codec | Rejection)
         return codec
 
     def through(self, payloads: Sequence[bytes]) -> list[Transformed]:
-        """What becomes of a chunk."""
+        """The outcomes of a chunk's payloads."""
         records: Any = [FakeRecord(payload) for payload in payloads]
         made: list[Transformed] = []
         for run in self.source.frame(records, payloads):
@@ -91,7 +91,7 @@ class Line:
         return made
 
     def explained(self, payload: bytes) -> Transformed:
-        """What ``explain`` says of the first record of a chunk."""
+        """The outcome that ``explain`` gives for the first record of a chunk."""
         schema = self.schemas.built
         if isinstance(schema, Rejection):
             return schema
@@ -109,13 +109,13 @@ class Line:
         return explain(self.rules, one.raw, row, (TOPIC, 3, 7), NOW, one.name).outcome
 
     def outcome(self, payload: bytes) -> Transformed:
-        """What becomes of one record, mapped and explained alike."""
+        """The outcome of one record; asserts that mapping and ``explain`` agree."""
         (made,) = self.through([payload])
         assert self.explained(payload) == made
         return made
 
     def dropped(self) -> dict[tuple[str, str], int]:
-        """What was counted as left out, since the last time."""
+        """Fields counted as left out since the last call."""
         counted: dict[tuple[str, str], int] = {}
         for transform in self.transforms:
             counted |= transform.counts.dropped
@@ -123,7 +123,7 @@ class Line:
         return counted
 
     def suspect(self) -> dict[tuple[str, str], int]:
-        """What was counted as suspect, since the last time."""
+        """Values counted as suspect since the last call."""
         counted: dict[tuple[str, str], int] = {}
         for transform in self.transforms:
             counted |= {(field, reason): n for (_, field, reason), n in transform.counts.suspect.items()}
@@ -147,14 +147,14 @@ def payload_of(made: Transformed) -> bytes:
 
 
 class Memory(NamedTuple):
-    """Bytes of a call at its peak, and bytes that stay behind it."""
+    """Bytes that a call allocates at its peak, and bytes still allocated after it."""
 
     peak: int
     kept: int
 
 
 def memory(work: Callable[[], Any]) -> Memory:
-    """What a call takes."""
+    """The memory that a call takes."""
     tracemalloc.start()
     try:
         before, _ = tracemalloc.get_traced_memory()

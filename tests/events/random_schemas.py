@@ -1,7 +1,7 @@
 """Random schemas, records of them, and mappings onto them, for property tests.
 
-A wild value in one of the fields that an event can't be without hides all the others, so each record has a sound part as
-well, and most mappings take what is required from there. Texts are often a canary, which no error may repeat.
+A random value in a required field mostly rejects the event, and then no other field is tested. So each record has a
+sound part too, and most mappings take the required fields from it. Texts are often a canary, which no error may repeat.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def mostly(draw: Draw, sound: tuple[Any, ...], other: tuple[Any, ...]) -> Any:
 
 @st.composite
 def schemas(draw: st.DrawFn) -> dict[str, Any]:
-    """A record schema, self-contained, three levels deep at most, with a sound part."""
+    """A self-contained record schema, at most three levels deep, with a sound part."""
     raw = _record(draw, 0, count())
     fields = [{"name": name, "type": kind} for name, kind in SOUND.items()]
     raw["fields"].append({"name": "sound", "type": {"type": "record", "name": "Sound", "fields": fields}})
@@ -89,7 +89,7 @@ def schemas(draw: st.DrawFn) -> dict[str, Any]:
 
 
 def sound(draw: Draw) -> dict[str, Any]:
-    """What an event needs, nearly always right."""
+    """Values for the required fields, nearly always valid."""
     now = 1_741_784_500_000
     return {
         "at": draw(st.sampled_from((now, now, now, now - 1, now - 70_000, now - 10**12, now + 600_000, now + 600_001))),
@@ -146,12 +146,12 @@ def _type(draw: Draw, depth: int, numbers: Iterator[int], in_union: bool = False
 
 
 def _not_null(kind: Any) -> Any:
-    """An array of nothing but nulls is refused as a schema, and a union has null once."""
+    """Replace null: a schema with an array of nulls is refused, and a union may have null only once."""
     return "string" if kind == "null" else kind
 
 
 def plain(raw: Any) -> Any:
-    """The schema without logical types, so that an encoder takes the values as the decoder gives them."""
+    """The schema without logical types, so that the encoder accepts values as the decoder returns them."""
     if isinstance(raw, list):
         return [plain(branch) for branch in raw]
     if isinstance(raw, dict):
@@ -160,7 +160,7 @@ def plain(raw: Any) -> Any:
 
 
 def values(draw: Draw, raw: Any) -> Any:
-    """A value of a schema, as an encoder takes it."""
+    """A value of a schema, in the form that the encoder accepts."""
     if isinstance(raw, list):
         branch = draw(st.sampled_from(raw))
         value = values(draw, branch)
@@ -193,7 +193,7 @@ def values(draw: Draw, raw: Any) -> Any:
 
 
 def paths(raw: Any, before: str = "") -> list[str]:
-    """Paths that the schema has, through records, maps and arrays."""
+    """The schema's paths, through records, maps and arrays."""
     if isinstance(raw, list):
         return [path for branch in raw for path in paths(branch, before)]
     kind = raw["type"] if isinstance(raw, dict) else raw
@@ -233,7 +233,7 @@ MAPPED_TO: dict[str, tuple[Any, ...]] = {
 
 
 def _value_table(draw: Draw, path: st.SearchStrategy[str], target: str) -> Any:
-    """A mapping with a table of values, a default, or a constant at the end of a list."""
+    """A rule with a table of values and perhaps a default, or paths with a constant at the end."""
     value = st.sampled_from(MAPPED_TO[target])
     paths = draw(st.lists(path, min_size=1, max_size=2))
     if draw(st.booleans()):
@@ -245,7 +245,7 @@ def _value_table(draw: Draw, path: st.SearchStrategy[str], target: str) -> Any:
 
 @st.composite
 def sources(draw: st.DrawFn, known: list[str]) -> dict[str, Any]:
-    """The settings of a source whose mapping uses paths of ``known``, and now and then one that isn't there."""
+    """The settings of a source whose mapping uses paths from ``known``, and now and then an unknown one."""
     path = st.sampled_from([*known, "nowhere"])
     fields: dict[str, Any] = {}
     for target in draw(st.lists(st.sampled_from(TARGETS), max_size=12, unique=True)):

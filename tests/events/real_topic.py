@@ -1,4 +1,4 @@
-"""Records in a real topic, written with schemas of a real registry as a customer's producer does it."""
+"""Records in a real topic, written with schemas of a real registry, as a customer's producer writes them."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def register(registry: Registry, subject: str, schema: Any, references: Sequence
 
 
 def encoded(schema: Any, record: Mapping[str, Any], named: Sequence[Any] = ()) -> bytes:
-    """The record as Avro, without a framing; ``named`` are the schemas that it refers to."""
+    """The record as Avro, without framing; ``named`` are the schemas that its schema refers to."""
     known: dict[str, Any] = {}
     for other in named:
         fastavro.parse_schema(other, named_schemas=known)
@@ -54,7 +54,7 @@ def confluent(schema_id: int, payload: bytes) -> bytes:
 def produce(
     broker: Broker, topic: str, values: Sequence[bytes | None], headers: Sequence[Header] = (), partition: int = 0
 ) -> None:
-    """Produce values to one partition, in order, and wait until the broker has them."""
+    """Produce values to one partition in order, and wait until the broker has acknowledged them."""
     producer = Producer({"bootstrap.servers": broker.bootstrap, "acks": "all", "log_level": 0})
     failed: list[str] = []
 
@@ -69,20 +69,20 @@ def produce(
 
 
 def settings_of(folder: Path, tables: Mapping[str, Any]) -> Settings:
-    """The settings of a file with these tables."""
+    """Write a configuration file with these tables, and load it."""
     file = folder / "stream-capi.toml"
     file.write_text(tomli_w.dumps(tables))
     return config.load(file, {}, keys=False)
 
 
 def newest(settings: Settings, count: int) -> list[Record]:
-    """The newest records of the first source's topic that are no tombstones."""
+    """The newest records of the first source's topic, without tombstones."""
     records: list[Record] = [*latest_records(settings.kafka, settings.sources[0].topic, count)]
     return [record for record in records if record.value() is not None]
 
 
 class Member:
-    """The first source's way from records to events, as a member of the group has it for the life of its process."""
+    """Maps records of the first source as a member does, with one source object for the life of the process."""
 
     def __init__(self, settings: Settings) -> None:
         stated, self._schemas = settings.sources[0], SchemaSources(settings)
@@ -99,7 +99,7 @@ class Member:
         )
 
     async def map(self, records: Sequence[Record]) -> list[Transformed]:
-        """What becomes of the records, in order."""
+        """The outcomes of the records, in order."""
         made: list[Transformed] = []
         for framed in self._source.frame(records, [record.value() or b"" for record in records]):
             if not isinstance(framed, Run):
@@ -115,7 +115,7 @@ class Member:
 
 
 async def map_newest(settings: Settings, count: int) -> list[Transformed]:
-    """What becomes of the newest records."""
+    """The outcomes of the newest records."""
     member = Member(settings)
     try:
         return await member.map(await asyncio.to_thread(newest, settings, count))

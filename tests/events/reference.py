@@ -1,7 +1,7 @@
-"""The mapping in plain steps: one record, one field after the other, as the contract's section 5 reads.
+"""A reference implementation of the mapping: record by record and field by field, as section 5 of the contract says.
 
-It is what the mapping by columns is held against, so it takes nothing from there but what is about one value alone: reading
-logical types (``kinds``), and what a URL or an IP address is (``network``). It is slow, and nothing in it is clever.
+The mapping by columns is compared with it. So it shares only functions for single values with it: reading logical types
+(``kinds``), parsing URLs and IP addresses (``network``). It is slow and simple.
 """
 
 from __future__ import annotations
@@ -50,17 +50,17 @@ INVISIBLE = {  # Unicode's default ignorable code points
     *range(0x2060, 0x2070), 0x3164, *range(0xFE00, 0xFE10), 0xFEFF, 0xFFA0, *range(0xFFF0, 0xFFF9), *range(0x1BCA0, 0x1BCA4),
     *range(0x1D173, 0x1D17B), *range(0xE0000, 0xE1000),
 }  # fmt: skip
-COMMON_UNITS = {"s": 1, None: 10**11, "ms": 10**11, "us": 10**11, "ns": 10**11}  # the least time that is believed
+COMMON_UNITS = {"s": 1, None: 10**11, "ms": 10**11, "us": 10**11, "ns": 10**11}  # least accepted time in ms, by unit
 DIGITS = "0123456789"
 BLANKS = "".join(chr(code) for code in range(0x3001) if chr(code).isspace())
 
-NOT_IN_MAP = object()  # what a mapping's table hasn't
+NOT_IN_MAP = object()  # the result for a value that a rule's map lacks
 
 Counts = Counter[tuple[str, ...]]
 
 
 class Left(Exception):
-    """A field is left out, and counted under this reason."""
+    """A field is left out, and counted with this reason."""
 
 
 class Ends(Exception):
@@ -80,9 +80,9 @@ def outcome_of(
     counts: Counts,
     forgotten: Set[tuple[str, str]] = frozenset(),
 ) -> Transformed:
-    """What becomes of a decoded record, and what is counted of it.
+    """The outcome of a decoded record; ``counts`` is updated.
 
-    ``forgotten`` has what people asked to be forgotten by: a hash, or a user_id, each with the word for its kind.
+    ``forgotten`` identifies the people on the suppression list, by pairs: ("hash", hash) or ("id", user_id).
     """
     suppressed = is_forgotten(Record(rules, Schema(raw), row), forgotten)
     try:
@@ -100,7 +100,7 @@ def outcome_of(
 
 
 class Record:
-    """A record with the ways to its values."""
+    """A record, and how to read its values."""
 
     def __init__(self, rules: SourceRules, schema: Schema, row: Mapping[str, Any], lane: Lane | None = None) -> None:
         self.rules, self.schema, self.row, self.lane = rules, schema, row, lane
@@ -112,7 +112,7 @@ class Record:
         return read(self.row, path) if isinstance(self.schema.find(path), Found) else None
 
     def value(self, target: str) -> Any:
-        """The first value that is neither null nor blank, read as what the field needs; UNFIT where it can't be that."""
+        """The first value that is neither null nor blank, converted for the field; UNFIT if it can't be."""
         rule = self.rules.rule(target)
         is_number = target == "data.value"
         const = None if not rule.has_const else rule.const if is_number else str(rule.const)
@@ -122,7 +122,7 @@ class Record:
         return const if value is None or (self._is_blank(target, value) and rule.has_const) else value
 
     def _of_map(self, target: str, value: Any, table: dict[str, Any], const: Any) -> Any:
-        """What the table has; the default for what it hasn't and for nothing."""
+        """The value's entry in the map; the default for an unknown, null or blank value."""
         if isinstance(value, str) and not is_long(target, value):
             for key in (value, value.strip()):
                 if key in table:
@@ -132,7 +132,7 @@ class Record:
         return None if value is None or self._is_blank(target, value) else NOT_IN_MAP
 
     def _first(self, target: str) -> Any:
-        """The first value that is neither null nor blank; the last one where none is."""
+        """The first value that is neither null nor blank; if there is none, the last value."""
         rule, value = self.rules.rule(target), None
         for path in rule.paths:
             found = self.schema.find(path)
@@ -157,12 +157,12 @@ class Record:
         return isinstance(value, str) and not is_long(target, value) and not value.strip()
 
     def text(self, target: str) -> Any:
-        """A text, None where it is blank."""
+        """The value; None if it is blank."""
         value = self.value(target)
         return None if value is None or self._is_blank(target, value) else value
 
     def reject(self, target: str, sentence: str, code: Code = Code.INVALID_FIELD) -> Ends:
-        """The event is dead-lettered for a field."""
+        """The exception that dead-letters the event because of a field."""
         paths = " or ".join(f'"{path}"' for path in self.rules.rule(target).paths)
         detail = f"{target}: {sentence}" + (f" (from {paths})" if paths else "")
         return Ends(Rejection(code, detail, self.lane.pixel if self.lane else None))
@@ -173,7 +173,7 @@ def is_long(target: str, value: Any) -> bool:
 
 
 def is_forgotten(record: Record, forgotten: Set[tuple[str, str]]) -> bool:
-    """Whether one of the person's values is on the list: as an unrestricted source with hashes would send it."""
+    """Whether one of the person's values is on the list, as an unrestricted source that hashes would send it."""
     pixels = dict.fromkeys(record.rules.restricted, False)
     rules = replace(record.rules, hash_here=True, restricted=pixels)
     event = Event(record, rules, Lane(next(iter(pixels)), EventName.GENERATE_LEAD), True, Counter())
@@ -183,7 +183,7 @@ def is_forgotten(record: Record, forgotten: Set[tuple[str, str]]) -> bool:
 
 
 def way_of(record: Record, rules: SourceRules) -> tuple[Lane, bool]:
-    """Whether the record is meant; for which pixel, as which event, with whose consent."""
+    """The record's lane, and whether there is consent. Raises Ends if the record isn't to be sent."""
     if not all(holds(where, record.at(where.field)) for where in rules.where):
         raise Ends(Skipped("where"))
     event, pixel = rules.event, rules.pixel
@@ -219,7 +219,7 @@ def event_of(value: Any, rules: SourceRules) -> EventName:
 
 
 class Event:
-    """One event in the making."""
+    """Builds the event of one record."""
 
     def __init__(self, record: Record, rules: SourceRules, lane: Lane, consent: bool, counts: Counts) -> None:
         self.record, self.rules, self.lane, self.consent, self.counts = record, rules, lane, consent, counts
@@ -227,7 +227,7 @@ class Event:
         self.region: str | None = None
 
     def made(self, place: tuple[str, int, int], now_ms: int) -> dict[str, Any]:
-        """The ServerEvent. The first fault decides; what is left out is counted when it is met."""
+        """The ServerEvent. The first fault decides; fields that are left out before it are counted."""
         time = self.time(now_ms)
         url = self.required("event_source_url", network.url)
         data = None
@@ -265,7 +265,7 @@ class Event:
     def count(self, *what: str) -> None:
         self.counts[what] += 1
 
-    # What an event can't be without
+    # Required fields
 
     def time(self, now_ms: int) -> int:
         target = "event_time"
@@ -313,7 +313,7 @@ class Event:
             raise self.record.reject("data.value", "is not in its map")
         if number is UNFIT or not 0 <= number <= sys.float_info.max:
             raise self.record.reject("data.value", MUST_BE["data.value"])
-        # Other readers of JSON have no larger integers; and -0.0 becomes 0.0.
+        # Many JSON parsers can't read larger integers; adding 0.0 turns -0.0 into 0.0.
         return float(number) + 0.0 if isinstance(number, float) or number >= 2**53 else number
 
     def address(self) -> Any:
@@ -345,10 +345,10 @@ class Event:
         )
         return None
 
-    # What an event may be without
+    # Optional fields
 
     def add(self, user: dict[str, Any], field: str, url: str) -> None:
-        """Put a field of the person's in, if there is one and it may be told."""
+        """Add a user-data field, if it has a value and may be sent."""
         if (self.restricted and field not in RESTRICTED) or (not self.consent and field in PERSONAL):
             return
         value = self.optional(f"user_data.{field}", user.get("country_code"))
@@ -377,7 +377,7 @@ class Event:
             return None
 
     def valid(self, field: str, text: str, country: str | None) -> str:
-        """What is sent for a text without blanks around it. Raises Left where it is wrong."""
+        """The value sent for a text without surrounding blanks. Raises Left if the text is invalid."""
         if field == "email":
             return self.hash_of(email(text))
         if field == "phone":
@@ -411,7 +411,7 @@ class Event:
         return self.optional(target)
 
 
-# The rules of single values
+# Rules for single values
 
 
 def hashed(text: str) -> str:
@@ -437,7 +437,7 @@ def leave(reason: str) -> str:
 
 
 def is_placeholder(text: str) -> bool:
-    """A word that programs write where a value is missing, or the hash of one or of nothing."""
+    """Whether it is a word that programs write for a missing value, or the hash of such a word or of an empty text."""
     if len(text) == 64:
         return text in (text.lower(), text.upper()) and text.lower() in map(hashed, ("", *PLACEHOLDERS))
     return text.isascii() and text.lower() in PLACEHOLDERS
@@ -473,7 +473,7 @@ def email(text: str) -> str:
 
 
 def phone(text: str, region: str | None) -> str:
-    """The digits; each leading pair of zeros stands for the plus."""
+    """The digits, without leading pairs of zeros, which stand for the plus."""
     text = visible(text)
     if is_placeholder(text.lower() if len(text) == 64 else text):
         raise Left("placeholder")
@@ -484,7 +484,10 @@ def phone(text: str, region: str | None) -> str:
 
 
 def completed(number: str, region: str) -> str:
-    """As the library reads it, or with a plus for the zeros: the first that is valid, else the first that is possible."""
+    """The number with its country code: as phonenumbers parses it, or with a plus in place of leading zeros.
+
+    The first valid form, else the first possible one.
+    """
     forms = [number]
     if number.lstrip(" (+").startswith("00"):
         forms.append("+" + number.lstrip(" (+").lstrip("0"))
@@ -522,7 +525,7 @@ def one_number(text: str) -> str:
 
 
 def is_decimal(text: str) -> bool:
-    """Zeros alone behind the last sign, and before it digits, or groups of three with the other sign between them."""
+    """Whether only zeros follow the last dot or comma, after digits or groups of three separated by the other sign."""
     bare = text[1:] if text[:1] in ("+", "-") else text
     for point, between in (".,", ",."):
         whole, dot, rest = bare.rpartition(point)
@@ -535,7 +538,7 @@ def is_decimal(text: str) -> bool:
 
 
 def is_grouped(text: str) -> bool:
-    """Zeros alone behind a dot or comma, and twos or threes between other marks before it."""
+    """Whether only zeros follow a dot or comma, after groups of two or three digits separated by another sign."""
     number = text.rstrip("0")
     if number == text or number[-1:] not in (".", ","):
         return False
@@ -552,7 +555,7 @@ def is_grouped(text: str) -> bool:
 
 
 def is_masked(text: str) -> bool:
-    """A sign that stands for a digit: a star, a bullet, a question mark, one of # and _ that isn't between two digits …"""
+    """Whether a sign stands for a digit: star, bullet, question mark, # inside the number, or _ not between digits."""
     if any(sign in "*?•●∙◦▪■█" for sign in text):
         return True
     digits = [at for at, sign in enumerate(text) if sign in DIGITS]
@@ -565,7 +568,7 @@ def is_masked(text: str) -> bool:
 
 
 def without_extension(text: str) -> str:
-    """By its words: the digits at the end, the word for them, and what parts it from a digit before."""
+    """The text without an extension: digits at the end, the word before them, and the separators before that."""
     before = text.rstrip().rstrip(".)" + BLANKS)
     stem = before.rstrip("".join(sign for sign in before if sign.isdecimal()))
     if stem == before:
@@ -587,7 +590,7 @@ def digits_of(text: str) -> str:
 
 
 def zip_code(text: str) -> str | None:
-    """Five digits of a ZIP, or of a ZIP+4 with a hyphen or a blank in it or none; a number has no leading zeros."""
+    """The five digits of a ZIP or ZIP+4 code, with hyphen, blank or neither. Lost leading zeros are added again."""
     code, more = text, ""
     for sign in "- ":
         if sign in text:
@@ -603,7 +606,7 @@ def zip_code(text: str) -> str | None:
 
 
 def operating_system(text: str) -> str | None:
-    """By its name without quotes, by its name without a version, or by its first word."""
+    """Look it up by its name without quotes, then without the version, then by its first word."""
     name = text.strip("\"'“”„").strip().lower()
     bare = name.rstrip("0123456789._- ").removesuffix(" version")
     by_first_word = OPERATING_SYSTEMS.get(bare.partition(" ")[0])

@@ -1,4 +1,4 @@
-"""Sources, records and payloads for these tests, and the API document to hold payloads against."""
+"""Sources, records and payloads for these tests, and the API document that validates payloads."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ PIXELS = [
 
 
 def rules(delivery: Mapping[str, Any] | None = None, *, suppress: bool = False, **source: Any) -> SourceRules:
-    """The rules of a source of leads for the pixel ``main``, with what the test gives instead."""
+    """The rules of a source of leads for the pixel ``main``; the arguments override its settings."""
     source = {"topic": TOPIC} | source
     if "event_field" not in source:
         source.setdefault("event", "generate_lead")
@@ -79,7 +79,7 @@ def nullable(kind: Any) -> list[Any]:
 
 
 def apply(transform: Transform, row: Mapping[str, Any], offset: int = 7, now_ms: int = NOW) -> Transformed:
-    """What becomes of one record, at partition 3."""
+    """The outcome of one record in partition 3."""
     (made,) = mapped(transform, [row], offsets=[offset], now_ms=now_ms)
     return made
 
@@ -92,26 +92,26 @@ def mapped(
     offsets: Sequence[int] | None = None,
     now_ms: int = NOW,
 ) -> list[Transformed]:
-    """What becomes of decoded records."""
+    """The outcomes of decoded records."""
     table = table_of(rows, transform.paths)
     return transform.apply(table, topic, partition, range(len(rows)) if offsets is None else offsets, now_ms)
 
 
 def break_rule(monkeypatch: pytest.MonkeyPatch, target: str, one: Callable[[str], Any]) -> None:
-    """Put a rule of one's own in the place of a field's."""
+    """Replace a field's rule by ``one``."""
     field = FIELDS[target]
     monkeypatch.setitem(FIELDS, target, field._replace(rule=field.rule._replace(one=one)))
 
 
 def outcome(of_source: SourceRules, schema_raw: Any, row: Mapping[str, Any]) -> Transformed:
-    """What becomes of one record, mapped and explained, which must agree."""
+    """The outcome of one record; asserts that mapping and ``explain`` agree."""
     made = apply(compile_source(of_source, schema_raw), row)
     assert explain(of_source, schema_raw, row, (TOPIC, 3, 7), NOW).outcome == made
     return made
 
 
 def sent(made: Transformed) -> dict[str, Any]:
-    """The ServerEvent of a payload, held against the API document."""
+    """The ServerEvent of a payload; asserts that the API document allows it."""
     payload = made.payload if isinstance(made, Routed) else made
     assert isinstance(payload, bytes), made
     event: dict[str, Any] = orjson.loads(payload)
@@ -126,12 +126,12 @@ def lead_sent(source: Mapping[str, Any] | None = None, **fields: Any) -> dict[st
 
 
 def user_sent(field: str, value: Any, source: Mapping[str, Any] | None = None, **fields: Any) -> Any:
-    """What a user-data field is sent as; None where it is left out."""
+    """The value sent for a user-data field; None if it is left out."""
     return lead_sent(source, **{field: value}, **fields)["user_data"].get(field)
 
 
 def lead_rejected(source: Mapping[str, Any] | None = None, **fields: Any) -> Rejection:
-    """Why a Lead with these fields is dead-lettered."""
+    """The rejection of a Lead with these fields."""
     made = outcome(rules(**(source or {})), LEAD, lead(**fields))
     assert isinstance(made, Rejection), made
     return made
@@ -142,7 +142,7 @@ def page_view_made(**fields: Any) -> Transformed:
 
 
 def is_outcome(made: Transformed) -> bool:
-    """Whether it is one of what the contract allows: a valid event, a dead letter with a code, a skip with a reason."""
+    """Whether the contract allows it: a valid event, a dead letter with a code and detail, or a skip with a reason."""
     if isinstance(made, Rejection):
         return bool(made.code) and bool(made.detail)
     if isinstance(made, Skipped):
@@ -159,7 +159,7 @@ def _items(event: Any) -> list[tuple[str, Any]]:
 
 
 def _strict_document() -> Draft202012Validator:
-    """The document's ServerEvent, with what is not in the document forbidden."""
+    """A validator of the document's ServerEvent that refuses properties that the document doesn't have."""
     schemas = copy.deepcopy(
         yaml.safe_load((SCHEMAS / "applovin-conversion-api-lead-gen.yaml").read_text())["components"]["schemas"]
     )

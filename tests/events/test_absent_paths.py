@@ -1,4 +1,4 @@
-"""A path that the writer's schema lacks reads as null: as if no record had it."""
+"""A path that the writer's schema lacks reads as null."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever the record, its schema and the mapping: a valid event, a dead letter with a code or a counted skip, no exception."""
+"""Any record, schema and mapping gives a valid event, a dead letter with a code or a counted skip, and no exception."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ OFTEN = settings(deadline=None, max_examples=80 if SHORT else 400, suppress_heal
 
 
 def decoded(raw: Any, value: Any) -> dict[str, Any]:
-    """The record as the decoder gives it."""
+    """The record as the decoder returns it."""
     out = io.BytesIO()
     fastavro.schemaless_writer(out, fastavro.parse_schema(plain(raw)), value)
     (row,) = decoder(raw).decode([out.getvalue()])
@@ -33,7 +33,7 @@ def decoded(raw: Any, value: Any) -> dict[str, Any]:
 
 
 def through(data: st.DataObject) -> Transformed:
-    """One record of one schema under one mapping: compiled and explained, which must agree, telling nothing of the record."""
+    """The outcome of a random record, schema and mapping; ``explain`` must agree, and errors must quote no value."""
     raw = data.draw(schemas())
     source, delivery = data.draw(sources(paths(raw))), data.draw(deliveries)
     row = decoded(raw, values(data.draw, raw))
@@ -68,7 +68,7 @@ def test_any_values_in_the_fields_of_the_shipped_contract(data: st.DataObject) -
 
 @pytest.mark.slow
 def test_these_properties_see_every_outcome() -> None:
-    """A property over rejections alone would hold for a transform that rejects everything."""
+    """If all records were rejected, the properties would hold for a transform that rejects everything."""
     seen: Counter[str] = Counter()
 
     @settings(deadline=None, max_examples=400, derandomize=True, database=None, suppress_health_check=list(HealthCheck))

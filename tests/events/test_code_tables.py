@@ -1,4 +1,4 @@
-"""The tables of codes against a library that is made of the standards' own lists."""
+"""The tables of codes agree with a library that is built from the standards' lists."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Values put together from the pieces that people, forms and exports write: mapping, ``explain`` and reference agree."""
+"""Values composed of fragments that people, forms and exports write: mapping, ``explain`` and reference agree."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def composed(pieces: tuple[str, ...]) -> st.SearchStrategy[str]:
     return st.lists(st.sampled_from(pieces), min_size=1, max_size=7).map("".join)
 
 
-# Mostly alike, so that the fast way of a column meets the one that needs care.
+# Besides random values a few common ones, so that the fast path for columns meets the exceptions too.
 VALUES: dict[str, st.SearchStrategy[Any]] = {
     "phone": st.one_of(composed(PHONE), composed(DIGITS), st.sampled_from(("+1 650-555-1212", "16505551212", None))),
     "email": st.one_of(composed(EMAIL), st.sampled_from(("a@b.example", "J.Smith@b.example", None))),

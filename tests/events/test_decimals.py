@@ -1,4 +1,4 @@
-"""Decimals as connectors and Avro write them, as numbers and as text."""
+"""Decimals as connectors and Avro write them, mapped to numbers and to text."""
 
 from __future__ import annotations
 
@@ -66,8 +66,8 @@ GOOD: list[tuple[Any, Any, str]] = [
     (VARIABLE, variable(0, 0), "0"),
     (VARIABLE, variable(1, 12), "0.000000000001"),
     (nullable(VARIABLE), variable(3050, 2), "30.50"),
-    ({**VARIABLE, "connect.name": "x"}, variable(3050, 2), "30.50"),  # by its own name
-    ({**VARIABLE, "namespace": "com.acme"}, variable(3050, 2), "30.50"),  # by the connector's
+    ({**VARIABLE, "connect.name": "x"}, variable(3050, 2), "30.50"),  # known by its record name
+    ({**VARIABLE, "namespace": "com.acme"}, variable(3050, 2), "30.50"),  # known by its connect.name
     (connect("2"), unscaled(3050), "30.50"),
     (connect("0"), unscaled(42), "42"),
     (connect("-3"), unscaled(42), "42000"),

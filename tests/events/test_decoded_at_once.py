@@ -1,4 +1,4 @@
-"""A run whose rows would take far more memory than its bytes is decoded and mapped in slices."""
+"""A run whose decoded rows would take far more memory than its bytes is decoded and mapped in slices."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ WIDE = {
     "fields": [{"name": "x", "type": "boolean"}, *({"name": f"n{at}", "type": "null"} for at in range(200))],
 }
 MOST = 700_000  # bytes of a record
-# What stands in the field, and its bytes: few for what they become.
+# The items' type and the field's bytes, which are few compared with the decoded value.
 HOSTILE: dict[str, tuple[Any, bytes]] = {
     "ints": ("int", varint(MOST) + bytes(MOST)),
     "arrays without items": ({"type": "array", "items": "int"}, varint(MOST) + bytes(MOST)),
@@ -78,7 +78,7 @@ HOSTILE: dict[str, tuple[Any, bytes]] = {
         varint(140) + (varint(5000) + bytes(5000) + b"\0") * 140,
     ),
 }
-# These are read up to the limit, which takes seconds while memory is traced.
+# These are decoded up to the limit, which takes seconds under tracemalloc.
 LONG = ("blocks of one record", "maps of one null", "arrays of arrays")
 
 

@@ -1,4 +1,4 @@
-"""A new writer's schema that lacks a mapped path: found once, for what was lost, and no older schema is taken for a new one."""
+"""Drift: a new writer schema that lacks a mapped path is reported once with the lost paths; an older schema isn't."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_an_older_schema_behind_a_newer_one_is_no_drift() -> None:
 
 @pytest.mark.parametrize("texts", [("", ""), ("c3f1", "0a77")])
 def test_schemas_without_rising_ids_are_taken_as_they_come(texts: tuple[str, str]) -> None:
-    """Those of files, and those that a GUID or a fingerprint names."""
+    """Schemas from files, and those named by a GUID or a fingerprint."""
     drift = Drift("leads")
     drift.seen("Lead", texts[0], BOTH)
     assert drift.seen("Lead", texts[1], {PHONE}) == [EMAIL]

@@ -1,4 +1,4 @@
-"""The table of edges, and every target with every Avro type at its edges: an event, a dead letter or a field left out."""
+"""The table of edge values, and every target with edge values of every Avro type."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ KINDS: list[tuple[Any, tuple[Any, ...]]] = [
 
 
 def schema_with(target: str, kind: Any) -> tuple[Any, dict[str, Any]]:
-    """The shipped Lead with one more field, and the settings that map the target to it."""
+    """The shipped Lead schema with one more field, and the mapping of the target to that field."""
     return {**LEAD, "fields": [*LEAD["fields"], {"name": "edge", "type": kind}]}, {target: "edge"}
 
 

@@ -1,4 +1,4 @@
-"""How one record becomes an event, told field by field."""
+"""``explain``: how one record becomes an event, field by field."""
 
 from __future__ import annotations
 

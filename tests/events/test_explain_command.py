@@ -1,4 +1,4 @@
-"""``stream-capi explain`` as people use it: from a file, and from a topic without leaving a trace there."""
+"""The command ``stream-capi explain``: from a file, and from a topic without leaving a consumer group behind."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PERSON = {
     "event_source_url": "https://shop.example/thanks?email=canary", "country_code": CANARY, "os": f"windows {CANARY}",
 }  # fmt: skip
 SECRETS = ("canary", "555 0199", "203.0.113.77", "98765-4321")
-DIGITS = "6505550199"  # of the phone: a shorter run stands in a time or a hash now and then
+DIGITS = "6505550199"  # the phone's digits; a shorter part may occur in a time or a hash by chance
 
 
 @pytest.fixture(autouse=True)
@@ -288,7 +288,7 @@ def test_a_record_of_a_topic_is_explained_and_no_group_is_left(
     assert "has partitions 0 to 1" in str(
         run("--config", config, "--topic", topic, "--partition", "7", "--offset", "0").exception
     )
-    admin = AdminClient({"bootstrap.servers": broker.bootstrap})  # kept, or its answer goes with it
+    admin = AdminClient({"bootstrap.servers": broker.bootstrap})  # a variable: the future needs its client alive
     groups = admin.list_consumer_groups().result(30).valid
     assert [group.group_id for group in groups if group.group_id.startswith(names.prefix)] == []
 

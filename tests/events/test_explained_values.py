@@ -1,4 +1,4 @@
-"""What ``explain`` shows of the values that stood in a record: every path of a list, and values as people write them."""
+"""The record's values in ``explain``: for every path of a list, and for values as people write them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The table of fields is whole: the settings, the documents and the tests have what it has."""
+"""The table of fields is complete: settings, documents and the reference mapping have the same fields."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Old and new writers on one topic, and every framing, through a real topic and one source that is never made anew."""
+"""Old and new writers on one topic, and every framing, through a real topic and one long-lived source."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ async def test_without_a_registry_schemas_come_from_a_folder_or_a_file(
 ) -> None:
     topic = names.topic("leads")
     broker.create_topic(topic)
-    # An id whose first byte is no framing's: what has none is told from what has one by its first bytes alone.
+    # A value counts as framed by its first bytes alone, so the id, its first field, must not look like a framing.
     produce(broker, topic, [value(now_lead(event_id="an-event-of-theirs"))])
     (made,) = await map_newest(
         settings_of(tmp_path, tables(broker, topic, framing=framing, schema_file=schema, fields={})), 1
@@ -197,7 +197,7 @@ class Ids(NamedTuple):
 
 
 def registered_at_apicurio(registry: Registry, names: Names) -> Ids:
-    """A schema with a reference, and its two ids, which differ: another artifact has the same content."""
+    """Register a schema with a reference for two artifacts; its content id and the second one's global id differ."""
     address, quote = names.topic("address"), names.topic("quote")
     register(registry, address, ADDRESS)
     reference = SchemaReference("acme.common.Address", address, 1)
@@ -227,7 +227,7 @@ async def test_apicurio_s_own_framing_by_content_id_and_by_global_id(
         [payload if in_header else b"\0" + ids.wire(kind) + payload],
         [(name, ids.wire(kind))] if in_header else [],
     )
-    # In a header the kind of the id is said; before the payload the settings say it.
+    # A header's name states the kind of the id; for an id before the payload the settings do.
     of_source = {"framing": "apicurio"} | ({} if in_header else {"apicurio_id": kind})
     (made,) = await map_newest(settings_of(tmp_path, tables(broker, topic, registry, **of_source)), 1)
     assert sent(made)["user_data"]["email"] == "one@example.com"

@@ -1,4 +1,4 @@
-"""What of a schema speaks for a field besides a name that is known as it stands: the shapes of systems, types, symbols, docs, maps."""
+"""Guessing a field by more than a known name: the schemas of known systems, types, symbols, docs, maps."""
 
 from __future__ import annotations
 
@@ -281,7 +281,7 @@ def test_names_without_words_are_no_names(name: str) -> None:
     assert (consents(raw), event_fields(raw)) == ([], [])
 
 
-# What is offered besides
+# Consents and event fields
 
 
 def test_consents_are_found_with_what_they_hold() -> None:

@@ -1,4 +1,4 @@
-"""``stream-capi init``: what is guessed, and what is left for a person to say."""
+"""``stream-capi init``: what it guesses, and what it leaves to a person."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ def run(*words: str) -> Result:
 
 @pytest.fixture
 def newest(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """What the registry says, without one; the properties that it was asked with are kept in ``properties``."""
+    """Replaces the request to the registry: set the ``schema`` to return; its ``properties`` are recorded."""
     told: dict[str, Any] = {"schema": LEAD}
 
     async def answer(url: str, topic: str, properties: Any, kafka: Any) -> Any:

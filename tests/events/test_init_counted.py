@@ -1,6 +1,6 @@
-"""How many of the lines that a person would write ``stream-capi init`` writes, on schemas that were not made for it.
+"""How many of the lines that a person would write ``stream-capi init`` gets right, on schemas of other projects.
 
-The schemas and the lines are in ``foreign/``; its README says where they come from and what is counted.
+The schemas and the expected lines are in ``foreign/``; its README says where they come from and what is counted.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ of_each = pytest.mark.parametrize("name", SCHEMAS)
 
 
 class Line(NamedTuple):
-    """What a person would write for a field; ``gives``: what values of it must become."""
+    """The mapping that a person would write for a target; ``gives`` are values of the field and their right results."""
 
     paths: tuple[str, ...]
     unit: str | None
@@ -45,7 +45,7 @@ class Line(NamedTuple):
 
 
 class Written(NamedTuple):
-    """What ``init`` wrote: its text, and the source in it as the program reads it."""
+    """The file that ``init`` wrote: its text, and the source in it as the program parses it."""
 
     text: str
     source: SourceSection
@@ -56,7 +56,7 @@ class Written(NamedTuple):
 
 
 class Count(NamedTuple):
-    """Targets by what became of them. ``invented``: nothing in the schema is it. ``surely_wrong``: not marked as unsure."""
+    """Targets by result. ``invented``: the schema has nothing for it. ``surely_wrong``: wrong, not marked as unsure."""
 
     right: list[str]
     missed: list[str]
@@ -140,7 +140,7 @@ def test_no_path_is_wrong_without_a_mark_and_none_is_invented(name: str, written
 
 
 def test_what_is_right_in_all_of_them_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The figure of the documentation: how many needed lines there are, how many of them are right, and how many of those are sure."""
+    """The documentation states how many lines are needed, how many are right, and how many of those are sure."""
     counts, sure = [], 0
     for name in SCHEMAS:
         made = write(name, tmp_path / f"{name}.toml", monkeypatch)

@@ -1,4 +1,4 @@
-"""The net: what one record or one schema raises and nobody foresaw is that record's dead letter, and tells nothing of it."""
+"""An unforeseen exception of one record or schema dead-letters only its records, and the detail quotes no value."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ``check`` finds in a mapping before the first event."""
+"""The faults that ``check`` finds in a mapping before the first event."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CUSTOMER = {
 
 
 def schema(**types: Any) -> dict[str, Any]:
-    """A schema that a source of leads fits without any mapping, and more fields or other ones."""
+    """A schema that needs no mapping for leads; the arguments add or replace fields."""
     needed: dict[str, Any] = {
         "event_time": TIMESTAMP,
         "event_source_url": "string",
@@ -193,7 +193,7 @@ def test_symbols_of_optional_fields_are_noted() -> None:
 
 
 def two_of(one: Any, other: Any) -> list[Any]:
-    """A union of records that each have a field ``at``, of two types."""
+    """A union of two records that have a field ``at`` of different types."""
     return [
         {"type": "record", "name": name, "fields": [{"name": "at", "type": kind}]}
         for name, kind in (("One", one), ("Other", other))
@@ -432,7 +432,7 @@ def test_a_fault_of_several_lanes_is_told_once() -> None:
 
 @pytest.mark.parametrize("target", ["user_data.email", "user_data.phone"])
 def test_what_tells_who_is_forgotten_is_looked_at_though_no_lane_sends_it(target: str) -> None:
-    """A path that reads as null would let everybody pass who asked to be forgotten."""
+    """If a path reads as null, nobody on the suppression list is recognized."""
     mapping = {target: "customer.emial"}
     assert faults(mapping, pixel="strict") == []
     (fault,) = faults(mapping, pixel="strict", suppress=True)

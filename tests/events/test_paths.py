@@ -1,4 +1,4 @@
-"""Paths through a schema, and the values at them."""
+"""Paths through a schema, and reading the values at them."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ def test_a_name_with_a_dot_is_whole_whatever_space_it_stands_in() -> None:
     }
     assert isinstance(Schema(raw).find("which.x"), Found)
     assert isinstance(Schema(raw).find("which.y"), MissingPath)
-    assert isinstance(Schema(raw).find("cash.z"), Found)  # of no namespace: strictly out of reach, and yet written so
+    assert isinstance(Schema(raw).find("cash.z"), Found)  # has no namespace: invalid by the specification, but used
 
 
 def test_a_name_without_a_dot_is_of_the_space_that_it_stands_in() -> None:

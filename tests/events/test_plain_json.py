@@ -1,4 +1,4 @@
-"""A record written down as JSON is what the decoder would have made of it."""
+"""A record from JSON equals what the decoder returns for it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_what_avro_writes_as_json_is_read_as_the_decoder_reads_its_bytes(data: s
     fastavro.schemaless_writer(wire, parsed, value)
     fastavro.json_writer(text, parsed, [value])
     (row,) = decoder(raw).decode([wire.getvalue()])
-    assert repr(row_from_json(raw, text.getvalue())) == repr(row)  # NaN is equal to itself by its text alone
+    assert repr(row_from_json(raw, text.getvalue())) == repr(row)  # by repr, since NaN doesn't equal itself
 
 
 @pytest.mark.parametrize(

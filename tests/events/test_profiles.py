@@ -1,4 +1,4 @@
-"""The restricted profile: what it may tell, and whom it may name."""
+"""The restricted profile: which fields and identifiers it may send."""
 
 from __future__ import annotations
 

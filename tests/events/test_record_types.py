@@ -1,4 +1,4 @@
-"""Several event types in one schema: each record is mapped by its own type, and by its name where the settings ask for it."""
+"""Several event types in one schema: each record is mapped by its own type, and may be routed by its record name."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ from tests.events.sources_and_records import (
 
 LEAD_NAME, VIEW_NAME, TICK_NAME = "stream_capi.Lead", "stream_capi.PageView", "acme.Tick"
 TICK = record(at="long") | {"name": "Tick", "namespace": "acme"}
-# A type that both have is defined once, in the branch that comes first.
+# A type that both records use is defined once, in the first branch.
 VIEW = PAGE_VIEW | {
     "fields": [field | {"type": "Esi"} if field["name"] == "esi" else field for field in PAGE_VIEW["fields"]]
 }
 UNION = ["null", LEAD, VIEW, TICK]
 EVENTS = {LEAD_NAME: "generate_lead", VIEW_NAME: "page_view", "*": "skip"}
-MANY = 300  # records: enough for the walk of many at once
+MANY = 300  # records, enough to be parsed at once
 
 
 def payload(name: str, row: dict[str, Any]) -> bytes:
@@ -78,7 +78,7 @@ def test_a_condition_on_the_records_name_skips_the_others() -> None:
 
 def test_the_records_name_may_be_that_of_a_pixel() -> None:
     named = json.loads(json.dumps(LEAD).replace('"Lead"', '"strict"').replace("stream_capi", ""))
-    raw = [named, PAGE_VIEW]  # each with an Esi of its own namespace
+    raw = [named, PAGE_VIEW]  # each defines Esi in its own namespace
     source = Line(json.dumps(raw), rules(pixel_field="$record"))
     strict = source.outcome(encoded(raw, ("strict", lead(user_id="42"))))  # type: ignore[arg-type]
     assert isinstance(strict, Routed)
@@ -104,7 +104,7 @@ def test_a_name_that_is_not_listed_is_dead_lettered_as_any_value_is() -> None:
 
 
 def test_a_field_that_two_records_have_in_two_types_is_read_by_each_records_own() -> None:
-    """Of a schema whose types were thrown together nothing would tell which of the two a value has."""
+    """If the types of both records were merged, nothing would show which unit a value has."""
     millis, micros = ({"type": "long", "logicalType": f"timestamp-{unit}"} for unit in ("millis", "micros"))
     base = [{"name": "esi", "type": "string"}]
     base += [field for field in LEAD["fields"] if field["name"] not in ("event_time", "esi")]
@@ -148,7 +148,7 @@ def test_a_quoted_name_is_a_field_that_bears_it() -> None:
     assert (user["sid"], user["ifa"]) == ("mine", LEAD_NAME)
 
 
-# what check says
+# check
 
 
 def faults(record_name: str, **source: Any) -> list[str]:
@@ -194,7 +194,7 @@ def test_one_schema_of_a_topic_whose_types_have_one_each_need_not_have_all_names
     assert record_names(events) == [LEAD_NAME, VIEW_NAME]
 
 
-# as commands take the settings
+# explain, with a union's sources
 
 
 def settings_of(folder: Path, *records: str) -> Settings:
@@ -213,7 +213,7 @@ def settings_of(folder: Path, *records: str) -> Settings:
         ("lead.bin", LEADS, "generate_lead"),
         ("view.bin", VIEWS, "page_view"),
         ("tick.bin", TICKS, Skipped("unrouted")),
-        ("damaged.bin", TICKS[:1], Skipped("unrouted")),  # nobody asks what is in it
+        ("damaged.bin", TICKS[:1], Skipped("unrouted")),  # no source takes its type, so it isn't decoded
         ("null.bin", NULL, Skipped("tombstone")),
         ("none.bin", b"\x08", Code.DECODE_ERROR),
         ("short.bin", LEADS[:9], Code.DECODE_ERROR),

@@ -1,4 +1,4 @@
-"""The fields that an event can't be without: URL, data, address, agent, source of the event (contract, section 5)."""
+"""Required fields: URL, data, IP address, user agent, source of the event (contract, section 5)."""
 
 from __future__ import annotations
 
@@ -302,7 +302,7 @@ SUSPECT = [
     ("192.168.1.1", "private"),
     ("127.0.0.1", "loopback"),
     ("127.9.9.9", "loopback"),
-    ("0.0.0.0", "unspecified"),  # noqa: S104 -- nothing is bound
+    ("0.0.0.0", "unspecified"),  # noqa: S104 -- no socket is bound
     ("169.254.1.1", "link_local"),
     ("::", "unspecified"),
     ("::1", "loopback"),

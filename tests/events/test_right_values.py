@@ -1,4 +1,4 @@
-"""Inputs and their right values, out of ``right_values/*.toml``: mapping, ``explain`` and the reference agree on each."""
+"""Inputs and their right values from ``right_values/*.toml``: mapping, ``explain`` and the reference agree on each."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Case:
         self.raw = bytes.fromhex(row["hex"]) if "hex" in row else row.get("raw")
 
     def schema(self) -> Any:
-        """The shipped contract's, or with another type for the field."""
+        """The shipped Lead schema, perhaps with another type for the field."""
         if "type" not in self.row:
             return LEAD
         others = [field for field in LEAD["fields"] if field["name"] != self.name]
@@ -48,12 +48,12 @@ class Case:
         return lead(**{**self.row.get("beside", {}), self.name: self.raw})
 
     def dropped(self) -> dict[tuple[str, str], int]:
-        """What is counted as left out."""
+        """The fields that must be counted as left out."""
         own = {self.name: self.row["dropped"]} if "dropped" in self.row else {}
         return dict.fromkeys((own | self.row.get("drops", {})).items(), 1)
 
     def right(self) -> Any:
-        """What is sent; None where nothing is."""
+        """The value that must be sent; None if none is."""
         right = self.row.get("right")
         is_plain = self.delivery.get("hash") == "passthrough" or (right is not None and len(str(right)) == 64)
         return right if right is None or self.target not in HASHED or is_plain else sha256(right.encode()).hexdigest()
@@ -70,7 +70,7 @@ CASES = cases()
 
 @cache
 def line_for(raw: str, of_rules: str) -> Line:
-    """One line for all cases of a schema and settings: most of a case's time goes into compiling it."""
+    """One line for all cases with the same schema and settings, since compiling it takes most of a case's time."""
     settings = json.loads(of_rules)
     return Line(raw, rules(settings.pop("delivery", {}), **settings))
 
@@ -87,7 +87,7 @@ def value_in(event: Mapping[str, Any], target: str) -> Any:
 
 
 def check(case: Case, made: Transformed) -> None:
-    """Hold an outcome against the table."""
+    """Assert the outcome that the table states."""
     if "rejected" in case.row:
         assert isinstance(made, Rejection), made
         assert made.code == case.row["rejected"]
@@ -112,10 +112,10 @@ def test_a_value_becomes_the_right_one(case: Case) -> None:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.row["id"])
 def test_and_the_same_one_among_sound_records(case: Case) -> None:
-    """Where the fast way of a column meets it."""
+    """In such a chunk the fast path for columns meets the value."""
     raw = case.schema()
     odd = encoded(raw, case.record())
-    is_typed = "type" in case.row  # a sound value of that type is not known
+    is_typed = "type" in case.row  # no sound value of another type is known here
     sound = odd if is_typed else encoded(raw, lead(user_id="42", email="a@b.example", phone="+1 650 555 1212"))
     line = line_of(case)
     (alone,) = line.through([sound])

@@ -1,4 +1,4 @@
-"""Which records are meant, for which pixel, as which event, worth what, and with whose consent."""
+"""Routing: which records are sent, for which pixel, as which event, with what value, and with consent or not."""
 
 from __future__ import annotations
 
@@ -215,7 +215,7 @@ def test_consent_is_asked_of_each_lane() -> None:
     assert ["user_id" in user for user in users] == [True, False, False, False]
 
 
-# what a lead is worth
+# the value of a lead
 
 TABLE = {"field": "level", "table": {"high": 120.0, "low": 5, "7": 7.5, "true": 1}}
 
@@ -259,7 +259,7 @@ def test_a_default_currency_stands_for_an_absent_one_and_never_for_a_wrong_one()
 
 
 class Everybody:
-    """A list of people to be forgotten that has all of them."""
+    """A suppression list that contains everybody."""
 
     def key_of_hash(self, text: str) -> bytes:
         return b"key"

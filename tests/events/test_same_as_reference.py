@@ -1,4 +1,4 @@
-"""The mapping by columns against the plain reference: payloads, rejections, skips and counts are the same."""
+"""The mapping by columns gives the same payloads, rejections, skips and counts as the reference."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ UNREADABLE = Rejection(Code.DECODE_ERROR, "the record ends early")
 
 
 class Sink:
-    """What is counted, as the metrics are told it."""
+    """Records the counts that the metrics would get."""
 
     def __init__(self) -> None:
         self.counts: Counts = Counts()
@@ -54,7 +54,7 @@ def counted(transform: Transform) -> Counts:
 
 
 class Listed:
-    """A list of people in plain sight."""
+    """A suppression list that isn't hashed."""
 
     def __init__(self, people: Set[tuple[str, str]]) -> None:
         self.people = people
@@ -71,7 +71,7 @@ class Listed:
 
 
 def compare(raw: Any, rows: list[Row], of_source: SourceRules, people: Set[tuple[str, str]] = frozenset()) -> None:
-    """Map records together, one by one, and in two chunks; explain the first of them."""
+    """Compare with the reference: records mapped together, one by one, and in two chunks; the first one explained."""
     counts: Counts = Counts()
     expected: list[Transformed] = [
         row if isinstance(row, Rejection) else outcome_of(of_source, raw, row, (TOPIC, 3, 7 + at), NOW, counts, people)
@@ -138,7 +138,7 @@ def value_of(name: str) -> st.SearchStrategy[Any]:
 
 
 def leads(data: st.DataObject, raw: Any) -> list[dict[str, Any]]:
-    """Some records, of which all or some have hard values in the same few fields."""
+    """Records of which all or some have hard values in the same few fields."""
     names = [field["name"] for field in raw["fields"]]
     wild = data.draw(st.lists(st.sampled_from(names), max_size=6, unique=True))
     often = data.draw(st.booleans())
@@ -153,7 +153,7 @@ def leads(data: st.DataObject, raw: Any) -> list[dict[str, Any]]:
 
 
 def some(data: st.DataObject, rows: list[dict[str, Any]]) -> set[tuple[str, str]]:
-    """Some of the people in these records, who asked to be forgotten; mostly nobody."""
+    """Some people of these records, to be suppressed; mostly nobody."""
     if data.draw(st.sampled_from((0, 0, 1))) == 0:
         return set()
     found: set[tuple[str, str]] = {("id", "nobody")}

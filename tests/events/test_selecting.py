@@ -1,4 +1,4 @@
-"""Records are picked by the ids that the mapping gives them, and by the text of one field."""
+"""Selecting records by the ids that the mapping gives them, and by the text of one field."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ def picked(selection: Selection | MissingPath, rows: list[dict[str, Any]] = ROWS
         ("event_id", "7", {"event_id": "order.no"}, [0]),
         ("dedupe_id", "e-1", {}, [0]),
         ("dedupe_id", "8", {"dedupe_id": "order.no"}, [1]),
-        ("dedupe_id", "e-1", {"dedupe_id": "order.no"}, []),  # an event's dedupe_id is not its event_id then
+        ("dedupe_id", "e-1", {"dedupe_id": "order.no"}, []),  # then the dedupe_id isn't the event_id
         ("event_id", "e-1", {"dedupe_id": "order.no"}, [0]),
         ("dedupe_id", derived_id("leads-3-41"), {}, [1]),
-        ("dedupe_id", derived_id("leads-3-40"), {}, []),  # it has an id of its own
+        ("dedupe_id", derived_id("leads-3-40"), {}, []),  # it has an event_id, so none is derived
     ],
 )
 def test_an_id_is_the_mapped_one(name: IdName, wanted: str, fields: dict[str, Any], found: list[int]) -> None:

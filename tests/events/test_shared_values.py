@@ -1,4 +1,4 @@
-"""One value in many events: found in fixed memory, by some of the events, without keeping a value."""
+"""A value shared by many events is found in fixed memory, by looking at some of them, without keeping the value."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CANARY = "canary-account-77"
 
 
 class Told:
-    """What the metrics are told as suspect."""
+    """Records the suspect values that the metrics would get."""
 
     def __init__(self) -> None:
         self.suspects: Counter[tuple[str, str, str]] = Counter()
@@ -39,7 +39,7 @@ class Told:
 
 
 def people(count: int, **fields: Any) -> list[dict[str, Any]]:
-    """Leads of as many people, each with values of their own but for these."""
+    """Leads of ``count`` people with distinct values, except for the given fields."""
     return [
         lead(
             **{
@@ -54,14 +54,14 @@ def people(count: int, **fields: Any) -> list[dict[str, Any]]:
 
 
 def mixed(count: int, share: float, **fields: Any) -> list[dict[str, Any]]:
-    """People, of whom every so many have these values in common."""
+    """Leads of which a share, evenly distributed, has these values in common."""
     alike = {at for at in range(count) if int((at + 1) * share) > int(at * share)}
     shared = people(count, **fields)
     return [shared[at] if at in alike else row for at, row in enumerate(people(count))]
 
 
 def found(rows: Sequence[Mapping[str, Any]], chunk: int = 500, allow: float = 1e9) -> dict[tuple[str, str], int]:
-    """What is found shared: by event and field, in how many events."""
+    """The shared values found: the number of events by event name and field."""
     shared = SharedValues(KEY)
     transform = compile_source(rules(), LEAD, shared=shared)
     for start in range(0, len(rows), chunk):
@@ -80,7 +80,7 @@ def ended(transforms: Iterable[Transform], shared: SharedValues) -> dict[tuple[s
 def test_one_value_in_a_third_of_the_events_is_found_with_their_number() -> None:
     rows = mixed(1000, 0.412, user_id=CANARY)
     assert found(rows, chunk=7) == {("generate_lead", "user_id"): 412}
-    (event, field), n = next(iter(found(rows).items()))  # by some of the events alone
+    (event, field), n = next(iter(found(rows).items()))  # estimated from a sample of the events
     assert (event, field) == ("generate_lead", "user_id")
     assert n == pytest.approx(412, abs=60)
 
@@ -117,7 +117,7 @@ def test_an_event_that_is_not_sent_is_not_looked_at() -> None:
 
 
 def test_a_share_is_that_of_the_events_that_carry_the_field() -> None:
-    """A default that stands in one of ten events is in all that have the field."""
+    """A default value in one of ten events may be in all events that carry the field."""
     rows = mixed(1500, 0.1, phone="+1 650 555 0199")
     assert found(rows, chunk=9) == {("generate_lead", "phone"): 150}
 
@@ -146,7 +146,7 @@ def test_two_schemas_of_a_source_are_one_source() -> None:
 
 
 def test_no_more_is_looked_at_than_is_allowed() -> None:
-    """What it costs does not grow with the load: behind the first few chunks nothing is seen any more."""
+    """The cost doesn't grow with the load: after the first few chunks nothing more is examined."""
     rows = [*people(2000), *people(4000, user_id=CANARY)]
     assert found(rows, allow=0) == {}
     assert ("generate_lead", "user_id") in found(rows)

@@ -1,4 +1,4 @@
-"""People who asked to be forgotten: their events are skipped, whatever the lane would have sent of them."""
+"""Suppression: events of people on the list are skipped, whatever fields the lane would have sent."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def outcome(
     raw: Any = LEAD,
     **source: Any,
 ) -> Transformed:
-    """What becomes of one record: alone, among others, and explained, which must agree."""
+    """The outcome of one record; asserts that it is the same alone, among others, and explained."""
     of_source, listed = rules(delivery, **source), people(folder, lines)
     transform = compile_source(of_source, raw, people=listed)
     (alone,) = mapped(transform, [row], offsets=[7])
@@ -202,7 +202,7 @@ def test_a_table_without_records_has_nobody(tmp_path: Path) -> None:
 
 
 def test_the_paths_that_are_read_to_find_people_are_those_of_the_mapping(tmp_path: Path) -> None:
-    """So that what reads the paths alone (``check``, the look at encrypted fields) needs no list."""
+    """So code that only needs the paths (``check``, the check for encrypted fields) needs no suppression list."""
     for source in ({"pixel": "strict"}, {"phone_region": {"path": "sid"}}, {"event": "page_view"}):
         with_list = compile_source(rules(**source), LEAD, people=people(tmp_path)).paths
         assert compile_source(rules(**source, suppress=True), LEAD).paths == with_list

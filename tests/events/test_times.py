@@ -1,4 +1,4 @@
-"""When an event happened: every way to say it, and none that is guessed (contract, section 5)."""
+"""``event_time``: every form that is accepted, and forms that would have to be guessed (contract, section 5)."""
 
 from __future__ import annotations
 
@@ -85,12 +85,12 @@ def connector(name: str, kind: str = "long") -> dict[str, Any]:
         ("long", AT * 1_000_000 + 999_999, "ns", AT),
         ("double", AT * 1_000_000.0, "ns", AT),
         ("string", str(AT * 1_000_000 + 999_999), "ns", AT),
-        # A zone in brackets: Java's ZonedDateTime, RFC 9557. The offset says the time.
+        # A zone in brackets (Java's ZonedDateTime, RFC 9557); the offset decides.
         ("string", "2025-03-12T15:01:25.123+02:00[Europe/Athens]", None, AT),
         ("string", "2025-03-12T13:01:25.123Z[Etc/GMT+0]", None, AT),
         ("string", "2025-03-12T08:01:25.123-05:00[!America/New_York][u-ca=gregory]", None, AT),
         ("string", "2025-03-12T15:01:25.123+02:00[+02:00]", "s", AT),
-        # What connectors call their types.
+        # Types of Kafka Connect and Debezium, by their connect.name.
         (connector("io.debezium.time.Timestamp"), AT, None, AT),
         (connector("io.debezium.time.MicroTimestamp"), AT * 1000 + 999, None, AT),
         (connector("io.debezium.time.MicroTimestamp"), AT * 1000 + 999, "us", AT),
@@ -107,10 +107,10 @@ def connector(name: str, kind: str = "long") -> dict[str, Any]:
         (connector("org.apache.kafka.connect.data.Timestamp"), AT, None, AT),
         (connector("org.apache.kafka.connect.data.Date", "int"), 20_159, None, 1_741_737_600_000),
         (connector("org.apache.kafka.connect.data.Timestamp") | logical("timestamp-millis"), AT, None, AT),
-        # On another type, or of another maker, the name means nothing.
+        # The name is ignored on another Avro type, and if it is another vendor's.
         (connector("io.debezium.time.MicroTimestamp", "string"), "2025-03-12T13:01:25.123Z", None, AT),
         (connector("com.acme.MicroTimestamp"), AT, None, AT),
-        # A logical type that stands on the wrong type is to be passed over (Avro specification).
+        # A logical type on the wrong Avro type is ignored (Avro specification).
         (logical("timestamp-micros", "string"), "2025-03-12T13:01:25.123Z", None, AT),
         (logical("timestamp-something"), AT, None, AT),
     ],
@@ -124,13 +124,13 @@ def test_a_time_becomes_epoch_milliseconds(kind: Any, value: Any, unit: str | No
 @pytest.mark.parametrize(
     ("kind", "value", "unit"),
     [
-        # seconds, taken for milliseconds
+        # seconds that would be read as milliseconds
         ("long", 1_741_784_485, None),
         ("long", 1_741_784_485, "ms"),
         ("double", 1_741_784_485.5, None),
         ("long", 10**11 - 1, None),
         (logical("timestamp-millis"), 1_741_784_485, None),
-        # microseconds, taken for milliseconds; milliseconds, taken for seconds
+        # microseconds that would be read as milliseconds; milliseconds as seconds
         ("long", AT * 1000, None),
         ("long", AT, "s"),
         ("long", AT, "us"),
@@ -162,7 +162,7 @@ def test_a_time_becomes_epoch_milliseconds(kind: Any, value: Any, unit: str | No
         (connector("org.apache.kafka.connect.data.Time", "int"), 1_000, None),
         (connector("io.debezium.time.ZonedTime", "string"), "13:01:25Z", None),
         (connector("io.debezium.time.MicroTimestamp"), AT, "ms"),
-        # no time at all
+        # not a time
         (logical("time-millis", "int"), 1_000, None),
         (logical("time-micros"), AT, None),
         (logical("time-micros"), -AT, None),

@@ -1,4 +1,4 @@
-"""What is known of the user: identifiers hashed or as they are, and what is left out (contract, section 5)."""
+"""User data: identifiers, hashed or unchanged, and fields that are left out (contract, section 5)."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def digest(text: str) -> str:
 
 
 def dropped(**fields: Any) -> dict[tuple[str, str], int]:
-    """What was counted as left out of one Lead that is sent all the same."""
+    """The fields counted as left out of one Lead, which must be sent all the same."""
     transform = compile_source(rules(), LEAD)
     sent(apply(transform, lead(**fields)))
     return dict(transform.counts.dropped)
@@ -262,7 +262,7 @@ def test_a_value_of_another_type_is_left_out_and_counted(kind: Any, given: Any) 
     assert transform.counts.dropped == {("sid", "type"): 1}
 
 
-# who it is
+# identifiers
 
 
 @pytest.mark.parametrize("field", IDENTIFIER_FIELDS)
@@ -327,7 +327,7 @@ def test_but_a_mapped_one_goes_before(field: str) -> None:
     assert made["user_data"][field] == "of-the-url"
 
 
-# which event it is
+# dedupe_id
 
 
 def test_the_mapped_dedupe_id_goes_before_the_event_id_and_that_before_the_place() -> None:
@@ -362,7 +362,7 @@ def test_an_id_of_another_type_is_counted_and_the_next_one_taken() -> None:
     assert transform.counts.dropped == {("dedupe_id", "type"): 1}
 
 
-# what is counted
+# counts of fields left out
 
 
 @pytest.mark.parametrize(
@@ -433,7 +433,7 @@ def test_counts_are_handed_over_once() -> None:
     assert sink.told == []
 
 
-# where a field comes from
+# several paths
 
 
 @pytest.mark.parametrize(
@@ -474,7 +474,7 @@ def test_a_constant_is_the_same_for_each_event() -> None:
     assert event["data"] == {"currency": "EUR", "value": 3}
 
 
-# values that look wrong
+# suspect values
 
 
 @pytest.mark.parametrize(
@@ -500,7 +500,7 @@ def test_a_user_id_of_fewer_than_six_characters_is_sent_and_counted(user_id: str
 
 
 def test_of_an_event_that_is_not_sent_no_value_is_suspect() -> None:
-    """So that of no field more values are suspect than there are events with it."""
+    """So a field never has more suspect values than there are events with it."""
     transform = compile_source(rules(), LEAD)
     nobody = lead(user_id=None, client_ip_address="10.0.0.1")
     bad = lead(user_id="1", client_ip_address="10.0.0.1", esi="server")

@@ -1,4 +1,4 @@
-"""What ``explain`` shows of a record to people who need not know the person."""
+"""Masking of personal data in the output of ``explain``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.events.sources_and_records import LEAD, NOW, TOPIC, lead, rules
 
 
 def shown(source: dict[str, Any], target: str, **fields: Any) -> tuple[Any, Any]:
-    """What is shown of a field of a Lead, or of a question of its routing: of what stood there, and of what is sent."""
+    """What is shown for a field or a routing rule of a Lead: its raw value, and the result."""
     lines = explain(rules(**source), LEAD, lead(**fields), (TOPIC, 3, 7), NOW).lines
     (line,) = [one for one in lines if one.target == target and not (target == "dedupe_id" and one.result is None)]
     return raw_shown(line), result_shown(line)

@@ -1,4 +1,4 @@
-"""The fast way of a rule, for a column, gives what its careful way gives for each value."""
+"""A rule's fast path for columns gives the same results as the rule for single values."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def nasty(field: Field) -> list[str | None]:
 
 
 def alone(field: Field, text: str | None, country: str | None, **settings: bool) -> tuple[Any, Any]:
-    """What is sent for one text, and what is wrong with it."""
+    """By the rule for single values: the result, and what is wrong with the text."""
     if not text:
         return None, None
     if len(text) > field.longest:

@@ -1,4 +1,4 @@
-"""The worked cases of the documentation: real schemas in a real registry, real records, the events that it shows."""
+"""The documentation's worked cases: with a real registry and topic, their records give the events that it shows."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ of_each = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 
 
 def whole(case: Case) -> Any:
-    """The schema with what it refers to."""
+    """The schema with its reference inlined."""
     return inline(case.schema, {"com.acme.quotes.QuoteRequested": case.referenced}) if case.referenced else case.schema
 
 
@@ -62,7 +62,7 @@ def test_a_case_fits_its_schema_and_gives_the_event_that_is_shown(case: Case, tm
 
 
 def changed(case: Case, folder: Path, **fields: Any) -> Transformed:
-    """What becomes of the case's record with other values in it."""
+    """The outcome of the case's record with some values replaced."""
     stated = settings(case, folder)
     record = json.loads(case.record)
     for path, value in fields.items():
@@ -116,7 +116,7 @@ def test_cloudevents_another_source_has_another_pixel_and_profile(tmp_path: Path
 
 
 class Placed:
-    """A case with its schemas registered and its record produced, under names of this test alone."""
+    """A case with its schemas registered and its record produced, under names unique to the test."""
 
     def __init__(self, case: Case, broker: Broker, registry: Registry, names: Names, folder: Path) -> None:
         self.topic = names.topic(case.name)
