@@ -1,4 +1,4 @@
-"""The alert rules and their cases as data, and promtool, which checks the rules and runs the cases."""
+"""The alert rules and their test cases as data, and promtool, which checks the rules and runs the cases."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FIRING = 'ALERTS{alertstate="firing"}'
 
 
 class Alert(NamedTuple):
-    """One rule of the file."""
+    """One alerting rule."""
 
     name: str
     expression: str
@@ -30,7 +30,7 @@ class Alert(NamedTuple):
 
 
 def alerts() -> list[Alert]:
-    """Every alert of the rules."""
+    """All alerting rules."""
     return [
         Alert(rule["alert"], rule["expr"], rule.get("labels", {}), rule.get("annotations", {}))
         for group in yaml.safe_load(RULES.read_text())["groups"]
@@ -39,30 +39,30 @@ def alerts() -> list[Alert]:
 
 
 def cases() -> list[dict[str, Any]]:
-    """Every case of the rules, as promtool reads it."""
+    """All test cases, as promtool reads them."""
     return [case for file in CASES for case in yaml.safe_load(file.read_text())["tests"]]
 
 
 class Question(NamedTuple):
-    """What a case expects at one moment: an expression, and the labels of each sample of the answer."""
+    """One expectation of a case: an expression, and the labels of each sample in its result."""
 
     expression: str
     answer: list[dict[str, str]]
 
 
 def questions() -> Iterator[Question]:
-    """The questions of all cases."""
+    """The expectations of all cases."""
     for asked in (asked for case in cases() for asked in case["promql_expr_test"]):
         yield Question(asked["expr"], [_labels(sample["labels"]) for sample in asked["exp_samples"]])
 
 
 def seconds(duration: str) -> float:
-    """A duration as Prometheus writes it."""
+    """The seconds of a duration in Prometheus' notation."""
     return promql.parse_duration(duration).total_seconds()
 
 
 def promtool(*arguments: str | Path) -> None:
-    """Run promtool, and fail with what it says unless it is content. Without one the test is skipped, but not in CI."""
+    """Run promtool; fail with its output if it fails. Without promtool the test is skipped, and in CI it fails."""
     program = shutil.which("promtool")
     if program is None:
         if os.environ.get("CI"):

@@ -1,4 +1,4 @@
-"""What is written from the settings: docs/configuration.md, the JSON Schema beside it, and that of the Helm chart's values.
+"""Files generated from the settings: docs/configuration.md, its JSON Schema, and the schema of the Helm chart's values.
 
 ``python -m tests.deploy.configuration_page`` writes them.
 """
@@ -63,7 +63,7 @@ and knows nothing of rules over several keys: for those, and for what only broke
 
 
 class Key(NamedTuple):
-    """A key of the file."""
+    """A key of the configuration file."""
 
     place: tuple[str, ...]  # of its table
     name: str
@@ -71,23 +71,23 @@ class Key(NamedTuple):
 
     @property
     def path(self) -> tuple[str, ...]:
-        """Where it is in the file, without the indices of lists."""
+        """Its path in the file, without the indices of lists."""
         return (*self.place, self.name)
 
     @property
     def variable(self) -> str:
-        """The environment variable for it, of the first entry where it is in a list."""
+        """The environment variable that sets it; in a list, the one for the first entry."""
         return PREFIX + "__".join(_with_indices(self.path)).upper()
 
     @property
     def unit(self) -> str:
-        """What its number counts."""
+        """The unit of its number."""
         extra = self.field.json_schema_extra
         return str(extra.get("unit", "")) if isinstance(extra, dict) else ""
 
 
 def tables(place: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], type[Section]]]:
-    """Each table of the file below a place, with the place of its own."""
+    """Each table of the file below ``place``, with its own place."""
     for name in (section_at(place) or Settings).model_fields:
         if (inner := section_at([*place, name])) is not None:
             yield (*place, name), inner
@@ -95,7 +95,7 @@ def tables(place: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], type[
 
 
 def keys() -> list[Key]:
-    """All keys but those that are tables of keys."""
+    """All keys except those that are tables of keys."""
     return [
         Key(place, field.alias or name, field)
         for place, table in tables()
@@ -116,7 +116,7 @@ def _is_list(place: tuple[str, ...]) -> bool:
 
 
 def toml(value: Any) -> str:
-    """A value as TOML writes it on one line."""
+    """A value as TOML on one line."""
     if isinstance(value, dict):
         return (
             f"{{ {', '.join(f'{_toml_key(key)} = {toml(inner)}' for key, inner in value.items())} }}" if value else "{}"
@@ -148,7 +148,7 @@ def _choices(schema: Mapping[str, Any]) -> str:
 
 
 def _kind(key: Key, schema: Mapping[str, Any]) -> str:
-    """What a value may be: choices, or the type with its unit and bounds."""
+    """The description of a key's values: the choices, or the type with its unit and bounds."""
     if choices := _choices(schema):
         return choices
     kinds = {"integer": "whole number", "number": "number", "string": "text", "boolean": "true or false"}
@@ -195,7 +195,7 @@ def schema_text() -> str:
 
 
 def values_schema_text() -> str:
-    """The text of the chart's values.schema.json: its own part as the file has it, that of ``settings`` from the settings."""
+    """The text of the chart's values.schema.json: its part ``settings`` is generated, the rest is kept as it is."""
     schema, settings = json.loads(VALUES_SCHEMA.read_text("utf-8")), json_schema()
     schema["$defs"] = settings["$defs"]
     of_settings = {name: settings[name] for name in ("type", "additionalProperties", "properties")}
@@ -207,7 +207,7 @@ TEXTS = {PAGE: page, SCHEMA: schema_text, VALUES_SCHEMA: values_schema_text}
 
 
 def write(folder: Path | None = None) -> None:
-    """Write all files where they belong, or into one folder."""
+    """Write all files to their places, or into ``folder``."""
     for file, text in TEXTS.items():
         ((folder or file.parent) / file.name).write_text(text(), "utf-8")
 

@@ -1,4 +1,4 @@
-"""A Dockerfile as data: its stages, and what each of them does."""
+"""A Dockerfile as data: its stages and their instructions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Instruction(NamedTuple):
 
     @property
     def words(self) -> list[str]:
-        """The words of its exec form, or of a shell's."""
+        """The words of its exec form, or of its shell form."""
         text = self.text[self.text.index("[") :] if self.name == "HEALTHCHECK" else self.text
         if self.name == "HEALTHCHECK" or text.startswith("["):
             return [str(word) for word in json.loads(text)]
@@ -28,24 +28,24 @@ class Instruction(NamedTuple):
 
 
 class Stage(NamedTuple):
-    """What follows a FROM."""
+    """A FROM and the instructions after it."""
 
     image: str
     name: str
     instructions: list[Instruction]
 
     def all(self, name: str) -> list[Instruction]:
-        """The instructions of one name, in order."""
+        """The instructions with this name, in order."""
         return [instruction for instruction in self.instructions if instruction.name == name]
 
     def the(self, name: str) -> Instruction:
-        """The only one of its name."""
+        """The only instruction with this name."""
         (one,) = self.all(name)
         return one
 
 
 def stages(file: Path) -> list[Stage]:
-    """The stages of a Dockerfile, in order, with the defaults of what is given before them."""
+    """The stages of a Dockerfile, in order; in FROM, build arguments have their default values."""
     found: list[Stage] = []
     defaults: dict[str, str] = {}
     for entry in DockerfileParser(str(file)).structure:

@@ -1,4 +1,4 @@
-"""The metrics as the program exposes them: name, type and labels, read from a real scrape."""
+"""The metrics that the program exposes: names, types and labels, parsed from a real scrape."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from stream_capi.events.rejected_field import RejectedRule
 from stream_capi.model import EventName, Lane
 from stream_capi.observe.metrics import Gauges, Metrics
 
-# Put on every series by Prometheus itself: by the scrape job, and by the operator's or docker's service discovery.
+# Labels that Prometheus adds to every series: by the scrape job, and by the operator's or docker's service discovery.
 SCRAPED = frozenset({"job", "instance", "namespace", "pod"})
 
 
@@ -27,7 +27,7 @@ class Exposed(NamedTuple):
 
 
 def fed() -> Metrics:
-    """Metrics in which everything has happened once."""
+    """Metrics after each kind of event has happened once."""
     metrics = Metrics(IDENTIFIER_FIELDS)
     now = 1_800_000_000_000
     metrics.consumed("leads", 1)
@@ -54,7 +54,7 @@ def fed() -> Metrics:
 
 @cache
 def exposed() -> dict[str, Exposed]:
-    """Every sample name of a scrape, so that a histogram is there as its three, and ``up`` besides."""
+    """Every sample name of a scrape (so three for a histogram), and ``up``."""
     found = {"up": Exposed("gauge", frozenset())}
     for family in text_string_to_metric_families(generate_latest(fed().registry).decode()):
         for sample in family.samples:
@@ -79,7 +79,7 @@ def selectors(expression: promql.Expr) -> Iterator[promql.VectorSelector]:
 
 
 def faults_of(expression: str) -> list[str]:
-    """What is wrong with an expression: it doesn't parse, or it names a metric or a label that the program doesn't expose."""
+    """The faults of an expression: a syntax error, or a metric or label that the program doesn't expose."""
     try:
         parsed = promql.parse(expression)
     except ValueError as error:
@@ -99,7 +99,7 @@ def faults_of(expression: str) -> list[str]:
 
 
 def _grouped(expression: promql.Expr) -> set[str]:
-    """The labels by which an expression groups and matches."""
+    """The labels by which an expression groups or matches."""
     names: set[str] = set()
 
     def visit(node: promql.Expr) -> bool:
@@ -114,7 +114,7 @@ def _grouped(expression: promql.Expr) -> set[str]:
 
 
 def _misused(expression: promql.Expr) -> Iterator[str]:
-    """A rate of what is no counter, and a counter or histogram taken bare: both are drawn without complaint, and mean nothing."""
+    """Rates of gauges, and counters or histograms without a rate: Prometheus draws both, and they mean nothing."""
     rated: set[str] = set()
     quantiles: set[str] = set()
     every = [selector.name or "" for selector in selectors(expression)]

@@ -1,4 +1,4 @@
-"""The documents as data: headings, links, and the command lines that they tell people to type."""
+"""The documents as data: headings, links, tables, and the command lines that they tell people to type."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ENDS = frozenset({"|", "||", "&&", ";", ">", ">>", "2>", "&", "<"})
 
 
 def pages() -> list[Path]:
-    """Every document for people that says something of the program."""
+    """Every document that describes the program."""
     return [
         *(ROOT / f"{name}.md" for name in ("README", "SECURITY", "CONTRIBUTING")),
         *sorted((ROOT / "docs").rglob("*.md")),
@@ -45,7 +45,7 @@ def blocks(text: str) -> list[Block]:
 
 
 def spans(text: str) -> list[str]:
-    """What the prose has in backticks."""
+    """The code spans: what the prose has in backticks."""
     return [node.content for node in nodes(text, "code_inline")]
 
 
@@ -55,12 +55,12 @@ def headings(text: str) -> list[tuple[int, str]]:
 
 
 def anchor(heading: str) -> str:
-    """What a heading is linked by."""
+    """The anchor of a heading."""
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
 def section(text: str, heading: str) -> str:
-    """What stands under a heading, up to the next of its level or above."""
+    """The text under a heading, up to the next heading of its level or above."""
     titles = [title for _, title in headings(text)]
     below = nodes(text, "heading")[titles.index(heading) :]
     ends = [node.map[0] for node in below[1:] if node.tag <= below[0].tag and node.map]
@@ -69,25 +69,25 @@ def section(text: str, heading: str) -> str:
 
 
 def links(text: str) -> list[str]:
-    """The targets of the links and images that lead to files and headings of the project."""
+    """The targets of links and images inside the project: files and headings."""
     targets = [str(node.attrs.get("href") or node.attrs["src"]) for node in nodes(text, "link", "image")]
     return [target for target in targets if "://" not in target]
 
 
 def rows(text: str) -> list[list[str]]:
-    """The cells of each row of the tables in a text, heads included, as they are written."""
+    """The cells of each row of the tables in a text, header rows included, as Markdown."""
     return [[cell.children[0].content for cell in row.children] for row in nodes(text, "tr")]
 
 
 def names(text: str) -> list[tuple[str, list[str]]]:
-    """The rows of the tables in a text whose first cell is one name in backticks: the name, and the other cells."""
+    """The table rows whose first cell is a single name in backticks: the name, and the other cells."""
     return [
         (spans(first)[0], others) for first, *others in rows(text) if [first] == [f"`{name}`" for name in spans(first)]
     ]
 
 
 def terms(text: str) -> list[str]:
-    """What the items of the lists in a text explain: what they begin with in bold, before a colon and an explanation."""
+    """The terms of list items that begin with a bold term, a colon and an explanation."""
     found = []
     for item in nodes(text, "list_item"):
         match [node for node in item.children[0].children[0].children if node.content or node.children]:
@@ -98,12 +98,12 @@ def terms(text: str) -> list[str]:
 
 
 def numbers(text: str) -> list[str]:
-    """The numbers of the items of the numbered lists in a text."""
+    """The numbers of the items of numbered lists."""
     return [node.info for node in nodes(text, "list_item") if node.info]
 
 
 def command_lines(text: str) -> Iterator[list[str]]:
-    """The arguments of each call of the program in the fenced shell blocks, whatever calls it."""
+    """The arguments of each call of the program in fenced shell blocks, also inside a container."""
     for block in blocks(text):
         if block.language in ("sh", "bash", "shell", "console"):
             for line in block.text.replace("\\\n", " ").splitlines():
@@ -111,15 +111,15 @@ def command_lines(text: str) -> Iterator[list[str]]:
 
 
 def _calls(line: str) -> Iterator[list[str]]:
-    """The calls in a line: of the program itself, or of what runs it in a container."""
+    """The arguments of the program's calls in a line, direct or by kubectl or docker."""
     try:
         words = shlex.split(line, comments=True)
-    except ValueError:  # a text that goes on over several lines: no call of the program
+    except ValueError:  # a quoted text of several lines, so no call of the program
         return
     while words:
         end = next((at for at, word in enumerate(words) if word in _ENDS), len(words))
         call, words = words[:end], words[end + 1 :]
-        while call and "=" in call[0].split("/")[0]:  # variables set for the call
+        while call and "=" in call[0].split("/")[0]:  # environment variables
             call = call[1:]
         arguments = _arguments(call)
         if arguments is not None:
@@ -135,7 +135,7 @@ def _arguments(call: list[str]) -> list[str] | None:
         return _arguments(call[call.index("--") + 1 :])
     if (
         call[0] == "docker" and "exec" in call and CONSOLE_SCRIPT in call
-    ):  # the program follows the container's name, which may be the same
+    ):  # search from the end: the container may have the program's name
         inside = len(call) - 1 - call[::-1].index(CONSOLE_SCRIPT)
         return _arguments(call[inside:])
     if call[0] == "docker" and "run" in call and CONSOLE_SCRIPT in call:  # the image's entry point is the program
@@ -144,7 +144,7 @@ def _arguments(call: list[str]) -> list[str] | None:
 
 
 def calls_in_prose(text: str) -> Iterator[list[str]]:
-    """Calls of the program in backticks: a command, perhaps with some of its options, but not all that it needs."""
+    """Calls of the program in backticks: a command, perhaps with options, but not all that it requires."""
     for span in spans(text):
         words = span.split()
         if words[0] == CONSOLE_SCRIPT and len(words) > 1:

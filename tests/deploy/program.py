@@ -1,4 +1,4 @@
-"""The program as what describes its running must find it: its commands and flags, its settings, its admin server."""
+"""The program as documents and deployment files must describe it: its commands and options, settings, admin server."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ CONSOLE_SCRIPT = "stream-capi"
 
 
 def commands() -> frozenset[str]:
-    """The names of the commands that there are."""
+    """The names of all commands."""
     return frozenset(COMMANDS)
 
 
 def options_by_command() -> dict[str, frozenset[str]]:
-    """The long options of each command that does something, by its name; those of subcommands under both names."""
+    """The long options of each command; a subcommand's under its full name."""
     found: dict[str, frozenset[str]] = {}
     for name in COMMANDS:
         command: Any = load(name)
@@ -36,9 +36,9 @@ def options_by_command() -> dict[str, frozenset[str]]:
 
 
 def parse(arguments: Sequence[str]) -> tuple[str, dict[str, Any]]:
-    """The command that a command line asks for, and its parameters, parsed by the program itself but not run.
+    """Parse a command line with the program's own parser, without running it; return the command and its parameters.
 
-    Raises KeyError for an unknown command, and the parser's own error for what a command would refuse.
+    Raises KeyError for an unknown command, and the parser's error for arguments that the command refuses.
     """
     names, rest = list(arguments[:1]), list(arguments[1:])
     command: Any = load(arguments[0])
@@ -49,19 +49,19 @@ def parse(arguments: Sequence[str]) -> tuple[str, dict[str, Any]]:
 
 
 def settings(text: str, folder: Path, environ: Mapping[str, str] | None = None) -> config.Settings:
-    """The settings of a TOML text, over them those of ``environ``, keys unread. Raises ConfigurationError."""
+    """The settings of a TOML text, overridden by ``environ``, without reading keys. Raises ConfigurationError."""
     file = folder / "stream-capi.toml"
     file.write_text(text)
     return config.load(file, environ or {}, keys=False)
 
 
 def admin_server(port: int = 0) -> AdminServer:
-    """The real admin server of a member that has nothing to tell."""
+    """The real admin server, of a healthy member with an empty status."""
     return AdminServer("127.0.0.1", port, Metrics([]), Nothing())
 
 
 class Nothing:
-    """A member that is well."""
+    """The state of a healthy member."""
 
     alive = True
 
@@ -73,7 +73,7 @@ class Nothing:
 
 
 def pyproject() -> dict[str, Any]:
-    """The project's own description."""
+    """The content of pyproject.toml."""
     return tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 

@@ -1,4 +1,4 @@
-"""docker-compose.yml against the program that it runs, and its parts against each other. It is read, not started."""
+"""docker-compose.yml agrees with the program, and its services with each other. It is read, not started."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ MOUNTS = [
 
 
 def settings() -> config.Settings:
-    """The member's settings as it reads them: its file, and over it its environment and the image's."""
+    """The member's settings as it loads them: its file, overridden by its environment and the image's."""
     image = dict(word.split("=", 1) for word in stages(ROOT / "Dockerfile")[-1].the("ENV").words)
     return config.load(SETTINGS_FILE, {**image, **MEMBER["environment"]})
 
 
 def port_of(service: str) -> int:
-    """The port that a service publishes, as it has it inside."""
+    """The container port that a service publishes."""
     (published,) = SERVICES[service]["ports"]
     return int(published.rsplit(":", 1)[1])
 
 
 def tagged(service: str) -> str:
-    """A service's image, without the digest that an update bot may have written behind its tag."""
+    """A service's image, without the digest that an update bot may have added to its tag."""
     return re.sub(r"@sha256:[0-9a-f]{64}$", "", str(SERVICES[service]["image"]))
 
 
@@ -91,7 +91,7 @@ def test_whoever_is_waited_for_is_there_and_can_become_what_is_waited_for() -> N
 
 
 def test_the_settings_load_with_what_the_environment_gives() -> None:
-    """The variables are settings or a pixel's key: the loader refuses unknown ones, and a key that is not there."""
+    """All variables are settings or a pixel's key: the loader refuses unknown ones, and a missing key."""
     pixel_keys = {pixel.api_key_env for pixel in settings().pixels}
     assert {name for name in MEMBER["environment"] if not name.startswith("STREAM_CAPI_")} == pixel_keys
 
@@ -125,7 +125,7 @@ def test_the_topics_made_are_those_of_the_settings() -> None:
     made = re.search(r"for topic in (.*); do", SERVICES["topics"]["command"][-1])
     assert made is not None
     assert made[1].split() == [*(source.topic for source in loaded.sources), loaded.dead_letter.topic]
-    # The program never makes a topic, and must not be helped to by the broker.
+    # The program never creates a topic, so the broker must not create one for it.
     assert SERVICES["kafka"]["environment"]["KAFKA_AUTO_CREATE_TOPICS_ENABLE"] == "false"
 
 
@@ -151,12 +151,12 @@ def test_the_program_runs_without_rights_and_on_a_file_system_it_cannot_write(na
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
     assert service["security_opt"] == ["no-new-privileges:true"]
-    assert "user" not in service  # the image's own, which is nobody's
+    assert "user" not in service  # the image's own user, without rights
     assert not {"privileged", "cap_add", "network_mode", "pid"} & service.keys()
 
 
 def test_only_the_member_is_asked_for_its_health() -> None:
-    """The image's check asks the admin server, which the other commands don't have."""
+    """The image's health check asks the admin server, which the other commands don't have."""
     assert "healthcheck" not in MEMBER
     assert all(OURS[name]["healthcheck"] == {"disable": True} for name in OURS.keys() - {"stream-capi"})
 
@@ -175,14 +175,14 @@ def test_the_samples_are_asked_for_and_not_started_with_the_rest() -> None:
 
 
 def test_the_endpoints_script_is_one_that_it_can_play() -> None:
-    Script.load(ROOT / "deploy/compose/endpoint.toml")  # it refuses what it doesn't know
+    Script.load(ROOT / "deploy/compose/endpoint.toml")  # refuses unknown keys
 
 
 async def test_prometheus_scrapes_every_member_where_it_answers() -> None:
     (job,) = PROMETHEUS["scrape_configs"]
     (discovery,) = job["dns_sd_configs"]
     assert discovery["names"] == ["stream-capi"]
-    assert discovery["type"] == "A"  # a service's name has the address of each of its containers
+    assert discovery["type"] == "A"  # a service's name resolves to the addresses of all its containers
     assert discovery["port"] == settings().admin.port
     server = admin_server()
     await server.start()

@@ -1,4 +1,4 @@
-"""docs/configuration.md and its JSON Schema: as the settings would have them written, and true of each key."""
+"""docs/configuration.md and its JSON Schema are up to date with the settings, and right for each key."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_a_number_has_the_unit_of_its_name(key: Key) -> None:
 
 
 def faults_at(document: dict[str, Any], path: tuple[str, ...]) -> list[str]:
-    """What the settings say is wrong at a key or inside it, in the words of the validation."""
+    """The validation errors at a key or inside it."""
     try:
         Settings.model_validate(document)
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""docs/connect.md: every configuration in it is loaded, and the clients that it asks for are made."""
+"""docs/connect.md: every configuration in it loads, and its clients can be created."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""docs/contract.md against the program: what it names exists, and what the program has is named."""
+"""docs/contract.md agrees with the program: all that it names exists, and all that the program has is named."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ CLASSES = {
 
 
 def usages() -> dict[str, list[str]]:
-    """The cells of the row of each command: its usage, and what it does."""
+    """The table row of each command, by its name: its usage, and what it does."""
     found = {}
     for row in rows(SECTIONS["2"]):
         if usage := re.match(r"`stream-capi ((?:[a-z-]+ ?)+)", row[0]):
@@ -75,12 +75,12 @@ def example() -> str:
 
 
 def with_all_keys() -> dict[str, Any]:
-    """The example with the keys that are commented out in it."""
+    """The example, including its commented-out keys."""
     return tomllib.loads(re.sub(r"^# (?=\w+ = )", "", example(), flags=re.MULTILINE))
 
 
 def tables(table: type[Section] = Settings, place: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """The place of each table of the settings, the whole file's first."""
+    """The place of each table of the settings; the first one, of the whole file, is empty."""
     yield place
     for key in keys_of(table):
         if (inner := section_at([*place, key])) is not None:
@@ -91,7 +91,7 @@ TABLES = [pytest.param(place, id=".".join(place) or "the file") for place in tab
 
 
 def at(document: Mapping[str, Any], place: Sequence[str]) -> dict[str, Any]:
-    """What a document has in a table, all entries of a list in one."""
+    """The keys of a document's table; the entries of a list of tables are merged."""
     found = [document]
     for key in place:
         inner = [table[key] for table in found if key in table]
@@ -106,7 +106,7 @@ def test_each_key_is_named_and_no_other(place: tuple[str, ...]) -> None:
 
 @pytest.mark.parametrize("place", TABLES)
 def test_each_default_is_the_programs(place: tuple[str, ...]) -> None:
-    """A key with a default stands there with it; what is commented out has none."""
+    """In the example a key with a default has that value; only keys without one are commented out."""
     fields = (section_at(place) or Settings).model_fields
     defaults = {
         field.alias or name: field.default
@@ -166,7 +166,7 @@ def test_a_metric_that_is_named_elsewhere_on_the_page_is_one_of_them() -> None:
 
 
 def references(text: str) -> Iterator[tuple[str, str]]:
-    """Section and item (empty where none is named) of each reference to the contract."""
+    """Section and item (or an empty text) of each reference to the contract."""
     for reference in re.findall(r"contract,\s+sections?\s+([\d.]+(?:(?:,|\s+and)\s+[\d.]+)*)", text):
         for place in re.findall(r"\d+(?:\.\d+)?", reference):
             number, _, item = place.partition(".")

@@ -1,4 +1,4 @@
-"""The dashboard against the program's real metrics: nothing on it may stay empty because a name has changed."""
+"""The dashboard agrees with the program's real metrics, so that no panel is empty because a name has changed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ BUILT_IN = {"__rate_interval": "5m", "__range": "3h"}
 
 
 def query(target: dict[str, Any]) -> str:
-    """The expression as Grafana sends it, a variable in a matcher standing for itself."""
+    """The expression as Grafana sends it, but with variables in matchers left as they are."""
     expression: str = target["expr"]
     for name, value in BUILT_IN.items():
         expression = expression.replace(f"${name}", value)
@@ -73,7 +73,7 @@ def test_each_selector_heeds_the_chosen_namespace_and_job(panel: dict[str, Any],
         matchers = {(matcher.name, matcher.value) for matcher in selector.matchers.matchers}
         assert {("namespace", "$namespace"), ("job", "$job")} <= matchers
         if "pixel" in exposed()[selector.name or ""].labels and selector.name != "stream_capi_held":
-            assert ("pixel", "$pixel") in matchers  # what is held may have no pixel, and is shown all the same
+            assert ("pixel", "$pixel") in matchers  # a held source has no pixel, and must be shown all the same
 
 
 @pytest.mark.parametrize(("panel", "target"), QUERIES)
@@ -109,7 +109,7 @@ def test_variables_are_asked_of_metrics_that_there_are() -> None:
 
 
 def rated(selector: str) -> str:
-    """A counter's rate, where it is one."""
+    """The selector, as a rate if it is a counter's."""
     return f"rate({selector}[5m])" if "_total" in selector else selector
 
 

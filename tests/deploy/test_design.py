@@ -1,4 +1,4 @@
-"""docs/design.md and CONTRIBUTING.md against the files: the map is whole, and each file that is named is there."""
+"""docs/design.md and CONTRIBUTING.md agree with the files: the map is complete, and each file that is named exists."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FOLDERS = (*(file.name for file in PACKAGE.iterdir() if file.is_dir()), "stream_
 
 
 def modules() -> Iterator[str]:
-    """The files of the package as the map names them: a folder's ``__init__.py``, if it has code, by the folder."""
+    """The files of the package as the map names them; a folder's ``__init__.py`` with code has the folder's name."""
     for file in PACKAGE.rglob("*"):
         name = file.relative_to(PACKAGE).as_posix()
         if file.suffix not in (".py", ".html") or (file.name == "__init__.py" and not has_code(file)):
@@ -28,12 +28,12 @@ def modules() -> Iterator[str]:
 
 
 def has_code(file: Path) -> bool:
-    """Whether there is more in a module than a docstring."""
+    """Whether a module has more than a docstring."""
     return any(not isinstance(node, ast.Expr) for node in ast.parse(file.read_text()).body)
 
 
 def file_map() -> list[tuple[str, str]]:
-    """Each row of the map: the file, and what it does."""
+    """The rows of the map: the file, and what it does."""
     return [(name, does) for name, (does,) in names(section(DESIGN.read_text(), "File map"))]
 
 
@@ -55,7 +55,7 @@ def test_the_map_names_a_file_once_and_says_what_it_does() -> None:
 
 @pytest.mark.parametrize("page", [DESIGN, CONTRIBUTING], ids=lambda page: page.name)
 def test_each_path_that_is_named_is_there(page: Path) -> None:
-    """A path is written from the top, or as the map has it, from the package."""
+    """A path is relative to the repository or, as in the map, to the package."""
     paths = {span for span in spans(page.read_text()) if re.fullmatch(rf"({'|'.join(FOLDERS)})/[\w./-]*", span)}
     assert len(paths) >= 10
     assert [path for path in sorted(paths) if not (ROOT / path).exists() and not (PACKAGE / path).exists()] == []

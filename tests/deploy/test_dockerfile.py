@@ -1,4 +1,4 @@
-"""The image against the package that it holds. It is read, not built: no engine runs here."""
+"""The Dockerfile agrees with the package that the image contains. It is read, not built, so no engine is needed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_each_base_is_named_with_its_version() -> None:
 
 
 def test_the_base_is_named_in_one_place() -> None:
-    """A digest that is written or renewed there is that of both stages."""
+    """So a digest that is added or updated there applies to both stages."""
     text = (ROOT / "Dockerfile").read_text()
     assert re.findall(r"^FROM (\S+)", text, re.MULTILINE) == ["${PYTHON}", "${PYTHON}"]
     assert len(re.findall(r"^ARG PYTHON=python:", text, re.MULTILINE)) == 1
@@ -33,7 +33,7 @@ def test_the_base_is_named_in_one_place() -> None:
 
 def test_the_python_is_one_that_the_package_supports() -> None:
     versions = {stage.image.split(":")[1].split("-")[0] for stage in STAGES}
-    (version,) = versions  # an environment of one version doesn't run under another
+    (version,) = versions  # one version: a virtual environment doesn't work with another
     assert f"Programming Language :: Python :: {version}" in pyproject()["project"]["classifiers"]
 
 
@@ -47,7 +47,7 @@ def test_what_is_copied_is_there_and_let_through(source: str) -> None:
 
 
 def test_nothing_else_is_let_through() -> None:
-    """A key, a dump or a virtual environment that lies about in the checkout must not get into a layer."""
+    """A key, a dump or a virtual environment in the checkout must not get into a layer."""
     let_through = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
     assert let_through == {str(Path(source)) for source in COPIED}
 
@@ -83,7 +83,7 @@ def test_what_is_installed_is_what_was_locked() -> None:
 
 
 def test_it_runs_as_a_user_without_rights_by_number() -> None:
-    """By number, since Kubernetes can't tell from a name that it is not root's."""
+    """By number, since Kubernetes can't verify that a user name isn't root's."""
     user = FINAL.the("USER").text
     number, group = user.split(":")
     assert int(number) >= 10_000
@@ -112,7 +112,7 @@ def test_nothing_is_written_at_run_time() -> None:
 
 
 def test_the_settings_in_its_environment_are_settings_beneath_the_file(tmp_path: Path) -> None:
-    """In a container all addresses, unless the file or a variable says otherwise."""
+    """A container listens on all addresses, unless the file or a variable says otherwise."""
     text, _ = (ROOT / "deploy/compose/stream-capi.toml").read_text().split("[admin]")
     assert settings(text, tmp_path, environment()).admin.host == "::"
     file = f'{text}[admin]\nhost = "127.0.0.1"\n'
@@ -128,7 +128,7 @@ def test_the_entry_point_is_the_console_script_and_its_default_a_command() -> No
 
 def test_a_stop_asks_for_an_orderly_end() -> None:
     assert FINAL.the("STOPSIGNAL").text == "SIGTERM"
-    assert FINAL.the("ENTRYPOINT").text.startswith("[")  # through a shell the signal would not arrive
+    assert FINAL.the("ENTRYPOINT").text.startswith("[")  # the exec form: a shell wouldn't pass the signal on
 
 
 def test_the_port_is_the_admin_servers() -> None:

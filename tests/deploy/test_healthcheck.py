@@ -1,4 +1,4 @@
-"""The image's health check, run as the engine runs it, and against the settings as the program reads them."""
+"""The image's health check, run as the engine runs it; it reads the same address from the settings as the program."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TEXT = (ROOT / "deploy/compose/stream-capi.toml").read_text().split("[admin]")[0
 
 @pytest.fixture
 async def server() -> AsyncIterator[AdminServer]:
-    """An admin server on a port that is free."""
+    """An admin server on a free port."""
     server = admin_server()
     await server.start()
     yield server

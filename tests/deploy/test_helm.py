@@ -1,4 +1,4 @@
-"""The chart's own files against the program and the manifests. What helm makes of them: tests/ship/test_chart.py."""
+"""The chart's own files agree with the program and the manifests. tests/ship/test_chart.py tests what helm renders."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_the_chart_is_of_this_version() -> None:
 
 
 def test_its_alert_rules_are_the_same_file() -> None:
-    """A link: helm follows it, and packs the content."""
+    """The chart has a symbolic link, which helm follows when it packs the chart."""
     assert (CHART / "rules.yml").samefile(ROOT / "deploy/prometheus/rules.yml")
 
 
@@ -54,7 +54,7 @@ def test_the_schema_refuses_a_name_that_nothing_reads(path: str) -> None:
 
 
 def test_no_template_makes_a_secret() -> None:
-    """What is a value ends in the release's history and in a file of values."""
+    """Values are kept in the release's history and in values files, where no secret belongs."""
     templates = sorted((CHART / "templates").rglob("*.yaml"))
     assert len(templates) > 8
     assert not [template.name for template in templates if "kind: Secret" in template.read_text()]

@@ -1,4 +1,4 @@
-"""NOTICE and the bill of materials that the image's build writes, here of the environment that the tests run in."""
+"""NOTICE and the bill of materials that the image's build writes, here for the environment that the tests run in."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_the_bill_has_the_program_and_each_locked_library_with_its_version(writt
 
 
 def test_no_library_of_the_image_is_under_a_gpl(written: Path) -> None:
-    """Nor the LGPL: what is locked is copied into the image, and must be free to be passed on as it is."""
+    """Nor under the LGPL: the image contains the locked libraries, and must be redistributable as it is."""
     licences = {
         part["name"].lower().replace("_", "-"): json.dumps(part["licenses"]) for part in bill(written)["components"]
     }

@@ -1,4 +1,4 @@
-"""The Kubernetes manifests against the program, the image and each other, and against the restricted pod security standard."""
+"""The Kubernetes manifests agree with the program, the image, each other and the restricted pod security standard."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ IMAGE = stages(ROOT / "Dockerfile")[-1]
 
 
 def settings() -> config.Settings:
-    """The members' settings as they read them, with the image's environment and the pod's."""
+    """The members' settings as they load them, with the image's environment and the pod's."""
     environ = dict(word.split("=", 1) for word in IMAGE.the("ENV").words)
     environ |= {variable["name"]: variable.get("value", "x") for variable in CONTAINER.get("env", [])}
     return config.load(FOLDER / "stream-capi.toml", environ, keys=False)
 
 
 def mount(name: str) -> tuple[Path, dict[str, Any]]:
-    """Where a volume is mounted, and what it is."""
+    """The mount path of a volume, and the volume."""
     (place,) = (entry for entry in CONTAINER["volumeMounts"] if entry["name"] == name)
     (volume,) = (entry for entry in POD["volumes"] if entry["name"] == name)
     return Path(place["mountPath"]), volume
@@ -55,7 +55,7 @@ def ports_out() -> set[int]:
 
 
 def taken_in(*components: str) -> dict[str, dict[str, Any]]:
-    """The objects with the patches of these components. A path that is not there is an error, as kustomize's own."""
+    """The objects, patched by these components. A path that doesn't exist is an error, as in kustomize."""
     objects = copy.deepcopy(OBJECTS)
     for component in components:
         (kustomization,) = documents(FOLDER / component / "kustomization.yaml")
@@ -68,7 +68,7 @@ def taken_in(*components: str) -> dict[str, dict[str, Any]]:
 
 
 def apply(operation: dict[str, Any], place: Any) -> None:
-    """Do what one operation of a JSON patch says."""
+    """Apply one operation of a JSON patch."""
     *way, last = operation["path"].strip("/").split("/")
     for step in way:
         place = place[int(step) if isinstance(place, list) else step]
@@ -85,7 +85,7 @@ def apply(operation: dict[str, Any], place: Any) -> None:
 
 
 def reached(objects: dict[str, dict[str, Any]]) -> dict[str, set[int]]:
-    """The ports that members may reach, by namespace or network."""
+    """The ports that members may connect to, by namespace or network."""
     found: dict[str, set[int]] = {}
     for rule in objects["NetworkPolicy"]["spec"]["egress"]:
         for to in rule["to"]:
@@ -98,7 +98,7 @@ def reached(objects: dict[str, dict[str, Any]]) -> dict[str, set[int]]:
     return found
 
 
-# What is applied
+# Objects and kustomizations
 
 
 def test_each_kind_is_there_once() -> None:
@@ -111,7 +111,7 @@ def test_what_a_kustomization_takes_in_is_there(file: Path) -> None:
     names = list(kustomization.get("resources", []))
     if "patches" in kustomization:
         assert kustomization["kind"] == "Component"
-        return  # what it patches: the tests of the layouts
+        return  # the patches are tested below, with the other layouts
     names += [name for generator in kustomization.get("configMapGenerator", []) for name in generator["files"]]
     assert names
     assert all((file.parent / name).is_file() for name in names)
@@ -143,7 +143,7 @@ def test_the_policy_of_the_network_is_for_members_and_toolbox() -> None:
     assert members.keys() == toolbox.keys() == {expression["key"]}
     assert expression["operator"] == "In"
     assert set(expression["values"]) == {*members.values(), *toolbox.values()}
-    assert members != toolbox  # or it would be counted among the members
+    assert members != toolbox  # otherwise it would count as a member
 
 
 def test_the_toolbox_has_the_members_settings_and_keys_and_no_more_rights() -> None:
@@ -156,7 +156,7 @@ def test_the_toolbox_has_the_members_settings_and_keys_and_no_more_rights() -> N
     ]
 
 
-# The program
+# The program in the pod
 
 
 def test_the_arguments_are_ones_that_the_program_takes() -> None:
@@ -164,7 +164,7 @@ def test_the_arguments_are_ones_that_the_program_takes() -> None:
     folder, volume = mount("settings")
     (generator,) = BASE["configMapGenerator"]
     assert command == "run"
-    assert "command" not in CONTAINER  # the image's own entry point
+    assert "command" not in CONTAINER  # the image's entry point is used
     assert parameters["config_file"] == folder / generator["files"][0]
     assert volume["configMap"]["name"] == generator["name"]
 
@@ -194,14 +194,14 @@ def test_the_example_of_the_secret_holds_none() -> None:
 
 def test_the_key_can_be_read_by_the_program_and_by_nobody_else() -> None:
     _, volume = mount("keys")
-    assert volume["secret"]["defaultMode"] == 0o440  # of root and of the pod's group
+    assert volume["secret"]["defaultMode"] == 0o440  # readable by root and the pod's group
     assert POD["securityContext"]["fsGroup"] == POD["securityContext"]["runAsGroup"]
 
 
 async def test_the_probes_and_the_monitor_ask_for_what_the_admin_server_has() -> None:
     (port,) = CONTAINER["ports"]
     assert port["containerPort"] == settings().admin.port
-    assert settings().admin.host == "::"  # the probes come from outside of the pod, by IPv4 or IPv6
+    assert settings().admin.host == "::"  # probes come from outside the pod, by IPv4 or IPv6
     (endpoint,) = OBJECTS["PodMonitor"]["spec"]["podMetricsEndpoints"]
     (published,) = OBJECTS["Service"]["spec"]["ports"]
     asked = [CONTAINER[f"{name}Probe"]["httpGet"] for name in ("startup", "liveness", "readiness")] + [endpoint]
@@ -242,11 +242,11 @@ def test_memory_is_enough_for_the_budget_and_the_program_and_the_processor_is_no
     assert "cpu" not in resources["limits"]
 
 
-# How members come and go
+# Rollouts and scaling
 
 
 def test_a_rollout_has_never_more_members_than_there_were() -> None:
-    """A member without a partition is not ready, and a rollout waits for it."""
+    """A surplus member would get no partition and never be ready, and the rollout would wait for it."""
     assert DEPLOYMENT["strategy"]["rollingUpdate"] == {"maxSurge": 0, "maxUnavailable": 1}
     assert "group.instance.id" not in settings().kafka.properties
 
@@ -261,7 +261,7 @@ def test_a_held_member_is_scraped_all_the_same() -> None:
     service = OBJECTS["Service"]["spec"]
     assert service["publishNotReadyAddresses"] is True
     assert service["clusterIP"] == "None"
-    assert POD["enableServiceLinks"] is False  # its variables would begin like the program's own
+    assert POD["enableServiceLinks"] is False  # its variables have the program's own prefix
 
 
 def test_the_scaler_looks_at_the_topics_and_the_group_of_the_settings() -> None:
@@ -288,11 +288,11 @@ def test_a_lag_that_cannot_be_read_changes_no_number() -> None:
     assert fallback["replicas"] == SCALED["minReplicaCount"]
     assert fallback["failureThreshold"] > 1
     for text in ((FOLDER / "keda/scaledobject.yaml").read_text(), (ROOT / "docs/operations.md").read_text()):
-        assert "KEDA 2.17 or newer" in text  # the first one that knows the behavior
+        assert "KEDA 2.17 or newer" in text  # the first version with this behavior
 
 
 def test_the_lag_is_asked_for_in_a_protocol_that_brokers_of_kafka_4_speak() -> None:
-    """KEDA's default is 1.0."""
+    """KEDA's default is version 1.0, which brokers of Kafka 4 refuse."""
     assert {trigger["metadata"]["version"] for trigger in SCALED["triggers"]} == {"2.1.0"}
 
 
@@ -301,7 +301,7 @@ def test_partitions_that_stand_still_bring_no_members() -> None:
 
 
 def test_a_partition_that_is_worked_off_is_not_taken_for_one_that_stands_still() -> None:
-    """KEDA compares the committed offset with that of its last look, whoever asked for it; so only its own poll may look."""
+    """KEDA compares the committed offset with that of the last query, whoever made it: so only its poll may query."""
     loaded = settings()
     assert all(trigger["useCachedMetrics"] is True for trigger in SCALED["triggers"])
     between_commits = loaded.endpoint.timeout_seconds + loaded.kafka.commit_interval_ms / 1000
@@ -317,7 +317,7 @@ def test_members_go_slower_than_they_come() -> None:
 
 
 def test_applying_again_leaves_the_number_of_members_as_it_is() -> None:
-    """Client-side apply sets a number that a file has, and deletes one that a component takes away: Kubernetes' default is 1."""
+    """Client-side apply sets ``replicas`` if a file has it; if a component removes it, Kubernetes' default 1 is set."""
     assert "replicas" not in DEPLOYMENT
     for file in KUSTOMIZATIONS:
         (kustomization,) = documents(file)
@@ -332,7 +332,7 @@ def test_the_monitors_job_is_the_one_that_the_alert_rules_look_for() -> None:
     assert set(re.findall(r'job="([^"]+)"', rules)) == {job}
 
 
-# What it may do
+# Network and rights
 
 
 def test_it_may_reach_what_the_settings_name_and_what_resolves_names() -> None:
@@ -364,7 +364,7 @@ def test_only_the_admin_port_can_be_reached_and_only_from_where_prometheus_runs(
 
 
 def test_the_pod_is_restricted() -> None:
-    """Kubernetes' pod security standard "restricted", rule by rule, and a file system that can't be written besides."""
+    """Kubernetes' pod security standard "restricted", rule by rule, and a read-only file system."""
     context = POD["securityContext"]
     assert context["runAsNonRoot"] is True
     assert f"{context['runAsUser']}:{context['runAsGroup']}" == IMAGE.the("USER").text
@@ -395,7 +395,7 @@ def test_brokers_with_tls_are_reached_besides() -> None:
 
 
 def test_brokers_outside_are_reached_by_the_networks_that_are_written_there() -> None:
-    outside = {"203.0.113.0/24": {9093, 443}, "2001:db8::/32": {9093, 443}}  # of documentation: nobody's
+    outside = {"203.0.113.0/24": {9093, 443}, "2001:db8::/32": {9093, 443}}  # networks reserved for documentation
     others = {name: ports for name, ports in reached(OBJECTS).items() if name != "kafka"}
     assert reached(taken_in("brokers-outside")) == others | outside
 

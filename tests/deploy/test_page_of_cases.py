@@ -1,6 +1,6 @@
-"""docs/tools/test.md as somebody follows it: its files are written, its CI job is what CI would run.
+"""Following docs/tools/test.md: its files are written, and its CI job is run as CI would run it.
 
-Its commands are typed by tests/documents/test_executed.py.
+tests/documents/test_executed.py types its commands.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ BIN = Path(sys.executable).parent
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
-    """The user's files, as the page has them."""
+    """The user's files, as the page shows them."""
     (tmp_path / "lead.avsc").write_bytes((SCHEMAS / "lead.avsc").read_bytes())
     for block in blocks(TEXT):
         if block.language == "toml":
@@ -53,7 +53,7 @@ def steps() -> list[dict[str, Any]]:
 
 
 def test_the_job_of_ci_is_red_for_a_difference_and_green_without_one(repository: Path) -> None:
-    """The wheel is installed by the job's own line. What it depends on is that of these tests."""
+    """The job's own line installs the wheel, without dependencies: those of the tests are used."""
     target = repository / "installed"
     build = [
         sys.executable,

@@ -1,4 +1,4 @@
-"""The alert rules against the program's real metrics, against made-up series by promtool, and against the runbook."""
+"""The alert rules are tested with the program's real metrics, with made-up series (by promtool), and by the runbook."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_a_rule_tells_how_bad_what_it_is_and_what_is_safe(name: str) -> None:
     assert alert.annotations["runbook_url"] == f"docs/operations.md#{name.lower()}"
 
 
-# The cases
+# Cases of promtool
 
 
 def test_promtool_takes_the_rules() -> None:
@@ -61,7 +61,7 @@ def test_each_case_fires_what_it_says(file: Path) -> None:
 
 
 def test_each_case_asks_for_all_that_fires() -> None:
-    """An alert that a case doesn't expect would pass where the case asks for one alert alone."""
+    """Otherwise an alert that a case doesn't expect could fire unnoticed."""
     assert {question.expression for question in QUESTIONS} == {FIRING}
 
 
@@ -70,7 +70,7 @@ def test_each_alert_fires_in_a_case() -> None:
 
 
 def test_each_alert_ends_with_the_members_that_it_is_about() -> None:
-    """A range outlives its series. In the cases of members that end, each alert fires before and at most the absence after."""
+    """A range has samples for a while after its series ended; but when members end, only the absence alert may fire."""
     before: set[str] = set()
     for case in (case for case in cases() if "stale" in str(case["input_series"])):
         first, *later = (
@@ -85,7 +85,7 @@ def test_each_alert_ends_with_the_members_that_it_is_about() -> None:
 def test_an_alert_says_nothing_that_it_does_not_know() -> None:
     for labels in (labels for question in QUESTIONS for labels in question.answer):
         text = " ".join(rule(labels["alertname"]).annotations.values())
-        # A label that is empty is none to Prometheus; the texts say so with a `with`.
+        # To Prometheus an empty label is a missing one; the texts handle it with a `with`.
         named = set(re.findall(r"\$labels\.(\w+)", text)) - set(re.findall(r"with \$labels\.(\w+)", text))
         assert named <= labels.keys(), labels["alertname"]
 
@@ -97,7 +97,7 @@ def test_the_budget_in_the_rules_is_the_default_one() -> None:
 
 
 class Member:
-    """The real metrics of a member, scraped once a minute."""
+    """A member's real metrics, scraped once a minute."""
 
     def __init__(self) -> None:
         self.metrics = Metrics(IDENTIFIER_FIELDS)
@@ -119,7 +119,7 @@ class Member:
         self.scrape()
 
     def scrape(self) -> None:
-        """What Prometheus would take from ``/metrics`` now."""
+        """Record the samples that Prometheus would take from ``/metrics`` now."""
         scraped = {frozenset({"__name__": "up", "job": "stream-capi", "instance": "a"}.items()): 1.0}
         for family in text_string_to_metric_families(generate_latest(self.metrics.registry).decode()):
             for sample in family.samples:
@@ -128,7 +128,7 @@ class Member:
         self.scrapes.append(scraped)
 
     def fires(self, names: set[str], folder: Path) -> None:
-        """Let promtool say whether these alerts fire at the last scrape, and no other."""
+        """Assert with promtool that exactly these alerts fire at the last scrape."""
         last = len(self.scrapes) - 1
         series = []
         for labels in set().union(*self.scrapes):
@@ -159,7 +159,7 @@ def test_a_real_member_that_the_api_refuses_fires_held_and_no_delivery(tmp_path:
         member.minute()
     for minute in range(30):
         lag, age = 20 + 6000.0 * minute, 60.0 * minute
-        member.metrics.gauges = lambda lag=lag, age=age: Gauges(  # type: ignore[misc]  # bound now, called in this turn
+        member.metrics.gauges = lambda lag=lag, age=age: Gauges(  # type: ignore[misc]  # values bound as defaults
             0, 16, 5_000_000, {("leads", "0"): lag}, {("leads", "0"): age}, {("main", "401"): 1}
         )
         member.metrics.request("main", "401", 0.1)

@@ -1,4 +1,4 @@
-"""docs/operations.md against the program: an entry for all that can wake somebody, and no command that would not run."""
+"""docs/operations.md agrees with the program: an entry for each alert and reason, and every command line is valid."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ from tests.deploy.program import ROOT, commands, parse
 TEXT = (ROOT / "docs/operations.md").read_text()
 ALERTS = [alert.name for alert in alerts()]
 PARTS = ["Means", "Safe", "Look", "Do", "Over when"]
-# Commands of the contract that this version may not have yet; one that it has is checked like the others.
+# Commands of the contract that this version may lack; those that it has are checked like the others.
 TO_COME = frozenset({"replay", "reset", "dead-letters", "status", "init"}) - commands()
-# Pages that others link to already; once there, their headings are held to the links.
+# Pages that others may link to before they exist; once they exist, the links' headings are checked.
 PAGES_TO_COME = frozenset({"performance.md", "reliability.md"})
 
 LINES = [
@@ -52,7 +52,7 @@ MENTIONS = sorted({tuple(words) for page in pages() if page.is_file() for words 
 
 
 def entries(heading: str) -> list[str]:
-    """The titles right under a heading of the second level."""
+    """The titles of the third level under a heading of the second."""
     found, inside = [], False
     for level, title in headings(TEXT):
         if level <= 2:
@@ -63,7 +63,7 @@ def entries(heading: str) -> list[str]:
 
 
 def first_cells(text: str) -> list[str]:
-    """What the first column of the tables in a text has in backticks."""
+    """The names in backticks in the first column of the tables."""
     return [name for name, _ in names(text)]
 
 
@@ -78,7 +78,7 @@ def test_each_reason_has_an_entry_and_each_entry_a_reason() -> None:
     reasons = section(TEXT, "Reasons")
     documented = {title for title in entries("Reasons") if terms(section(reasons, title))[:1] == PARTS[:1]}
     documented |= set(first_cells(reasons))
-    classes = {"3xx", "4xx", "5xx"}  # answers that have no word of their own
+    classes = {"3xx", "4xx", "5xx"}  # classes of answers without a reason of their own
     assert documented == WHAT_TO_DO.keys() | classes
 
 
@@ -104,7 +104,7 @@ def test_each_exit_code_is_explained() -> None:
     assert documented == set(ExitCode)
 
 
-# What is named
+# Names
 
 
 def test_what_the_log_is_searched_for_is_what_the_program_says() -> None:
@@ -134,7 +134,7 @@ def test_links_lead_somewhere() -> None:
                 assert heading in {anchor(title) for _, title in headings(there.read_text())}, f"{page.name}: {target}"
 
 
-# What is typed
+# Command lines
 
 
 @pytest.mark.parametrize("arguments", LINES)
@@ -188,7 +188,7 @@ def test_a_drill_is_a_script_that_the_stand_in_plays(block: Any, tmp_path: Path)
 
 
 def test_the_rules_become_what_the_operator_reads() -> None:
-    """The shell lines of the page, up to the pipe into the cluster."""
+    """Run the page's shell lines, up to the pipe into the cluster."""
     (block,) = (block for block in blocks(TEXT) if "PrometheusRule" in block.text)
     script = block.text[: block.text.rindex("|")]
     done = subprocess.run(["bash", "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)

@@ -1,4 +1,4 @@
-"""The worked tables of docs/scaling.md, worked again: a figure that doesn't follow from the page's own formulas is found."""
+"""Recomputes the tables of docs/scaling.md: each figure must follow from the page's own formulas."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ RECORD_BYTES = 300
 
 
 class Plan(NamedTuple):
-    """What a rate needs."""
+    """The resources that a rate needs."""
 
     members: int
     partitions: int
@@ -32,12 +32,12 @@ class Plan(NamedTuple):
     mbit: float
 
     def in_flight(self, seconds: float) -> float:
-        """Little's law."""
+        """Requests in flight, by Little's law."""
         return self.requests * seconds
 
 
 def batch(rate: float) -> float:
-    """Events in a batch of a lane with ``rate`` events a second in one member."""
+    """Events in a batch of a lane, at ``rate`` events a second in one member."""
     in_window = rate * WINDOW
     return float(FULL) if in_window >= FULL else 1 + in_window**2 / FULL
 
@@ -50,7 +50,7 @@ def plan(rate: float) -> Plan:
 
 
 def rows(heading: str, columns: int) -> list[list[float]]:
-    """The numeric rows of a section's tables that have so many columns."""
+    """The numeric rows of a section's tables with so many columns."""
     found = []
     for row in pages.rows(pages.section(TEXT, heading)):
         cells = [cell.replace(",", "").split(" ")[0] for cell in row]
@@ -60,7 +60,7 @@ def rows(heading: str, columns: int) -> list[list[float]]:
 
 
 def shown(value: float) -> float:
-    """A figure as the table rounds it: whole from one on, and what is in flight at least one."""
+    """A figure as the table rounds it: to a whole number of at least one."""
     return float(max(1, round(value)))
 
 
@@ -96,10 +96,10 @@ def test_the_memory_of_a_busy_member_is_what_the_page_says() -> None:
 
 @pytest.mark.parametrize("rate", [3, 10, 30, 60, 99])
 def test_a_quiet_lanes_batches_are_of_the_size_that_the_model_says(rate: int) -> None:
-    """The program's own batcher, fed evenly, in jumped time: within a third, since a batch has whole events."""
+    """The program's batcher with evenly spaced events, in simulated time: within a third, since events are whole."""
     lane = Lane("main", EventName.PAGE_VIEW)
     batcher, owner = Batcher(lane, FULL, BatchSection().max_bytes), PartitionOffsets("page-views", 0, 1, 0)
-    travelling = Columns([None], [0], [0])  # type: ignore[list-item]  # of it nothing is asked
+    travelling = Columns([None], [0], [0])  # type: ignore[list-item]  # its content isn't used
     sizes = []
     for at in range(60 * rate):
         now = at / rate
