@@ -1,4 +1,4 @@
-"""Console blocks of the documents: what they type, what it printed, and a shell to type it into."""
+"""Console blocks of the documents: their commands, the output shown, and a shell to type the commands into."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ import psutil
 from tests.stack.waiting import until
 
 CTRL_C = "^C"
-# What differs from run to run, and what stands for it on both sides of a comparison. Anything else that may differ is
-# "…" on the page.
+# What differs from run to run, and its replacement on both sides of a comparison. Pages show "…" for anything else that
+# may differ.
 _VOLATILE = (
     (r"\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z", "TIME"),
     (r"\b1[6-9]\d{11}\b", "EPOCH-MS"),
     (r"\b(?:127\.0\.0\.1|localhost):\d+", "HOST:PORT"),
     (r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b", "UUID"),
-    (r"\b[0-9a-f]{10}\b", "ID"),  # of a replay
+    (r"\b[0-9a-f]{10}\b", "ID"),  # a replay's id
     (r"\(schema id \d+\)", "(schema id N)"),
     (r"(?<=\])@\d+", "@OFFSET"),
     (r"\b\d+(?:\.\d+)? (?:ms|s|events/s)\b", "N UNIT"),
@@ -40,14 +40,14 @@ _VOLATILE_ALL = [(re.compile(pattern, re.MULTILINE), stands) for pattern, stands
 
 
 class Step(NamedTuple):
-    """A command, empty where a block goes on with what one before it prints, and the output that is shown."""
+    """A command and its output. An empty command continues the output of an earlier block's command."""
 
     command: str
     output: str
 
 
 def steps(text: str) -> list[Step]:
-    """The commands of a console block. A line with ``$ `` begins one; a backslash at its end continues it."""
+    """The commands of a console block. ``$ `` begins a command; a backslash at the end of a line continues it."""
     found: list[Step] = []
     continued = False
     for line in text.splitlines():
@@ -64,20 +64,20 @@ def steps(text: str) -> list[Step]:
 
 
 def normal(text: str) -> str:
-    """A text with its volatile parts replaced by what stands for them."""
+    """A text with its volatile parts replaced."""
     for pattern, stands in _VOLATILE_ALL:
         text = pattern.sub(stands, text)
     return text.strip("\n") + "\n"
 
 
 def matches(shown: str, printed: str) -> bool:
-    """Whether what was printed is what the page shows, where ``…`` stands for any text."""
+    """Whether the printed text is the one shown, where ``…`` stands for any text."""
     want = normal(shown).replace("…", "...")
     return doctest.OutputChecker().check_output(want, normal(printed), doctest.ELLIPSIS)
 
 
 class Shell:
-    """A bash whose commands follow each other as a person types them; all that it prints is kept."""
+    """A bash into which commands are typed one after the other; its output is kept."""
 
     def __init__(self, folder: Path, scratch: Path, env: Mapping[str, str]) -> None:
         self.status = 0
@@ -87,7 +87,7 @@ class Shell:
         self._read = self._begun = 0
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                # A terminal's shell heeds Ctrl-C, also where the tests run in the background of one that doesn't.
+                # Handle Ctrl-C as in a terminal, even if the tests run in the background with SIGINT ignored.
                 ["env", "--default-signal=INT", "bash", "--noprofile", "--norc"],
                 stdin=subprocess.PIPE,
                 stdout=log,
@@ -101,7 +101,7 @@ class Shell:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        with suppress(AssertionError, psutil.NoSuchProcess):  # a member leaves its group, where it can
+        with suppress(AssertionError, psutil.NoSuchProcess):  # let a member leave its group, if it can
             if error is None and self._begun and not self.ended:
                 self.interrupt()
                 until(lambda: self.ended, 5, "the end of the last command")
@@ -123,7 +123,7 @@ class Shell:
 
     @property
     def output(self) -> str:
-        """What came since the last command was typed."""
+        """The output since the last command was typed."""
         return self._log.read_bytes()[self._read :].decode(errors="replace")
 
     @property
@@ -132,12 +132,12 @@ class Shell:
         return self._done.exists() and self._done.read_text().endswith("\n")
 
     def wait(self, seconds: float, what: str) -> None:
-        """Wait for the last command's end, and take its exit code."""
+        """Wait until the last command has ended, and keep its exit code."""
         until(lambda: self.ended, seconds, what)
         self.status = int(self._done.read_text())
 
     def interrupt(self) -> None:
-        """Ctrl-C: the command that runs is interrupted, and not the shell."""
+        """Ctrl-C: interrupt the running command, not the shell."""
         bash = psutil.Process(self._process.pid)
         until(lambda: self.ended or bool(bash.children()), 10, "a command to interrupt")
         for child in bash.children():

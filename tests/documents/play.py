@@ -1,16 +1,16 @@
-"""A document is played: its files are written, its edits made, its commands typed, and what they print is compared.
+"""Plays a document: writes its files, makes its edits, types its commands, and compares their output with the page.
 
-Comments say what a reader needs no word for; the rest is what is on the page:
+HTML comments state what a reader sees without being told; the rest is on the page:
 
 - ``<!-- file: NAME -->`` before a block: the block is the file NAME.
-- ``<!-- edit: NAME -->`` before a ``diff`` block: its lines with ``-`` are in the file NAME, and give way to those with ``+``.
-- ``<!-- terminal: NAME -->`` before a console block: it is typed into a terminal of its own, where a command need not end
-  before the page goes on; what is shown must come. A later block of that terminal may begin with ``^C``.
-- A comment ``<!-- console`` or ``<!-- console NAME`` with commands: they are typed and not shown, and what they print is not
+- ``<!-- edit: NAME -->`` before a ``diff`` block: its lines with ``-`` in the file NAME are replaced by those with ``+``.
+- ``<!-- terminal: NAME -->`` before a console block: it is typed into another terminal, where a command need not end before
+  the page goes on; the output shown must appear. A later block of that terminal may begin with ``^C``.
+- A comment ``<!-- console`` or ``<!-- console NAME`` with commands: they are typed and not shown, and their output is not
   compared.
 
-A command ends with exit code 0 unless the page asks for it by ``echo $?``. A block that shows no output at all is compared
-with none.
+A command must end with exit code 0, unless the page asks for the code by ``echo $?``. A block that shows no output is not
+compared.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from tests.deploy.pages import nodes
 from tests.documents.console import CTRL_C, Shell, Step, matches, normal, steps
 from tests.stack.waiting import until
 
-_SECONDS = 60.0  # within which a command ends, or prints what is shown
+_SECONDS = 60.0  # time in which a command must end, or print the output shown
 _DIRECTIVE = re.compile(r"<!-- (file|edit|terminal): (\S+) -->\s*")
 _HIDDEN = re.compile(r"<!-- console ?(\S*)\n(.*?)-->\s*", re.DOTALL)
 _TIME = re.compile(r"\b(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?=(?:\.\d+)?Z)")
 
 
 class Part(NamedTuple):
-    """What the player does at one place of a page. ``lines`` are those of a block's text."""
+    """One action of the player. ``lines`` are the line numbers of the block's text."""
 
     kind: str  # file, edit, console, hidden
     name: str  # of the file or the terminal
@@ -45,7 +45,7 @@ class Part(NamedTuple):
 
 
 def parts(text: str) -> Iterator[Part]:
-    """What is to be done for a page, in order. Blocks of other languages without a directive are for readers alone."""
+    """The actions for a page, in order. Blocks of other languages without a directive are skipped."""
     kind = name = ""
     for node in nodes(text, "html_block", "fence"):
         if node.type == "html_block":
@@ -64,19 +64,19 @@ def parts(text: str) -> Iterator[Part]:
 
 
 class Names(NamedTuple):
-    """What stands on the pages for the neighbours of this run, and the time that the pages count from."""
+    """The pages' addresses with this run's real ones, and the difference between this run's times and the pages'."""
 
     real: Mapping[str, str]
     shift: timedelta = timedelta()
 
     def typed(self, text: str) -> str:
-        """A page's text as it is typed here."""
+        """A page's text with the values of this run."""
         for shown, real in self.real.items():
             text = text.replace(shown, real)
         return _shifted(text, self.shift)
 
     def shown(self, text: str) -> str:
-        """What was printed here as the page would show it."""
+        """A printed text with the values of the page."""
         for shown, real in self.real.items():
             text = text.replace(real, shown)
         return _shifted(text, -self.shift)
@@ -87,7 +87,7 @@ def _shifted(text: str, by: timedelta) -> str:
 
 
 class Player:
-    """Plays pages in one folder. ``not_run`` are the commands that are left out."""
+    """Plays pages in one folder, without the commands in ``not_run``."""
 
     def __init__(
         self, folder: Path, scratch: Path, env: Mapping[str, str], names: Names, not_run: frozenset[str] = frozenset()
@@ -107,7 +107,7 @@ class Player:
         self._stack.close()
 
     def play(self, text: str) -> dict[tuple[int, int], str]:
-        """Play a page; the blocks whose output is another than the page's, by their lines, as they would be right."""
+        """Play a page; return the blocks whose output differs, corrected, by their lines."""
         differing = {}
         for part in parts(text):
             if part.kind == "file":
@@ -120,13 +120,13 @@ class Player:
         return differing
 
     def write(self, name: str, text: str) -> None:
-        """Write a file of the page."""
+        """Write a file into the page's folder."""
         file = self.folder / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
 
     def type(self, part: Part) -> str:
-        """Type the commands of a block; its text as it is right, which is its own where all output is as shown."""
+        """Type the commands of a block; return its corrected text, which is unchanged if all output is as shown."""
         shell = self._shells.get(part.name) or self._open(part.name)
         right = []
         block = steps(part.text)
@@ -151,7 +151,7 @@ class Player:
         return self._shells[name]
 
     def _run(self, shell: Shell, step: Step, *, waits: bool) -> str:
-        """Run one command; what it printed, as the page would show it."""
+        """Run one command; return its output with the values of the page."""
         before, interrupted, _ = step.output.partition(f"{CTRL_C}\n")
         if step.command:
             shell.start(self.names.typed(step.command))
@@ -180,7 +180,7 @@ def _written(step: Step) -> str:
 
 
 def edited(text: str, diff: str) -> str:
-    """A text with the lines of a diff's ``-`` replaced by those of its ``+``. ``…`` stands for any text of a line.
+    """Apply a diff: its ``-`` lines are replaced by its ``+`` lines. ``…`` stands for any text in a line.
 
     Raises AssertionError for a line that the text lacks.
     """
@@ -206,7 +206,7 @@ def _is_like(shown: str, line: str) -> bool:
 
 
 def rewritten(text: str, differing: Mapping[tuple[int, int], str]) -> str:
-    """A page with the blocks that are right in place of those that differ."""
+    """The page with the differing blocks replaced by the corrected ones."""
     lines = text.splitlines(keepends=True)
     for (first, end), block in sorted(differing.items(), reverse=True):
         lines[first:end] = [f"{line.rstrip()}\n" for line in block.rstrip("\n").splitlines()]
@@ -214,7 +214,7 @@ def rewritten(text: str, differing: Mapping[tuple[int, int], str]) -> str:
 
 
 def difference(text: str, differing: Mapping[tuple[int, int], str]) -> str:
-    """For people: what differs, volatile parts replaced."""
+    """The differences for people, with volatile parts replaced."""
     shown = [
         difflib.unified_diff(
             normal("".join(text.splitlines(keepends=True)[first:end])).splitlines(),
@@ -229,7 +229,7 @@ def difference(text: str, differing: Mapping[tuple[int, int], str]) -> str:
 
 
 def compare(page: Path, differing: Mapping[tuple[int, int], str]) -> None:
-    """Raise AssertionError where blocks differ. With ``DOCUMENTS=write`` in the environment the page gets what is right."""
+    """Raise AssertionError if blocks differ. With ``DOCUMENTS=write`` in the environment the page is corrected."""
     text = page.read_text()
     if differing and os.environ.get("DOCUMENTS") == "write":
         page.write_text(rewritten(text, differing))

@@ -1,4 +1,4 @@
-"""What reads a block of TOML on the pages that is no part of a configuration."""
+"""Readers for TOML blocks of the pages that are no part of a configuration."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from stream_capi.sandbox.fault_script import Script
 
 
 def read_cases(file: Path) -> None:
-    """Raise AssertionError where a file of cases is wrong."""
+    """Raise AssertionError if a file of cases has faults."""
     (found,) = cases.read_cases([file])
     assert found.faults == ()
     assert found.cases
 
 
-# By the table that such a block has.
+# By a table that such a block has.
 READERS: dict[str, Callable[[Path], object]] = {"rules": Script.load, "cases": read_cases}

@@ -1,7 +1,7 @@
-"""What the documents are played on: the neighbours at the pages' addresses, the sample topics, a folder and a shell's variables.
+"""The environment in which documents are played: broker, registry and endpoint, sample topics, a folder, variables.
 
-The samples are always the same, so that counts and offsets on a page are those of every run. Their times are not: a page's
-first sample is of ``FIRST``, and what it types as a time is moved by as much as this run's first sample is later.
+The samples are always the same, so counts and offsets on a page are those of every run. Their times differ: on the pages
+the first sample is of ``FIRST``, and times that a page types are shifted to those of this run's samples.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ KEY = "canary-key-of-the-pages-7c1f"
 PIXEL_ID = "axon-key-of-the-pages"
 CONFIGURATION = Path(__file__).parent / "stream-capi.toml"
 _EVENTS, _BAD = 1000, 12
-_AGO = 600  # seconds before now, of the first sample
+_AGO = 600  # the first sample's age in seconds
 _UNLIMITED = {"retention.ms": "-1"}
 
 
 class Relay:
-    """Passes each request on to an endpoint at ``port`` of this machine, and keeps the events of those that get a 200."""
+    """Forwards requests to an endpoint at ``port`` on this machine, and keeps the events of those answered with 200."""
 
     def __init__(self, port: int) -> None:
         self.events: list[Any] = []
@@ -66,7 +66,7 @@ class Relay:
                     relay.events += json.loads(body)["events"]
 
             def log_message(self, *_: object) -> None:
-                """Say nothing."""
+                """Log nothing."""
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
@@ -84,7 +84,7 @@ class Relay:
 
 
 class Stage:
-    """The neighbours under the names that the pages give them. ``topics`` are taken away before and after."""
+    """Broker, registry and endpoint under the pages' addresses. The topics are deleted before and after."""
 
     def __init__(self, broker: Broker, registry: Registry, folder: Path, topics: tuple[str, ...] = ()) -> None:
         self.broker, self.registry = broker, registry
@@ -106,7 +106,7 @@ class Stage:
         self._clear()
 
     def _await_coordinator(self) -> None:
-        """Wait for the group's coordinator: a page is not about the first seconds of a new broker."""
+        """Wait for the group's coordinator, which a new broker lacks for some seconds."""
         consumer = Consumer({"bootstrap.servers": self.broker.bootstrap, "group.id": GROUP, "log_level": 0})
         try:
             patiently(lambda: consumer.committed([TopicPartition(LEADS, 0)], timeout=60))
@@ -114,12 +114,12 @@ class Stage:
             consumer.close()
 
     def create(self, topic: str) -> None:
-        """Create a topic, and the one of dead letters."""
+        """Create a topic, and the dead-letter topic."""
         for one in (topic, DEAD):
             self.broker.create_topic(one)
 
     def produce_samples(self) -> None:
-        """Create the topics of the samples and the one of dead letters, and fill the former."""
+        """Create the sample topics and the dead-letter topic, and produce the samples."""
         self.broker.create_topic(LEADS, 2, _UNLIMITED)
         self.broker.create_topic(VIEWS, 1, _UNLIMITED)
         self.broker.create_topic(DEAD)
@@ -128,11 +128,11 @@ class Stage:
         )  # fmt: skip
 
     def write_configuration(self, endpoint: str) -> None:
-        """Write the configuration that the pages of commands begin with."""
+        """Write the configuration that the pages of commands use."""
         (self.folder / "stream-capi.toml").write_text(self.names(endpoint).typed(CONFIGURATION.read_text()))
 
     def names(self, endpoint: str) -> Names:
-        """The addresses of this run by those of the pages."""
+        """The addresses of this run, by those on the pages."""
         real = {
             "http://localhost:8081": self.registry.url,
             "localhost:9092": self.broker.bootstrap,
@@ -140,13 +140,13 @@ class Stage:
             "--port 8080": f"--port {self.endpoint_port}",
             "8088": str(self._drill_port),
             "9464": str(self._admin_port),
-            "your-axon-event-key": PIXEL_ID,  # `check` takes the page's word for none
+            "your-axon-event-key": PIXEL_ID,  # the page's text is a placeholder, which `check` refuses
             "stream-capi-host-a-1": f"stream-capi-{socket.gethostname()}-1",
         }
         return Names(real, self._shift)
 
     def player(self, endpoint: str, not_run: frozenset[str] = frozenset(), **variables: str) -> Player:
-        """Who plays pages against an endpoint at this address."""
+        """A player of pages, with an endpoint at this address."""
         self._scratch = self._scratch.with_name(f"{self._scratch.name}-again")
         env = {
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.defpath}",
@@ -155,7 +155,7 @@ class Stage:
             "TZ": "UTC",
             "SCHEMAS": str(SCHEMAS),
             "LC_ALL": "C.UTF-8",
-            "PYTHONFAULTHANDLER": "1",  # a crash of a client says where it was
+            "PYTHONFAULTHANDLER": "1",  # a crash of the client prints a traceback
             "STREAM_CAPI_ADMIN__PORT": str(self._admin_port),
             "STREAM_CAPI_ENDPOINT__URL": f"http://{endpoint}/v1/event",
             **variables,
@@ -163,7 +163,7 @@ class Stage:
         return Player(self.folder, self._scratch, env, self.names(endpoint), not_run)
 
     def _clear(self) -> None:
-        """Take away what pages have made: topics, groups and subjects."""
+        """Delete what pages have created: topics, groups and subjects."""
         there = self.broker.metadata().topics
         for topic in self._topics:
             if topic in there:
@@ -172,7 +172,7 @@ class Stage:
             for subject in [subject for topic in self._topics for subject in (f"{topic}-value",)]:
                 try:
                     client.delete_subject(subject)
-                except SchemaRegistryError:  # there is none
+                except SchemaRegistryError:  # no such subject
                     continue
         groups = self.broker.admin.list_consumer_groups().result(15).valid
         ours = [group.group_id for group in groups if group.group_id.split(".")[0] == GROUP]
@@ -183,14 +183,14 @@ class Stage:
             try:
                 future.result(15)
             except KafkaException as error:
-                if error.args[0].name() == "NON_EMPTY_GROUP":  # a member that was killed
+                if error.args[0].name() == "NON_EMPTY_GROUP":  # of a killed member
                     return False
         return True
 
 
 @contextmanager
 def sampled(broker: Broker, registry: Registry, folder: Path) -> Iterator[tuple[Stage, Endpoint]]:
-    """A stage with samples, and an endpoint that takes the key of the pages."""
+    """A stage with samples, and an endpoint that accepts the pages' API key."""
     stage = Stage(broker, registry, folder)
     with stage, Endpoint(keys={PIXEL_ID: KEY}) as endpoint:
         stage.produce_samples()

@@ -1,4 +1,4 @@
-"""Every fenced block of the documents is what its language says: loaded by what reads it, or parsed at least."""
+"""Every fenced block of the documents is valid in its language: it is loaded by its reader, or at least parsed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PIXEL = {"name": "main", "pixel_id": "p", "api_key_env": "KEY"}
 
 
 def found(*languages: str) -> list[Any]:
-    """The blocks of these languages, each named by its page and its number there."""
+    """The blocks of these languages, each named by its page and its number on it."""
     return [
         pytest.param(block.text, id=f"{page.relative_to(ROOT)} {number}")
         for page in pages()
@@ -37,7 +37,7 @@ def found(*languages: str) -> list[Any]:
 
 
 def completed(given: dict[str, Any]) -> dict[str, Any]:
-    """A part of a configuration with the least that makes it a whole one. What it states is kept."""
+    """A part of a configuration, completed by the required keys that it lacks."""
     stated = given.get("sources", {})
     sources = [{"topic": "t"} | one for one in (stated if isinstance(stated, list) else [stated])]
     for source in sources:
@@ -55,7 +55,7 @@ def test_toml_is_loaded_by_what_reads_it(text: str, tmp_path: Path) -> None:
         READERS[table](file)
         return
     assert set(given) <= set(Settings.model_fields), "it is no part of a configuration: name its reader in READERS"
-    for name in ("forgotten.txt", "leads.avsc"):  # files that have to be there
+    for name in ("forgotten.txt", "leads.avsc"):  # files that must exist
         (tmp_path / name).touch()
     whole = given if "pixels" in given and "sources" in given else completed(given)
     file.write_text(tomli_w.dumps(whole))
@@ -87,7 +87,7 @@ def test_python_is_parsed(text: str) -> None:
 
 @pytest.mark.parametrize("text", found("sql"))
 def test_sql_is_whole_statements(text: str) -> None:
-    """No parser of ksqlDB's and Flink's dialects is at hand: quotes and comments end, and so do the statements."""
+    """Quotes, comments and statements are closed; there is no parser for the dialects of ksqlDB and Flink here."""
     assert sqlite3.complete_statement(text)
 
 
@@ -98,14 +98,14 @@ def test_promql_is_parsed(text: str) -> None:
 
 @pytest.mark.parametrize("text", found("sh", "bash", "shell", "console"))
 def test_a_shell_takes_what_is_typed(text: str) -> None:
-    """The options of the program's own commands: tests/deploy/test_runbook.py."""
+    """The syntax alone: tests/deploy/test_runbook.py checks the options of the program's commands."""
     lines = "\n".join(step.command for step in steps(text)) if text.startswith(("$ ", CTRL_C)) else text
     done = subprocess.run(["bash", "-n"], input=lines, capture_output=True, text=True, check=False, timeout=10)
     assert done.returncode == 0, done.stderr
 
 
 def test_each_block_is_of_a_language_that_is_looked_at() -> None:
-    """``diff`` is an edit of a page that is played; ``text`` and none are what something prints, or a drawing."""
+    """Others: ``diff`` is an edit on a page that is played; ``text`` and none are output or a drawing."""
     looked_at = {"toml", "json", "yaml", "yml", "python", "sql", "promql", "sh", "bash", "shell", "console"}
     others = {"", "text", "diff", "mermaid"}
     assert {block.language for page in pages() for block in blocks(page.read_text())} <= looked_at | others

@@ -1,4 +1,4 @@
-"""The pages of the commands and the README's quick start, typed as they stand on a real broker with the sample topics."""
+"""The pages of the commands and the README's quick start, typed literally, with a real broker and the sample topics."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.real
 
 README, COMMANDS = ROOT / "README.md", ROOT / "docs/commands.md"
 TOOLS = sorted((ROOT / "docs/tools").glob("*.md"))
-# Commands that are on these pages and are not typed, and why. All others are.
+# Commands on these pages that are not typed, and why.
 NOT_RUN = {
     "pip install .            # in a checkout": "it would install into the environment that the tests run in",
     "stream-capi demo         # no broker, no container, no account": "tests/integration/test_demo.py runs it",
@@ -39,7 +39,7 @@ def stage(broker: Broker, registry: Registry, tmp_path: Path) -> Iterator[tuple[
 def consumed(
     broker: Broker, registry: Registry, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Stage, Endpoint]]:
-    """A stage whose samples a member has taken to their ends, for all pages of the tools in turn."""
+    """A stage whose samples a member has consumed to the end, shared by the pages of the tools."""
     with sampled(broker, registry, tmp_path_factory.mktemp("consumed")) as (stage, endpoint):
         with stage.player(endpoint.address, AXON_API_KEY=KEY) as player:
             player.play("<!-- console member\n$ stream-capi run --config stream-capi.toml\n-->\n")

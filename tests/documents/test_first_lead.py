@@ -1,4 +1,4 @@
-"""From a schema that the program has not seen to the first accepted lead, by the steps of docs/first-lead.md alone."""
+"""From a new schema to the first accepted lead, by the steps of docs/first-lead.md alone."""
 
 from __future__ import annotations
 
@@ -56,9 +56,9 @@ _OPTIONAL = "# Nothing looks like these, which are optional: "
 
 
 def filled(text: str, worked: str) -> str:
-    """A file of ``init`` with the lines of a worked configuration where it has TODO lines, and for what it says is optional.
+    """A file of ``init`` with lines of a worked configuration for its TODO lines and for the fields listed as optional.
 
-    Before them the stand-in's address.
+    The stand-in endpoint's address is added.
     """
     (listed,) = re.findall(rf"^{_OPTIONAL}.*\n(?:# .*\n)*", text, re.MULTILINE)
     optional = listed.removeprefix(_OPTIONAL).replace("\n# ", " ").strip().split(", ")
@@ -71,7 +71,7 @@ def filled(text: str, worked: str) -> str:
 
 
 def test_the_same_steps_lead_there_from_a_worked_case(broker: Broker, registry: Registry, tmp_path: Path) -> None:
-    """Its output is another, so only the exit codes that the page shows are compared, and the event."""
+    """Its output differs from the page's, so only the exit codes and the event are compared."""
     (case,) = (case for case in cases() if case.name == "debezium")
     topic = "crm.public.leads"
     with (

@@ -1,4 +1,4 @@
-"""The pages' own test: what a console block shows, what stands for any text, and what a wrong page is told by."""
+"""Tests of the player itself: parsing console blocks, ``…`` for any text, and finding differences."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pages as a site: each is in its order, each link leads somewhere, and no page asks another host for anything."""
+"""The site: every page is in the navigation, every link works, and no page loads anything from another host."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def _built(root: Path, into: Path) -> subprocess.CompletedProcess[str]:
 
 
 def _copy(into: Path) -> Path:
-    """The project's files that the site is made of."""
+    """The project's files that the site is built from."""
     shutil.copytree(_ROOT / "docs", into / "docs")
     shutil.copy(_ROOT / "mkdocs.yml", into)
-    for place in _ROOT.iterdir():  # what pages link to, outside of docs/
+    for place in _ROOT.iterdir():  # files outside docs/ that pages link to
         if place.name not in ("docs", "mkdocs.yml", ".git"):
             (into / place.name).symlink_to(place)
     return into
