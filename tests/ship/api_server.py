@@ -1,4 +1,4 @@
-"""A real API server over a real etcd, with kubectl and helm as its clients. No node and no controller: pods never start."""
+"""A real API server on a real etcd, with kubectl and helm as clients. It has no nodes or controllers: no pod starts."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ TOKEN = "of-an-administrator"
 
 
 class CommandFailed(Exception):
-    """A command of kubectl or helm ended with an error; the text is what it said."""
+    """A command of kubectl or helm failed; the text is its standard error."""
 
 
 class ApiServer:
-    """Started with the custom resources that the manifests use; its namespaces enforce the ``restricted`` standard."""
+    """Has the manifests' custom resources. Its namespaces enforce the pod security standard ``restricted``."""
 
     def __init__(self) -> None:
         self._etcd = Server("etcd")
@@ -38,7 +38,7 @@ class ApiServer:
         self._client, self._peer, self._port = free_ports(3)
 
     def start(self) -> Self:
-        """Returns once the API is ready and knows the custom resources."""
+        """Start; return once the API is ready and knows the custom resources."""
         urls = f"http://127.0.0.1:{self._client}"
         peer = f"http://127.0.0.1:{self._peer}"
         etcd = [f"--listen-client-urls={urls}", f"--advertise-client-urls={urls}", f"--listen-peer-urls={peer}"]
@@ -49,7 +49,7 @@ class ApiServer:
         api += ["--tls-cert-file=server.pem", "--tls-private-key-file=server.pem", "--token-auth-file=tokens.csv"]
         api += ["--service-account-key-file=accounts.pem", "--service-account-signing-key-file=accounts.pem"]
         api += ["--service-account-issuer=https://127.0.0.1", "--service-cluster-ip-range=10.0.0.0/24"]
-        # Nobody here makes a namespace's default account, without which that plugin takes no pod.
+        # That plugin accepts no pod without the namespace's default account, which no controller creates here.
         api += ["--authorization-mode=RBAC", "--disable-admission-plugins=ServiceAccount"]
         self._api.launch([str(engine("kube-apiserver")), *api], {}, self._ready, seconds=150)
         self.kubectl("apply", "--server-side", "--filename", str(definitions()))
@@ -57,31 +57,31 @@ class ApiServer:
         return self
 
     def stop(self) -> None:
-        """The API server first: without its etcd it would not end in time."""
+        """Stop the API server first: without its etcd it would not end in time."""
         for server in (self._api, self._etcd):
             server.terminate()
             server.remove()
 
     def namespace(self, name: str) -> str:
-        """A new namespace. A pod that is not restricted is refused there, and a template of such a one is warned of."""
+        """Create a namespace. It refuses pods that aren't restricted, and warns of templates for such pods."""
         standard = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn")}
         self.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": standard}})
         return name
 
     def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
-        """What kubectl prints. A warning of the API server is an error."""
+        """Run kubectl; return its output. A warning from the API server is an error."""
         return self._client_of("kubectl", ["--warnings-as-errors", *arguments], stdin)
 
     def helm(self, *arguments: str) -> str:
-        """What helm prints."""
+        """Run helm; return its output."""
         return self._client_of("helm", arguments, None)
 
     def create(self, manifest: dict[str, Any], *arguments: str) -> None:
-        """Create one object. Raises CommandFailed with what the API server says against it."""
+        """Create one object. Raises CommandFailed with the API server's reason if it is refused."""
         self.kubectl("create", "--filename=-", *arguments, stdin=json.dumps(manifest))
 
     def get(self, kind: str, name: str, namespace: str) -> dict[str, Any]:
-        """An object as the API server has it."""
+        """An object as the API server returns it."""
         found: dict[str, Any] = json.loads(self.kubectl("get", kind, name, "--output=json", "--namespace", namespace))
         return found
 
@@ -99,7 +99,7 @@ class ApiServer:
         return _ok(f"https://127.0.0.1:{self._port}/readyz", self.folder / "ca.pem")
 
     def _write_files(self) -> None:
-        """What the API server needs beside its arguments, and the clients' configuration."""
+        """Write the files that the API server needs, and the clients' configuration."""
         authority = trustme.CA()
         authority.cert_pem.write_to_path(self.folder / "ca.pem")
         authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(self.folder / "server.pem")

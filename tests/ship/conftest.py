@@ -1,4 +1,4 @@
-"""The API server that the tests share, and a namespace of each test's own."""
+"""The API server that the tests share, and a namespace for each test."""
 
 from __future__ import annotations
 
@@ -23,5 +23,5 @@ def api_server() -> Iterator[ApiServer]:
 
 @pytest.fixture
 def namespace(api_server: ApiServer) -> str:
-    """One that enforces the pod security standard ``restricted``."""
+    """A new namespace that enforces the pod security standard ``restricted``."""
     return api_server.namespace(f"test-{next(_numbers)}")

@@ -1,4 +1,4 @@
-"""The image, built by buildah and run by podman, in a storage of its own."""
+"""The image, built by buildah and run by podman, in separate storage."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from tests.ship.engines import EngineError, base_image
 
 IMAGE = "localhost/stream-capi:test"
 STAND_IN = "localhost/base:test"
-# Where this machine's clients of package registries are told how to reach these.
+# This machine's configuration for reaching package registries.
 _OF_THE_MACHINE = ("/etc/pip.conf", "/etc/ssl/certs/ca-certificates.crt")
-# What the manifests' pods are denied. The network is the machine's, where the tests' brokers listen.
+# The manifests' restrictions on pods. The network is the machine's, since the tests' brokers listen there.
 _CONFINED = [
     *("--read-only", "--read-only-tmpfs=false", "--cap-drop=all", "--security-opt=no-new-privileges"),
     *("--network=host", "--log-driver=k8s-file", "--ulimit=nofile=1024:1024", "--ulimit=nproc=1024:1024"),
@@ -24,7 +24,7 @@ _CONFINED = [
 
 
 class Containers:
-    """A storage with the image and its base in it, and the containers that run of it."""
+    """A storage with the image and its base, and the containers that run the image."""
 
     def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="stream-capi-containers-")
@@ -34,7 +34,7 @@ class Containers:
         self.why_stand_in = ""
 
     def start(self) -> Self:
-        """Build the image: on the base that the Dockerfile names, or on a stand-in where no registry has it."""
+        """Build the image on the base that the Dockerfile names, or on a stand-in if that can't be pulled."""
         try:
             self.buildah("pull", self._named)
         except EngineError as error:
@@ -47,25 +47,25 @@ class Containers:
         return self
 
     def stop(self) -> None:
-        """End what still runs and delete the storage."""
+        """Stop what still runs and delete the storage."""
         self.podman("rm", "--all", "--force", "--time=0")
         self.podman("rmi", "--all", "--force")
         self._folder.cleanup()
 
     def buildah(self, *arguments: str) -> str:
-        """What buildah prints. Raises EngineError."""
+        """Run buildah; return its output. Raises EngineError if it fails."""
         return _said(["buildah", *self._storage, *arguments])
 
     def podman(self, *arguments: str) -> str:
-        """What podman prints, and the container. Raises EngineError where either ends with an error."""
+        """Run podman; return its and the container's output. Raises EngineError if either fails."""
         return _said(["podman", *self._storage, "--runtime=runc", "--cgroup-manager=cgroupfs", *arguments])
 
     def run(self, *arguments: str, options: Sequence[str] = ()) -> str:
-        """What a container prints that is denied what the manifests deny."""
+        """Run a container with the manifests' restrictions; return its output."""
         return self.podman("run", "--rm", *_CONFINED, *options, IMAGE, *arguments)
 
     def begin(self, name: str, *arguments: str, options: Sequence[str] = ()) -> None:
-        """Start such a container and leave it running."""
+        """Start a container with the manifests' restrictions, and leave it running."""
         self.podman("run", "--detach", f"--name={name}", *_CONFINED, *options, IMAGE, *arguments)
 
     def inspect(self, image: str, field: str) -> Any:

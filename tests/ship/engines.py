@@ -1,6 +1,6 @@
-"""What the tests of this folder need: built once, from the Go modules that go.mod and go.sum pin, and kept in the tests' cache.
+"""The engines for these tests: built once, from Go modules pinned by go.mod and go.sum, and kept in the tests' cache.
 
-``python -m tests.ship.engines`` builds what is not there yet. Tests build nothing: an engine that is missing fails them.
+``python -m tests.ship.engines`` builds what is missing. Tests build nothing: they fail if an engine is missing.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tests.stack.artefacts import cache_folder, locked
 MODULES = Path(__file__).parent
 ENGINES = MODULES / "engines"
 DEFINITIONS = MODULES / "definitions"
-# The module of each program, and its package.
+# The module and package of each program.
 PROGRAMS = {
     "helm": (ENGINES, "helm.sh/helm/v3/cmd/helm"),
     "etcd": (ENGINES, "go.etcd.io/etcd/server/v3"),
@@ -29,43 +29,43 @@ PROGRAMS = {
     "kube-apiserver": (ENGINES, "k8s.io/kubernetes/cmd/kube-apiserver"),
     "controller-gen": (DEFINITIONS, "sigs.k8s.io/controller-tools/cmd/controller-gen"),
 }
-# The oldest that the ScaledObject is made for. Its definitions are files of its module, which is fetched and not built: its
-# sum is pinned here.
+# The oldest version for the ScaledObject. Its definitions are files in its module, which is downloaded but not
+# built, so its checksum is pinned here.
 KEDA = "github.com/kedacore/keda/v2@v2.17.2"
 KEDA_SUM = "h1:xlrcK5TKABJF9PebK79sgL07s/csGjL3H4m72OkZXxk="
 OPERATOR = "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
-# The base that the Dockerfile names is of this suite, with the CPython that this suite has, too.
+# The Debian suite of the base that the Dockerfile names; the suite's own CPython has the same version.
 SUITE = "trixie"
 PACKAGES = "python3,python3-venv,ca-certificates"
 
 
 class EngineError(Exception):
-    """An engine can't be had."""
+    """An engine is missing or fails."""
 
 
 def kubernetes_version() -> str:
-    """The version of the API server, as 1.2.3."""
+    """The version of the API server, in the form 1.2.3."""
     (version,) = re.findall(r"k8s\.io/kubernetes v(\S+)", (ENGINES / "go.mod").read_text())
     return str(version)
 
 
 def engine(name: str) -> Path:
-    """A program that was built."""
+    """The path of a built program. Raises EngineError if it isn't built."""
     return _built(name)
 
 
 def definitions() -> Path:
-    """The folder of the custom resources' definitions that the manifests use: KEDA's and the Prometheus operator's."""
+    """The folder with the definitions of the manifests' custom resources: KEDA's and the Prometheus operator's."""
     return _built(_DEFINED)
 
 
 def base_image() -> Path:
-    """The root file system, as a tar, on which the image is built where no registry of images is reached."""
+    """The root file system, as a tar file, for building the image if no image registry can be reached."""
     return _built(_BASE)
 
 
 def build(say: Callable[[str], object]) -> None:
-    """Build what is not there yet, each beside its place: what dies half-way leaves nothing that looks whole."""
+    """Build what is missing, in a temporary folder first, so that a failed build leaves nothing that looks complete."""
     with locked(_folder()):
         for name, make in _MAKE.items():
             path = _place(name)
@@ -78,14 +78,14 @@ def build(say: Callable[[str], object]) -> None:
 
 
 def _folder() -> Path:
-    """In the cache with a lock of its own: who starts a broker meanwhile doesn't wait for a build."""
+    """A folder of the cache with its own lock, so that starting a broker doesn't wait for a build."""
     folder = cache_folder() / "engines"
     folder.mkdir(exist_ok=True)
     return folder
 
 
 def _place(name: str) -> Path:
-    """Where it is kept, under a name that changes with what it is made of."""
+    """Its path in the cache, which contains a hash of the pinned inputs."""
     module, _ = PROGRAMS.get(name, (DEFINITIONS, ""))
     pinned = "".join((module / file).read_text() for file in ("go.mod", "go.sum"))
     made_of = {_BASE: f"{SUITE} {PACKAGES}", _DEFINED: f"{pinned} {KEDA}"}.get(name, pinned)
@@ -113,7 +113,7 @@ def _program(path: Path) -> None:
 
 
 def _define(folder: Path) -> None:
-    """KEDA's definitions as its module has them; the operator's made of its types, as its own build makes them."""
+    """KEDA's definitions from its module; the operator's generated from its types, as its own build does it."""
     folder.mkdir()
     fetched = json.loads(_run(["go", "mod", "download", "-json", KEDA], DEFINITIONS))
     if fetched["Sum"] != KEDA_SUM:
@@ -125,7 +125,7 @@ def _define(folder: Path) -> None:
 
 
 def _bootstrap(tar: Path) -> None:
-    """Debian with its CPython, and that as the image's base has it: in /usr/local, with a pip that may install there."""
+    """Debian with a virtual environment of its CPython at /usr/local, where the base has CPython and a working pip."""
     root = tar.with_name("root")
     _run(["debootstrap", "--variant=minbase", f"--include={PACKAGES}", SUITE, str(root)], tar.parent)
     _run(["chroot", str(root), "python3", "-m", "venv", "/usr/local"], tar.parent)
@@ -135,7 +135,7 @@ def _bootstrap(tar: Path) -> None:
 
 
 def _run(command: list[str], folder: Path) -> str:
-    """What a command prints that runs in a folder. Raises EngineError with what it says of its failure."""
+    """Run a command in a folder; return its output. Raises EngineError with the output if it fails."""
     environ = os.environ | {"GOFLAGS": "-mod=readonly", "GOWORK": "off"}
     try:
         ran = subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True, check=False)

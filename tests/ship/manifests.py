@@ -15,7 +15,7 @@ from tests.ship.engines import engine, kubernetes_version
 
 BASE = ROOT / "deploy/kubernetes"
 CHART = ROOT / "deploy/helm"
-# In the order in which they are taken in together: what changes the toolbox comes behind it.
+# In the order in which they are combined: openshift, which changes the toolbox too, comes after it.
 COMPONENTS = sorted(
     (file.parent.name for file in BASE.glob("*/kustomization.yaml")), key=lambda name: (name == "openshift", name)
 )
@@ -23,11 +23,11 @@ Objects = dict[tuple[str, str], dict[str, Any]]  # by kind and name
 
 
 class ChartRefused(Exception):
-    """helm did not render the chart; the text is what it said."""
+    """Rendering failed; the text is the standard error of helm or kubectl."""
 
 
 def overlay(folder: Path, components: Iterable[str] = ()) -> Path:
-    """A kustomization over the base, as a company writes its own. It may name folders only from where it is."""
+    """Write a kustomization over the base, as a company would. Its paths must be relative to its folder."""
     base = os.path.relpath(BASE, folder.resolve())
     kustomization = {"resources": [base], "components": [f"{base}/{component}" for component in components]}
     (folder / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
@@ -35,12 +35,12 @@ def overlay(folder: Path, components: Iterable[str] = ()) -> Path:
 
 
 def kustomized(folder: Path) -> Objects:
-    """What a kustomization renders."""
+    """The objects that a kustomization renders."""
     return _objects(_printed([str(engine("kubectl")), "kustomize", str(folder)]))
 
 
 def charted(*arguments: str, release: str = "stream-capi") -> Objects:
-    """What the chart renders with these arguments of helm. Raises ChartRefused."""
+    """The objects that the chart renders with these arguments of helm. Raises ChartRefused."""
     command = [str(engine("helm")), "template", release, str(CHART), "--kube-version", kubernetes_version()]
     return _objects(_printed([*command, *arguments]))
 

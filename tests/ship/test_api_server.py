@@ -1,4 +1,4 @@
-"""The manifests and the chart, applied to a real API server that enforces the pod security standard ``restricted``."""
+"""The manifests and the chart, applied to a real API server with the pod security standard ``restricted``."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ everywhere = pytest.mark.parametrize("apply", APPLY.values(), ids=APPLY)
 
 
 def values(*names: str) -> list[str]:
-    """helm's arguments that bring these parts of the chart."""
+    """helm's arguments that enable these parts of the chart."""
     switch = {"serviceAccount": "create"}
     return [word for name in names for word in ("--set", f"{name}.{switch.get(name, 'enabled')}=true")]
 
 
 def pods(objects: Objects) -> list[dict[str, Any]]:
-    """The pods that the objects are or would make."""
+    """The pods among the objects, and those of their templates."""
     templates = [one["spec"]["template"] for (kind, _), one in objects.items() if kind in {"Deployment", "StatefulSet"}]
     made = [{"apiVersion": "v1", "kind": "Pod", **deepcopy(template)} for template in templates]
     for number, pod in enumerate(made):
@@ -47,7 +47,7 @@ def scale(api_server: ApiServer, namespace: str, number: int, kind: str = "deplo
     api_server.kubectl("scale", f"{kind}/{NAME}", f"--replicas={number}", "--namespace", namespace)
 
 
-# What is applied
+# Applying the manifests
 
 
 @everywhere
@@ -55,7 +55,7 @@ def scale(api_server: ApiServer, namespace: str, number: int, kind: str = "deplo
 def test_the_manifests_are_taken_without_a_warning(
     api_server: ApiServer, namespace: str, tmp_path: Path, components: list[str], apply: list[str]
 ) -> None:
-    """Twice, as each release does it: nothing is refused as a change of what can't be changed, and no member is rolled."""
+    """Applied twice, as releases do: no immutable field changes, and no member is restarted."""
     folder = str(overlay(tmp_path, components))
     api_server.kubectl(*apply, "--kustomize", folder, "--namespace", namespace)
     generation = api_server.get("deployment", NAME, namespace)["metadata"]["generation"]
@@ -84,7 +84,7 @@ def test_each_pod_of_manifests_and_chart_is_restricted(
 def test_a_pod_that_is_not_restricted_is_refused(
     api_server: ApiServer, namespace: str, tmp_path: Path, field: str
 ) -> None:
-    """Or the tests above would show nothing."""
+    """Otherwise the tests above would prove nothing."""
     pod = pods(kustomized(overlay(tmp_path)))[0]
     del pod["spec"]["containers"][0]["securityContext"][field]
     with pytest.raises(CommandFailed, match='violates PodSecurity "restricted'):
@@ -92,7 +92,7 @@ def test_a_pod_that_is_not_restricted_is_refused(
 
 
 def test_a_field_that_nothing_reads_is_refused(api_server: ApiServer, namespace: str, tmp_path: Path) -> None:
-    """Of the custom resources, too: their definitions are the real ones."""
+    """This holds for custom resources too, since their definitions are the real ones."""
     scaled = kustomized(overlay(tmp_path, ["keda"]))["ScaledObject", NAME]
     scaled["spec"]["advanced"]["horizontalPodAutoscalerConfig"]["behaviour"] = {}
     with pytest.raises(CommandFailed, match="unknown field"):
@@ -117,7 +117,7 @@ def test_a_base_that_is_applied_again_leaves_the_number_of_members(
 def test_keda_takes_over_the_number_of_members_that_there_is(
     api_server: ApiServer, namespace: str, tmp_path: Path, apply: list[str]
 ) -> None:
-    """And gives it back: the base alone, applied again, leaves what the scaler set last."""
+    """Without KEDA again, applying the base keeps the number that was set last."""
     base, scaled = tmp_path / "base", tmp_path / "scaled"
     for folder in (base, scaled):
         folder.mkdir()
@@ -131,7 +131,7 @@ def test_keda_takes_over_the_number_of_members_that_there_is(
 
 
 def owning(folder: Path) -> str:
-    """An overlay that says a number of members, as the manifests of 0.1.0 did."""
+    """An overlay that sets the number of members, as the manifests of 0.1.0 did."""
     folder.mkdir()
     kustomization = yaml.safe_load((overlay(folder) / "kustomization.yaml").read_text())
     (folder / "kustomization.yaml").write_text(
@@ -143,7 +143,7 @@ def owning(folder: Path) -> str:
 def test_a_number_that_was_applied_is_handed_over_as_the_page_says(
     api_server: ApiServer, namespace: str, tmp_path: Path
 ) -> None:
-    """By the commands of docs/operations.md; without them the members become one at once."""
+    """Done by the commands of docs/operations.md; without them the number becomes one at once."""
     here = ["--namespace", namespace]
     api_server.kubectl("apply", "--kustomize", owning(tmp_path / "owning"), *here)
     (page,) = re.findall(r"### Hand the number over\n.*?```sh\n(.*?)```", OPERATIONS.read_text(), re.DOTALL)
@@ -191,11 +191,11 @@ def test_the_chart_leaves_the_number_of_members_and_hands_it_over_to_keda(
     assert members(api_server, namespace, kind) == 5
 
 
-# The chart's life
+# Install, upgrade, rollback
 
 
 def test_the_chart_is_installed_changed_and_rolled_back(api_server: ApiServer, namespace: str) -> None:
-    """Pods of the release before find their settings as long as they are there, and the rollback its own."""
+    """The former release's ConfigMap is kept, for pods of that release and for a rollback."""
     chart = [NAME, str(CHART), "--namespace", namespace, *values(*EVERYTHING)]
     api_server.helm("install", *chart)
     first = settings_read(api_server, namespace)
@@ -208,7 +208,7 @@ def test_the_chart_is_installed_changed_and_rolled_back(api_server: ApiServer, n
     assert settings_read(api_server, namespace) == first
     api_server.helm("uninstall", NAME, "--namespace", namespace)
     assert kept(api_server, namespace) == {first[0], second[0]}
-    api_server.helm("install", *chart)  # what was kept is taken over
+    api_server.helm("install", *chart)  # works although ConfigMaps were kept
     assert settings_read(api_server, namespace) == first
 
 

@@ -1,4 +1,4 @@
-"""The chart as helm renders it, against what kustomize makes of the manifests."""
+"""The chart as helm renders it agrees with the manifests as kustomize renders them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.engine
 
 EVERYTHING = ["keda.enabled=true", "podMonitor.enabled=true", "toolbox.enabled=true"]
 EVERYTHING += ["prometheusRule.enabled=true", "serviceAccount.create=true"]
-# What of the chart's values brings what a component does. What it does to the network's policy is one of them besides.
+# The chart's values that correspond to each component, without its changes to the network policy.
 ON, OF_THE_NAMESPACE = {"enabled": True}, dict.fromkeys(("runAsUser", "runAsGroup", "fsGroup"))
 VALUES: dict[str, dict[str, Any]] = {
     "keda": {"keda": ON},
@@ -30,20 +30,20 @@ VALUES: dict[str, dict[str, Any]] = {
     "brokers-outside": {},
     "brokers-tls": {},
 }
-# What helm's charts bear by custom, and kustomize's base but not what an overlay adds; and what keeps a ConfigMap.
+# Labels that only helm's charts have, or only the manifests' base and not its components; and the annotations of hooks.
 HELMS = {f"app.kubernetes.io/{name}" for name in ("instance", "version", "managed-by", "part-of")}
 HELMS |= {"helm.sh/chart", "helm.sh/hook", "helm.sh/hook-delete-policy"}
 TOML = "stream-capi.toml"
 
 
 def settings_of(objects: Objects) -> str:
-    """The file that the members read."""
+    """The configuration file that the members read."""
     (text,) = (value["data"][TOML] for (kind, _), value in objects.items() if kind == "ConfigMap")
     return str(text)
 
 
 def comparable(value: Any) -> Any:
-    """Without what is helm's, digests in names, and how a file is written."""
+    """The value without helm's labels and digests in names, and with the configuration file parsed."""
     if isinstance(value, dict):
         pairs = {name: comparable(inner) for name, inner in value.items() if name not in HELMS}
         left = {name: inner for name, inner in pairs.items() if inner != {} or value[name] == {}}
@@ -54,7 +54,7 @@ def comparable(value: Any) -> Any:
 
 
 def text_of(objects: Objects) -> str:
-    """As text: where two differ, pytest shows the lines."""
+    """The comparable objects as text, so that pytest shows the lines that differ."""
     return yaml.safe_dump({f"{kind} {comparable(name)}": comparable(value) for (kind, name), value in objects.items()})
 
 
@@ -68,7 +68,7 @@ def with_values(folder: Path, values: dict[str, Any]) -> list[str]:
 
 
 def pods(objects: Objects) -> dict[str, dict[str, Any]]:
-    """The pods' specs: of the members, the toolbox and the check."""
+    """The pod specs of the members, the toolbox and the check, by name."""
     return {
         name: value["spec"].get("template", value)["spec"]
         for (kind, name), value in objects.items()
@@ -76,7 +76,7 @@ def pods(objects: Objects) -> dict[str, dict[str, Any]]:
     }
 
 
-# As the manifests are
+# Compared with the manifests
 
 
 @pytest.mark.parametrize("components", [[], *([one] for one in COMPONENTS), COMPONENTS], ids="+".join)
@@ -87,7 +87,7 @@ def test_the_chart_renders_what_the_manifests_apply(components: list[str], tmp_p
     for component in components:
         values |= VALUES[component]
     chart = charted(*with_values(tmp_path, values))
-    del chart["Pod", "stream-capi-check"]  # helm's test, which no manifest is
+    del chart["Pod", "stream-capi-check"]  # helm's test, which the manifests don't have
     if toolbox := chart.pop(("Deployment", "stream-capi-toolbox"), None):
         named = toolbox["metadata"] | toolbox["spec"]["template"]["metadata"]
         chart["Pod", "stream-capi-toolbox"] = {
@@ -119,7 +119,7 @@ def test_helm_finds_nothing_wrong(values: list[str]) -> None:
 
 
 def test_every_setting_can_be_a_value(tmp_path: Path) -> None:
-    """All keys at once, each with its example."""
+    """All keys at once, each with its documented example."""
     settings: dict[str, Any] = {}
     for key in keys():
         table = _table_of(settings, key)
@@ -181,7 +181,7 @@ def test_a_file_that_is_no_toml_is_refused(tmp_path: Path) -> None:
 
 
 def test_other_settings_are_another_configmap() -> None:
-    """So that the pods are rolled, and those of before keep theirs."""
+    """So a change of settings restarts the pods, and the old ones keep their own."""
     names = {
         name
         for seconds in (25, 30)
@@ -191,7 +191,7 @@ def test_other_settings_are_another_configmap() -> None:
     assert len(names) == 2
 
 
-# What a company adds
+# Additions by values
 
 
 def test_every_pod_has_what_the_values_add(tmp_path: Path) -> None:
@@ -278,4 +278,4 @@ def test_helms_test_is_the_command_that_sends_nothing() -> None:
     assert command == "check"
     assert parameters["config_file"] == Path("/etc/stream-capi", TOML)
     assert pod["spec"]["restartPolicy"] == "Never"
-    assert pod["metadata"]["labels"]["app.kubernetes.io/name"] == "stream-capi-toolbox"  # the network's policy has it
+    assert pod["metadata"]["labels"]["app.kubernetes.io/name"] == "stream-capi-toolbox"  # the network policy has it

@@ -1,4 +1,4 @@
-"""The image as a container engine builds and runs it, with what the manifests deny it: root, capabilities, a file system to write."""
+"""The image, built and run by a container engine with the manifests' restrictions: no root, no rights, read-only."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def containers() -> Iterator[Containers]:
 
 
 def tell(line: str) -> None:
-    """A figure for docs/operations.md; `make test-deploy` shows what its tests print."""
+    """Print a figure for docs/operations.md; `make test-deploy` shows the tests' output."""
     sys.stdout.write(f"{line}\n")
 
 
@@ -57,7 +57,7 @@ def test_it_is_nobody_and_has_no_installer(containers: Containers) -> None:
 
 
 def test_its_file_system_can_not_be_written(containers: Containers) -> None:
-    """Or the test below would show nothing."""
+    """Otherwise the test below would prove nothing."""
     with pytest.raises(EngineError, match="Read-only file system"):
         containers.run("-c", "open('/tmp/anything', 'w')", options=["--entrypoint=python"])
 
@@ -65,7 +65,7 @@ def test_its_file_system_can_not_be_written(containers: Containers) -> None:
 def test_a_member_delivers_with_nothing_to_write_and_stops_in_time_without_a_duplicate(
     containers: Containers, tmp_path: Path, broker: Broker, registry: Registry
 ) -> None:
-    """PID 1 is the program itself: what the engine sends at a stop reaches it, and it drains and commits."""
+    """The program itself is PID 1, so it gets the engine's SIGTERM, drains and commits."""
     with Scene(tmp_path, broker, registry) as scene:
         scene.produce(20_000, bad=40)
         seconds = []
@@ -76,7 +76,7 @@ def test_a_member_delivers_with_nothing_to_write_and_stops_in_time_without_a_dup
             file.write_text(tomli_w.dumps(settings))
             name = f"member-{number}"
             options = [f"--volume={file}:/etc/stream-capi/stream-capi.toml:ro", f"--env=CAPI_TEST_KEY={KEY}"]
-            containers.begin(name, options=options)  # without arguments: the image's own command
+            containers.begin(name, options=options)  # without arguments, so the image's CMD is used
             until(lambda port=port: ready(port), 60, "the member is ready")  # type: ignore[misc]  # called in this turn
             assert containers.podman("exec", name, "cat", "/proc/1/cmdline").split("\0")[1].endswith("/stream-capi")
             if number == 1:
@@ -101,12 +101,12 @@ def ready(port: int) -> bool:
 
 
 def test_check_in_the_image_says_what_it_can_not_reach(containers: Containers, tmp_path: Path) -> None:
-    """What helm's test runs: its exit code is what the test pod ends with."""
+    """helm's test runs this command, and fails by its exit code."""
     (port,) = free_ports(1)
     text = (ROOT / "deploy/kubernetes/stream-capi.toml").read_text()
     (tmp_path / "stream-capi.toml").write_text(text.replace("kafka-bootstrap.kafka.svc:9092", f"127.0.0.1:{port}"))
     (tmp_path / "main").write_text(KEY)
-    tmp_path.chmod(0o755)  # the image's user is not this one
+    tmp_path.chmod(0o755)  # so that the image's user may read it
     options = [f"--volume={tmp_path}:/etc/stream-capi:ro", f"--volume={tmp_path}:/run/secrets/stream-capi:ro"]
     with pytest.raises(EngineError, match=r"ended with 1:[\s\S]*FAIL  brokers: .*nothing listens there"):
         containers.run("check", "--config", "/etc/stream-capi/stream-capi.toml", options=options)
