@@ -1,4 +1,4 @@
-"""Values that no output may hold, and the forms in which they turn up."""
+"""Canary values that no output may contain, and texts in which they may occur."""
 
 from __future__ import annotations
 
@@ -42,5 +42,5 @@ PARTS = ("canary.person", "example.com>", "555-0199", "5550199", "555.0199", HAS
 
 
 def leaked(text: str) -> list[str]:
-    """The canaries, or the parts of them that give a person away, that are in the text."""
+    """The canaries in the text, and parts of them that identify a person."""
     return [part for part in PARTS if part in text]

@@ -1,4 +1,4 @@
-"""Logging is the process's own: a test that configures it puts back what it found."""
+"""Logging is global to the process: a test that configures it restores the former state."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def own_logging() -> Iterator[None]:
     hooks = sys.excepthook, threading.excepthook, sys.unraisablehook, warnings.showwarning
     yield
     root.handlers[:], root.level, own.level = before
-    logging.getLogger().manager._clear_cache()  # type: ignore[attr-defined]  # levels were set past setLevel
+    logging.getLogger().manager._clear_cache()  # type: ignore[attr-defined]  # level was assigned without setLevel
     sys.excepthook, threading.excepthook, sys.unraisablehook, warnings.showwarning = hooks
     logs._line.console = None
     structlog.reset_defaults()

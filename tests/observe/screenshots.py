@@ -1,6 +1,6 @@
-"""Draws the status page in each of its states, to be looked at: ``python -m tests.observe.screenshots FOLDER``.
+"""Takes screenshots of the status page in each of its states: ``python -m tests.observe.screenshots FOLDER``.
 
-Three widths, light and dark, as PNG. ``--docs`` writes, as WebP, the few that docs/operations.md shows, each below 100 kB.
+Three widths, light and dark, as PNG. ``--docs`` writes those that docs/operations.md shows, as WebP below 100 kB each.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ MOST_BYTES = 100_000
 
 
 def file_name(state: str, width: str, scheme: str, form: str = "webp") -> str:
-    """What a screenshot is called."""
+    """The file name of a screenshot."""
     return f"{state}-{width}-{scheme}.{form}"
 
 
 def draw(page: Page, shown: Shown, state: str, width: str, scheme: str, form: str = "webp") -> bytes:
-    """The whole page in one state."""
+    """A screenshot of the whole page in one state."""
     shown.document = STATES[state]()
     page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
     page.set_viewport_size({"width": WIDTHS[width], "height": 800})
@@ -48,7 +48,7 @@ def draw(page: Page, shown: Shown, state: str, width: str, scheme: str, form: st
 
 
 def main(arguments: list[str]) -> None:
-    """Write them."""
+    """Write the screenshots."""
     docs = "--docs" in arguments
     folder = DOCS if docs else Path(arguments[0])
     folder.mkdir(parents=True, exist_ok=True)

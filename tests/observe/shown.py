@@ -1,4 +1,4 @@
-"""The status page in Chromium, by a server that shows whatever status a test sets."""
+"""The status page in Chromium, from a server that shows the status that a test sets."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ _ARGUMENTS = (
 
 
 def chromium() -> str | None:
-    """Where the machine has it."""
+    """The path of Chromium, or None."""
     return shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
 def launch(playwright: Playwright) -> Browser:
-    """A browser that talks to nobody by itself."""
+    """Start a browser that makes no requests by itself."""
     return playwright.chromium.launch(executable_path=chromium(), args=list(_ARGUMENTS))
 
 
 class Shown:
-    """A server on a thread of its own, showing the status that the test sets; and what the browser complained of."""
+    """An admin server in a thread that shows ``document``; collects the browser's errors and the origins it asked."""
 
     def __init__(self) -> None:
         self.document: dict[str, Any] = statuses.empty()

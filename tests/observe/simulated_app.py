@@ -1,4 +1,4 @@
-"""A line in jumping time with the program's own eyes on it."""
+"""A pipeline in simulated time, observed by the program's own telemetry."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SETTINGS = Settings.model_validate(
 
 
 class Watched(Line):
-    """A ``Line`` whose observer is the program's own telemetry. It stands in for the app, too."""
+    """A ``Line`` with the program's own telemetry and snapshot; ``app`` stands in for the App."""
 
     def __init__(self, answering: Answering, **rules: Any) -> None:
         self.metrics = Metrics(("email", "phone"), asyncio.get_running_loop().time)
@@ -87,11 +87,11 @@ class Watched(Line):
         self.report_ends()
 
     def report_ends(self) -> None:
-        """What the consumer tells each second: where the partitions end."""
+        """Report the ends of the partitions, as the consumer does each second."""
         self.pipeline.watermarks({tp: len(self.logs[tp]) for tp in self.pipeline.partitions})
 
     async def run_for(self, seconds: float) -> None:
-        """Let the line run, and go on running: what it looks like in the midst of its work is the question here."""
+        """Let the line run for some seconds without stopping it, to look at it while it works."""
         if not self._running:
             self._running = [asyncio.create_task(self.pipeline.run()), asyncio.create_task(self.feed())]
         done, _ = await asyncio.wait(self._running, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
@@ -99,14 +99,14 @@ class Watched(Line):
             task.result()
 
     _running: Sequence[asyncio.Task[None]] = ()
-    later: asyncio.Future[None] | None = None  # what happens on the way
+    later: asyncio.Future[None] | None = None  # a task that acts while the line runs
 
     @property
     def status(self) -> Any:
         return self.snapshot.status()
 
     def oldest(self, partition: TopicPartition = P0) -> dict[str, Any]:
-        """The status's word on a partition's oldest open event."""
+        """The status's entry for a partition's oldest open event."""
         of = {(entry["topic"], entry["partition"]): entry for entry in self.status["partitions"]}
         found: dict[str, Any] = of[partition]["oldest"]
         return found

@@ -1,4 +1,4 @@
-"""Statuses as the program itself tells them, of lines in several states; for the server and the page."""
+"""Status documents from the program itself, for lines in several states; for tests of the server and the page."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.simulation import always, simulate
 
 
 def of(arrange: Callable[[Watched], None], seconds: float, answer: Any = None) -> dict[str, Any]:
-    """The status of a line that was arranged so and has run for some seconds."""
+    """The status of a line that was set up by ``arrange`` and has run for some seconds."""
 
     async def run() -> dict[str, Any]:
         line = Watched(answer or (lambda pixel, ids, now: (0.08, Answer(200, seconds=0.08))))
@@ -28,12 +28,12 @@ def of(arrange: Callable[[Watched], None], seconds: float, answer: Any = None) -
         status: dict[str, Any] = line.status
         return status
 
-    with ThreadPoolExecutor(1) as thread:  # whoever asks may be in an event loop already
+    with ThreadPoolExecutor(1) as thread:  # the caller may already run an event loop
         return thread.submit(lambda: simulate(run())).result()
 
 
 def empty() -> dict[str, Any]:
-    """A member that has just begun."""
+    """A member that has just started."""
     return of(lambda line: None, 0.1)
 
 
@@ -62,7 +62,7 @@ def _busy(line: Watched) -> None:
 
 
 def busy() -> dict[str, Any]:
-    """A member at work, for longer than a day."""
+    """A member that has worked for longer than a day."""
     status = of(_busy, 8.05)
     identifiers = status["identifiers"]
     identifiers |= {"hour_seconds": 3600.0, "day_seconds": 86_400.0}
@@ -75,12 +75,12 @@ def busy() -> dict[str, Any]:
 
 
 def since_a_while() -> dict[str, Any]:
-    """A member at work for some minutes."""
+    """A member that has worked for some minutes."""
     return of(_busy, 300)
 
 
 def kept_without_end() -> dict[str, Any]:
-    """The same, with a dead-letter topic without a limit."""
+    """A busy member whose dead-letter topic has unlimited retention."""
 
     def arrange(line: Watched) -> None:
         _busy(line)
@@ -90,7 +90,7 @@ def kept_without_end() -> dict[str, Any]:
 
 
 def held() -> dict[str, Any]:
-    """A member whose key is refused."""
+    """A member whose API key is refused."""
 
     def arrange(line: Watched) -> None:
         line.produce("leads", 0, *(f"a{i}" for i in range(60)))
@@ -112,7 +112,7 @@ def topic_held() -> dict[str, Any]:
 
 
 def unread() -> dict[str, Any]:
-    """A refused key, and a partition of which nothing was read since."""
+    """A refused key, and a partition that has not been read since."""
 
     def arrange(line: Watched) -> None:
         line.chunk = 60
@@ -129,7 +129,7 @@ def unread() -> dict[str, Any]:
 
 
 def many() -> dict[str, Any]:
-    """64 partitions, of which three have something to do."""
+    """64 partitions, three of them with events."""
     status = busy()
     quiet = next(entry for entry in status["partitions"] if not entry["open_events"])
     waits = {"state": "window", "why": "window open, closes in at most 0.4 s"}
@@ -148,7 +148,7 @@ def many() -> dict[str, Any]:
 
 
 def peaked() -> dict[str, Any]:
-    """One second that stands far above all others."""
+    """One second with far more events than all others."""
     status = busy()
     status["throughput"]["series"] = [100 + (7 * i) % 23 for i in range(120)]
     status["throughput"]["series"][85] = 52_000
@@ -156,7 +156,7 @@ def peaked() -> dict[str, Any]:
 
 
 def noticed() -> dict[str, Any]:
-    """Paused by configuration, a schema that lost a path, and what else goes on by itself."""
+    """A pixel paused by configuration, and notices: a schema that lost a path, unreadable files, throttling."""
     status, gone = busy(), "can't be read: no such file"
     reasons = {
         "leads": ("the newest schema lacks mapped paths: email (customer.contact.email)", "schema_lacks_path"),

@@ -1,4 +1,4 @@
-"""The admin server: what it answers, and what it lets nobody do."""
+"""The admin server: its answers, and what it refuses."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ ROOT = Path(__file__).parents[2]
 
 
 class GivenState:
-    """The state that a test gives."""
+    """A state that the test sets."""
 
     def __init__(self) -> None:
         self.alive = True
@@ -136,7 +136,7 @@ async def test_a_fault_of_the_status_gets_no_process_killed_and_shows_nothing(
 
     logs.configure("info", "json")
     state.document = state.reasons = RuntimeError("canary")
-    asyncio.get_running_loop().set_debug(True)  # in which aiohttp would answer with the traceback
+    asyncio.get_running_loop().set_debug(True)  # in debug mode aiohttp answers with the traceback
     for path, status in (("/healthz", 200), ("/readyz", 500), ("/status", 500)):
         async with http.get(path) as answer:
             assert answer.status == status
@@ -219,11 +219,11 @@ def test_the_page_is_in_the_wheel() -> None:
     assert "stream_capi/observe/page.html" in files
 
 
-# Who may ask for what
+# The Host header
 
 
 async def answered(port: int, path: str, *headers: str) -> tuple[int, str]:
-    """Status and body of a request with just these headers."""
+    """Status and body of the answer to a request with only these headers."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     lines = [f"GET {path} HTTP/1.1", *headers, "Connection: close", "", ""]
     writer.write("\r\n".join(lines).encode())
@@ -321,7 +321,7 @@ async def test_listening_on_all_addresses_is_a_warning(
 async def test_all_addresses_are_those_of_both_families_that_the_machine_has(
     ipv6: bool, reached: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """``asyncio`` alone keeps IPv4 out of ``::``, and a kernel without IPv6 has no such address."""
+    """``asyncio`` makes a socket on ``::`` IPv6-only, and a kernel without IPv6 has no such address."""
     monkeypatch.setattr(socket, "has_dualstack_ipv6", lambda: ipv6)
     server = AdminServer("::", 0, Metrics(()), GivenState())
     await server.start()
@@ -378,7 +378,7 @@ async def test_a_head_that_does_not_come_in_time_ends_its_connection(
             await asyncio.sleep(0.05)
 
     dripping = asyncio.create_task(drip())
-    with suppress(ConnectionResetError):  # where a byte came after the end
+    with suppress(ConnectionResetError):  # if a byte arrived after the close
         assert await asyncio.wait_for(reader.read(), 10) == b""
     assert 0.2 < time.monotonic() - begun < 5
     writer.close()

@@ -1,4 +1,4 @@
-"""Of an answer's body only what is not the request's may be shown, in whatever way the body quotes it."""
+"""Everything in an answer's body that comes from the request is masked, however the body quotes it."""
 
 from __future__ import annotations
 

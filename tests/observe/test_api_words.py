@@ -1,4 +1,4 @@
-"""The API's own words: what is kept of them, where they are shown, and how often they are logged."""
+"""The API's error texts: what is kept of them, where they are shown, and how often they are logged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Commits that a rebalance refuses: named as such, and no alarm for what passes by itself."""
+"""Commits refused because of a rebalance are logged as such, without an alarm, since they soon succeed again."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ PASSING = {
 
 
 class Told:
-    """A telemetry with a clock of its own."""
+    """A telemetry with a clock that the test moves."""
 
     def __init__(self) -> None:
         self.now = 1000.0
         self.telemetry = Telemetry(Metrics(()), lambda: self.now)
 
     def after(self, seconds: float, *results: str) -> list[tuple[str, str, str]]:
-        """Event, level and reason of the lines after so many seconds with these results."""
+        """Report these commit results after so many seconds; return the event, level and reason of each log line."""
         self.now += seconds
         with structlog.testing.capture_logs() as lines:
             for result in results:

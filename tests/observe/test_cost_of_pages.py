@@ -1,4 +1,4 @@
-"""What ``/metrics`` and ``/status`` cost a member of many partitions, sources and pixels, in steps."""
+"""The cost of ``/metrics`` and ``/status`` with many partitions, sources and pixels, in interpreter steps."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ OTHERS = [f"topic-{number}" for number in range(50)]
 
 
 def many_others() -> Settings:
-    """Settings with fifty more sources and pixels, of which this member has no partition."""
+    """Settings with fifty more sources and pixels, for which this member has no partition."""
     document = SETTINGS.model_dump(exclude_defaults=True)
     pixels = [{"name": name, "pixel_id": name, "api_key_env": "KEY"} for name in OTHERS]
     sources = [{"topic": name, "event": "page_view", "pixel": name} for name in OTHERS]
@@ -32,7 +32,7 @@ def many_others() -> Settings:
 
 
 def cost(partitions: int, page: Callable[[Watched], object], settings: Settings = SETTINGS) -> int:
-    """The steps of an answer where each partition has had an event and has another one open."""
+    """The steps for one answer, when each partition has had events and has some open."""
 
     async def run() -> int:
         line = Watched(always(200, 5.0))

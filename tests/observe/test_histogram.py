@@ -1,4 +1,4 @@
-"""Distributions filled a batch at a time, and what the last while brought."""
+"""Histograms that are filled a batch at a time, and sums over a recent period."""
 
 from __future__ import annotations
 

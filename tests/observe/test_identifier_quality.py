@@ -1,4 +1,4 @@
-"""What the events of each source carried over the last hour and day, and which of it looks wrong."""
+"""Identifiers of each source over the last hour and day: their coverage, and suspect values."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LANE = Lane("main", EventName.GENERATE_LEAD)
 
 
 class Day:
-    """A source, and a clock that a test moves."""
+    """A source with a clock that the test moves."""
 
     def __init__(self, **source: Any) -> None:
         self.now = 5_000_000.0
@@ -30,7 +30,7 @@ class Day:
         self.quality = SourceQuality("leads", rules(**source), self.metrics, b"key", lambda: self.now)
 
     def count(self, events: int, **identifiers: int) -> None:
-        """What the transforms count."""
+        """Count events and identifiers as the transforms do."""
         counts = Counts(self.quality.shared)
         counts.of_lane(LANE).update({"": events, **identifiers})
         counts.drain_into(self.quality)
@@ -149,7 +149,7 @@ def test_a_value_is_named_nowhere() -> None:
 
 
 def test_all_sources_together_look_at_a_bounded_number_of_values() -> None:
-    """However many topics there are, it costs the same."""
+    """The cost doesn't grow with the number of topics."""
     allowed: list[float] = []
     days = [Day() for _ in range(50)]
     for day in days:

@@ -1,4 +1,4 @@
-"""What is logged of a fault that nobody foresaw: the place in the code, loudly, and not once for every record."""
+"""The log line for an unexpected exception: an error with the place in the code, at most once a second for a topic."""
 
 from __future__ import annotations
 

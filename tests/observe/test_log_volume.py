@@ -1,4 +1,4 @@
-"""The bound on log volume that ends every row of the fault matrix can fail."""
+"""The check of log volume at the end of every row of the fault matrix can fail."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Standard error behind a bounded queue: a reader that stands still stops nobody, and what it missed is counted."""
+"""Log lines go through a bounded queue: a blocked reader of standard error blocks nothing; lost lines are counted."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LINE = "x" * 99 + "\n"
 
 
 class Pipe:
-    """A pipe of four pages as standard error, read only when the test says so."""
+    """A pipe of four pages as standard error, which only the test reads."""
 
     def __init__(self) -> None:
         self.out, into = os.pipe()

@@ -1,4 +1,4 @@
-"""Every way to standard error goes through the masking."""
+"""Everything written to standard error is masked, whatever writes it."""
 
 from __future__ import annotations
 

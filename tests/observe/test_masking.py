@@ -1,4 +1,4 @@
-"""What a log line may show."""
+"""Masking of personal data and secrets in log lines."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_an_enumeration_passes_as_its_value_and_a_text_that_lies_about_itself_do
 
 
 def _raised(error: BaseException) -> BaseException:
-    email = canaries.EMAIL  # in the frame's variables, where a tempting traceback would find it
+    email = canaries.EMAIL  # a local variable, which a traceback with variables would show
     try:
         raise error
     except BaseException as caught:
@@ -157,7 +157,7 @@ def test_an_exception_that_goes_on_for_ever_is_told_in_bounds() -> None:
         except ValueError as error:
             raise ValueError from error
 
-    with pytest.raises(ValueError) as caught:  # noqa: PT011 -- it has no text
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 -- it has no text to match
         deeper(100)
     assert len(list(exception_lines(caught.value))) < 100
 

@@ -1,4 +1,4 @@
-"""The metrics of the contract (section 9), by name, type and labels, and what each counts."""
+"""The metrics of the contract (section 9): names, types and labels, and what each counts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LEADS = Lane("main", EventName.GENERATE_LEAD)
 VIEWS = Lane("main", EventName.PAGE_VIEW)
 NOW = 1_800_000_000_000
 
-# Name as it is scraped: type, labels.
+# By the name as scraped: type and labels.
 CONTRACT = {
     "stream_capi_consumed_total": ("counter", {"topic"}),
     "stream_capi_delivered_total": ("counter", {"pixel", "event"}),
@@ -56,7 +56,7 @@ CONTRACT = {
 
 
 class Watch:
-    """A clock that is told."""
+    """A clock that the test sets."""
 
     now = 1000.0
 
@@ -169,7 +169,7 @@ def test_an_event_is_fresh_up_to_five_minutes_from_its_kafka_timestamp() -> None
 
 
 def ages(metrics: Metrics) -> dict[str, float]:
-    """The end-to-end histogram as it is exposed."""
+    """The end-to-end histogram as exposed."""
     samples = (s for family in metrics.registry.collect() for s in family.samples if "end_to_end_seconds" in s.name)
     return {s.name + s.labels.get("le", ""): s.value for s in samples}
 

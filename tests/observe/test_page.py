@@ -1,4 +1,4 @@
-"""The status page as a person sees it, in Chromium."""
+"""The status page in Chromium, as a person sees it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.observe.shown import Shown, chromium, launch
 
 pytestmark = pytest.mark.browser
 
-# The contrast of every text with what is behind it, as WCAG reckons it; the worst one, and where it is.
+# The lowest contrast of a text with its background by the formula of WCAG, and the text's place.
 _CONTRAST = """() => {
   const rgb = (text) => text.match(/[\\d.]+/g).map(Number);
   const light = ([r, g, b]) => [r, g, b].map((c) => c / 255)
@@ -43,7 +43,7 @@ _CONTRAST = """() => {
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Chromium. A machine without one skips these tests, but not where all must be shown."""
+    """Chromium. Without it the tests are skipped, and fail in CI."""
     if chromium() is None:
         if os.environ.get("CI"):
             pytest.fail("there is no Chromium here, and CI must not pass without it: install the package chromium")
@@ -63,7 +63,7 @@ def shown() -> Iterator[Shown]:
 
 @pytest.fixture
 def page(browser: Browser, shown: Shown) -> Iterator[Page]:
-    """A page that must be content to the end: no error, no broken policy, no question to another origin."""
+    """A page; at its end there must be no error, no violation of the policy, and no request to another origin."""
     opened = browser.new_page()
     opened.set_default_timeout(60_000)
     expect.set_options(timeout=60_000)

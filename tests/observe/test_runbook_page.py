@@ -1,4 +1,4 @@
-"""The runbook as the admin server shows it: whole, with an entry to link to for each reason."""
+"""The runbook on the admin server is complete, and has an entry with an anchor for each reason."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The picture that the program gives of itself, taken of a whole line in each of its states."""
+"""The status document of a whole pipeline in each of its states."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ async def test_a_consumer_that_has_ended_unasked_makes_it_neither_ready_nor_aliv
     assert line.status["reasons"] == ["the Kafka consumer has ended"]
 
 
-# What is held
+# Held pixels, sources and partitions
 
 
 @simulated
@@ -147,7 +147,7 @@ def entry(code: str, field: str, source: str, count: int) -> dict[str, Any]:
 
 
 def failing(line: Watched, *, url: int, time: int, good: int = 0) -> None:
-    """Reject events as the mapping does, beside good ones."""
+    """Report rejected events, and ``good`` ones, as the mapping does."""
     partition, source = line.pipeline.partitions[P0], line.pipeline.partitions[P0].source
     line.pipeline.quarantine.passed(source, good)
     details = ['event_source_url: is absent (from "page.url")'] * url + ["event_time: is absent"] * time
@@ -281,7 +281,7 @@ async def test_a_local_clock_that_is_wrong_by_more_than_a_minute() -> None:
 
 @simulated
 async def test_what_brokers_say_of_a_refused_login_is_masked() -> None:
-    """The text may be that of a company's identity provider."""
+    """The text may come from a company's identity provider."""
     line = Watched(always(200))
     said = 'no token: "https://idp/token": invalid_client: jane.doe@example.com client_secret=s3cr3tS3cr3tS3cr3t'
     line.telemetry.kafka("no connection to the brokers", reason="_AUTHENTICATION", detail=said)
@@ -380,7 +380,7 @@ async def test_a_refused_event_whose_batch_is_not_decided() -> None:
 @pytest.mark.parametrize("seed", range(5))
 @simulated
 async def test_every_open_event_is_somewhere(seed: int) -> None:
-    """The oldest open event of each partition is found, whatever happens to it."""
+    """The oldest open event of each partition has a state at any time, whatever happens to it."""
     rnd = random.Random(seed)
     answers = [Answer(s) for s in (200, 200, 200, 400, 401, 429, 500)] + [Answer(fault="reset")]
     line = Watched(lambda pixel, ids, now: (rnd.uniform(0, 2), rnd.choice(answers)), probe_seconds=2.0)
@@ -587,7 +587,7 @@ async def test_the_status_is_json_and_holds_nothing_of_the_events() -> None:
     text = orjson.dumps(line.status).decode()
     assert "canary" not in text
     assert orjson.loads(text) == line.status
-    # ``/status`` has its keys in the order of the type; only a supervisor has ``workers``.
+    # The keys are in the order of the type; only a supervisor adds ``workers``.
     assert [*line.status, "workers"] == list(StatusDocument.__annotations__)
 
 
@@ -595,7 +595,7 @@ async def test_the_status_is_json_and_holds_nothing_of_the_events() -> None:
 
 
 def braked() -> Watched:
-    """A line whose settings and topic ``leads`` are paused."""
+    """A line whose source ``leads`` is paused by configuration."""
     line = Watched(always(200))
     update = {
         "sources": tuple(one.model_copy(update={"paused": one.topic == "leads"}) for one in line.app.settings.sources)
@@ -641,7 +641,7 @@ async def test_a_paused_pixel_is_said_to_be_paused_and_not_open() -> None:
     assert [one["subject"] for one in line.status["paused"]] == ["pixel main"]
 
 
-# What the lag waits for where no event is open
+# What the lag waits for if no event is open
 
 
 def waits(line: Watched) -> dict[tuple[str, int], Any]:

@@ -1,4 +1,4 @@
-"""What a member says at its start, as the log has it."""
+"""The log line that a member writes at its start."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_a_thousand_topics_are_counted_and_some_named(capsys: pytest.CaptureFixt
 @pytest.mark.parametrize(
     ("host", "page"),
     [
-        ("0.0.0.0", "http://127.0.0.1:9464/"),  # noqa: S104 -- what is configured
+        ("0.0.0.0", "http://127.0.0.1:9464/"),  # noqa: S104 -- a configured value
         ("::", "http://127.0.0.1:9464/"),
         ("2001:db8::7", "http://[2001:db8::7]:9464/"),
         ("10.2.3.4", "http://10.2.3.4:9464/"),

@@ -1,4 +1,4 @@
-"""Spans of posted batches, and the links to where their events come from."""
+"""Spans of posted batches, with links to the spans that produced their events."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ async def test_nothing_of_events_exceptions_or_foreign_state_is_exported(
     assert not canaries.leaked(span.to_json())
 
 
-# Off, on, and asked for without being there
+# Tracing off, on, and requested without the packages
 
 
 @pytest.mark.parametrize(
@@ -185,7 +185,7 @@ def test_while_it_is_off_nothing_of_it_is_imported() -> None:
 
 
 class Collector:
-    """A collector over OTLP and HTTP; it holds its answer until ``release``."""
+    """A collector for OTLP over HTTP; it delays its answer until ``release`` is set."""
 
     def __init__(self) -> None:
         self.spans: list[Any] = []

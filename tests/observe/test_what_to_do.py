@@ -1,4 +1,4 @@
-"""What a person on call is told to do."""
+"""The instructions for a person on call."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def test_every_reason_for_holding_or_stopping_has_its_sentence() -> None:
 
 
 def test_the_words_of_the_reasons_are_public() -> None:
-    """Alerts, dashboards and scripts compare them."""
+    """Alerts, dashboards and scripts compare them, so they must not change."""
     assert {reason.value for reason in HeldReason} == {
         "split_budget",
         "refusals",
