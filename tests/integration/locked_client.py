@@ -1,6 +1,6 @@
-"""``stream-capi`` with a part that never ends on the way out, and holds the interpreter's lock meanwhile.
+"""``stream-capi`` with a part that blocks while the program ends, holding the interpreter's lock.
 
-``LOCKED_WAY`` names the way out that is taken. No broker is asked for anything.
+``LOCKED_WAY`` names the way in which the program ends. No broker is needed.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ WAY = "LOCKED_WAY"
 
 
 def hold_the_lock() -> None:
-    """Sleep as a C function does that was called with the lock held: no other thread runs, and no deadline passes."""
+    """Sleep like a C function that doesn't release the lock: no other thread runs, and no time-out in Python fires."""
     with_the_lock = ctypes.PyDLL(None)
     with_the_lock.write(1, b"lock held\n", 10)
     with_the_lock.sleep(300)
 
 
 class LockedClient:
-    """A Kafka client whose close never ends, and that fails a second after its start if ``error`` is given."""
+    """A Kafka client whose ``close`` never returns; with ``error`` it raises that a second after its start."""
 
     def __init__(self, error: BaseException | None) -> None:
         self._error = error
@@ -67,14 +67,14 @@ class LockedClient:
 
 
 class NothingLeft(range_job.RangeJob):
-    """A job that is at its end as it begins."""
+    """A job with nothing left to do."""
 
     def progress(self, app: App) -> range_job.Progress:
         return range_job.Progress(0, 0, 0, 0, (), False)
 
 
 async def run_job(environ: Mapping[str, str]) -> None:
-    """The end of ``replay`` and ``redrive``."""
+    """Run a job and end as ``replay`` and ``redrive`` do."""
     logs.configure("info", "json")
     code, _ = await range_job.run(
         NothingLeft({}, 0, lambda _: None), config.load(Path(environ["LOCKED_CONFIG"])), environ
@@ -92,11 +92,11 @@ async def _close_never(_: EndpointClient) -> None:
 
 
 async def _close_late(_: EndpointClient) -> None:
-    await asyncio.sleep(2)  # the consumer's thread comes to its close meanwhile
+    await asyncio.sleep(2)  # meanwhile the consumer's thread reaches its close
 
 
 def run() -> None:
-    """Take the way out."""
+    """Run the program until it ends in the given way."""
     way = os.environ[WAY]
     errors = {"lost": KafkaException(KafkaError(KafkaError._FATAL)), "thread_bug": ZeroDivisionError()}
     setattr(consumer, "Consumer", lambda _: LockedClient(errors.get(way)))  # noqa: B010

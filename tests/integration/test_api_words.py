@@ -1,4 +1,4 @@
-"""The API's own words, from the answer's headers to the log, the status and the dead letter."""
+"""The API's error texts, from the answer's headers to the log, the status and the dead letter."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ _SASL = {"security.protocol": "SASL_SSL", "sasl.mechanism": "PLAIN", "sasl.usern
 
 
 class Wrong(NamedTuple):
-    """``changes`` by dotted section; a file is named by {folder}. ``key`` stands in the line of the fault."""
+    """Wrong settings: ``changes`` by dotted section, with {folder} for the files' folder. The FAIL line has ``key``."""
 
     key: str
     changes: dict[str, Any]
@@ -91,7 +91,7 @@ def taken() -> Iterator[int]:
 
 @pytest.fixture
 def right(tmp_path: Path, broker: Broker, topics: tuple[str, str]) -> dict[str, Any]:
-    """Settings that `run` takes."""
+    """Settings that `run` accepts."""
     (tmp_path / "empty").touch()
     (tmp_path / "binary").write_bytes(b"\xff\x00\n" * 5)
     (tmp_path / "nothing").mkdir()
@@ -99,7 +99,7 @@ def right(tmp_path: Path, broker: Broker, topics: tuple[str, str]) -> dict[str, 
     (tmp_path / "named").write_text("AXON_API_KEY=canary-secret\n")
     schema = str(_SCHEMAS / "lead.avsc")
     source = {"topic": topics[0], "event": "generate_lead", "framing": "raw", "schema_file": schema}
-    url = f"http://{broker.bootstrap}/v1/event"  # anything that accepts a connection
+    url = f"http://{broker.bootstrap}/v1/event"  # any port that accepts connections
     return configuration(broker.bootstrap, None, url, Names().group(), [source], topics[1], admin={"port": 0})
 
 
@@ -163,7 +163,7 @@ def test_all_properties_that_are_refused_are_told_at_once_by_both(tmp_path: Path
 
 
 def test_what_run_takes_fails_in_no_line_of_its_settings(tmp_path: Path, right: dict[str, Any]) -> None:
-    """The settings that the wrong ones are made of: without this, the table would show nothing."""
+    """The wrong settings are derived from these: if these failed, the table would prove nothing."""
     with Program(tmp_path, right) as member:
         member.start()
         right["admin"] = {"port": member.port}

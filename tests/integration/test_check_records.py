@@ -1,4 +1,4 @@
-"""What `check` says of a source's records: their framing, their schema's subject, and what is encrypted in them."""
+"""`check` on a source's records: their framing, their schema's subject, and encrypted fields."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _LEAD = (Path(__file__).parents[2] / "schemas" / "lead.avsc").read_text()
 
 @pytest.fixture(autouse=True, scope="module")
 def _coordinator(broker: Broker) -> None:
-    """The first question for a group has the broker create its topic of offsets, and fails meanwhile: so does `check`."""
+    """Have the broker create its offsets topic: requests for groups, and so `check`, fail until it exists."""
     consumer = Consumer({"bootstrap.servers": broker.bootstrap, "group.id": "first"})
 
     def answers() -> bool:
@@ -52,7 +52,7 @@ def _put(broker: Broker, topic: str, value: bytes | None, headers: Sequence[tupl
 
 
 def _avro(schema: Any, **changes: Any) -> bytes:
-    """A lead written with a schema that has at least its fields."""
+    """A lead encoded with a schema that has at least its fields."""
     event = Samples(1, bad_share=0).event(EventName.GENERATE_LEAD, int(time.time() * 1000)) | changes
     out = io.BytesIO()
     fastavro.schemaless_writer(out, fastavro.parse_schema(schema), event)
@@ -132,7 +132,7 @@ def test_check_finds_the_newest_schema_by_a_record_where_no_subject_has_the_topi
     assert f"pass  records of {topic}" in done.stdout
     if strategy == "none":
         assert f"pass  mapping of {topic}: fits acme.{name}" in done.stdout
-    else:  # the newest version lacks a field, the one that wrote the record has it
+    else:  # the subject's newest version lacks a field that the record's version has
         assert f"FAIL  mapping of {topic}: acme.{name}: TODO user_data.esi" in done.stdout
 
 
@@ -140,7 +140,7 @@ def test_check_finds_the_newest_schema_by_a_record_where_no_subject_has_the_topi
 def test_check_finds_the_schema_of_each_source_that_shares_a_topic(
     tmp_path: Path, settings: dict[str, Any], broker: Broker, registry: Registry, names: Names, strategy: str
 ) -> None:
-    """Whichever type the newest record has."""
+    """It finds them whichever type the newest record has."""
     topic = broker.create_topic(names.topic("shared"))
     name = f"R{names.topic('x').replace('-', '_').replace('.', '_')}"
     types = [json.loads(_LEAD) | {"name": f"{name}{kind}", "namespace": "acme"} for kind in ("Lead", "Quote", "Wrong")]

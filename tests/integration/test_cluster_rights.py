@@ -1,4 +1,4 @@
-"""The program with a user of least rights, over SASL_SSL and through the proxies; and ``check`` where one right is missing."""
+"""The program with least rights, over SASL_SSL and through proxies; and ``check`` if one right is missing."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from confluent_kafka.admin import AclOperation  # type: ignore[attr-defined]  # its own docs say so
+from confluent_kafka.admin import AclOperation  # type: ignore[attr-defined]  # as its documentation imports it
 
 from tests.commands.running import configuration_of, run_command
 from tests.integration.test_commands import command
@@ -44,7 +44,7 @@ def test_check_names_the_right_that_is_missing(scene: UserScene, missing: str, d
     take_away(admin, scene.user, right)
     kind = "dead-letter topic" if right.name == scene.dead else right.kind.name.lower()
     wanted = [f"FAIL  {kind} {right.name}: this user lacks {right.operation.name} on it; grant it with an ACL"]
-    # A node that has not heard of the change yet may be the one that is asked.
+    # The node that answers may not have received the change yet.
     until(lambda: _failed(scene) == wanted, 30, f"{wanted} and nothing else")
 
 

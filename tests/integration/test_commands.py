@@ -1,4 +1,4 @@
-"""The commands as a new user meets them: what they print, and how they end."""
+"""The commands as a new user runs them: their output and exit codes."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def test_check_tells_each_thing_in_a_line_and_all_that_is_wrong(tmp_path: Path, 
 
 @pytest.mark.real
 def test_check_passes_where_everything_is_there(tmp_path: Path, settings: dict[str, Any], broker: Broker) -> None:
-    settings["endpoint"]["url"] = f"http://{broker.bootstrap}/v1/event"  # anything that accepts a connection
+    settings["endpoint"]["url"] = f"http://{broker.bootstrap}/v1/event"  # any port that accepts connections
     done = command("check", "--config", write(tmp_path, settings), "--json")
     assert_plain(done, 0)
     found = json.loads(done.stdout)

@@ -1,4 +1,4 @@
-"""docs/connect.md: what ``check`` prints by each way in is what it prints against a broker that has it."""
+"""docs/connect.md: with a real broker, ``check`` prints what the page shows for each way to log in."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``check`` where no connection to the brokers comes about: one line that says what, where, and what to do."""
+"""``check`` without a connection to the brokers prints one line that says what failed, where, and what to do."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.real
 
 WRONG = "canary-of-a-wrong-password"
 
-Fault = Callable[[SecuredBroker], tuple[str, Mapping[str, Any]]]  # where to bootstrap, with which properties
+Fault = Callable[[SecuredBroker], tuple[str, Mapping[str, Any]]]  # the bootstrap address and the properties
 
 FAULTS: Mapping[str, tuple[Fault, str, str]] = {
     "wrong password, SCRAM": (

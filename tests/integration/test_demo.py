@@ -1,4 +1,4 @@
-"""The demo as it is run by who has nothing installed: embedded broker, generator, endpoint and pipeline in one process."""
+"""The demo, which needs nothing else installed: embedded broker, generator, endpoint and pipeline in one process."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ async def test_the_demo_says_nothing_of_a_clock_that_the_mock_cluster_does_not_h
 
 
 async def test_a_demo_that_is_interrupted_ends_its_producer_before_its_broker(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Messages that are left when the broker is gone would keep the process for the whole deadline of a flush."""
+    """Otherwise messages left in the producer would delay the exit until the flush times out."""
     order = []
     begun = asyncio.Event()
     flush, leave = SampleProducer.flush, EmbeddedBroker.__exit__

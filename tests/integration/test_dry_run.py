@@ -1,4 +1,4 @@
-"""``dry-run`` on the real stack: what it counts, what it leaves behind (nothing), and what it survives."""
+"""``dry-run`` on the real stack: what it counts, that it leaves nothing behind, and which faults it survives."""
 
 from __future__ import annotations
 
@@ -41,33 +41,33 @@ def scene(tmp_path: Path, broker: Broker, registry: Registry) -> Iterator[Scene]
 
 
 def groups(broker: Broker) -> set[str]:
-    """The groups that the broker lists."""
+    """The broker's consumer groups."""
     found = broker.admin.list_consumer_groups(request_timeout=10).result(10)
     assert not found.errors
     return {group.group_id for group in found.valid}
 
 
 def topics(broker: Broker) -> dict[str, int]:
-    """All topics but the broker's own, and how many records each has got so far."""
+    """All topics but the broker's internal ones, with the sum of their end offsets."""
     names = [name for name in broker.metadata().topics if not name.startswith("__")]
     return {name: sum(broker.end_offsets(name).values()) for name in names}
 
 
 def other_file(scene: Scene, change: Mapping[str, Any]) -> str:
-    """A second file with other sections than the scene's."""
+    """A second configuration file, with some of the scene's sections replaced."""
     path = scene.folder / "other.toml"
     path.write_text(tomli_w.dumps({**scene.settings, **change}))
     return str(path)
 
 
 def sources(scene: Scene, **of_leads: Any) -> dict[str, Any]:
-    """The scene's sources, that of the leads with something changed."""
+    """The scene's sources, with changes to that of the leads."""
     leads, views = scene.settings["sources"]
     return {"sources": [{**leads, **of_leads}, views]}
 
 
 def count(rows: Sequence[Mapping[str, Any]], **of: Any) -> int:
-    """The events of the rows that have these names."""
+    """The sum of events in the rows with these values."""
     return sum(row["events"] for row in rows if all(row[name] == value for name, value in of.items()))
 
 
@@ -308,7 +308,7 @@ def test_a_broker_that_is_down_is_one_line_and_exit_3(scene: Scene) -> None:
 
 def test_ctrl_c_prints_what_was_counted_so_far(scene: Scene, broker: Broker) -> None:
     scene.produce(400)
-    scene.registry.freeze()  # so that it is not over before it is interrupted
+    scene.registry.freeze()  # so that the dry run doesn't end before it is interrupted
     try:
         with Started(scene, "dry-run", "--from", "earliest") as started:
             until(lambda: "asking again" in started.output, 60, "the wait for the registry")
@@ -349,7 +349,7 @@ def test_a_topic_that_is_deleted_meanwhile_is_lost(scene: Scene, broker: Broker)
 
 
 def read_all(reader: RangeReader) -> int:
-    """Read to the end; how many records there were."""
+    """Read to the end; return the number of records."""
     records = 0
     while not reader.ended:
         records += sum(len(chunk.values) for chunk in reader.read())
@@ -395,9 +395,9 @@ def test_a_topic_of_several_record_types_is_counted_by_its_sources(scene: Scene,
 
 
 def peak_bytes(scene: Scene, *words: str) -> tuple[int, dict[str, Any]]:
-    """The most memory that was resident while the command ran, and what it printed.
+    """The peak resident memory of a command, and its output.
 
-    The usage that ``wait4`` returns has the memory of the process that forked, too.
+    It is read from /proc, since the usage that ``wait4`` returns includes the memory of the forking process.
     """
     words = (sys.executable, "-m", "stream_capi", *words, "--config", configuration_of(scene), "--json")
     peak = 0
@@ -405,7 +405,7 @@ def peak_bytes(scene: Scene, *words: str) -> tuple[int, dict[str, Any]]:
         started = subprocess.Popen(words, stdout=output, env={**os.environ, "CAPI_TEST_KEY": KEY})
         while started.poll() is None:
             found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{started.pid}/status").read_text())
-            peak = max(peak, int(found[1]) * 1024 if found else 0)  # none once it has ended
+            peak = max(peak, int(found[1]) * 1024 if found else 0)  # missing once it has ended
             time.sleep(0.02)
         assert started.returncode == 0
         output.seek(0)

@@ -1,4 +1,4 @@
-"""The main job on a real broker with a real registry: every event accounted for, as broker and endpoint tell it."""
+"""``run`` with a real broker and registry: every event is accounted for, by what broker and endpoint received."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_the_committed_offset_never_passes_an_unanswered_event_of_a_slow_and_shu
         scene.member()
         for _ in range(6):
             scene.produce(400, bad=4)
-            time.sleep(0.5)  # producing goes on while answers are out
+            time.sleep(0.5)  # so that events are produced while requests are in flight
         scene.close(seconds=90)
         assert scene.ledger.samples > 20
 
@@ -139,7 +139,7 @@ def test_a_key_that_every_user_may_read_and_an_admin_port_on_all_addresses_are_w
         [{"topic": "leads", "event": "generate_lead"}],
         "dead",
         pixels=pixels,
-        admin={"host": "0.0.0.0"},  # noqa: S104 -- that is the question
+        admin={"host": "0.0.0.0"},  # noqa: S104 -- the test is about it
     )
     with Program(tmp_path, settings) as member:
         member.start()

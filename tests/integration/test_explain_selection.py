@@ -1,4 +1,4 @@
-"""``explain`` of records that are chosen by key, by event_id and by a field, on real topics."""
+"""``explain`` for records selected by key, by event_id and by a field, on real topics."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CANARY = "canary.person@example.com"
 
 @pytest.fixture
 def config(tmp_path: Path, broker: Broker, registry: Registry, names: Names) -> tuple[str, str, int]:
-    """The configuration, the topic, and the id of its schema."""
+    """The configuration file, the topic, and its schema id."""
     topic = broker.create_topic(names.topic("leads"), 3)
     settings_of(tmp_path, {
         "kafka": {"bootstrap_servers": broker.bootstrap, "group_id": names.group()},

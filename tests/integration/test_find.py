@@ -1,4 +1,4 @@
-"""``find`` on a real stack with a real run of the program: each state that an event can be in."""
+"""``find`` on the real stack after a real run of the program: each state that an event can be in."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.stack.waiting import until
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
 CANARY = "canary.person@example.com"
-KEY = f"key of {CANARY}"  # which all records have, so that one look shows them all
+KEY = f"key of {CANARY}"  # of all records, so that one search finds them all
 EVENT: Any = copy.deepcopy(LEAD)
 EVENT["name"] = "Event"
 EVENT["fields"] += [
@@ -38,7 +38,7 @@ EVENT["fields"] += [
 
 
 class Stage:
-    """One topic of three partitions, whose records come to all that records can come to."""
+    """One topic of three partitions, whose records get every possible outcome."""
 
     def __init__(self, folder: Path, broker: Broker, registry: Registry, endpoint: Endpoint, names: Names) -> None:
         self.folder, self.broker, self.endpoint = folder, broker, endpoint
@@ -68,7 +68,7 @@ class Stage:
         self.producer = Producer({"bootstrap.servers": broker.bootstrap, "log_level": 0})
 
     def event(self, name: str, **fields: Any) -> bytes:
-        """An event of this name; it is sent unless the fields say otherwise."""
+        """An event with this id; it can be sent unless ``fields`` prevent it."""
         row = lead(event_id=name, event_time=int(time.time() * 1000), email=CANARY, user_id="u-someone")
         return confluent(
             self.ids["event"], encoded(EVENT, row | {"kind": "lead", "env": "prod", "consent": True} | fields)
@@ -85,7 +85,7 @@ class Stage:
         assert self.producer.flush(30) == 0
 
     def find(self, *words: str, code: int = 0) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
-        """What is found, by the names of the events; and the whole document."""
+        """The events found, by name; and the whole document."""
         done = command("find", "--config", write(self.folder, self.settings), *words, "--json")
         assert_plain(done, code)
         assert "canary" not in done.stdout + done.stderr
@@ -104,7 +104,7 @@ class Stage:
 
 
 def of(found: Mapping[str, Mapping[str, Any]], *keys: str) -> dict[str, Any]:
-    """The states, or what else stands under these keys."""
+    """The values of these keys, by event."""
     return {name: tuple(one[key] for key in keys) if len(keys) > 1 else one[keys[0]] for name, one in found.items()}
 
 
@@ -155,7 +155,7 @@ def test_each_state_is_found(tmp_path: Path, broker: Broker, registry: Registry,
         with stage.member("one") as member:
             stage.await_commits({0: 10, 1: 0})
             until(lambda: "beyond" in endpoint.answered(), 30, "the event beyond the one that waits")
-            time.sleep(1)  # ten times the interval of commits
+            time.sleep(1)  # ten times the commit interval
             at = f"127.0.0.1:{member.port}"
             found, document = stage.find("--key", KEY, "--member", at)
             assert of(found, "state", "code", "reason") == expected
@@ -183,7 +183,7 @@ def test_each_state_is_found(tmp_path: Path, broker: Broker, registry: Registry,
         assert "canary" not in table.stdout
         assert "scanned 3 partitions, 13 offsets, 13 records, " in table.stdout
 
-        # Passed over by a reset: told before a member has committed again, and after.
+        # An event skipped by a reset has this state both before and after a member has committed again.
         stage.produce(2, {"passed": stage.event("passed")})
         assert_plain(command("reset", "--config", file, "--to", "latest", "--execute"), 0)
         assert of(stage.find("--event-id", "passed")[0], "state") == {"passed": "no_outcome_recorded"}
@@ -196,6 +196,6 @@ def test_each_state_is_found(tmp_path: Path, broker: Broker, registry: Registry,
         assert later == {
             "passed": "no_outcome_recorded",
             "later": "delivered",
-            "sent": "delivered",  # its partition was at its end: the reset left its commit as it was
+            "sent": "delivered",  # its partition was at its end, so the reset kept its commit
             "refused": "dead_lettered",
         }

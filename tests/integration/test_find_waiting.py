@@ -1,4 +1,4 @@
-"""``find`` on a real stack, of events that wait, and of those that nobody will ever read."""
+"""``find`` on the real stack for events that wait, and for events that no member will read."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.real, pytest.mark.slow]
 
 
 def whys(stage: Stage, member: Program | None = None) -> dict[str, Any]:
-    """State and reason of each event."""
+    """The state of each event, and its reason."""
     words = () if member is None else ("--member", f"127.0.0.1:{member.port}")
     return of(stage.find("--key", KEY, *words)[0], "state", "why")
 
@@ -72,7 +72,7 @@ def test_an_event_before_the_place_where_a_group_began(
         state, why = whys(stage)["early"]
         assert (state, 'with start = "latest"' in why) == ("open", True)
         with stage.member("latest") as member:
-            state, why = whys(stage, member)["early"]  # a member commits at once where it begins
+            state, why = whys(stage, member)["early"]  # a member commits its start offset at once
             assert (state, "members have resolved all from offset 1 on" in why) == ("no_outcome_recorded", True)
             stage.produce(0, {"late": stage.event("late")})
             stage.await_commits({0: 2})

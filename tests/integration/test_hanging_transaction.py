@@ -1,4 +1,4 @@
-"""A transaction that somebody leaves open: what can't be read behind it is named, and read once it has ended."""
+"""A transaction that a producer leaves open: the lag behind it is reported as such, and read once it has ended."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ``init`` leaves to a person is what ``check`` names, on the real stack and schemas that are not ours."""
+"""``check`` names exactly what ``init`` leaves to a person, on the real stack with schemas of other projects."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NOWHERE = {"STREAM_CAPI_ENDPOINT__URL": "http://127.0.0.1:9"}
 
 
 def todo(text: str) -> set[str]:
-    """The targets of the lines that are left to a person."""
+    """The targets of the TODO lines."""
     return {target.strip('"') for target in re.findall(r"^# TODO (\S+) = ", text, re.MULTILINE)}
 
 

@@ -1,4 +1,4 @@
-"""A configuration that says nothing of the key's form, and an endpoint that takes the key alone."""
+"""Without a configured form of the key, the program finds the one that the endpoint accepts: the bare key."""
 
 from __future__ import annotations
 

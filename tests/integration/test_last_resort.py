@@ -1,4 +1,4 @@
-"""Every way out of the program ends it, also where a part of it never ends and holds the interpreter's lock."""
+"""However the program ends, its process exits, even if a part of it blocks and holds the interpreter's lock."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ pytestmark = pytest.mark.slow
 
 _ROOT = Path(__file__).parents[2]
 _DRAIN, _ALARM = 0.5, 3.0
-_SLACK = 5.0  # for the machine
+_SLACK = 5.0  # for a busy machine
 
 
 @contextmanager
 def program(folder: Path, way: str, *words: str) -> Iterator[subprocess.Popen[bytes]]:
-    """The program with a locked part, its output in ``folder``."""
+    """The program with a part that blocks; its output goes to a file in ``folder``."""
     env = {"PATH": os.defpath, "HOME": str(folder), "CAPI_TEST_KEY": KEY, "PYTHONUNBUFFERED": "1"}
     with (
         (folder / "output").open("wb") as output,

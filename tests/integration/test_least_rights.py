@@ -1,4 +1,4 @@
-"""The least rights of docs/connect.md, on a real authorizer: what each command does with them, and fails without."""
+"""The least rights of docs/connect.md, with a real authorizer: each command works with them, and fails without."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_each_command_needs_the_rights_of_the_page_and_no_more(
         allow(on_topic("WRITE", scene.dead))
         run_command(scene, "check")
         member = scene.member()
-        scene.ledger.close(60)  # not the scene: a look at the endpoint is no event of its books
+        scene.ledger.close(60)  # not the scene's close: it doesn't expect the request of `check`
         scene.assert_repeated()
         run_command(scene, "status")
         assert member.terminate() == 0

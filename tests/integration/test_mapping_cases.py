@@ -1,4 +1,4 @@
-"""``stream-capi test`` beside a real broker and registry: a record of a topic as a case is what the topic's mapping makes."""
+"""``stream-capi test`` with a real registry: a topic's record as a case has the outcome of the topic's mapping."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ EMAIL = "canary.person@example.com"
 
 @pytest.fixture
 def folder(tmp_path: Path, broker: Broker, registry: Registry, names: Names) -> Path:
-    """A configuration of the real stack, whose cases name no schema: one of a topic's record, one of its fields."""
+    """A configuration for the real stack with cases without a schema: one of a topic's record, one of its fields."""
     topic = broker.create_topic(names.topic("leads"), 1)
     value = confluent(register(registry, f"{topic}-value", LEAD), encoded(LEAD, lead(event_time=TIME, email=EMAIL)))
     produce(broker, topic, [value], headers=[("traceparent", b"00-1")])

@@ -1,4 +1,4 @@
-"""A pixel that is paused by configuration beside one that goes on, through the whole program."""
+"""One pixel is paused by configuration while another goes on, in the whole program."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ BRAKED_ID = "pixel-2"
 
 
 class Scene:
-    """Three topics: for the pixel ``main``, for ``braked``, and one whose records name theirs. Two partitions each."""
+    """Three topics of two partitions: for the pixel ``main``, for ``braked``, and one whose records name the pixel."""
 
     def __init__(self, folder: Path, broker: Broker, registry: Registry, endpoint: Endpoint, names: Names) -> None:
         self.folder, self.broker, self.registry, self.endpoint = folder, broker, registry, endpoint
         self.topics = {name: broker.create_topic(names.topic(name), 2) for name in ("going", "braked", "routed")}
         self.main: set[str] = set()
         self.braked: set[str] = set()
-        self.first: dict[tuple[str, int], int] = {}  # the first event of the paused pixel in each partition
+        self.first: dict[tuple[str, int], int] = {}  # the offset of the paused pixel's first event in each partition
         self.ends: dict[tuple[str, int], int] = {}
         self.rows = (row for event, row in Samples(11, bad_share=0).stream(20_000, int(time.time() * 1000) - 20_000)
                      if event.value == "page_view")  # fmt: skip
@@ -54,7 +54,7 @@ class Scene:
         self.settings["pixels"][1]["paused"] = paused
 
     def produce(self, each: int) -> None:
-        """So many events to each partition. Of the routed topic every third is of the paused pixel."""
+        """Produce so many events to each partition. In the routed topic every third is for the paused pixel."""
         for name, topic in self.topics.items():
             schema_id = register(self.registry, f"{topic}-value", SCHEMA)
             for partition in (0, 1):
@@ -67,7 +67,7 @@ class Scene:
                     if has_paused:
                         self.first.setdefault((name, partition), end + at)
                     values.append(confluent(schema_id, encoded(SCHEMA, row)))
-                if name == "braked":  # a tombstone and a damaged record of what is paused wait like all of it
+                if name == "braked":  # a paused source's tombstones and damaged records wait too
                     values += [None, confluent(schema_id, b"\x02")]
                 produce(self.broker, topic, values, partition=partition)
                 self.ends[name, partition] = end + len(values)
@@ -77,7 +77,7 @@ class Scene:
         return {partition: found.get(partition, (0, ""))[0] for partition in (0, 1)}
 
     def assert_braked(self) -> None:
-        """Nothing was sent for the paused pixel, and nothing is committed past the first of its events."""
+        """Nothing was sent for the paused pixel, and no commit passed its first event."""
         assert not [one for one in self.endpoint.mock.requests if one.pixel_id == BRAKED_ID]
         assert self.committed("braked") == {0: 0, 1: 0}
         assert all(at <= self.first["routed", partition] for partition, at in self.committed("routed").items())
@@ -102,11 +102,11 @@ def test_a_paused_pixel_waits_beside_a_going_one_and_goes_on_after_a_restart(
             scene.await_main()
             assert one.get("/readyz")[0] == 200
             assert_told(scene, one)
-            with scene.member("two") as two:  # it takes over some partitions, and is killed with them
+            with scene.member("two") as two:  # takes over some partitions and is killed
                 until(lambda: bool(two.status()["partitions"]), 30, "partitions of the second member")
                 scene.produce(60)
                 scene.await_main()
-                time.sleep(1)  # ten times the interval of commits: their metadata has all outcomes then
+                time.sleep(1)  # ten times the commit interval, so the metadata has all outcomes
                 two.kill()
             scene.produce(60)
             scene.await_main()
@@ -127,12 +127,12 @@ def test_a_paused_pixel_waits_beside_a_going_one_and_goes_on_after_a_restart(
             assert three.metric("stream_capi_paused") == 0
             assert three.terminate() == 0
         assert endpoint.answered() == dict.fromkeys(scene.main | scene.braked, 1)
-        of_check = "the method is not POST"  # it asks whether the endpoint is there
+        of_check = "the method is not POST"  # its request only tests the connection
         assert [one for one in endpoint.mock.violations if of_check not in one] == []
 
 
 def assert_told(scene: Scene, member: Program) -> None:
-    """What is paused is said everywhere, and nowhere as a fault."""
+    """Status, metrics, and the commands ``check`` and ``status`` report the pause, and not as a fault."""
     status = member.status()
     assert [(one["subject"], one["reason"]) for one in status["paused"]] == [
         ("pixel braked", "paused by configuration")

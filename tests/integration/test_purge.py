@@ -1,4 +1,4 @@
-"""``dead-letters purge`` on a real stack: what goes, what stays and why, and every way in which it is refused."""
+"""``dead-letters purge`` on the real stack: what is deleted, what stays and why, and every reason to refuse."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ SCHEMA: Any = copy.deepcopy(LEAD)
 
 
 class Yard:
-    """A dead-letter topic of some partitions, with letters at the times that the test says."""
+    """A dead-letter topic, with dead letters that have the times that the test gives."""
 
     def __init__(
         self,
@@ -78,7 +78,7 @@ class Yard:
     def bury(
         self, *times: int, code: Code = Code.REFUSED, partition: int = 0, value: bytes = b"v", source: str = ""
     ) -> None:
-        """Letters that were written at these times."""
+        """Write dead letters with these timestamps."""
         producer = Producer({"bootstrap.servers": self.broker.bootstrap, "log_level": 0, "linger.ms": 20})
         for at in times:
             self._sources += 1
@@ -95,13 +95,13 @@ class Yard:
         assert producer.flush(60) == 0
 
     def bury_foreign(self, at: int, partition: int = 0) -> None:
-        """A record of somebody else's."""
+        """Write a record that is no dead letter of this program."""
         producer = Producer({"bootstrap.servers": self.broker.bootstrap, "log_level": 0})
         producer.produce(self.dead, b"another's", partition=partition, timestamp=at)
         assert producer.flush(30) == 0
 
     def mark_redriven(self, *offsets: int, partition: int = 0) -> None:
-        """Remember letters as a redrive does."""
+        """Record dead letters as redriven, as a redrive does."""
         settings = self.settings
         admin = KafkaAdmin(settings.kafka)
         found = read_dead_letters(settings, admin)
@@ -119,7 +119,7 @@ class Yard:
         return json.loads(done.stdout)
 
     def refused(self, *words: str, code: int) -> str:
-        """The one line on standard error of a purge that does nothing."""
+        """Run a purge that is refused; return its one line on standard error."""
         done = command("dead-letters", "purge", "--config", str(self.file), *words)
         assert_plain(done, code)
         (line,) = [line for line in done.stderr.splitlines() if line.startswith("stream-capi: ")]
@@ -131,7 +131,7 @@ class Yard:
         return {tp.partition: offset for tp, offset in found.items()}
 
     def planned(self, before: int = NOW) -> Any:
-        """A plan that a test executes by itself, when something else has happened."""
+        """A plan that the test executes later, after something else has happened."""
         settings = self.settings
         return asyncio.run(plan(settings, KafkaAdmin(settings.kafka), Purged(before), lambda _: None))
 
@@ -141,7 +141,7 @@ class Yard:
 
 
 def of(document: Any, *keys: str) -> list[Any]:
-    """What stands under these keys, by partition."""
+    """The values of these keys, for each partition."""
     rows = [[one[key] for key in keys] for one in document["partitions"]]
     return [row[0] if len(keys) == 1 else tuple(row) for row in rows]
 
@@ -264,12 +264,12 @@ def test_what_happens_between_plan_and_execution_deletes_no_more(tmp_path: Path,
     yard.mark_redriven(0, 1)
     yard.mark_redriven(0, 1, partition=1)
     planned = yard.planned()
-    yard.mark_redriven(2)  # redriven meanwhile: it stays until the next purge
-    yard.bury(OLD, partition=1)  # written meanwhile, with an old time
+    yard.mark_redriven(2)  # redriven after the plan, so it stays until the next purge
+    yard.bury(OLD, partition=1)  # written after the plan, with an old time
     broker.delete_records(yard.dead, 0, 1)  # as retention does
     assert set(yard.execute(planned).values()) == {2}
     assert yard.beginnings == {0: 2, 1: 2}
-    broker.delete_records(yard.dead, 0, 3)  # further than the plan
+    broker.delete_records(yard.dead, 0, 3)  # beyond the plan
     assert yard.execute(planned) == {TopicPartition(yard.dead, 0): 3, TopicPartition(yard.dead, 1): 2}
     planned.partitions[1].new_beginning = 99
     (error,) = (one for one in yard.execute(planned).values() if not isinstance(one, int))
@@ -310,7 +310,7 @@ def test_memory_does_not_grow_with_the_topic(tmp_path: Path, broker: Broker, nam
     assert peak_mb(150_000) < peak_mb(15_000) + 25
 
 
-# People on the list
+# People on the suppression list
 
 
 def _of_people(registry: Registry, topic: str, people: Sequence[str]) -> list[bytes]:
@@ -322,7 +322,7 @@ def _of_people(registry: Registry, topic: str, people: Sequence[str]) -> list[by
 
 @pytest.fixture
 def listed(tmp_path: Path, broker: Broker, registry: Registry, names: Names) -> Yard:
-    """Letters in two partitions, some of them of people on the list."""
+    """Dead letters in two partitions, some of them of people on the list."""
     file = tmp_path / "forgotten"
     file.write_text("canary-on-the-list\n")
     yard = Yard(tmp_path, broker, names, 2, registry=registry, suppress={"file": str(file)})
@@ -330,7 +330,7 @@ def listed(tmp_path: Path, broker: Broker, registry: Registry, names: Names) -> 
     yard.bury(OLD, value=other)
     yard.bury(OLD, value=somebody, code=Code.MISSING_FIELD)
     yard.bury(OLD, value=other)
-    yard.bury(NOW + HOUR, value=somebody)  # by a clock that is ahead
+    yard.bury(NOW + HOUR, value=somebody)  # from a clock that is ahead
     yard.bury(NEW, value=other)
     yard.bury(OLD, value=somebody, partition=1)
     yard.bury(OLD, code=Code.DECODE_ERROR, partition=1)
@@ -370,7 +370,7 @@ def test_with_also_open_all_of_them_go_at_once(listed: Yard) -> None:
     assert listed.beginnings == {0: 4, 1: 1}
 
 
-# What others make of it
+# Other commands after a purge
 
 
 def test_find_does_not_call_an_event_delivered_whose_letter_may_have_been_deleted(

@@ -1,4 +1,4 @@
-"""What a member's log and status say of commits that a rebalance refuses, on a real broker."""
+"""A member's log and status for commits refused because of a rebalance, on a real broker."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def text(of: str) -> bytes:
 
 
 def remove(bootstrap: str, group: str, member: str) -> None:
-    """Leave a group in a member's name, which hears of it with its next question to the group."""
+    """Send LeaveGroup for a member, which learns of it from the answer to its next group request."""
     host, _, port = bootstrap.rpartition(":")
     body = struct.pack(">hhi", _LEAVE_GROUP, 0, 1) + text("outsider") + text(group) + text(member)
     with socket.create_connection((host, int(port)), timeout=10) as connection:

@@ -1,4 +1,4 @@
-"""Several event types on one topic, through the whole program: a union as its schema, types with a schema each, two sources."""
+"""Several event types on one topic in the whole program: a union schema, a schema for each type, two sources."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ UNION: Any = ["null", LEAD, VIEW, TICK]
 
 
 class Topic(NamedTuple):
-    """A topic with events of all types: the ids of its good ones by type, and the offsets of those that can't be decoded."""
+    """A topic with events of all types: the ids of the good ones by type, and the offsets of undecodable ones."""
 
     leads: set[str]
     views: set[str]
@@ -44,7 +44,7 @@ class Topic(NamedTuple):
 
 
 def filled(broker: Broker, registry: Registry, topic: str) -> Topic:
-    """200 leads and views, each other one of the union and of its type's own schema; ticks, nulls, and damaged records."""
+    """200 leads and views, alternately with the union and their type's own schema; ticks, nulls and damaged records."""
     broker.create_topic(topic)
     union = register(registry, f"{topic}-value", UNION)
     alone = {LEAD_NAME: register(registry, f"{topic}-{LEAD_NAME}", LEAD)}
@@ -84,7 +84,7 @@ def run_through(folder: Path, broker: Broker, settings: Mapping[str, Any], topic
 
 
 def assert_delivered(member: Program, endpoint: Endpoint, made: Topic) -> None:
-    """Each good event once, under its own name."""
+    """Each good event was delivered once, under its own event name."""
     assert endpoint.answered() == dict.fromkeys(made.leads | made.views, 1)
     assert member.metric("stream_capi_delivered_total", event="generate_lead") == len(made.leads)
     assert member.metric("stream_capi_delivered_total", event="page_view") == len(made.views)
@@ -172,7 +172,7 @@ def test_dead_letters_of_a_shared_topic_are_redriven_by_the_source_of_their_reco
         of_union: Any = (name, row | {"sid": None})
         values.append(confluent(union, encoded(UNION, of_union)))
     produce(broker, topic, values)
-    absent = {"event_source_url": "sid"}  # which no record has
+    absent = {"event_source_url": "sid"}  # null in every record
     views = {"topic": topic, "record": VIEW_NAME, "event": "page_view"}
     leads = {"topic": topic, "record": LEAD_NAME, "event": "generate_lead"}
     with Endpoint() as endpoint:

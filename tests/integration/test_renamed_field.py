@@ -1,4 +1,4 @@
-"""A producer renames a mapped field: the member says so, and the events go on."""
+"""If a producer renames a mapped field, the member reports it, and events are still delivered."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CANARY = "canary.person@example.com"
 
 
 def renamed(**names: str) -> Any:
-    """The shipped lead's schema with fields of other names."""
+    """The shipped Lead schema with renamed fields."""
     raw = copy.deepcopy(LEAD)
     for field in raw["fields"]:
         field["name"] = names.get(field["name"], field["name"])

@@ -1,4 +1,4 @@
-"""The limits of a member's requests: how many a second, and how many refusals before the pixel pauses."""
+"""The limits on a member's requests: how many a second, and how many refusals before the pixel pauses."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def test_no_second_has_more_requests_than_the_limit(tmp_path: Path, broker: Brok
         scene.close(90)
         requests = sorted(scene.endpoint.mock.requests, key=lambda request: request.number)
         assert len(requests) >= 15
-        # The first of each six and the last of them are in different seconds; half of one is for the way to the endpoint.
+        # Of six requests in a row the first and last are a second apart, less half a second of transmission delay.
         assert all(later.at - earlier.at > 0.5 for earlier, later in zip(requests, requests[5:], strict=False))
 
 
 def test_at_the_limit_of_refusals_the_pixel_pauses_before_the_api_blocks_it(
     tmp_path: Path, broker: Broker, registry: Registry
 ) -> None:
-    """An endpoint that blocks a key for a day after so many errors; without the limit the second member goes on."""
+    """The endpoint blocks a key after a number of errors. Without the limit a second member passes that number."""
     with Scene(tmp_path, broker, registry) as scene:
         poison = scene.produce(1000)[::10]
         expect(scene, poison, Code.REFUSED)

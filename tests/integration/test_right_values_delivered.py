@@ -1,4 +1,4 @@
-"""The tables of right values through the whole program: what the endpoint gets, what is a dead letter, what is counted."""
+"""The tables of right values through the whole program: delivered values, dead letters, and counts."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ DELIVERIES = sorted({json.dumps(case.delivery) for case in CASES})
 
 
 class Group:
-    """The cases of one schema and mapping, in a topic of their own."""
+    """The cases with the same schema and mapping, in their own topic."""
 
     def __init__(self, topic: str, cases: list[Case]) -> None:
         self.topic, self.cases = topic, cases
@@ -45,7 +45,7 @@ class Group:
 
 
 def _tagged(case: Case) -> dict[str, Any]:
-    """The case's record, with its id in a field that is not judged."""
+    """The case's record, with the case's id in a field that the case isn't about."""
     if case.name == "client_user_agent":
         return case.record() | {"event_id": case.row["id"]}
     return case.record() | {"client_user_agent": _AGENT + case.row["id"]}
@@ -64,7 +64,7 @@ def _groups(broker: Broker, names: Names, cases: list[Case]) -> list[Group]:
 
 
 def _counted(metrics: str, name: str) -> dict[tuple[str, str], int]:
-    """A counter of fields and reasons."""
+    """The values of a counter, by field and reason."""
     lines = [line.rpartition(" ") for line in metrics.splitlines() if line.startswith(name + "{")]
     texts = [(given.split('"'), float(value)) for given, _, value in lines]
     return {(text[1], text[3]): int(value) for text, value in texts if value}
@@ -98,7 +98,7 @@ def test_each_input_arrives_as_its_right_value(tmp_path: Path, broker: Broker, n
     assert _counted(metrics, "stream_capi_fields_dropped_total") == _summed(cases)
     suspect = Counter((case.name, case.row["suspect"]) for case in cases if "suspect" in case.row)
     counted = _counted(metrics, "stream_capi_suspect_total")
-    # The rows of the table have one person and one address in common, but for the value that each is about.
+    # All cases share one user_id and one address, unless they are about these.
     assert {field for field, reason in counted if reason == "shared"} <= {"user_id", "client_ip_address"}
     assert {of: n for of, n in counted.items() if of[1] != "shared"} == suspect
 
@@ -115,7 +115,7 @@ def _summed(cases: list[Case]) -> dict[tuple[str, str], int]:
 
 
 def _await_all(broker: Broker, group_id: str, groups: list[Group]) -> None:
-    """A commit behind every record."""
+    """Wait for a commit behind every record."""
     waiting = list(groups)
 
     def none_waits() -> bool:
@@ -127,7 +127,7 @@ def _await_all(broker: Broker, group_id: str, groups: list[Group]) -> None:
 
 
 def _dead_letters(broker: Broker, topic: str, groups: list[Group], count: int) -> dict[str, str]:
-    """The code of each case that is a dead letter."""
+    """The codes of the dead letters, by case."""
     reader = DeadLetterReader(broker, topic)
     try:
         until(lambda: _count(reader) >= count, 30, "the dead letters")

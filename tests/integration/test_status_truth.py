@@ -1,4 +1,4 @@
-"""``/status`` of real members: what a lag waits for, whose lag it is, and what is left out of the latency."""
+"""``/status`` of real members: what a lag waits for, whose lag it is, and events left out of the latency."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_records_that_a_hold_keeps_from_being_read_are_said_to_wait_for_it(
             waits: dict[str, Any] = {}
 
             def said() -> bool:
-                """A member hears of a lag within seconds; until then it is not read yet."""
+                """Whether the member has learnt of the lag, which takes some seconds."""
                 asked = command("status", "--config", file, "--member", f"127.0.0.1:{member.port}", "--json")
                 assert_plain(asked, 0)
                 waits.update(of_partition(json.loads(asked.stdout), 1)["oldest"])

@@ -1,4 +1,4 @@
-"""Values that tell nobody apart, from the topic to the page: named with their source and path, and shown nowhere themselves."""
+"""Identifiers that don't distinguish people are reported with source and path, and the values are never shown."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ EVENTS = 1000
 
 
 def values(registry: Registry, topic: str) -> list[bytes | None]:
-    """Leads: one account in 412, another in 50 that is too short, a server's address in 200."""
+    """1000 leads: one account in 412 of them, a too short one in 28, a server's address in 200."""
     schema_id = register(registry, f"{topic}-value", LEAD)
     now = int(time.time() * 1000)
     made: list[bytes | None] = []
@@ -47,7 +47,7 @@ def values(registry: Registry, topic: str) -> list[bytes | None]:
 
 
 def suspects(status: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
-    """By field and reason."""
+    """The status's suspects, by field and reason."""
     return {(one["field"], one["reason"]): one for one in status["identifiers"]["suspects"]}
 
 
@@ -66,7 +66,7 @@ def test_what_looks_wrong_is_named_with_its_path_and_adds_up(
     with Endpoint() as endpoint:
         settings = configuration(broker.bootstrap, registry.url, endpoint.url, names.group(), [source], dead)
         with Program(tmp_path, settings).start("--workers", str(workers), ready=True) as member:
-            # A partition that is handed over after its events were mapped has them counted by both workers.
+            # Wait for the shares: if a partition moved after its events were mapped, both workers would count them.
             shares = [2 // workers] * workers
             until(
                 lambda: [len(owned_by(one)) for one in workers_of(member) or [member.process]] == shares, 60, "shares"

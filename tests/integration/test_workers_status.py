@@ -1,4 +1,4 @@
-"""``status`` of a program with workers whose events fail one rule: which rule, who was asked, and what a script makes of it."""
+"""``status`` of a program with workers whose events break one rule: the rule, the members asked, and the exit code."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ RULE = 'missing_field event_source_url (from "page.url")'
 
 
 def status(file: str, *words: str, code: int = 0) -> tuple[dict[str, Any], str]:
-    """What ``status`` says with these words, in JSON and on standard error."""
+    """Run ``status --json`` with these options; return its document and its standard error."""
     done = command("status", "--config", file, "--json", *words)
     assert_plain(done, code)
     found: dict[str, Any] = json.loads(done.stdout)
@@ -38,7 +38,7 @@ def status(file: str, *words: str, code: int = 0) -> tuple[dict[str, Any], str]:
 
 
 def rules_of(found: dict[str, Any]) -> list[dict[str, Any]]:
-    """The rules of all that is held."""
+    """The broken rules of everything that is held."""
     return [rule for entry in found["held"] for rule in entry["rejected"]]
 
 
@@ -59,7 +59,7 @@ def test_the_failing_rule_and_who_was_asked_add_up_over_workers(
             until(lambda: program.metric("stream_capi_dead_lettered_total", topic=buried) == 300, 60, "dead letters")
             until(lambda: sum(map(bool, map(owned_by, workers_of(program)))) == 2, 60, "a share for each")
             until(lambda: program.status()["lag"]["member"] == 300, 30, "all of the held topic waiting")
-            # A partition's events count for a worker that had it first, too.
+            # If a partition moved between workers, both have counted its events.
             count = sum(rule["count"] for one in workers_of(program) for rule in rules_of(status_of(one)))
             of_both = f"{count} of {count}: {RULE}"
             assert count >= 200
