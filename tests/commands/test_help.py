@@ -1,4 +1,4 @@
-"""Each command says what it does before it does it."""
+"""The ``--help`` of a command names its options and subcommands."""
 
 from __future__ import annotations
 

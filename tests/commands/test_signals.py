@@ -21,7 +21,7 @@ from tests.stack.waiting import until
 
 pytestmark = pytest.mark.slow
 
-# As python -m, from the program's first signal handler on: before it the interpreter may lose an interrupt.
+# As python -m, from where the program first sets SIGINT's handler: before that the interpreter may lose an interrupt.
 _FROM_THE_FIRST_WORD = """
 import signal, sys
 signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.slow
 
 _ROOT = Path(__file__).parents[2]
 _ENV = {"PATH": os.defpath, "HOME": os.environ.get("HOME", "/"), "COLUMNS": "160", "CAPI_TEST_KEY": KEY}
-# Text and JSON are written to the same streams, so JSON is tested only with -m repeat.
+# Text and JSON are written to the same streams, so only `make test-all` tests JSON too.
 FORMS = [pytest.param((), id="text"), pytest.param(("--json",), id="json", marks=pytest.mark.repeat)]
 CLOSED = {"stdout": ">&-", "stderr": "2>&-", "both": ">&- 2>&-", "all": "<&- >&- 2>&-"}
 

@@ -182,7 +182,7 @@ def test_faults_of_file_and_environment_come_together(faults: Faults) -> None:
 
 
 def test_variables_that_are_not_ours_are_left_alone(read: Read) -> None:
-    """Kubernetes sets these for a service called "stream-capi"; a key's variable may be called so too."""
+    """Kubernetes sets these for a service named "stream-capi"; the variable of an API key may have the prefix too."""
     environ = {
         "STREAM_CAPI_SERVICE_HOST": "10.0.0.1",
         "STREAM_CAPI_SERVICE_PORT_ADMIN": "9464",

@@ -106,7 +106,7 @@ class Record:
         self.rules, self.schema, self.row, self.lane = rules, schema, row, lane
 
     def at(self, path: str) -> Any:
-        """The value at a path; None where this schema has no such path."""
+        """The value at a path; None if this schema has no such path."""
         if path == RECORD:
             return self.schema.record
         return read(self.row, path) if isinstance(self.schema.find(path), Found) else None

@@ -198,7 +198,7 @@ def test_one_schema_of_a_topic_whose_types_have_one_each_need_not_have_all_names
 
 
 def settings_of(folder: Path, *records: str) -> Settings:
-    """Sources of one topic whose schema is the union."""
+    """Settings with a source of the topic for each of the record types; the schema is the union."""
     file = folder / "union.avsc"
     file.write_text(json.dumps(UNION))
     each: dict[str, Any] = {"topic": TOPIC, "pixel": "main", "framing": "raw", "schema_file": str(file)}

@@ -34,7 +34,7 @@ def values(registry: Registry, topic: str, count: int) -> list[bytes | None]:
 
 
 def of_partition(status: dict[str, Any], partition: int) -> dict[str, Any]:
-    """The entry of a partition."""
+    """The status's entry for a partition."""
     (found,) = [one for one in status["partitions"] if one["partition"] == partition]
     return dict(found)
 
