@@ -20,8 +20,16 @@ from tests.deploy.program import ROOT, admin_server, documents, parse
 FOLDER = ROOT / "deploy/kubernetes"
 FILES = [file for file in sorted(FOLDER.rglob("*.yaml")) if file.name != "kustomization.yaml"]
 KUSTOMIZATIONS = sorted(FOLDER.rglob("kustomization.yaml"))
+
+
+def key(kind: str, name: str) -> str:
+    """An object's kind; the toolbox is a Deployment as the members are, and has a key of its own."""
+    return "Toolbox" if name == "stream-capi-toolbox" else kind
+
+
 OBJECTS: dict[str, dict[str, Any]] = {
-    document["kind"]: document for document in chain.from_iterable(documents(file) for file in FILES)
+    key(document["kind"], document["metadata"]["name"]): document
+    for document in chain.from_iterable(documents(file) for file in FILES)
 }
 (BASE,) = documents(FOLDER / "kustomization.yaml")
 DEPLOYMENT: dict[str, Any] = OBJECTS["Deployment"]["spec"]
@@ -60,7 +68,7 @@ def taken_in(*components: str) -> dict[str, dict[str, Any]]:
     for component in components:
         (kustomization,) = documents(FOLDER / component / "kustomization.yaml")
         for entry in kustomization["patches"]:
-            found = objects[entry["target"]["kind"]]
+            found = objects[key(**entry["target"])]
             assert found["metadata"]["name"] == entry["target"]["name"]
             for operation in yaml.safe_load(entry["patch"]):
                 apply(operation, found)
@@ -139,7 +147,7 @@ def test_all_of_them_mean_the_same_pods() -> None:
 def test_the_policy_of_the_network_is_for_members_and_toolbox() -> None:
     (expression,) = OBJECTS["NetworkPolicy"]["spec"]["podSelector"]["matchExpressions"]
     members = DEPLOYMENT["template"]["metadata"]["labels"]
-    toolbox = OBJECTS["Pod"]["metadata"]["labels"]
+    toolbox = OBJECTS["Toolbox"]["spec"]["template"]["metadata"]["labels"]
     assert members.keys() == toolbox.keys() == {expression["key"]}
     assert expression["operator"] == "In"
     assert set(expression["values"]) == {*members.values(), *toolbox.values()}
@@ -147,7 +155,7 @@ def test_the_policy_of_the_network_is_for_members_and_toolbox() -> None:
 
 
 def test_the_toolbox_has_the_members_settings_and_keys_and_no_more_rights() -> None:
-    pod = OBJECTS["Pod"]["spec"]
+    pod = OBJECTS["Toolbox"]["spec"]["template"]["spec"]
     (container,) = pod["containers"]
     same = ("securityContext", "volumes", "automountServiceAccountToken", "enableServiceLinks")
     assert [pod[name] for name in same] == [POD[name] for name in same]
@@ -402,8 +410,8 @@ def test_brokers_outside_are_reached_by_the_networks_that_are_written_there() ->
 
 def test_openshift_gives_the_user_and_nothing_else_is_less_strict() -> None:
     objects = taken_in("openshift")
-    deployment = objects["Deployment"]["spec"]["template"]["spec"]
-    for pod, base in ((deployment, POD), (objects["Pod"]["spec"], OBJECTS["Pod"]["spec"])):
+    for name in ("Deployment", "Toolbox"):
+        pod, base = (of[name]["spec"]["template"]["spec"] for of in (objects, OBJECTS))
         assert pod["securityContext"] == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
         assert pod | {"securityContext": 0} == base | {"securityContext": 0}
 

@@ -88,14 +88,6 @@ def test_the_chart_renders_what_the_manifests_apply(components: list[str], tmp_p
         values |= VALUES[component]
     chart = charted(*with_values(tmp_path, values))
     del chart["Pod", "stream-capi-check"]  # helm's test, which the manifests don't have
-    if toolbox := chart.pop(("Deployment", "stream-capi-toolbox"), None):
-        named = toolbox["metadata"] | toolbox["spec"]["template"]["metadata"]
-        chart["Pod", "stream-capi-toolbox"] = {
-            "apiVersion": "v1",
-            "kind": "Pod",
-            **toolbox["spec"]["template"],
-            "metadata": named,
-        }
     assert text_of(chart) == text_of(manifests)
 
 
