@@ -32,7 +32,7 @@ test-all: .venv/ready ## all tests but the rows on three brokers: every paramete
 
 # The engines take half an hour to build, once: neither the tests above nor CI use them.
 test-deploy: .venv/ready ## manifests, chart and image, run by an API server, helm and a container engine that are built once
-	$(BIN)/python -m tests.ship.engines && $(BIN)/python -m pytest -m engine
+	$(BIN)/python -m tests.ship.engines && $(BIN)/python -m pytest -rP -m engine
 
 lint: .venv/ready ## ruff, the format, mypy and the import contracts
 	$(BIN)/ruff check .

@@ -34,7 +34,7 @@ def containers() -> Iterator[Containers]:
 
 
 def tell(line: str) -> None:
-    """Print a figure for docs/operations.md; `make test-deploy` shows the tests' output."""
+    """Print a figure for docs/operations.md; `make test-deploy` shows what its tests print (`-rP`)."""
     sys.stdout.write(f"{line}\n")
 
 
