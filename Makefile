@@ -3,9 +3,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 MINUTES ?= 30
 ROWS ?= matrix or not matrix
-# Four processes on two cores, each with a broker and a registry of its own: the tests mostly wait for these. Those of
+# Three processes on two cores, each with a broker and a registry of its own: the tests mostly wait for these. Those of
 # test-fast wait for nothing, and stress makes the machine busy by itself.
-PROCESSES ?= 4
+PROCESSES ?= 3
 test-fast stress: PROCESSES := 2
 PARALLEL ?= --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder
 SEED ?= $(shell $(PYTHON) -c "import random; print(random.SystemRandom().randrange(10**6))")
