@@ -1,4 +1,4 @@
-"""The settings (contract, section 3): one TOML file, the environment over it, every fault at once."""
+"""The settings (contract, section 3): one TOML file, overridden by the environment; all faults are reported at once."""
 
 from stream_capi.config.load import load
 from stream_capi.config.secrets import KeySource, PasswordFile, Secret, open_to_others, password_file, resolve_pixel_id

@@ -1,4 +1,4 @@
-"""What the settings must be together. Each rule yields the faults that it finds; none of them stops another."""
+"""The rules that concern several settings together. Each rule yields the faults it finds, and none stops another."""
 
 from __future__ import annotations
 
@@ -38,21 +38,22 @@ OWNED_PROPERTIES: Mapping[str, str] = {
 }
 CALLBACKS = ("on_commit", "on_delivery", "logger")
 REGISTRY_OWNED: Mapping[str, str] = {"url": "set schema_registry.url"}
-# librdkafka refuses to make a consumer with these, since the broker decides them (KIP-848).
+# With the consumer protocol (KIP-848) librdkafka creates no consumer that sets these: the broker decides them.
 _KIP_848_REFUSES = (
     "partition.assignment.strategy",
     "session.timeout.ms",
     "heartbeat.interval.ms",
     "group.protocol.type",
 )
-WORKER = "{worker}"  # in group.instance.id: where the number of a worker goes
+WORKER = "{worker}"  # in group.instance.id: replaced by the worker's number
 _LOCAL_SUFFIXES = (".internal", ".local", ".svc", ".localhost", ".test")
 
 
 def faults_of(settings: Settings, names: Sequence[str] | None, workers: int = 1) -> Iterator[KeyFault]:
-    """Every fault of settings whose single values are right, for so many workers.
+    """Yield every fault of settings whose single values are valid, for this number of workers.
 
-    ``names`` are those that the pixels bear in the file, wrong ones too, or None where it is unknown.
+    ``names``: the pixels' names as written, invalid ones included. None if a pixel has no name: then no source's pixel is
+    checked against them.
     """
     yield from _kafka(settings.kafka, workers)
     yield from _urls(settings)
@@ -75,7 +76,7 @@ def faults_of(settings: Settings, names: Sequence[str] | None, workers: int = 1)
         yield from _phone_region(f"{key}.phone_region", source.phone_region)
 
 
-_MOST_DIGITS = 19  # of a number that the client could take
+_MOST_DIGITS = 19  # of any number that librdkafka accepts
 
 
 def _is_number(value: str | int) -> bool:
@@ -214,7 +215,7 @@ def _twice(section: str, name: str, values: Sequence[str]) -> Iterator[KeyFault]
             yield KeyFault(of[1], f'"{value}" is there already, as {section}[{first}]', of)
 
 
-_OF_A_TOPIC = ("framing", "schema_file")  # a record's type is known only when it has been framed and its schema found
+_OF_A_TOPIC = ("framing", "schema_file")  # decide what a record's type is, so they must agree
 
 
 def _shared_topics(sources: Sequence[SourceSection]) -> Iterator[KeyFault]:
@@ -324,7 +325,7 @@ def _fields(key: str, source: SourceSection) -> Iterator[KeyFault]:
 
 
 def _phone_region(key: str, rule: FieldRule | None) -> Iterator[KeyFault]:
-    """A country that the phone-number library does not know completes no number."""
+    """Report a country that the phone-number library doesn't know: with it no number could be completed."""
     if rule is not None and rule.has_const:
         from phonenumbers import SUPPORTED_REGIONS  # loaded only where it is configured
 
@@ -333,7 +334,7 @@ def _phone_region(key: str, rule: FieldRule | None) -> Iterator[KeyFault]:
 
 
 def _constants(where: str, target: str, rule: FieldRule) -> Iterator[KeyFault]:
-    """What can't be the field among the values that the mapping itself names."""
+    """Report constants of the mapping that can't be the field's value."""
     if rule.has_const and (why := _const(target, rule.const)):
         yield KeyFault(where, why)
     for key, value in (rule.map or {}).items():
@@ -342,7 +343,7 @@ def _constants(where: str, target: str, rule: FieldRule) -> Iterator[KeyFault]:
 
 
 def _const(target: str, const: Any) -> str:
-    """Why a constant can't be this field of every event; empty where it can."""
+    """Why a constant can't be this field's value in every event; empty if it can."""
     checks: Mapping[str, tuple[Callable[[Any], bool], str]] = {
         "event_time": (_never, "can't be a constant: events happen at times of their own"),
         "event_id": (_never, "can't be a constant: all events but the first would be dropped as its duplicates"),

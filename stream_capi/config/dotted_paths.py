@@ -18,7 +18,7 @@ _INDEX = re.compile(r"\[[0-9]{1,6}\]")
 def steps(path: str) -> Path:
     """The steps of a path: ``customer.email``, ``headers."x.y"``, ``items[0].price``.
 
-    :raises ValueError: it isn't one.
+    :raises ValueError: if it isn't a path.
     """
     found: list[Step] = []
     at = 0

@@ -1,10 +1,10 @@
-"""The environment over the file: ``STREAM_CAPI_SECTION__KEY``, ``STREAM_CAPI_PIXELS__0__NAME``.
+"""Environment variables that override the file: ``STREAM_CAPI_SECTION__KEY``, ``STREAM_CAPI_PIXELS__0__NAME``.
 
-A text is taken as it stands; a number, a list or a table is written as JSON, and a table is laid over the file's. The
-free keys of ``properties`` and ``fields`` are spelled with ``__`` for each dot
-(``STREAM_CAPI_KAFKA__PROPERTIES__SASL__PASSWORD``).
+A text is written as it is; a number, a list or a table as JSON, and a table is merged into the file's. In the free keys of
+``properties`` and ``fields`` each dot is written as ``__`` (``STREAM_CAPI_KAFKA__PROPERTIES__SASL__PASSWORD``).
 
-``STREAM_CAPI_DEFAULT__SECTION__KEY`` lies beneath the file: the default of whoever packs the program, in place of its own.
+``STREAM_CAPI_DEFAULT__SECTION__KEY`` applies only if the file doesn't set the key: a packager's default, in place of the
+program's own.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ DEFAULT = f"{PREFIX}DEFAULT__"
 DOTTED = ("properties", "fields")  # their keys are names with dots
 INLINE_KEYS = ("api_key", "key", "token", "api_token")
 
-# Kubernetes gives each pod variables for the services of its namespace, and one called "stream-capi" begins like ours.
+# Kubernetes sets variables for each service of a pod's namespace; those of a service "stream-capi" have our prefix.
 _KUBERNETES = re.compile(r"[A-Z0-9_]*(SERVICE_(HOST|PORT(_[A-Z0-9_]+)?)|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)")
 _KUBERNETES_URL = re.compile(r"(tcp|udp|sctp)://")
 
@@ -44,7 +44,7 @@ def overlay(data: dict[str, Any], environ: Mapping[str, str]) -> tuple[dict[str,
             faults.append(fault)
         else:
             origins[key_of(steps)] = variable
-    named = set(_variables_of_pixels(data))  # a pixel's key may be in a variable that begins like ours
+    named = set(_variables_of_pixels(data))  # a pixel's key may be in a variable with our prefix
     return origins, [fault for fault in faults if fault.variable not in named]
 
 
@@ -130,7 +130,7 @@ def _value(steps: Sequence[Step], text: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
-        return text  # the key's own check says what it must be
+        return text  # the key's own validation reports what it must be
 
 
 def _put(data: dict[str, Any], steps: Sequence[Step], value: Any, variable: str) -> KeyFault | None:

@@ -1,7 +1,7 @@
-"""Files that somebody names: read within a bound and without waiting forever, whatever kind of file it is.
+"""Reads a file that a person named, with limits on its size and on waiting, whatever kind of file it is.
 
-A pipe may be given (``--config <(envsubst < template)``). One whose writer stays silent, a device that never ends and a
-file of a size that no settings have would otherwise block the program, or take its memory.
+A pipe may be given (``--config <(envsubst < template)``). Without the limits a pipe whose writer stays silent, an endless
+device or a huge file would block the program or exhaust its memory.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _PIECE = 1 << 20
 
 
 def content(path: Path | str, most: int = MAX_BYTES, silence: float = _SILENCE_SECONDS) -> bytes:
-    """The bytes of a file. Raises OSError, always with a ``strerror``, where it can't be read or has more than ``most``."""
+    """The bytes of a file. Raises OSError, always with a ``strerror``, if it can't be read or has more than ``most``."""
     try:
         opened = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except ValueError as error:  # a NUL, or a surrogate that no file name has
@@ -34,7 +34,7 @@ def content(path: Path | str, most: int = MAX_BYTES, silence: float = _SILENCE_S
 
 
 def _piece(opened: int, silence: float) -> bytes:
-    """The next bytes; none at the end."""
+    """The next bytes; empty at the end."""
     while True:
         try:
             return os.read(opened, _PIECE)

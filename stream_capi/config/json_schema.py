@@ -1,7 +1,7 @@
 """The JSON Schema of the configuration file, for editors and CI.
 
-It takes every file that the program takes, under whatever environment, and refuses unknown keys, wrong types and numbers out
-of range. No key is required, since the environment may bring it; what several keys must be together is for ``check``.
+It accepts every file that the program accepts, whatever the environment holds, and rejects unknown keys, wrong types and
+numbers out of range. No key is required, since the environment may set it; rules over several keys are left to ``check``.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from pydantic_core import core_schema
 from stream_capi.config.consistency import CALLBACKS, OWNED_PROPERTIES, REGISTRY_OWNED
 from stream_capi.config.settings import TARGETS, Settings
 
-DIALECT = "http://json-schema.org/draft-07/schema#"  # what the TOML plugins of editors know
+DIALECT = "http://json-schema.org/draft-07/schema#"  # the draft that editors' TOML plugins support
 
 
 class _Generator(GenerateJsonSchema):
-    """TOML has no null: a key without a value is left out. Titles repeat the keys."""
+    """Leaves out null, which TOML doesn't have, and titles, which repeat the keys."""
 
     def nullable_schema(self, schema: core_schema.NullableSchema) -> JsonSchemaValue:
         """The type without null."""
         return self.generate_inner(schema["schema"])
 
     def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
-        """Defaults of keys alone, not of tables or of what is left out."""
+        """Only the defaults of single keys: not those of tables, and no empty ones."""
         if schema.get("default") in (None, ()) or schema["schema"]["type"] in ("model", "dict"):
             return self.generate_inner(schema["schema"])
         return super().default_schema(schema)
@@ -37,7 +37,7 @@ class _Generator(GenerateJsonSchema):
 
 
 def json_schema() -> dict[str, Any]:
-    """The schema, in the form of JSON."""
+    """The schema as a JSON object."""
     schema = Settings.model_json_schema(schema_generator=_Generator)
     sections = schema["$defs"]
     for table in (schema, *sections.values()):
@@ -56,7 +56,7 @@ def _as_for_people(table: dict[str, Any]) -> None:
 
 
 def _take_dotted_keys(sections: dict[str, Any]) -> None:
-    """A key with dots but no quotes makes nested tables in TOML; the program takes both."""
+    """Accept nested tables, too: TOML reads a dotted key without quotes as such, and the program accepts both."""
     own_names: dict[str, list[Any]] = {
         "KafkaSection": [{"enum": [*OWNED_PROPERTIES, *CALLBACKS]}, {"pattern": "_cb$"}],
         "SchemaRegistrySection": [{"enum": [*REGISTRY_OWNED]}],

@@ -1,4 +1,4 @@
-"""Reading the settings: the file, the environment over it, and every fault with its place."""
+"""Loads the settings: the file, overridden by the environment. Every fault is reported with its place."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ _PATHS = {
     "suppress": ("file",),
 }
 _INLINE_KEY = "a key doesn't belong in a file of settings; use api_key_env or api_key_file"
-_REQUIRED = {"pixels": "name", "sources": "topic"}  # what an entry can't do without
+_REQUIRED = {"pixels": "name", "sources": "topic"}  # the required key of each entry
 _LISTS = tuple(_REQUIRED)
-_FREE = (*DOTTED, "events")  # tables whose entries are wrong one by one
-_DEEPEST = 64  # dots in a free key; what is nested deeper is none
+_FREE = (*DOTTED, "events")  # tables of free keys, from which a wrong entry is removed alone
+_DEEPEST = 64  # dots in a free key; deeper tables are not flattened
 _HARMLESS = re.compile(r"[\w .-]{0,40}")
 
 
 def load(path: Path, environ: Mapping[str, str] | None = None, *, keys: bool = True, workers: int = 1) -> Settings:
-    """The settings of ``path`` with the environment's over them (contract, section 3).
+    """Load the settings of ``path``, overridden by the environment (contract, section 3).
 
-    :param keys: whether the pixels' keys and ids must be readable now; a command that sends nothing does without.
+    :param keys: whether the pixels' keys and ids must be readable now; a command that sends nothing doesn't need them.
     :param workers: how many processes these settings are for.
-    :raises ConfigurationError: with every fault, each a line of the file or the variable, the key and what to do.
-        No value of a key, a password or a URL is ever in it.
+    :raises ConfigurationError: with one line for each fault: the file or variable, the key and what to do.
+        It never contains the value of a key, a password or a URL.
     """
     environ = os.environ if environ is None else environ
     data = _read(path)
@@ -74,13 +74,13 @@ def _read(path: Path) -> dict[str, Any]:
         why = "is not UTF-8 text"
     except tomllib.TOMLDecodeError as error:
         why = f"is not TOML: {error}"
-    except (ValueError, RecursionError):  # a number of thousands of digits, brackets without end
+    except (ValueError, RecursionError):  # a number of thousands of digits, or brackets nested too deep
         why = "is not TOML that can be read"
     raise ConfigurationError([f"{path}: {why}"])
 
 
 def _normalise(data: dict[str, Any]) -> None:
-    """Bring the ways to write the same thing to one: a key with dots but no quotes makes nested tables in TOML."""
+    """Make a list of a single pixel or source, and flatten nested tables: TOML reads a dotted key without quotes as such."""
     for name in _LISTS:
         if isinstance(data.get(name), dict):
             data[name] = [data[name]]
@@ -108,7 +108,7 @@ def _tables(data: Mapping[str, Any], name: str) -> Iterator[tuple[int, dict[str,
 
 
 def _resolve_paths(data: Mapping[str, Any], folder: Path) -> None:
-    """Paths are meant from the file they stand in, wherever the program is started."""
+    """Resolve relative paths from the folder of the configuration file, not from the working directory."""
     for section, names in _PATHS.items():
         for _, table in _tables(data, section):
             for name in names:
@@ -127,16 +127,17 @@ def _inline_keys(data: Mapping[str, Any]) -> list[KeyFault]:
 
 
 def _names(data: Mapping[str, Any]) -> list[str] | None:
-    """The pixels' names as they are written, right or wrong; None where not all of them have one."""
+    """The pixels' names as written, valid or not; None if a pixel has none."""
     given = data.get("pixels", [])
     names = [pixel["name"] for _, pixel in _tables(data, "pixels") if isinstance(pixel.get("name"), str)]
     return names if isinstance(given, list) and len(names) == len(given) else None
 
 
 def _validated(data: dict[str, Any], faults: list[KeyFault]) -> tuple[Settings | None, list[str]]:
-    """The settings without what is wrong in them, so that the rules over several values still speak of the rest.
+    """Validate, and remove wrong values, so that the rules over several values can still check the rest.
 
-    The faults of single values are added to ``faults``; the keys that they may have been meant for are returned.
+    The faults of single values are added to ``faults``. Returns the settings, and the keys that were removed or that an
+    unknown key was probably meant for.
     """
     wrong: list[str] = []
     for attempt in range(3):
@@ -146,7 +147,7 @@ def _validated(data: dict[str, Any], faults: list[KeyFault]) -> tuple[Settings |
             for detail in error.errors(include_url=False):
                 fault, probably = _explained(detail)
                 wrong += [probably, _taken_out(data, detail["loc"])]
-                if attempt == 0:  # what is wrong later is what was taken out
+                if attempt == 0:  # later faults are consequences of what was removed
                     faults.append(fault)
     return None, wrong
 
@@ -170,7 +171,7 @@ def _said(error: Any) -> str:
     if kind == "literal_error":
         choices = ", ".join(re.findall(r"'([^']*)'", context["expected"]))
         given = error["input"]
-        # A key is easily pasted where the form of its header is asked for, so that one is not repeated.
+        # People paste the API key itself as ``authorization``, so its value is never repeated.
         shown = isinstance(given, str) and _HARMLESS.fullmatch(given) and error["loc"][-1] != "authorization"
         return f'"{given}" is not one of {choices}' if shown else f"must be one of {choices}"
     texts = {
@@ -197,9 +198,9 @@ def _said(error: Any) -> str:
 
 
 def _taken_out(data: dict[str, Any], loc: Sequence[Step]) -> str:
-    """Take the wrong value out, with the smallest part that has a default. Returns the key of what was taken."""
+    """Remove the smallest part that holds the wrong value and has a default. Returns the key of that part."""
     at = 2 if loc[0] in _LISTS else 1
-    if len(loc) <= at:  # no table where one should be
+    if len(loc) <= at:  # a section or an entry that is no table
         if len(loc) == 2:
             data[str(loc[0])][loc[1]] = {_REQUIRED[str(loc[0])]: f"unnamed-{loc[1]}"}
         else:
@@ -217,7 +218,7 @@ def _taken_out(data: dict[str, Any], loc: Sequence[Step]) -> str:
 
 
 def _follows(fault: KeyFault, reported: Set[str], around: Set[str]) -> bool:
-    """Whether a fault is only the consequence of one at the keys ``reported``. ``around``: all keys that hold those."""
+    """Whether a fault is only a consequence of one at the keys ``reported``. ``around``: these and all that enclose them."""
     of = fault.of or (fault.key,)
     if fault.key.startswith("pixels") and any(f"{fault.key}.{name}" in reported for name in INLINE_KEYS):
         return any(key.endswith(".api_key_env") for key in of)

@@ -1,6 +1,6 @@
-"""API keys and pixel ids: read from the environment or a file, never shown, and read again when the file changes.
+"""API keys, pixel ids and the brokers' password: read from the environment or a file, never shown.
 
-No message repeats a variable's or a file's name as it was written: it happens that the key itself is pasted there.
+A file is read again when it changes. No message repeats the name of a variable or file: people paste the key itself there.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from stream_capi.config.settings import KafkaSection, PixelSection, Settings
 from stream_capi.errors import ConfigurationError
 
 _MAX_BYTES = 16_384
-_NAMED = re.compile(r"(?:export\s+)?[A-Za-z_][A-Za-z0-9_]*=[^=].*")  # not the padding of base64
+_NAMED = re.compile(r"(?:export\s+)?[A-Za-z_][A-Za-z0-9_]*=[^=].*")  # doesn't match a key that ends in base64 padding
 _TLS_KEY = "ssl.key.location"
 
 
 class Secret:
-    """A text that shows itself only when asked."""
+    """A text that its ``repr`` doesn't show and that can't be pickled."""
 
     __slots__ = ("_text",)
 
@@ -28,7 +28,7 @@ class Secret:
         self._text = text
 
     def reveal(self) -> str:
-        """The text itself, for the one place that sends it."""
+        """The text itself, for the code that sends it."""
         return self._text
 
     def __repr__(self) -> str:
@@ -56,7 +56,7 @@ class Unreadable(Exception):
 class _RotatedSecret:
     """A secret that may be rotated while the program runs.
 
-    ``fault`` says why it couldn't be read the last time, and is empty where it could.
+    ``fault`` says why the last read failed; it is empty if that succeeded.
     """
 
     def __init__(self, secret: Secret) -> None:
@@ -64,10 +64,10 @@ class _RotatedSecret:
         self._secret = secret
 
     def _read_again(self, read: Callable[[], Secret]) -> bool:
-        """Take what is read now; whether it is another one. What is gone or of no use keeps the old one."""
+        """Read the secret; returns whether it has changed. If it is missing or invalid, the old one stays."""
         try:
             secret = read()
-        except Unreadable as error:  # in the midst of a rotation: looked at again the next time
+        except Unreadable as error:  # perhaps in the middle of a rotation: the next call reads again
             self.fault = error.why
             return False
         self.fault = ""
@@ -79,7 +79,7 @@ class KeySource(_RotatedSecret):
     """A pixel's API key. A key in a file may be rotated."""
 
     def __init__(self, pixel: PixelSection, environ: Mapping[str, str]) -> None:
-        """Read the key. Raises ConfigurationError where there is none."""
+        """Read the key. Raises ConfigurationError if that fails."""
         self._pixel = pixel
         self._environ = environ
         try:
@@ -88,14 +88,14 @@ class KeySource(_RotatedSecret):
             raise _error_for(pixel, error) from None
 
     def read(self) -> Secret:
-        """The present key. No I/O."""
+        """The current key. No I/O."""
         return self._secret
 
     def changed(self) -> bool:
-        """Read the file again, and take a new key. A file that is gone or of no use keeps the old key.
+        """Read the file again; returns whether the key has changed. If the file is missing or invalid, the old key stays.
 
-        The content is compared, not the file's times: a key is as long as the one before it, and on a file system
-        with coarse times a rotation soon after another would be missed.
+        The contents are compared, not the file's size and times: keys have the same length, and on a file system with
+        coarse times a second rotation soon after the first would be missed.
         """
         if self._pixel.api_key_file is None:
             return False
@@ -103,10 +103,10 @@ class KeySource(_RotatedSecret):
 
 
 class PasswordFile(_RotatedSecret):
-    """The brokers' password, where ``kafka.sasl_password_file`` names it."""
+    """The brokers' password, from the file that ``kafka.sasl_password_file`` names."""
 
     def __init__(self, kafka: KafkaSection) -> None:
-        """Read the password. Raises ConfigurationError where there is none."""
+        """Read the password. Raises ConfigurationError if that fails."""
         self._kafka = kafka
         try:
             super().__init__(read_password(kafka))
@@ -115,16 +115,16 @@ class PasswordFile(_RotatedSecret):
 
     @property
     def login(self) -> tuple[str, str]:
-        """The user and the present password. No I/O."""
+        """The user and the current password. No I/O."""
         return str(self._kafka.properties.get("sasl.username", "")), self._secret.reveal()
 
     def changed(self) -> bool:
-        """Read the file again, and take a new password. A file that is gone or of no use keeps the old one."""
+        """Read the file again; returns whether the password has changed. If it is missing or invalid, the old one stays."""
         return self._read_again(lambda: read_password(self._kafka))
 
 
 def password_file(kafka: KafkaSection) -> PasswordFile | None:
-    """The file with the brokers' password, where one is named. Raises ConfigurationError."""
+    """The file with the brokers' password, if one is configured. Raises ConfigurationError."""
     return None if kafka.sasl_password_file is None else PasswordFile(kafka)
 
 
@@ -151,7 +151,7 @@ def read_key(pixel: PixelSection, environ: Mapping[str, str]) -> Secret:
 
 
 def _alone(attribute: str, text: str) -> None:
-    """Raise Unreadable for what is copied out of a shell or an env file: the API would refuse it, after hours of doubt."""
+    """Raise Unreadable for quotes or a NAME= that were copied with the key: the API's refusal wouldn't say what is wrong."""
     if text[:1] in ("'", '"') or text[-1:] in ("'", '"'):
         raise Unreadable(attribute, "has quotes around it, which would be sent as part of it; leave them out")
     if _NAMED.fullmatch(text):
@@ -159,7 +159,7 @@ def _alone(attribute: str, text: str) -> None:
 
 
 def resolve_pixel_id(pixel: PixelSection, environ: Mapping[str, str]) -> str:
-    """The pixel's id (the Axon Event Key). Raises ConfigurationError where there is none."""
+    """The pixel's id (the Axon Event Key). Raises ConfigurationError if it can't be read."""
     try:
         return read_pixel_id(pixel, environ)
     except Unreadable as error:
@@ -178,7 +178,7 @@ def read_pixel_id(pixel: PixelSection, environ: Mapping[str, str]) -> str:
 
 
 def unreadable(pixel: PixelSection, environ: Mapping[str, str]) -> Iterator[Unreadable]:
-    """What of a pixel's key and id can't be read; nothing of what isn't named at all."""
+    """Yield what can't be read of a pixel's key and id. A key or id that isn't configured at all yields nothing."""
     if pixel.api_key_env or pixel.api_key_file:
         try:
             read_key(pixel, environ)
@@ -192,7 +192,7 @@ def unreadable(pixel: PixelSection, environ: Mapping[str, str]) -> Iterator[Unre
 
 
 def open_to_others(settings: Settings) -> list[str]:
-    """The settings that name a file with a key which every user of this machine may read."""
+    """The settings whose file holds a secret that every user of this machine may read."""
     named = {f"pixels.{pixel.name}.api_key_file": pixel.api_key_file for pixel in settings.pixels}
     registry = settings.schema_registry.properties if settings.schema_registry else {}
     named["kafka.sasl_password_file"] = settings.kafka.sasl_password_file
@@ -213,7 +213,7 @@ def _error_for(pixel: PixelSection, error: Unreadable) -> ConfigurationError:
 
 
 def _read(what: str, variable: str | None, file: str | None, environ: Mapping[str, str]) -> tuple[str, str]:
-    """The text, and the attribute that it came by."""
+    """The attribute that names the variable or file, and the text in it."""
     if variable is not None:
         attribute, text = f"{what}_env", environ.get(variable, "").strip()
         if not text:

@@ -1,8 +1,8 @@
 """The settings' shape, defaults and descriptions. Attribute names are the keys of the file.
 
-What a single value must be is said by its type here; what several values must be together is in ``consistency``.
-docs/configuration.md and the JSON Schema are written from here: each key has a description and an example, each number a
-unit. That makes the file long; a key and what is said of it stay together.
+A value's type here says what it must be; the rules over several values are in ``consistency``. docs/configuration.md and
+the JSON Schema are generated from here: each key has a description and an example, each number a unit. The file is long so
+that a key and its description stay together.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ TARGETS = (
     "data.value",
     *(f"user_data.{name}" for name in USER_FIELDS),
 )
-PIXEL_ID_TO_REPLACE = "your-axon-event-key"  # stands in examples, and in what ``init`` writes
+PIXEL_ID_TO_REPLACE = "your-axon-event-key"  # used in examples and by ``init``
 _MS: JsonDict = {"unit": "ms"}
 _SECONDS: JsonDict = {"unit": "s"}
 _BYTES: JsonDict = {"unit": "bytes"}
@@ -73,7 +73,7 @@ _CURRENCY: JsonDict = {"unit": "units of the lead's currency"}
 
 
 def _entries(given: Any) -> Any:
-    """One table stands for a list of one."""
+    """Accept a single table in place of a list of one."""
     return [given] if isinstance(given, dict) else given
 
 
@@ -117,7 +117,7 @@ class KafkaSection(Section):
 
     @property
     def client_id(self) -> str:
-        """By which the brokers know this process."""
+        """The client id that the brokers see."""
         return str(self.properties.get("client.id", "stream-capi"))
 
 
@@ -349,23 +349,23 @@ class SourceSection(Section):
     @model_validator(mode="before")
     @classmethod
     def _one_place(cls, given: Any) -> Any:
-        """Readers look in ``schema_file`` alone."""
+        """Copy ``schema_folder`` into ``schema_file``, the only key that other code has to read."""
         if isinstance(given, dict) and isinstance(given.get("schema_folder"), str):
             return {"schema_file": given["schema_folder"]} | given
         return given
 
     def is_for(self, record: str) -> bool:
-        """Whether records of this type are its."""
+        """Whether the source takes records of this type."""
         return self.record in (None, record)
 
     @property
     def name(self) -> str:
-        """Its topic, with the record where it is for one type."""
+        """The topic, with the record type if the source is for one."""
         return self.topic if self.record is None else f"{self.topic} ({self.record})"
 
     @property
     def wire_format(self) -> str:
-        """The framing, with the kind of id where that is not said by the bytes."""
+        """The framing; for ``apicurio`` with the kind of id, which the bytes don't say."""
         return f"apicurio {self.apicurio_id or 'content'}" if self.framing == "apicurio" else self.framing
 
     @property
@@ -614,16 +614,16 @@ class Settings(Section):
         return tuple(source for source in self.sources if source.topic == topic)
 
     def name_of(self, source: SourceSection) -> str:
-        """A source's name: its topic, and its record where the topic has several."""
+        """A source's name: its topic, and its record type if the topic has several sources."""
         return source.topic if len(self.sources_of(source.topic)) == 1 else f"{source.topic} ({source.record})"
 
     @property
     def paused_pixels(self) -> frozenset[str]:
-        """The pixels that nothing is sent for."""
+        """The names of the paused pixels."""
         return frozenset(pixel.name for pixel in self.pixels if pixel.paused)
 
     def is_paused(self, source: SourceSection) -> bool:
-        """Whether all events of a source wait: it is paused itself, or whatever it may send to is."""
+        """Whether all events of a source wait: the source is paused, or every pixel that it may send to."""
         pixels = {source.pixel} if source.pixel else {pixel.name for pixel in self.pixels}
         return source.paused or pixels <= self.paused_pixels
 
@@ -633,7 +633,7 @@ class Settings(Section):
         return any(map(self.is_paused, self.sources_of(topic))) or (routed and bool(self.paused_pixels))
 
     def why_paused(self, topic: str) -> str:
-        """What of a topic is paused, in words; empty where nothing is."""
+        """Which sources and pixels of a topic are paused, for people; empty if none."""
         if not self.has_paused(topic):
             return ""
         named = [f"source {source.name}" for source in self.sources_of(topic) if source.paused]
@@ -642,5 +642,5 @@ class Settings(Section):
         return f"{' and '.join(named)} {'is' if len(named) == 1 else 'are'} paused by configuration"
 
     def pixel(self, name: str) -> PixelSection:
-        """The pixel of a name that the rules have checked."""
+        """The pixel of this name, which must exist."""
         return next(pixel for pixel in self.pixels if pixel.name == name)

@@ -1,4 +1,4 @@
-"""What the settings' models say about a place in the file: which keys it takes, and of which kind."""
+"""Looks up in the settings' models which keys a place in the file takes, and of which type."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ Step = str | int
 
 
 class KeyFault(NamedTuple):
-    """What is wrong at a key. ``of`` are the keys it was concluded from, where they are others than ``key``.
+    """What is wrong at a key. ``of``: the keys it was derived from, if not from ``key`` alone.
 
-    ``variable`` is set where the environment's name itself is wrong.
+    ``variable``: the environment variable, if its name itself is wrong.
     """
 
     key: str
@@ -37,7 +37,7 @@ def key_of(steps: Sequence[Step]) -> str:
 
 
 def outers(key: str) -> Iterator[str]:
-    """Every key that ``key`` is within, itself included."""
+    """Every key that encloses ``key``, and ``key`` itself."""
     yield from (key[:at] for at, sign in enumerate(key) if sign in ".[" and at)
     yield key
 
@@ -92,7 +92,7 @@ def _section_in(annotation: Any) -> type[Section] | None:
 
 
 def is_text(section: type[Section], name: str) -> bool:
-    """Whether a key takes a text as it stands."""
+    """Whether a key takes nothing but text, which a variable holds as it is, not as JSON."""
     kinds = [kind for kind in members(section.model_fields[name].annotation) if kind is not type(None)]
     return all(kind is str or get_origin(kind) is Literal for kind in kinds)
 
@@ -103,5 +103,5 @@ def is_list(name: str) -> bool:
 
 
 def keys_of(section: type[Section]) -> list[str]:
-    """The keys as the file has them."""
+    """A table's keys as they are written in the file."""
     return [field.alias or name for name, field in section.model_fields.items()]

@@ -1,4 +1,4 @@
-"""The kinds of single values, and what each must be to be of use."""
+"""The types of single values, with their validation."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Scalar = str | int | float | bool
 
 
 def is_utf_8(text: str) -> bool:
-    """Whether a text can be written. The environment's may hold bytes that can't, and its JSON lone surrogates."""
+    """Whether a text can be encoded. A variable's may hold bytes that aren't UTF-8, and its JSON lone surrogates."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -33,7 +33,7 @@ def _plain(text: str) -> str:
 
 
 def is_topic(text: str) -> bool:
-    """Whether Kafka takes a text for a topic's name."""
+    """Whether Kafka accepts a text as a topic's name."""
     return (
         0 < len(text) <= 249
         and text not in (".", "..")
@@ -42,7 +42,7 @@ def is_topic(text: str) -> bool:
 
 
 def _topic(text: str) -> str:
-    """A topic's name. One that begins with ``^`` would subscribe to all topics that match it."""
+    """A topic's name. The client would take one that begins with ``^`` for a pattern, and subscribe to all that match."""
     if not is_topic(text):
         raise ValueError("is not the name of a topic: 1 to 249 letters, digits, dots, underscores and hyphens")
     return text
@@ -72,7 +72,7 @@ def _path(text: str) -> str:
 
 
 def _scalar(given: Any) -> Scalar:
-    """One message for a wrong value, where a union would give one for each of its members."""
+    """Validate with one message for a wrong value; pydantic's union would give one for each of its members."""
     if isinstance(given, str) and not is_utf_8(given):
         raise ValueError("has a lone surrogate in it, or came from bytes that are not UTF-8")
     if isinstance(given, bool | int | str) or (isinstance(given, float) and math.isfinite(given)):
@@ -81,7 +81,7 @@ def _scalar(given: Any) -> Scalar:
 
 
 def _client_value(given: Any) -> str | int:
-    """A property as librdkafka reads it: it knows neither Python's truth values nor its ``5000.0``."""
+    """A property in librdkafka's form: it parses neither Python's ``True`` nor ``5000.0``."""
     value = _scalar(given)
     if isinstance(value, bool):
         return "true" if value else "false"
@@ -103,7 +103,7 @@ Amount = Annotated[float, Field(strict=True, ge=0)]
 
 
 class Section(BaseModel):
-    """A table of the file: no key beyond the known ones, and no change after reading."""
+    """A table of the file. Unknown keys are refused; instances are immutable."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, allow_inf_nan=False)
 
@@ -119,8 +119,8 @@ class OrOneAlone:
 class FieldRule(Section):
     """Where a field comes from: the first of ``paths`` that is not null, else a constant.
 
-    ``map`` is a table that the value found is looked up in; the constant stands for what is not in it, too. ``unit`` says
-    what a number counts where the schema's logical type does not.
+    ``map``: a table in which the value found is looked up; the constant also replaces a value that is not in it. ``unit``:
+    the unit of a number whose schema has no logical type that says it.
     """
 
     paths: tuple[str, ...] = ()
@@ -130,7 +130,7 @@ class FieldRule(Section):
     unit: Literal["s", "ms", "us", "ns"] | None = None
 
 
-# What the two functions below take, for editors.
+# The JSON Schemas, for editors, of what ``field_rule`` and ``region_rule`` accept.
 _CONST_SCHEMA: JsonSchemaValue = {
     "type": "object",
     "properties": {"const": _SCALAR_SCHEMA},
@@ -170,7 +170,7 @@ REGION_SCHEMA: JsonSchemaValue = {
 
 
 def region_rule(given: Any) -> Any:
-    """The two ways to write a country: as it is, or as the path of one."""
+    """Parse a country: two letters, or the path of a value that holds them."""
     if given is None or isinstance(given, FieldRule):
         return given
     if isinstance(given, dict) and set(given) == {"path"}:
@@ -187,7 +187,7 @@ _FORMS = (
 
 
 def field_rule(given: Any) -> Any:
-    """The ways to write a rule."""
+    """Parse a rule that is written in one of ``_FORMS``."""
     if isinstance(given, FieldRule):
         return given
     table = given if isinstance(given, dict) else {"path": given}
@@ -212,7 +212,7 @@ def field_rule(given: Any) -> Any:
 
 
 def _value_table(given: Any) -> dict[str, Scalar]:
-    """A table of values by what a record says."""
+    """Validate ``map``: from a record's value to the value of the field."""
     if not isinstance(given, dict) or not given:
         raise ValueError('has a map that is not a table of values, as map = { WEB = "web" }')
     return {key: _scalar(value) for key, value in given.items()}
