@@ -1,4 +1,4 @@
-"""``python -m stream_capi``, and the console script: everything else is imported behind the first word on signals."""
+"""``python -m stream_capi`` and the console script. SIGINT gets its action before anything else is imported."""
 
 from __future__ import annotations
 

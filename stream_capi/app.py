@@ -1,8 +1,8 @@
 """The composition root: builds the parts from the settings, starts them in order and stops them in order.
 
-Start: admin server (so that the probes answer), endpoint client, dead letters, pipeline, consumer. Stop: intake rests, what
-is in flight is drained, the consumer commits and leaves, then the rest. Every wait of the stop has a deadline, and all of
-them together fit ``shutdown.drain_seconds``.
+Start: admin server (so that the probes answer), endpoint client, dead letters, pipeline, consumer. Stop: the intake pauses,
+requests in flight are drained, the consumer commits and leaves the group, then the rest is closed. Every wait of the stop
+has a deadline, and all of them together fit ``shutdown.drain_seconds``.
 
 Over 400 lines: each part is built, started, watched and stopped here, in an order that is read best in one place.
 """
@@ -65,16 +65,16 @@ _REGULATE_SECONDS = 0.1
 _FILES_SECONDS = 1.0
 _TOPICS_SECONDS = 5.0
 _RIGHTS_SECONDS = 10.0
-_RIGHTS_DEADLINE_SECONDS = 2.0  # the end of the process waits for a question under way
+_RIGHTS_DEADLINE_SECONDS = 2.0  # the end of the process waits for a query in progress
 _SUMMARY_SECONDS = 60.0
-_TRACES_SECONDS = 1.0  # for the last spans at the end: they must not cost the deadline
-_ALARM_SECONDS = 3.0  # behind shutdown.drain_seconds
+_TRACES_SECONDS = 1.0  # for exporting the last spans: they must not make the stop miss its deadline
+_ALARM_SECONDS = 3.0  # after shutdown.drain_seconds
 _MOST_NAMED = 20  # partitions in a log line
 _LEAVE_SHARE = 0.3  # of drain_seconds: kept for the last commit and for leaving the group
 
 
 class Job(Protocol):
-    """Work that ends (replay, redrive), done with a member's parts. The job decides what is read; the rest is the same."""
+    """Finite work (replay, redrive), done with a member's parts. The job decides what is read; the rest is the same."""
 
     @property
     def policy(self) -> ReadPolicy:
@@ -82,19 +82,19 @@ class Job(Protocol):
         ...
 
     def intake(self, consumer: Intake) -> Intake:
-        """Where the pipeline asks for records and commits."""
+        """The intake through which the pipeline uses the consumer."""
         ...
 
     def sources(self, sources: Mapping[str, Source]) -> Mapping[str, Source]:
-        """What the records of each topic are, made of the settings' own sources."""
+        """The source of each topic, built from the settings' own sources."""
         ...
 
     def dead_letters(self, writer: DeadLetters) -> DeadLetters:
-        """Where events go that can't be delivered."""
+        """The writer for events that can't be delivered, built on the member's own."""
         ...
 
     async def watch(self, app: App) -> None:
-        """Set ``app.stop_asked`` when all is done."""
+        """Run beside the pipeline, and set ``app.stop_asked`` when all is done."""
         ...
 
 
@@ -112,7 +112,7 @@ class App:
         """Build every part; nothing is started. Raises ConfigurationError.
 
         :param leave_for_good: whether a static member that is stopped leaves the group at once. One that crashes never does.
-        :param worker: its number, where it is one: its watcher has the page then.
+        :param worker: a worker's number, otherwise 0. A worker's start line gives only that: the supervisor has the page.
         """
         self.settings = settings
         self._job = job
@@ -199,7 +199,7 @@ class App:
             self.telemetry.schema_lacks(drift.topic, str(schema.key), lost)
 
     def key_form(self, pixel: str) -> str | None:
-        """In which form the API takes a pixel's key, None as long as that is not known."""
+        """The form in which the API accepts a pixel's key; None until that is known."""
         return self.client.key_forms.taken(self._pixel_ids[pixel])
 
     async def _post(self, batch: Batch) -> Answer:
@@ -209,14 +209,14 @@ class App:
         return answer if answer.said is None else answer._replace(said=masked(answer.said, body, key))
 
     async def run(self) -> int:
-        """Run until asked to stop. Returns the exit code: 0; 4 where requests were cut off, 3 where the last commit failed.
+        """Run until asked to stop. Returns the exit code: 0; 4 if requests were cut off, 3 if the last commit failed.
 
-        Raises KafkaLost when the client can't go on, ConfigurationError where something that is configured can't be had.
-        Any other exception is a bug.
+        Raises KafkaLost if the client can't go on, ConfigurationError if something that is configured can't be used. Any
+        other exception is a bug.
         """
         try:
             return await self._run()
-        except BaseExceptionGroup as several:  # the first one is the cause; the others were cut off by it
+        except BaseExceptionGroup as several:  # the first one is the cause of the others
             raise _first(several) from None
 
     async def _run(self) -> int:
@@ -305,10 +305,10 @@ class App:
         logger.info("stopped", seconds=seconds, left_to_next_owner=unsent)
         return ExitCode.DONE
 
-    # What goes on beside the line
+    # Periodic tasks beside the pipeline
 
     async def _keep(self) -> None:
-        """Regulate the intake, commit what has moved."""
+        """Regulate the intake; commit offsets and collect counts at their interval."""
         interval = self.settings.kafka.commit_interval_ms / 1000
         committed_at = time.monotonic()
         while True:
@@ -356,7 +356,7 @@ class App:
         self.telemetry.file_fault("suppression list", "suppress.file", before, people.fault)
 
     async def _watch_topics(self) -> None:
-        """A topic that was recreated has another id: its offsets are not the ones that were committed."""
+        """Stop the partitions of a recreated topic: it has another id, and the committed offsets don't apply to it."""
         while True:
             await asyncio.sleep(_TOPICS_SECONDS)
             topics = sorted({tp.topic for tp in self.pipeline.partitions})
@@ -371,7 +371,7 @@ class App:
         kafka = self.settings.kafka
         while True:
             begun = time.monotonic()
-            # What could not be had stays as it was: its age is shown beside it.
+            # Without an answer the last lag stays, and is shown with its age.
             self.group_lag = (
                 await asyncio.to_thread(
                     group_lag.look,
@@ -391,16 +391,16 @@ class App:
         while True:
             found = await asyncio.to_thread(topic_retention.look, self.kafka_admin, topic, is_over)
             known = found != topic_retention.NOT_KNOWN
-            if known:  # what could not be had stays as it was
+            if known:  # without an answer the last value stays
                 self.dead_letters_kept = found
             await asyncio.sleep(topic_retention.LOOK_SECONDS if known else topic_retention.AGAIN_SECONDS)
 
     async def _watch_rights(self) -> None:
-        """Ask for this user's rights, which can be revoked: the client reports it once, or not before it needs them."""
+        """Query this user's rights, which can be revoked: the client reports that once only, or not before it needs them."""
         settings = self.settings
         needed = dict.fromkeys(settings.topics, "READ") | {settings.dead_letter.topic: "WRITE"}
         while True:
-            with suppress(StreamCapiError):  # it is asked again
+            with suppress(StreamCapiError):  # the next round asks again
                 admin = self.kafka_admin.within(_RIGHTS_DEADLINE_SECONDS)
                 self.telemetry.rights(await asyncio.to_thread(admin.lacking, needed, self.telemetry.lacking))
             await asyncio.sleep(_RIGHTS_SECONDS)
@@ -425,15 +425,15 @@ def _first(several: BaseExceptionGroup[BaseException]) -> BaseException:
 
 
 def stop_signals() -> list[signal.Signals]:
-    """The signals that stop the program in order; not SIGHUP where it is ignored, as under nohup."""
+    """The signals that stop the program in order; without SIGHUP if it is ignored, as under nohup."""
     all_of_them = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
     return [number for number in all_of_them if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN]
 
 
 def stop_on_signals(app: App) -> None:
-    """Stop in order at SIGTERM, SIGINT or SIGHUP; a second one doesn't hurry it, the deadline does.
+    """Stop in order at SIGTERM, SIGINT or SIGHUP. A second signal doesn't shorten the stop; only the deadline does.
 
-    From here on the end of the app is the end of the process: an alarm ends it a little after the deadline.
+    After this call the process ends with the app: if it hangs, an alarm kills it shortly after the deadline.
     """
     last_resort.prepare()
     app.on_end = partial(last_resort.arm, app.settings.shutdown.drain_seconds + _ALARM_SECONDS)

@@ -1,22 +1,22 @@
-"""The errors of the program, classed by what the one who catches them does.
+"""The program's exceptions, grouped by what the caller does about them.
 
 ::
 
     StreamCapiError                 every error that is meant for a person to read
     ├── ConfigurationError          exit 2: the settings are wrong; carries every fault found
-    │   └── NoSubject               the registry has no subject of a topic's name
+    │   └── NoSubject               the registry has no subject with a topic's default name
     ├── KafkaLost                   exit 3: the client can't go on (fatal error, group lost, recreated topic)
-    ├── Unavailable                 a neighbour doesn't answer for now: wait and ask again
+    ├── Unavailable                 another service doesn't answer for now: wait and retry
     │   ├── RegistryUnavailable     the schema registry is down, slow or answers 5xx
-    │   └── FieldsEncrypted         the registry's rules encrypt what is mapped: a person must decide
+    │   └── FieldsEncrypted         the registry's rules encrypt a mapped field: a person must decide
     ├── WorkersFailed               exit 3: a worker can't be kept running
     ├── OutputLost                  exit 1: standard output can't be written
     └── CheckFailed                 exit 1: a check or the closing ledger did not hold
 
-What can happen to an *event* or a *request* is no exception but a value (see ``model.Rejection`` and
-``core.outcomes``). Any exception that is not in this tree is a bug: it ends the process with nothing committed for
-what was under way. One exception to that: what one record or one schema raises while it is decoded, mapped, compiled or
-written is that record's dead letter (``internal_error``), or it would end every process that reads it again.
+What can happen to an *event* or a *request* is a value, not an exception (see ``model.Rejection`` and ``core.outcomes``).
+Any exception that is not in this tree is a bug: it ends the process, and no offset of unfinished events is committed. There
+is one case where it doesn't: if decoding, mapping or writing a record, or compiling its schema, raises an exception, that
+record becomes a dead letter (``internal_error``). Otherwise it would end every process that reads it again.
 
 No error's text holds a value taken from an event, a key or a token.
 """
@@ -51,7 +51,7 @@ class ConfigurationError(StreamCapiError):
 
 
 class NoSubject(ConfigurationError):
-    """The registry has no subject of the name that a topic's schemas have by default."""
+    """The registry has no subject with the default name of a topic's schemas, ``TOPIC-value``."""
 
 
 class KafkaLost(StreamCapiError):
@@ -59,15 +59,15 @@ class KafkaLost(StreamCapiError):
 
 
 class Unavailable(StreamCapiError):
-    """A neighbour doesn't answer for now. Wait and ask again; nothing is decided about any event."""
+    """Another service doesn't answer for now. Wait and retry; nothing is decided about any event."""
 
 
 class RegistryUnavailable(Unavailable):
-    """The schema registry can't be asked for now, which is not the same as its not knowing a schema."""
+    """The schema registry can't be reached for now. This is not the same as its not knowing a schema."""
 
 
 class FieldsEncrypted(Unavailable):
-    """The registry's rules encrypt what is mapped. Ciphertext is no value, so the records wait for another mapping."""
+    """The registry's rules encrypt a mapped field. Ciphertext must not be sent, so the records wait for another mapping."""
 
 
 ENCRYPTED = "the registry's rules encrypt"
@@ -79,12 +79,12 @@ def is_encrypted(reason: str) -> bool:
 
 
 class WorkersFailed(StreamCapiError):
-    """A worker ended again and again: whatever ends it isn't mended by starting it once more."""
+    """A worker ended again and again: starting it once more would not help."""
 
 
 class OutputLost(StreamCapiError):
-    """Standard output can't be written: its reader has gone (an empty text), or its disk is full."""
+    """Standard output can't be written: its reader has gone (the text is empty then), or its disk is full."""
 
 
 class CheckFailed(StreamCapiError):
-    """A check or a ledger did not hold."""
+    """A check failed, or a ledger doesn't balance."""

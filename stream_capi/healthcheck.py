@@ -1,7 +1,7 @@
 """The image's health check: does the member in this container answer? ``python -m stream_capi.healthcheck FILE``.
 
-The engine runs it each ten seconds, so it reads ``[admin]`` alone, and imports nothing of the program: the settings as a
-whole take four times as long.
+The container engine runs it every ten seconds, so it reads ``[admin]`` alone and imports nothing of the program: reading
+all settings takes four times as long.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ _EVERY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104 -- not to listen on, but to ask
 
 
 def address(file: Path, environ: Mapping[str, str]) -> tuple[str, int]:
-    """Where to ask a member with this file and environment. Without the file: what the environment and the defaults say."""
+    """The admin server's address by this file and environment. Without the file: by the environment and the defaults."""
     try:
         read = tomllib.loads(file.read_text("utf-8-sig")).get("admin", {})
-    except (OSError, ValueError):  # also one that was broken after the start: the environment and the defaults are left
+    except (OSError, ValueError):  # missing, or made invalid after the start: the environment and the defaults are left
         read = {}
     variables = {
         name.removeprefix(_PREFIX).lower(): value for name, value in environ.items() if name.startswith(_PREFIX)
@@ -39,7 +39,7 @@ def address(file: Path, environ: Mapping[str, str]) -> tuple[str, int]:
 
 
 def _table(given: object) -> dict[str, object]:
-    """A table, as TOML has it or as a variable has it in JSON; an empty one where it is none."""
+    """A table from TOML, or from a variable that holds it as JSON; empty if it is neither."""
     if isinstance(given, str):
         try:
             given = json.loads(given)
@@ -49,11 +49,11 @@ def _table(given: object) -> dict[str, object]:
 
 
 def main() -> int:
-    """Ask, and print what came of it, which the engine keeps: 0 where the member is alive, 1 otherwise."""
+    """Query the member, and print the result, which the engine keeps. Returns 0 if the member is alive, otherwise 1."""
     host, port = address(Path(sys.argv[1]), os.environ)
     connection = http.client.HTTPConnection(host, port, timeout=_SECONDS)
     try:
-        # Not /readyz: a member that is held or waits for Kafka is not mended by a restart.
+        # Not /readyz: a restart doesn't help a member that is held or waits for Kafka.
         connection.request("GET", "/healthz")
         status = connection.getresponse().status
     except (OSError, http.client.HTTPException) as error:

@@ -1,4 +1,4 @@
-"""What the system lets this process have (open files, threads, memory): compared with the need, named when it runs out."""
+"""The system's limits (open files, threads, memory): compared with what a member needs, and named when one is reached."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import NamedTuple
 
 _ADMIN_CONNECTIONS = 64
 _OWN = 120  # libraries, the event loop, three Kafka clients with their queues, and brokers
-# For each request: a connection that is given up keeps its descriptor until the other side takes the rest.
+# Per request: an abandoned connection keeps its descriptor until the other side has read the rest.
 _PER_REQUEST = 2
 _THREADS_NEEDED = 24
 _STACK = 8 * 1024**2  # reserved for each thread, by the system's default
 _ADDRESSES_NEEDED = 512 * 1024**2  # heaps of the C library, one for each thread, and the first schemas and batches
-_BEGIN_SECONDS = 5.0  # a thread that has not begun by then died for want of memory
+_BEGIN_SECONDS = 5.0  # a thread that has not started by then has died for lack of memory
 _THREADS = "can't start new thread"  # the interpreter's words
 
 
@@ -28,7 +28,7 @@ class Descriptors(NamedTuple):
 
     @property
     def fault(self) -> str:
-        """What is wrong, in a sentence; empty where there are enough."""
+        """What is wrong, in a sentence; empty if enough are allowed."""
         if self.needed <= self.allowed:
             return ""
         return (
@@ -38,7 +38,7 @@ class Descriptors(NamedTuple):
 
 
 def descriptors(max_in_flight: int) -> Descriptors:
-    """The open files that a member may need, and how many it can have: the hard limit, for it raises the soft one itself."""
+    """The open files that a member may need, and the hard limit: the member raises the soft one itself."""
     needed = _PER_REQUEST * max_in_flight + _ADMIN_CONNECTIONS + _OWN
     return Descriptors(needed, _finite(resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
 
@@ -53,12 +53,13 @@ def raise_descriptors(max_in_flight: int) -> Descriptors:
 
 
 def probe() -> None:
-    """Start as many threads as a member needs, reserve as much address space as it needs beside, and let both go again.
+    """Start as many threads and reserve as much address space as a member needs, and release both.
 
-    Raises RuntimeError or OSError, which ``short_of`` names. The Kafka client must not meet these limits first: without
-    a thread left its constructor waits without end and holds the interpreter's lock, so that no signal is heard.
-    Nor must threads: one that finds no memory to begin with dies unseen or crashes, and ``threading.Thread.start()``
-    waits for it without end. So the space of all is asked for first, and each is given a time to begin.
+    Raises RuntimeError or OSError, from which ``short_of`` makes a sentence. The limits must be found here, not by the Kafka
+    client: if it can't start a thread, its constructor waits without end and holds the interpreter's lock, so that signals
+    aren't handled. Nor by a thread of ours: one without memory to start with dies silently or crashes, and
+    ``threading.Thread.start()`` waits for it without end. So the address space for all is reserved first, and each thread
+    gets a time to start.
     """
     mmap.mmap(-1, _THREADS_NEEDED * _STACK + _ADDRESSES_NEEDED).close()
     begun, over, ended = threading.Semaphore(0), threading.Event(), threading.Semaphore(0)
@@ -81,7 +82,7 @@ def probe() -> None:
 
 
 def short_of(error: BaseException) -> str:
-    """The limit that an error comes from, in a sentence for people; empty where it comes from none."""
+    """The limit that caused an error, in a sentence for people; empty if none did."""
     if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
         return f"out of memory or address space ({_shown(resource.RLIMIT_AS, 'ulimit -v')}): raise the limit of memory"
     of_the_interpreter = isinstance(error, RuntimeError) and _THREADS in str(error)
@@ -93,7 +94,7 @@ def short_of(error: BaseException) -> str:
 
 
 def no_threads() -> str:
-    """The limits by which no thread can be started, in a sentence for people."""
+    """The limits that may keep a thread from starting, in a sentence for people."""
     return (
         f"no more threads can be started ({_shown(resource.RLIMIT_NPROC, 'ulimit -u')}; "
         f"{_shown(resource.RLIMIT_AS, 'ulimit -v')}): raise the limit of processes and threads (in a container pids.max) "

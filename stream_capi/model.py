@@ -1,7 +1,7 @@
 """The values that travel through the pipeline, small and without behaviour.
 
-What holds personal data shows none of it: the payload types below have a ``repr`` of sizes and positions only, so that
-a log line, an assertion or a traceback that prints one gives nothing away.
+Types that hold personal data don't show it: their ``repr`` has sizes and positions only, so that a log line, an assertion
+or a traceback that prints one reveals nothing.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from enum import StrEnum
 from itertools import repeat
 from typing import Any, NamedTuple, Protocol
 
-# The broker did not say: such a record is in no commit's metadata, and none is believed of it. The client's own types take
-# this number for none.
+# The broker gave no leader epoch. The outcome of such a record is never written into commit metadata, nor believed if found
+# there. The client's own types use the same number for none.
 NO_LEADER_EPOCH = -1
 
 
@@ -95,7 +95,7 @@ class Rejection(NamedTuple):
     """The event can't be delivered as it is; it belongs in the dead letters.
 
     ``detail`` says which field or byte is wrong and which rule it broke, never what its value was.
-    ``pixel`` is the pixel's name where it was known already, for the guard that tells poison from a fault of all events.
+    ``pixel`` is the pixel's name if it was known already, for the guard that tells poison from a fault of all events.
     """
 
     code: Code
@@ -104,9 +104,10 @@ class Rejection(NamedTuple):
 
 
 def internal_error(error: Exception) -> Rejection:
-    """The rejection of a record or schema that raised what nobody foresaw.
+    """The rejection of a record or schema whose processing raised an unexpected exception.
 
-    It names the error's type and the last line of this package that it passed. Its text may quote the record.
+    It names the exception's type and the innermost line of this package in its traceback. The exception's text is left out:
+    it may quote the record.
     """
     at, traceback = "?", error.__traceback__
     while traceback is not None:
@@ -121,14 +122,14 @@ _PACKAGE = os.path.dirname(__file__) + os.sep
 
 
 class Skipped(NamedTuple):
-    """The event is not meant to be delivered (tombstone, filtered out, no consent); it is counted and passed over."""
+    """The event is not meant to be delivered (tombstone, filtered out, no consent); it is counted and left out."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Paused:
-    """The record's source or pixel is paused by configuration: it has no outcome until the program runs without that."""
+    """The record's source or pixel is paused by configuration: it has no outcome until the program runs without the pause."""
 
 
 PAUSED = Paused()
@@ -149,7 +150,7 @@ Transformed = bytes | Routed | Rejection | Skipped | Paused
 
 
 class ApiError(NamedTuple):
-    """What the API says itself of an answer that is no 200: its headers, each bounded and printable ASCII, or empty."""
+    """What the API's headers say about an answer that isn't a 200; each text is short printable ASCII, or empty."""
 
     code: str = ""
     message: str = ""
@@ -160,9 +161,9 @@ class Answer(NamedTuple):
     """What came back for one request: a status, or the fault that prevented one.
 
     ``fault`` is one of ``timeout``, ``reset``, ``disconnected``, ``connect``, ``dns``, ``tls``, ``protocol``,
-    ``descriptors`` (this process has none free), ``early_answer`` (a success, or an answer nobody asked for, that came before
-    the request was sent) and None where there is a status. ``retry_after`` and ``date`` are the headers as they came, unread.
-    The answer's body is never kept. ``again``: the key was refused in one form only, another is to be tried at once.
+    ``descriptors`` (this process has none free), ``early_answer`` (a success, or an answer to no request, that came before
+    the request was sent) and None if there is a status. ``retry_after`` and ``date`` are the headers as received, unparsed.
+    The answer's body is never kept. ``again``: the key was refused in one form, and is to be sent in the other at once.
     """
 
     status: int | None = None
@@ -182,8 +183,8 @@ class DeadLetter:
     code: Code
     detail: str
     attempts: int = 0
-    by_reference: bool = False  # the record's value is not the event's, which was too large before
-    place_only: bool = False  # reading more of the record than its place raised an error
+    by_reference: bool = False  # write a reference, as before: the record doesn't have the event's value
+    place_only: bool = False  # only the record's topic, partition and offset can be read; more raised an error
 
     def __repr__(self) -> str:
         r = self.record
@@ -202,7 +203,7 @@ class Commit(NamedTuple):
 
 
 class CommitResult(NamedTuple):
-    """How a commit of one partition ended; ``error`` is a short reason, None when the broker took it."""
+    """How a commit of one partition ended; ``error`` is a short reason, None if the broker accepted it."""
 
     commit: Commit
     error: str | None
@@ -238,14 +239,15 @@ class Table(NamedTuple):
 
 
 class Columns(NamedTuple):
-    """Records with what is asked of each of them, in columns: the same index in each list is the same record.
+    """Records with what is needed of each of them, in columns: the same index in each list is the same record.
 
-    Asked for once, while the client has just made the record: when its answer comes, no near cache holds it any more.
+    The values are read once, when the client has just created the records: by the time of the API's answer the records have
+    left the processor's caches.
     """
 
     records: list[Record]
     offsets: list[int]
-    timestamps: list[int]  # epoch milliseconds; none where it is 0 or below
+    timestamps: list[int]  # epoch milliseconds; 0 or below means none
 
     @classmethod
     def of(cls, records: list[Record]) -> Columns:
@@ -254,11 +256,11 @@ class Columns(NamedTuple):
         return cls(records, offsets, [record.timestamp()[1] for record in records])
 
     def cut(self, start: int, end: int) -> Columns:
-        """Those from ``start`` to before ``end``."""
+        """The records from index ``start`` up to, not including, ``end``."""
         return Columns(self.records[start:end], self.offsets[start:end], self.timestamps[start:end])
 
     def pick(self, indexes: Sequence[int]) -> Columns:
-        """Those at these indexes, in their order."""
+        """The records at these indexes, in their order."""
         return Columns(*([column[at] for at in indexes] for column in self))  # type: ignore[arg-type]  # a list of what its column holds
 
     def __repr__(self) -> str:
@@ -297,7 +299,7 @@ class Records:
 def _leader_epochs(records: Sequence[Record], offsets: Sequence[int]) -> list[tuple[int, int]]:
     """(offset, leader epoch) of each record that has another epoch than the one before it.
 
-    Leader epochs only rise along a log: where the first record and the last have the same, all between have it too.
+    Leader epochs only rise along a log: if the first record and the last have the same, all between have it too.
     """
     if not records:
         return []
@@ -316,7 +318,7 @@ def epoch_number(epoch: int | None) -> int:
     return NO_LEADER_EPOCH if epoch is None else epoch
 
 
-# What waits for brokers without an error of their client: the kinds of ``Trouble``.
+# The kinds of ``Trouble``: waits that the Kafka client reports no error for.
 OUT_OF_REACH = "broker_out_of_reach"
 REQUESTS_TIME_OUT = "requests_time_out"
 NOT_READ = "not_read"
@@ -324,7 +326,7 @@ HANGING_TRANSACTION = "hanging_transaction"
 
 
 class Trouble(NamedTuple):
-    """Something that waits without an error: ``kind`` is the reason's code, ``subject`` the broker or topic."""
+    """A wait that the client reports no error for: ``kind`` is the reason's code, ``subject`` the broker or topic."""
 
     kind: str
     subject: str

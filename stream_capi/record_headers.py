@@ -1,10 +1,10 @@
-"""A record's headers, read so that no record can end the process: the one place that asks the client for them.
+"""Reads a record's headers so that no record can end the process. No other module asks the client for them.
 
-The client keeps a header whose name is not UTF-8 as a pair with nothing (a null pointer) in the place of its name. The first
-reading of such headers raises; each later one returns the list, and whoever looks at the name in it crashes the process. And
-the error of the first reading can come up later than the call, since the interpreter's fast path doesn't ask for one: so the
-client is only asked through ``map``, which does. The headers that can't be read are taken out of the record itself, so that
-whoever reads it later gets what is left, with a mark that says how many are missing.
+The client keeps a header whose name is not UTF-8 as a pair with a null pointer in place of the name. The first read of such
+headers raises; each later one returns the list, and accessing the name in it crashes the process. And the error of the first
+read can surface after the call, since the interpreter's fast path doesn't check for one: so the client is only called through
+``map``, which does. Headers that can't be read are removed from the record itself, so that later readers get what is left,
+with a mark that says how many are missing.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Headers = list[tuple[str, bytes | None]]
 
 
 class _Mark(str):
-    """The name of the pair that counts what is missing. No header of a producer's has this type."""
+    """The name of the pair that says how many headers are missing. No header that a producer wrote has this type."""
 
     __slots__ = ()
 
@@ -38,17 +38,17 @@ def lost_headers(record: Record) -> str:
 
 
 def marked(headers: Headers | None, lost: str) -> Headers | None:
-    """The headers of a record of which ``lost`` more were lost before; the same where that is empty."""
+    """The headers with a mark for the ``lost`` ones (a number, or ``all``); unchanged if ``lost`` is empty."""
     return [(_Mark(LOST), lost.encode()), *(headers or ())] if lost else headers
 
 
 def all_headers(records: Sequence[Record]) -> list[Headers | None]:
-    """The headers of each record, marks included; None where it has none. Never raises."""
+    """The headers of each record, marks included; None for a record without any. Never raises."""
     found: list[Headers | None] = []
     while len(found) < len(records):
         left = records[len(found) :] if found else records
         try:
-            # What was read before an error stays in the list: its length tells whose error it is.
+            # What was read before an error stays in the list: so its length is the index of the record that raised it.
             found.extend(map(type(left[0]).headers, left))
         except Exception:
             found.append(_salvaged(records[len(found)]))
@@ -56,7 +56,7 @@ def all_headers(records: Sequence[Record]) -> list[Headers | None]:
 
 
 def header_bytes(records: Sequence[Record]) -> list[int] | None:
-    """About what each record's headers keep in memory, in bytes; None where none of them has any."""
+    """About how much memory each record's headers take, in bytes; None if no record has any."""
     found = all_headers(records)
     if not any(found):
         return None
@@ -70,10 +70,10 @@ def _read(record: Record) -> Headers | None:
 
 
 def _salvaged(record: Any) -> Headers:
-    """What can be read of a record's headers after the first reading failed, put into the record in their place."""
+    """After a failed first read: the headers that can be read, which also replace those in the record."""
     try:
         (pairs,) = map(type(record).headers, [record])
-        # The collector's view of a pair leaves out what is no object; nothing else may look at it.
+        # ``get_referents`` leaves out a null pointer; any other access to such a pair may crash.
         sound: Headers = [pair for pair in pairs if len(gc.get_referents(pair)) == 2]
         left = marked(sound, str(len(pairs) - len(sound))) or []
     except Exception:
@@ -81,5 +81,5 @@ def _salvaged(record: Any) -> Headers:
     try:
         record.set_headers(left)
     except Exception:
-        return left  # no record of the client's: it is asked again the next time
+        return left  # a record that is not the client's own: it is read again the next time
     return left

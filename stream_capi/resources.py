@@ -1,4 +1,4 @@
-"""The files that the program brings along: the schemas of its own input events, the API's document, and the runbook.
+"""The files that are shipped with the program: the schemas of its own input events, the API's document, and the runbook.
 
 A wheel has them inside the package, a checkout (and an editable installation of it) beside the package.
 """
@@ -16,7 +16,7 @@ EVENT_SCHEMAS = {EventName.GENERATE_LEAD: "lead.avsc", EventName.PAGE_VIEW: "pag
 
 
 def read_shipped(name: str) -> str:
-    """The text of one of the files above. Raises ConfigurationError where the installation lacks it."""
+    """The text of one of these files. Raises ConfigurationError if the installation lacks it."""
     package = files("stream_capi")
     beside = Path(str(package)).parent
     for place in (package / "_schemas", package / "_docs", beside / "schemas", beside / "docs"):
