@@ -1,7 +1,7 @@
-"""The commands. Each has a file of its own: it parses, calls and prints; what it does is done elsewhere.
+"""The commands, one module each. A module parses options, calls other packages for the work, and prints the result.
 
-A command's module is imported when the command is asked for: the clients, codecs and tables behind it take a second to
-import, and most of them serve one command alone.
+A command's module is imported only when that command is run: the libraries behind it take a second to import, and most of
+them are used by a single command.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ class Commands(_Summaries):
         _Summaries(**_options_of(self)).format_help(ctx, formatter)
 
     def shell_complete(self, ctx: Any, incomplete: str) -> Any:
-        """Offer names and summaries to a shell. It waits for them at each press of a key, so no command is imported."""
+        """Complete names for a shell, with their summaries. It waits at each key press, so no command is imported."""
         summaries = _Summaries(**_options_of(self))
         with summaries.make_context(ctx.info_name, [], resilient_parsing=True) as its:
             return summaries.shell_complete(its, incomplete)
@@ -121,7 +121,7 @@ def _options_of(group: TyperGroup) -> dict[str, Any]:
 
 
 def load(name: str) -> Any:
-    """Import the module of a command and build the command of it."""
+    """Import a command's module and build the command."""
     module = import_module(f"stream_capi.cli.{COMMANDS[name].module}")
     group = getattr(module, "app", None)
     if group is None:
@@ -154,10 +154,10 @@ def _options(
 
 
 def _heed_signals() -> None:
-    """An interrupt ends the process at once, until a command takes it for itself; SIGUSR1 and SIGUSR2 mean nothing here.
+    """Let SIGINT end the process at once, until a command sets its own handler; ignore SIGUSR1 and SIGUSR2.
 
-    It raises no exception: one that strikes while the interpreter runs a callback of its own, as imports do, is lost.
-    What was ignored when the program was started stays ignored.
+    The handler doesn't raise: an exception inside a callback of the interpreter, as imports use, would be lost. If SIGINT
+    was ignored when the program was started, it stays ignored.
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
         signal.signal(signal.SIGINT, lambda *_: os._exit(ExitCode.INTERRUPTED))
@@ -166,13 +166,13 @@ def _heed_signals() -> None:
 
 
 def main() -> None:
-    """The console script. An error that is meant for a person ends in its text and its code, without a traceback."""
+    """The console script. An error that is meant for a person is printed without a traceback and sets the exit code."""
     streams.prepare()
     logs.configure("error", "console")  # until a command's settings say otherwise
     logs.install_hooks()
     _heed_signals()
     try:
-        # Called itself, the app would put a hook of its own over ours, which prints an error's text and its cause's.
+        # Not ``app()``: it would replace our exception hook by typer's, which prints the texts of an error and its cause.
         get_command(app)()
     except SystemExit as ended:
         code = process.flushed()

@@ -28,7 +28,7 @@ def command(config_file: Config, as_json: Json = False) -> None:
 
 
 def _without_keys(config_file: Path, found: list[Finding], as_json: bool) -> config.Settings:
-    """The settings where nothing but the pixels' keys is missing, without which all else can be looked at."""
+    """The settings if only the pixels' keys can't be read: the rest can be checked without them. Exits otherwise."""
     try:
         settings = config.load(config_file, keys=False)
         if settings.kafka.sasl_password_file is not None:

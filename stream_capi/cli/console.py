@@ -1,4 +1,4 @@
-"""Where tables and bars are printed."""
+"""The console that tables and progress bars are printed to."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _UNBOUNDED = 1 << 20
 
 
 def console(stderr: bool = False) -> Console:
-    """A console that takes no text for colours, be it a member's name, nor wraps tables that go into a file."""
+    """A console that interprets no markup in texts, such as a member's name, and doesn't wrap tables written to a file."""
     made = Console(highlight=False, markup=False, stderr=stderr)
     if made.is_terminal:
         return made
@@ -18,13 +18,13 @@ def console(stderr: bool = False) -> Console:
 
 
 class Fitting:
-    """A table; on a terminal that is too narrow for its words, a line for each cell that is not empty in its place."""
+    """A table. On a terminal that is too narrow for it, each row becomes a list: a line for each cell that is not empty."""
 
     def __init__(self, table: Table) -> None:
         self._table = table
 
     def __rich_console__(self, out: Console, options: ConsoleOptions) -> RenderResult:
-        """What is printed: rich calls it."""
+        """Rich's protocol for what is printed."""
         whole = options.update(width=_UNBOUNDED)
         if not out.is_terminal or self._table.__rich_measure__(out, whole).minimum <= options.max_width:
             yield self._table

@@ -1,4 +1,4 @@
-"""One dead letter as a person may see it: masked, and explained by the settings of now."""
+"""One dead letter, masked for display and explained by the current settings."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def topic_shown(topic: str) -> str:
 
 
 def rules_shown(letters: Iterable[StoredDeadLetter]) -> Counter[RejectedRule]:
-    """How many events failed which rule. Paths come from the dead letters, so they are masked and cut."""
+    """How many events failed which rule. Paths come from the dead letters, so they are masked and shortened."""
     found: Counter[RejectedRule] = Counter()
     for rule, count in Counter(rule_of(stored.kind.code, stored.detail) for stored in letters).items():
         found[rule._replace(source=plain(scrub(rule.source[:_NAME_CHARACTERS])))] += count
@@ -64,7 +64,7 @@ class Shown(NamedTuple):
     why_not: str
 
     def facts(self) -> list[tuple[str, Any]]:
-        """What is known of it, in the order in which one asks."""
+        """What is known of the dead letter, in the order of display."""
         stored, record = self.dead_letter, self.record
         headers = headers_of(record)
         version = next((value for name, value in headers if name == "capi-version" and value), b"")
@@ -88,7 +88,7 @@ class Shown(NamedTuple):
         ]
 
     def as_json(self) -> dict[str, Any]:
-        """All of it in JSON's types."""
+        """The dead letter and its explanation as JSON types."""
         explanation = explanation_as_json(self.explanation, personal=False) if self.explanation else None
         return {**dict(self.facts()), "mapping": explanation, "no_mapping": self.why_not or None}
 
@@ -96,10 +96,10 @@ class Shown(NamedTuple):
 async def shown_dead_letters(
     settings: Settings, dead_letters: Sequence[tuple[StoredDeadLetter, Record]]
 ) -> tuple[list[Shown], RegistryUnavailable | None]:
-    """Explain each of them as an event of its source. Raises KafkaLost, and Unavailable where the brokers don't answer.
+    """Explain each dead letter as an event of its source. Raises KafkaLost, and Unavailable if the brokers don't answer.
 
-    Where the registry can't be reached the error is returned, since the dead letters' own headers need none. It is not
-    asked again.
+    If the registry can't be reached, the error is returned and the registry is not asked again: the headers of the dead
+    letters can be shown without it.
     """
     originals, shown, lost = Originals(settings.kafka), [], None
     try:

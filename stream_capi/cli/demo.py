@@ -1,4 +1,4 @@
-"""``stream-capi demo``: the whole line on this machine, watched."""
+"""``stream-capi demo``: the whole pipeline on this machine, with a live view."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class View:
         self._live.stop()
 
     def show(self, progress: DemoProgress) -> None:
-        """Bring the view up to date."""
+        """Update the view."""
         self._status_page = progress.status_page
         before, delivered = self._last
         if progress.seconds - before >= 1:

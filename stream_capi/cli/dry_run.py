@@ -80,7 +80,7 @@ def command(
 
 
 def _topics(settings: Settings, other: Settings | None, topic: str | None) -> list[str]:
-    """The topics to be read. Raises ConfigurationError where none of the files has a source for the one asked for."""
+    """The topics to be read. Raises ConfigurationError if neither file has a source for the topic that was asked for."""
     if topic is None:
         return list(dict.fromkeys([*settings.topics, *(other.topics if other is not None else ())]))
     if other is None or not other.sources_of(topic):

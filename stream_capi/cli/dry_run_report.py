@@ -36,7 +36,7 @@ _OUTCOMES = {
 
 
 class Report(NamedTuple):
-    """What was asked for. ``newest``: neither a start nor a limit was."""
+    """What was asked for. ``newest``: neither a start nor a limit was given."""
 
     settings: Settings
     file: str
@@ -47,7 +47,7 @@ class Report(NamedTuple):
 
 
 def report_as_json(report: Report, done: DryRun) -> dict[str, Any]:
-    """The counts in JSON's types."""
+    """The counts as JSON types."""
     document: dict[str, Any] = {
         "partial": done.partial,
         "error": str(done.error) if done.error is not None else None,
@@ -233,7 +233,7 @@ def _change_name(change: MappingChange) -> str:
 
 
 def _notes(report: Report, done: DryRun) -> list[str]:
-    """What a reader of the counts must know besides."""
+    """What a reader must know to understand the counts."""
     settings, other = report.settings, report.other
     notes = [*done.notes]
     for topic in report.topics:

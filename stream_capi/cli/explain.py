@@ -59,7 +59,7 @@ def command(
     settings = config.load(config_file, keys=False)
     sources = sources_of(settings, topic)
     if wanted is not None:
-        from stream_capi.cli.searching import selected  # what else is explained needs nothing of it
+        from stream_capi.cli.searching import selected  # imported here: only a search needs it
 
         chosen = selected(settings, topic, wanted, since, latest or 1, quiet=as_json)
         explained = asyncio.run(explain_records(settings, sources, chosen))

@@ -27,14 +27,14 @@ _STYLES = {
     Verdict.WITHHELD: "dim",
     Verdict.ABSENT: "dim",
 }
-_WIDTH = 80  # where the output is no terminal, and COLUMNS says nothing
-_NAME, _VERDICT, _INDENT = 27, 8, 4  # columns of a field's first line; of what is beneath it
-_LEAST = 16  # columns for a text, on however narrow a terminal
+_WIDTH = 80  # if the output is no terminal and COLUMNS is not set
+_NAME, _VERDICT, _INDENT = 27, 8, 4  # widths in a field's first line; indent of the lines below it
+_LEAST = 16  # columns for a text, however narrow the terminal
 _NOTHING_THERE = (PathState.MISSING, PathState.UNREAD)
 
 
 def narrow_console() -> Console:
-    """A console of the terminal's width; of 80 columns into a file, whatever terminal the command was typed at."""
+    """A console of the terminal's width; of 80 columns if the output goes to a file and COLUMNS is not set."""
     made = Console(highlight=False, markup=False)
     if made.is_terminal or "COLUMNS" in os.environ:
         return made
@@ -55,7 +55,7 @@ def event_of(explained: ExplainedRecord, personal: bool) -> dict[str, Any]:
 
 
 def explanation_as_json(explained: ExplainedRecord, personal: bool) -> dict[str, Any]:
-    """What was explained, in JSON's types; masked unless ``personal``."""
+    """The explanation as JSON types; masked unless ``personal``."""
     lines = explained.explanation.lines if explained.explanation else ()
     return {
         "record": explained.place,
@@ -84,7 +84,7 @@ def _line_as_json(line: Line, personal: bool) -> dict[str, Any]:
 
 
 def outcome_as_json(explained: ExplainedRecord, personal: bool) -> dict[str, Any]:
-    """What becomes of the event, in JSON's types; the ServerEvent masked unless ``personal``."""
+    """What becomes of the event, as JSON types; the ServerEvent masked unless ``personal``."""
     made = explained.outcome
     if isinstance(made, Rejection):
         return {"kind": "dead_letter", "code": made.code.value, "detail": made.detail}
@@ -123,7 +123,7 @@ def print_explanation(explained: ExplainedRecord, personal: bool) -> None:
 
 
 def _print_line(out: Console, line: Line, personal: bool) -> None:
-    """A field: its name, what becomes of it, and the result or the reason; beneath, what each path held and the rule."""
+    """Print a field: its name, what becomes of it, and the result or reason; below it what each path held, and the rule."""
     style = _STYLES[line.verdict]
     result = _result(line, personal)
     is_told = result is None and bool(line.note) and line.verdict is not Verdict.ABSENT
@@ -135,7 +135,7 @@ def _print_line(out: Console, line: Line, personal: bool) -> None:
 
 
 def _print_hanging(out: Console, head: str, text: Text, indent: int) -> None:
-    """A text behind a head, its further lines as far in; nothing is padded, so that it can be copied."""
+    """Print a text after a head, further lines indented. Lines have no trailing spaces, so that the text can be copied."""
     for at, part in enumerate(text.wrap(out, max(_LEAST, out.width - indent))):
         part.rstrip()
         out.print(Text(head if at == 0 else " " * indent) + part)
@@ -167,7 +167,7 @@ def _text(value: Any) -> str:
 
 
 def print_outcome(out: Console, explained: ExplainedRecord, personal: bool) -> None:
-    """Print what becomes of the event, and the ServerEvent itself where it is sent."""
+    """Print what becomes of the event, and the ServerEvent itself if it is sent."""
     outcome = outcome_as_json(explained, personal)
     if outcome["kind"] == "skipped":
         out.print(Text(f"skipped and counted: {outcome['reason']}", style="bold yellow"))
@@ -180,6 +180,6 @@ def print_outcome(out: Console, explained: ExplainedRecord, personal: bool) -> N
 
 
 def print_event(out: Console, event: dict[str, Any], whole: bool = False) -> None:
-    """Print a ServerEvent as JSON. A line of a whole one is never folded: a break inside a text would change it."""
+    """Print a ServerEvent as JSON. With ``whole`` no line is folded, since a break inside a text would change the event."""
     for line in json.dumps(event, indent=2, ensure_ascii=False).split("\n"):
         out.print(Text(plain(line)), soft_wrap=whole)

@@ -88,7 +88,7 @@ def command(
 
 
 def _counted(text: str) -> str:
-    """How much of what was written is left to a person."""
+    """How many lines of the file are left for a person to decide, in words."""
     lines = text.splitlines()
     unsure = sum("  # unsure" in line for line in lines)
     return f"{unsure} lines are marked as unsure, {sum('# TODO' in line for line in lines)} as TODO"
@@ -103,7 +103,7 @@ def _parts(url: str) -> SplitResult:
 
 
 def _stated(environ: Mapping[str, str], prefix: str) -> dict[str, Any]:
-    """What the environment says of the settings that begin with a prefix. Passwords may be among it."""
+    """The settings from environment variables that begin with a prefix. They may hold passwords."""
     data: dict[str, Any] = {}
     _, faults = overlay(data, {name: text for name, text in environ.items() if name.startswith(prefix)})
     if faults:
@@ -127,7 +127,7 @@ def _kafka(environ: Mapping[str, str], servers: str | None) -> KafkaSection:
 async def _newest(
     url: str, topic: str, properties: Mapping[str, Any], kafka: KafkaSection
 ) -> tuple[WriterSchema, str | None]:
-    """The newest schema, and the framing if a record had to be asked for it and it is not the default one."""
+    """The newest schema; and the framing, if a record had to be read to find the schema and it isn't the default one."""
     registry = RegistrySchemas(url, properties)
     try:
         return (await registry.newest(topic))[0], None
@@ -172,7 +172,7 @@ def _lines(
 def _source(
     topic: str, framing: str | None, stated: EventName | None, schema: WriterSchema, named: bool
 ) -> Iterator[str]:
-    """A source for one record type; it is ``named`` where the topic has several."""
+    """A source for one record type. ``named``: the topic has several, so the source must name its own."""
     event = stated or event_of(schema.name, "" if named else topic)
     guessed = guesses(schema.raw, event, schema.name)
     yield from ("", "[[sources]]", f"topic = {_quoted(topic)}")

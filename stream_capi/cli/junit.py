@@ -23,7 +23,7 @@ class Entry(NamedTuple):
 
 
 def junit(entries: Sequence[Entry]) -> bytes:
-    """The document: a suite for each file. Texts are as they may be printed, since XML has no control characters."""
+    """The document: a suite for each file. Control characters are escaped, since XML doesn't allow them."""
     root = ElementTree.Element("testsuites", _counts(entries, "stream-capi test"))
     for file, group in groupby(entries, lambda entry: entry.file):
         of_file = list(group)
@@ -36,7 +36,7 @@ def junit(entries: Sequence[Entry]) -> bytes:
 
 
 def is_report(file: Path) -> bool:
-    """Whether a report may take this file's place: it is one itself, or empty. Raises OSError."""
+    """Whether a report may overwrite this file: it is XML, as a report is, or empty. Raises OSError."""
     with file.open("rb") as opened:
         return opened.read(len(_XML)) in (_XML, b"")
 

@@ -54,7 +54,7 @@ def _keys(variable: str) -> dict[str, str] | None:
     if variable == "any":
         return None
     key = os.environ.get(variable, "").strip()
-    if not key:  # the name isn't repeated: it happens that the key itself is given in its place
+    if not key:  # the name isn't repeated: people give the key itself in its place
         raise ConfigurationError(["--key-env names a variable that the environment lacks or leaves empty; set it"])
     return {ANY_PIXEL: key}
 

@@ -12,13 +12,13 @@ from stream_capi.cli.text import plain
 from stream_capi.errors import CheckFailed, ConfigurationError, ExitCode, OutputLost, StreamCapiError
 from stream_capi.observe import log_writer
 
-_GARBAGE = 50_000  # objects made and not freed between two searches for cycles; the default is 700
+_GARBAGE = 50_000  # objects allocated and not freed between two collections; the default is 700
 
 
 def tune_garbage_collector() -> None:
-    """Search for garbage in cycles seldom, and not in what was imported, which stays for good.
+    """Run the cyclic garbage collector rarely, and exclude the imported modules, which are never freed.
 
-    Neither an event nor a request leaves a cycle behind; by the defaults the search for one took a tenth of all the time.
+    Neither an event nor a request leaves a cycle behind; with the default threshold the collector took a tenth of the time.
     """
     gc.collect()
     gc.freeze()
@@ -26,7 +26,7 @@ def tune_garbage_collector() -> None:
 
 
 def print_error(error: StreamCapiError) -> int:
-    """Print what is wrong, a line for each fault; returns the exit code. It may name a file that somebody else named."""
+    """Print what is wrong, a line for each fault, with control characters escaped; returns the exit code."""
     for line in str(error).splitlines():
         print(f"stream-capi: {plain(line)}", file=sys.stderr)
     if isinstance(error, ConfigurationError):
@@ -35,7 +35,7 @@ def print_error(error: StreamCapiError) -> int:
 
 
 def out_of_resources(error: Exception, started: bool) -> int:
-    """Say which limit an error comes from, at the start also which file; the exit code. Any other is raised again."""
+    """Print which limit (before the start also which file) an error comes from; returns the exit code. Others are raised."""
     short = limits.short_of(error) or ("" if started else _of_a_file(error))
     if not short:
         raise error
@@ -44,13 +44,13 @@ def out_of_resources(error: Exception, started: bool) -> int:
 
 
 def _of_a_file(error: Exception) -> str:
-    """The file that the system did not let this process have, and why; empty where the error names none."""
+    """The file that could not be used, and why; empty if the error names none."""
     return f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else ""
 
 
 def at_once(code: int) -> NoReturn:
-    """End the process now. All that matters has been closed, with deadlines; an orderly exit would wait without one for a
-    thread that a frozen broker or a name server holds.
+    """End the process now. All that matters has been closed, with deadlines; a normal exit would wait without one for a
+    thread that a frozen broker or a name server blocks.
     """
     code = code or flushed()
     sys.stderr.flush()
@@ -59,7 +59,7 @@ def at_once(code: int) -> NoReturn:
 
 
 def flushed() -> int:
-    """Write what was printed; returns the exit code that its outcome asks for."""
+    """Flush standard output. Returns the exit code for the result."""
     try:
         sys.stdout.flush()
     except OutputLost as error:

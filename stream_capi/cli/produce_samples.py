@@ -16,7 +16,7 @@ from stream_capi.cli.text import print_json
 from stream_capi.sandbox.live_endpoint import refuse_live
 from stream_capi.sandbox.sample_producer import SampleProducer, sample_topics
 
-_LONGEST_SECONDS = 86_400.0  # a rest that the operating system takes
+_LONGEST_SECONDS = 86_400.0  # of a sleep: the operating system refuses one that is far longer
 
 
 def command(
@@ -50,7 +50,7 @@ def command(
 
 
 def paced_steps(steps: Iterable[int], rate: float) -> Iterator[int]:
-    """Pass the steps on at a rate, each as a count so far. ``rate`` is steps a second; 0 means no limit."""
+    """Yield the steps (counts so far) at a rate. ``rate`` is steps a second; 0 means no limit."""
     begun = time.monotonic()
     for done in steps:
         yield done

@@ -1,4 +1,4 @@
-"""What a person sees of a job while it runs: a bar with an estimate on a terminal, a line now and then elsewhere."""
+"""The progress of a job, for people: on a terminal a bar with an estimate, elsewhere a line now and then."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _outcomes(progress: Progress) -> str:
 
 
 class ProgressBar:
-    """Shows on standard error; standard output is for what a job comes to. ``counts`` says what has come of it so far."""
+    """Prints to standard error; standard output is for the job's result. ``counts`` gives the text of the counts so far."""
 
     def __init__(self, what: str, quiet: bool, counts: Callable[[Progress], str] = _outcomes) -> None:
         self._what = what
@@ -55,7 +55,7 @@ class ProgressBar:
             self._bar.stop()
 
     def show(self, progress: Progress) -> None:
-        """Bring it up to date; what keeps the job is printed once when it begins, also where all else is quiet."""
+        """Update the display. Each reason for waiting is printed once when it begins, also if everything else is quiet."""
         if progress.waits != self._reported_waits:
             for wait in progress.waits:
                 if wait not in self._reported_waits:
@@ -73,10 +73,10 @@ class ProgressBar:
         what = "stopping, waits for what is in flight" if progress.stopping else self._what
         counts = self._counts(progress)
         if self._task is None:
-            # Here, so that the estimate doesn't take a former run's work for this one's.
+            # Added here, with what a former run has done, so that the estimate doesn't count that as this run's work.
             self._task = self._bar.add_task(what, total=max(1, progress.total), completed=progress.done, counts=counts)
         self._bar.update(self._task, description=what, completed=progress.done, counts=counts)
 
     def print_line(self, line: str) -> None:
-        """Print a line, above the bar where there is one."""
+        """Print a line, above the bar if there is one."""
         self._console.print(Text(line))

@@ -47,7 +47,7 @@ async def _run(start: Start, worker: int) -> None:
     app: App | None = None
     try:
         limits.probe()
-        # Without workers this is the first and only one.
+        # Without --workers this process counts as worker 1.
         settings = identified(numbered(start.settings, 1), worker or 1)
         app = App(settings, os.environ, leave_for_good=start.leave_for_good, worker=worker)
         stop_on_signals(app)
@@ -65,7 +65,7 @@ async def _run(start: Start, worker: int) -> None:
 
 
 def _with_all_properties(error: ConfigurationError, settings: config.Settings) -> ConfigurationError:
-    """The error with all properties that any client refuses: the first client that is made says only its own."""
+    """The error with all properties that any client refuses: the first client to be created names only its own."""
     from stream_capi.operations.refused import property_faults
 
     return ConfigurationError(list(dict.fromkeys([*error.faults, *property_faults(settings)])))

@@ -1,4 +1,4 @@
-"""A search as the commands show it: a progress bar, and what was looked through."""
+"""A search for the commands: with a progress bar, and a summary of what was searched."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from stream_capi.operations.search import Match, Scanned, scope, search
 def found_by(
     settings: Settings, topics: Sequence[str], wanted: Wanted, since: str, most: int, quiet: bool
 ) -> tuple[list[Match], Scanned]:
-    """The newest ``most`` records of the topics that are wanted, and what was looked through, with a progress bar.
+    """The newest ``most`` records of the topics that match, and what was searched. Shows a progress bar.
 
     Raises ConfigurationError, RegistryUnavailable, Unavailable, KafkaLost.
     """
@@ -32,12 +32,12 @@ def found_by(
 
 
 def progress_of(scanned: Scanned) -> Progress:
-    """How far a search has come, in offsets."""
+    """A search's progress, in offsets."""
     return Progress(scanned.offsets, scanned.passed, 0, 0, (), stopping=False)
 
 
 def selected(settings: Settings, topic: str, wanted: Wanted, since: str, most: int, quiet: bool) -> list[Record]:
-    """The newest ``most`` records of a topic that are wanted, oldest first. Raises CheckFailed where there is none."""
+    """The newest ``most`` records of a topic that match, oldest first. Raises CheckFailed if none does."""
     found, scanned = found_by(settings, [topic], wanted, since, most, quiet)
     lines = scanned_lines(scanned, wanted)
     if not found:
@@ -49,7 +49,7 @@ def selected(settings: Settings, topic: str, wanted: Wanted, since: str, most: i
 
 
 def scanned_lines(scanned: Scanned, wanted: Wanted) -> list[str]:
-    """What was looked through, and what could not be seen in it."""
+    """What was searched, and which part of it could not be read, in lines for people."""
     partitions = len(scanned.ranges)
     span = "" if scanned.first is None else f", {shown_time(scanned.first)} to {shown_time(scanned.last or 0)}"
     lines = [

@@ -21,7 +21,7 @@ _UNITS = {"m": 60, "h": 3600, "d": 86_400}
 
 
 def wanted_key(text: str) -> Wanted:
-    """The key that was given, in the bytes of the command line. Raises ConfigurationError."""
+    """The key that was given, as the bytes of the command line. Raises ConfigurationError."""
     if text.startswith(_IN_HEX):
         try:
             return Wanted("key", text, bytes.fromhex(text[len(_IN_HEX) :]))
@@ -31,7 +31,7 @@ def wanted_key(text: str) -> Wanted:
 
 
 def wanted_of(key: str | None, event_id: str | None, dedupe_id: str | None, where: str | None) -> Wanted | None:
-    """What was given of these, None for none. Raises ConfigurationError for what can't be looked for, or several."""
+    """What to search for; None if no option was given. Raises ConfigurationError if it is invalid, or if several were."""
     given = {"--key": key, "--event-id": event_id, "--dedupe-id": dedupe_id, "--where": where}
     options = [option for option, text in given.items() if text is not None]
     if len(options) > 1:
@@ -62,7 +62,7 @@ def _wanted_field(where: str) -> Wanted:
 
 
 def since_of(text: str) -> int | None:
-    """When to begin, in epoch milliseconds; None for the beginning of the log. Raises ConfigurationError."""
+    """The start of the search in epoch milliseconds; None for the beginning of the log. Raises ConfigurationError."""
     return None if text.strip() == "earliest" else time_or_span("--since", text)
 
 

@@ -64,7 +64,7 @@ def command(
     if not yes and not typer.confirm("Send it?", default=False):
         print("Nothing was sent.")
         raise typer.Exit(ExitCode.FAILED)
-    sys.stdout.flush()  # what can't be shown is not sent
+    sys.stdout.flush()  # raises if the event can't be shown: then it isn't sent
     asyncio.run(_send(settings, explained, event, file is not None, as_json))
 
 
@@ -95,7 +95,7 @@ def _show(settings: Settings, explained: ExplainedRecord, event: OneEvent, from_
 async def _send(
     settings: Settings, explained: ExplainedRecord, event: OneEvent, from_file: bool, as_json: bool
 ) -> None:
-    """Send, print and end the process: an orderly end would wait for a name server that doesn't answer."""
+    """Send, print and end the process at once: a normal exit would wait for a name server that doesn't answer."""
     replies = await send(settings, os.environ, event)
     if as_json:
         print_json(_as_json(explained, event, replies), indent=2)
@@ -119,7 +119,7 @@ def _print_replies(replies: list[Reply], from_file: bool) -> None:
 
 
 def _words(reply: Reply) -> dict[str, str]:
-    """What the API said of an answer, by the headers' names."""
+    """What the API says in an answer: the headers that explain it, by name, and the body."""
     words = zip(ERROR_HEADERS, reply.words, strict=True)
     return {name: text for name, text in (*words, ("body", reply.body)) if text}
 

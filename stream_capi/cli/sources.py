@@ -9,7 +9,7 @@ from stream_capi.errors import ConfigurationError
 
 
 def sources_of(settings: Settings, topic: str) -> tuple[SourceSection, ...]:
-    """The sources of a topic. Raises ConfigurationError with the nearest name."""
+    """The sources of a topic. Raises ConfigurationError, which suggests the nearest name, if there is none."""
     found = settings.sources_of(topic)
     if not found:
         close = get_close_matches(topic, settings.topics, n=1)

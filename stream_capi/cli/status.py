@@ -69,16 +69,16 @@ def command(
 
 
 def _held_or_unknown(seen: GroupStatus) -> list[str]:
-    """Why it can't be said that nothing is held. What a member that was not asked holds is not known."""
+    """What is held, and whether a member could not be asked, since it may hold something, too. Empty if all is well."""
     held = [f"{one['subject']} is held: {one['reason']}" for one in seen.held]
     return [*held, seen.unknown] if seen.unknown else held
 
 
 def _interrupted() -> threading.Event:
-    """Set by Ctrl-C. A second one ends the program at once, in the midst of a look.
+    """An event that Ctrl-C sets. A second Ctrl-C ends the program at once, even while it waits for answers.
 
-    As an exception it might come up inside a library's callback and be lost there; and where a shell has it ignored, as in
-    a script's background jobs, it would not come at all.
+    KeyboardInterrupt might be raised inside a library's callback and be lost there; and if the shell lets SIGINT be ignored,
+    as for a script's background jobs, it would not be raised at all.
     """
     asked = threading.Event()
 
@@ -165,7 +165,7 @@ def _partitions(seen: GroupStatus) -> Table:
 
 
 def _reached(seen: GroupStatus) -> list[str]:
-    """Who was asked, and what this look could not see."""
+    """Which members were asked, and which did not answer, in lines for people."""
     lines = [f"{one.address}: {one.fault}" for one in seen.answers if one.status is None]
     lines += [f"{one.address}: worker {number} doesn't answer" for one in seen.answers for number in one.silent_workers]
     if seen.unknown:
@@ -216,7 +216,7 @@ def _as_json(settings: Settings, seen: GroupStatus) -> dict[str, Any]:
 
 
 def _asked(answer: MemberAnswer) -> dict[str, Any]:
-    """Who answered at an address, and what only members know: None of one that didn't, or is of an older version."""
+    """What answered at an address, and what only members know: None if it didn't answer, or has an older version."""
     status: Mapping[str, Any] = answer.status or {}
     return {
         "address": answer.address,

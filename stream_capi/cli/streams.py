@@ -1,4 +1,4 @@
-"""Standard output and error as commands may use them: there, of any encoding, and with errors that are for people."""
+"""Prepares standard output and error for the commands: always open, safe in any encoding, with errors for people."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from stream_capi.errors import OutputLost
 
 
 class _StandardOutput(io.TextIOWrapper):
-    """Standard output. What can't be written ends the command in a line, and the reader's going away without one."""
+    """Standard output. If it can't be written, the command ends with an error; with an empty one if the reader has gone."""
 
     def write(self, text: str, /) -> int:
         try:
@@ -43,10 +43,11 @@ class _Errors(io.TextIOWrapper):
 
 
 def prepare() -> None:
-    """Give the process all three streams.
+    """Give the process all three standard streams.
 
-    A descriptor that is closed from the start would be given to a connection, into which a library's messages were written
-    then. A sign that the encoding lacks is written as its escape. Streams that somebody has put in their place stay.
+    If one is closed from the start, its descriptor would be reused by a connection, and a library's messages would be
+    written into that. A character that the encoding lacks is written as its escape. Streams that were replaced before (by
+    a test, say) are kept.
     """
     for number in (0, 1, 2):
         try:
@@ -67,7 +68,7 @@ def _prepared(stream: TextIO | None, original: TextIO | None, kind: type[io.Text
 
 
 def _lost(error: OSError) -> OutputLost:
-    """From here on what is printed goes nowhere: the interpreter's own flush at the end would fail again."""
+    """The error to raise. Discards all further output, since the interpreter's own flush at exit would fail again."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
     os.close(nowhere)

@@ -26,7 +26,7 @@ from stream_capi.operations.cases import FOLDER, CaseFile, read_cases
 from stream_capi.operations.expectations import write_outcomes
 from stream_capi.operations.mapping_tests import CaseResult, CaseVerdict, Difference, run_cases
 
-_CHECKED = ("outcome", "pixel", "field")  # of what differs: words that the files of cases were checked for
+_CHECKED = ("outcome", "pixel", "field")  # differences whose words were validated when the case files were read
 _WORDS_SENT = {*EventName, "web", "app", "ios", "android", "desktop_os"}
 _CODE = re.compile("[A-Za-z]{2,3}")  # of a country or a currency
 
@@ -75,7 +75,7 @@ def command(
 
 def _print(results: Sequence[CaseResult], personal: bool) -> None:
     for result in results:
-        if result.verdict is not CaseVerdict.BROKEN:  # standard error tells of those
+        if result.verdict is not CaseVerdict.BROKEN:  # those are reported on standard error
             print(f"{result.verdict.value:7} {plain(_named(result))}")
         if result.verdict is CaseVerdict.FAIL:
             for line in _lines(result, personal):
@@ -98,7 +98,7 @@ def _named(result: CaseResult) -> str:
 
 
 def _shown_path(file: Path) -> str:
-    """From the folder where the command runs, where the file is under it."""
+    """The file's path, relative to the working directory if the file is under it."""
     return os.path.relpath(file) if Path(os.path.abspath(file)).is_relative_to(Path.cwd()) else str(file)
 
 
@@ -116,7 +116,7 @@ def _lines(result: CaseResult, personal: bool) -> list[str]:
 
 
 def _shown(one: Difference, value: Any, is_expected: bool, personal: bool) -> Any:
-    """A value as anybody may see it, unless ``personal``. What is expected may be anything that somebody wrote."""
+    """A value, masked unless ``personal``. A person has typed the expected value: it may be anything."""
     if isinstance(value, Decimal):
         value = float(value)
     if isinstance(value, float) and not math.isfinite(value):
@@ -127,7 +127,7 @@ def _shown(one: Difference, value: Any, is_expected: bool, personal: bool) -> An
 
 
 def _is_harmless(field: str, value: Any) -> bool:
-    """Whether a value that somebody wrote is of the kind that the field has, and may be treated like one that came out."""
+    """Whether a typed value is of the field's kind, so that it may be shown like one that came out of the mapping."""
     if field == "event_source_url":
         return isinstance(value, str) and network.url(value) == value
     if isinstance(value, str):
@@ -160,7 +160,7 @@ def _as_json(files: Sequence[CaseFile], results: Sequence[CaseResult], personal:
 
 
 def _written(file: Path, files: Sequence[CaseFile], results: Sequence[CaseResult]) -> Iterator[str]:
-    """Write the report; why it can't be written. CI servers publish the file, so it is masked whatever is shown."""
+    """Write the report; yield why it can't be written. CI servers publish the file, so it is masked whatever is shown."""
     entries = [Entry(_shown_path(one.path), one.path.stem, error="\n".join(one.faults)) for one in files if one.faults]
     for result in results:
         failure = "\n".join(_lines(result, False)) if result.verdict is CaseVerdict.FAIL else ""
