@@ -1,8 +1,9 @@
-"""What the API's document allows, asked of the document itself and not of the program's own rules (contract, section 5).
+"""Validates request bodies against the API's document itself, not against the program's own rules (contract, section 5).
 
-The stand-in judges every request with it, so a fault that the transform and its tests share still comes out here. Beyond
-the document's schema it holds its prose: one identifier for each event, data for leads alone, and no key that the document
-lacks. Faults name places and rules. No value of an event is in one, nor a key that the document doesn't know.
+The stand-in validates every request with it, so a mistake that the transform and its tests share is found here. Beyond the
+document's schema it checks the rules in the document's prose (an identifier for each event, data for leads alone), and
+refuses keys that the document lacks. Faults name places and rules, never a value of an event or a key that is not in the
+document.
 """
 
 from __future__ import annotations
@@ -23,22 +24,22 @@ if TYPE_CHECKING:
     from jsonschema import Draft4Validator
     from jsonschema.exceptions import ValidationError
 
-MAX_FAULTS = 20  # told of one batch: a fault of all its events is as clear with twenty
+MAX_FAULTS = 20  # reported for one batch: enough to see a fault that all its events have
 IDENTIFIERS = ("aleid", "axwrt", "alart", "client_id", "user_id", "email", "phone")  # UserData's description
 
 _SCHEME = re.compile(r"https?://[^\s]+", re.ASCII | re.IGNORECASE)
 
 
 def prepare() -> None:
-    """Read the document and compile it now, so that it isn't the first batch that waits for it.
+    """Read and compile the document now, so that the first batch doesn't wait for it.
 
-    The validator's library is imported here too: that takes long, and most commands have no need of it.
+    The validator's library is imported here, too: that takes long, and most commands don't need it.
     """
     _validator()
 
 
 def read_batch(body: bytes) -> tuple[Any, list[str]]:
-    """The body as JSON, and what is wrong with it as an EventBatch; an empty list where nothing is."""
+    """The body as JSON, and what is wrong with it as an EventBatch; an empty list if nothing is."""
     try:
         batch = orjson.loads(body)
     except orjson.JSONDecodeError:
@@ -48,7 +49,7 @@ def read_batch(body: bytes) -> tuple[Any, list[str]]:
 
 
 def faults_of(batch: Any) -> list[str]:
-    """What is wrong with a batch, each with its place; an empty list where nothing is."""
+    """What is wrong with a batch, each fault with its place; an empty list if nothing is."""
     faults = [_error_message(error) for error in _validator().iter_errors(batch)]
     if not faults:
         events = batch["events"]
@@ -67,7 +68,7 @@ def _beyond_the_schema(event: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _repeated_keys(body: bytes) -> list[str]:
-    """A key that comes twice in one object: readers differ in which of the two they take."""
+    """Report a key that occurs twice in one object: parsers differ in which of the two values they take."""
     repeated: list[str] = []
 
     def note(pairs: Sequence[tuple[str, Any]]) -> None:
@@ -83,7 +84,7 @@ def _repeated_keys(body: bytes) -> list[str]:
 
 @cache
 def _validator() -> Draft4Validator:
-    """The document's EventBatch, compiled. OpenAPI 3.0 stands on draft 4, where 1.0 is no integer, and so do we."""
+    """The validator of the document's EventBatch: of draft 4, where 1.0 is no integer, as OpenAPI 3.0 is based on that."""
     from jsonschema import Draft4Validator, FormatChecker
 
     formats = FormatChecker(formats=())
@@ -96,7 +97,7 @@ def _validator() -> Draft4Validator:
 
 
 def _closed(schema: Any, schemas: Mapping[str, Any]) -> Any:
-    """A schema with its references put in place and its objects closed."""
+    """A schema with its references resolved and its objects closed to unknown keys."""
     if isinstance(schema, list):
         return [_closed(each, schemas) for each in schema]
     if not isinstance(schema, dict):

@@ -1,8 +1,8 @@
-"""The whole line on one machine, with nothing installed: broker, generator, endpoint and pipeline in one process.
+"""The whole pipeline on one machine, with nothing installed: broker, generator, endpoint and a member in one process.
 
-The broker is librdkafka's own mock cluster and the endpoint is the strict stand-in, told to be as awkward as a real one:
-slow, throttling, failing now and then, and refusing whole batches for one event in them. Everything between is the program
-as it runs in production. At the end the ledger is read from the neighbours, not from the pipeline.
+The broker is librdkafka's own mock cluster. The endpoint is the strict stand-in, which is set to be as awkward as a real
+API: slow, throttling, failing now and then, and refusing whole batches because of one event. Everything between them is the
+program as it runs in production. The ledger at the end is read from broker and endpoint, not from the pipeline.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ _KEY = "demo-key"
 _TOPICS = {EventName.GENERATE_LEAD: "leads", EventName.PAGE_VIEW: "page-views"}
 _DEAD_LETTERS = "stream-capi.dead-letters"
 _SECONDS = 8.0  # over which the events are produced, so that there is something to watch
-_PATIENCE = 60.0  # without one outcome, after which the events without one count as lost
+_PATIENCE = 60.0  # without a new outcome, after which the events without one count as lost
 _PARTITIONS = 4  # of each topic of the mock cluster
-_POISON = 1500  # one event in so many is one that the endpoint refuses
+_POISON = 1500  # the endpoint refuses one event in this many
 _NO_FOLDER = "demo needs a temporary folder that can be written: set TMPDIR to one, or give a container --tmpfs /tmp"
 
 _CONFIGURATION = """
@@ -73,7 +73,7 @@ port = {port}
 
 
 class DemoProgress(NamedTuple):
-    """What a watcher sees at one moment."""
+    """The figures that are shown while the demo runs, at one moment."""
 
     seconds: float
     produced: int
@@ -143,7 +143,7 @@ class Demo:
             return ledger
 
     def _answer(self, request: RequestInfo) -> Action:
-        """An endpoint on an ordinary bad day."""
+        """Answer as an API with trouble does: slowly, with 503 and 429 now and then, and 400 for a batch with poison."""
         delay = self._random.uniform(0.02, 0.12)
         if any(int(name.split("-")[1]) % _POISON == 7 for name in request.dedupe_ids):
             return Action(status=400, delay_seconds=delay)
@@ -155,7 +155,7 @@ class Demo:
         return Action(delay_seconds=delay)
 
     def _make_topics(self) -> None:
-        """The mock cluster makes a topic when someone first asks for it."""
+        """Request metadata of each topic until it has partitions: with that the mock cluster creates it."""
         reader = Consumer({"bootstrap.servers": self._settings.kafka.bootstrap_servers, "group.id": "demo-topics",
                            "allow.auto.create.topics": True})  # fmt: skip
         for topic in (*_TOPICS.values(), _DEAD_LETTERS):
@@ -179,7 +179,7 @@ class Demo:
                 elif time.monotonic() > since + _PATIENCE:
                     return
             self._report()
-        finally:  # the thread ends before its broker does: behind it, the last flush would wait until its deadline
+        finally:  # end the thread before its broker: after that, the last flush would wait until its deadline
             self._is_over = True
             await producing
 
@@ -240,7 +240,7 @@ class Demo:
         )
 
     def _read_back(self) -> tuple[dict[str, int], int]:
-        """From the broker: the dead letters by code, and how many events lie behind the committed offsets."""
+        """From the broker: the dead letters by code, and the number of events from the committed offsets to the end."""
         group = {"bootstrap.servers": self._settings.kafka.bootstrap_servers, "group.id": self._settings.kafka.group_id}
         reader = Consumer({**group, "enable.auto.commit": False})
         try:
@@ -266,7 +266,7 @@ class Demo:
 
 @contextmanager
 def _folder() -> Iterator[Path]:
-    """A folder with the schemas under the ids that the events bear: a registry is not needed."""
+    """A temporary folder with the schemas, named by the ids that the events carry, in place of a registry."""
     with ExitStack() as stack:
         try:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="stream-capi-demo-")))

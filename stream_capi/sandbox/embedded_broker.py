@@ -1,7 +1,7 @@
 """A Kafka broker inside the process, for the demo: librdkafka's own mock cluster.
 
-It does groups, commits, headers and transactions, and makes topics on first use (4 partitions each). It keeps no more
-than 5 MiB or 100,000 messages a partition and forgets everything when it is closed: nothing to rest a promise on.
+It supports groups, commits, headers and transactions, and creates topics on first use (4 partitions each). It keeps at most
+5 MiB or 100,000 messages a partition and forgets everything when it is closed: for demos only, not durable.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _SECONDS = 5.0
 
 
 class EmbeddedBroker:
-    """A mock cluster that lives while the context does. ``bootstrap`` is where other clients find it."""
+    """A mock cluster that exists while the context is entered. Other clients connect to ``bootstrap``."""
 
     def __init__(self, brokers: int = 1) -> None:
         self._brokers = brokers
@@ -32,7 +32,7 @@ class EmbeddedBroker:
         return self._bootstrap
 
     def __enter__(self) -> Self:
-        # The cluster belongs to the client that was made with it, and ends with that client.
+        # The cluster belongs to the client that was created with it, and ends with that client.
         holder = Producer({"test.mock.num.brokers": self._brokers, "log_level": 0})
         brokers = holder.list_topics(timeout=_SECONDS).brokers.values()
         if not brokers:

@@ -1,11 +1,11 @@
-"""What the stand-in does instead of its duty: rules read from a file, for drills.
+"""The faults that the stand-in plays: rules read from a file, for drills.
 
-A script is TOML, or JSON of the same shape where the file's name ends in ``.json``. The first rule that fits a request is
-followed; a request that no rule fits is judged as ever. ::
+A script is TOML, or JSON of the same shape if the file's name ends in ``.json``. The first rule that fits a request is
+applied; a request that no rule fits is validated and answered as usual. ::
 
     seed = 7                        # of everything that is random below
 
-    [[rules]]                       # the first three requests are asked to come again in a second
+    [[rules]]                       # the first three requests are throttled: retry after a second
     first = 3
     status = 503
     headers = { Retry-After = 1 }
@@ -19,7 +19,7 @@ followed; a request that no rule fits is judged as ever. ::
     seconds = [10, 20]
     status = 401
 
-    [[rules]]                       # two in a hundred are processed, and the client never learns of it
+    [[rules]]                       # two in a hundred are processed, but the client gets no answer
     share = 0.02
     hang = true
     processed = true
@@ -28,22 +28,22 @@ followed; a request that no rule fits is judged as ever. ::
     every = 50
     stray = 408
 
-    [[rules]]                       # everything else takes its time
+    [[rules]]                       # everything else is answered slowly
     delay_ms = [20, 300]
 
 Conditions, all of which must hold: ``pixel``; ``event`` (the name of any event in the batch); ``dedupe_ids`` (any of them is
 in the batch); ``seconds`` ([from, to) since the start); ``share`` (of such requests, at random); and, counted over the
 requests that these fit: ``first`` (N), ``after`` (the first N are left alone), ``every`` (Nth).
-``blocks_at`` (N errors) makes a rule a block: it is followed for ``blocks_for`` seconds (a day) once N answers of 4xx were
-given within ``blocks_within`` seconds (300), the block's own not counted.
+``blocks_at`` (N errors) makes a rule a block: after N answers of 4xx within ``blocks_within`` seconds (by default 300) it
+applies for ``blocks_for`` seconds (by default a day). The block's own answers are not counted.
 
 Actions: ``status``; ``headers``; ``delay_ms`` (a number, or [least, most]) before whatever is answered; ``body`` ("endless",
 "drip" or "gzip_bomb" in place of the answer's); ``redirect`` (a URL; status 307 unless another is given); ``hang`` (no
 answer); ``reset`` ("before_body" or "after_body"); ``early`` (a 200, or the status that is given, before the body is read;
-then the connection is left unread and closed; a body of up to 64 KiB is answered as ever, because the kernel takes it whole
-and no client can tell); ``stray`` (a status: a second answer, which nobody asked for, when the connection has been
-idle for 100 ms after the first).
-``processed`` says that the events count as accepted all the same, where hang, reset or a status keeps that from the client.
+then the connection is closed with the body unread; a body of up to 64 KiB is answered as usual, because the kernel may take
+it whole, and the client couldn't tell the difference); ``stray`` (a status: a second answer, to no request, when the
+connection has been idle for 100 ms after the first).
+``processed``: the events count as accepted, although the client doesn't learn it because of hang, reset or a status.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ Reset = Literal["before_body", "after_body"]
 
 @dataclass(frozen=True, slots=True, repr=False)
 class RequestInfo:
-    """A request as a rule sees it: its number from 1, the seconds since the start, and what it holds so far."""
+    """A request as a rule sees it: its number from 1, the seconds since the start, and its events once they are read."""
 
     number: int
     seconds: float
@@ -90,9 +90,9 @@ class RequestInfo:
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """What to do with one request; what is not said is done as ever.
+    """What to do with one request; a default means the usual behaviour.
 
-    ``until`` is for those in the same process: the answer waits for it, and then for the delay.
+    ``until`` is for code in the same process: the answer waits for this event, and then for the delay.
     """
 
     status: int | None = None
@@ -116,7 +116,7 @@ def _pair(value: Any) -> Any:
 
 
 def _texts(value: Any) -> Any:
-    """A header's number may be written as one."""
+    """Accept numbers as values of headers."""
     if not isinstance(value, dict):
         return value
     return {name: str(text) if type(text) in (int, float) else text for name, text in value.items()}
@@ -189,7 +189,7 @@ class ScriptRule(BaseModel):
         return self
 
     def fits(self, request: RequestInfo) -> bool:
-        """Whether the conditions hold that need no counting and no chance."""
+        """Whether the conditions hold that depend neither on counts nor on chance."""
         return (
             (self.pixel is None or self.pixel == request.pixel_id)
             and (self.event is None or any(event.get("name") == self.event for event in request.events))
@@ -198,7 +198,7 @@ class ScriptRule(BaseModel):
         )
 
     def due(self, count: int) -> bool:
-        """Whether the rule is followed for the ``count``-th request that it fits, from 1."""
+        """Whether the rule applies to the ``count``-th request that it fits, counted from 1."""
         return (
             (self.first is None or count <= self.first)
             and (self.after is None or count > self.after)
@@ -206,7 +206,7 @@ class ScriptRule(BaseModel):
         )
 
     def action(self, chance: random.Random) -> Action:
-        """What is done."""
+        """What to do with one request; the delay is drawn from ``chance``."""
         headers, status = self.headers, self.status
         if self.redirect:
             headers, status = headers | {"Location": self.redirect}, status or 307
@@ -225,7 +225,7 @@ class _File(BaseModel):
 
 
 class Script:
-    """Rules with their counts. A script is followed by one stand-in, from its start."""
+    """Rules with the counts of their requests. An instance is for one stand-in, from its start."""
 
     def __init__(self, rules: Sequence[ScriptRule] = (), seed: int = 0) -> None:
         self._rules = tuple(rules)
@@ -253,7 +253,7 @@ class Script:
     def parse(cls, data: Any, origin: str = "script") -> Script:
         """The script of decoded TOML or JSON. Raises ConfigurationError as ``load`` does."""
         try:
-            # By way of JSON, where a list may stand for a pair and nothing else is taken for what it isn't.
+            # Validated from JSON: in strict mode, pydantic accepts a list as a tuple only there.
             file = _File.model_validate_json(json.dumps(data, default=str))
         except ValidationError as error:
             raise ConfigurationError([f"{origin}: {_error_message(each)}" for each in error.errors()]) from None
@@ -265,15 +265,15 @@ class Script:
         return any(rule.early for rule in self._rules)
 
     def before_body(self, request: RequestInfo) -> Action | None:
-        """What to do while only the request's head is known: a reset or an early answer; None: read on."""
+        """What to do while only the request's head is known: a reset or an early answer. None: read the body."""
         return self._follow(request, early=True)
 
     def action(self, request: RequestInfo) -> Action | None:
-        """What to do with a request that was read; None: as ever."""
+        """What to do with a request that was read. None: answer as usual."""
         return self._follow(request, early=False)
 
     def answered(self, seconds: float, status: int | None) -> None:
-        """An answer was given, so many seconds after the start."""
+        """Count an answer for the rules with ``blocks_at``; ``seconds`` is the time since the start."""
         if status is None or not 400 <= status < 500:
             return
         for at, (rule, errors) in enumerate(zip(self._rules, self._errors, strict=True)):

@@ -1,4 +1,4 @@
-"""Whether made-up events may be produced: not where a running member would deliver them to a live pixel."""
+"""Refuses to produce made-up events where a running member would deliver them to a live pixel."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _OWN = ("loopback", "private")
 def refuse_live(url: str) -> None:
     """Raise ConfigurationError unless each address of the URL's host is a loopback or a private one.
 
-    A name that can't be resolved is refused: nobody knows where the members would deliver to.
+    A name that can't be resolved is refused: it isn't known where members would deliver to.
     """
     host = urlsplit(url).hostname or ""
     if host.rstrip(".") == "localhost":

@@ -1,11 +1,11 @@
 """The strict stand-in for the API: the demo's and the drills' endpoint, and the tests'.
 
-It judges every request against the API's document and answers as the API says it does: all of a batch or nothing of it.
-What it is told to do instead (``script``, or ``answer`` in the same process) never spares a request the judgement, so that
-a violation shows in ``violations`` whatever was answered.
+It validates every request against the API's document and answers as the document says: it accepts all of a batch or nothing.
+Whatever it is told to answer instead (by ``script``, or by ``answer`` in the same process), a request whose body is read is
+validated, so that a violation is always in ``violations``.
 
-Events count as accepted when their batch has been read and judged, which is before a delay and before the answer: the API
-may have processed what the client never hears of. ``Record.answered`` tells the two apart.
+Events count as accepted when their batch has been read and validated, before any delay and before the answer: an API may
+have processed events although the client never learns it. ``SeenRequest.answered`` tells the two apart.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ MAX_BODY_BYTES = 4 * 2**20
 MAX_VIOLATIONS = 1000  # kept; all are counted
 _CHUNK = bytes(65_536)
 _DRIP_SECONDS = 0.2
-# An early answer can be told from others only while part of the body is under way. So the kernel takes little of it, and a
-# body that it might take whole gets none.
+# A client can recognise an early answer only while part of its body is unsent. So the kernel's receive buffer is small, and
+# a body that it might take whole gets no early answer.
 _EARLY_WINDOW = 4096
 _EARLY_BODY_BYTES = 65_536
 _STRAY_SECONDS = 0.1
@@ -47,7 +47,7 @@ _EARLY_SECONDS = 1.0  # for which the connection stays open: a reset could overt
 
 
 class Accepted(NamedTuple):
-    """An event that was taken, and the pixel it was taken for."""
+    """An event that was accepted, and the pixel it was accepted for."""
 
     pixel_id: str
     event: dict[str, Any]
@@ -58,7 +58,7 @@ class Accepted(NamedTuple):
 
 @dataclass(slots=True)
 class SeenRequest:
-    """A request as it was met. ``status`` is None where no answer was given; ``at`` is in epoch seconds."""
+    """A request that was received. ``status`` is None if no answer was given; ``at`` is in epoch seconds."""
 
     number: int
     at: float
@@ -72,7 +72,7 @@ class SeenRequest:
 
 @dataclass(slots=True)
 class SeenCounts:
-    """What was met so far. Events of requests with another fault than a refusal are neither accepted nor refused."""
+    """Counts so far. Events of a request that failed with another status than a refusal are neither accepted nor refused."""
 
     requests: int = 0
     accepted: int = 0
@@ -91,7 +91,7 @@ class _Verdict(NamedTuple):
 
 
 class MockEndpoint:
-    """The stand-in, between ``start`` and ``stop`` or as an asynchronous context. It can be started again on its port.
+    """The stand-in; runs between ``start`` and ``stop``, or as an asynchronous context. It can be restarted on its port.
 
     :param port: 0 takes one that is free.
     :param keys: each pixel's key, ``ANY_PIXEL`` for the others; None takes any key for any pixel.
@@ -133,14 +133,14 @@ class MockEndpoint:
         return f"{'https' if self._tls else 'http'}://{host}:{self.port}{PATH}"
 
     async def start(self) -> None:
-        """Listen. Raises ConfigurationError where the address can't be had."""
+        """Listen. Raises ConfigurationError if the address can't be used."""
         prepare()
         server = web.Server(self._handle, handler_cancellation=True, access_log=None, lingering_time=1.0)
         self._runner = web.ServerRunner(server, shutdown_timeout=0.1)
         await self._runner.setup()
         try:
             await self._site(self._runner).start()
-        except (OSError, ValueError) as error:  # the latter of a host's name that has no form for the DNS
+        except (OSError, ValueError) as error:  # ValueError: a host name that can't be encoded for the DNS
             await self.stop()
             number, text = (error.errno, error.strerror) if isinstance(error, OSError) else (0, "is no host's name")
             why = "is in use; choose another" if number == errno.EADDRINUSE else f"can't be had: {text}"
@@ -157,7 +157,7 @@ class MockEndpoint:
         return web.SockSite(runner, listening, ssl_context=self._tls)
 
     async def stop(self) -> None:
-        """Stop listening and close every connection; what hangs is left without an answer."""
+        """Stop listening and close every connection; requests that hang get no answer."""
         while self._pending:
             self._pending.popitem()[1].cancel()
         if self._runner is not None:
@@ -223,7 +223,7 @@ class MockEndpoint:
         return len(self._pending)
 
     def _stray(self, transport: asyncio.Transport, status: int) -> None:
-        """Write an answer that nobody asked for, unless the next request is there already: it would be taken for its own."""
+        """Write an answer to no request, unless the next request has arrived: the client would take it for its answer."""
         self._pending.pop(transport, None)
         if transport.is_closing() or is_readable(transport):
             return
@@ -282,7 +282,7 @@ class MockEndpoint:
 
 
 async def _read(request: web.BaseRequest) -> bytes | None:
-    """The body, or None where it is too long to be a batch."""
+    """The body, or None if it is too long for a batch."""
     body = bytearray()
     async for chunk in request.content.iter_any():
         body += chunk
@@ -298,7 +298,7 @@ def _events_in(batch: Any) -> list[dict[str, Any]]:
 
 
 def _reset(request: web.BaseRequest) -> web.Response:
-    """Close the connection with a RST. What is returned goes nowhere."""
+    """Close the connection with a RST. The response that is returned is never sent."""
     if request.transport is not None:
         request.transport.get_extra_info("socket").setsockopt(
             socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
@@ -308,7 +308,7 @@ def _reset(request: web.BaseRequest) -> web.Response:
 
 
 async def _answer_early(request: web.BaseRequest, action: Action) -> web.Response:
-    """Answer, and take nothing more from the connection. What is returned goes nowhere."""
+    """Answer, and read nothing more from the connection. The response that is returned is never sent."""
     if request.transport is not None:
         request.transport.pause_reading()
     response = web.Response(status=action.status or 200, headers=dict(action.headers))
@@ -329,7 +329,7 @@ async def _reply(request: web.BaseRequest, verdict: _Verdict, action: Action) ->
         return web.Response(status=status, headers=headers, body=body)
     response = web.StreamResponse(status=status, headers=headers)
     await response.prepare(request)
-    while True:  # until the client has enough of it
+    while True:  # until the client closes the connection
         await response.write(_CHUNK if action.body == "endless" else b" ")
         await asyncio.sleep(0 if action.body == "endless" else _DRIP_SECONDS)
 

@@ -1,6 +1,6 @@
-"""Sample events on their way into Kafka: each source's topic in that source's own framing.
+"""Produces sample events into Kafka: into each source's topic, in the source's framing.
 
-Samples are events of the shipped contract (``samples``), so a source whose records are of another schema gets none.
+Samples are events of the shipped contract (``samples``), so a source with a mapping of its own is refused.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _SECONDS = 30.0  # within which the broker must acknowledge
 
 
 class SampleTopic(NamedTuple):
-    """A topic that takes samples of one event, and how it wants them."""
+    """A topic that takes samples of one event, and the encoding of its records."""
 
     topic: str
     event: EventName
@@ -44,7 +44,7 @@ class SampleTopic(NamedTuple):
 def sample_topics(settings: Settings) -> list[SampleTopic]:
     """The topics of all sources that read the shipped contract.
 
-    Raises ConfigurationError for a source that doesn't, RegistryUnavailable where the registry can't be asked.
+    Raises ConfigurationError for a source that doesn't, RegistryUnavailable if the registry can't be reached.
     """
     faults, topics = [], []
     for at, source in enumerate(settings.sources):
@@ -75,7 +75,7 @@ def _encoder(source: SourceSection, event: EventName, settings: Settings) -> Enc
 
 
 def _registered(topic: str, text: str, url: str, properties: Mapping[str, Any]) -> Encode:
-    """As a customer does it: Confluent's own serializer, which registers the schema."""
+    """Encode as a customer's producer does: with Confluent's own serializer, which registers the schema."""
     serialize = AvroSerializer(
         made(SchemaRegistryClient, url, properties, 5),
         text,
@@ -86,7 +86,7 @@ def _registered(topic: str, text: str, url: str, properties: Mapping[str, Any]) 
     def encode(event: dict[str, Any]) -> bytes:
         try:
             return bytes(serialize(event, context) or b"")
-        except Exception as error:  # the client lets through what its HTTP library raises, some with the url in it
+        except Exception as error:  # the client passes on its HTTP library's exceptions, some with the URL
             raise RegistryUnavailable(
                 f"schema_registry: the schema of {topic} can't be registered ({type(error).__name__}); "
                 "check schema_registry.url and that the registry runs"
@@ -131,9 +131,9 @@ class SampleProducer:
         self._failure: KafkaError | None = None
 
     def produce(self, count: int) -> Iterator[int]:
-        """Produce ``count`` events, in turn by the share of each name; yields after each one how many have been handed over.
+        """Produce ``count`` events, mixed by the share of each name; yields the number so far after each one.
 
-        Raises KafkaLost where the broker refuses one.
+        Raises KafkaLost if the broker refuses one.
         """
         topics = {topic.event: [t for t in self._topics if t.event is topic.event] for topic in self._topics}
         share = 0.3 if len(topics) > 1 else float(EventName.GENERATE_LEAD in topics)
@@ -163,7 +163,7 @@ class SampleProducer:
             self._failure = error
 
     def flush(self) -> None:
-        """Wait until the broker has acknowledged everything. Raises KafkaLost where it doesn't within half a minute."""
+        """Wait until the broker has acknowledged everything. Raises KafkaLost if it doesn't within half a minute."""
         try:
             left = self._producer.flush(_SECONDS)
         except KafkaException as error:
