@@ -1,4 +1,4 @@
-"""``make bench``: everything in one run, under twenty minutes on two cores."""
+"""``make bench``: all measurements in one run, under twenty minutes on two cores."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from benchmarks.stack import CACHE, ROOT, Stack, forget, running
 
 EVENTS = 1_000_000
 _PARTS = (*SHAPES, "payloads", "chunks", "stages", "profile", "latency", "memory", "members", "partitions")
-_SPREAD = {"memory", "partitions"}  # what needs backlogs of few partitions and of many
+_SPREAD = {"memory", "partitions"}  # these need backlogs with few partitions and with many
 _DOCUMENT, _PICTURE = ROOT / "docs" / "performance.md", ROOT / "docs" / "performance.svg"
 _LOG = CACHE / "contender.log"
-_QUIET = 20.0  # events a second of a load that fills no batch
-_HALF_LOAD = 15_000.0  # where no throughput was measured in the same run
-_SECONDS = 30.0  # before the slow endpoint
-# Of the events and the runs of the shipped contract, what the other shapes get: their events cost several times as much.
+_QUIET = 20.0  # events a second: a load that fills no batch
+_HALF_LOAD = 15_000.0  # events a second, if no throughput was measured in the same run
+_SECONDS = 30.0  # of a run with the slow endpoint
+# The other shapes' share of the shipped contract's events and runs: their events cost several times as much.
 _OTHERS_EVENTS, _OTHERS_REPEATS = 0.3, 0.6
 
 
@@ -51,7 +51,7 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 def _without_neighbours(figures: Figures, arguments: argparse.Namespace, before: Path) -> None:
-    """What needs no broker, before one runs beside it."""
+    """Measure what needs no broker, before one is started on the same cores."""
     works = [("payloads", side_by_side.RUN)] if "payloads" in arguments.only else []
     works += [("intake", chunk) for chunk in side_by_side.CHUNKS] if "chunks" in arguments.only else []
     for shape in SHAPES if works else ():
@@ -89,7 +89,7 @@ def _measure(stack: Stack, figures: Figures, arguments: argparse.Namespace, befo
 
 
 def _of_partitions(stack: Stack, figures: Figures, arguments: argparse.Namespace, backlogs: Backlogs) -> None:
-    """What a member's partitions, and more members, change."""
+    """Measure what changes with the number of partitions and of members."""
     spread = [backlogs.of(arguments.events, count) for count in partitions.OF_A_TOPIC if _SPREAD & set(arguments.only)]
     if "memory" in arguments.only:
         figures.memory = memory.measured(stack, spread, _SECONDS, _LOG)
@@ -103,7 +103,7 @@ def _of_partitions(stack: Stack, figures: Figures, arguments: argparse.Namespace
 
 
 def _sizes(arguments: argparse.Namespace) -> dict[str, tuple[int, int]]:
-    """Of each shape, how many events its backlog has and how often each contender runs."""
+    """For each shape, the events of its backlog and the runs of each contender."""
     others = int(arguments.events * _OTHERS_EVENTS), max(1, round(arguments.repeats * _OTHERS_REPEATS))
     return {shape: (arguments.events, arguments.repeats) if shape == SHIPPED.name else others for shape in SHAPES}
 
@@ -123,7 +123,7 @@ def _parsed() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    # Ended from outside, it ends what it started: a contender that ran on would be measured along with the next run's.
+    # At SIGTERM, end the processes that were started: a contender left running would disturb the next run.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
         main(_parsed())

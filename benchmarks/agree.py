@@ -1,6 +1,6 @@
 """Before anything is timed: every contender delivers the same events, byte for byte.
 
-A contender that leaves out a field, or an event, would win by it.
+A contender that left out a field or an event would be faster for it.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ EVENTS = 2000
 def digests(
     stack: Stack, sample: Backlog, plans: Iterable[Plan], log: Path, report: Callable[[str], None]
 ) -> dict[str, float]:
-    """Run each one over the sample; returns the processor seconds of each, which are nearly all its start's.
+    """Run each one over the sample. Returns the processor seconds of each: nearly all of them are for its start.
 
-    Raises AssertionError where two differ, or one delivers an event twice or not at all.
+    Raises AssertionError if two differ, or if one delivers an event twice or not at all.
     """
     found: dict[str, str] = {}
     cpu: dict[str, float] = {}

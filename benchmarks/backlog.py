@@ -18,13 +18,13 @@ from stream_capi.model import EventName
 
 PARTITIONS = 4
 BATCH = 100
-_VERSION = 3  # of what is produced; a backlog of another one is produced anew
+_VERSION = 3  # of the records' content; a backlog with another version is produced again
 _SECONDS = 120.0
 
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """Two topics with ``events`` events in all, each of so many partitions."""
+    """Two topics with ``events`` events in all, and ``partitions`` partitions each."""
 
     leads: str
     views: str
@@ -56,7 +56,7 @@ def schema_ids(url: str) -> Ids:
 
 
 class Writer:
-    """Produces records of both names and sees that each one is acknowledged."""
+    """Produces records of both names and checks that all are acknowledged."""
 
     def __init__(self, stack: Stack, templates: Templates, backlog: Backlog, linger_ms: int = 20) -> None:
         self._templates = templates
@@ -78,14 +78,14 @@ class Writer:
         )
 
     def produce(self, names: Iterator[EventName], at: bytes) -> None:
-        """Hand over events of one time, spread over the partitions."""
+        """Produce events that have this time, spread over the partitions."""
         for name in names:
             number = self._number
             self._number += 1
             value = self._templates.value(name, number, at)
             while True:
                 try:
-                    # A partition takes runs of hundreds, as a producer that sticks to one for a batch fills them.
+                    # Hundreds in a row go to one partition, as with a producer whose partitioner sticks to one for a batch.
                     self._producer.produce(self._topics[name], value, partition=number // 500 % self._partitions)
                     break
                 except BufferError:
@@ -101,7 +101,7 @@ class Writer:
 
 
 def fill(stack: Stack, templates: Templates, backlog: Backlog) -> Backlog:
-    """Make the topics and produce all of a backlog's events."""
+    """Create the topics and produce all of a backlog's events."""
     for topic in backlog.topics.values():
         stack.broker.create_topic(topic, backlog.partitions)
     writer = Writer(stack, templates, backlog)
@@ -111,7 +111,7 @@ def fill(stack: Stack, templates: Templates, backlog: Backlog) -> Backlog:
 
 
 class Backlogs:
-    """The backlogs of a stack, as an earlier run left them, or produced now."""
+    """The backlogs of a stack: left by an earlier run, or produced now."""
 
     def __init__(self, stack: Stack, manifest: Path) -> None:
         self._stack = stack
@@ -126,7 +126,7 @@ class Backlogs:
         return self._templates[shape]
 
     def of(self, events: int, partitions: int = PARTITIONS, shape: str = SHIPPED.name) -> Backlog:
-        """The backlog of so many events."""
+        """The backlog of this size, partition count and shape."""
         of = f"{shape}-{events}x{partitions}"
         backlog = Backlog(f"leads-{of}", f"page-views-{of}", events, partitions, shape)
         ids = {name.value: number for name, number in self._ids[shape].items()}

@@ -1,4 +1,4 @@
-"""The commit before mapping by columns, out of this repository's own history, to compare with in one run."""
+"""The program before it mapped by columns, taken from this repository's history, for comparison in the same run."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from pathlib import Path
 from benchmarks.stack import ROOT, environment
 
 COMMIT = "897717c8bfeaafbb3669583463bc5d81f39dbc39"  # the last one that decoded and mapped record by record
-WORKER = "benchmarks.contenders.chunks"  # what is run of a commit besides its program
+WORKER = "benchmarks.contenders.chunks"  # the module that is run with a commit's program
 _FOLDERS = {"stream_capi", "schemas"}
 
 
 class NoHistory(Exception):
-    """The commit is not in the repository at hand."""
+    """The commit is not in this repository."""
 
 
 @contextmanager
 def tree(repository: Path = ROOT, commit: str = COMMIT) -> Iterator[Path]:
-    """A temporary folder with the program of that commit, which runs in this one's environment. Raises NoHistory."""
+    """A temporary folder with the program of that commit, to be run in the current environment. Raises NoHistory."""
     with tempfile.TemporaryDirectory(prefix="stream-capi-before-") as folder:
         _extract(archive(repository, commit), Path(folder))
-        # Compiled beforehand on both sides, or the first run of one would compile, and its start be counted too high.
+        # Both are compiled beforehand: otherwise the first run would compile, and the start's time would be too high.
         for at in (Path(folder), ROOT):
             compileall.compile_dir(at / "stream_capi", quiet=2)
         yield Path(folder)
 
 
 def _extract(archived: bytes, folder: Path) -> None:
-    """A commit that has the worker brings its own, made for its own program; another one is worked by this one's."""
+    """Extract the program; with the commit's own worker, if it has one. Otherwise the current worker runs it."""
     with tarfile.open(fileobj=io.BytesIO(archived)) as archive:
         has_worker = WORKER.replace(".", "/") + ".py" in archive.getnames()
         wanted = _FOLDERS | {"benchmarks"} if has_worker else _FOLDERS
@@ -43,12 +43,12 @@ def _extract(archived: bytes, folder: Path) -> None:
 
 
 def search_path(at: Path) -> dict[str, str]:
-    """The environment in which ``stream_capi`` is that of the folder, before the one that is installed."""
+    """The environment in which ``stream_capi`` is imported from the folder, not from the installation."""
     return {"PYTHONPATH": str(at) if at == ROOT else f"{at}:{ROOT}"}
 
 
 def found_in(at: Path, module: str) -> Path:
-    """The file that a process which is started for the folder has as this module."""
+    """The file from which a process that is started for the folder imports this module."""
     command = [sys.executable, "-c", f"import importlib.util; print(importlib.util.find_spec({module!r}).origin)"]
     done = subprocess.run(command, cwd=at, env=environment(search_path(at)), check=True, capture_output=True, text=True)
     return Path(done.stdout.strip())

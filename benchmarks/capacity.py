@@ -1,10 +1,9 @@
 """The capacity model against a measured run: ``python -m benchmarks.capacity``.
 
 By Little's law a member delivers ``max_in_flight * events per request / latency`` events a second, until its processor is
-full.
-How lanes share the slots, and how batches fill, is what the law leaves out. So the prediction is a simulation: the real
-pipeline in time that jumps (``tests/simulation.py``), over an endpoint of the given latency. It is held against the program
-on a real broker, before an endpoint that takes as long. Ends with 1 where the two are more than a fifth apart.
+fully used. The law leaves out how lanes share the slots and how batches fill. So the prediction is a simulation: the real
+pipeline in simulated time (``tests/simulation.py``), with an endpoint of the given latency. It is compared with the program
+on a real broker, with an endpoint of the same latency. Exit code 1 if the two differ by more than a fifth.
 """
 
 from __future__ import annotations
@@ -25,11 +24,11 @@ from tests.stack import Broker, Registry
 
 _EVENTS, _LEAD_SHARE, _PARTITIONS = 12_000, 0.3, 4
 _ALLOWED = 0.2
-_STEADY = (0.2, 0.85)  # of the run: neither its start nor the last batches that don't fill
+_STEADY = (0.2, 0.85)  # the part of the run that counts: without its start and the last batches, which don't fill
 
 
 class Case(NamedTuple):
-    """A member's setting, and the seconds that its endpoint takes for an answer."""
+    """A member's settings, and the endpoint's latency in seconds."""
 
     max_in_flight: int
     max_events: int
@@ -79,7 +78,7 @@ def predicted(case: Case) -> float:
 
 
 def measured(case: Case, broker: Broker, registry: Registry, folder: Path) -> float:
-    """Events a second, by the program on a real broker; requests are counted when they come in."""
+    """Events a second, by the program on a real broker; requests are counted when they arrive."""
     sections = {
         "batch": {"max_events": case.max_events, "window_ms": 1000},
         "delivery": {"max_in_flight": case.max_in_flight},

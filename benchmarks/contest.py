@@ -1,4 +1,4 @@
-"""All contenders over backlogs of one shape, in turn."""
+"""Runs all contenders in turn over backlogs of one shape."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from benchmarks.measure import measured as run_of
 from benchmarks.plans import LIBRARY, NAMES, ORDINARY, plan
 from benchmarks.stack import Stack
 
-_SLOW = 5  # how many times smaller the backlog is that the slower contenders are given
+_SLOW = 5  # the slower contenders' backlog is this many times smaller
 
 
 def measured(
@@ -25,12 +25,12 @@ def measured(
     log: Path,
     report: Callable[[str], None],
 ) -> Contest:
-    """First they agree on what they deliver, then they are timed."""
+    """Check that all contenders deliver the same, then time them."""
     sample = backlogs.of(agree.EVENTS, shape=shape)
     contest = Contest(agree.digests(stack, sample, [plan(name, stack, sample, before) for name in NAMES], log, report))
     small, large = backlogs.of(events // _SLOW, shape=shape), backlogs.of(events, shape=shape)
     for repeat in range(repeats):
-        # There and back again, so that none has the same one before it each time.
+        # The order is reversed each time, so that none always runs after the same one.
         for name in NAMES[:: -1 if repeat % 2 else 1]:
             backlog = small if name in (ORDINARY, LIBRARY) else large
             run = run_of(stack, plan(name, stack, backlog, before), log)

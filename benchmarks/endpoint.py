@@ -1,7 +1,7 @@
-"""The endpoint: so cheap that it is not what is measured.
+"""The endpoint: so cheap that it doesn't affect what is measured.
 
-It reads a request by its Content-Length, counts the events in it by a byte pattern and gives one canned answer on a
-connection that is kept. What makes it dear (latency, hashes, ages) is asked for where it is the point.
+It reads a request by its Content-Length, counts the events in it by a byte pattern and gives one fixed answer on a
+connection that is kept open. What costs more (latency, hashes, ages) is switched on only where it is needed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _HEAD, _TAIL, _BETWEEN = b'{"events":[', b"]}", b',{"name":'
 
 
 class Books:
-    """What was received."""
+    """The counts of what was received."""
 
     def __init__(self) -> None:
         self.reset(0.0, "")
@@ -35,7 +35,7 @@ class Books:
         self.hashes: list[bytes] = []
 
     def take(self, body: bytes) -> None:
-        """Count a request that is answered now."""
+        """Count a request; it is answered right after."""
         self.requests += 1
         self.events += body.count(_MARK)
         if self.record == "ages":
@@ -46,7 +46,7 @@ class Books:
             self.hashes += [sha256(event).digest() for event in (first, *(_BETWEEN[1:] + event for event in others))]
 
     def answer(self, path: str) -> dict[str, object]:
-        """The answer to a question of the benchmark's."""
+        """Answer a control request of the benchmark."""
         at = urlsplit(path)
         if at.path == "/reset":
             query = parse_qs(at.query)
@@ -64,7 +64,7 @@ class Books:
 
 
 class Connection(asyncio.Protocol):
-    """One connection: requests one after the other."""
+    """One connection, with one request after the other."""
 
     def __init__(self, books: Books) -> None:
         self._books = books

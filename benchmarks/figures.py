@@ -1,4 +1,4 @@
-"""Everything that a run of the benchmark finds out, and what is concluded from it."""
+"""All figures of a run of the benchmark, and what is computed from them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Spread(NamedTuple):
 
     @classmethod
     def of(cls, values: Iterable[float]) -> Spread:
-        """The middle and the ends of some values."""
+        """The median and the range of some values."""
         found = list(values)
         return cls(median(found), min(found), max(found))
 
@@ -33,19 +33,19 @@ class Spread(NamedTuple):
 
 
 class Pairs(NamedTuple):
-    """Microseconds of processor time for an event: of the commit before, and of the program in the run next to it."""
+    """Microseconds of processor time for an event: of the commit before, and of the program in the adjacent run."""
 
     before: list[float]
     program: list[float]
 
     @property
     def speed(self) -> Spread:
-        """How many events the program does for each one of the commit before."""
+        """How many events the program maps in the time that the commit before needs for one."""
         return Spread.of(before / program for before, program in zip(*self, strict=True))
 
     @property
     def cost(self) -> Spread:
-        """What an event costs the program for each microsecond of the commit before."""
+        """The program's time for an event, as a share of that of the commit before."""
         return Spread.of(program / before for before, program in zip(*self, strict=True))
 
 
@@ -53,14 +53,14 @@ class Pairs(NamedTuple):
 class Contest:
     """The runs of all contenders over backlogs of one shape.
 
-    :param start: processor seconds of each contender over the few events of the sample.
+    :param start: processor seconds of each contender for the small sample, which are nearly all for its start.
     """
 
     start: dict[str, float]
     runs: dict[str, list[Run]] = field(default_factory=dict)
 
     def per_event(self, name: str) -> float:
-        """Microseconds of processor time for an event: the median of the runs."""
+        """Microseconds of processor time for an event, without the start: the median of the runs."""
         return median(self._per_event(name, run) for run in self.runs[name])
 
     def _per_event(self, name: str, run: Run) -> float:
@@ -71,23 +71,23 @@ class Contest:
         return 1e6 / self.per_event(name)
 
     def whole_per_event(self, name: str) -> float:
-        """Microseconds with the start-up counted in."""
+        """Microseconds of processor time for an event, the start included."""
         return median(1e6 * run.cpu / run.events for run in self.runs[name])
 
     def per_second(self, name: str) -> float:
-        """Events in a second on the clock, with the broker and the endpoint on the same cores."""
+        """Events in a second of wall-clock time, with the broker and the endpoint on the same cores."""
         return median(run.per_second for run in self.runs[name])
 
     def peak(self, name: str) -> float:
-        """Megabytes resident, the most of all runs."""
+        """Megabytes resident: the peak of all runs."""
         return max(run.peak_bytes for run in self.runs[name]) / 1e6
 
     def ratio(self, name: str, to: str) -> Spread:
-        """How many events ``name`` does for each one of ``to``, over pairs of runs of one round."""
+        """How many events ``name`` delivers in the time that ``to`` needs for one, over pairs of runs of one round."""
         return Spread.of(other / one for one, other in self._pairs(name, to))
 
     def more(self, name: str, than: str) -> Spread:
-        """How many microseconds an event costs ``name`` more, over the same pairs."""
+        """How many microseconds more than ``than`` an event costs ``name``, over pairs of runs of one round."""
         return Spread.of(one - other for one, other in self._pairs(name, than))
 
     def _pairs(self, name: str, other: str) -> list[tuple[float, float]]:
@@ -98,7 +98,7 @@ class Contest:
 
     @property
     def first_commit(self) -> float:
-        """Seconds from start to the first commit that the broker has."""
+        """Seconds from the start to the first commit on the broker."""
         return median(run.first_commit for run in self.runs[PROGRAM] if run.first_commit is not None)
 
 
@@ -128,9 +128,9 @@ RATIOS = (
     (PROGRAM, LIBRARY),
     (BARE, LIBRARY),
 )
-# What is aimed at: events per CPU-second against another contender, from bytes to payload against the commit before.
+# The aims: events per CPU-second as a ratio to another contender, bytes to payload as a ratio to the commit before.
 RATIO_AIMS = {(SHIPPED.name, PROGRAM, LIBRARY): 5.8, (WIDE.name, PROGRAM, LIBRARY): 10.0}
 PAYLOAD_AIMS = {SHIPPED.name: 2.0, WIDE.name: 4.0}
-PROMISES_AIM = 1.6  # microseconds an event, more than the bare parts
-SMALL_CHUNK_AIM = 1.1  # of the processor time that the commit before takes
+PROMISES_AIM = 1.6  # microseconds an event more than the bare parts
+SMALL_CHUNK_AIM = 1.1  # times the processor time of the commit before
 P99_AIM = 60  # milliseconds, at half load

@@ -1,7 +1,7 @@
-"""The program's own share, without a network: its whole way from records to answers against the parts in a plain loop.
+"""The program's own share, without a network: the whole pipeline from records to answers, against the parts in a plain loop.
 
-Records lie in memory and answers come at once, so that what is left is what the promises cost: offsets, batches, guards,
-metrics, memory's accounts. What the client libraries cost is the same on both sides, and left out of both.
+Records are in memory and answers come at once, so that the difference is the cost of the guarantees: offsets, batches,
+guards, metrics, accounting of memory. The client libraries cost the same on both sides, and are left out of both.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _IDS = {EventName.GENERATE_LEAD: 1, EventName.PAGE_VIEW: 2}
 _TOPICS = {EventName.GENERATE_LEAD: SETUP.leads, EventName.PAGE_VIEW: SETUP.views}
 _CHUNK = 500
 _BATCH = 100
-_IN_HAND = 8000  # events between two looks at the clock, so that batches are answered as they would be
+_IN_HAND = 8000  # events between two calls of what a member calls periodically
 
 
 class Cost(NamedTuple):
@@ -54,23 +54,23 @@ class Cost(NamedTuple):
 
     @property
     def ratio(self) -> float:
-        """The bare parts' share of what the whole takes."""
+        """The bare parts' share of the whole."""
         return self.bare / self.whole
 
 
 class Fetched(NamedTuple):
-    """What one call of the client brought: messages of one topic's only partition."""
+    """The messages that one call of the client returned, of one topic's only partition."""
 
     topic: str
     messages: list[Message]
 
     def records(self) -> Records:
-        """As the consumer's thread hands them over."""
+        """The messages in the form that the consumer's thread hands over."""
         return Records(self.topic, 0, 1, list(self.messages))
 
 
 def values(count: int, shape: str) -> dict[str, list[bytes]]:
-    """The framed values of a mixed backlog, by their topic."""
+    """The framed values of a mixed backlog, by topic."""
     templates = Templates(SHAPES[shape], _IDS, seed=1)
     at = varint_of(int(time.time() * 1000))
     of_topics: dict[str, list[bytes]] = {topic: [] for topic in _TOPICS.values()}
@@ -80,7 +80,7 @@ def values(count: int, shape: str) -> dict[str, list[bytes]]:
 
 
 def chunked(of_topics: Mapping[str, Sequence[bytes]], chunk: int) -> list[Fetched]:
-    """A backlog in chunks of so many records, one partition of each topic."""
+    """A backlog in chunks of this many records, one partition of each topic."""
     now_ms = int(time.time() * 1000)
     return [
         Fetched(
@@ -101,7 +101,7 @@ def fetched(count: int, shape: str = SETUP.shape) -> list[Fetched]:
 
 
 class Unsteered:
-    """Kafka's side of a pipeline that is handed its records whatever it asks for."""
+    """The consumer's side of a pipeline, where pause, resume and credit have no effect."""
 
     def pause(self, partitions: Sequence[TopicPartition]) -> None:
         return
@@ -114,7 +114,7 @@ class Unsteered:
 
 
 class _Neighbours(Unsteered):
-    """Kafka and the endpoint, at no cost."""
+    """Stands in for Kafka and the endpoint, at no cost."""
 
     def __init__(self) -> None:
         self.delivered = 0
@@ -197,7 +197,7 @@ async def bare(chunks: Sequence[Fetched]) -> float:
 
 
 def compared(events: int, repeats: int) -> Cost:
-    """The least of some alternating runs of each: what disturbs a run only ever adds to it."""
+    """The minimum of some alternating runs of each: disturbances can only make a run longer."""
     chunks = fetched(events)
     runs = [(asyncio.run(whole(chunks)), asyncio.run(bare(chunks))) for _ in range(repeats)]
     return Cost(*(1e6 * min(times) / events for times in zip(*runs, strict=True)))

@@ -1,4 +1,4 @@
-"""From produced to answered, at a steady load: events carry the moment they were produced, and the endpoint reads it."""
+"""The time from producing to answering, at a steady load: an event carries the time of its production for the endpoint."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from benchmarks.stack import Stack
 from benchmarks.templates import Templates, names_of, varint_of
 
 _STEP_SECONDS = 0.005
-_SETTLE_SECONDS = 3.0  # of the load that count for nothing: the program starts
+_SETTLE_SECONDS = 3.0  # of load that isn't counted, while the program starts
 _PATIENCE = 60.0
 
 
@@ -29,7 +29,7 @@ class Latency(NamedTuple):
 
 
 def measured(stack: Stack, templates: Templates, rate: float, seconds: float, log: Path) -> Latency:
-    """Produce so many events a second for so long, and see how old each was when it was answered."""
+    """Produce at this rate for this time, and measure how old each event was when it was answered."""
     backlog = Backlog(f"paced-leads-{time.time_ns()}", f"paced-views-{time.time_ns()}", 0)
     for topic in backlog.topics.values():
         stack.broker.create_topic(topic, 4)

@@ -1,4 +1,4 @@
-"""What it was measured on, and what else the machine had to do."""
+"""The machine of a measurement, and its other load."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def described() -> str:
 
 
 class Load:
-    """What the machine had to do besides this process and its children, from the making on."""
+    """The machine's load besides this process and its children, since this object was created."""
 
     def __init__(self) -> None:
         self._before, self._cpu, self._own = os.getloadavg()[0], _spent(), _own()
 
     def summary(self) -> str:
-        """In one line. To be asked when all children have ended: only then is their time counted as ours."""
+        """The load in one line. Call it after all children have ended: only then does the kernel count their time as ours."""
         total, busy, stolen = (now - then for now, then in zip(_spent(), self._cpu, strict=True))
         others = max(0.0, busy - (_own() - self._own))
         return (
@@ -41,7 +41,7 @@ class Load:
 
 
 def _spent() -> tuple[float, float, float]:
-    """Seconds of all processors: in all, at work, and taken by the host."""
+    """Seconds of all processors: total, busy, and stolen by the host."""
     times = psutil.cpu_times()
     busy = times.user + times.nice + times.system + times.irq + times.softirq
     return busy + times.idle + times.iowait + times.steal, busy, times.steal

@@ -1,6 +1,6 @@
-"""The program's own way from bytes to payloads, without the rest of it: the one place that knows how its parts are joined.
+"""The program's decoding and mapping, without the rest. No other module of the benchmark knows how these parts are joined.
 
-As long as ``before.COMMIT`` has no worker of its own, this module and ``inside`` must run with that commit's program too.
+As long as ``before.COMMIT`` has no worker of its own, this module and ``inside`` must also run with that commit's program.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from stream_capi.pipeline.source import Codec, TopicSource
 
 
 class Known:
-    """Schemas that are there, each under its key."""
+    """Schemas that are known from the start, by key."""
 
     def __init__(self, schemas: Mapping[SchemaKey, WriterSchema]) -> None:
         self._schemas = schemas
@@ -36,7 +36,7 @@ class Known:
 
 
 def source_of(settings: Settings, at: int, shape: str, key: SchemaKey = FILE_KEY) -> TopicSource:
-    """The source at this place of the settings, with its schema under ``key``."""
+    """The source with this index in the settings, with its schema under ``key``."""
     source = settings.sources[at]
     schema = build(key, SHAPES[shape].schemas[str(source.event)].read_text())
     assert not isinstance(schema, RefusedSchema)
@@ -53,21 +53,21 @@ def source_of(settings: Settings, at: int, shape: str, key: SchemaKey = FILE_KEY
 
 
 def mapping_of(settings: Settings, at: int, shape: str, now_ms: int) -> Callable[[Sequence[bytes]], list[Transformed]]:
-    """Decode and map payloads of the source at this place of the settings."""
+    """A function that decodes and maps payloads of the source with this index in the settings."""
     source = source_of(settings, at, shape)
     codec = _codec(source)
     return lambda payloads: source.transform(codec, payloads, 0, range(len(payloads)), now_ms)
 
 
 class Halves(NamedTuple):
-    """The two halves of that way."""
+    """Decoding and mapping, apart."""
 
     decode: Callable[[Sequence[bytes]], Any]
     map: Callable[[Any, int], list[Transformed]]  # what was decoded, and the number of records
 
 
 def halves_of(settings: Settings, at: int, shape: str, now_ms: int) -> Halves:
-    """The decoder and the mapping of the source at this place of the settings."""
+    """The decoder and the mapping of the source with this index in the settings."""
     source = source_of(settings, at, shape)
     codec = _codec(source)
     apply = codec.transform.apply

@@ -1,8 +1,8 @@
 """One run of one contender, watched from outside: the time that the kernel counts for its process, and what it delivered.
 
-The processor's time is that of the whole process, from its start to when all is delivered and, for who promises it,
-committed. What the start alone costs is told by a run over a few events, and taken off: a mark set while it runs would
-favour whoever has much in hand at that moment.
+The processor time is that of the whole process, from its start until all is delivered and, for a contender that promises it,
+committed. The cost of the start alone is known from a run over a few events, and is subtracted. A reading taken during the
+run would favour a contender that has many events in hand at that moment.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _PATIENCE = 300.0  # without one more event, after which a contender counts as s
 
 
 class Run(NamedTuple):
-    """What one run took: seconds of processor time, events in a second on the clock once it had begun, bytes."""
+    """The figures of one run: processor seconds, events in a second of wall-clock time after the warm-up, peak bytes."""
 
     events: int
     cpu: float
@@ -35,7 +35,10 @@ class Run(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What to run and how far. ``done`` says whether all that was promised is done, once ``events`` are delivered."""
+    """What to run, and until when. ``done``: whether, after ``events`` are delivered, the rest of the promises is kept, too.
+
+    ``warm``: the events at the start that don't count for the rate. ``committed``: whether there is a first commit.
+    """
 
     name: str
     command: Sequence[str]
@@ -78,9 +81,9 @@ class Watched:
         return times.user + times.system
 
     def check(self) -> None:
-        """Raises AssertionError with what it printed where it has ended."""
+        """Raise AssertionError with the process's output if it has ended."""
         if self._popen.poll() is not None:
-            self.whole_cpu = float("nan")  # reaped by the question itself
+            self.whole_cpu = float("nan")  # unknown: ``poll`` has reaped the process
             tail = self._log.read_text(errors="replace")[-2000:]
             raise AssertionError(f"{self._name} ended with {self._popen.returncode}:\n{tail}")
 
@@ -89,19 +92,19 @@ class Watched:
         return int(self._process.memory_info().rss)
 
     def peak(self) -> int:
-        """The most resident bytes so far. ``ru_maxrss`` won't do: it counts what the parent had when it forked."""
+        """The most resident bytes so far. Not from ``ru_maxrss``, which includes the parent's size at the fork."""
         self.check()
         status = Path(f"/proc/{self._popen.pid}/status").read_text()
         return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM"))
 
     def end(self) -> float:
-        """SIGTERM, SIGKILL where it isn't heard; the whole run's processor seconds."""
+        """Send SIGTERM, and SIGKILL after half a minute. Returns the whole run's processor seconds."""
         self._popen.send_signal(signal.SIGTERM)
         deadline = time.monotonic() + 30
         while True:
             pid, _, usage = os.wait4(self._popen.pid, os.WNOHANG)
             if pid:
-                self._popen.returncode = 0  # it is reaped: the object must not wait for it again
+                self._popen.returncode = 0  # already reaped: the Popen object must not wait for it again
                 self.whole_cpu = usage.ru_utime + usage.ru_stime
                 return self.whole_cpu
             if time.monotonic() > deadline:
@@ -111,7 +114,7 @@ class Watched:
 
 @contextmanager
 def watching(plan: Plan, log: Path) -> Iterator[Watched]:
-    """A contender's process, ended at the end."""
+    """A contender's process, which is stopped at the end."""
     watched = Watched(plan, log)
     try:
         yield watched
@@ -121,7 +124,7 @@ def watching(plan: Plan, log: Path) -> Iterator[Watched]:
 
 
 def measured(stack: Stack, plan: Plan, log: Path) -> Run:
-    """Run a contender until it has delivered ``plan.events`` and done what it promises."""
+    """Run a contender until it has delivered ``plan.events`` and kept its promises."""
     stack.endpoint.reset()
     with watching(plan, log) as watched:
         first_commit = None
@@ -136,7 +139,7 @@ def measured(stack: Stack, plan: Plan, log: Path) -> Run:
 
 
 def _delivered(stack: Stack, watched: Watched, events: int) -> int:
-    """Wait for so many events at the endpoint; returns how many there are."""
+    """Wait until the endpoint has this many events; returns how many it has."""
     last, since = -1, time.monotonic()
     while (delivered := stack.endpoint.events()) < events:
         if delivered > last:

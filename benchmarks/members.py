@@ -1,7 +1,7 @@
-"""More members on one machine: what one delivers, two of a group, and two as workers of one command.
+"""More members on one machine: the rate of one, of two in a group, and of two workers of one command.
 
-Before an endpoint that takes its time, so that the slots in flight bound each member and not the two cores, which hold the
-broker and the endpoint besides.
+The endpoint is slow, so that the requests in flight limit each member, and not the two cores, on which the broker and the
+endpoint run, too.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from benchmarks.plans import program, set_up
 from benchmarks.stack import Stack
 
 LATENCY = 0.5  # seconds
-_SETTLE_SECONDS = 12.0  # start, the group's rebalances, and the adaptive limits' way up
+_SETTLE_SECONDS = 12.0  # for the start, the group's rebalances, and the rise of the adaptive limits
 _SECONDS = 8.0
 
 
 def measured(stack: Stack, backlog: Backlog, log: Path) -> dict[str, float]:
-    """Events a second of each."""
+    """Events a second of each set-up."""
     return {
         "one member": _rate(stack, [_member(stack, backlog)], log),
         "two members": _rate(stack, _two(stack, backlog), log),

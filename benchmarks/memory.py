@@ -1,4 +1,4 @@
-"""Resident memory under the worst of loads: the whole backlog to go, and an endpoint that takes its time."""
+"""Resident memory under the worst load: a large backlog and a slow endpoint."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LATENCY = 0.25  # seconds
 
 
 class Memory(NamedTuple):
-    """Megabytes resident: at the peak, halfway, and at the end, with so many events still to go."""
+    """Megabytes resident: at the peak, halfway, and at the end, when ``lag`` events were left."""
 
     peak: float
     halfway: float
@@ -28,7 +28,7 @@ AIMS = {8: 200, 128: 300}  # megabytes, by the partitions of a member
 
 
 def measured(stack: Stack, backlogs: Iterable[Backlog], seconds: float, log: Path) -> dict[int, Memory]:
-    """Run over each backlog for so long against a slow endpoint; by the partitions that the member has of both topics."""
+    """Run over each backlog for this time with a slow endpoint; by the partitions that the member has of both topics."""
     return {len(backlog.topics) * backlog.partitions: _of(stack, backlog, seconds, log) for backlog in backlogs}
 
 

@@ -1,4 +1,4 @@
-"""One member of few partitions and of many: each is read, tracked, bounded and committed by itself."""
+"""One member with few partitions and with many: each is read, tracked, limited and committed by itself."""
 
 from __future__ import annotations
 

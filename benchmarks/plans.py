@@ -1,4 +1,4 @@
-"""The contenders' commands: whose environment they run in, how far, and what they promise."""
+"""How each contender is run: its command and environment, how many events it gets, and what it promises."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ NAMES = (
     BARE,
     ORDINARY,
     LIBRARY,
-)  # in the order that they run in: the two that are compared most, together
+)  # in the order of the runs: the two that are compared most are next to each other
 _WARM = 0.1
 _OTHERS = ROOT / ".venv-bench"
 _serial = itertools.count()
 
 
 def set_up(stack: Stack, backlog: Backlog) -> SetUp:
-    """A contender's set-up with a group that nobody was in."""
+    """A contender's set-up, with a group that no member has been in."""
     group = f"bench-{os.getpid()}-{next(_serial)}"
     endpoint = stack.endpoint.url
     return SetUp(
@@ -50,7 +50,7 @@ def set_up(stack: Stack, backlog: Backlog) -> SetUp:
 
 
 def plan(name: str, stack: Stack, backlog: Backlog, before: Path) -> Plan:
-    """How one contender is run over all of a backlog: a part of it could be of more leads, which cost more.
+    """How one contender is run over a whole backlog. A part of it could have a larger share of leads, which cost more.
 
     :param before: the folder with the program of the commit before.
     """
@@ -92,7 +92,7 @@ def program(
 
 
 def others_installed() -> Path:
-    """The stream library's environment, made where it isn't there or not of this lock."""
+    """The stream library's environment, created if it is missing or was created from another lock file."""
     lock, ready = ROOT / "requirements" / "bench.lock", _OTHERS / "ready"
     if not ready.exists() or ready.read_text() != lock.read_text():
         subprocess.run([sys.executable, "-m", "venv", "--clear", str(_OTHERS)], check=True)
@@ -103,6 +103,6 @@ def others_installed() -> Path:
 
 
 def dead_letter_topic(stack: Stack) -> None:
-    """The program wants its dead-letter topic to be there."""
+    """Create the dead-letter topic, which the program requires, if it is missing."""
     if DEAD_LETTERS not in stack.broker.admin.list_topics(timeout=15).topics:
         stack.broker.create_topic(DEAD_LETTERS)

@@ -1,4 +1,4 @@
-"""The figures as a picture: events per CPU-second of each contender, and what an event's microseconds are spent on."""
+"""The figures as a picture: events per CPU-second of each contender, and the microseconds of an event by stage."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _STYLE = (
 
 
 def svg(figures: Figures) -> str:
-    """The picture. Both parts have scales of their own, from nothing."""
+    """The picture. Each of its two parts has a scale of its own, which starts at zero."""
     parts: list[str] = []
     y = _contenders(figures, parts, 28)
     if figures.stages:

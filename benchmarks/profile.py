@@ -1,6 +1,6 @@
-"""Where the program's processor time goes: a sampling profiler beside a run over the backlog, its samples told by part.
+"""Where the program's processor time goes: the samples of a profiler during a run over the backlog, counted by part.
 
-The profiler starts the program, so that it needs no right to look into the processes of others.
+The profiler starts the program itself, so that it doesn't need the right to trace other processes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _PATIENCE = 120.0
 
 
 class Part(NamedTuple):
-    """A part of the program: what it does for an event, and what its frames have in their names."""
+    """A part of the program: what it does for an event, and the texts that its frames have in their names."""
 
     name: str
     what: str
@@ -32,7 +32,7 @@ class Part(NamedTuple):
 
 
 REST = "start and the rest"
-# The innermost frame that belongs to a part decides, so a library's time is that of the part that called it.
+# A sample counts for the innermost frame that belongs to a part, so a library's time is that of the part that called it.
 PARTS = (
     Part("frame", "the prefix with the schema's id, off each value", ("avro/framing.py",)),
     Part("decode", "Avro's bytes to the values that the mapping asks for", ("stream_capi/avro/", "<decoder")),
@@ -120,7 +120,7 @@ def _await(stack: Stack, events: int, profiling: subprocess.Popen[bytes]) -> Non
 
 
 def shares(samples: Iterable[str]) -> dict[str, float]:
-    """The share of each part, by lines of frames from the outermost on and the number of times they were seen."""
+    """The share of each part. A line has the frames of a stack, the outermost first, and how often it was seen."""
     seen: Counter[str] = Counter()
     for line in samples:
         stack, _, times = line.rpartition(" ")

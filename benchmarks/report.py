@@ -33,7 +33,7 @@ _SHAPES = {
 
 
 def text(figures: Figures) -> str:
-    """All figures in Markdown, each table with the command that takes it again."""
+    """All figures in Markdown, each table with the command that measures it again."""
     parts = [
         f"Measured on {figures.machine}; a backlog of {figures.events:,} events, in {figures.minutes:.1f} minutes; "
         f"{figures.load}. The commit before is {COMMIT[:12]}. Where a figure has a range, it is the median of the runs, "
@@ -55,7 +55,7 @@ def text(figures: Figures) -> str:
 
 
 def placed(document: str, tables: str, begin: str, end: str) -> str:
-    """The document with the tables between its marks. Raises ValueError where it has none."""
+    """The document with the tables between its marks. Raises ValueError if it has no marks."""
     before, has_begin, rest = document.partition(begin)
     _, has_end, after = rest.partition(end)
     if not has_begin or not has_end:
@@ -64,7 +64,7 @@ def placed(document: str, tables: str, begin: str, end: str) -> str:
 
 
 def written(document: str, figures: Figures) -> str:
-    """The document with the figures between its marks. Raises ValueError where it has none."""
+    """The document with the figures between its marks. Raises ValueError if it has no marks."""
     return placed(document, text(figures), BEGIN, END)
 
 

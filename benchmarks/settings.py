@@ -1,4 +1,4 @@
-"""The program's settings in a benchmark: its defaults, but for the addresses."""
+"""The program's settings in a benchmark: the defaults, with the addresses of the stack."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ DEAD_LETTERS = "bench.dead-letters"
 
 
 def settings_of(setup: SetUp, admin_port: int = 0, **sections: dict[str, Any]) -> dict[str, Any]:
-    """The settings as they stand in the file; ``sections`` are put over them."""
+    """The settings as the file has them; ``sections`` override them."""
     settings: dict[str, Any] = {
         "kafka": {"bootstrap_servers": setup.bootstrap, "group_id": setup.group},
         "schema_registry": {"url": setup.registry},

@@ -1,4 +1,4 @@
-"""From bytes to payloads, the program and the commit before in turn: a process of each, which waits while the other works."""
+"""From bytes to payloads, the program and the commit before in turn. Each has a process; one waits while the other works."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from benchmarks.before import WORKER, search_path
 from benchmarks.figures import Pairs
 from benchmarks.stack import ROOT, environment
 
-RUN = 1000  # records that the program takes in at once where a backlog waits
+RUN = 1000  # records that the program takes in at once when it works off a backlog
 CHUNKS = (1, 5, 20, 100, 1000)
 _EVENTS = 10_000
 _ROUNDS, _REPEATS = 3, 4
@@ -46,7 +46,7 @@ class Side:
 def sides(shape: str, before: Path, events: int = _EVENTS) -> Iterator[tuple[Side, Side]]:
     """The commit before and the program, with the same events of a shape.
 
-    Raises AssertionError where they map them otherwise.
+    Raises AssertionError if the two make different payloads.
     """
     with ExitStack() as running:
         values = Path(running.enter_context(tempfile.TemporaryDirectory()), "values.json")
@@ -69,15 +69,15 @@ def _started(at: Path, shape: str, values: Path) -> Iterator[subprocess.Popen[st
         stdout=subprocess.PIPE,
         text=True,
     ) as process:
-        yield process  # ends when its input does
+        yield process  # ends when its standard input is closed
 
 
 def measured(
     shape: str, before: Path, works: Sequence[tuple[str, int]], rounds: int = _ROUNDS, events: int = _EVENTS
 ) -> dict[tuple[str, int], Pairs]:
-    """Each work (its name, and the records of a chunk) by both in turn, each time the other one first.
+    """Time each work (its name, and the records of a chunk) in both processes in turn, each time the other one first.
 
-    A round has processes of its own: where one lies in memory makes some hundredths for its whole life.
+    Each round starts new processes: a process's memory layout changes its speed by a few percent for its whole life.
     """
     found = {work: Pairs([], []) for work in works}
     for _ in range(rounds):

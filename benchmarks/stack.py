@@ -1,4 +1,4 @@
-"""The neighbours: a broker whose data is kept between runs, a registry, and the endpoint as a process of its own."""
+"""The services that contenders use: a broker whose data is kept between runs, a registry, and the endpoint's process."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ CACHE = ROOT / ".cache" / "benchmarks"
 PIXEL_ID, KEY = "bench-pixel", "bench-key"
 
 _BROKER = {
-    "log.retention.ms": "-1",  # the backlog is kept for as long as the folder
-    "broker.session.timeout.ms": "9000",  # a run that was killed leaves a session behind, which the next one waits for
+    "log.retention.ms": "-1",  # the backlog is kept as long as the folder
+    "broker.session.timeout.ms": "9000",  # a killed run leaves a session, and the next run waits until it times out
     "group.max.session.timeout.ms": "1800000",
 }
 
 
 class KeptBroker(Broker):
-    """A broker whose data outlives it."""
+    """A broker whose data is kept when it stops."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(_BROKER)
@@ -38,13 +38,13 @@ class KeptBroker(Broker):
         self._own().log = folder / "server.log"
 
     def stop(self) -> None:
-        """Shut down in order; the data stays."""
+        """Shut down in order; keep the data."""
         self._own().terminate()
         self._admin = None
 
 
 class Endpoint:
-    """The endpoint's process (``benchmarks.endpoint``), and what it is asked."""
+    """The endpoint's process (``benchmarks.endpoint``), and requests for its counts."""
 
     def __init__(self) -> None:
         (self._port,) = free_ports(1)
@@ -69,11 +69,11 @@ class Endpoint:
         return int(self._ask("/counts")["events"])
 
     def digest(self) -> dict[str, Any]:
-        """How many events there were, how many different ones, and one digest of the set of them."""
+        """How many events there were, how many different ones, and one digest of all different ones."""
         return self._ask("/digest")
 
     def ages(self) -> list[float]:
-        """Of each event, from its own time to its 200, in milliseconds."""
+        """The milliseconds of each event from its own time to its 200."""
         found: list[float] = self._ask("/ages")["ages"]
         return found
 
@@ -92,7 +92,7 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """Everything that contenders meet."""
+    """All services that contenders use."""
 
     broker: Broker
     registry: Registry
@@ -101,9 +101,9 @@ class Stack:
 
 @contextmanager
 def running(data: Path = CACHE / "broker") -> Iterator[Stack]:
-    """The neighbours, started and stopped. One benchmark at a time: two would measure each other.
+    """The services, started and stopped. A lock allows one benchmark at a time: two would disturb each other.
 
-    :param data: where the broker keeps its own.
+    :param data: the folder of the broker's data.
     """
     CACHE.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack, (CACHE / "lock").open("a") as lock:
@@ -118,10 +118,10 @@ def running(data: Path = CACHE / "broker") -> Iterator[Stack]:
 
 
 def forget() -> None:
-    """Delete what is kept. Only before the neighbours are started."""
+    """Delete the broker's data. Only before the services are started."""
     shutil.rmtree(CACHE / "broker", ignore_errors=True)
 
 
 def environment(extra: Mapping[str, str]) -> dict[str, str]:
-    """What a contender's process gets of ours: no more than it needs, so that runs are alike."""
+    """The environment of a contender's process: nothing of ours that it doesn't need, so that runs are alike."""
     return {"PATH": os.defpath, "HOME": str(CACHE), "PYTHONPATH": str(ROOT), "TZ": "UTC", **extra}

@@ -1,6 +1,7 @@
-"""What each stage costs by itself, in microseconds of processor time for an event.
+"""The cost of each stage by itself, in microseconds of processor time for an event.
 
-Each is timed alone, on the same events; together they come to less than the whole, which also waits, wakes and switches.
+Each is timed alone, on the same events. Their sum is less than the whole program's cost, which also waits, wakes and switches
+threads.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ _COMMIT_SECONDS = 0.5  # between two commits, by the default
 
 
 def measured(stack: Stack, backlog: Backlog, setup: SetUp, per_second: float) -> dict[str, float]:
-    """The stages in their order. ``per_second`` is the load that a commit is shared by."""
+    """The stages in their order. ``per_second``: the events in a second, among which the cost of commits is divided."""
     chunks = [fetched.records() for fetched in inside.fetched(50_000)]
     costs = {"consume": _consume(backlog, setup)}
     costs |= _mapping(chunks)
@@ -79,7 +80,7 @@ def _mapping(chunks: Sequence[Records]) -> dict[str, float]:
 
 
 def _least(work: Callable[[], Iterator[Any]]) -> float:
-    """Seconds of processor time, the least of some runs; what a step makes is dropped before the next one."""
+    """Seconds of processor time: the minimum of some runs. What a step returns is freed before the next step."""
     times = []
     for _ in range(4):
         begun = time.process_time()

@@ -1,7 +1,7 @@
 """Framed records of each shape, as a customer's serializer writes them.
 
-To encode a million events would take longer than to deliver them. So some thousands of different ones are encoded, and each
-record is one of them with an id and a time of its own, put in as bytes: both have a fixed width.
+To encode a million events would take longer than to deliver them. So some thousands of different events are encoded, and
+each record is one of them with its own id and time inserted as bytes: both have a fixed width.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from stream_capi.sandbox.samples import Samples
 LEAD_SHARE = 0.3
 _DIFFERENT = 4000
 _TIME_BYTES = 6  # of a varint that holds epoch milliseconds, from 2004 to 2109
-# What is encoded where a record's own id and time come: neither stands anywhere else in a record.
+# Placeholders for a record's own id and time: neither occurs anywhere else in a record.
 _ID, _TIME = "9" * 24, 2_100_000_000_001
 
 
 class Templates:
-    """The records of one shape, each in three parts: around the id, and around the time behind it."""
+    """The records of one shape, each cut into three parts: before the id, between id and time, and after the time."""
 
     def __init__(self, shape: Shape, ids: Mapping[EventName, int], seed: int) -> None:
         samples, random_ = Samples(seed, bad_share=0.0), random.Random(seed)
@@ -38,7 +38,7 @@ class Templates:
             self._parts[name] = [_parts(prefix, parsed, fill(samples.event(name, _TIME))) for _ in range(_DIFFERENT)]
 
     def value(self, name: EventName, number: int, at: bytes) -> bytes:
-        """Record ``number``, at a time that ``varint_of`` gave."""
+        """Record ``number``, with a time that ``varint_of`` encoded."""
         before, between, after = self._parts[name][number % _DIFFERENT]
         return b"%b%024d%b%b%b" % (before, number, between, at, after)
 
@@ -55,7 +55,7 @@ def varint_of(epoch_ms: int) -> bytes:
 
 
 def names_of(count: int) -> Iterator[EventName]:
-    """The names of ``count`` events, of which the share of leads is exact in each ten."""
+    """The names of ``count`` events; the share of leads is exact in each ten."""
     for number in range(count):
         yield EventName.GENERATE_LEAD if number % 10 < LEAD_SHARE * 10 else EventName.PAGE_VIEW
 
@@ -94,10 +94,10 @@ _WORDS = ("none", "cpc", "newsletter", "autumn-sale", "Europe/Berlin", "1-0-3", 
 
 
 def _wide(schema: Any, shape: Shape, name: EventName, random_: random.Random) -> _Fill:
-    """Fields that aren't mapped: null where they may be, else something of their type."""
+    """Fill fields that aren't mapped: with null if they are optional, otherwise with some value of their type."""
     columns, mapped = _columns(shape, name), set(shape.columns[name].values())
     others = [(field["name"], field["type"]) for field in schema["fields"] if field["name"] not in mapped]
-    # What a page view maps and a lead does not may be null, and is not: so nulls are of the same fields in both.
+    # Optional fields that only one of the two events maps are filled in both, so that both have null in the same fields.
     always = {column for of_event in shape.columns.values() for column in of_event.values()}
 
     def value(field: str, kind: Any) -> Any:
@@ -116,7 +116,7 @@ def _wide(schema: Any, shape: Shape, name: EventName, random_: random.Random) ->
 
 
 def _nested(schema: Any, shape: Shape, name: EventName, random_: random.Random) -> _Fill:
-    """Three in ten are updates, and have the row as it was before."""
+    """Change events; three in ten are updates, and hold the row as it was before."""
     columns = _columns(shape, name)
 
     def row(sample: dict[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""The bare parts in a loop: what the program is made of, without any of its promises.
+"""The program's parts in a plain loop, without any of its guarantees.
 
 The same consumer properties, decoder, mapping and HTTP library, a hundred events in a request. Nothing is tracked, committed,
-checked, retried, counted or bounded: an error anywhere goes by unseen or ends it.
+checked, retried, counted or limited: an error is ignored, or ends the process.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def loaded(setup: SetUp) -> Settings:
 
 async def _run(setup: SetUp) -> None:
     settings = loaded(setup)
-    now_ms = 1 << 45  # of the ages nothing is asked
+    now_ms = 1 << 45  # any time will do: no age is checked
     mapped = {source.topic: mapping_of(settings, at, setup.shape, now_ms) for at, source in enumerate(settings.sources)}
     properties = consumer_properties(settings.kafka, settings.delivery.max_buffered_bytes)
     consumer = Consumer({**properties, "enable.auto.commit": False, "auto.offset.reset": "earliest"})

@@ -1,7 +1,7 @@
-"""From bytes to payloads in one process, without a network, a chunk of so many records at a time.
+"""From bytes to payloads in one process, without a network, in chunks of a given number of records.
 
-Runs with the program as it is, and with that of the commit before. It is asked line by line (``payloads 1000``,
-``intake 20``) and answers with microseconds of processor time for an event, so that the two can take turns.
+Runs with the current program, and with that of the commit before. Each line that it reads (``payloads 1000``,
+``intake 20``) is answered with microseconds of processor time for an event, so that the two processes can take turns.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _PREFIX = 5  # bytes of the framing
 
 
 class Work:
-    """The events of a shape, by their topic, and what may be done with them."""
+    """The events of a shape, by topic, and the work that is measured on them."""
 
     def __init__(self, shape: str, values: dict[str, list[bytes]]) -> None:
         self._setup = inside.SETUP._replace(shape=shape)
@@ -36,7 +36,7 @@ class Work:
         ]
 
     def digest(self) -> str:
-        """Of all payloads: two programs that are compared must make the same. Raises AssertionError where there is none."""
+        """The digest of all payloads, which must be equal in both programs. Raises AssertionError if an event has none."""
         digest = sha256()
         for mapped, payloads in self._mapped:
             for payload in mapped(payloads):
@@ -45,7 +45,7 @@ class Work:
         return digest.hexdigest()
 
     def payloads(self, chunk: int) -> float:
-        """Decode and map, by runs of so many records of one topic."""
+        """Decode and map, in chunks of this many records of one topic."""
         begun = time.process_time()
         for mapped, payloads in self._mapped:
             for start in range(0, len(payloads), chunk):
@@ -53,7 +53,7 @@ class Work:
         return 1e6 * (time.process_time() - begun) / self._count
 
     def intake(self, chunk: int) -> float:
-        """All that a chunk costs the program: decode and map, and the pipeline's intake, offsets, batches and outcomes."""
+        """All work that the program does for a chunk: decode, map, and the pipeline's intake, offsets, batches, outcomes."""
         chunks = inside.chunked(self._values, chunk)
         return 1e6 * asyncio.run(inside.whole(chunks, self._setup)) / self._count
 

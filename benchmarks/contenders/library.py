@@ -1,8 +1,8 @@
-"""The same mapping as a pipeline of a stream library (Quix Streams), with its own batching sink: at least once, commits by
-its checkpoints. Runs in an environment of its own, because it wants an older Kafka client."""
+"""The same mapping as a pipeline of a stream library (Quix Streams), with its own batching sink: at least once, committed by
+its checkpoints. Runs in an environment of its own, because it needs an older Kafka client."""
 
 # mypy: disable-error-code="import-not-found, misc"
-# The library is in the other environment, where nothing is type-checked.
+# The library is installed only in that other environment, which isn't type-checked.
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from benchmarks.contenders.setup import BATCH, SetUp, set_up
 
 
 class _Endpoint(BatchingSink):
-    """Posts what a checkpoint has gathered, a hundred events at a time."""
+    """Posts the events of a checkpoint, a hundred at a time."""
 
     def __init__(self, setup: SetUp) -> None:
         super().__init__()

@@ -1,5 +1,5 @@
-"""The ordinary hand-written consumer: one message at a time through Confluent's deserializer, ``requests``, commit after
-each batch. Nothing is done while it waits for an answer, and nothing where one fails."""
+"""An ordinary hand-written consumer: one message at a time through Confluent's deserializer, ``requests``, a commit after
+each batch. It does nothing while it waits for an answer, and ends if a request fails."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from confluent_kafka.schema_registry.avro import AvroDeserializer
 from benchmarks.contenders.plain import body, mapping_of
 from benchmarks.contenders.setup import BATCH, SetUp, set_up
 
-# By default the deserializer asks for a subject's "associations" first: a registry that knows of none may never answer, and
+# By default the deserializer queries a subject's "associations" first: a registry that knows of none may never answer, and
 # the client waits for it without end.
 _SUBJECTS = {"subject.name.strategy": topic_subject_name_strategy}
 

@@ -1,7 +1,7 @@
-"""The mapping as an ordinary consumer has it: straight from the document, for events that are as they should be.
+"""The mapping as an ordinary consumer would write it: straight from the API document, for valid events only.
 
-The same bytes as the program's compiled mapping makes of them, without its checks. Nothing but the standard library and
-orjson, because it runs in the stream library's environment too.
+It makes the same bytes as the program's compiled mapping, without its checks. It imports nothing but the standard library
+and orjson, because it also runs in the stream library's environment.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _SYSTEMS = {"windows": "desktop_os", "macos": "desktop_os", "ios": "ios", "andro
 
 
 def server_event(name: str, record: dict[str, Any]) -> bytes:
-    """One record of the shipped schemas, or with their fields, as the JSON of a ServerEvent."""
+    """One record of the shipped schemas, or one with the same fields, as the JSON of a ServerEvent."""
     user = {field: record[field] for field in REQUIRED}
     for field in OPTIONAL:
         value = record[field]

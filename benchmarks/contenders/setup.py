@@ -1,4 +1,4 @@
-"""What every contender is told on its command line."""
+"""The command line of every contender."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class SetUp(NamedTuple):
 
     @property
     def names(self) -> dict[str, str]:
-        """The event's name of each topic."""
+        """The event name of each topic."""
         return {self.leads: LEAD, self.views: VIEW}
 
     @property
@@ -44,7 +44,7 @@ class SetUp(NamedTuple):
 
 
 def set_up() -> SetUp:
-    """What stands on this process's command line."""
+    """Parse this process's command line."""
     parser = argparse.ArgumentParser()
     for field in SetUp._fields:
         parser.add_argument(f"--{field}", required=True)

@@ -1,6 +1,6 @@
 """The shapes of records that are measured: the shipped contract, a wide flat record, and a nested one.
 
-Nothing but the standard library, because it runs in the stream library's environment too.
+It imports nothing but the standard library, because it also runs in the stream library's environment.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ _OURS, _OTHERS = _ROOT / "schemas", _ROOT / "benchmarks" / "schemas"
 
 
 class Shape(NamedTuple):
-    """The schema of each event's name, and where a ServerEvent's fields stand in its records.
+    """The schema of each event name, and where a ServerEvent's fields are in its records.
 
-    :param columns: of each event's name, from target to the field that it comes from; empty: by the same names.
-    :param within: the record that these fields stand in; empty: the top level.
+    :param columns: for each event name, from target to the field that it comes from; empty if the names are the same.
+    :param within: the nested record that holds these fields; empty for the top level.
     """
 
     name: str

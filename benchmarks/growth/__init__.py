@@ -1,1 +1,1 @@
-"""Memory and time as the work grows: partitions, sources, pixels, lag, and a day's hours (``make bench-growth``)."""
+"""Memory and time as the work grows: partitions, sources, pixels, lag, and hours of running (``make bench-growth``)."""

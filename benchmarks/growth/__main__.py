@@ -28,9 +28,9 @@ _FOLDER = ROOT / ".cache" / "growth"
 
 
 def main(arguments: argparse.Namespace) -> None:
-    """Run what was asked for, each part on a broker that was just started."""
+    """Measure the parts that were asked for, each on a broker that was just started."""
     _FOLDER.mkdir(parents=True, exist_ok=True)
-    known: dict[Case, cases.Row] = {}  # one case is in three parts
+    known: dict[Case, cases.Row] = {}  # one case belongs to three parts, and is measured once
     for part in arguments.only:
         begun, load = time.monotonic(), Load()
         found = _day() if part == "day" else _with_neighbours(part, known)

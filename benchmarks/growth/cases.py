@@ -1,4 +1,4 @@
-"""A member of more and more partitions, sources and pixels: its memory, its start, its rebalances, and what it costs."""
+"""A member with more and more partitions, sources and pixels: its memory, start, rebalances and processor time."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from benchmarks.growth.member import Member, new_group, running
 from benchmarks.stack import Stack
 
 IDLE_SECONDS = 30.0
-LATENCY = 0.1  # of the endpoint under load, seconds: so that the memory for open events fills
+LATENCY = 0.1  # seconds, of the endpoint under load: so that the budget for open events is used up
 _EVENTS = 100_000
-_RUN = 20  # records of the backlog that a partition gets in its turn
-_SETTLE_SECONDS = 4.0  # from the last commit to idleness: with it the client's first statistics and looks are over
+_RUN = 20  # records of the backlog that a partition gets in a row
+_SETTLE_SECONDS = 4.0  # from the last commit until idle: by then the client's first statistics and queries are over
 _LOOKS = 10
 
 
@@ -39,7 +39,7 @@ PIXELS = (BASE, Case(pixels=50))
 
 
 class Row(NamedTuple):
-    """What one case takes: bytes resident, seconds on the clock and of processor time."""
+    """The figures of one case: bytes resident, seconds of wall-clock time and of processor time."""
 
     resident: int
     start_seconds: float  # until a record of each partition is delivered and committed
@@ -56,7 +56,7 @@ class Row(NamedTuple):
 
 
 def measured(stack: Stack, events: Events, case: Case, folder: Path) -> Row:
-    """One case, on topics of its own."""
+    """Measure one case, on topics of its own."""
     topics, group = case.topics, new_group()
     for topic, partitions in topics.items():
         make(stack.broker, topic, partitions)
@@ -95,7 +95,7 @@ def _of(stack: Stack, events: Events, case: Case, group: str, folder: Path) -> R
 
 
 def _idle(member: Member) -> tuple[float, float]:
-    """Processor seconds in a second without events: in all, and in the client library's threads."""
+    """Processor seconds in a second without events: of the whole process, and of the client library's threads."""
     begun, cpu, client = time.monotonic(), member.cpu(), member.client_cpu()
     time.sleep(IDLE_SECONDS)
     seconds = time.monotonic() - begun
@@ -112,7 +112,7 @@ def _page(member: Member, path: str, idle: float) -> tuple[float, int]:
 
 
 def _rebalance(stack: Stack, case: Case, group: str, first: Member, folder: Path) -> tuple[float, float]:
-    """A second member joins: seconds on the clock and of both members' processor time until both have their share."""
+    """A second member joins: wall-clock seconds and both members' processor seconds until both have their share."""
     before = first.cpu()
     shares = {case.partitions // 2, case.partitions - case.partitions // 2}
 

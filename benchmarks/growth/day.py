@@ -1,8 +1,8 @@
-"""A day and more of a member's life in jumping time: whether anything that it keeps grows with the hours.
+"""A member that runs for a day and more in simulated time: does anything that it keeps grow with the hours?
 
-What is real: the pipeline with its sources and their mapping, the metrics and the telemetry. A few events come every other
-second, some of them bad; the endpoint fails, throttles and refuses a few minutes of each hour; partitions are lost, handed
-over and come back. In the quiet at the end of an hour everything that these parts hold is walked through and counted.
+The pipeline with its sources and their mapping, the metrics and the telemetry are real. Every other second a few events
+come, some of them bad. For some minutes of each hour the endpoint fails, throttles or refuses. Partitions are lost, handed
+over and assigned again. In the quiet at the end of each hour all objects that these parts hold are counted.
 """
 
 from __future__ import annotations
@@ -55,23 +55,23 @@ _PARTITIONS = 4  # of each topic
 _STEP = 2  # seconds from one chunk to the next
 _CHUNK = 5
 _REBALANCE_SECONDS = 600
-_QUIET_SECONDS = 300  # at the end of an hour: a back-off of a minute ends, and then all that waits is sent
+_QUIET_SECONDS = 300  # at the end of an hour: long enough for a backoff of a minute to end and all waiting events to go
 _IDS = {EventName.GENERATE_LEAD: 1, EventName.PAGE_VIEW: 2}
 _TOPICS = {SETUP.leads: EventName.GENERATE_LEAD, SETUP.views: EventName.PAGE_VIEW}
 _POISON = re.compile(rb'777"').search  # the end of an id: one event in a thousand
-# What the endpoint answers in these minutes of an hour, to all else with a 200.
+# The endpoint's status in these minutes of an hour; otherwise it is 200.
 _MINUTES = {10: 500, 11: 500, 20: 429, 30: 401, 31: 401, 40: 503}
 
 
 class Held(NamedTuple):
-    """What is reached from a member's parts: objects, and their bytes."""
+    """The objects that are reachable from a member's parts: their number and their bytes."""
 
     objects: int
     bytes: int
 
 
 class _Neighbours(Unsteered):
-    """Kafka and the endpoint."""
+    """Stands in for Kafka and the endpoint."""
 
     def __init__(self) -> None:
         self.committed: Callable[[Sequence[CommitResult]], None] = lambda results: None
@@ -145,7 +145,7 @@ class _Day:
         self.neighbours.committed = self.pipeline.committed
 
     async def live(self, hours: int) -> list[Held]:
-        """What is held after each hour."""
+        """Run for some hours; returns what is held after each of them."""
         running = asyncio.create_task(self.pipeline.run())
         await asyncio.sleep(0)
         self._assign(self._positions)
@@ -186,7 +186,7 @@ class _Day:
         return value[: len(value) // 2] if self._number % 103 == 0 else value
 
     async def _rebalance(self) -> None:
-        """Half of the partitions are handed over or lost, and come back."""
+        """Revoke half of the partitions, or lose them, and assign them again."""
         leaving = self._random.sample(list(self._positions), len(self._positions) // 2)
         if self._random.random() < 0.5:
             self.neighbours.take(await self.pipeline.revoke(leaving, 10.0))
@@ -208,7 +208,7 @@ class _Day:
         )
 
     def held(self) -> Held:
-        """Everything that the parts hold, once each; not the neighbours, nor what modules have: tables, bounded caches."""
+        """All that the parts hold, without the stand-ins, and without what modules hold: tables and bounded caches."""
         gc.collect()
         apart: list[Any] = [self.neighbours, self, self._random, asyncio.get_running_loop(), sys.modules]
         for module in list(sys.modules.values()):
@@ -217,7 +217,7 @@ class _Day:
 
 
 def reached(roots: Iterable[Any], apart: Iterable[Any]) -> Held:
-    """All objects that can be reached from some, but for those ``apart`` and what only they lead to."""
+    """Count all objects that are reachable from the roots, but not through those ``apart``."""
     seen = {id(one) for one in apart}
     left, size = deque(roots), 0
     before = len(seen)
@@ -240,7 +240,7 @@ def _known(source: SourceSection) -> Known:
 
 
 def measured(hours: int, seed: int = 1) -> list[Held]:
-    """What a member holds after each of so many hours."""
+    """What a member holds after each of these hours."""
 
     async def run() -> list[Held]:
         day = _Day(seed)

@@ -1,4 +1,4 @@
-"""The events of these runs: page views as small as a page view can be, each naming its pixel, produced as fast as may be."""
+"""The events of these runs: the smallest page views that are valid, each with its pixel's name, produced at full speed."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from tests.stack.asking import Kafka
 from tests.stack.waiting import until
 
 _SCHEMA = ROOT / "schemas" / "page_view.avsc"
-_RUN = 2_000  # records that are handed to the client at once
+_RUN = 2_000  # records that are handed to the client in one call
 _QUEUED = 400_000
 _SECONDS = 180.0
 _ID, _PIXEL = "9" * 12, "pixel-00"
 
 
 def pixel_name(number: int) -> str:
-    """The name of a pixel, as wide as every other's."""
+    """The name of a pixel; all names have the same length."""
     return f"pixel-{number:02d}"
 
 
 class Events:
-    """Records of one registered schema, made of bytes that were encoded once."""
+    """Records of one registered schema, built from a record that was encoded once."""
 
     def __init__(self, registry: str) -> None:
         text = _SCHEMA.read_text()
@@ -53,7 +53,7 @@ class Events:
         self._parts = before, between, after
 
     def run(self, first: int, count: int, pixels: int) -> list[dict[str, bytes]]:
-        """So many records from this number on, in the form that the client takes many of at once."""
+        """Records from number ``first`` on, in the form that ``produce_batch`` takes."""
         before, between, after = self._parts
         names = [pixel_name(number).encode() for number in range(pixels)]
         return [
@@ -63,7 +63,7 @@ class Events:
 
 
 def make(broker: Kafka, topic: str, partitions: int) -> None:
-    """Create a topic and wait until each partition has a leader that knows of it, which takes a thousand a while."""
+    """Create a topic and wait until each partition has a leader that serves it, which takes a while for a thousand."""
     broker.admin.create_topics([NewTopic(topic, partitions)], request_timeout=_SECONDS)[topic].result(_SECONDS)
 
     def led() -> bool:
@@ -78,9 +78,9 @@ def make(broker: Kafka, topic: str, partitions: int) -> None:
 def produce(
     broker: Kafka, events: Events, topics: Mapping[str, int], count: int, pixels: int = 1, run: int = _RUN
 ) -> None:
-    """Spread ``count`` records evenly over the partitions of all topics, and see that the broker has them.
+    """Spread ``count`` records evenly over the partitions of all topics, and check that the broker has them.
 
-    :param run: how many a partition gets in its turn.
+    :param run: how many records a partition gets in a row.
     """
     places = [(topic, partition) for topic, partitions in topics.items() for partition in range(partitions)]
     before = _held(broker, topics)
@@ -116,14 +116,14 @@ def _held(broker: Kafka, topics: Mapping[str, int]) -> int:
 
 
 class Lag(NamedTuple):
-    """A topic with so many records, produced once and kept with the broker's data."""
+    """A topic with this many records, produced once and kept with the broker's data."""
 
     topic: str
     records: int
 
 
 def kept(stack: Stack, events: Events, records: int, partitions: int, manifest: Path) -> Lag:
-    """The backlog of so many records, as an earlier run left it, or produced now."""
+    """The backlog of this many records: left by an earlier run, or produced now."""
     lag = Lag(f"growth-lag-{records}x{partitions}", records)
     wanted = {**lag._asdict(), "schema_id": events.schema_id}
     found: list[dict[str, object]] = json.loads(manifest.read_text()) if manifest.exists() else []

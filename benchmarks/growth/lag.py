@@ -1,4 +1,4 @@
-"""A member before a lag of millions: whether its memory, its start or its stop know how much lies ahead."""
+"""A member with a lag of millions: do its memory, its start or its stop depend on how large the lag is?"""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SECONDS = 30.0
 
 
 class Row(NamedTuple):
-    """Seconds on the clock, bytes resident, and processor seconds."""
+    """Wall-clock seconds, bytes resident, and processor seconds."""
 
     first_commit: float
     peak: int
@@ -28,7 +28,7 @@ class Row(NamedTuple):
 
 
 def measured(stack: Stack, lag: Lag, folder: Path) -> Row:
-    """Read from the lag for so long before an endpoint that takes its time, then stop."""
+    """Work off the lag with a slow endpoint for half a minute, then stop the member."""
     stack.endpoint.reset(latency=LATENCY)
     group, topics = new_group(), {lag.topic: PARTITIONS}
     with running(stack, group, topics, 1, folder, "first") as member:

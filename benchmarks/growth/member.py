@@ -1,4 +1,4 @@
-"""A member that is watched: what the kernel counts for it, what its log and its pages say."""
+"""A member that is observed: by what the kernel counts for it, by its log and by its admin pages."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ from tests.stack.process import free_ports
 from tests.stack.waiting import until
 
 _PATIENCE = 300.0
-_CLIENT_THREADS = "rdk:"  # the names that librdkafka gives its own
+_CLIENT_THREADS = "rdk:"  # the prefix of the names that librdkafka gives its threads
 _serial = itertools.count()
 
 
 def new_group() -> str:
-    """The name of a group that nobody was in."""
+    """The name of a group that no member has been in."""
     return f"growth-{os.getpid()}-{next(_serial)}"
 
 
 def settings_of(stack: Stack, group: str, topics: Mapping[str, int], pixels: int, port: int) -> dict[str, Any]:
-    """The program's defaults, but for the addresses. Where there are several pixels, each record names its own."""
+    """The program's defaults, with the addresses of this stack. With several pixels, each record names its own."""
     names = [pixel_name(number) for number in range(pixels)]
     to = {"pixel_field": "user_id"} if pixels > 1 else {"pixel": names[0]}
     return {
@@ -64,7 +64,7 @@ class Member:
         self._log = log
 
     def client_cpu(self) -> float:
-        """Of its processor seconds, those of the client library's own threads."""
+        """The processor seconds of the client library's own threads."""
         seconds = 0.0
         for thread in self._process.threads():
             name = Path(f"/proc/{self._process.pid}/task/{thread.id}/comm").read_text()
@@ -74,7 +74,7 @@ class Member:
 
     @property
     def partitions(self) -> int | None:
-        """How many it has, by its own log: asking would cost it time. None before the first assignment."""
+        """How many partitions it has, by its log: a request would cost it time. None before the first assignment."""
         has = None
         for line in self._log.read_text().splitlines():
             entry = json.loads(line)
@@ -86,7 +86,7 @@ class Member:
 
     @property
     def idles(self) -> bool:
-        """Whether the group has no partition for it."""
+        """Whether the member says that the group has no partition for it."""
         try:
             self.get("/readyz")
         except urllib.error.HTTPError as error:
@@ -97,13 +97,13 @@ class Member:
         return False
 
     def get(self, path: str) -> bytes:
-        """An admin page."""
+        """The body of an admin page."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self._port}{path}", timeout=30) as answer:
             body: bytes = answer.read()
         return body
 
     def until(self, condition: Callable[[], bool], what: str) -> float:
-        """Wait for something; returns how many seconds that took."""
+        """Wait for a condition; returns how many seconds that took."""
         begun = time.monotonic()
 
         def holds() -> bool:
@@ -118,7 +118,7 @@ class Member:
 def running(
     stack: Stack, group: str, topics: Mapping[str, int], pixels: int, folder: Path, name: str
 ) -> Iterator[Member]:
-    """A member of the group, ended at the end."""
+    """A running member of the group, which is stopped at the end."""
     (port,) = free_ports(1)
     file, log = folder / f"{name}.toml", folder / f"{name}.log"
     file.write_text(tomli_w.dumps(settings_of(stack, group, topics, pixels, port)))

@@ -1,4 +1,4 @@
-"""The figures as tables for docs/scaling.md, each with its slope: what one more of what grows costs."""
+"""The figures as tables for docs/scaling.md, each with its slope: the cost of one partition, source, pixel or hour more."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ SHOWN_HOURS = (1, 2, 6, 12, 18, 24, 30)
 
 
 def marks(part: str) -> tuple[str, str]:
-    """Between which a part's table stands in the document."""
+    """The two marks in the document between which a part's table is written."""
     return f"<!-- growth, {part}: written by `make bench-growth ONLY={part}` -->", f"<!-- end of growth, {part} -->"
 
 
 class _Column(NamedTuple):
-    """``small``: the unit of a thousandth, in which a slope is told."""
+    """``small``: the unit of a thousandth, in which a slope is given."""
 
     head: str
     unit: str
@@ -45,7 +45,7 @@ _COLUMNS = (
 
 
 def slope(fewer: tuple[int, float], more: tuple[int, float]) -> float:
-    """What one more costs, between two counts with their values."""
+    """The cost of one more, from the values at two counts."""
     return (more[1] - fewer[1]) / (more[0] - fewer[0])
 
 
@@ -55,7 +55,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def of_cases(what: str, found: Mapping[int, cases.Row]) -> str:
-    """A row for each count of what grows, and between each two what one more costs."""
+    """A row for each count of what grows, and then rows for the cost of one more between two counts."""
     rows = [
         [f"{count:,}", *(f"{column.value(row):,.{column.digits}f} {column.unit}" for column in _COLUMNS)]
         for count, row in found.items()
@@ -88,7 +88,7 @@ def of_lags(lags: Mapping[int, lag.Row]) -> str:
 
 
 def of_hours(hours: Sequence[Held]) -> str:
-    """What is held after some of the hours, and what an hour of the last half has added."""
+    """What is held after some of the hours, and what each hour of the last half added."""
     rows = [
         [f"{hour}", f"{held.objects:,}", f"{held.bytes / 1e3:,.0f} kB"]
         for hour, held in enumerate(hours, 1)
