@@ -1,1 +1,1 @@
-"""Builds what a release publishes, and tries it where nothing else is installed."""
+"""Builds what a release publishes, and tests the wheel in empty environments."""

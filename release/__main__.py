@@ -1,4 +1,4 @@
-"""``make release``: all that is published, built twice and compared, and the wheel run alone under each Python."""
+"""``make release``: builds all that is published, twice, compares the builds, and runs the wheel alone under each Python."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DIST = ROOT / "dist"
 
 
 def main() -> int:
-    """Write ``dist/``; 0 where all of it is as it must be, 1 with one line of what is not."""
+    """Write ``dist/``. Returns 0 if everything is as it must be, otherwise 1, after printing what is wrong."""
     with tempfile.TemporaryDirectory(prefix="stream-capi-release-") as folder:
         try:
             _release(Path(folder))
@@ -53,7 +53,7 @@ def _release(folder: Path) -> None:
 
 
 def _interpreters() -> dict[str, Path]:
-    """By minor version. Raises Unreleasable where a supported one is not on this machine."""
+    """The interpreters by minor version. Raises Unreleasable if a supported one is not on this machine."""
     found = {wanted: environments.interpreter(wanted) for wanted in (*environments.SUPPORTED, environments.NEXT)}
     if missing := [wanted for wanted in environments.SUPPORTED if found[wanted] is None]:
         raise Unreleasable(

@@ -1,4 +1,4 @@
-"""Builds of a copy of the sources: the wheel, the source distribution and the bill of materials."""
+"""Builds the wheel, the source distribution and the bill of materials from a copy of the sources."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def distributions(sources: Path, into: Path, at: str) -> list[Path]:
 
 
 def wheel_of_sdist(sdist: Path, folder: Path, at: str) -> Path:
-    """What somebody builds who has the source distribution alone."""
+    """Build the wheel from the source distribution alone, as a packager would."""
     with tarfile.open(sdist) as archive:
         archive.extractall(folder, filter="data")
     (sources,) = folder.iterdir()
@@ -38,7 +38,7 @@ def bill_of_materials(sources: Path, file: Path) -> Path:
 
 
 def same(one: Sequence[Path], other: Sequence[Path]) -> None:
-    """Raise Unreleasable where two builds differ by a byte."""
+    """Raise Unreleasable if two builds differ in a name or a byte."""
     for first, second in zip(one, other, strict=True):
         if first.name != second.name or digest(first) != digest(second):
             raise Unreleasable(f"two builds of {first.name} differ: {first} and {second}; compare what they hold")

@@ -13,7 +13,7 @@ _CHART = Path("deploy", "helm")
 
 
 def helm() -> Path:
-    """The one on the path, else the one that `make test-deploy` has built. Raises Unreleasable where there is neither."""
+    """Helm from the path, otherwise the one that `make test-deploy` has built. Raises Unreleasable if there is neither."""
     if found := shutil.which("helm"):
         return Path(found)
     try:
@@ -23,14 +23,14 @@ def helm() -> Path:
 
 
 def rendered(program: Path, sources: Path, file: Path) -> Path:
-    """Write what the chart's own values make, once helm finds no fault in it."""
+    """Check the chart with ``helm lint``, and write the objects that it makes with its default values."""
     output("helm lint", [program, "lint", "--strict", sources / _CHART])
     file.write_text(output("helm template", [program, "template", "stream-capi", sources / _CHART]))
     return file
 
 
 def packed(program: Path, sources: Path, version: str, folder: Path) -> Path:
-    """The chart as a package. Helm writes the present time into it: no two are the same file."""
+    """The chart as a package. Helm writes the current time into it, so two packages are never equal."""
     of = ["--version", version, "--app-version", version]
     output("helm package", [program, "package", sources / _CHART, *of, "--destination", folder])
     return folder / f"stream-capi-{version}.tgz"

@@ -1,4 +1,4 @@
-"""Starts the builders and the programs that are tried."""
+"""Runs the build tools and the programs under test."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def output(
     env: Mapping[str, str] = os.environ,
     seconds: float | None = None,
 ) -> str:
-    """What a command prints. Raises Unreleasable with ``what`` it was to do and all that it said, where it fails."""
+    """Run a command and return its output. If it fails, raises Unreleasable with ``what`` it was to do and all its output."""
     words = [str(word) for word in command]
     done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=folder, env=env, timeout=seconds)
     if done.returncode:

@@ -1,4 +1,4 @@
-"""The wheel alone, in an empty environment of each Python that the project supports."""
+"""Runs the wheel alone, in an empty environment of each Python that the project supports."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from release.commands import output
 from release.sources import Unreleasable
 
 SUPPORTED = ("3.11", "3.12", "3.13")
-NEXT = "3.14"  # tried where there is one
+NEXT = "3.14"  # tried if it is installed
 _EVENTS = 1000
 
 
 def interpreter(wanted: str) -> Path | None:
-    """The newest CPython of a minor version: on the path, or among pyenv's."""
+    """A Python of this minor version: the one on the path, otherwise the newest of pyenv's."""
     found = sorted((_pyenv() / "versions").glob(f"{wanted}.*/bin/python"), key=_patch)
     on_path = shutil.which(f"python{wanted}")
     for place in [*([Path(on_path)] if on_path else []), *reversed(found)]:
@@ -57,7 +57,7 @@ def _says(python: Path, program: str) -> str:
 
 
 def _run(command: Sequence[str | Path], folder: Path) -> str:
-    # Of the caller's environment nothing that would show the new one other packages than its own.
+    # Without the caller's variables that could make packages visible that the new environment doesn't have.
     env = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
     env |= {"PATH": os.defpath, "HOME": str(folder)}
     return output(" ".join(map(str, command)), command, folder, env, seconds=600)

@@ -1,4 +1,4 @@
-"""The committed sources: each build gets a copy of its own, so that nothing uncommitted and no time of a file enters it."""
+"""The committed sources. Each build gets its own copy, so that it depends on no uncommitted change and no file's time."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Unreleasable(Exception):
 
 
 def export(into: Path, root: Path = ROOT) -> Path:
-    """Copy the last commit of ``root`` to a folder. Raises Unreleasable where something is not committed."""
+    """Copy the last commit of ``root`` to a folder. Raises Unreleasable if something is not committed."""
     if changed := _git(root, "status", "--porcelain").decode():
         raise Unreleasable(
             f"not committed: {', '.join(line[3:] for line in changed.splitlines())}; commit, and release again"
@@ -31,12 +31,12 @@ def export(into: Path, root: Path = ROOT) -> Path:
 
 
 def committed_at(root: Path = ROOT) -> str:
-    """When the last commit was made, in seconds since 1970: what builds take for the time of all files."""
+    """The time of the last commit, in seconds since 1970, which builds use as the time of all files."""
     return _git(root, "log", "-1", "--format=%ct").decode().strip()
 
 
 def version(sources: Path) -> str:
-    """The version; the changelog must have a dated section for it, and nothing unreleased. Raises Unreleasable otherwise."""
+    """The version. Raises Unreleasable unless the changelog has a dated section for it, and no unreleased entries."""
     found = _VERSION.search((sources / "stream_capi" / "__init__.py").read_text())
     if found is None:
         raise Unreleasable("stream_capi/__init__.py has no __version__ of three numbers; set it")
