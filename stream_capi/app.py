@@ -367,7 +367,7 @@ class App:
                     self.pipeline.stop_partition(tp, HeldReason.TOPIC_RECREATED)
 
     async def _watch_group(self) -> None:
-        """For the status: ask the brokers for the lag of the whole group; this member knows only its own partitions."""
+        """For the status: query the brokers for the whole group's lag; this member knows only its own partitions."""
         kafka = self.settings.kafka
         while True:
             begun = time.monotonic()
@@ -386,7 +386,7 @@ class App:
             await asyncio.sleep(group_lag.pause_after(time.monotonic() - begun))
 
     async def _watch_retention(self) -> None:
-        """For the status: ask how long the dead-letter topic keeps records; its configuration may change."""
+        """For the status: query how long the dead-letter topic keeps records; its configuration may change."""
         topic, is_over = self.settings.dead_letter.topic, self.stop_asked.is_set
         while True:
             found = await asyncio.to_thread(topic_retention.look, self.kafka_admin, topic, is_over)

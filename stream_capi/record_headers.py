@@ -33,7 +33,7 @@ def headers_of(record: Record) -> Headers:
 
 
 def lost_headers(record: Record) -> str:
-    """How many headers of the record couldn't be read, or ``all``; empty where none is missing."""
+    """How many headers of the record couldn't be read, or ``all``; empty if none is missing."""
     return next((value.decode() for name, value in _read(record) or () if type(name) is _Mark and value), "")
 
 

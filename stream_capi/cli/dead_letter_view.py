@@ -56,7 +56,7 @@ def rules_shown(letters: Iterable[StoredDeadLetter]) -> Counter[RejectedRule]:
 
 
 class Shown(NamedTuple):
-    """A dead letter and its explanation; where there is none, ``why_not`` says why."""
+    """A dead letter and its explanation; if there is none, ``why_not`` says why."""
 
     dead_letter: StoredDeadLetter
     record: Record

@@ -133,7 +133,7 @@ def show_dead_letter(
     offset: Annotated[int | None, typer.Option(min=0, help="With --partition.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Show dead letters in detail: where the event came from, why it is here, and its mapping by the settings of now.
+    """Show dead letters in detail: where the event came from, why it is here, and its mapping by the current settings.
 
     Personal data is masked.
     """
@@ -177,9 +177,9 @@ def redrive_dead_letters(
     execute: Annotated[bool, typer.Option("--execute", help="Do it; otherwise the plan is printed.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Deliver dead letters after all, with the settings of now. One that was redriven is not redriven again.
+    """Deliver dead letters after all, with the current settings. One that was redriven is not redriven again.
 
-    An event that fails again comes back as a new dead letter. Stopped or killed, the same command goes on with the rest.
+    An event that fails again becomes a new dead letter. After Ctrl-C or a kill, the same command continues with the rest.
     """
     if 0 < rate < 1:
         raise typer.BadParameter("--rate must be 0 or at least 1")

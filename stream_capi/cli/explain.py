@@ -46,7 +46,7 @@ def command(
 ) -> None:
     """Show how an event becomes a ServerEvent: source path, rule, result or why it fails, field by field.
 
-    Ends with 0 only where every event that is shown would be sent.
+    Exit 0 only if every event that is shown would be sent.
     """
     if (partition is None) != (offset is None):
         raise typer.BadParameter("--partition and --offset go together")

@@ -59,7 +59,7 @@ def command(
 ) -> None:
     """Show where one event is: delivered, dead-lettered, skipped, or open and why it waits.
 
-    Exit 1 where none is found.
+    Exit 1 if none is found.
     """
     wanted = wanted_of(key, event_id, dedupe_id, None)
     if wanted is None:

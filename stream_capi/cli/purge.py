@@ -55,7 +55,7 @@ def command(
 ) -> None:
     """Delete old dead letters. Kafka deletes from the beginning of a partition up to an offset, and no single record.
 
-    A dead letter that was not redriven keeps all behind it, unless --also-open. Exit 1 where any that should go is left.
+    A dead letter that was not redriven keeps everything after it, unless --also-open. Exit 1 if any that should go is left.
     """
     settings = config.load(config_file, keys=False)
     purged = _purged(settings, before, also_open, suppressed)

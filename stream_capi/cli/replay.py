@@ -55,7 +55,7 @@ def command(
 ) -> None:
     """Deliver a range again in a group of its own: the live group's offsets stay where they are.
 
-    Stopped with Ctrl-C, or killed, the same command goes on where it was.
+    After Ctrl-C or a kill, the same command continues the range.
     """
     if 0 < rate < 1:
         raise typer.BadParameter("--rate must be 0 or at least 1")

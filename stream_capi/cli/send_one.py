@@ -46,8 +46,8 @@ def command(
 ) -> None:
     """Send one real event, after showing it, and print the answer and what it means.
 
-    The API has no sandbox, so this is the only honest test of key and pixel. Nothing is committed, no group is joined.
-    Ends with 0 only where the API took the event.
+    The API has no sandbox, so only a real event tests key and pixel. Nothing is committed, no group is joined.
+    Exit 0 only if the API accepted the event.
     """
     if (partition is None) != (offset is None):
         raise typer.BadParameter("--partition and --offset go together")

@@ -69,7 +69,7 @@ def members(annotation: Any) -> Iterator[Any]:
 
 
 def section_at(steps: Sequence[Step]) -> type[Section] | None:
-    """The table at a place; None where there is a single value, a table of free keys, or nothing known."""
+    """The table at a place; None if a single value, a table of free keys, or nothing known is there."""
     section: type[Section] = Settings
     for step in steps:
         if isinstance(step, int):

@@ -24,7 +24,7 @@ applied; a request that no rule fits is validated and answered as usual. ::
     hang = true
     processed = true
 
-    [[rules]]                       # now and then an answer comes that nobody asked for
+    [[rules]]                       # now and then there is an answer to no request
     every = 50
     stray = 408
 

@@ -119,7 +119,7 @@ class MockEndpoint:
         self.requests: list[SeenRequest] = []
         self.violations: list[str] = []
         self.counts = SeenCounts()
-        self.strays = 0  # answers written that nobody asked for
+        self.strays = 0  # answers that were written to no request
         self._pending: dict[asyncio.Transport, asyncio.TimerHandle] = {}
         self._tls = ssl_context
         self._keep = keep
@@ -219,7 +219,7 @@ class MockEndpoint:
 
     @property
     def strays_due(self) -> int:
-        """Answers that nobody asked for and that are still to be written."""
+        """How many answers to no request are still to be written."""
         return len(self._pending)
 
     def _stray(self, transport: asyncio.Transport, status: int) -> None:
