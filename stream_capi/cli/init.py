@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from textwrap import wrap
@@ -38,6 +38,7 @@ _REQUIRED = {
 _KAFKA = "STREAM_CAPI_KAFKA"
 _CONSENTS = 4  # offered at most
 _LINE = 120
+_RECORDS = (50,)  # of each partition, which may have records of several types
 _WIDTH = 58  # the column in which remarks begin
 _PROPERTIES = "STREAM_CAPI_SCHEMA_REGISTRY__PROPERTIES"
 
@@ -74,8 +75,8 @@ def command(
     if output is not None and os.path.lexists(output):
         raise ConfigurationError([f"--output: {output} is there already; name another file, or take it away"])
     kafka = _kafka(os.environ, bootstrap_servers)
-    schema, framing = asyncio.run(_newest(registry, topic, _properties(os.environ), kafka))
-    text = "\n".join(_lines(registry, kafka, topic, framing, event, schema)) + "\n"
+    schemas, framing = asyncio.run(_newest(registry, topic, _properties(os.environ), kafka))
+    text = "\n".join(_lines(registry, kafka, topic, framing, event, schemas)) + "\n"
     if output is None:
         print(text, end="")
         return
@@ -126,15 +127,18 @@ def _kafka(environ: Mapping[str, str], servers: str | None) -> KafkaSection:
 
 async def _newest(
     url: str, topic: str, properties: Mapping[str, Any], kafka: KafkaSection
-) -> tuple[WriterSchema, str | None]:
-    """The newest schema; and the framing, if a record had to be read to find the schema and it isn't the default one."""
+) -> tuple[Sequence[WriterSchema], str | None]:
+    """The topic's newest schema, or without its subject those of the record types among its recent records.
+
+    Also the framing, if records had to be read and it isn't the default one.
+    """
     registry = RegistrySchemas(url, properties)
     try:
-        return (await registry.newest(topic))[0], None
+        return await registry.newest(topic), None
     except NoSubject as error:
         (fault,) = error.faults
         try:
-            records = await asyncio.to_thread(recent_records, kafka, topic)
+            records = await asyncio.to_thread(recent_records, kafka, topic, _RECORDS)
         except StreamCapiError as lost:
             why = f"no record can be read to find another: {lost}; check --topic and --bootstrap-servers"
             raise ConfigurationError([f"{fault}, and {why}"]) from None
@@ -143,16 +147,23 @@ async def _newest(
         framing, key = stated_key(records[0])
         if isinstance(key, Rejection):
             raise ConfigurationError([f"{fault}, and the newest record names no schema: {key.detail}"]) from None
-        return (await registry.newest(topic, written_by=[key]))[0], framing
+        keys = [key for _, key in map(stated_key, records) if not isinstance(key, Rejection)]
+        return await registry.newest(topic, written_by=keys), framing
     finally:
         await registry.aclose()
 
 
 def _lines(
-    url: str, kafka: KafkaSection, topic: str, framing: str | None, event: EventName | None, schema: WriterSchema
+    url: str,
+    kafka: KafkaSection,
+    topic: str,
+    framing: str | None,
+    event: EventName | None,
+    schemas: Sequence[WriterSchema],
 ) -> Iterator[str]:
-    name = "".join(sign for sign in schema.name if sign.isprintable())
-    yield f"# A first guess for the topic {topic}, by the names and types of its schema {name} ({schema.key})."
+    yield f"# A first guess for the topic {topic}, by the names and types of its schema {_named(schemas[0])}."
+    for schema in schemas[1:]:
+        yield f"# Of a recent record: {_named(schema)}. Records of a type without a source are skipped as unrouted."
     yield "# Correct it, then let the program look at it and at one event:"
     yield "#   stream-capi check --config FILE"
     yield f"#   stream-capi explain --config FILE --topic {topic} --latest 1"
@@ -164,9 +175,13 @@ def _lines(
     yield from ("", "[[pixels]]", 'name = "main"')
     yield _with_remark(f"pixel_id = {_quoted(PIXEL_ID_TO_REPLACE)}", "TODO: the Axon Event Key")
     yield _with_remark('api_key_env = "AXON_API_KEY"', "the variable that holds the Conversion API key")
-    records = [record for record in schema.records if record is not None]
+    records = [record for schema in schemas for record in schema.records if record is not None]
     for record in records:
         yield from _source(topic, framing, event, record, len(records) > 1)
+
+
+def _named(schema: WriterSchema) -> str:
+    return f"{''.join(sign for sign in schema.name if sign.isprintable())} ({schema.key})"
 
 
 def _source(

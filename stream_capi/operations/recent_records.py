@@ -22,9 +22,12 @@ _LOOKED_AT = 5
 _OF_AUTO = ("confluent", "single_object")
 
 
-def recent_records(kafka: KafkaSection, topic: str) -> list[Record]:
-    """A topic's newest records that are no tombstones, the newest first. Raises Unavailable, KafkaLost."""
-    for count in _COUNTS:
+def recent_records(kafka: KafkaSection, topic: str, counts: Sequence[int] = _COUNTS) -> list[Record]:
+    """A topic's newest records that are no tombstones, the newest first. Raises Unavailable, KafkaLost.
+
+    ``counts``: so many of each partition are read; the next number if all of them are tombstones.
+    """
+    for count in counts:
         found: list[Record] = [
             message for message in latest_records(kafka, topic, count) if message.value() is not None
         ]

@@ -167,7 +167,8 @@ def newest(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
     async def answer(url: str, topic: str, properties: Any, kafka: Any) -> Any:
         told["properties"], told["kafka"] = properties, kafka
-        return replace(ready(told["schema"]), encrypted=told.get("encrypted", NOTHING_ENCRYPTED)), told.get("framing")
+        schema = replace(ready(told["schema"]), encrypted=told.get("encrypted", NOTHING_ENCRYPTED))
+        return [schema], told.get("framing")
 
     monkeypatch.setattr(init, "_newest", answer)
     return told
@@ -377,3 +378,31 @@ def test_where_no_subject_has_the_topic_s_name_a_recent_record_says_the_schema(
     assert ('framing = "apicurio"' in done.output) is apicurio
     produce(broker, topic, [b"\x03\0" + bytes(16)])
     assert "AWS Glue" in str(run(*words).exception)
+
+
+@pytest.mark.real
+def test_each_record_type_among_recent_records_gets_a_source(
+    broker: Broker, registry: Registry, names: Names, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """With RecordNameStrategy a topic has several types, and no subject of its name. The newest schema of each is mapped."""
+    topic, file = broker.create_topic(names.topic("mixed")), tmp_path / "made.toml"
+    monkeypatch.setenv("STREAM_CAPI_KAFKA__BOOTSTRAP_SERVERS", broker.bootstrap)
+    space = names.topic().replace(".", "_")
+    of_lead, of_view = (
+        raw | {"name": name, "namespace": space} for raw, name in ((LEAD, "LeadWon"), (PAGE_VIEW, "PageSeen"))
+    )
+    older = json.loads(json.dumps(of_lead).replace('"email"', '"was_email"'))
+    first, view_id = register(registry, f"{space}.LeadWon", older), register(registry, f"{space}.PageSeen", of_view)
+    register(registry, f"{space}.LeadWon", of_lead)
+    values = [(first, encoded(LEAD, lead())), *[(view_id, b"")] * 20]  # what init reads of a record is its schema's id
+    produce(broker, topic, [b"\0" + id_.to_bytes(4, "big") + payload for id_, payload in values])
+    done = run("--registry", registry.url, "--topic", topic, "--output", str(file))
+    assert done.exit_code == 0, done.output
+    settings = config.load(file, {}, keys=False)
+    assert {source.record: source.event for source in settings.sources} == {
+        f"{space}.LeadWon": "generate_lead",
+        f"{space}.PageSeen": "page_view",
+    }
+    for source in settings.sources:
+        raw = of_lead if source.event == "generate_lead" else of_view
+        assert mapping_faults(rules_from(source, settings), raw) == []

@@ -102,7 +102,7 @@ def count(name: str, written: Written) -> Count:
 
 def write(name: str, file: Path, monkeypatch: pytest.MonkeyPatch) -> Written:
     async def newest(*_: Any) -> Any:
-        return ready(SCHEMAS[name]), None
+        return [ready(SCHEMAS[name])], None
 
     monkeypatch.setattr(init, "_newest", newest)
     app = typer.Typer()
