@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,8 +11,9 @@ from confluent_kafka import ConsumerGroupState
 
 from stream_capi.sandbox.fault_script import Action, RequestInfo
 from tests.faults.answers import await_progress
-from tests.faults.budgets import AT_ONCE, SMALL
+from tests.faults.budgets import AT_ONCE, SMALL, killed
 from tests.faults.traffic import await_commits, in_flight_when_lost, traffic
+from tests.program import Program
 from tests.scene import Budget, Scene
 from tests.stack import Cluster, Registry
 from tests.stack.waiting import until
@@ -20,9 +22,10 @@ pytestmark = [pytest.mark.matrix, pytest.mark.real, pytest.mark.timeout(240)]
 
 PROTOCOLS: Mapping[str, Mapping[str, str]] = {
     "cooperative": {},
+    "range": {"partition.assignment.strategy": "range"},
     "consumer": {"group.protocol": "consumer"},
 }
-EACH_PROTOCOL = ["cooperative", pytest.param("consumer", marks=pytest.mark.repeat)]
+EACH_PROTOCOL = ["cooperative", *(pytest.param(name, marks=pytest.mark.repeat) for name in ("range", "consumer"))]
 
 
 class Answers:
@@ -69,10 +72,44 @@ def test_the_coordinator_killed_while_a_member_joins(
             node.kill()
             before = delivered(scene)
             answers.delay_seconds = 0.05
-            until(lambda: len(first.owned()) == len(second.owned()) == 3, 90, "an even share")
+            until(lambda: share_evenly(first, second), 90, "an even share")
             meanwhile = delivered(scene) - before
             await_progress(scene)
         scene.close(60, duplicates=unconfirmed(scene, meanwhile))
+
+
+@pytest.mark.parametrize("protocol", EACH_PROTOCOL)
+def test_the_coordinator_killed_while_a_member_leaves(
+    protocol: str, tmp_path: Path, cluster: Cluster, registry: Registry
+) -> None:
+    """It is killed while the leaver waits for its last answers: the last commit has to go to the next coordinator."""
+    answers = Answers()
+    with Scene(tmp_path, cluster, registry, 3, answers, bootstrap=cluster.bootstrap_via, sections=SMALL) as scene:
+        scene.settings["kafka"]["properties"] |= PROTOCOLS[protocol]
+        first, second = scene.member(), scene.member()
+        until(lambda: share_evenly(first, second), 60, "an even share")
+        with traffic(scene):
+            await_commits(scene)
+            answers.delay_seconds = 2.0
+            node = cluster.coordinator(scene.group)
+            second.signal(signal.SIGTERM)
+            until(lambda: bool(second.logged("stopping")), 30, "the stop")
+            node.kill()
+            before = delivered(scene)
+            answers.delay_seconds = 0.05
+            assert second.wait(60) == 0
+            until(lambda: len(first.owned()) == 6, 90, "the share of the one that left")
+            meanwhile = delivered(scene) - before
+            await_progress(scene)
+        lost, left = unconfirmed(scene, meanwhile), killed()
+        scene.close(
+            60, duplicates=Budget(lost.most + left.most, f"{lost.why}; of the leaver, as of one that is killed")
+        )
+
+
+def share_evenly(*members: Program) -> bool:
+    """Of the three partitions of each of two topics. The range assignor gives one of two members two of each topic."""
+    return sorted(len(member.owned()) for member in members) in ([3, 3], [2, 4])
 
 
 def await_rebalance(cluster: Cluster, scene: Scene) -> None:
