@@ -7,7 +7,7 @@
   is in a record header whose name says the kind.
 * ``single_object``: ``C3 01`` and the 8-byte little-endian CRC-64-AVRO fingerprint (Avro specification).
 * ``raw``: the payload alone; its schema comes from a file.
-* ``auto``: Confluent's header, else the single-object marker, else Confluent's prefix, else raw if a schema file is given.
+* ``auto``: Confluent's header, else the single-object marker, else Confluent's prefix. ``auto or raw``: else raw.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ _APICURIO_ENCODING = "apicurio.value.encoding"
 _HEADERS = {  # headers that name the schema; the first one that a record has counts
     "confluent": (HEADER,),
     "auto": (HEADER,),
+    "auto or raw": (HEADER,),
     "single_object": (),
     **{f"apicurio {kind}": (name, *APICURIO.values()) for kind, name in APICURIO.items()},
 }
@@ -75,18 +76,13 @@ _Stated = tuple[str, bytes]  # a header
 _Found = tuple[SchemaKey, int] | Rejection  # the key and the length of the framing before the payload
 
 
-def frame(
-    framing: str, records: Sequence[Record], values: Sequence[bytes], *, schema_file: bool = False
-) -> list[Framed]:
-    """Split a chunk into runs of one schema, in order. ``values`` are the records' values; there are no tombstones in them.
-
-    ``schema_file``: with ``auto``, a value without framing is taken for raw.
-    """
+def frame(framing: str, records: Sequence[Record], values: Sequence[bytes]) -> list[Framed]:
+    """Split a chunk into runs of one schema, in order. ``values`` are the records' values, without tombstones."""
     if not values:
         return []
     if framing == "raw":
         return [Run(FILE_KEY, 0, list(values))]
-    find = _FINDERS[framing, schema_file]
+    find = _FINDERS[framing]
     names = _HEADERS[framing]
     headers = all_headers(records) if names else []
     stated = [_stated(of_record, names) for of_record in headers] if any(headers) else []
@@ -182,14 +178,12 @@ def _auto_or_raw(value: bytes) -> _Found:
     return (FILE_KEY, 0) if isinstance(found, Rejection) else found
 
 
-_FINDERS: dict[tuple[str, bool], Callable[[bytes], _Found]] = {
-    **{(f"apicurio {kind}", files): _apicurio(kind) for kind in APICURIO for files in (False, True)},
-    ("confluent", False): _confluent,
-    ("confluent", True): _confluent,
-    ("single_object", False): _single_object,
-    ("single_object", True): _single_object,
-    ("auto", False): _auto,
-    ("auto", True): _auto_or_raw,
+_FINDERS: dict[str, Callable[[bytes], _Found]] = {
+    **{f"apicurio {kind}": _apicurio(kind) for kind in APICURIO},
+    "confluent": _confluent,
+    "single_object": _single_object,
+    "auto": _auto,
+    "auto or raw": _auto_or_raw,
 }
 
 

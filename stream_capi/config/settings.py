@@ -365,8 +365,11 @@ class SourceSection(Section):
 
     @property
     def wire_format(self) -> str:
-        """The framing; for ``apicurio`` with the kind of id, which the bytes don't say."""
-        return f"apicurio {self.apicurio_id or 'content'}" if self.framing == "apicurio" else self.framing
+        """The framing; for ``apicurio`` with the kind of id, which the bytes don't say, for ``auto`` with raw if one file is set."""
+        if self.framing == "apicurio":
+            return f"apicurio {self.apicurio_id or 'content'}"
+        of_one_file = self.schema_file is not None and not self.has_folder
+        return "auto or raw" if self.framing == "auto" and of_one_file else self.framing
 
     @property
     def has_folder(self) -> bool:

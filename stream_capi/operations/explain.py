@@ -99,7 +99,7 @@ async def _of_record(
     first, value = of_topic[0], record.value()  # all of them have the same framing and schemas
     if value is None:
         return ExplainedRecord(at, "", None, Skipped("tombstone"))
-    (framed,) = frame(first.wire_format, [record], [value], schema_file=first.schema_file is not None)
+    (framed,) = frame(first.wire_format, [record], [value])
     if isinstance(framed, Unframed):
         return ExplainedRecord(at, "", None, framed.rejection)
     schema = await sources.for_source(first).load(framed.key)

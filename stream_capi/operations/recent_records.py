@@ -38,7 +38,7 @@ def recent_records(kafka: KafkaSection, topic: str, counts: Sequence[int] = _COU
 
 def key_of(source: SourceSection, record: Record) -> SchemaKey | Rejection:
     """The key of the schema that wrote a record, or why there is none."""
-    (framed,) = frame(source.wire_format, [record], [record.value() or b""], schema_file=source.schema_file is not None)
+    (framed,) = frame(source.wire_format, [record], [record.value() or b""])
     return framed.rejection if isinstance(framed, Unframed) else framed.key
 
 
@@ -76,7 +76,7 @@ async def unreadable(
 
 async def _fault(source: SourceSection, rules: SourceRules, schemas: Schemas, record: Record) -> str | None:
     value = record.value() or b""
-    (framed,) = frame(source.wire_format, [record], [value], schema_file=source.schema_file is not None)
+    (framed,) = frame(source.wire_format, [record], [value])
     if isinstance(framed, Unframed):
         return framed.rejection.detail
     schema = await schemas.load(framed.key)

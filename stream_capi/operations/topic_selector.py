@@ -29,14 +29,7 @@ class TopicSelector:
         self._select = select
         first = sections[0]  # all of them have the same framing and schemas
         self._source = TopicSource(
-            topic,
-            first.wire_format,
-            schemas.for_source(first),
-            self._selection,
-            None,
-            None,
-            0.0,
-            schema_file=first.schema_file is not None,
+            topic, first.wire_format, schemas.for_source(first), self._selection, None, None, 0.0
         )
 
     def _selection(self, schema: WriterSchema) -> Selection:

@@ -50,7 +50,6 @@ def _member(
         Lane(pixel, EventName(event)) if pixel and event else None,
         pixel,
         (source.window_ms or settings.batch.window_ms) / 1000,
-        schema_file=source.schema_file is not None,
         max_ratio=source.max_ratio,
         record=source.record,
         paused=is_paused(source),

@@ -143,7 +143,6 @@ class TopicSource:
         lane: Lane | None,
         pixel: str | None,
         window: float,
-        schema_file: bool = False,
         max_ratio: float | None = None,
         record: str | None = None,
         paused: bool = False,
@@ -157,7 +156,6 @@ class TopicSource:
         self.max_ratio = max_ratio
         self.waiting_for: dict[SchemaKey, str] = {}
         self.framing = framing
-        self.schema_file = schema_file
         self.schemas = schemas
         self._compile = compile_transform
         self._codecs: dict[SchemaKey, Coded] = {}
@@ -166,7 +164,7 @@ class TopicSource:
     def frame(self, records: Sequence[Record], values: Sequence[bytes]) -> Sequence[Run | Unframed]:
         """A fault that nobody foresaw is that of its record alone."""
         try:
-            return frame(self.framing, records, values, schema_file=self.schema_file)
+            return frame(self.framing, records, values)
         except MemoryError:
             raise
         except Exception:
@@ -177,7 +175,7 @@ class TopicSource:
 
     def _framed_alone(self, index: int, record: Record, value: bytes) -> Run | Unframed:
         try:
-            (found,) = frame(self.framing, [record], [value], schema_file=self.schema_file)
+            (found,) = frame(self.framing, [record], [value])
         except MemoryError:
             raise
         except Exception as error:
@@ -252,7 +250,6 @@ class SharedTopic(TopicSource):
             first.lane if len(lanes) == 1 else None,
             first.pixel if len(pixels) == 1 else None,
             first.window,
-            first.schema_file,
             max_ratio,
             paused=all(member.paused for member in members),
         )

@@ -20,9 +20,9 @@ LEAD: Any = json.loads((SCHEMAS / "lead.avsc").read_text())
 CANARY = "canary.person@example.com"
 
 
-def parts(framing: str, records: Sequence[Record], *, schema_file: bool = False) -> list[Framed]:
+def parts(framing: str, records: Sequence[Record]) -> list[Framed]:
     """Frame records, with their values read from them first."""
-    return frame(framing, records, [record.value() or b"" for record in records], schema_file=schema_file)
+    return frame(framing, records, [record.value() or b"" for record in records])
 
 
 def schema(raw: Any) -> WriterSchema:

@@ -128,11 +128,11 @@ def test_auto_tells_the_framings_apart_and_falls_back_to_the_file_only_where_the
         Run(SchemaKey("fingerprint", "01" * 8), 1, [b"s"]),
         Run(ID_7, 2, [b"h"]),
     ]
-    assert parts("auto", chunk, schema_file=True) == [*tagged, Run(FILE_KEY, 3, [b"\x08raw1", b"\x08raw2"])]
+    assert parts("auto or raw", chunk) == [*tagged, Run(FILE_KEY, 3, [b"\x08raw1", b"\x08raw2"])]
     without = parts("auto", chunk)
     assert without[:3] == tagged
     assert [type(part) for part in without[3:]] == [Unframed, Unframed]
-    assert parts("auto", [FakeRecord(b"x"), FakeRecord(b"y"), confluent(7, b"c")], schema_file=True) == [
+    assert parts("auto or raw", [FakeRecord(b"x"), FakeRecord(b"y"), confluent(7, b"c")]) == [
         Run(FILE_KEY, 0, [b"x", b"y"]),
         Run(ID_7, 2, [b"c"]),
     ]
@@ -149,7 +149,6 @@ def test_keys_read_well_and_payloads_stay_out_of_repr() -> None:
 
 @given(
     st.sampled_from(WIRE_FORMATS),
-    st.booleans(),
     st.lists(
         st.tuples(
             st.one_of(
@@ -162,17 +161,17 @@ def test_keys_read_well_and_payloads_stay_out_of_repr() -> None:
     ),
 )
 def test_every_record_is_in_exactly_one_part_in_order(
-    framing: str, schema_file: bool, chunk: list[tuple[bytes, list[tuple[str, bytes | None]] | None]]
+    framing: str, chunk: list[tuple[bytes, list[tuple[str, bytes | None]] | None]]
 ) -> None:
     records = [FakeRecord(value, headers) for value, headers in chunk]
-    framed = parts(framing, records, schema_file=schema_file)
+    framed = parts(framing, records)
     assert covered(framed) == list(range(len(chunk)))
     for part in framed:
         if isinstance(part, Run):
             for index, payload in enumerate(part.payloads, part.start):
                 assert chunk[index][0].endswith(payload)
     # How a record is framed doesn't depend on the others in its chunk.
-    alone = [parts(framing, [r], schema_file=schema_file)[0] for r in records]
+    alone = [parts(framing, [r])[0] for r in records]
     assert [type(one) for one in alone] == [type(part) for part in framed for _ in covered([part])]
 
 

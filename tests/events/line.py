@@ -64,9 +64,7 @@ class Line:
         self.transforms: list[Transform] = []
         self._decoders: dict[str, Decoder] = {}
         self.schemas = OneSchema(schema_text)
-        self.source = TopicSource(
-            TOPIC, "raw", self.schemas, self._compile, self.rules.lane, self.rules.pixel, 1.0, schema_file=True
-        )
+        self.source = TopicSource(TOPIC, "raw", self.schemas, self._compile, self.rules.lane, self.rules.pixel, 1.0)
 
     def _compile(self, schema: WriterSchema) -> Transform:
         self.transforms.append(compile_source(self.rules, schema.raw, schema.name))

@@ -95,7 +95,6 @@ class Member:
             rules.lane,
             rules.pixel,
             1.0,
-            schema_file=stated.schema_file is not None,
         )
 
     async def map(self, records: Sequence[Record]) -> list[Transformed]:

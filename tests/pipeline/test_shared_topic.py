@@ -50,7 +50,7 @@ def compiled(_: WriterSchema) -> ById:
 def shared(view_window: float = 1.0, view_ratio: float | None = None, paused: str = "") -> SharedTopic:
     def source(record: str, lane: Lane, window: float = 1.0, max_ratio: float | None = None) -> TopicSource:
         return TopicSource(
-            "leads", "raw", Known(), compiled, lane, lane.pixel, window, True, max_ratio, record, record in paused
+            "leads", "raw", Known(), compiled, lane, lane.pixel, window, max_ratio, record, record in paused
         )
 
     return SharedTopic([source("Lead", LEADS), source("View", VIEWS, view_window, view_ratio)], 0.5)
@@ -174,7 +174,7 @@ def test_the_sources_codecs_say_whose_they_are() -> None:
 
 
 def test_a_source_alone_on_its_topic_may_be_for_one_record_type() -> None:
-    topic = TopicSource("leads", "raw", Known(), compiled, LEADS, "main", 1.0, True, record="View")
+    topic = TopicSource("leads", "raw", Known(), compiled, LEADS, "main", 1.0, record="View")
     coded = topic.codec(FILE_KEY)
     assert isinstance(coded, Branches)
     unrouted = Skipped("unrouted")

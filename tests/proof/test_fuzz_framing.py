@@ -51,28 +51,28 @@ class Framed(NamedTuple):
 
 
 @tries(400)
-@given(st.sampled_from(WIRE_FORMATS), st.booleans(), st.lists(st.builds(Framed, VALUES, HEADERS), max_size=8))
-def test_every_record_is_framed_or_told(framing: str, schema_file: bool, records: list[Framed]) -> None:
-    assert_all_framed_or_rejected(framing, schema_file, records)
+@given(st.sampled_from(WIRE_FORMATS), st.lists(st.builds(Framed, VALUES, HEADERS), max_size=8))
+def test_every_record_is_framed_or_told(framing: str, records: list[Framed]) -> None:
+    assert_all_framed_or_rejected(framing, records)
 
 
 @tries(200)
-@given(st.sampled_from(WIRE_FORMATS), st.booleans(), st.lists(st.binary(max_size=40), min_size=1, max_size=4))
-def test_random_bytes_are_framed_or_told(framing: str, schema_file: bool, values: list[bytes]) -> None:
+@given(st.sampled_from(WIRE_FORMATS), st.lists(st.binary(max_size=40), min_size=1, max_size=4))
+def test_random_bytes_are_framed_or_told(framing: str, values: list[bytes]) -> None:
     with keeping("framing", values[0]):
-        assert_all_framed_or_rejected(framing, schema_file, [Framed(value, None) for value in values])
+        assert_all_framed_or_rejected(framing, [Framed(value, None) for value in values])
 
 
 def test_what_was_found_before() -> None:
     for value in kept("framing"):
         for framing in WIRE_FORMATS:
-            assert_all_framed_or_rejected(framing, True, [Framed(value, None)])
+            assert_all_framed_or_rejected(framing, [Framed(value, None)])
 
 
-def assert_all_framed_or_rejected(framing: str, schema_file: bool, records: list[Framed]) -> None:
+def assert_all_framed_or_rejected(framing: str, records: list[Framed]) -> None:
     given_records: Any = records
     at = 0
-    for part in frame(framing, given_records, [record.framed for record in records], schema_file=schema_file):
+    for part in frame(framing, given_records, [record.framed for record in records]):
         if isinstance(part, Unframed):
             assert part.index == at
             assert part.rejection.code is Code.DECODE_ERROR

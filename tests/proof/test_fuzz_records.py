@@ -38,9 +38,7 @@ def source() -> TopicSource:
         return compile_source(rules(), schema.raw)
 
     schema = FileSchema(SCHEMAS / "lead.avsc")
-    return TopicSource(
-        TOPIC, "raw", schema, compiled, Lane("main", EventName.GENERATE_LEAD), "main", 1.0, schema_file=True
-    )
+    return TopicSource(TOPIC, "raw", schema, compiled, Lane("main", EventName.GENERATE_LEAD), "main", 1.0)
 
 
 @tries(600)
