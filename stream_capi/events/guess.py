@@ -58,12 +58,7 @@ def _leaves(schema: Schema) -> list[Leaf]:
 
 def event_of(name: str, topic: str) -> EventName:
     """The event that a schema's and a topic's name suggest."""
-    words = plain(f"{name} {topic}")
-    return (
-        EventName.PAGE_VIEW
-        if any(word in words for word in ("pageview", "page", "view", "visit"))
-        else EventName.GENERATE_LEAD
-    )
+    return EventName.PAGE_VIEW if known.VIEWS & {*words_of(f"{name} {topic}")} else EventName.GENERATE_LEAD
 
 
 def _guess(target: str, leaves: list[Leaf], schema: Schema) -> Guess:

@@ -77,6 +77,9 @@ BESIDE = {
 }
 BESIDE_ANY = frozenset((_PLACES + _PERSON).split())
 
+# Whole words of a schema's or a topic's name that make its events page views.
+VIEWS = _set("page pages view views viewed visit visits visited pageview pageviews screenview screenviews")
+
 # The state before a change, and people or things other than the lead: guessed last, and never sure.
 PAST = _set("before previous old prev")
 OTHERS = _set(

@@ -144,7 +144,17 @@ def test_what_a_bare_number_counts_is_guessed_and_never_for_sure(name: str, kind
     [
         ("acme.PageViewed", "x", EventName.PAGE_VIEW),
         ("acme.Event", "page-views", EventName.PAGE_VIEW),
+        ("acme.page_visits", "x", EventName.PAGE_VIEW),
+        ("acme.Visited", "x", EventName.PAGE_VIEW),
+        ("VIEW", "x", EventName.PAGE_VIEW),
+        ("Event", "web.pageview.v2", EventName.PAGE_VIEW),
+        ("Event", "screenviews", EventName.PAGE_VIEW),
         ("acme.LeadSubmitted", "quotes", EventName.GENERATE_LEAD),
+        ("acme.InterviewRequest", "x", EventName.GENERATE_LEAD),
+        ("acme.LeadReviewed", "x", EventName.GENERATE_LEAD),
+        ("acme.VisitorSignup", "x", EventName.GENERATE_LEAD),
+        ("Lead", "lead-previews", EventName.GENERATE_LEAD),
+        ("Lead", "rampage_leads", EventName.GENERATE_LEAD),
     ],
 )
 def test_which_event_it_is_is_guessed_by_the_names(name: str, topic: str, event: EventName) -> None:
