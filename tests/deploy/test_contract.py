@@ -6,14 +6,14 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from pydantic_core import PydanticUndefined
 
 from stream_capi.config.settings import Settings
 from stream_capi.config.shape import keys_of, section_at
-from stream_capi.config.values import Section
+from stream_capi.config.values import FieldRule, Section
 from stream_capi.core.outcomes import Delivered, RefusedBatch, SetUpFault, Throttled, Transient, classify
 from stream_capi.errors import ExitCode
 from stream_capi.kafka.dead_letter_writer import OWN_HEADERS
@@ -115,6 +115,13 @@ def test_each_default_is_the_programs(place: tuple[str, ...]) -> None:
     }
     written = at(tomllib.loads(example()), place)
     assert {key: written.get(key) for key in defaults} == defaults
+
+
+@pytest.mark.parametrize("page", ["contract.md", "mapping.md"])
+def test_each_unit_of_a_time_is_named(page: str) -> None:
+    told = re.findall(r"unit = .* # ([a-z, ]+)[;,]", (ROOT / "docs" / page).read_text())
+    units, _ = get_args(FieldRule.model_fields["unit"].annotation)
+    assert [tuple(re.split(r", | or ", text)) for text in told] == [get_args(units)]
 
 
 def test_the_example_is_a_configuration_that_the_program_takes(tmp_path: Path) -> None:
