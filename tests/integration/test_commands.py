@@ -55,15 +55,6 @@ def assert_plain(done: subprocess.CompletedProcess[str], code: int) -> None:
     assert KEY not in done.stdout + done.stderr
 
 
-@pytest.mark.parametrize(
-    "name", ["demo", "run", "check", "mock-endpoint", "produce-samples"]
-)  # fmt: skip
-def test_every_command_has_help(name: str) -> None:
-    done = command(name, "--help")
-    assert_plain(done, 0)
-    assert "Usage" in done.stdout
-
-
 def test_a_wrong_configuration_shows_every_fault_at_once_with_file_and_key(tmp_path: Path) -> None:
     path = tmp_path / "wrong.toml"
     path.write_text(
