@@ -18,11 +18,6 @@ ROOT = Path(__file__).parents[2]
 CONSOLE_SCRIPT = "stream-capi"
 
 
-def commands() -> frozenset[str]:
-    """The names of all commands."""
-    return frozenset(COMMANDS)
-
-
 def options_by_command() -> dict[str, frozenset[str]]:
     """The long options of each command; a subcommand's under its full name."""
     found: dict[str, frozenset[str]] = {}

@@ -32,23 +32,18 @@ from tests.deploy.pages import (
     spans,
     terms,
 )
-from tests.deploy.program import ROOT, commands, parse
+from tests.deploy.program import ROOT, parse
 
 TEXT = (ROOT / "docs/operations.md").read_text()
 ALERTS = [alert.name for alert in alerts()]
 PARTS = ["Means", "Safe", "Look", "Do", "Over when"]
-# Commands of the contract that this version may lack; those that it has are checked like the others.
-TO_COME = frozenset({"replay", "reset", "dead-letters", "status", "init"}) - commands()
-# Pages that others may link to before they exist; once they exist, the links' headings are checked.
-PAGES_TO_COME = frozenset({"performance.md", "reliability.md"})
 
 LINES = [
     pytest.param(arguments, id=f"{page.name}: {' '.join(arguments)}")
     for page in pages()
-    if page.is_file()
     for arguments in command_lines(page.read_text())
 ]
-MENTIONS = sorted({tuple(words) for page in pages() if page.is_file() for words in calls_in_prose(page.read_text())})
+MENTIONS = sorted({tuple(words) for page in pages() for words in calls_in_prose(page.read_text())})
 
 
 def entries(heading: str) -> list[str]:
@@ -116,7 +111,7 @@ def test_what_the_log_is_searched_for_is_what_the_program_says() -> None:
 
 def test_settings_are_named_as_they_are() -> None:
     sections = "|".join(Settings.model_fields)
-    named = {span for page in pages() if page.is_file() for span in spans(page.read_text())}
+    named = {span for page in pages() for span in spans(page.read_text())}
     keys = {span for span in named if re.fullmatch(rf"({sections})\.[a-z_]+", span) and not span.endswith(".py")}
     assert len(keys) >= 10
     for key in keys:
@@ -125,12 +120,12 @@ def test_settings_are_named_as_they_are() -> None:
 
 
 def test_links_lead_somewhere() -> None:
-    for page in (page for page in pages() if page.is_file()):
+    for page in pages():
         for target in links(page.read_text()):
             file, _, heading = target.partition("#")
             there = (page.parent / file) if file else page
-            assert there.exists() or there.name in PAGES_TO_COME, f"{page.name} links to {target}"
-            if heading and there.exists():
+            assert there.exists(), f"{page.name} links to {target}"
+            if heading:
                 assert heading in {anchor(title) for _, title in headings(there.read_text())}, f"{page.name}: {target}"
 
 
@@ -139,8 +134,7 @@ def test_links_lead_somewhere() -> None:
 
 @pytest.mark.parametrize("arguments", LINES)
 def test_a_command_line_is_one_that_the_program_takes(arguments: list[str]) -> None:
-    if arguments[0] not in TO_COME:
-        parse(arguments)
+    parse(arguments)
 
 
 def test_command_lines_are_found_however_the_program_is_called() -> None:
@@ -167,8 +161,6 @@ kubectl scale deployment/stream-capi --replicas 2
 def test_a_command_in_the_prose_exists_with_the_options_that_are_named(words: tuple[str, ...]) -> None:
     command: Any = None
     for word in words:
-        if word in TO_COME:
-            return
         if command is None:
             command = load(word)
         elif hasattr(command, "commands") and not word.startswith("-"):
