@@ -295,7 +295,7 @@ def test_a_topic_made_anew_is_not_skipped_into(tmp_path: Path, broker: Broker, r
         broker.create_topic(scene.leads)
         scene.produce(600)  # more leads than the old topic had, so that the old offset is within the new log
         # Set the group's offset to its former value, as a late commit does that arrives after the deletion.
-        place = TopicPartition(scene.leads, 0, before, metadata=_metadata_of(scene, first.output, before))
+        place = TopicPartition(scene.leads, 0, before, metadata=_former_metadata(before))
         broker.admin.alter_consumer_group_offsets([ConsumerGroupTopicPartitions(scene.group, [place])])[
             scene.group
         ].result(10)
@@ -305,7 +305,7 @@ def test_a_topic_made_anew_is_not_skipped_into(tmp_path: Path, broker: Broker, r
         scene.assert_repeated()
 
 
-def _metadata_of(scene: Scene, output: str, offset: int) -> str:
+def _former_metadata(offset: int) -> str:
     """Metadata as a member of the former topic would have written it: with an id that the new topic doesn't have."""
     return f"capi1:AAAAAAAAAAAAAAAAAAAAAA:{offset}:"
 
