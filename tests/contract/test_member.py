@@ -13,8 +13,9 @@ from stream_capi.kafka.admin import KafkaAdmin
 from stream_capi.kafka.consumer import ConsumerThread
 from stream_capi.model import CommitResult, TopicPartition
 from stream_capi.sandbox.embedded_broker import EmbeddedBroker
-from tests.kafka.sink import PROTOCOLS, Member, eventually, numbered, produce
+from tests.kafka.sink import PROTOCOLS, Member, numbered, produce
 from tests.stack.names import Names
+from tests.stack.waiting import eventually
 
 pytestmark = pytest.mark.slow
 

@@ -20,7 +20,7 @@ from stream_capi.endpoint import client as client_module
 from stream_capi.endpoint.client import MAX_BODY_BYTES, MAX_RETRY_AFTER_CHARS
 from tests.endpoint.conftest import MakeClient
 from tests.endpoint.raw import OK, Connection, RawServer, answering
-from tests.endpoint.waiting import eventually
+from tests.stack.waiting import eventually
 
 KEY = "canary-key-0123456789"
 BODY = b'{"events":[]}'
@@ -243,7 +243,7 @@ async def test_an_answer_without_end_is_read_to_a_bound_and_cut_off(
     async with RawServer(behave) as server:
         made = await client(server.url)
         assert (await made.post("pixel", KEY, BODY)).status == 200
-        await eventually(lambda: server.ended == 1, "the client closes the connection")
+        await eventually(lambda: server.ended == 1, 20, "the client closes the connection")
     assert sent < 32 * 2**20  # includes what fits into the kernel's buffers
 
 
@@ -294,7 +294,7 @@ async def test_whatever_is_wrong_after_the_status_does_not_unsay_it(
         for number in (1, 2):
             assert (await made.post("pixel", KEY, BODY)).status == 200
             assert server.connections == number
-            await eventually(lambda expected=number: server.ended == expected, "the client closes")  # type: ignore[misc]
+            await eventually(lambda expected=number: server.ended == expected, 20, "the client closes")  # type: ignore[misc]
 
 
 async def test_an_answer_before_the_body_was_taken_ends_the_connection(client: MakeClient) -> None:
@@ -306,7 +306,9 @@ async def test_an_answer_before_the_body_was_taken_ends_the_connection(client: M
     async with RawServer(behave) as server:
         made = await client(server.url)
         assert (await made.post("pixel", KEY, bytes(32 * 2**20))).status == 413
-        await eventually(lambda: server.ended == 1, "the client closes: what it had begun to send can't be taken back")
+        await eventually(
+            lambda: server.ended == 1, 20, "the client closes: what it had begun to send can't be taken back"
+        )
 
 
 # The pool
@@ -364,11 +366,11 @@ async def test_a_cancelled_request_stops_and_gives_its_connection_back(client: M
     async with RawServer(behave) as server:
         made = await client(server.url, max_connections=1)
         task = asyncio.create_task(made.post("pixel", KEY, BODY))
-        await eventually(lambda: bool(server.requests), "the request arrives")
+        await eventually(lambda: bool(server.requests), 20, "the request arrives")
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        await eventually(lambda: server.ended == 1, "the connection closes")
+        await eventually(lambda: server.ended == 1, 20, "the connection closes")
         assert (await made.post("pixel", KEY, BODY)).status == 200
 
 
@@ -385,7 +387,7 @@ async def test_what_a_frozen_endpoint_never_took_does_not_stay_in_memory(client:
             connections = psutil.Process().net_connections("tcp")
             return [each for each in connections if each.raddr and each.raddr.port == server.port and each.fd != -1]
 
-        await eventually(lambda: not left(), "the socket is given up")
+        await eventually(lambda: not left(), 20, "the socket is given up")
 
 
 async def test_closing_twice_or_before_the_start_is_harmless(client: MakeClient) -> None:

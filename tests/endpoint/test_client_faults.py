@@ -20,7 +20,7 @@ from stream_capi.endpoint.client import EndpointClient
 from stream_capi.errors import ConfigurationError
 from tests.endpoint.conftest import MakeClient
 from tests.endpoint.raw import OK, Behaviour, Connection, RawServer, answering, tunnel
-from tests.endpoint.waiting import eventually
+from tests.stack.waiting import eventually
 
 KEY = "canary-key-0123456789"
 PIXEL = "canary-pixel"
@@ -102,7 +102,7 @@ async def test_what_takes_longer_than_the_time_out_is_a_timeout(client: MakeClie
     async with RawServer(behaviour) as server:
         made = await client(server.url, timeout_seconds=0.3)
         answer = await made.post(PIXEL, KEY, BODY)
-        await eventually(lambda: server.ended == server.connections, "the client closes")
+        await eventually(lambda: server.ended == server.connections, 20, "the client closes")
     assert answer.fault == "timeout"
     assert answer.seconds >= 0.29
 
@@ -173,7 +173,7 @@ async def test_a_kept_connection_that_was_dropped_meanwhile_is_no_refusal(client
         for _ in range(3):
             answer = await made.post(PIXEL, KEY, BODY)
             assert answer.status == 200 or answer.fault in ("disconnected", "reset")
-            await eventually(lambda: server.ended == server.connections, "dropped")
+            await eventually(lambda: server.ended == server.connections, 20, "dropped")
 
 
 # TLS
@@ -291,7 +291,7 @@ async def test_the_probe_of_a_plain_endpoint_connects_and_sends_nothing(client: 
     async with RawServer(answering(OK)) as server:
         made = await client(server.url)
         assert await made.probe() is None
-        await eventually(lambda: server.ended == 1, "the probe closes its connection")
+        await eventually(lambda: server.ended == 1, 20, "the probe closes its connection")
     assert server.connections == 1
     assert server.requests == []
 

@@ -18,7 +18,7 @@ from stream_capi.endpoint import connections
 from stream_capi.endpoint.client import EndpointClient
 from tests.endpoint.conftest import MakeClient
 from tests.endpoint.raw import OK, Behaviour, Connection, RawServer, answering, tunnel
-from tests.endpoint.waiting import eventually
+from tests.stack.waiting import eventually
 
 KEY = "canary-key-0123456789"
 BODY = b'{"events":[]}'
@@ -284,7 +284,7 @@ async def test_an_answer_on_a_new_connection_before_any_request_is_none(
     async def awaiting(*args: Any, **options: Any) -> Any:
         """Connect, but return only when the answer has arrived."""
         sock = options["sock"]
-        await eventually(lambda: bool(select.select([sock], [], [], 0)[0]), "the answer is there")
+        await eventually(lambda: bool(select.select([sock], [], [], 0)[0]), 20, "the answer is there")
         made = await create(*args, **options)
         if read:
             await asyncio.sleep(0.1)

@@ -16,7 +16,7 @@ import trustme
 
 from tests.endpoint.conftest import MakeClient
 from tests.endpoint.raw import OK, Behaviour, Connection, RawServer
-from tests.endpoint.waiting import eventually
+from tests.stack.waiting import eventually
 
 pytestmark = pytest.mark.slow
 
@@ -132,7 +132,7 @@ async def test_what_arrived_while_the_loop_stood_still_is_the_answer(
     async with aside(RawServer(answering_after(go, *ANSWERS[answer]), context)) as server:
         made = await client(server.url, timeout_seconds=SECONDS, ca_file=str(tmp_path / "ca.pem"))
         posted = [asyncio.create_task(made.post("pixel", "key", b"{}")) for _ in range(8)]
-        await eventually(lambda: len(server.requests) == 8, "all requests are there")
+        await eventually(lambda: len(server.requests) == 8, 20, "all requests are there")
         stand_still(go)
         answers = await asyncio.gather(*posted)
         await made.close()
@@ -143,7 +143,7 @@ async def test_what_does_not_arrive_is_timed_out_soon(client: MakeClient) -> Non
     async with aside(RawServer(silent)) as server:
         made = await client(server.url, timeout_seconds=SECONDS)
         posted = asyncio.create_task(made.post("pixel", "key", b"{}"))
-        await eventually(lambda: len(server.requests) == 1, "the request is there")
+        await eventually(lambda: len(server.requests) == 1, 20, "the request is there")
         time.sleep(PAUSE)  # noqa: ASYNC251 -- blocks the loop
         begun = time.monotonic()
         assert (await posted).fault == "timeout"
@@ -162,7 +162,7 @@ async def test_a_request_that_is_cancelled_is_cancelled(client: MakeClient) -> N
     async with aside(RawServer(silent)) as server:
         made = await client(server.url, timeout_seconds=30)
         posted = asyncio.create_task(made.post("pixel", "key", b"{}"))
-        await eventually(lambda: len(server.requests) == 1, "the request is there")
+        await eventually(lambda: len(server.requests) == 1, 20, "the request is there")
         posted.cancel()
         with pytest.raises(asyncio.CancelledError):
             await posted

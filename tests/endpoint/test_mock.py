@@ -20,8 +20,8 @@ from tests.endpoint.conftest import MakeClient
 from tests.endpoint.events import batch, lead, view
 from tests.endpoint.raw import OK, RawServer, answering
 from tests.endpoint.test_client_faults import tls
-from tests.endpoint.waiting import eventually
 from tests.sandbox.test_api_document import VIOLATIONS
+from tests.stack.waiting import eventually
 
 KEY = "canary-key"
 KEYS = {"AXON-1": KEY, "AXON-2": "canary-other"}
@@ -352,7 +352,7 @@ async def test_a_stray_answer_is_nobodys(client: MakeClient, stray: int) -> None
     async with mock:
         made = await client(mock.url)
         assert (await made.post("AXON-1", KEY, batch(lead("a")))).status == 200
-        await eventually(lambda: mock.strays == 1, "the stray answer")
+        await eventually(lambda: mock.strays == 1, 20, "the stray answer")
         assert (await made.post("AXON-1", KEY, batch(lead("b")))).status == 500
     assert mock.times_answered() == {"a": 1}
 
@@ -417,7 +417,7 @@ async def test_a_test_may_decide_by_itself_and_hold_an_answer_back(client: MakeC
     made = await client(mock.url)
     held = asyncio.create_task(made.post("AXON-1", KEY, batch(lead("held"))))
     assert (await made.post("AXON-1", KEY, batch(lead("free")))).status == 200
-    await eventually(lambda: mock.times_accepted() == {"held": 1, "free": 1}, "both are accepted")
+    await eventually(lambda: mock.times_accepted() == {"held": 1, "free": 1}, 20, "both are accepted")
     assert mock.times_answered() == {"free": 1}
     release.set()
     assert (await held).status == 200
@@ -429,7 +429,7 @@ async def test_what_hangs_does_not_hold_up_its_stop(client: MakeClient) -> None:
     await mock.start()
     made = await client(mock.url)
     task = asyncio.create_task(made.post("AXON-1", KEY, batch(lead())))
-    await eventually(lambda: bool(mock.requests), "the request arrives")
+    await eventually(lambda: bool(mock.requests), 20, "the request arrives")
     await mock.stop()
     assert (await task).fault in ("disconnected", "reset")
 
@@ -439,7 +439,7 @@ async def test_what_hangs_ends_with_its_client(client: MakeClient) -> None:
         before = len(asyncio.all_tasks())
         made = await client(mock.url, timeout_seconds=0.3)
         await asyncio.gather(*(made.post("AXON-1", KEY, batch(lead())) for _ in range(5)))
-        await eventually(lambda: len(asyncio.all_tasks()) == before, "no request is left hanging")
+        await eventually(lambda: len(asyncio.all_tasks()) == before, 20, "no request is left hanging")
 
 
 async def test_the_faults_of_a_refused_batch_are_in_the_answer(http: aiohttp.ClientSession, mock: MockEndpoint) -> None:

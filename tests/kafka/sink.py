@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -178,14 +178,6 @@ class Member:
     @property
     def read(self) -> int:
         return sum(map(len, self.offsets.values()))
-
-
-async def eventually(condition: Callable[[], bool], seconds: float, what: str) -> None:
-    """Let the loop run until the condition holds. Raises AssertionError, naming ``what``, if it doesn't within the time."""
-    deadline = asyncio.get_running_loop().time() + seconds
-    while not condition():
-        assert asyncio.get_running_loop().time() < deadline, f"{what}: not within {seconds:g} s"
-        await asyncio.sleep(0.02)
 
 
 def produce(bootstrap: str, topic: str, partition: int, values: Iterable[bytes]) -> None:

@@ -12,9 +12,10 @@ from stream_capi.kafka import group_lag
 from stream_capi.kafka.admin import GroupOffset, KafkaAdmin
 from stream_capi.model import TopicPartition
 from stream_capi.sandbox.embedded_broker import EmbeddedBroker
-from tests.kafka.sink import PROTOCOLS, Member, eventually, produce
+from tests.kafka.sink import PROTOCOLS, Member, produce
 from tests.stack import Broker
 from tests.stack.names import Names
+from tests.stack.waiting import eventually
 
 
 def admin_of(bootstrap: str, seconds: float = 10) -> KafkaAdmin:

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from stream_capi.kafka.watch import STATISTICS_MS
-from tests.kafka.sink import PROTOCOLS, Member, eventually, numbered, produce
+from tests.kafka.sink import PROTOCOLS, Member, numbered, produce
 from tests.scene import Scene
 from tests.stack import Cluster, Registry
 from tests.stack.names import Names
 from tests.stack.records import read
-from tests.stack.waiting import until
+from tests.stack.waiting import eventually, until
 
 pytestmark = pytest.mark.real
 PROPERTIES = {**PROTOCOLS["cooperative-sticky"], "session.timeout.ms": 9000, "heartbeat.interval.ms": 1000}

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from stream_capi.model import TopicPartition
-from tests.kafka.sink import Member, eventually, numbered, produce
+from tests.kafka.sink import Member, numbered, produce
 from tests.stack import Cluster
 from tests.stack.names import Names
-from tests.stack.waiting import until
+from tests.stack.waiting import eventually, until
 
 pytestmark = pytest.mark.real
 

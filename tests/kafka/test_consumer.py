@@ -20,10 +20,10 @@ from stream_capi.errors import ConfigurationError, KafkaLost
 from stream_capi.kafka.admin import KafkaAdmin
 from stream_capi.kafka.start_offsets import find_places
 from stream_capi.model import TopicPartition
-from tests.kafka.sink import PROTOCOLS, Member, eventually, numbered, produce
+from tests.kafka.sink import PROTOCOLS, Member, numbered, produce
 from tests.stack import Broker
 from tests.stack.names import Names
-from tests.stack.waiting import until
+from tests.stack.waiting import eventually, until
 
 pytestmark = pytest.mark.real
 

@@ -8,9 +8,10 @@ import pytest
 
 from stream_capi.kafka.commits import Commits
 from stream_capi.model import TopicPartition
-from tests.kafka.sink import PROTOCOLS, Member, eventually, numbered, produce
+from tests.kafka.sink import PROTOCOLS, Member, numbered, produce
 from tests.stack import Broker, Proxy
 from tests.stack.names import Names
+from tests.stack.waiting import eventually
 
 pytestmark = pytest.mark.real
 PROPERTIES = {**PROTOCOLS["cooperative-sticky"], "session.timeout.ms": 30_000}

@@ -20,9 +20,9 @@ from stream_capi.kafka.dead_letter_writer import DeadLetterWriter
 from stream_capi.model import Code, DeadLetter
 from tests.fake_record import FakeRecord
 from tests.kafka.dead_letters import dead_letter, headers_of, read_back
-from tests.kafka.sink import eventually
 from tests.stack import Broker, Proxy
 from tests.stack.names import Names
+from tests.stack.waiting import eventually
 
 
 class Writing:

@@ -15,8 +15,9 @@ from stream_capi.kafka.range_policy import RangePolicy
 from stream_capi.kafka.ranges import Range
 from stream_capi.kafka.read_policy import ReadPolicy, WholeLog
 from stream_capi.model import TopicPartition
-from tests.kafka.sink import RecordedEvents, eventually
+from tests.kafka.sink import RecordedEvents
 from tests.kafka.test_parts import Client
+from tests.stack.waiting import eventually
 
 A, B = TopicPartition("leads", 0), TopicPartition("leads", 1)
 

@@ -13,9 +13,10 @@ import pytest
 from stream_capi.config.settings import KafkaSection
 from stream_capi.kafka.admin import KafkaAdmin
 from stream_capi.model import Commit, TopicPartition
-from tests.kafka.sink import PROTOCOLS, Member, eventually, numbered, produce
+from tests.kafka.sink import PROTOCOLS, Member, numbered, produce
 from tests.stack import Broker
 from tests.stack.names import Names
+from tests.stack.waiting import eventually
 
 pytestmark = pytest.mark.real
 

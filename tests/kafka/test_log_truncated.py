@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from stream_capi.model import TopicPartition
-from tests.kafka.sink import Member, eventually, numbered, produce
+from tests.kafka.sink import Member, numbered, produce
 from tests.stack import Broker
 from tests.stack.names import Names
+from tests.stack.waiting import eventually
 
 pytestmark = pytest.mark.real
 

@@ -8,9 +8,10 @@ import pytest
 from confluent_kafka import Producer
 from confluent_kafka.cimpl import NewPartitions
 
-from tests.kafka.sink import PROTOCOLS, Member, eventually
+from tests.kafka.sink import PROTOCOLS, Member
 from tests.stack import Broker, Proxy
 from tests.stack.names import Names
+from tests.stack.waiting import eventually
 
 pytestmark = pytest.mark.real
 LINE = 500_000  # bytes a second
