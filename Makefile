@@ -92,7 +92,7 @@ audit: .venv/ready ## looks the locked packages up for known vulnerabilities
 	$(BIN)/python -m pip install --quiet --no-build-isolation --no-deps --editable .
 	touch $@
 
-# Locks are made anew with this, after a change of the dependencies in pyproject.toml.
+# Writes the locks again, after a change of the dependencies in pyproject.toml.
 COMPILE := $(BIN)/python -m piptools compile --quiet --generate-hashes --strip-extras --allow-unsafe --no-emit-index-url \
   --no-emit-find-links --no-emit-trusted-host --no-header
 lock: .venv/ready ## compiles the locked requirements again

@@ -228,6 +228,6 @@ def execute(settings: Settings, admin: KafkaAdmin, planned: PurgePlan) -> dict[T
     if not now or not planned.topic_id:
         raise Unavailable(f"the brokers do not tell the id of topic {planned.topic}: nothing was deleted")
     if now != planned.topic_id:
-        raise CheckFailed(f"topic {planned.topic} was made anew since it was read: nothing was deleted")
+        raise CheckFailed(f"topic {planned.topic} was recreated since it was read: nothing was deleted")
     purge_mark.keep(settings, admin, now, asked, planned.purged.before or int(time.time() * 1000))
     return admin.delete_before(asked)

@@ -50,7 +50,7 @@ def test_since_when_all_was_resolved_is_told_besides_the_outcomes(
     assert decoded(text, watermark, "abc") == beyond
     assert resolved_since(text, watermark, "abc") == since
     assert resolved_since(text, watermark + 1, "abc") is None, "the offset was set by somebody since"
-    assert resolved_since(text, watermark, "other") is None, "the topic was made anew"
+    assert resolved_since(text, watermark, "other") is None, "the topic was recreated"
     assert [resolved_since(text[:-cut], watermark, "abc") for cut in range(1, 8)] == [None] * 7
 
 
@@ -135,7 +135,7 @@ def test_what_has_just_room_is_told_and_nothing_beyond_the_limit() -> None:
 
 @pytest.mark.parametrize(
     ("committed", "log", "why"),
-    [(101, "abc", "the offset was reset since"), (100, "other", "the topic was made anew"), (100, "", "no id known")],
+    [(101, "abc", "the offset was reset since"), (100, "other", "the topic was recreated"), (100, "", "no id known")],
 )
 def test_metadata_that_does_not_fit_is_ignored(committed: int, log: str, why: str) -> None:
     text = tracker(100, ((110, 150),)).outcomes_beyond(topic_id="abc")

@@ -30,17 +30,17 @@ _INTRODUCTION = """# Configuration
 <!-- Written by `make docs` from stream_capi/config/settings.py. Change it there. -->
 
 Every key of the configuration file. [contract.md](contract.md#3-configuration) has them all in one file, with the rules that join several of them;
-[mapping.md](mapping.md) explains those of a source. Paths of files are meant from the file that they stand in. `stream-capi check` finds every fault
-at once.
+[mapping.md](mapping.md) explains those of a source. A relative path of a file starts at the folder of the configuration file. `stream-capi check`
+reports every fault at once.
 
 ## By the environment
 
-Each key can be set by the variable in its row, which wins over the file. A text is written as it is; numbers, `true`, lists and tables are written as
-JSON. The `0` is the place in the list: the second pixel is `STREAM_CAPI_PIXELS__1__…`. A table is laid over the file's. In `properties` and `fields`,
-each dot of a name is `__`: `STREAM_CAPI_KAFKA__PROPERTIES__SASL__PASSWORD`, `STREAM_CAPI_SOURCES__0__FIELDS__USER_DATA__EMAIL`.
+Each key can be set by the variable in its row, which overrides the file. Write text as it is, and numbers, `true`, lists and tables as JSON. The `0` is
+the place in the list: the second pixel is `STREAM_CAPI_PIXELS__1__…`. A table is merged into the file's. In `properties` and `fields`, write `__` for
+each dot of a name: `STREAM_CAPI_KAFKA__PROPERTIES__SASL__PASSWORD`, `STREAM_CAPI_SOURCES__0__FIELDS__USER_DATA__EMAIL`.
 
-`STREAM_CAPI_DEFAULT__ADMIN__HOST` and its like lie beneath the file: they replace the program's own default of one key of a section that is no list. They
-are for whoever packs the program; the image sets this one to `::`, since a container is probed from outside.
+Variables such as `STREAM_CAPI_DEFAULT__ADMIN__HOST` replace the program's default of one key, and the file overrides them. They work for sections that are
+not lists, and are meant for those who package the program: the image sets this one to `::`, because a container is probed from outside.
 
 ## In an editor
 
@@ -50,15 +50,15 @@ are for whoever packs the program; the image sets this one to `::`, since a cont
 $ stream-capi config-schema > stream-capi.schema.json
 ```
 
-Editors with taplo (in VS Code: Even Better TOML) complete keys, show what is said here, and mark unknown keys and wrong types, once the first line of
+Editors with taplo (in VS Code: Even Better TOML) complete keys, show these descriptions, and mark unknown keys and wrong types, once the first line of
 the configuration is:
 
 ```toml
 #:schema ./stream-capi.schema.json
 ```
 
-CI can hold a file against it by any validator of JSON Schema (draft 7) that reads TOML. The schema requires no key, since the environment may bring it,
-and knows nothing of rules over several keys: for those, and for what only brokers and registry know, there is `stream-capi check`.
+CI can validate a file with any validator for JSON Schema (draft 7) that reads TOML. The schema requires no key, because the environment may set it, and
+it has no rules that join several keys: `stream-capi check` checks those, and what only the brokers and the registry know.
 """
 
 

@@ -244,7 +244,7 @@ def test_a_compacted_topic_is_refused_and_one_that_deletes_besides_is_not(
     assert both.beginnings == {0: 1}
 
 
-def test_a_topic_made_anew_since_the_plan_keeps_its_letters(tmp_path: Path, broker: Broker, names: Names) -> None:
+def test_a_topic_recreated_since_the_plan_keeps_its_letters(tmp_path: Path, broker: Broker, names: Names) -> None:
     yard = Yard(tmp_path, broker, names)
     yard.bury(OLD, OLD)
     yard.mark_redriven(0, 1)
@@ -252,7 +252,7 @@ def test_a_topic_made_anew_since_the_plan_keeps_its_letters(tmp_path: Path, brok
     broker.delete_topic(yard.dead)
     broker.create_topic(yard.dead)
     yard.bury(OLD, OLD, OLD)
-    with pytest.raises(CheckFailed, match=r"was made anew since it was read: nothing was deleted"):
+    with pytest.raises(CheckFailed, match=r"was recreated since it was read: nothing was deleted"):
         yard.execute(planned)
     assert yard.beginnings == {0: 0}
 
