@@ -69,6 +69,22 @@ class DeadLetterReader:
         self._reader.close()
 
 
+def asker(bootstrap: str, group: str) -> Consumer:
+    """Asks for a group's committed offsets without being a member.
+
+    No admin client: it answers by futures, and one whose answer is lost with a killed broker blocks the others.
+    """
+    return Consumer(
+        {
+            "bootstrap.servers": bootstrap,
+            "group.id": group,
+            "enable.auto.commit": False,
+            "reconnect.backoff.max.ms": 500,
+            "log_level": 0,
+        }
+    )
+
+
 def _bytes(value: str | bytes | None) -> bytes | None:
     return value.encode() if isinstance(value, str) else value
 
@@ -98,16 +114,7 @@ class Ledger:
         self._answered = answered
         self._every = every
         self._dead_letters = DeadLetterReader(broker, dead_letters)
-        # Not an admin client: it answers by futures, and one whose answer is lost with a killed broker blocks the others.
-        self._asker = Consumer(
-            {
-                "bootstrap.servers": broker.bootstrap,
-                "group.id": group,
-                "enable.auto.commit": False,
-                "reconnect.backoff.max.ms": 500,
-                "log_level": 0,
-            }
-        )
+        self._asker = asker(broker.bootstrap, group)
         self._checked: dict[tuple[str, int], int] = defaultdict(int)
         self._ends: dict[tuple[str, int], int] = defaultdict(int)
         self._dead_lettered: set[Place] = set()

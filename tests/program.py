@@ -122,6 +122,10 @@ class Program:
         """The process, for its memory and its open files."""
         return psutil.Process(self._server.pid)
 
+    def peak_memory(self) -> int:
+        """The peak of the resident memory since the start, bytes."""
+        return int(Path(f"/proc/{self._server.pid}/status").read_text().split("VmHWM:")[1].split()[0]) * 1024
+
     @property
     def running(self) -> bool:
         return self._server.running

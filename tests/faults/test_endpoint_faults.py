@@ -395,7 +395,7 @@ def test_an_answer_without_end_neither_costs_memory_nor_the_events_of_its_reques
                 until(lambda count=count: scene.endpoint.mock.counts.requests > count + 3, 60, f"requests for {body}")  # type: ignore[misc]
         scene.endpoint.answer(None)
         scene.close(duplicates=0)
-        assert _peak_rss(member.process.pid) - before < 48 * 2**20
+        assert member.peak_memory() - before < 48 * 2**20
 
 
 @pytest.mark.parametrize("count", [15_000, pytest.param(100_000, marks=[pytest.mark.long, pytest.mark.timeout(900)])])
@@ -413,24 +413,18 @@ def test_what_waits_for_an_endpoint_that_hangs_stays_within_the_memory_budget(
         until(lambda: all(place["paused"] for place in member.status()["partitions"]), 60, "pauses of all partitions")
         until(lambda: _timed_out(member) >= 8, 60, "hanging requests")
         assert scene.ledger.lag() > count * 0.9
-        assert _peak_rss(member.process.pid) - before < 3 * budget
+        assert member.peak_memory() - before < 3 * budget
         hung = _timed_out(member)
         scene.endpoint.answer(None)
         await_progress(scene)
         scene.ledger.await_all(150)
         late = 100 * int(_timed_out(member) - hung)
         scene.close(duplicates=Budget(late, "100 in each request that timed out after the endpoint was well again"))
-        assert _peak_rss(member.process.pid) - before < 3 * budget
+        assert member.peak_memory() - before < 3 * budget
 
 
 def _timed_out(member: Program) -> float:
     return member.metric("stream_capi_requests_total", status="timeout")
-
-
-def _peak_rss(pid: int) -> int:
-    """The peak of the resident memory since the start, bytes."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    return int(status.split("VmHWM:")[1].split()[0]) * 1024
 
 
 # Answers that belong to no request, and answers with strange heads

@@ -12,7 +12,6 @@ import pytest
 
 from stream_capi.model import Code
 from tests.faults.crafted_records import LEAD, Made, Maker, encoded, place_of, produce
-from tests.program import Program
 from tests.scene import Scene
 from tests.stack import Broker, Registry
 
@@ -84,11 +83,6 @@ def _with_value(kind: dict[str, Any]) -> dict[str, Any]:
     return {**LEAD, "fields": fields}
 
 
-def _peak_rss(program: Program) -> int:
-    """The peak of the resident memory since the start, bytes."""
-    return int(Path(f"/proc/{program.process.pid}/status").read_text().split("VmHWM:")[1].split()[0]) * 1024
-
-
 def test_corrupt_and_hostile_avro_becomes_dead_letters_at_bounded_cost_with_the_process_alive(
     tmp_path: Path, broker: Broker, registry: Registry
 ) -> None:
@@ -104,7 +98,7 @@ def test_corrupt_and_hostile_avro_becomes_dead_letters_at_bounded_cost_with_the_
         maker.put(maker.lead(Code.INVALID_FIELD, schema=huge, value=b"\x7f" * size) for size in (100, 400_000))
         maker.put([maker.lead(Code.DECODE_ERROR)._replace(headers=(("__value_schema_id", b"\x00\x01"),))])
         scene.close(duplicates=0)
-        assert _peak_rss(member) - memory < 64 * 2**20
+        assert member.peak_memory() - memory < 64 * 2**20
         assert sum(member.process.cpu_times()[:2]) - cpu < 10
         assert len(scene.ledger.dead_letters()) == len(values) + 3
         assert member.is_ready()

@@ -62,12 +62,6 @@ def _grown(number: int) -> dict[str, Any]:
     return {**LEAD, "fields": [*LEAD["fields"], more]}
 
 
-def _peak(member: Program) -> int:
-    """The peak of the process's resident memory, bytes."""
-    status = Path(f"/proc/{member.process.pid}/status").read_text()
-    return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))) * 1024
-
-
 def _waits(member: Program, topic: str) -> bool:
     return f"{topic}: records wait for schema id" in notices(member)
 
@@ -129,7 +123,7 @@ def test_what_a_gateway_says_in_the_registrys_place_is_no_word_on_any_schema(
             way.front.says = None
             await_progress(scene, scene.leads)
             scene.ledger.await_all(60)
-        assert _peak(member) < memory + _ANSWERS
+        assert member.peak_memory() < memory + _ANSWERS
         assert scene.ledger.dead_letters() == []
         scene.close(duplicates=0)
 
@@ -163,13 +157,13 @@ def test_a_flood_of_unknown_schemas_is_a_few_questions_one_line_and_no_more_memo
             time.sleep(0.2)
         assert way.front.most_at_once <= 4
         assert len(member.logged("records wait for their schema")) == 1
-        assert _peak(member) < memory + 64 * 2**20
+        assert member.peak_memory() < memory + 64 * 2**20
         way.front.says, way.front.seconds = Said(404, b'{"error_code": 40403, "message": "not found"}', _JSON), 0.0
         until(lambda: scene.ledger.lag(scene.leads) <= len(produced), 120, "the end of the flood")
         way.front.says = None
         scene.close(duplicates=0)
         assert len(member.output.splitlines()) < 200
-        assert _peak(member) < memory + 64 * 2**20
+        assert member.peak_memory() < memory + 64 * 2**20
 
 
 def test_a_schema_that_a_healthy_registry_does_not_know_is_a_dead_letter_and_is_asked_for_once(

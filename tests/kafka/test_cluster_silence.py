@@ -23,18 +23,8 @@ SECONDS = 60.0  # a time-out: that 15 s are enough is shown without a clock in t
 def _group(cluster: Cluster, names: Names, topic: str, coordinator: int) -> str:
     """Find a group name that this node coordinates."""
     read(cluster.bootstrap, [topic], 1, names.group())  # creates __consumer_offsets
-    leaders = {number: at.leader for number, at in cluster.described("__consumer_offsets").items()}
     groups = (f"{names.group()}-{number}" for number in range(1000))
-    return next(group for group in groups if leaders[_java_hash(group) % len(leaders)] == coordinator)
-
-
-def _java_hash(text: str) -> int:
-    """The absolute value of Java's hash of a string, as brokers compute it."""
-    value = 0
-    for sign in text:
-        value = (31 * value + ord(sign)) & 0xFFFFFFFF
-    value = value - (1 << 32) if value >= 1 << 31 else value
-    return 0 if value == -(1 << 31) else abs(value)
+    return next(group for group in groups if cluster.coordinator(group).id == coordinator)
 
 
 def _details(member: Member, event: str) -> str:

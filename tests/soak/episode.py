@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import psutil
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import KafkaException, TopicPartition
 
 from stream_capi.sandbox.fault_script import Action, RequestInfo
 from tests.endpoint_thread import Endpoint
-from tests.ledger import DeadLetterReader, assert_private
+from tests.ledger import DeadLetterReader, asker, assert_private
 from tests.program import KEY, Program, configuration
 from tests.soak.faults import is_poison
 from tests.soak.history import (
@@ -343,16 +343,7 @@ class _Watch:
         self.dead, self.trouble = dead, ""
         self._endpoint, self._history, self._now = endpoint, history, now
         self._dead_letters = DeadLetterReader(cluster, dead)
-        # Not an admin client, for the reason given in tests/ledger.py.
-        self._asker = Consumer(
-            {
-                "bootstrap.servers": cluster.bootstrap,
-                "group.id": group,
-                "enable.auto.commit": False,
-                "reconnect.backoff.max.ms": 500,
-                "log_level": 0,
-            }
-        )
+        self._asker = asker(cluster.bootstrap, group)
         self._partitions: set[tuple[str, int]] = set()
         self._looked = self._read = 0  # how many of the endpoint's entries and of the dead letters were processed
         self._answered: Counter[str] = Counter()
