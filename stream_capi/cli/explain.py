@@ -40,7 +40,9 @@ def command(
         str | None,
         typer.Option(metavar="FIELD=VALUE", help="A field of the record, by its path, and its value as text."),
     ] = None,
-    since: Annotated[str, typer.Option(help=f"With --key, --event-id, --where. {SINCE_HELP}")] = DEFAULT_SINCE,
+    since: Annotated[
+        str | None, typer.Option(help=f"With --key, --event-id, --where. {SINCE_HELP}", show_default=DEFAULT_SINCE)
+    ] = None,
     show_personal_data: Annotated[bool, typer.Option("--show-personal-data", help="Show values unmasked.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -56,12 +58,14 @@ def command(
             "give one of --partition with --offset, --latest, --key, --event-id, --where and --file; "
             "--latest also goes with --key, --event-id and --where"
         )
+    if since is not None and wanted is None:
+        raise typer.BadParameter("--since goes with --key, --event-id or --where; leave it out")
     settings = config.load(config_file, keys=False)
     sources = sources_of(settings, topic)
     if wanted is not None:
         from stream_capi.cli.searching import selected  # imported here: only a search needs it
 
-        chosen = selected(settings, topic, wanted, since, latest or 1, quiet=as_json)
+        chosen = selected(settings, topic, wanted, since or DEFAULT_SINCE, latest or 1, quiet=as_json)
         explained = asyncio.run(explain_records(settings, sources, chosen))
     elif file is not None:
         explained = asyncio.run(explain_file(settings, sources, file))

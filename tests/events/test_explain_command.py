@@ -236,6 +236,13 @@ def test_faults_are_one_clear_line(
     assert "\n" not in str(done.exception)
 
 
+@pytest.mark.parametrize("words", [["--latest", "3"], ["--partition", "0", "--offset", "1"], ["--file", "a.json"]])
+def test_a_since_that_nothing_would_read_is_refused(raw_config: str, words: list[str]) -> None:
+    done = run("--config", raw_config, "--topic", "leads", *words, "--since", "2h")
+    assert done.exit_code == 2
+    assert "--since goes with --key, --event-id or --where" in done.output
+
+
 def test_json_needs_one_schema(tmp_path: Path) -> None:
     config = config_file(tmp_path, framing="single_object", schema_file=str(SCHEMAS))
     done = run("--config", config, "--topic", "leads", "--file", as_json_file(tmp_path, lead()))
