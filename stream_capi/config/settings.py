@@ -365,7 +365,7 @@ class SourceSection(Section):
 
     @property
     def wire_format(self) -> str:
-        """The framing; for ``apicurio`` with the kind of id, which the bytes don't say, for ``auto`` with raw if one file is set."""
+        """The framing, with the kind of id where the bytes don't say it, and whether raw records are expected."""
         if self.framing == "apicurio":
             return f"apicurio {self.apicurio_id or 'content'}"
         of_one_file = self.schema_file is not None and not self.has_folder
