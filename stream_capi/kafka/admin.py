@@ -46,7 +46,7 @@ from stream_capi.kafka.properties import admin_properties
 from stream_capi.model import NO_LEADER_EPOCH, TopicPartition, epoch_number
 
 _SECONDS = 10.0
-_IDS_SECONDS = 2.0  # asked on the consumer's thread, which polls nothing meanwhile
+_IDS_SECONDS = 1.0  # asked on the consumer's thread, which polls nothing meanwhile
 
 # What a broker answers that deletes no records at all.
 _DELETES_NOTHING = frozenset(
@@ -136,22 +136,34 @@ class KafkaAdmin:
     def topic_ids(self, topics: Sequence[str]) -> dict[str, str]:
         """The ids of the topics: a recreated topic has another id. Never raises, and is quick.
 
-        An id that isn't known in time is left out.
+        An id that isn't known in time is left out. The client asks the controller that the last metadata named; where that
+        node has failed since, new metadata name another, and it is asked once more.
         """
-        ids: dict[str, str] = {}
         try:
-            asked = self._client().describe_topics(TopicCollection(list(topics)), request_timeout=_IDS_SECONDS)
+            ids = self._topic_ids(topics)
+            if ids is None:
+                self._client().list_topics("__consumer_offsets", timeout=_IDS_SECONDS)
+                ids = self._topic_ids(topics)
         except (KafkaException, ConfigurationError, ValueError):
-            return ids
-        for topic, future in asked.items():
+            return {}
+        return ids or {}
+
+    def _topic_ids(self, topics: Sequence[str]) -> dict[str, str] | None:
+        """None if there is no answer. Raises KafkaException, ConfigurationError, ValueError."""
+        ids: dict[str, str] = {}
+        silent = False
+        for topic, future in (
+            self._client().describe_topics(TopicCollection(list(topics)), request_timeout=_IDS_SECONDS).items()
+        ):
             try:
                 described = future.result(_IDS_SECONDS + 0.5)
-            except (KafkaException, FutureTimeout):
+            except (KafkaException, FutureTimeout) as error:
+                silent |= isinstance(error, FutureTimeout) or error_of(error).code() in UNREACHABLE
                 continue
             if described.topic_id is not None:
                 ids[topic] = str(described.topic_id)
         self._client().poll(0)  # otherwise the client's callbacks pile up
-        return ids
+        return None if silent else ids
 
     def describe(self, topics: Iterable[str]) -> dict[str, int | None]:
         """The count of each topic's partitions; None for a topic that is missing. Raises Unavailable, KafkaLost."""

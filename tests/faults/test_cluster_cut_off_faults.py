@@ -97,7 +97,7 @@ def test_a_member_cut_off_from_all_brokers_repeats_no_more_than_it_had_read(
         until(lambda: bool(cut_off.logged("lost")), TAKEN_OVER_SECONDS, "the loss")
         assert cut_off.metric("stream_capi_delivered_total") > delivered, "it did not reach the endpoint"
         assert not cut_off.is_ready()
-        assert cut_off.logged("broker out of reach")
+        until(lambda: bool(cut_off.logged("broker out of reach")), TAKEN_OVER_SECONDS, "the line on the brokers")
         end(scene, cut_off, cluster.nodes, budget)
 
 
