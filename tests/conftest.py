@@ -108,7 +108,7 @@ def own_proxy(_own: _Proxied) -> Proxy:
     return _own.proxy
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def secured_broker() -> Iterator[SecuredBroker]:
     """The broker with passwords, tokens, certificates and rights that tests share."""
     from tests.stack import SecuredBroker
@@ -179,16 +179,14 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Refuse a test that uses the cluster from a file with another prefix: it would run in another process.
 
-    With several processes the tests on the cluster come first, since they all run in one process and take longest. Then
-    come the files with tests of minutes, so that a run doesn't end with only one process at work.
+    With several processes the tests on the cluster come first, since they all run in one process and take longest.
     """
     config.stash[COLLECTED] = list(items)
     for item in items:
         if "cluster" in getattr(item, "fixturenames", ()) and not _is_on_the_cluster(item):
             raise pytest.UsageError(f"{item.nodeid} uses the cluster: its file must be named {_ON_THE_CLUSTER}*.py")
     if hasattr(config, "workerinput"):
-        of_minutes = {item.path for item in items if item.get_closest_marker("long")}
-        items.sort(key=lambda item: (not _is_on_the_cluster(item), item.path not in of_minutes))
+        items.sort(key=_is_on_the_cluster, reverse=True)
 
 
 def _is_on_the_cluster(item: pytest.Item) -> bool:
