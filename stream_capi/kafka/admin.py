@@ -46,6 +46,7 @@ from stream_capi.kafka.properties import admin_properties
 from stream_capi.model import NO_LEADER_EPOCH, TopicPartition, epoch_number
 
 _SECONDS = 10.0
+_ANSWER_SECONDS = 2.0
 _IDS_SECONDS = 1.0  # asked on the consumer's thread, which polls nothing meanwhile
 
 # What a broker answers that deletes no records at all.
@@ -141,8 +142,7 @@ class KafkaAdmin:
         """
         try:
             ids = self._topic_ids(topics)
-            if ids is None:
-                self._client().list_topics("__consumer_offsets", timeout=_IDS_SECONDS)
+            if ids is None and self._answers(self._client()):
                 ids = self._topic_ids(topics)
         except (KafkaException, ConfigurationError, ValueError):
             return {}
@@ -152,9 +152,8 @@ class KafkaAdmin:
         """None if there is no answer. Raises KafkaException, ConfigurationError, ValueError."""
         ids: dict[str, str] = {}
         silent = False
-        for topic, future in (
-            self._client().describe_topics(TopicCollection(list(topics)), request_timeout=_IDS_SECONDS).items()
-        ):
+        asked = self._client().describe_topics(TopicCollection(list(topics)), request_timeout=_IDS_SECONDS)
+        for topic, future in asked.items():
             try:
                 described = future.result(_IDS_SECONDS + 0.5)
             except (KafkaException, FutureTimeout) as error:
@@ -316,8 +315,9 @@ class KafkaAdmin:
             raise self._error_for(what, fault) from None
 
     def _answers(self, client: AdminClient) -> bool:
+        """Whether any broker answers; from its metadata the client learns which brokers there are now."""
         try:
-            client.list_topics("__consumer_offsets", timeout=_IDS_SECONDS)
+            client.list_topics("__consumer_offsets", timeout=_ANSWER_SECONDS)
         except KafkaException:
             return False
         return True
