@@ -144,10 +144,11 @@ async def _newest(
             raise ConfigurationError([f"{fault}, and {why}"]) from None
         if not records:
             raise ConfigurationError([f"{fault}, and the topic has no record to find another by"]) from None
-        framing, key = stated_key(records[0])
-        if isinstance(key, Rejection):
-            raise ConfigurationError([f"{fault}, and the newest record names no schema: {key.detail}"]) from None
-        keys = [key for _, key in map(stated_key, records) if not isinstance(key, Rejection)]
+        stated = [stated_key(record) for record in records]
+        framing, newest = stated[0]
+        if isinstance(newest, Rejection):
+            raise ConfigurationError([f"{fault}, and the newest record names no schema: {newest.detail}"]) from None
+        keys = [key for _, key in stated if not isinstance(key, Rejection)]
         return await registry.newest(topic, written_by=keys), framing
     finally:
         await registry.aclose()
