@@ -127,6 +127,7 @@ def test_without_the_right_to_read_the_group_a_member_of_the_newer_protocol_ends
         ):  # it was looking for its coordinator when the right went: that is refused, and no heartbeat is
             await_word(member, right)
         else:
+            assert member.wait(0) == 3
             assert member.output.splitlines()[-1] == (
                 f"stream-capi: this user lacks READ on group {scene.group}: grant it with an ACL, then start the member again"
             )

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.real
 def test_a_killed_node_hides_no_id_even_if_the_client_takes_it_for_the_controller(
     cluster: Cluster, names: Names
 ) -> None:
-    """Metadata name any node, so each is killed once; the client doesn't know by itself that another one must be asked."""
+    """The metadata may name any node as the controller, so each is killed once; the client goes on asking the one it knows."""
     topic = cluster.create_topic(names.topic())
     admin = KafkaAdmin(KafkaSection(bootstrap_servers=cluster.bootstrap_via))
     ids = admin.topic_ids([topic])
