@@ -3,8 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 MINUTES ?= 30
 ROWS ?= matrix or not matrix
-# Three processes on two cores, each with a broker and a registry of its own: the tests mostly wait for these. Those of
-# test-fast wait for nothing, and stress makes the machine busy by itself.
+# Three processes on two cores, each with a broker and a registry of its own; with more, each waits longer for a core. The
+# tests of test-fast wait for nothing, and stress makes the machine busy by itself.
 PROCESSES ?= 3
 test-fast stress: PROCESSES := 2
 PARALLEL ?= --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder
