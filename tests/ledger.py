@@ -148,9 +148,14 @@ class Ledger:
     # Sampling
 
     def _watch(self) -> None:
-        places = [TopicPartition(topic, number) for topic in self._topics for number in self._broker.end_offsets(topic)]
+        places: list[TopicPartition] = []
         while not self._ending.is_set():
             try:
+                places = places or [
+                    TopicPartition(topic, number)
+                    for topic in self._topics
+                    for number in self._broker.end_offsets(topic)
+                ]
                 self._sample(places)
             except (KafkaException, TimeoutError) as error:
                 self.trouble = repr(error)  # expected in tests in which the broker is down or frozen

@@ -110,7 +110,9 @@ def test_sigterm_with_a_frozen_broker_ends_within_the_deadline(
             assert took < 15, f"{took:.1f} s; the deadline is 5 s, and the rest is the machine's"
             owed = member.logged("stopped without the last commit: the brokers did not confirm it")
             assert bool(owed) == (code == 3)
-            assert all(scene.leads in " ".join(line["uncommitted"]) for line in owed)
+            assert all(line["uncommitted"] for line in owed)
+            owing = {place.partition("[")[0] for line in owed for place in line["uncommitted"]}
+            assert owing <= {scene.leads, scene.views}  # leads alone if the page views' last commit came in time
         finally:
             own_broker.thaw()
             delays[0] = 0.05
