@@ -17,6 +17,7 @@ from typing import NamedTuple
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, TopicPartition
 
 from tests.stack import Kafka, Produced
+from tests.stack.asking import asker
 from tests.stack.waiting import until
 
 Place = tuple[str, int, int]
@@ -67,22 +68,6 @@ class DeadLetterReader:
 
     def close(self) -> None:
         self._reader.close()
-
-
-def asker(bootstrap: str, group: str) -> Consumer:
-    """Asks for a group's committed offsets without being a member.
-
-    No admin client: it answers by futures, and one whose answer is lost with a killed broker blocks the others.
-    """
-    return Consumer(
-        {
-            "bootstrap.servers": bootstrap,
-            "group.id": group,
-            "enable.auto.commit": False,
-            "reconnect.backoff.max.ms": 500,
-            "log_level": 0,
-        }
-    )
 
 
 def _bytes(value: str | bytes | None) -> bytes | None:

@@ -18,7 +18,7 @@ from confluent_kafka import KafkaException, TopicPartition
 
 from stream_capi.sandbox.fault_script import Action, RequestInfo
 from tests.endpoint_thread import Endpoint
-from tests.ledger import DeadLetterReader, asker, assert_private
+from tests.ledger import DeadLetterReader, assert_private
 from tests.program import KEY, Program, configuration
 from tests.soak.faults import is_poison
 from tests.soak.history import (
@@ -38,6 +38,7 @@ from tests.soak.plan import KINDS, Fault, Plan, whose
 from tests.soak.traffic import COMPACTED, Traffic
 from tests.soak.weather import FAULTS
 from tests.stack import Cluster, Registry
+from tests.stack.asking import asker
 from tests.stack.names import Names
 from tests.stack.process import ServerFailed
 from tests.stack.produce import encoder

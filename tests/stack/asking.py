@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TypeVar
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its own docs say so
     AdminClient,
     AlterConfigOpType,
@@ -127,9 +128,13 @@ class Kafka:
 
     def committed(self, group: str, topic: str) -> dict[int, tuple[int, str]]:
         """The group's committed offset and metadata, for each partition with a commit."""
-        wanted = ConsumerGroupTopicPartitions(group, [TopicPartition(topic, p) for p in self._led(topic)])
-        found = patiently(lambda: self.admin.list_consumer_group_offsets([wanted])[group].result(SECONDS))
-        return {tp.partition: (tp.offset, tp.metadata or "") for tp in found.topic_partitions if tp.offset >= 0}
+        wanted = [TopicPartition(topic, partition) for partition in self._led(topic)]
+        asking = asker(self.bootstrap, group, self.admin_properties)
+        try:
+            found = patiently(lambda: asking.committed(wanted, timeout=SECONDS))
+        finally:
+            asking.close()
+        return {tp.partition: (tp.offset, tp.metadata or "") for tp in found if tp.offset >= 0}
 
     def described(self, topic: str) -> dict[int, PartitionMetadata]:
         """Leader, replicas and in-sync replicas of each partition, as the broker that answers sees them."""
@@ -141,6 +146,24 @@ class Kafka:
 
     def _led(self, topic: str) -> list[int]:
         return [number for number, partition in self.described(topic).items() if partition.leader >= 0]
+
+
+def asker(bootstrap: str, group: str, properties: Mapping[str, str | int] = MappingProxyType({})) -> Consumer:
+    """Asks for a group's committed offsets without being a member.
+
+    No admin client: its query for them ends the process if the node that it asks is not the group's coordinator, and with one
+    answer lost with a killed broker it blocks the others.
+    """
+    return Consumer(
+        {
+            "bootstrap.servers": bootstrap,
+            "group.id": group,
+            "enable.auto.commit": False,
+            "reconnect.backoff.max.ms": 500,
+            "log_level": 0,
+            **properties,
+        }
+    )
 
 
 def patiently(ask: Callable[[], Answer]) -> Answer:
