@@ -20,7 +20,7 @@ from stream_capi.sandbox.fault_script import Action, RequestInfo
 from tests.endpoint_thread import Endpoint
 from tests.ledger import DeadLetterReader, assert_private
 from tests.program import KEY, Program, configuration
-from tests.soak.faults import is_poison
+from tests.soak.faults import has_poison
 from tests.soak.history import (
     GAVE_UP,
     Aborted,
@@ -147,7 +147,7 @@ class Episode:
 
     def ordinary(self, request: RequestInfo) -> Action:
         """Answer after some latency, and refuse a batch with poison."""
-        poison = any(map(is_poison, request.dedupe_ids))
+        poison = has_poison(request.dedupe_ids)
         latency = self._chance.uniform(0.2, 1.0) * self.plan.latency_ms / 1000
         return Action(status=400 if poison else None, delay_seconds=latency)
 

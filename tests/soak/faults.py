@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from stream_capi.sandbox.fault_script import Action, RequestInfo
@@ -19,6 +19,10 @@ Fault = Callable[["Storm"], None]
 def is_poison(event_id: str) -> bool:
     """Whether the API refuses this event, and with it its whole batch: one in a thousand."""
     return int(event_id.rpartition("-")[2], 16) % 1000 == 0
+
+
+def has_poison(event_ids: Iterable[str]) -> bool:
+    return any(map(is_poison, event_ids))
 
 
 class Storm:
@@ -35,7 +39,7 @@ class Storm:
     def ordinary(self, request: RequestInfo) -> Action | None:
         """Answer without a fault: with some latency, and now and then a failure."""
         delay = self.chance.uniform(0.005, 0.05)
-        if any(map(is_poison, request.dedupe_ids)):
+        if has_poison(request.dedupe_ids):
             return Action(status=400, delay_seconds=delay)
         dice = self.chance.random()
         if dice < 0.01:
@@ -46,9 +50,13 @@ class Storm:
 
     @contextmanager
     def answering(self, status: int | None = None, *, reset: bool = False, hang: bool = False) -> Iterator[None]:
-        """Give the same answer to all requests until the context ends."""
+        """Give the same answer to all requests until the context ends; poison is never accepted."""
         action = Action(status=status, reset="after_body" if reset else None, hang=hang, processed=reset or hang)
-        self.scene.endpoint.answer(lambda request: action)
+        self.scene.endpoint.answer(
+            lambda request: (
+                self.ordinary(request) if action.status is None and has_poison(request.dedupe_ids) else action
+            )
+        )
         try:
             yield
         finally:
