@@ -147,7 +147,7 @@ class Episode:
 
     def ordinary(self, request: RequestInfo) -> Action:
         """Answer after some latency, and refuse a batch with poison."""
-        poison = has_poison(request.dedupe_ids)
+        poison = has_poison(request)
         latency = self._chance.uniform(0.2, 1.0) * self.plan.latency_ms / 1000
         return Action(status=400 if poison else None, delay_seconds=latency)
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import random
 import signal
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from stream_capi.sandbox.fault_script import Action, RequestInfo
+from tests.endpoint_thread import Answering
 from tests.program import Program
 from tests.scene import Scene
 from tests.stack import Broker
@@ -21,8 +22,13 @@ def is_poison(event_id: str) -> bool:
     return int(event_id.rpartition("-")[2], 16) % 1000 == 0
 
 
-def has_poison(event_ids: Iterable[str]) -> bool:
-    return any(map(is_poison, event_ids))
+def has_poison(request: RequestInfo) -> bool:
+    return any(map(is_poison, request.dedupe_ids))
+
+
+def except_poison(action: Action, ordinary: Answering) -> Answering:
+    """``action`` for every request, but the ordinary answer for a batch with poison where ``action`` would accept it."""
+    return lambda request: ordinary(request) if action.status is None and has_poison(request) else action
 
 
 class Storm:
@@ -39,7 +45,7 @@ class Storm:
     def ordinary(self, request: RequestInfo) -> Action | None:
         """Answer without a fault: with some latency, and now and then a failure."""
         delay = self.chance.uniform(0.005, 0.05)
-        if has_poison(request.dedupe_ids):
+        if has_poison(request):
             return Action(status=400, delay_seconds=delay)
         dice = self.chance.random()
         if dice < 0.01:
@@ -52,11 +58,7 @@ class Storm:
     def answering(self, status: int | None = None, *, reset: bool = False, hang: bool = False) -> Iterator[None]:
         """Give the same answer to all requests until the context ends; poison is never accepted."""
         action = Action(status=status, reset="after_body" if reset else None, hang=hang, processed=reset or hang)
-        self.scene.endpoint.answer(
-            lambda request: (
-                self.ordinary(request) if action.status is None and has_poison(request.dedupe_ids) else action
-            )
-        )
+        self.scene.endpoint.answer(except_poison(action, self.ordinary))
         try:
             yield
         finally:

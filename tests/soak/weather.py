@@ -13,7 +13,7 @@ from confluent_kafka.admin import NewPartitions  # type: ignore[attr-defined]  #
 from stream_capi.sandbox.fault_script import Action, RequestInfo
 from tests.endpoint_thread import Endpoint
 from tests.program import Program
-from tests.soak.faults import has_poison
+from tests.soak.faults import except_poison
 from tests.soak.traffic import Traffic
 from tests.stack import Cluster, Proxy, Registry
 from tests.stack.cluster import Node
@@ -156,16 +156,12 @@ def member_joined(bed: Bed, target: str) -> Iterator[None]:
 
 
 def _answered(**what: object) -> Fault:
-    """The same answer to all requests; one that accepts a batch is not given to poison, which is refused in all weathers."""
+    """The same answer to all requests, except that poison is never accepted."""
     action = Action(**what)  # type: ignore[arg-type]  # the fields of an action
 
     @contextmanager
     def fault(bed: Bed, target: str) -> Iterator[None]:
-        bed.endpoint.answer(
-            lambda request: (
-                bed.ordinary(request) if action.status is None and has_poison(request.dedupe_ids) else action
-            )
-        )
+        bed.endpoint.answer(except_poison(action, bed.ordinary))
         yield
         bed.endpoint.answer(bed.ordinary)
 
