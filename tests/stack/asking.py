@@ -131,7 +131,7 @@ class Kafka:
         wanted = [TopicPartition(topic, partition) for partition in self._led(topic)]
         asking = asker(self.bootstrap, group, self.admin_properties)
         try:
-            found = patiently(lambda: asking.committed(wanted, timeout=SECONDS))
+            found = patiently(lambda: _without_error(asking.committed(wanted, timeout=SECONDS)))
         finally:
             asking.close()
         return {tp.partition: (tp.offset, tp.metadata or "") for tp in found if tp.offset >= 0}
@@ -149,10 +149,10 @@ class Kafka:
 
 
 def asker(bootstrap: str, group: str, properties: Mapping[str, str | int] = MappingProxyType({})) -> Consumer:
-    """Asks for a group's committed offsets without being a member.
+    """A client for a group's committed offsets that is not a member of the group.
 
-    No admin client: its query for them ends the process if the node that it asks is not the group's coordinator, and with one
-    answer lost with a killed broker it blocks the others.
+    Not the admin client: its query for them ends the process if the node that it asks is not the group's coordinator. And if
+    one of its answers is lost with a killed broker, the others never arrive.
     """
     return Consumer(
         {
@@ -164,6 +164,14 @@ def asker(bootstrap: str, group: str, properties: Mapping[str, str | int] = Mapp
             **properties,
         }
     )
+
+
+def _without_error(found: list[TopicPartition]) -> list[TopicPartition]:
+    """The same partitions. Raises KafkaException if there was an error for one of them."""
+    for partition in found:
+        if partition.error is not None:
+            raise KafkaException(partition.error)
+    return found
 
 
 def patiently(ask: Callable[[], Answer]) -> Answer:
