@@ -135,10 +135,10 @@ class KafkaAdmin:
         return other
 
     def topic_ids(self, topics: Sequence[str]) -> dict[str, str]:
-        """The ids of the topics: a recreated topic has another id. Never raises, and is quick.
+        """The ids of the topics: a recreated topic has another id. Never raises, and takes some four seconds at most.
 
-        An id that isn't known in time is left out. The client asks the controller that the last metadata named; where that
-        node has failed since, new metadata name another, and it is asked once more.
+        An id that isn't known in time is left out. The client asks the node that its last metadata named as the controller.
+        If that node has failed since, new metadata name another one, which is asked once.
         """
         try:
             ids = self._topic_ids(topics)
