@@ -16,6 +16,7 @@ from stream_capi.cli.progress import ProgressBar
 from stream_capi.cli.searching import progress_of, scanned_lines
 from stream_capi.cli.selection import DEFAULT_SINCE, KEY_HELP, SINCE_HELP, since_of, wanted_of
 from stream_capi.cli.sources import sources_of
+from stream_capi.cli.status import unreached
 from stream_capi.cli.text import plain, print_json
 from stream_capi.errors import ExitCode
 from stream_capi.events.selecting import Wanted
@@ -23,7 +24,7 @@ from stream_capi.events.value_masking import masked
 from stream_capi.kafka.admin import KafkaAdmin
 from stream_capi.kafka.ranges import shown_time
 from stream_capi.operations.event_state import State
-from stream_capi.operations.find import FoundEvent, find
+from stream_capi.operations.find import FoundEvents, find
 from stream_capi.operations.range_job import Progress
 from stream_capi.operations.search import Scanned, scope
 
@@ -52,7 +53,7 @@ def command(
         typer.Option(
             metavar="HOST:PORT",
             help="A member's admin server, asked why an open event waits; may be given several times. Otherwise the "
-            "settings' own.",
+            "settings' own. What does not answer is named.",
         ),
     ] = None,
     as_json: Json = False,
@@ -86,29 +87,33 @@ def command(
         print_json(_as_json(found, scanned, wanted), indent=2)
     else:
         _print(found, scanned, wanted)
-    raise typer.Exit(ExitCode.DONE if found else ExitCode.FAILED)
+    raise typer.Exit(ExitCode.DONE if found.events else ExitCode.FAILED)
 
 
-def _print(found: list[FoundEvent], scanned: Scanned, wanted: Wanted) -> None:
+def _print(found: FoundEvents, scanned: Scanned, wanted: Wanted) -> None:
     out = narrow_console()
-    for match, _, state in found:
+    for match, _, state in found.events:
         head = f"{match.tp}@{match.offset}  {shown_time(match.written)}  key {masked(match.record.key())}"
         out.print(Text(plain(head), style="bold"))
         name = f"{state.state.value.replace('_', ' ')}{', by its key' if match.by_key else ''}"
         out.print(Padding(Text(plain(f"{name}: {state.why}"), style=_STYLES[state.state]), (0, 0, 0, 2)))
-    if not found:
+    if not found.events:
         out.print(Text("no record was found", style="bold yellow"))
-    if scanned.matches > len(found):
-        out.print(f"{scanned.matches:,} records match; the newest {len(found):,} are shown, --limit N shows more")
+    if scanned.matches > len(found.events):
+        out.print(
+            f"{scanned.matches:,} records match; the newest {len(found.events):,} are shown, --limit N shows more"
+        )
+    for line in unreached(found.group) if found.group is not None else ():
+        out.print(Text(plain(line), style="yellow"))
     for line in scanned_lines(scanned, wanted):
         out.print(Text(plain(line), style="dim"))
-    if not found:
+    if not found.events:
         out.print(Text("--since says how far back to look", style="dim"))
 
 
-def _as_json(found: list[FoundEvent], scanned: Scanned, wanted: Wanted) -> dict[str, Any]:
+def _as_json(found: FoundEvents, scanned: Scanned, wanted: Wanted) -> dict[str, Any]:
     events = []
-    for match, schema, state in found:
+    for match, schema, state in found.events:
         letter = state.dead_letter
         events.append(
             {
@@ -139,6 +144,11 @@ def _as_json(found: list[FoundEvent], scanned: Scanned, wanted: Wanted) -> dict[
     ]
     return {
         "events": events,
+        "asked": [
+            {"address": one.address, "answered": one.status is not None, "fault": one.fault}
+            for one in (found.group.answers if found.group is not None else ())
+        ],
+        "unknown": (found.group.unknown or None) if found.group is not None else None,
         "matches": scanned.matches,
         "scanned": {
             "partitions": partitions,

@@ -166,12 +166,15 @@ def _partitions(seen: GroupStatus) -> Table:
 
 def _reached(seen: GroupStatus) -> list[str]:
     """Which members were asked, and which did not answer, in lines for people."""
+    members = len(seen.group.members)
+    return unreached(seen) + ([f"asked {members} of {members} members"] if members and not seen.unknown else [])
+
+
+def unreached(seen: GroupStatus) -> list[str]:
+    """Which addresses and workers did not answer, and whether other members were not asked, in lines for people."""
     lines = [f"{one.address}: {one.fault}" for one in seen.answers if one.status is None]
     lines += [f"{one.address}: worker {number} doesn't answer" for one in seen.answers for number in one.silent_workers]
-    if seen.unknown:
-        return [*lines, f"{seen.unknown}; --member HOST:PORT names their admin servers"]
-    members = len(seen.group.members)
-    return [*lines, f"asked {members} of {members} members"] if members else lines
+    return [*lines, f"{seen.unknown}; --member HOST:PORT names their admin servers"] if seen.unknown else lines
 
 
 def _as_json(settings: Settings, seen: GroupStatus) -> dict[str, Any]:

@@ -44,6 +44,13 @@ class FoundEvent(NamedTuple):
     state: EventState
 
 
+class FoundEvents(NamedTuple):
+    """The events that are meant, and the group by its members: None if no event is open, since then none is asked."""
+
+    events: list[FoundEvent]
+    group: GroupStatus | None
+
+
 class _Letters(NamedTuple):
     """The dead letters of the matches, and since when none can be missing (see ``KeptLetters``)."""
 
@@ -66,14 +73,14 @@ async def find(
     members: Sequence[str],
     show: Callable[[Scanned], None],
     show_letters: Callable[[int, int], None],
-) -> list[FoundEvent]:
+) -> FoundEvents:
     """The newest ``most`` events that are wanted, in the order of their times. ``members``: addresses to ask for why.
 
     Raises RegistryUnavailable, Unavailable, KafkaLost, ConfigurationError.
     """
     matches = await search(settings, wanted, scanned, most, show)
     if not matches:
-        return []
+        return FoundEvents([], None)
     topics = sorted({match.tp.topic for match in matches})
     # Before the dead letters: an event is committed only after its dead letter was written, so that none is missed.
     commits = _commits(settings, admin, topics)
@@ -83,13 +90,13 @@ async def find(
     places = {id(match): _place(match) for match in matches}
     is_open = any(is_resolved(places[id(match)], commits[match.tp])[0] is False for match in matches)
     status = _status(settings, admin, topics, members) if is_open else None
-    found = []
+    events = []
     for match in matches:
         schema, outcome = mapped[id(match)]
         why = _why_open(settings, status, match, outcome) if status else ""
         state = state_of(places[id(match)], commits[match.tp], letters.of(match), outcome, why)
-        found.append(FoundEvent(match, schema, state))
-    return found
+        events.append(FoundEvent(match, schema, state))
+    return FoundEvents(events, status)
 
 
 def _place(match: Match) -> EventPlace:

@@ -38,6 +38,11 @@ def test_an_event_of_a_held_pixel_and_one_behind_it(
             assert found["first"] == found["second"]
             assert found["first"][0] == "open"
             assert found["first"][1].startswith("pixel main is held: ")
+            events, document = stage.find("--key", KEY, "--member", "127.0.0.1:1")
+            assert of(events, "state", "why")["first"] == ("open", "not known here: its member was not reached")
+            (asked,) = document["asked"]
+            assert asked == {"address": "127.0.0.1:1", "answered": False, "fault": "no answer (Connection refused)"}
+            assert document["unknown"] == "asked 0 of 1 members; what the others hold is not known here"
             member.terminate()
         assert whys(stage)["first"] == ("open", "the group has no member")
 
