@@ -195,7 +195,7 @@ class App:
 
     def _look_for_drift(self, drift: Drift, rules: SourceRules, schema: WriterSchema) -> None:
         found = mapped_paths(rules, Schema(schema.raw, schema.name))
-        if lost := drift.seen(schema.name, schema.key.value, found):
+        if lost := drift.seen(schema.name, *schema.key, found):
             self.telemetry.schema_lacks(drift.topic, str(schema.key), lost)
 
     def key_form(self, pixel: str) -> str | None:

@@ -21,29 +21,33 @@ class Drift:
     """Compares the schemas of one source, in the order in which they are seen.
 
     A schema is compared with the newest one so far of the same record type, because a topic may have several, and in a
-    backlog an older schema may follow a newer one. ``lacking``: the paths that the newest schemas lack and earlier ones had.
+    backlog an older schema may follow a newer one. Ids give that order only among ids of one kind: Apicurio counts contents
+    and artifacts' versions apart. ``lacking``: the paths that the newest schemas lack and earlier ones had.
     """
 
     def __init__(self, topic: str) -> None:
         self.topic = topic
-        self._newest: dict[str, tuple[int, Set[MappedPath]]] = {}
+        self._newest: dict[tuple[str, str], int] = {}  # ids, by record type and kind of id
+        self._had: dict[str, Set[MappedPath]] = {}
         self._lacking: dict[str, Set[MappedPath]] = {}
 
     @property
     def lacking(self) -> list[MappedPath]:
         return sorted(set().union(*self._lacking.values()))
 
-    def seen(self, record: str, id_: int | str, found: Set[MappedPath]) -> list[MappedPath]:
+    def seen(self, record: str, kind: str, id_: int | str, found: Set[MappedPath]) -> list[MappedPath]:
         """Take a schema; returns the mapped paths that it lacks and the one before it had.
 
-        ``id_`` gives the order if it is a number, because registries count up. ``found``: the mapped paths that it has.
+        ``id_`` gives the order among those of its ``kind`` if it is a number, because registries count up. ``found``: the
+        mapped paths that it has.
         """
-        before, had = self._newest.get(record, (0, found))
-        number = id_ if isinstance(id_, int) else before
-        if number < before:
-            return []
-        self._newest[record] = number, found
-        lost = had - found
+        if isinstance(id_, int):
+            newest = self._newest.get((record, kind), id_)
+            if id_ < newest:
+                return []
+            self._newest[record, kind] = id_
+        lost = self._had.get(record, found) - found
+        self._had[record] = found
         self._lacking[record] = (self._lacking.get(record, set()) - found) | lost
         return sorted(lost)
 

@@ -6,9 +6,10 @@ import asyncio
 import io
 import json
 import time
+import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import fastavro
 import tomli_w
@@ -35,6 +36,24 @@ def register(registry: Registry, subject: str, schema: Any, references: Sequence
     named = [SchemaReference(*reference) for reference in references]
     with registry.client() as client:
         return client.register_schema(subject, Schema(json.dumps(schema), "AVRO", named))
+
+
+class ApicurioIds(NamedTuple):
+    """The ids that Apicurio gives a version of an artifact: its content's, and the version's own."""
+
+    content: int
+    of_version: int
+
+    def wire(self, kind: str) -> bytes:
+        return (self.content if kind == "content" else self.of_version).to_bytes(8, "big")
+
+
+def apicurio_ids(registry: Registry, subject: str) -> ApicurioIds:
+    """The ids of the first version of a subject, by Apicurio's own API."""
+    own = registry.url.replace("ccompat/v7", f"registry/v3/groups/default/artifacts/{subject}/versions/1")
+    with urllib.request.urlopen(own, timeout=10) as answer:  # noqa: S310 -- our own http URL
+        said = json.load(answer)
+    return ApicurioIds(said["contentId"], said["globalId"])
 
 
 def encoded(schema: Any, record: Mapping[str, Any], named: Sequence[Any] = ()) -> bytes:

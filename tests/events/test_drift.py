@@ -16,46 +16,58 @@ BOTH = frozenset({EMAIL, PHONE})
 
 def test_the_first_schema_lacks_nothing_that_one_before_had() -> None:
     drift = Drift("leads")
-    assert drift.seen("Lead", 1, frozenset()) == []
+    assert drift.seen("Lead", "id", 1, frozenset()) == []
     assert drift.lacking == []
 
 
 def test_what_a_new_schema_lost_is_told_once_and_stands_until_one_has_it_again() -> None:
     drift = Drift("leads")
-    assert drift.seen("Lead", 1, BOTH) == []
-    assert drift.seen("Lead", 2, {PHONE}) == [EMAIL]
+    assert drift.seen("Lead", "id", 1, BOTH) == []
+    assert drift.seen("Lead", "id", 2, {PHONE}) == [EMAIL]
     assert drift.lacking == [EMAIL]
-    assert drift.seen("Lead", 3, {PHONE}) == []
+    assert drift.seen("Lead", "id", 3, {PHONE}) == []
     assert drift.lacking == [EMAIL]
-    assert drift.seen("Lead", 4, frozenset()) == [PHONE]
+    assert drift.seen("Lead", "id", 4, frozenset()) == [PHONE]
     assert drift.lacking == [EMAIL, PHONE]
-    assert drift.seen("Lead", 5, {EMAIL}) == []
+    assert drift.seen("Lead", "id", 5, {EMAIL}) == []
     assert drift.lacking == [PHONE]
-    assert drift.seen("Lead", 6, {PHONE}) == [EMAIL]
+    assert drift.seen("Lead", "id", 6, {PHONE}) == [EMAIL]
 
 
 def test_an_older_schema_behind_a_newer_one_is_no_drift() -> None:
     drift = Drift("leads")
-    drift.seen("Lead", 7, BOTH)
-    assert drift.seen("Lead", 3, {PHONE}) == []
+    drift.seen("Lead", "id", 7, BOTH)
+    assert drift.seen("Lead", "id", 3, {PHONE}) == []
     assert drift.lacking == []
-    assert drift.seen("Lead", 8, {EMAIL}) == [PHONE]
+    assert drift.seen("Lead", "id", 8, {EMAIL}) == [PHONE]
+
+
+def test_ids_of_two_kinds_have_no_order_between_them() -> None:
+    """While producers move from Apicurio's global ids to its content ids, a topic has both, and a content is the smaller."""
+    drift = Drift("leads")
+    drift.seen("Lead", "global id", 9, BOTH)
+    assert drift.seen("Lead", "content id", 4, {PHONE}) == [EMAIL]
+    assert drift.seen("Lead", "global id", 8, BOTH) == []
+    assert drift.lacking == [EMAIL], "an older schema by an id of the same kind"
+    assert drift.seen("Lead", "content id", 3, frozenset()) == [], "older than the newest content"
+    assert drift.seen("Lead", "global id", 10, BOTH) == []
+    assert drift.lacking == []
 
 
 @pytest.mark.parametrize("texts", [("", ""), ("c3f1", "0a77")])
 def test_schemas_without_rising_ids_are_taken_as_they_come(texts: tuple[str, str]) -> None:
     """Schemas from files, and those named by a GUID or a fingerprint."""
     drift = Drift("leads")
-    drift.seen("Lead", texts[0], BOTH)
-    assert drift.seen("Lead", texts[1], {PHONE}) == [EMAIL]
+    drift.seen("Lead", "guid", texts[0], BOTH)
+    assert drift.seen("Lead", "guid", texts[1], {PHONE}) == [EMAIL]
 
 
 def test_the_records_of_a_topic_are_compared_with_their_own_kind() -> None:
     drift = Drift("leads")
-    drift.seen("Lead", 1, BOTH)
-    assert drift.seen("Quote", 2, frozenset()) == []
-    assert drift.seen("Lead", 3, {EMAIL}) == [PHONE]
-    drift.seen("Quote", 4, BOTH)
+    drift.seen("Lead", "id", 1, BOTH)
+    assert drift.seen("Quote", "id", 2, frozenset()) == []
+    assert drift.seen("Lead", "id", 3, {EMAIL}) == [PHONE]
+    drift.seen("Quote", "id", 4, BOTH)
     assert drift.lacking == [PHONE]
 
 

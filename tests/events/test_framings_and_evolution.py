@@ -6,9 +6,8 @@ import asyncio
 import io
 import json
 import time
-import urllib.request
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import fastavro
 import pytest
@@ -16,8 +15,10 @@ from confluent_kafka.schema_registry import Schema, SchemaReference
 
 from stream_capi.model import Code, Rejection
 from tests.events.real_topic import (
+    ApicurioIds,
     Header,
     Member,
+    apicurio_ids,
     confluent,
     encoded,
     map_newest,
@@ -188,15 +189,7 @@ REFERRING = with_fields(
 WHOLE = {**REFERRING, "fields": [*REFERRING["fields"][:-1], {"name": "address", "type": ADDRESS}]}
 
 
-class Ids(NamedTuple):
-    content: int
-    of_version: int
-
-    def wire(self, kind: str) -> bytes:
-        return (self.content if kind == "content" else self.of_version).to_bytes(8, "big")
-
-
-def registered_at_apicurio(registry: Registry, names: Names) -> Ids:
+def registered_at_apicurio(registry: Registry, names: Names) -> ApicurioIds:
     """Register a schema with a reference for two artifacts; its content id and the second one's global id differ."""
     address, quote = names.topic("address"), names.topic("quote")
     register(registry, address, ADDRESS)
@@ -204,10 +197,7 @@ def registered_at_apicurio(registry: Registry, names: Names) -> Ids:
     with registry.client() as client:
         for subject in (quote, f"{quote}-again"):
             client.register_schema(subject, Schema(json.dumps(REFERRING), "AVRO", [reference]))
-    own = registry.url.replace("ccompat/v7", f"registry/v3/groups/default/artifacts/{quote}-again/versions/1")
-    with urllib.request.urlopen(own, timeout=10) as answer:  # noqa: S310 -- our own http URL
-        said = json.load(answer)
-    return Ids(said["contentId"], said["globalId"])
+    return apicurio_ids(registry, f"{quote}-again")
 
 
 @pytest.mark.parametrize("kind", ["content", "global"])

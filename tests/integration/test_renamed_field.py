@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.events.real_topic import confluent, encoded, produce, register
+from tests.events.real_topic import apicurio_ids, confluent, encoded, produce, register
 from tests.events.sources_and_records import LEAD, lead
 from tests.scene import Scene
 from tests.stack import Broker, Registry
@@ -66,3 +66,32 @@ def test_a_renamed_field_is_a_log_line_a_notice_and_a_count_until_it_is_back(
         assert "email" not in notices()[0]["reason"]
         scene.endpoint.assert_valid()
         assert CANARY not in member.output
+
+
+def test_a_rename_is_noticed_while_producers_move_from_global_ids_to_content_ids(
+    tmp_path: Path, broker: Broker, registry: Registry
+) -> None:
+    """Apicurio counts the two kinds apart, so the newer schema's content id is less than the older one's global id."""
+    with Scene(tmp_path, broker, registry, partitions=1) as scene:
+        scene.ledger.freeze()
+        scene.settings["sources"] = [
+            source | {"framing": "apicurio"} for source in scene.settings["sources"] if source["topic"] == scene.leads
+        ]
+        for version in range(3):  # three global ids for one content
+            register(registry, f"{scene.leads}-{version}", LEAD)
+        register(registry, f"{scene.leads}-value", renamed(email="mail"))
+        before, after = (apicurio_ids(registry, f"{scene.leads}-{name}") for name in ("2", "value"))
+        assert after.content < before.of_version
+
+        def send(schema: Any, header: str, id_: bytes, **fields: Any) -> None:
+            row = lead(event_time=int(time.time() * 1000) - 1000, **fields)
+            produce(broker, scene.leads, [encoded(schema, row)], [(header, id_)])
+
+        member = scene.member()
+        send(LEAD, "apicurio.value.globalId", before.wire("global"), event_id="before")
+        until(lambda: "before" in scene.endpoint.answered(), 60, "the event by a global id")
+        send(renamed(email="mail"), "apicurio.value.contentId", after.wire("content"), event_id="after")
+        until(lambda: "after" in scene.endpoint.answered(), 60, "the event by a content id")
+        (notice,) = [one for one in member.status()["notices"] if one["subject"] == scene.leads]
+        assert "email (email)" in notice["reason"]
+        assert member.metric("stream_capi_schema_lacks_path_total", topic=scene.leads, field="email") == 1
