@@ -320,6 +320,8 @@ def _fields(key: str, source: SourceSection) -> Iterator[KeyFault]:
             yield KeyFault(where, "is of no use: a page view has no data", (where, f"{key}.event"))
         elif rule.unit is not None and target != "event_time":
             yield KeyFault(where, "has a unit, which only event_time takes")
+        elif rule.unit is not None and rule.map is not None:
+            yield KeyFault(where, "has a unit beside a map, whose times are epoch milliseconds")
         else:
             yield from _constants(where, target, rule)
 
@@ -335,19 +337,25 @@ def _phone_region(key: str, rule: FieldRule | None) -> Iterator[KeyFault]:
 
 def _constants(where: str, target: str, rule: FieldRule) -> Iterator[KeyFault]:
     """Report constants of the mapping that can't be the field's value."""
-    if rule.has_const and (why := _const(target, rule.const)):
+    if rule.has_const and (why := _OF_EACH_EVENT.get(target) or _const(target, rule.const)):
         yield KeyFault(where, why)
     for key, value in (rule.map or {}).items():
         if why := _const(target, value):
             yield KeyFault(f"{where}.map.{key_of([key])}", why)
 
 
+# Why these fields can't have one value, or one default, for all events; a map may still look their values up.
+_OF_EACH_EVENT = {
+    "event_time": "can't be a constant: events happen at times of their own",
+    "event_id": "can't be a constant: all events but the first would be dropped as its duplicates",
+    "dedupe_id": "can't be a constant: all events but the first would be dropped as its duplicates",
+}
+
+
 def _const(target: str, const: Any) -> str:
-    """Why a constant can't be this field's value in every event; empty if it can."""
+    """Why a constant can't be this field's value; empty if it can."""
     checks: Mapping[str, tuple[Callable[[Any], bool], str]] = {
-        "event_time": (_never, "can't be a constant: events happen at times of their own"),
-        "event_id": (_never, "can't be a constant: all events but the first would be dropped as its duplicates"),
-        "dedupe_id": (_never, "can't be a constant: all events but the first would be dropped as its duplicates"),
+        "event_time": (_is_time, "must be a time in epoch milliseconds"),
         "data.currency": (_is_currency, "must be a currency's three letters"),
         "data.value": (_is_amount, "must be a number of 0 or more"),
         "user_data.esi": (lambda const: const in ("web", "app"), "must be web or app"),
@@ -357,8 +365,8 @@ def _const(target: str, const: Any) -> str:
     return "" if fits(const) else why
 
 
-def _never(_: Any) -> bool:
-    return False
+def _is_time(value: Any) -> bool:
+    return type(value) is int and 10**11 <= value < 10**14
 
 
 def _is_currency(value: Any) -> bool:

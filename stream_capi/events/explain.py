@@ -255,7 +255,7 @@ class _Event:
         for target in ("dedupe_id", "event_id"):
             line = self._field(FIELDS[target])
             if line.verdict is Verdict.SENT:
-                yield replace(line, target="dedupe_id", note="the event_id" * (target != "dedupe_id"))
+                yield line if target == "dedupe_id" else replace(line, target="dedupe_id", note="the event_id")
                 return
             yield line
         derived, rule = self._work.aside["id"][0], self._rule_text(FIELDS["dedupe_id"])

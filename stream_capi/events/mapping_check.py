@@ -250,7 +250,7 @@ class _Check:
             met = [symbol for symbol in symbols if all(holds(where, symbol) for where in wheres)]
             if rule.map is not None:
                 wrong = {symbol: NOT_IN_MAP for symbol in met if symbol not in rule.map and not rule.has_const}
-                help_by = "a default"
+                help_by = "an entry or a default"
             else:
                 wrong = {symbol: why for symbol in met if (why := _wrong(target, symbol, restricted))}
                 help_by = "a map"

@@ -76,7 +76,7 @@ def time_step(needed: Needed, before: str) -> Step:
             )
         ):
             faults = {at: why for at, time in enumerate(times) if (why := wrong(time, work)) is not None}
-            judged = needed.fail(work, judged, faults | dict.fromkeys(unfit, invalid))
+            judged = needed.fail(work, judged, faults | dict.fromkeys(unfit, taking.unfit or invalid))
         work.judged[target] = judged
         work.pieces += lead_in, numbers(judged[0])
 

@@ -377,7 +377,20 @@ def test_apicurio_s_framing_needs_its_registry(
         ),
         ('"user_data.esi" = [{ const = "web" }, "a"]', 'fields."user_data.esi": must be'),
         ('"user_data.esi" = [{ const = "web" }]', 'fields."user_data.esi": must be'),
-        ('"event_time" = { path = "a", map = { b = 1 } }', "fields.event_time.map.b: can't be a constant"),
+        (
+            '"event_time" = { path = "a", map = { b = 1 } }',
+            "fields.event_time.map.b: must be a time in epoch milliseconds",
+        ),
+        ('"event_time" = { path = "a", map = { b = "now" } }', "fields.event_time.map.b: must be a time in epoch"),
+        (
+            '"event_time" = { path = "a", unit = "s", map = { b = 1741784485000 } }',
+            "fields.event_time: has a unit beside a map, whose times are epoch milliseconds",
+        ),
+        (
+            '"event_time" = { path = "a", map = { b = 1741784485000 }, default = 1741784485000 }',
+            "fields.event_time: can't be a constant",
+        ),
+        ('"event_id" = { path = "a", map = { b = 1 } }', "fields.event_id.map.b: must be a text"),
         ('"event_time" = ["a", { const = 1 }]', "fields.event_time: can't be a constant"),
         ('"dedupe_id" = { path = "a", default = "b" }', "fields.dedupe_id: can't be a constant"),
         ('"data.value" = { path = "a", map = { HIGH = -1 } }', 'fields."data.value".map.HIGH: must be a number of 0'),

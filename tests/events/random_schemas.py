@@ -232,6 +232,13 @@ MAPPED_TO: dict[str, tuple[Any, ...]] = {
 }
 
 
+MAPPED_TO_ALONE: dict[str, tuple[Any, ...]] = {  # without a default: these differ from event to event
+    "event_time": (1_741_784_485_000, 1_741_784_500_000 - 70_000, 10**11),
+    "event_id": ("e-1", " e "),
+    "dedupe_id": ("d-1", "null"),
+}
+
+
 def _value_table(draw: Draw, path: st.SearchStrategy[str], target: str) -> Any:
     """A rule with a table of values and perhaps a default, or paths with a constant at the end."""
     value = st.sampled_from(MAPPED_TO[target])
@@ -255,6 +262,13 @@ def sources(draw: st.DrawFn, known: list[str]) -> dict[str, Any]:
             fields[target] = of_sound if draw(st.booleans()) else ["nowhere", of_sound]
     if rarely(draw):
         fields["event_time"] = {"path": draw(path), "unit": draw(st.sampled_from(("s", "ms", "us")))}
+    if rarely(draw):
+        target = draw(st.sampled_from(sorted(MAPPED_TO_ALONE)))
+        given = st.dictionaries(
+            st.sampled_from(("lead", "view", "web", "30")), st.sampled_from(MAPPED_TO_ALONE[target]), min_size=1
+        )
+        several = st.lists(path | st.just("sound.kind"), min_size=1, max_size=2)
+        fields[target] = {"path": draw(several), "map": draw(given)}
     for target in draw(st.lists(st.sampled_from(sorted(CONSTANTS)), max_size=3, unique=True)):
         fields[target] = {"const": CONSTANTS[target]}
     for target in draw(st.lists(st.sampled_from(sorted(MAPPED_TO)), max_size=3, unique=True)):

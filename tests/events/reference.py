@@ -114,7 +114,7 @@ class Record:
     def value(self, target: str) -> Any:
         """The first value that is neither null nor blank, converted for the field; UNFIT if it can't be."""
         rule = self.rules.rule(target)
-        is_number = target == "data.value"
+        is_number = target in ("data.value", "event_time")
         const = None if not rule.has_const else rule.const if is_number else str(rule.const)
         value = self._first(target)
         if rule.map is not None:
@@ -272,6 +272,8 @@ class Event:
         time, least = self.record.value(target), COMMON_UNITS[self.rules.rule(target).unit]
         if time is None:
             raise self.record.reject(target, "is absent", Code.MISSING_FIELD)
+        if time is NOT_IN_MAP:
+            raise self.record.reject(target, "is not in its map")
         if time is UNFIT or not least <= time < 10**14:
             raise self.record.reject(target, MUST_BE[target])
         if time < now_ms - (self.rules.max_age_ms or 10**14):

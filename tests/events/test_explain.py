@@ -11,7 +11,7 @@ from stream_capi.events.explain import Explanation, explain
 from stream_capi.events.fields import UNFIT
 from stream_capi.events.lines import Line, Verdict
 from stream_capi.model import Code, Lane, Rejection, Routed, Skipped
-from tests.events.sources_and_records import LEAD, NOW, TOPIC, lead, outcome, record, rules
+from tests.events.sources_and_records import LEAD, NOW, TOPIC, lead, lead_sent, outcome, record, rules
 
 
 def explained(source: dict[str, Any] | None = None, /, **fields: Any) -> Explanation:
@@ -327,6 +327,24 @@ def test_the_id_tells_what_it_is_made_of(dedupe_id: object, event_id: object, to
     derived = sha256(b"leads-3-7").hexdigest()
     assert ids == told + ([] if told[-1][1] is SENT else [("dedupe_id", SENT, derived, DERIVED)])
     outcome(rules(), raw, row)
+
+
+@pytest.mark.parametrize(
+    ("sid", "result", "note"),
+    [
+        ("one", "o-1", "by its map"),
+        ("two", "o-2", "the event_id"),
+        ("three", sha256(b"leads-3-7").hexdigest(), DERIVED),
+    ],
+)
+def test_an_id_is_by_its_map_or_by_the_next_id(sid: str, result: str, note: str) -> None:
+    fields = {
+        "dedupe_id": {"path": "sid", "map": {"one": "o-1"}},
+        "event_id": {"path": "sid", "map": {"two": " o-2 "}},
+    }
+    *_, last = explained({"fields": fields}, sid=sid).lines
+    assert (last.target, last.verdict, last.result, last.note) == ("dedupe_id", SENT, result, note)
+    assert lead_sent({"fields": fields}, sid=sid)["dedupe_id"] == result
 
 
 def test_a_value_of_a_type_that_is_no_text_is_dropped() -> None:

@@ -149,7 +149,7 @@ def test_symbols_that_a_condition_keeps_away_are_not() -> None:
         ({"map": {"WEB": "web"}, "default": "app"}, None),
         (
             {"map": {"WEB": "web"}},
-            '"given" may be IOS_APP, KIOSK, which can never be sent: it is not in its map; give it a default',
+            '"given" may be IOS_APP, KIOSK, which can never be sent: it is not in its map; give it an entry or a default',
         ),
         ({"map": {"WEB": "web", "ANDROID": "app"}, "default": "web"}, '"ANDROID" of its map is no symbol of "given"'),
     ],
@@ -169,6 +169,9 @@ def test_a_map_is_held_against_the_symbols(rule: dict[str, Any], fault: str | No
         ("user_data.country_code", {"path": "given", "map": {"a": "ZZ"}},
          'what its map has for "a" must be an ISO 3166-1 code of two letters'),
         ("data.value", {"path": "given", "map": {"HIGH": 120}}, None),
+        ("event_time", {"path": "given", "map": {"WAVE": 1_741_784_485_000}}, None),
+        ("event_id", {"path": "given", "map": {"ONE": "o-1", "TWO": "n/a"}},
+         'what its map has for "TWO" must be a value, not a placeholder or the SHA-256 of one or of nothing'),
         ("user_data.esi", {"path": "event_time", "map": {"a": "web"}},
          '"event_time" is timestamp-millis, which no key of a map can be'),
         ("user_data.esi", {"path": "truth", "map": {"true": "web"}, "default": "app"}, None),

@@ -237,6 +237,15 @@ def test_no_age_is_too_old_without_a_limit_but_the_future_has_one() -> None:
     assert rejection.detail == 'event_time: is more than delivery.max_future_seconds ahead (from "event_time")'
 
 
+def test_a_map_gives_times_in_epoch_milliseconds() -> None:
+    waves: dict[str, Any] = {"fields": {"event_time": {"path": "sid", "map": {"wave 1": 10**11, "wave 2": AT}}}}
+    assert lead_sent(waves, sid=" wave 2 ")["event_time"] == AT
+    assert lead_rejected(waves | {"delivery": {"max_age_seconds": 60}}, sid="wave 1").code is Code.TOO_OLD
+    not_there = Rejection(Code.INVALID_FIELD, 'event_time: is not in its map (from "sid")', "main")
+    assert lead_rejected(waves, sid="wave 3") == not_there
+    assert lead_rejected(waves, sid=None).code is Code.MISSING_FIELD
+
+
 def test_of_two_ways_to_count_none_is_guessed() -> None:
     branches = [
         {"type": "record", "name": name, "fields": [{"name": "at", "type": logical(kind)}]}
