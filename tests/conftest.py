@@ -189,6 +189,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items.sort(key=_is_on_the_cluster, reverse=True)
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Let hypothesis draw integers once. At its first draw it parses the program's source for constants, and the time counts
+    as that of the test: on a busy machine more than the second that the health check of slow generation allows.
+    """
+    if any(getattr(getattr(item, "obj", None), "is_hypothesis_test", False) for item in session.items):
+        from hypothesis import given, settings
+        from hypothesis import strategies as st
+
+        settings(deadline=None, derandomize=True, database=None)(given(st.lists(st.integers()))(lambda _: None))()
+
+
 def _is_on_the_cluster(item: pytest.Item) -> bool:
     return item.path.name.startswith(_ON_THE_CLUSTER)
 
