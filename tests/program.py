@@ -18,6 +18,7 @@ import tomli_w
 
 from stream_capi.model import TopicPartition
 from tests.config.json_schema import refused
+from tests.peak_memory import peak_memory
 from tests.stack.process import Server, free_ports
 from tests.stack.waiting import until
 
@@ -124,7 +125,7 @@ class Program:
 
     def peak_memory(self) -> int:
         """The peak of the resident memory since the start, bytes."""
-        return int(Path(f"/proc/{self._server.pid}/status").read_text().split("VmHWM:")[1].split()[0]) * 1024
+        return peak_memory(self._server.pid)
 
     @property
     def running(self) -> bool:

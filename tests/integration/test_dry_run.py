@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from stream_capi.kafka.range_reader import RangeReader
 from stream_capi.kafka.ranges import Range
 from stream_capi.model import TopicPartition
 from tests.commands.running import Started, configuration_of, on_a_terminal, only, run_command, run_for_json
+from tests.peak_memory import peak_memory
 from tests.program import KEY
 from tests.scene import Scene
 from tests.stack import Broker, Registry
@@ -395,17 +396,14 @@ def test_a_topic_of_several_record_types_is_counted_by_its_sources(scene: Scene,
 
 
 def peak_bytes(scene: Scene, *words: str) -> tuple[int, dict[str, Any]]:
-    """The peak resident memory of a command, and its output.
-
-    It is read from /proc, since the usage that ``wait4`` returns includes the memory of the forking process.
-    """
+    """The peak resident memory of a command, and its output."""
     words = (sys.executable, "-m", "stream_capi", *words, "--config", configuration_of(scene), "--json")
     peak = 0
     with tempfile.TemporaryFile() as output:
         started = subprocess.Popen(words, stdout=output, env={**os.environ, "CAPI_TEST_KEY": KEY})
         while started.poll() is None:
-            found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{started.pid}/status").read_text())
-            peak = max(peak, int(found[1]) * 1024 if found else 0)  # missing once it has ended
+            with suppress(ProcessLookupError):
+                peak = peak_memory(started.pid)
             time.sleep(0.02)
         assert started.returncode == 0
         output.seek(0)
