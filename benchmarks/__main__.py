@@ -82,8 +82,8 @@ def _measure(stack: Stack, figures: Figures, arguments: argparse.Namespace, befo
             _say(f"{shape}: profile taken")
     if "latency" in arguments.only:
         templates = backlogs.templates(SHIPPED.name)
-        for name, rate, seconds in (("half load", throughput / 2, 15.0), ("quiet", _QUIET, 15.0)):
-            figures.latencies[name] = latency.measured(stack, templates, rate, seconds, _LOG)
+        for name, rate in {"half load": throughput / 2, "a quarter": throughput / 4, "quiet": _QUIET}.items():
+            figures.latencies[name] = latency.measured(stack, templates, rate, 15.0, _LOG)
             _say(f"latency, {name}: p99 {figures.latencies[name].p99:.0f} ms")
     _of_partitions(stack, figures, arguments, backlogs)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.backlog import Backlog, Writer
+from benchmarks.machine import busy_seconds
 from benchmarks.measure import watching
 from benchmarks.plans import program, set_up
 from benchmarks.stack import Stack
@@ -26,6 +27,7 @@ class Latency(NamedTuple):
     p50: float
     p99: float
     most: float
+    busy: float  # the machine's processors that were busy, on average: of the program, the broker, the endpoint, this process
 
 
 def measured(stack: Stack, templates: Templates, rate: float, seconds: float, log: Path) -> Latency:
@@ -41,11 +43,13 @@ def measured(stack: Stack, templates: Templates, rate: float, seconds: float, lo
         produced = int(rate * _SETTLE_SECONDS)
         _await(stack, produced)
         stack.endpoint.reset(record="ages")
+        begun, spent = time.monotonic(), busy_seconds()
         produced = _pace(writer, rate, seconds)
         writer.flush()
         _await(stack, produced)
+        busy = (busy_seconds() - spent) / (time.monotonic() - begun)
         ages = sorted(stack.endpoint.ages())
-    return Latency(rate, len(ages), ages[len(ages) // 2], ages[len(ages) * 99 // 100], ages[-1])
+    return Latency(rate, len(ages), ages[len(ages) // 2], ages[len(ages) * 99 // 100], ages[-1], busy)
 
 
 def _pace(writer: Writer, rate: float, seconds: float) -> int:

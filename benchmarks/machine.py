@@ -40,6 +40,11 @@ class Load:
         )
 
 
+def busy_seconds() -> float:
+    """Seconds that the machine's processors have been busy, together, since it started."""
+    return _spent()[1]
+
+
 def _spent() -> tuple[float, float, float]:
     """Seconds of all processors: total, busy, and stolen by the host."""
     times = psutil.cpu_times()

@@ -187,14 +187,15 @@ def _profiles(figures: Figures) -> str:
 
 def _latencies(figures: Figures) -> str:
     rows = [
-        (name, f"{one.per_second:,.0f}", f"{one.p50:.0f}", f"{one.p99:.0f}", f"{one.most:.0f}")
+        (name, f"{one.per_second:,.0f}", f"{one.p50:.0f}", f"{one.p99:.0f}", f"{one.most:.0f}", f"{one.busy:.1f}")
         for name, one in figures.latencies.items()
     ]
     return (
         "### From produced to answered\n\n`make bench ONLY=latency`; milliseconds, with the default window of "
         f"{_WINDOW_MS} ms; half load is half of the rate of the shipped contract's runs, where those are of the same "
-        f"run. The aim at half load is a p99 below {P99_AIM}.\n\n"
-        + _table(("load", "events / second", "p50", "p99", "most"), rows)
+        f"run. The aim at half load is a p99 below {P99_AIM}. The last column is how many of the machine's processors were "
+        "busy on average: the program, the broker, the endpoint and the producer share them.\n\n"
+        + _table(("load", "events / second", "p50", "p99", "most", "processors busy"), rows)
     )
 
 
