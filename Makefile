@@ -21,7 +21,7 @@ help: ## prints this
 demo: .venv/ready ## runs the whole line on this machine
 	$(BIN)/stream-capi demo
 
-test-fast: .venv/ready ## the quick loop: no broker, no registry, no browser, no test of a second or more
+test-fast: .venv/ready ## the quick loop: no broker, no registry, no browser, no slow test
 	PROOF=short $(BIN)/python -m pytest $(PARALLEL) -m "not engine and not matrix and not real and not browser and not slow and not repeat and not long"
 
 test: .venv/ready ## every promise once, on a real broker and a real registry

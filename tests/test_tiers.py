@@ -87,6 +87,7 @@ def test_ci_runs_the_last_tier() -> None:
     assert "make test-all" in (ROOT / ".ci" / "run").read_text().splitlines()
 
 
+@pytest.mark.slow
 def test_what_is_left_to_the_last_tier_has_another_case_in_the_one_before(pytestconfig: pytest.Config) -> None:
     """Except in tests/stack, whose tests cover no promise of the program."""
     cases: defaultdict[str, set[bool]] = defaultdict(set)

@@ -133,6 +133,7 @@ def few(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
     return few
 
 
+@pytest.mark.slow
 @tries(150)
 @given(events(), st.data())
 def test_any_chunk_of_any_schema(few: int, event: tuple[Any, list[Any]], data: st.DataObject) -> None:
@@ -156,6 +157,7 @@ def test_few_records(event: tuple[Any, list[Any]], data: st.DataObject) -> None:
     alike(raw, drawn_paths(data, raw), payloads)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("few", [1, 32], indirect=True)
 @pytest.mark.parametrize(
     "kind",
@@ -282,6 +284,7 @@ NO_TEXT: list[tuple[str, Any, bytes, bytes]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("odd", [2, 200])
 @pytest.mark.parametrize(("kind", "before", "much", "little"), NO_TEXT, ids=[kind for kind, *_ in NO_TEXT])
 def test_bytes_that_are_no_text_hide_none_that_are(
@@ -298,6 +301,7 @@ def test_bytes_that_are_no_text_hide_none_that_are(
             alike(raw, paths, [*[plain] * 200, *[wrong] * odd])
 
 
+@pytest.mark.slow
 def test_large_payloads_are_left_to_the_scalar_decoder(few: int) -> None:
     raw = record(
         {"type": "array", "items": {"type": "array", "items": {"type": "array", "items": "boolean"}}}, "string"
@@ -308,6 +312,7 @@ def test_large_payloads_are_left_to_the_scalar_decoder(few: int) -> None:
     assert "larger than" in made.rejected[40].detail
 
 
+@pytest.mark.slow
 def test_a_lead_of_all_kinds(few: int) -> None:
     kinds = [
         lead(),
@@ -327,6 +332,7 @@ def test_a_lead_of_all_kinds(few: int) -> None:
         )
 
 
+@pytest.mark.slow
 def test_schemas_of_the_greediest_payloads(few: int) -> None:
     for raw, payload in GREEDY:
         alike(raw, ["f0", "f0[0]"], [payload, payload[:-1], b"\0"] * 2)

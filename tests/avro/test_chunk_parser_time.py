@@ -61,6 +61,7 @@ CHUNKS: dict[str, tuple[Any, list[bytes]]] = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("paths", [[], ["f0", "f1", "f0[0]", "f0.a"]], ids=["none wanted", "some wanted"])
 @pytest.mark.parametrize("what", CHUNKS)
 def test_hostile_bytes_take_at_most_ten_times_as_long_at_once(what: str, paths: list[str]) -> None:

@@ -207,6 +207,7 @@ BOUNDED = settings(
 )
 
 
+@pytest.mark.slow
 @BOUNDED
 @given(events())
 def test_any_record_of_any_schema_is_read_as_fastavro_reads_it(event: tuple[Any, list[Any]]) -> None:
@@ -216,6 +217,7 @@ def test_any_record_of_any_schema_is_read_as_fastavro_reads_it(event: tuple[Any,
     assert decoder(raw).decode(payloads) == oracle
 
 
+@pytest.mark.slow
 @BOUNDED
 @given(events(), st.data())
 def test_damaged_bytes_give_a_rejection_or_a_record_but_never_an_exception(
@@ -292,6 +294,7 @@ print("alive", time.process_time() - started < 20)
 """
 
 
+@pytest.mark.slow
 def test_hostile_schemas_and_payloads_leave_the_process_alive_within_a_gibibyte() -> None:
     done = subprocess.run([sys.executable, "-c", HOSTILE], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout) == (0, "alive True\n"), done.stderr[-2000:]

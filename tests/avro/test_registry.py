@@ -150,6 +150,7 @@ async def test_an_id_that_a_healthy_registry_doesnt_know_is_unknown_for_a_minute
     await source.aclose()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("status", "body", "text"),
     [
@@ -348,6 +349,7 @@ async def test_a_reference_that_is_gone_is_an_unknown_schema(registry: FakeRegis
     assert "its reference x version 1: 40401" in answer.detail
 
 
+@pytest.mark.slow
 async def test_references_without_end_are_refused(registry: FakeRegistry, schemas: RegistrySchemas) -> None:
     references = [{"name": "X", "subject": "x", "version": n} for n in range(1, MAX_REFERENCES + 2)]
     registry.answers["/schemas/ids/1"] = {"schema": json.dumps(record("X")), "references": references}
@@ -578,6 +580,7 @@ async def test_references_that_are_too_large_together_are_refused(
     assert f"more than {MAX_TOTAL_BYTES} bytes" in answer.detail
 
 
+@pytest.mark.slow
 async def test_only_a_few_schemas_are_asked_for_at_a_time(registry: FakeRegistry, schemas: RegistrySchemas) -> None:
     at_once = most = 0
 

@@ -60,6 +60,7 @@ async def test_basic_authentication() -> None:
     assert SECRET not in str(error.value)
 
 
+@pytest.mark.slow
 async def test_oauth_with_client_credentials() -> None:
     tokens = Tokens(SECRET)
     properties = {

@@ -208,6 +208,7 @@ async def test_a_folder_that_grows_too_large_while_running_decides_nothing_about
         await source.load(SchemaKey("id", 7))
 
 
+@pytest.mark.slow
 def test_the_largest_folder_is_read_within_seconds(tmp_path: Path) -> None:
     fields = [{"name": f"f{at}", "type": {"type": "fixed", "name": f"F{{}}_{at}", "size": 1}} for at in range(60)]
     raw = json.dumps({"type": "record", "name": "R{}", "fields": fields}, separators=(",", ":"))
@@ -218,6 +219,7 @@ def test_the_largest_folder_is_read_within_seconds(tmp_path: Path) -> None:
     assert time.process_time() - before < 10
 
 
+@pytest.mark.slow
 def test_what_each_of_many_files_refers_to_is_bounded_together(tmp_path: Path) -> None:
     fields = [{"name": f"f{at}", "type": {"type": "fixed", "name": f"F{at}", "size": 1}} for at in range(1500)]
     write(tmp_path, shared={"type": "record", "name": "Shared", "fields": fields})
@@ -270,6 +272,7 @@ async def test_each_kind_of_key_goes_to_its_source(tmp_path: Path) -> None:
     await both.aclose()
 
 
+@pytest.mark.slow
 def test_answers_of_no_are_forgotten_in_time_and_never_pile_up() -> None:
     clock = Clock()
     missing = UnknownSchemas(clock)

@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 import fastavro
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -28,6 +29,7 @@ def encoded(at: int, of: int) -> bytes:
     return out.getvalue()
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(SIGNED | TIMES | NEAR | NEAR.map(int.__neg__), SIGNED | NEAR), min_size=1, max_size=30))
 def test_times_whose_high_bytes_were_seen_are_read_like_any_other(pairs: list[tuple[int, int]]) -> None:
     schema = build(FILE_KEY, json.dumps(SCHEMA))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 import tracemalloc
 
+import pytest
+
 from benchmarks.contenders.bare import loaded
 from benchmarks.contenders.shapes import SHIPPED
 from benchmarks.mapping import mapping_of
@@ -13,6 +15,7 @@ from stream_capi.model import EventName
 from tests.bench.test_plain import SETUP
 
 
+@pytest.mark.slow
 def test_a_payload_keeps_its_own_bytes_and_not_the_buffer_it_was_written_into() -> None:
     templates = Templates(SHIPPED, dict.fromkeys(EventName, 7), seed=3)
     now_ms = int(time.time() * 1000)

@@ -54,10 +54,12 @@ def offered(*words: str) -> list[str]:
     return [line for line in asked("bash", *words).splitlines() if line]
 
 
+@pytest.mark.slow
 def test_all_commands_are_offered_in_the_order_of_the_help() -> None:
     assert offered("") == list(COMMANDS)
 
 
+@pytest.mark.slow
 def test_names_and_summaries_are_offered_without_importing_a_command() -> None:
     done = subprocess.run(
         [sys.executable, "-c", _LOADED], env=environment("fish", ["re"]), capture_output=True, text=True, timeout=60
@@ -90,6 +92,7 @@ def test_options_and_values_of_a_command_are_offered(words: list[str], offers: l
     assert offered(*words) == offers
 
 
+@pytest.mark.slow
 def test_each_shell_has_its_form() -> None:
     assert asked("zsh", "check").startswith('_arguments \'*: :(("check":"Look at configuration')
     assert asked("zsh", "run", "--config", "").strip() == "_files"

@@ -48,6 +48,7 @@ def modules_after(script: str, *words: str) -> set[str]:
     return set(done.stderr.split())
 
 
+@pytest.mark.slow
 def test_the_help_of_all_commands_imports_none_of_the_libraries_behind_them() -> None:
     modules = modules_after(_HELP)
     assert "stream_capi.cli" in modules
@@ -55,6 +56,7 @@ def test_the_help_of_all_commands_imports_none_of_the_libraries_behind_them() ->
     assert len(modules) < 500  # 409 when this was written; 1,103 if every command is imported
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "needed"),
     [
@@ -83,6 +85,7 @@ print(*sys.modules, file=sys.stderr)
 """
 
 
+@pytest.mark.slow
 def test_the_library_of_phone_numbers_is_imported_where_a_source_has_a_region() -> None:
     assert "phonenumbers" not in modules_after(_MAP)
     assert "phonenumbers" in modules_after(_MAP, "US")

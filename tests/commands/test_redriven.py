@@ -138,6 +138,7 @@ def test_exactly_what_was_added_is_known_to_the_next_run(found: list[StoredDeadL
     assert {one for one in [*found, *later] if one in books} == added
 
 
+@pytest.mark.slow
 def test_alternating_kinds_need_no_more_room_than_one() -> None:
     """With one group for all kinds its metadata would need ten thousand runs of offsets, far more than fit."""
     commits, kinds = Commits(), cycle(KINDS)

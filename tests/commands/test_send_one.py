@@ -107,6 +107,7 @@ def one_line(text: str) -> str:
     return " ".join(text.split())
 
 
+@pytest.mark.slow
 def test_an_event_is_shown_masked_and_sent_once(bench: Bench, endpoint: Endpoint) -> None:
     done = bench.send()
     endpoint.assert_valid()
@@ -125,6 +126,7 @@ def test_an_event_is_shown_masked_and_sent_once(bench: Bench, endpoint: Endpoint
     assert max(map(len, done.stdout.splitlines())) <= 80
 
 
+@pytest.mark.slow
 def test_the_json_holds_what_the_text_says(bench: Bench) -> None:
     told = bench.send_for_json()
     (request,) = told["requests"]
@@ -133,12 +135,14 @@ def test_the_json_holds_what_the_text_says(bench: Bench) -> None:
     assert (request["status"], request["authorization"], request["class"]) == (200, "bearer", "delivered")
 
 
+@pytest.mark.slow
 def test_the_apis_own_words_come_with_a_success_too(bench: Bench, endpoint: Endpoint) -> None:
     endpoint.answer(always(status=200, headers={"x-trace-id": TRACE}))
     assert bench.send_for_json()["requests"][0]["trace_id"] == TRACE
     assert f"x-trace-id: {TRACE}" in bench.send().stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("status", "kind", "means"),
     [
@@ -165,6 +169,7 @@ def test_each_class_of_answer_is_told_with_what_it_means(
     assert endpoint.mock.counts.requests == 1, "nothing is sent again"
 
 
+@pytest.mark.slow
 def test_a_refusal_is_printed_with_the_apis_own_words(bench: Bench, endpoint: Endpoint) -> None:
     endpoint.answer(always(status=400, headers=WORDS))
     lines = bench.send(code=1).stdout.splitlines()
@@ -176,6 +181,7 @@ def test_a_refusal_is_printed_with_the_apis_own_words(bench: Bench, endpoint: En
 # The API key
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("takes", ["raw", "bearer"])
 def test_the_key_is_tried_in_both_forms(tmp_path: Path, takes: str) -> None:
     with Endpoint(authorization=takes) as endpoint:
@@ -186,6 +192,7 @@ def test_the_key_is_tried_in_both_forms(tmp_path: Path, takes: str) -> None:
     assert endpoint.answered() == {"canary-order": 1}
 
 
+@pytest.mark.slow
 def test_a_wrong_key_is_refused_in_both_forms(tmp_path: Path) -> None:
     with Endpoint(keys={PIXEL_ID: "another-key"}) as endpoint:
         bench = Bench(tmp_path, endpoint.url)
@@ -198,6 +205,7 @@ def test_a_wrong_key_is_refused_in_both_forms(tmp_path: Path) -> None:
         assert len(bench.send_for_json(code=1)["requests"]) == 1
 
 
+@pytest.mark.slow
 def test_without_a_key_nothing_is_read_or_sent(bench: Bench, endpoint: Endpoint) -> None:
     done = bench.send(code=2, env={"CAPI_TEST_KEY": ""})
     assert "pixels[0].api_key_env: names a variable that the environment lacks" in done.stderr
@@ -207,6 +215,7 @@ def test_without_a_key_nothing_is_read_or_sent(bench: Bench, endpoint: Endpoint)
 # Faults on the way
 
 
+@pytest.mark.slow
 def test_an_endpoint_that_hangs_leaves_it_open_whether_it_has_the_event(bench: Bench, endpoint: Endpoint) -> None:
     endpoint.answer(always(hang=True))
     (request,) = bench.send_for_json(code=1)["requests"]
@@ -215,6 +224,7 @@ def test_an_endpoint_that_hangs_leaves_it_open_whether_it_has_the_event(bench: B
     assert endpoint.mock.counts.requests == 1
 
 
+@pytest.mark.slow
 def test_a_name_that_does_not_resolve_is_told(tmp_path: Path) -> None:
     bench = Bench(tmp_path, "https://no-such-endpoint.invalid/v1/event")
     done = one_line(bench.send(code=1).stdout)
@@ -222,6 +232,7 @@ def test_a_name_that_does_not_resolve_is_told(tmp_path: Path) -> None:
     assert "Nothing was sent: the name no-such-endpoint.invalid can't be resolved; check endpoint.url" in done
 
 
+@pytest.mark.slow
 def test_nobody_who_listens_is_told(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -229,6 +240,7 @@ def test_nobody_who_listens_is_told(tmp_path: Path) -> None:
     assert f"Nothing was sent: no connection to 127.0.0.1:{port}: Connection refused" in done
 
 
+@pytest.mark.slow
 def test_a_certificate_that_nobody_trusts_is_told_and_with_its_authority_the_event_goes(tmp_path: Path) -> None:
     authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1").configure_cert(context)
@@ -284,6 +296,7 @@ def echo(spoken: bytes | None = None) -> Iterator[str]:
         server.shutdown()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [("--yes",), ("--yes", "--json")])
 def test_an_answer_that_quotes_the_request_is_masked(tmp_path: Path, options: tuple[str, ...]) -> None:
     with echo() as url:
@@ -291,6 +304,7 @@ def test_an_answer_that_quotes_the_request_is_masked(tmp_path: Path, options: tu
     assert "invalid event" in one_line(done.stdout)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "spoken",
     [b"<html>BODY</html>", b"BODY" * 100, b"x" * 200_000, b"\x1f\x8b\xff\x00BODY\x1b[31m", b"[" * 60_000, b'{"a": BODY', b""],
@@ -309,6 +323,7 @@ def test_any_body_is_printed_bounded_and_masked(tmp_path: Path, spoken: bytes) -
 # Events that are not sent
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("record", "source", "why"),
     [
@@ -329,6 +344,7 @@ def test_what_the_mapping_refuses_is_not_sent(
     assert endpoint.mock.counts.requests == 0
 
 
+@pytest.mark.slow
 def test_who_asked_to_be_forgotten_is_not_sent(bench: Bench, endpoint: Endpoint) -> None:
     file = bench.folder / "forgotten"
     file.write_text(sha256(CANARY.encode()).hexdigest())
@@ -337,6 +353,7 @@ def test_who_asked_to_be_forgotten_is_not_sent(bench: Bench, endpoint: Endpoint)
     assert endpoint.mock.counts.requests == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("paused", ["pixels", "sources"])
 def test_what_is_paused_is_not_sent(bench: Bench, endpoint: Endpoint, paused: str) -> None:
     bench.settings[paused][0]["paused"] = True
@@ -344,6 +361,7 @@ def test_what_is_paused_is_not_sent(bench: Bench, endpoint: Endpoint, paused: st
     assert endpoint.mock.counts.requests == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "more", [("--json",), ("--yes", "--offset", "1"), ("--yes", "--partition", "0", "--offset", "0")]
 )
@@ -352,6 +370,7 @@ def test_a_wrong_use_is_told_and_nothing_is_sent(bench: Bench, endpoint: Endpoin
     assert endpoint.mock.counts.requests == 0
 
 
+@pytest.mark.slow
 def test_without_a_terminal_somebody_must_have_said_yes(bench: Bench, endpoint: Endpoint) -> None:
     words = ("--config", write(bench.folder, bench.settings), "--topic", "leads", "--file", bench.record())
     done = command("send-one", *words)
@@ -360,6 +379,7 @@ def test_without_a_terminal_somebody_must_have_said_yes(bench: Bench, endpoint: 
     assert endpoint.mock.counts.requests == 0
 
 
+@pytest.mark.slow
 def test_what_can_not_be_shown_is_not_sent(bench: Bench, endpoint: Endpoint) -> None:
     words = ("--config", write(bench.folder, bench.settings), "--topic", "leads", "--file", bench.record(), "--yes")
     done = subprocess.run(
@@ -392,6 +412,7 @@ def answered_by(bench: Bench, typed: bytes) -> tuple[int, str]:
         return process.wait(30), seen.decode(errors="replace")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("typed", "code", "requests"),
     [(b"y\n", 0, 1), (b"n\n", 1, 0), (b"\n", 1, 0), (b"\x04", 1, 0)],

@@ -26,6 +26,7 @@ def without_files(*words: str, **environ: str) -> subprocess.CompletedProcess[st
     )
 
 
+@pytest.mark.slow
 def test_the_demo_names_the_folder_that_it_needs() -> None:
     done = without_files("demo", "--events", "10")
     (line,) = done.stderr.splitlines()
@@ -33,6 +34,7 @@ def test_the_demo_names_the_folder_that_it_needs() -> None:
     assert done.returncode == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_names_the_file_that_it_would_install(shell: str) -> None:
     # Otherwise Typer searches the parent processes for a shell, and there may be none.

@@ -33,6 +33,7 @@ def test_it_is_a_schema() -> None:
     VALIDATOR.check_schema(json_schema())
 
 
+@pytest.mark.slow
 def test_the_command_prints_it() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "stream_capi", "config-schema"], check=True, capture_output=True, text=True, timeout=60

@@ -392,6 +392,7 @@ def test_what_is_no_name_of_a_host(faults: Faults, name: str) -> None:
     assert "admin.hosts[0]: is not the name of a host, without scheme, port or wildcard" in fault
 
 
+@pytest.mark.slow
 def test_thousands_of_faults_take_time_in_proportion(faults: Faults) -> None:
     wrong = "".join(f'[[sources]]\ntopic = "t{at}"\nevent = "lead"\npixel = "nope"\n' for at in range(3_000))
     started = time.process_time()

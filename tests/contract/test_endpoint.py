@@ -163,6 +163,7 @@ def play(kind: type[Edge]) -> Play:
     return run
 
 
+@pytest.mark.slow
 def test_a_429_for_a_day_without_retry_after_costs_a_request_now_and_then(play: Play, kind: type[Edge]) -> None:
     async def test(make: Make) -> None:
         line = await make([{"seconds": [0, kind.day], "status": 429}])
@@ -186,6 +187,7 @@ def _block(kind: type[Edge], within: float) -> list[Mapping[str, Any]]:
     return [block, poison]
 
 
+@pytest.mark.slow
 def test_100_errors_block_for_a_day_which_holds_the_pixel_and_loses_nothing(play: Play, kind: type[Edge]) -> None:
     async def test(make: Make) -> None:
         line = await make(_block(kind, kind.soon))
@@ -202,6 +204,7 @@ def test_100_errors_block_for_a_day_which_holds_the_pixel_and_loses_nothing(play
     play(test)
 
 
+@pytest.mark.slow
 def test_with_max_refusals_the_block_is_never_reached(play: Play, kind: type[Edge]) -> None:
     async def test(make: Make) -> None:
         line = await make(_block(kind, kind.window), max_refusals=80)

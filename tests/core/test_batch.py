@@ -170,6 +170,7 @@ def test_its_repr_shows_no_payload() -> None:
     assert "canary" not in repr(columns("canary@example.com"))
 
 
+@pytest.mark.slow
 @given(st.lists(st.lists(st.integers(1, 60), max_size=40), max_size=8), st.integers(1, 10), st.integers(75, 300))
 def test_every_event_is_in_one_batch_in_order_and_no_batch_is_too_large(
     chunks: list[list[int]], max_events: int, max_bytes: int

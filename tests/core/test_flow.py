@@ -171,6 +171,7 @@ def test_single_failures_between_successes_break_nothing() -> None:
         assert breaker.state is GateState.PASSING
 
 
+@pytest.mark.slow
 def test_a_year_of_failures_still_probes_each_minute() -> None:
     breaker = gate()
     now, probes = 0.0, 0

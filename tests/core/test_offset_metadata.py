@@ -82,6 +82,7 @@ def ranges_before(metadata: str) -> list[tuple[int, int, int]] | None:
 _SIZES = st.one_of(st.integers(0, 300), st.integers(0, 2**40))
 
 
+@pytest.mark.slow
 @given(_SIZES, st.lists(st.tuples(_SIZES, _SIZES, st.integers(0, 300)), max_size=8), st.none() | _SIZES)
 def test_two_releases_read_each_others_texts(
     watermark: int, steps: list[tuple[int, int, int]], distance: int | None

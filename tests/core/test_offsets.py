@@ -162,6 +162,7 @@ def test_what_was_resolved_before_up_to_the_read_position_is_told_no_more() -> N
     assert heir.outcomes_beyond(topic_id="abc") == "capi2:abc:110:"
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)  # the model in tests/proof goes further
 @given(st.data())
 def test_no_commit_passes_an_open_event_and_none_goes_back(data: st.DataObject) -> None:

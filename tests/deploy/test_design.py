@@ -70,6 +70,7 @@ def test_the_targets_of_make_are_the_ones_that_are_told() -> None:
     assert documented == {f"make {target}" for target in targets.split()}
 
 
+@pytest.mark.slow
 def test_twenty_questions_are_each_answered_by_files_that_are_there() -> None:
     found = rows(section(CONTRIBUTING.read_text(), "Where is what"))
     questions = [(question, answer) for question, answer in found if question.endswith("?")]

@@ -34,6 +34,7 @@ def bill(folder: Path) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 def test_the_bill_is_one_by_its_schema(written: Path) -> None:
     assert JsonStrictValidator(SchemaVersion.V1_6).validate_str((written / "sbom.cdx.json").read_text()) is None
 

@@ -146,6 +146,7 @@ class Member:
         promtool("test", "rules", file)
 
 
+@pytest.mark.slow
 def test_a_real_member_with_ordinary_traffic_fires_nothing(tmp_path: Path) -> None:
     member = Member()
     for _ in range(90):
@@ -153,6 +154,7 @@ def test_a_real_member_with_ordinary_traffic_fires_nothing(tmp_path: Path) -> No
     member.fires(set(), tmp_path)
 
 
+@pytest.mark.slow
 def test_a_real_member_that_the_api_refuses_fires_held_and_no_delivery(tmp_path: Path) -> None:
     member = Member()
     for _ in range(30):

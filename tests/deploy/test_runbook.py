@@ -119,6 +119,7 @@ def test_settings_are_named_as_they_are() -> None:
         assert name in keys_of(section_at([table]) or Settings), f"there is no setting {key}"
 
 
+@pytest.mark.slow
 def test_links_lead_somewhere() -> None:
     for page in pages():
         for target in links(page.read_text()):

@@ -334,6 +334,7 @@ def redirecting(status: int, to: RawServer) -> Behaviour:
 # No secrets and no exceptions get out
 
 
+@pytest.mark.slow
 async def test_no_fault_tells_the_key_the_pixel_or_the_event(
     client: MakeClient, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -296,6 +296,7 @@ async def test_an_answer_on_a_new_connection_before_any_request_is_none(
         assert (await made.post("pixel", KEY, BODY)).fault == "early_answer"
 
 
+@pytest.mark.slow
 async def test_connections_that_are_thrown_away_give_their_places_back(reached: Ways) -> None:
     async def behave(connection: Connection) -> None:
         await connection.request()
@@ -311,6 +312,7 @@ async def test_connections_that_are_thrown_away_give_their_places_back(reached: 
     assert server.connections == len(server.requests) == 400
 
 
+@pytest.mark.slow
 async def test_a_thousand_connections_thrown_away_in_a_row_leave_the_pool_its_places(
     reached: Ways, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -464,6 +466,7 @@ async def test_a_broken_head_is_no_way_around_the_rule_of_early_answers(reached:
     assert [answer.fault for answer in answers] == ["early_answer", "early_answer"]
 
 
+@pytest.mark.slow
 async def test_interim_answers_without_end_end_with_the_bound(client: MakeClient) -> None:
     async def behave(connection: Connection) -> None:
         await connection.request()

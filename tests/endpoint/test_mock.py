@@ -72,6 +72,7 @@ async def test_a_valid_batch_is_accepted_as_a_whole_and_remembered(client: MakeC
     assert mock.violations == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", VIOLATIONS)
 async def test_one_violation_refuses_the_whole_batch_and_is_listed(
     client: MakeClient, mock: MockEndpoint, name: str
@@ -198,6 +199,7 @@ async def test_without_keeping_there_are_counts_alone(client: MakeClient) -> Non
         assert mock.counts.violations == len(mock.violations) == 1
 
 
+@pytest.mark.slow
 async def test_violations_without_end_are_counted_and_not_kept(client: MakeClient, mock: MockEndpoint) -> None:
     made = await client(mock.url)
     for _ in range(60):
@@ -388,6 +390,7 @@ async def test_a_strange_body_does_not_keep_the_client(client: MakeClient, body:
     assert mock.times_answered() == {"lead-0": 1, "lead-1": 1}
 
 
+@pytest.mark.slow
 async def test_the_bomb_is_one(http: aiohttp.ClientSession) -> None:
     options: dict[str, Any] = {"params": {"pixel_id": "p"}, "headers": HEADERS, "data": batch(lead())}
     async with (

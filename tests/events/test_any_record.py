@@ -47,12 +47,14 @@ def through(data: st.DataObject) -> Transformed:
     return made
 
 
+@pytest.mark.slow
 @OFTEN
 @given(st.data())
 def test_any_record_of_any_schema_under_any_mapping(data: st.DataObject) -> None:
     through(data)
 
 
+@pytest.mark.slow
 @OFTEN
 @given(st.data())
 def test_any_values_in_the_fields_of_the_shipped_contract(data: st.DataObject) -> None:

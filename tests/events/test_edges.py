@@ -118,6 +118,7 @@ def test_every_type_at_its_edges_has_an_outcome_in_every_field(target: str) -> N
                     assert not (isinstance(made, Rejection) and made.code is Code.INTERNAL_ERROR)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [kind for kind, _ in KINDS], ids=lambda kind: str(kind)[:40])
 def test_every_type_at_its_edges_can_be_routed_on(kind: Any) -> None:
     raw, _ = schema_with("event_time", kind)

@@ -99,6 +99,7 @@ def test_a_url_that_a_browser_would_mend_is_mended(given: str, made: str) -> Non
     assert lead_sent(event_source_url=given)["event_source_url"] == made
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("path", "made"), [("/x", "/x"), ("/a b", "/a%20b")])
 def test_a_host_has_253_characters_at_most(path: str, made: str) -> None:
     longest = "https://" + ".".join(["a" * 63, "b" * 63, "c" * 63, "d" * 61])

@@ -7,6 +7,7 @@ from collections.abc import Sequence, Set
 from typing import Any
 
 import fastavro
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -110,6 +111,7 @@ def some_unreadable(data: st.DataObject, rows: list[Row]) -> list[Row]:
     return rows
 
 
+@pytest.mark.slow
 @OFTEN
 @given(st.data())
 def test_any_schema(data: st.DataObject) -> None:
@@ -167,6 +169,7 @@ def some(data: st.DataObject, rows: list[dict[str, Any]]) -> set[tuple[str, str]
     return found
 
 
+@pytest.mark.slow
 @OFTEN
 @given(st.data())
 def test_hard_values_in_the_shipped_contract(data: st.DataObject) -> None:

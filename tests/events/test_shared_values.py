@@ -155,6 +155,7 @@ def test_no_more_is_looked_at_than_is_allowed() -> None:
     assert {type(one) for start in range(0, 40, 2) for one in mapped(transform, rows[start : start + 2])} == {bytes}
 
 
+@pytest.mark.slow
 def test_neither_a_value_nor_its_hash_is_shown_or_kept_in_sight() -> None:
     shared = SharedValues(KEY)
     transform = compile_source(rules(), LEAD, shared=shared)

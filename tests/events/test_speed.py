@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import fastavro
+import pytest
 
 from stream_capi.avro.chunk_parser import ChunkParser
 from stream_capi.events.transform import compile_source
@@ -88,6 +89,7 @@ def nested(lead: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+@pytest.mark.slow
 def test_paths_and_routing_cost_little_beside_the_work_itself() -> None:
     samples, now = Samples(1, bad_share=0), int(time.time() * 1000)
     leads = [samples.event(EventName.GENERATE_LEAD, now) for _ in range(CHUNK)]

@@ -35,6 +35,7 @@ for error in ("COORDINATOR_LOAD_IN_PROGRESS", "COORDINATOR_NOT_AVAILABLE", "NOT_
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("requests", [[OFFSET_FETCH], [FIND_COORDINATOR], [OFFSET_FETCH, FIND_COORDINATOR]])
 def test_what_passes_by_itself_is_asked_for_again(requests: list[int]) -> None:
     done = subprocess.run(

@@ -23,6 +23,7 @@ def exposed(histogram: AgeHistogram) -> dict[str, float]:
     return {sample.name + sample.labels.get("le", ""): sample.value for sample in family.samples}
 
 
+@pytest.mark.slow
 @given(st.lists(st.lists(st.integers(0, 130), max_size=20), max_size=10))
 def test_a_batch_is_exposed_as_the_library_exposes_its_values_one_by_one(batches: list[list[int]]) -> None:
     whole, single = AgeHistogram(BOUNDS), prometheus.Histogram("seconds", "text", buckets=SECONDS, registry=None)

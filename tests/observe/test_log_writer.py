@@ -136,6 +136,7 @@ raise ValueError("secret")
 """
 
 
+@pytest.mark.slow
 def test_a_crash_is_told_behind_all_that_was_queued() -> None:
     ended = subprocess.run([sys.executable, "-c", _CRASH], capture_output=True, text=True, timeout=60, check=False)
     *before, last = ended.stderr.splitlines()

@@ -157,6 +157,7 @@ def test_logging_without_standard_error_raises_nothing(
     logging.getLogger("aiohttp").error("to nobody")
 
 
+@pytest.mark.slow
 async def test_what_nobody_took_on_the_loop_is_told_without_its_arguments(capsys: pytest.CaptureFixture[str]) -> None:
     def callback(email: str) -> None:
         raise ValueError(email)
@@ -204,6 +205,7 @@ def test_a_destructors_exception_and_a_warning_are_told_without_their_text(capsy
     assert second["event"].startswith("UserWarning from ")
 
 
+@pytest.mark.slow
 def test_a_bug_that_ends_the_program_shows_no_data() -> None:
     program = f"""
 from stream_capi.observe import logs

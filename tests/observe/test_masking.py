@@ -173,6 +173,7 @@ def _log_calls(tree: ast.AST) -> Iterator[ast.Call]:
                 yield node
 
 
+@pytest.mark.slow
 def test_every_field_that_the_program_logs_may_be_shown() -> None:
     unknown = {
         f"{file.name}:{call.lineno}: {keyword.arg}"

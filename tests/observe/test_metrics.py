@@ -179,6 +179,7 @@ TIMESTAMPS = st.one_of(
 )
 
 
+@pytest.mark.slow
 @given(st.lists(TIMESTAMPS, min_size=1, max_size=8))
 def test_the_events_of_a_batch_count_as_each_would_alone(timestamps: list[int]) -> None:
     together, alone = Metrics(()), Metrics(())

@@ -176,6 +176,7 @@ def test_a_missing_package_is_a_warning(monkeypatch: pytest.MonkeyPatch, capsys:
     assert "install stream-capi with the extra tracing" in "".join(capsys.readouterr())
 
 
+@pytest.mark.slow
 def test_while_it_is_off_nothing_of_it_is_imported() -> None:
     program = (
         "import sys; from stream_capi.observe.tracing import from_environment; assert from_environment({}) is None; "

@@ -82,6 +82,7 @@ async def test_nothing_is_dead_lettered_for_a_key_that_one_form_got_a_401_for_an
     assert not held(line.pipeline)
 
 
+@pytest.mark.slow
 @simulated
 async def test_a_form_that_changes_under_traffic_holds_nothing_and_is_tried_by_one_request() -> None:
     line = Forming(always(200), try_key_first=True)

@@ -99,6 +99,7 @@ async def test_a_pause_is_kept_although_the_rest_of_the_wave_is_answered_well() 
     assert line.accepted == dict.fromkeys(names("a", 400), 1)
 
 
+@pytest.mark.slow
 @simulated
 async def test_a_storm_of_faults_loses_nothing_and_goes_on_without_end() -> None:
     def storm(pixel: str, ids: Sequence[str], now: float) -> tuple[float, Answer]:

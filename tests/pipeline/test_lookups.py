@@ -61,6 +61,7 @@ def names(prefix: str, count: int) -> list[str]:
     return [f"{prefix}{i}" for i in range(count)]
 
 
+@pytest.mark.slow
 @simulated
 async def test_a_flood_of_unknown_schemas_asks_a_few_questions_at_a_time_and_is_told_once() -> None:
     line, source = flooded()

@@ -12,6 +12,7 @@ from tests.pipeline.given import P0, P1, V0, names
 from tests.simulation import LEADS, Line, always, simulated
 
 
+@pytest.mark.slow
 @simulated
 async def test_memory_is_bounded_while_nothing_moves() -> None:
     line = Line(always(500), max_buffered_bytes=400_000)
@@ -46,6 +47,7 @@ async def test_a_partition_that_stands_still_leaves_the_others_their_memory() ->
     assert sum(line.accepted.values()) == 2000
 
 
+@pytest.mark.slow
 @simulated
 async def test_a_partition_that_was_paused_is_read_again_when_there_is_room_for_some_time() -> None:
     line = Line(always(200, 1.0), {"leads": LEADS}, max_in_flight=1, max_buffered_bytes=400_000)
@@ -57,6 +59,7 @@ async def test_a_partition_that_was_paused_is_read_again_when_there_is_room_for_
     assert 10 < line.reports["pause"] < 100, "a pause throws away what was prefetched"
 
 
+@pytest.mark.slow
 @simulated
 async def test_many_partitions_are_not_paused_while_there_is_memory() -> None:
     """Although a chunk of each partition is larger than its share."""
@@ -85,6 +88,7 @@ async def test_memory_is_bounded_however_many_partitions_there_are() -> None:
     assert sum(line.accepted.values()) > 5000, "as many as one in flight delivers"
 
 
+@pytest.mark.slow
 @simulated
 async def test_no_more_is_read_than_can_be_sent_soon() -> None:
     line = Line(always(200, 0.05), {"leads": LEADS}, max_in_flight=2, max_buffered_bytes=2**30)
@@ -108,6 +112,7 @@ async def test_no_more_is_read_than_can_be_sent_soon() -> None:
     assert most <= 150, "what is in flight, ready for the next slots, and a chunk of each"
 
 
+@pytest.mark.slow
 @simulated
 async def test_a_poisoned_partition_takes_no_more_than_its_share() -> None:
     line = Line(always(200), max_buffered_bytes=400_000)

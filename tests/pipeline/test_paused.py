@@ -151,6 +151,7 @@ async def test_a_hand_over_does_not_wait_for_what_is_paused() -> None:
     assert line.store[P0][0] == 2
 
 
+@pytest.mark.slow
 @simulated
 async def test_memory_stays_bounded_and_a_partition_that_is_full_of_paused_events_is_named() -> None:
     line = RoutedLine(always(200), max_buffered_bytes=2**20)
@@ -274,6 +275,7 @@ async def _disturb(line: RoutedLine, what: str) -> None:
         line.assign(P0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(12))
 @simulated
 async def test_whatever_happens_nothing_is_lost_sent_or_committed_past_while_it_is_paused(seed: int) -> None:

@@ -18,6 +18,7 @@ def pauses(line: Line) -> int:
     return sum(count for what, count in line.reports.items() if what.startswith("main"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("retry_after", ["0", formatdate(EPOCH - 3600, usegmt=True), None])
 @pytest.mark.parametrize("statuses", [(429,), (429, 200), (503, 429, 429, 200)])
 @simulated

@@ -126,6 +126,7 @@ async def test_a_mapping_that_fails_for_all_is_no_fault_of_the_events() -> None:
     assert line.lag == 0
 
 
+@pytest.mark.slow
 @simulated
 async def test_a_mass_of_bad_events_ends_as_dead_letters_once_good_ones_come_behind_it() -> None:
     line = Line(always(200), max_buffered_bytes=2**24)

@@ -179,6 +179,7 @@ def test_a_list_that_changes_is_read_when_it_has_come_to_rest(tmp_path: Path) ->
     assert not people.changed()
 
 
+@pytest.mark.slow
 def test_nobody_is_counted_before_they_are_forgotten(tmp_path: Path) -> None:
     """The file is read on another thread, while records are mapped."""
     people = read(tmp_path, "canary-first\n")

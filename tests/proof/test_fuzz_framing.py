@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -50,6 +51,7 @@ class Framed(NamedTuple):
         return self.stated
 
 
+@pytest.mark.slow
 @tries(400)
 @given(st.sampled_from(WIRE_FORMATS), st.lists(st.builds(Framed, VALUES, HEADERS), max_size=8))
 def test_every_record_is_framed_or_told(framing: str, records: list[Framed]) -> None:

@@ -125,6 +125,7 @@ def admin() -> Iterator[Server]:
     server.close()
 
 
+@pytest.mark.slow
 @tries(60)
 @given(POST.as_strategy(generation_mode=GenerationMode.POSITIVE))
 def test_a_request_that_the_document_allows_is_accepted_or_told_what_else_is_wanted(
@@ -136,6 +137,7 @@ def test_a_request_that_the_document_allows_is_accepted_or_told_what_else_is_wan
     assert (status == 400) == bool(answered), answered
 
 
+@pytest.mark.slow
 @tries(120)
 @given(POST.as_strategy(generation_mode=GenerationMode.NEGATIVE))
 def test_a_request_that_the_document_forbids_is_refused_and_harms_nothing(endpoint: Server, case: Any) -> None:

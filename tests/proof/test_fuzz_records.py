@@ -41,6 +41,7 @@ def source() -> TopicSource:
     return TopicSource(TOPIC, "raw", schema, compiled, Lane("main", EventName.GENERATE_LEAD), "main", 1.0)
 
 
+@pytest.mark.slow
 @tries(600)
 @given(st.lists(st.tuples(st.sampled_from(GOOD), DAMAGE), min_size=1, max_size=4))
 def test_any_damage_leaves_an_outcome_for_every_record(

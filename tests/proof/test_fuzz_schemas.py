@@ -10,6 +10,7 @@ import json
 import sys
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -108,6 +109,7 @@ SOUND_RECORDS = st.lists(SOUND, min_size=1, max_size=6).map(
 )
 
 
+@pytest.mark.slow
 @tries(500)
 @given(st.one_of(RECORDS, TYPES), PAYLOADS)
 def test_any_schema_is_refused_or_read_with(raw: Any, payloads: list[bytes]) -> None:
@@ -116,6 +118,7 @@ def test_any_schema_is_refused_or_read_with(raw: Any, payloads: list[bytes]) -> 
         refused_or_read(text, payloads)
 
 
+@pytest.mark.slow
 @tries(300)
 @given(SOUND_RECORDS, PAYLOADS)
 def test_any_bytes_under_a_sound_schema_are_a_record_or_a_rejection(raw: Any, payloads: list[bytes]) -> None:
@@ -124,6 +127,7 @@ def test_any_bytes_under_a_sound_schema_are_a_record_or_a_rejection(raw: Any, pa
         assert refused_or_read(text, payloads)
 
 
+@pytest.mark.slow
 @tries(300)
 @given(st.one_of(st.text(max_size=60), st.text('{}[]":,typenamrcodfil0', max_size=60)), RECORDS)
 def test_any_text_and_any_references(text: str, other: Any) -> None:

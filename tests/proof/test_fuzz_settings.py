@@ -6,6 +6,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import pytest
 import tomli_w
 from hypothesis import given
 from hypothesis import strategies as st
@@ -81,6 +82,7 @@ VARIABLES = st.dictionaries(
 )
 
 
+@pytest.mark.slow
 @tries(500)
 @given(FILES, VARIABLES, st.booleans())
 def test_any_tables_are_settings_or_faults(
@@ -102,6 +104,7 @@ OF_THE_SCHEMA = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @tries(500)
 @given(FILES, st.booleans())
 def test_the_json_schema_refuses_what_the_settings_refuse_by_name_and_type(tables: dict[str, Any], sound: bool) -> None:

@@ -139,6 +139,7 @@ class OffsetsModel(RuleBasedStateMachine):
         self.committed = self.offsets.watermark
 
 
+@pytest.mark.slow
 def test_the_tracker_agrees_with_plain_sets() -> None:
     run_state_machine_as_test(OffsetsModel, settings=tries(150, steps=40))
 

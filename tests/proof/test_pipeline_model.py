@@ -101,6 +101,7 @@ class PipelineModel(RuleBasedStateMachine):
             world.close()
 
 
+@pytest.mark.slow
 def test_whatever_happens_nothing_is_lost_and_all_ends_well() -> None:
     run_state_machine_as_test(PipelineModel, settings=tries(40, steps=30))
 

@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 import stream_capi
 
 PACKAGE = Path(stream_capi.__file__).parent
@@ -24,6 +26,7 @@ def test_each_file_has_a_name_of_its_own() -> None:
     assert repeated(names) == REPEATED_FILES
 
 
+@pytest.mark.slow
 def test_each_class_has_a_name_of_its_own() -> None:
     names = (
         node.name
@@ -48,6 +51,7 @@ def private_of_others(test: ast.expr) -> list[str]:
     ]
 
 
+@pytest.mark.slow
 def test_no_test_asserts_on_what_is_private() -> None:
     found = [
         f"{file.relative_to(TESTS)}:{node.lineno} {name}"
