@@ -24,7 +24,10 @@ Whole = Callable[[Sequence[str], int], Found]
 _NOT_DIGITS = bytes(sorted(set(range(256)) - set(b"0123456789\n")))
 _AROUND_DIGITS = b"0123456789+-(). \n"
 _is_plain_number = re.compile(rb"(?!.*(?:\( *0|\.0))[0-9+\-(). ]*").fullmatch
-_are_addresses = re.compile(rb"""(?:(?!')[^@<>,;:"()*\[\\\]\x7f\n]+@[a-z0-9_-]++(?:\.[a-z0-9_-]++)*+\n)*+""").fullmatch
+_MOST_DIGITS = 13  # a text with more of them may have two numbers
+_are_addresses = re.compile(
+    rb"""(?:(?=[a-z0-9_+])[^@<>,;:"()*%\[\\\]\x7f\n]+@(?!-)[a-z0-9_-]++(?:\.[a-z0-9_-]++)*+(?<![-_])\n)*+"""
+).fullmatch
 
 
 def is_plain(texts: Iterable[str]) -> bool:
@@ -159,7 +162,7 @@ def _numbers(texts: Sequence[str], longest: int) -> list[bytes]:
     if joined.translate(None, _AROUND_DIGITS) or b"(0" in joined or b"( " in joined or b".0" in joined:
         each = zip(joined.split(b"\n"), found, strict=True)
         found = [digits if _is_plain_number(line) else b"" for line, digits in each]
-    return [digits if 7 <= len(digits) <= 15 and digits[:2] != b"00" else b"" for digits in found]
+    return [digits if 7 <= len(digits) <= _MOST_DIGITS and digits[:2] != b"00" else b"" for digits in found]
 
 
 def _hashed(find: Callable[[Sequence[str], int], list[bytes]]) -> Whole:

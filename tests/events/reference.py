@@ -13,7 +13,7 @@ from collections.abc import Mapping, Set
 from dataclasses import replace
 from hashlib import sha256
 from typing import Any
-from unicodedata import normalize
+from unicodedata import category, decomposition, normalize
 
 import orjson
 import phonenumbers
@@ -452,7 +452,7 @@ def visible(text: str) -> str:
 def email(text: str) -> str:
     text = visible(text).lower()
     if text.startswith("mailto:"):
-        text = text[len("mailto:") :].split("?")[0].strip()
+        text = text[len("mailto:") :].removeprefix("//").split("?")[0].strip()
     if is_placeholder(text):
         raise Left("placeholder")
     if is_hash(text):
@@ -467,10 +467,17 @@ def email(text: str) -> str:
         or not name
         or not all(host.split("."))
         or any(sign in '@<>,;:()[]*"\\' for sign in name)
-        or name.startswith("'")
+        or not (name[0].isalnum() or name[0] in "_+")
+        or host[0] == "-"
+        or host[-1] in "-_"
+        or any(
+            ord(sign) > 127 and (category(sign)[0] in "PSC" or "<wide>" in decomposition(sign)) for sign in name + host
+        )
         or not all(sign.isalnum() or sign in "-_." for sign in ascii_of_host)
     ):
         raise Left("not_one_address")
+    if any(set(hexed[:2]) <= set("0123456789abcdef") and len(hexed) > 1 for hexed in text.split("%")[1:]):
+        raise Left("escaped")
     return text
 
 
@@ -509,6 +516,8 @@ def completed(number: str, region: str) -> str:
 def one_number(text: str) -> str:
     text = normalize("NFKC", text).lower().removeprefix("tel:").strip()
     text = re.sub(r"\(\s*0\s*\)", "", without_extension(text)).strip()
+    if "%" in text or "&#" in text:
+        raise Left("escaped")
     for sign in text:
         if sign.isalpha():
             raise Left("letters")
@@ -520,10 +529,19 @@ def one_number(text: str) -> str:
         raise Left("decimal")
     if is_masked(text):
         raise Left("masked")
-    parts = text.replace(",", "/").replace(";", "/").replace("|", "/").split("/")
-    if len([part for part in parts if sum(sign in DIGITS for sign in part) >= 7]) > 1:
+    if is_two(text):
         raise Left("two_numbers")
     return text
+
+
+def is_two(text: str) -> bool:
+    """Whether seven digits or more occur twice, between separators or at a stretch, or any digits after a part of eight."""
+    stretches = "".join(sign if sign in DIGITS else " " for sign in text).split()
+    parts = "".join("/" if sign in "/,;|:&\\\n\r" else sign if sign in DIGITS else "" for sign in text).split("/")
+    sizes = [len(part.lstrip("0")) for part in parts if part]
+    long_ones = [size for size in sizes if size >= 7]
+    long_stretches = [one for one in stretches if len(one.lstrip("0")) >= 7]
+    return len(long_ones) > 1 or len(long_stretches) > 1 or max(sizes[:-1], default=0) >= 8
 
 
 def is_decimal(text: str) -> bool:
