@@ -21,6 +21,7 @@ _LONGEST_HOST = 253  # octets (RFC 1035)
 _LONGEST_INTERNATIONAL = 100
 _LONGEST_LABEL = 63
 _MOST_PORT = 65_535
+_SCHEMES = ("http", "https")  # as a host: a scheme that was written twice
 _SHARP_S_AND_FINAL_SIGMA = frozenset("ßς")  # IDNA 2003 replaces them with other letters
 _WITHOUT_JOINERS = {0x200C: None, 0x200D: None}  # in an emoji
 _LONGEST_IPV6 = 45  # characters; a longer text is refused at once, so no cache below holds one
@@ -53,7 +54,7 @@ def _escaped(text: str) -> str | None:
         return None
     scheme, given, port, *rest = parts.groups(default="")
     host = _host(given)
-    if host is None or (port and int(port) > _MOST_PORT):
+    if host is None or host in _SCHEMES or (port and int(port) > _MOST_PORT):
         return None
     place = f"{scheme.lower()}://{host}" + (f":{int(port)}" if port else "")
     try:
@@ -118,19 +119,16 @@ def origin(valid_url: str) -> str:
     return f"{parts[1].lower()}://{parts[2].lower()}" if parts else ""
 
 
-_PARAMETERS = {name: re.compile(rf"[?&]{name}=([^&#]*)").search for name in ("aleid", "alart")}
+_PARAMETERS = {name: re.compile(rf"(?:\A|&){name}=([^&]*)").search for name in ("aleid", "alart")}
 
 
 def parameter(valid_url: str, name: str) -> str:
     """``aleid`` or ``alart`` from a URL's query; empty if it has none."""
     before, first, rest = valid_url.partition(f"?{name}=")
-    if first and rest.isalnum() and "&" not in before and "#" not in before:
+    if first and rest.isalnum() and "?" not in before and "#" not in before:
         return rest  # the query has only this parameter, as in an ad's link
-    found = _PARAMETERS[name](valid_url)
+    found = _PARAMETERS[name](valid_url.partition("#")[0].partition("?")[2])
     if found is None:
-        return ""
-    before = valid_url[: found.start() + 1]
-    if "#" in before or "?" not in before:  # it is in the fragment, or in the path
         return ""
     given = found[1]
     return unquote_plus(given).strip() if "%" in given or "+" in given else given
@@ -148,8 +146,14 @@ _adorned = re.compile(
 ).fullmatch
 
 _is_public_ipv4 = re.compile(PUBLIC_IPV4).fullmatch
-# Addresses between a provider and its customers (RFC 6598).
-_is_shared = re.compile(r"100\.(?:6[4-9]|[7-9][0-9]|1[01][0-9]|12[0-7])\.").match
+# Addresses between a provider and its customers (RFC 6598), of protocols and measurements, multicast and reserved ones.
+_is_reserved = re.compile(
+    r"100\.(?:6[4-9]|[7-9][0-9]|1[01][0-9]|12[0-7])\.|192\.0\.0\.|198\.1[89]\.|2(?:2[4-9]|[345][0-9])\."
+).match
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+
+
+_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 def address(text: str) -> str | None:
@@ -161,7 +165,7 @@ def address(text: str) -> str | None:
     first, is_list, _ = text.partition(",")
     if not is_list:
         return _bare(text)
-    if _is_public_ipv4(first) and not _is_shared(first):  # the fast path: most lists begin like this
+    if _is_public_ipv4(first) and not _is_reserved(first):  # the fast path: most lists begin like this
         return first
     found = [one for part in text.split(",") if (one := _bare(part.strip())) is not None]
     return next(filter(_is_public, found), found[0] if found else None)
@@ -176,9 +180,19 @@ def address_note(text: str, valid_address: str) -> str:
 
 def _is_public(valid_address: str) -> bool:
     """Whether an address in a list may be the user's, and is not that of a proxy in between."""
-    if ":" in valid_address and (mapped := ipaddress.IPv6Address(valid_address).ipv4_mapped) is not None:
-        valid_address = str(mapped)
-    return suspect(valid_address) is None and not _is_shared(valid_address)
+    parsed = _without_transition(ipaddress.ip_address(valid_address))
+    if isinstance(parsed, ipaddress.IPv6Address):
+        return suspect(valid_address) is None and not (parsed.is_multicast or parsed.is_site_local)
+    return suspect(str(parsed)) is None and not _is_reserved(str(parsed))
+
+
+def _without_transition(parsed: _Address) -> _Address:
+    """The IPv4 address inside an IPv6 one (mapped, 6to4 or NAT64); any other address as it is."""
+    if isinstance(parsed, ipaddress.IPv4Address):
+        return parsed
+    if parsed in _NAT64:
+        return ipaddress.IPv4Address(int(parsed) & 0xFFFF_FFFF)
+    return parsed.ipv4_mapped or parsed.sixtofour or parsed
 
 
 def _bare(text: str) -> str | None:
@@ -214,7 +228,5 @@ def suspect(valid_address: str) -> str | None:
 
 @lru_cache(maxsize=1024)
 def _suspect(valid_address: str) -> str | None:
-    parsed = ipaddress.ip_address(valid_address)
-    if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped is not None:
-        parsed = parsed.ipv4_mapped
+    parsed = _without_transition(ipaddress.ip_address(valid_address))
     return next((reason for network, reason in SUSPECT_NETWORKS if parsed in network), None)
