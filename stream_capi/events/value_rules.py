@@ -39,8 +39,10 @@ PLACEHOLDERS = frozenset(
 )
 _is_zip = re.compile("([0-9]{3,5})(?:[- ]?[0-9]{4})?").fullmatch
 _LEAST_ZIP = "00501"
-# Windows Phone, Ubuntu Touch …; as its platform a browser on Android names its processor, "Linux armv8l".
-_is_on_a_phone = re.compile(r"(?<![^\W_])(?:phone|mobile|touch|tv|ce)(?![^\W_])|\Alinux (?:arm|aarch)").search
+# Windows Phone, Ubuntu Touch, Linux Android …; as its platform a browser on Android names its processor, "Linux armv8l".
+_is_on_a_phone = re.compile(
+    r"(?<![^\W_])(?:phone|mobile|touch|tv|ce|android|iphone|ipad|ipod|tizen|webos)(?![^\W_])|\Alinux (?:arm|aarch)"
+).search
 _QUOTES = "\"'“”„"  # around a browser's platform hint
 
 

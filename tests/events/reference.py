@@ -631,6 +631,18 @@ def operating_system(text: str) -> str | None:
     bare = name.rstrip("0123456789._- ").removesuffix(" version")
     by_first_word = OPERATING_SYSTEMS.get(bare.partition(" ")[0])
     words = set(re.findall(r"[^\W_]+", bare))
-    if words & {"phone", "mobile", "touch", "tv", "ce"} or bare.startswith(("linux arm", "linux aarch")):
+    if words & {
+        "phone",
+        "mobile",
+        "touch",
+        "tv",
+        "ce",
+        "android",
+        "iphone",
+        "ipad",
+        "ipod",
+        "tizen",
+        "webos",
+    } or bare.startswith(("linux arm", "linux aarch")):
         by_first_word = None if by_first_word == "desktop_os" else by_first_word
     return OPERATING_SYSTEMS.get(name) or OPERATING_SYSTEMS.get(bare) or by_first_word
