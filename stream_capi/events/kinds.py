@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import math
 import re
+import struct
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, NamedTuple
 from uuid import UUID
+
+from stream_capi.events.value_rules import LEAST_TIME_MS
 
 
 class Kind(NamedTuple):
@@ -56,6 +59,7 @@ _MOST_SCALE = 300  # as text, a decimal of scale 10^6 would be a megabyte of zer
 _LONGEST = 256  # characters of a number or a time as text, with whitespace around it
 _UNITS = {"s": 1000.0, "ms": 1.0, "us": 0.001, "ns": 0.000001}
 _UNIT_COUNTS = {"s": (1000, 1), "ms": (1, 1), "us": (1, 1_000), "ns": (1, 1_000_000)}
+_FLOAT = struct.Struct("f")
 _is_number = re.compile(r"[+-]?(?:[0-9]{1,40}(?:\.[0-9]{0,40})?|\.[0-9]{1,40})(?:[eE][+-]?[0-9]{1,3})?").fullmatch
 _is_moment = re.compile(
     r"[0-9]{4}-?[0-9]{2}-?[0-9]{2}[Tt ]"
@@ -67,7 +71,10 @@ _is_moment = re.compile(
 
 def text_reader(kinds: Iterable[Kind]) -> Reader | None:
     """Reads text; None if every value is text already. Integers become their digits, because an id may be a long."""
-    kinds = tuple(kinds)
+    return _text_reader(tuple(kinds), _as_id)
+
+
+def _text_reader(kinds: tuple[Kind, ...], of_decimal: Callable[[Decimal], str]) -> Reader | None:
     if all(kind.type in _PLAIN_TEXT for kind in kinds):
         return None
     ints = any(kind.type in ("int", "long") and not _is_time(kind) for kind in kinds)
@@ -83,22 +90,32 @@ def text_reader(kinds: Iterable[Kind]) -> Reader | None:
             return str(int(value)) if value.is_integer() and abs(value) < exact else UNFIT
         found = from_other(value)
         if isinstance(found, Decimal):
-            return format(found, "f")
+            return of_decimal(found)
         return found if isinstance(found, str) else UNFIT
 
     return read
 
 
+def _as_written(number: Decimal) -> str:
+    return format(number, "f")
+
+
+def _as_id(number: Decimal) -> str:
+    """Without decimal places if they are all zero: a database may have an id as NUMERIC(38, 10)."""
+    return _as_written(number.to_integral_value() if number == number.to_integral_value() else number)
+
+
 def key_reader(kinds: Iterable[Kind]) -> Reader | None:
     """Reads the key of a table: all that can be text, and booleans and fractions as JSON writes them."""
-    text = text_reader(kinds)
+    kinds = tuple(kinds)
+    text, exact = _text_reader(kinds, _as_written), _float_reader(kinds)
     if text is None:
         return None
 
     def read(value: Any) -> Any:
         if value.__class__ is bool:
             return "true" if value else "false"
-        return str(value) if value.__class__ is float and not value.is_integer() else text(value)
+        return str(exact(value)) if value.__class__ is float and not value.is_integer() else text(value)
 
     return read
 
@@ -106,14 +123,15 @@ def key_reader(kinds: Iterable[Kind]) -> Reader | None:
 def number_reader(kinds: Iterable[Kind]) -> Reader | None:
     """Reads a number; None if every value is one already."""
     kinds = tuple(kinds)
-    if all(kind.type in _NUMBERS and not _is_time(kind) for kind in kinds):
+    exact = _float_reader(kinds)
+    if exact is float and all(kind.type in _NUMBERS and not _is_time(kind) for kind in kinds):
         return None
     numbers = any(kind.type in _NUMBERS and not _is_time(kind) for kind in kinds)
     from_other = _other_reader(kinds)
 
     def read(value: Any) -> Any:
         if value.__class__ is int or value.__class__ is float:
-            return value if numbers else UNFIT
+            return UNFIT if not numbers else value if value.__class__ is int else exact(value)
         if value.__class__ is str and len(value) <= _LONGEST:
             text = value.strip()
             return float(text) if _is_number(text) else UNFIT if text else None
@@ -123,11 +141,28 @@ def number_reader(kinds: Iterable[Kind]) -> Reader | None:
     return read
 
 
+def _float_reader(kinds: Iterable[Kind]) -> Callable[[float], float]:
+    """Reads the floats among numbers: ``_shortest`` if all have 32 bits, else ``float``."""
+    types = {kind.type for kind in kinds}
+    return _shortest if "float" in types and "double" not in types else float
+
+
+def _shortest(value: float) -> float:
+    """The shortest number that a 32-bit float stands for: 19.99, where the nearest double is 19.989999771118164."""
+    shortened = (float(f"{value:.{digits}g}") for digits in range(6, 10))
+    return next((found for found in shortened if _FLOAT.unpack(_FLOAT.pack(found))[0] == value), value)
+
+
 def time_reader(kinds: Iterable[Kind], unit: str | None) -> Reader | None:
-    """Reads epoch milliseconds; None if every value is that already."""
+    """Reads epoch milliseconds; None if every value is that already.
+
+    With the unit ``s`` small numbers are valid, but only those that count seconds: not what the schema calls milliseconds.
+    """
     kinds = tuple(kinds)
-    if all(kind.logical in ("timestamp-millis", "local-timestamp-millis") for kind in kinds):
+    if unit != "s" and all(kind.logical in ("timestamp-millis", "local-timestamp-millis") for kind in kinds):
         return None
+    is_stated = any(map(_is_time, kinds))
+    is_exact = all(kind.type != "float" for kind in kinds)
     counts = {_counts(kind, unit) for kind in kinds if kind.type in ("int", "long")}
     # If the types count in different units, a value doesn't say which one it has.
     times, over = counts.pop() if len(counts) == 1 else _NO_TIME
@@ -135,8 +170,9 @@ def time_reader(kinds: Iterable[Kind], unit: str | None) -> Reader | None:
 
     def read(value: Any) -> Any:
         if value.__class__ is int:
-            return value * times // over if times else UNFIT
-        if value.__class__ is float:
+            found = value * times // over
+            return UNFIT if not times or (is_stated and found < LEAST_TIME_MS) else found
+        if value.__class__ is float and is_exact:
             value *= factor  # a very large one becomes infinite
             return round(value) if math.isfinite(value) else UNFIT
         if value.__class__ is str and len(value) <= _LONGEST:
@@ -164,7 +200,8 @@ def _moment(text: str, factor: float | None) -> int | Unfit:
             at = datetime.fromisoformat(text.partition("[")[0].replace(",", ".").upper())
         except (ValueError, OverflowError):
             return UNFIT
-        return round(at.timestamp() * 1000) if at.tzinfo else UNFIT
+        found = round(at.timestamp() * 1000) if at.tzinfo else 0
+        return found if found >= LEAST_TIME_MS else UNFIT
     if factor is not None and _is_number(text):
         return int(Decimal(text) * Decimal(str(factor)))
     return UNFIT
@@ -254,9 +291,11 @@ def may_be_number(kind: Kind) -> bool:
 
 
 def may_be_time(kind: Kind) -> bool:
-    """Whether any value of the kind can be read as a time."""
+    """Whether any value of the kind can be read as a time. A 32-bit float has the seconds of today in steps of 128."""
     return (
-        kind.logical in _TIMES or kind.logical == "date" or (kind.type in (*_NUMBERS, "string") and not _is_time(kind))
+        kind.logical in _TIMES
+        or kind.logical == "date"
+        or (kind.type in (*_NUMBERS, "string") and kind.type != "float" and not _is_time(kind))
     )
 
 
