@@ -30,11 +30,24 @@ class Wrong(NamedTuple):
 
 PLACEHOLDER = Wrong("must be a value, not a placeholder or the SHA-256 of one or of nothing", "placeholder")
 _WORDS = ("null", "undefined", "none", "n/a", "unknown")
-_HASHES = [sha256(word.encode()).hexdigest() for word in ("", *_WORDS)]
+# What Objective-C, Go, Ruby, JavaScript, pandas, MySQL, spreadsheets and .NET write, as they spell it.
+_SPELLED = (
+    "(null)", "<null>", "<nil>", "nil", "NaN", "nan", "[object Object]", "\\N", "#N/A",
+    "00000000-0000-0000-0000-000000000000",
+)  # fmt: skip
+_HASHES = [
+    sha256(word.encode()).hexdigest()
+    for word in (
+        "",
+        " ",
+        *_SPELLED,
+        *(spelled for word in _WORDS for spelled in (word, word.upper(), word.capitalize())),
+    )
+]
 # In every mixture of upper and lower case, so that the fast rules can look a text up as it is.
 PLACEHOLDERS = frozenset(
     ["".join(signs) for word in _WORDS for signs in product(*zip(word, word.upper(), strict=True))]
-    + _HASHES
+    + [*_SPELLED, *_HASHES]
     + [one.upper() for one in _HASHES]
 )
 _is_zip = re.compile("([0-9]{3,5})(?:[- ]?[0-9]{4})?").fullmatch

@@ -45,6 +45,9 @@ MUST_BE = {
     "user_data.esi": "must be web or app",
 }
 PLACEHOLDERS = ("null", "undefined", "none", "n/a", "unknown")
+SPELLED = {
+    "(null)", "<null>", "<nil>", "nil", "NaN", "nan", "[object Object]", "\\N", "#N/A", "00000000-0000-0000-0000-000000000000",
+}  # fmt: skip
 INVISIBLE = {  # Unicode's default ignorable code points
     0xAD, 0x34F, 0x61C, 0x115F, 0x1160, 0x17B4, 0x17B5, *range(0x180B, 0x1810), *range(0x200B, 0x2010), *range(0x202A, 0x202F),
     *range(0x2060, 0x2070), 0x3164, *range(0xFE00, 0xFE10), 0xFEFF, 0xFFA0, *range(0xFFF0, 0xFFF9), *range(0x1BCA0, 0x1BCA4),
@@ -441,8 +444,9 @@ def leave(reason: str) -> str:
 def is_placeholder(text: str) -> bool:
     """Whether it is a word that programs write for a missing value, or the hash of such a word or of an empty text."""
     if len(text) == 64:
-        return text in (text.lower(), text.upper()) and text.lower() in map(hashed, ("", *PLACEHOLDERS))
-    return text.isascii() and text.lower() in PLACEHOLDERS
+        words = {"", " "} | SPELLED | {way(word) for word in PLACEHOLDERS for way in (str, str.upper, str.capitalize)}
+        return text in (text.lower(), text.upper()) and text.lower() in map(hashed, words)
+    return text in SPELLED or (text.isascii() and text.lower() in PLACEHOLDERS)
 
 
 def visible(text: str) -> str:
