@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from stream_capi.avro.arrays import np
 from stream_capi.errors import ConfigurationError
+from stream_capi.events import contacts
 
 _KEY_BYTES = 16
 _KEY = f"S{_KEY_BYTES}"
@@ -24,6 +25,8 @@ _MOST_LINES = 10_000_000
 _is_hash = re.compile(r"[0-9a-fA-F]{64}").fullmatch
 _find_hashes = re.compile(r"(?<![0-9a-fA-F])[0-9a-fA-F]{64}(?![0-9a-fA-F])").findall
 _are_hashes = re.compile(rb"(?:[0-9a-fA-F]{64}\r?(?:\n|\Z))*+").fullmatch
+
+_COLUMNS = re.compile('[,;|\t"]')
 
 _FIRST_BITS = 24  # of a key
 
@@ -131,8 +134,9 @@ class SuppressionList:
                     hashes += piece.count(b"\n") + (not piece.endswith(b"\n"))
                 else:
                     texts = list(_texts(piece))
-                    # A line with more than a hash in it may be a user_id, or an export's: it counts as both.
+                    # A line with more than a hash, or with a plain email or phone, may be a user_id, too: it counts as both.
                     inside = [one for text in texts if len(text) > 64 for one in _find_hashes(text)]
+                    inside += [one for text in texts if "@" in text or "+" in text for one in _hashes_of_contacts(text)]
                     keys += b"".join(map(self.key_of_user_id, texts)) + b"".join(map(self.key_of_hash, inside))
                     hashes += sum(_is_hash(text) is not None for text in texts) + len(inside)
                 if len(keys) > _MOST_LINES * _KEY_BYTES:
@@ -170,6 +174,14 @@ def _texts(piece: bytes) -> Iterator[str]:
         except UnicodeDecodeError:
             raise ValueError("names a file that is not UTF-8 text") from None
         yield from (text[1:-1] if text[0] == text[-1] == '"' and len(text) > 2 else text for text in texts if text)
+
+
+def _hashes_of_contacts(text: str) -> Iterator[str]:
+    """The SHA-256 of each plain email in a line's columns, and of each phone that begins with ``+``."""
+    for cell in map(str.strip, _COLUMNS.split(text)):
+        plain = contacts.email_plain(cell) if "@" in cell else contacts.phone_plain(cell) if cell[:1] == "+" else None
+        if isinstance(plain, str):
+            yield sha256(plain.encode()).hexdigest()
 
 
 def _signature(file: str) -> tuple[int, ...]:

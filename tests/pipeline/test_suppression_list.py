@@ -88,6 +88,34 @@ def test_a_user_id_with_a_hash_in_it_is_found_as_well(tmp_path: Path) -> None:
     assert (people.hashes, people.user_ids) == (1, 1)
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        CANARY,
+        f" {CANARY.upper()} ",
+        f"mailto:{CANARY}",
+        f'"{CANARY}",US',
+        f"4711;{CANARY};2026-11-30",
+        f"4711\t{CANARY}",
+        "+1 650 555 0199",
+        '"+1 (650) 555-0199"',
+        "4711|+16505550199",
+    ],
+)
+def test_a_plain_email_or_phone_is_found_as_well(line: str, tmp_path: Path) -> None:
+    people = read(tmp_path, f"u-1\n{line}\n")
+    assert hash_is_in(people, HASH if "@" in line else OTHER)
+    assert id_is_in(people, line.strip() if "," in line else line.strip(' "'))
+    assert (people.hashes, people.user_ids) == (1, 2)
+
+
+@pytest.mark.parametrize("line", ["a@b@c.example", f"Jane <{CANARY}>", "+1", "a+b", "@", "@handle"])
+def test_what_only_looks_like_one_is_a_user_id_alone(line: str, tmp_path: Path) -> None:
+    people = read(tmp_path, line)
+    assert id_is_in(people, line)
+    assert (people.hashes, people.user_ids) == (0, 1)
+
+
 def test_more_hex_than_a_hash_has_is_none(tmp_path: Path) -> None:
     assert not hash_is_in(read(tmp_path, f"{HASH}0"), HASH)
 
@@ -158,7 +186,7 @@ def test_what_is_no_file_is_refused_at_the_start(tmp_path: Path) -> None:
 
 def test_it_shows_nobody(tmp_path: Path) -> None:
     people = read(tmp_path, f"{HASH}\n{CANARY}")
-    assert repr(people) == "SuppressionList(2 people)"
+    assert repr(people) == "SuppressionList(3 people)"
 
 
 # Changes
