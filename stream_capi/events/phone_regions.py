@@ -59,5 +59,9 @@ def _parsed(number: str, region: str) -> PhoneNumber | None:
 
 
 def _is_possible(number: PhoneNumber) -> bool:
-    """Whether a number has a possible length. A local number, without area code, hasn't: it can't be completed."""
-    return bool(phonenumbers.is_possible_number_with_reason(number) == ValidationResult.IS_POSSIBLE)
+    """Whether a number is not all zeros and has a possible length.
+
+    A local number, without area code, has no possible length: it can't be completed.
+    """
+    reason = phonenumbers.is_possible_number_with_reason(number)
+    return bool(number.national_number and reason == ValidationResult.IS_POSSIBLE)

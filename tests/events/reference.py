@@ -512,7 +512,8 @@ def completed(number: str, region: str) -> str:
             continue
         digits = phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164)[1:]
         reason = phonenumbers.is_possible_number_with_reason(parsed)
-        if reason == phonenumbers.ValidationResult.IS_POSSIBLE and 7 <= len(digits) <= 15:
+        is_zero = phonenumbers.national_significant_number(parsed).strip("0") == ""
+        if reason == phonenumbers.ValidationResult.IS_POSSIBLE and 7 <= len(digits) <= 15 and not is_zero:
             found.append((not phonenumbers.is_valid_number(parsed), digits))
     return min(found, key=lambda one: one[0])[1] if found else leave("impossible")
 
