@@ -14,13 +14,12 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from stream_capi.avro.chunk import Chunk
-from stream_capi.avro.decode import Decoded, Decoder, Readers
+from stream_capi.avro.decode import Decoder, Readers
 from stream_capi.avro.hardening import MAX_DECODED, Node
-from stream_capi.avro.rows import compile_rows
 from stream_capi.avro.walk_plan import WalkPlan
 from stream_capi.avro.writer_schema import WriterSchema
 from stream_capi.config.dotted_paths import steps
-from stream_capi.model import Rejection, Table, internal_error
+from stream_capi.model import Rejection, Table
 
 _MOST_ROOM = 1 << 16
 _LARGE = 4096  # bytes of the largest payload that is walked at once,
@@ -49,13 +48,12 @@ class ChunkParser:
 
     def __init__(self, schema: WriterSchema, paths: Iterable[str]) -> None:
         self.schema = schema
-        self.decoder = Decoder(schema)
-        self.amplification = self.decoder.amplification
-        self.overhead = self.decoder.overhead
         spelled = {path: tuple(map(str, steps(path))) for path in paths}
         self._paths = list(dict.fromkeys(spelled.values()))
         self._column = {path: self._paths.index(way) for path, way in spelled.items()}
-        self._read_rows = compile_rows(schema.parsed, self._paths)
+        self.decoder = Decoder(schema, self._paths)
+        self.amplification = self.decoder.amplification
+        self.overhead = self.decoder.overhead
         fields = fields_of(schema.parsed)
         small = (MAX_DECODED - self.overhead) / max(self.amplification, 1.0)  # such a payload can't exceed MAX_DECODED
         self._large = min(int(small), _LARGE + _LARGE_FIELD * fields)
@@ -76,29 +74,10 @@ class ChunkParser:
     def parse_one_by_one(self, payloads: Sequence[bytes]) -> Table:
         """As ``parse``, with the scalar decoder."""
         rows = self.decoder.decode(payloads)
-        try:
-            return self._of_rows(rows)
-        except MemoryError:
-            raise
-        except Exception:  # unforeseen: reject the records that raise it again
-            return self._of_rows(list(map(self._readable, rows)))
-
-    def _readable(self, row: Decoded) -> Decoded:
-        """The record, or its rejection if its values can't be read."""
-        try:
-            if not isinstance(row, Rejection):
-                self._read_rows([row])
-        except MemoryError:
-            raise
-        except Exception as error:
-            return internal_error(error)
-        return row
-
-    def _of_rows(self, rows: Sequence[Decoded]) -> Table:
         if rows and Rejection not in map(type, rows):
-            return self._table(len(rows), list(zip(*self._read_rows(rows), strict=True)), {})  # type: ignore[arg-type]  # all dicts
+            return self._table(len(rows), list(zip(*rows, strict=True)), {})
         columns: list[list[Any]] = [[None] * len(rows) for _ in self._paths]
-        return self._table(len(rows), columns, self._fill(columns, range(len(rows)), rows))
+        return self._table(len(rows), columns, _fill(columns, range(len(rows)), rows))
 
     def parse_at_once(self, payloads: Sequence[bytes]) -> Table:
         """As ``parse``, all records a field at a time; records with something unusual go to the scalar decoder."""
@@ -106,30 +85,23 @@ class ChunkParser:
         chunk = Chunk(payloads, root.least, self._large, self._plan.room)
         last = self._plan.step.walk(chunk, chunk.first, chunk.rows)
         columns, odd = chunk.columns(last, len(self._paths))
-        rejected = self._fill(columns, odd, self.decoder.decode([payloads[at] for at in odd])) if odd else {}
+        rejected = _fill(columns, odd, self.decoder.decode([payloads[at] for at in odd])) if odd else {}
         return self._table(len(payloads), columns, rejected)
-
-    def _fill(
-        self, columns: Sequence[list[Any]], places: Sequence[int], rows: Sequence[dict[str, Any] | Rejection]
-    ) -> dict[int, Rejection]:
-        """Write the values of decoded records into the columns; returns the rejections by place."""
-        rejected = {}
-        good: list[dict[str, Any]] = []
-        at: list[int] = []
-        for place, row in zip(places, rows, strict=True):
-            if isinstance(row, Rejection):
-                rejected[place] = row
-            else:
-                at.append(place)
-                good.append(row)
-        values = self._read_rows(good)
-        for column, of_column in zip(columns, zip(*values, strict=True), strict=bool(values)):
-            for place, value in zip(at, of_column, strict=True):
-                column[place] = value
-        return rejected
 
     def _table(self, length: int, columns: Sequence[Sequence[Any]], rejected: dict[int, Rejection]) -> Table:
         return Table(length, {path: columns[at] for path, at in self._column.items()}, rejected)
 
     def __repr__(self) -> str:
         return f"ChunkParser({self.schema!r}, {len(self._paths)} paths)"
+
+
+def _fill(columns: Sequence[list[Any]], places: Sequence[int], rows: Sequence[Any]) -> dict[int, Rejection]:
+    """Write the values of decoded records into the columns; returns the rejections by place."""
+    rejected = {}
+    for place, row in zip(places, rows, strict=True):
+        if isinstance(row, Rejection):
+            rejected[place] = row
+        else:
+            for column, value in zip(columns, row, strict=True):
+                column[place] = value
+    return rejected

@@ -19,10 +19,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from stream_capi.avro.hardening import MAX_DECODED, MAX_PAYLOAD, Node
+from stream_capi.avro.rows import tuple_of
 from stream_capi.avro.writer_schema import WriterSchema
+from stream_capi.config.dotted_paths import Path, follow
 from stream_capi.model import Code, Rejection, internal_error
 
-Decoded = dict[str, Any] | Rejection
 Reader = Callable[[bytes, str, int], tuple[Any, int]]
 _MOST_TIMES = 4096  # entries of _TIMES, each for eight seconds
 _DEEPEST = 16  # spaces of indentation from which on records get a function of their own
@@ -103,20 +104,20 @@ def rejected(fault: Exception, i: int, length: int) -> Rejection:
 
 
 class Decoder:
-    """Decodes payloads that ``schema`` wrote.
+    """Decodes payloads that ``schema`` wrote: to the values at ``paths``, or to all fields.
 
     Logical types are not applied: an enum is its symbol; a decimal, a fixed and bytes are ``bytes``; a date or time is the
     int as written. The fields take at most ``amplification`` bytes of memory for each byte of a payload, plus ``overhead``.
     """
 
-    def __init__(self, schema: WriterSchema) -> None:
+    def __init__(self, schema: WriterSchema, paths: Sequence[Path] | None = None) -> None:
         self.schema = schema
         self.amplification = schema.parsed.ratio
         self.overhead = schema.parsed.fixed
-        self._decode = compile_decoder(schema.parsed)
+        self._decode = compile_decoder(schema.parsed, paths)
 
-    def decode(self, payloads: Sequence[bytes]) -> list[Decoded]:
-        """Fields or a rejection for each payload, in order."""
+    def decode(self, payloads: Sequence[bytes]) -> list[Any]:
+        """For each payload, in order: the tuple of its values, the dict of its fields, or a rejection."""
         try:
             return self._decode(payloads)
         except MemoryError:
@@ -130,10 +131,11 @@ class Decoder:
         return f"Decoder({self.schema!r})"
 
 
-def compile_decoder(node: Node) -> Callable[[Sequence[bytes]], list[Decoded]]:
-    """The function that decodes a list of payloads of record ``node``."""
+def compile_decoder(node: Node, paths: Sequence[Path] | None) -> Callable[[Sequence[bytes]], list[Any]]:
+    """The function that decodes a list of payloads of record ``node``: to tuples of the values at paths, or to dicts."""
     writer = _Writer(node)
-    body = writer.record(node, "        ")
+    *body, fields = writer.record(node, "        ")
+    made = fields if paths is None else tuple_of(node, paths)
     writer.functions += [
         "def decode(payloads):",
         "  out = []",
@@ -144,9 +146,9 @@ def compile_decoder(node: Node) -> Callable[[Sequence[bytes]], list[Decoded]]:
         f"        if len(buf) > {MAX_PAYLOAD}: raise Fault('the payload is larger than {MAX_PAYLOAD >> 20} MiB')",
         "        text = str(buf, 'latin-1')",
         *([f"        room[0] = {MAX_DECODED - node.fixed}"] if writer.has_items else []),
-        *body[:-1],
+        *body,
         "        if i != len(buf): raise Fault('bytes are left over' if i < len(buf) else 'the value ends early')",
-        f"        add({body[-1]})",
+        f"        add({made})",
         "    except FAULTS as fault:",
         "        add(rejected(fault, i, len(buf)))",
         "  return out",
@@ -154,7 +156,7 @@ def compile_decoder(node: Node) -> Callable[[Sequence[bytes]], list[Decoded]]:
     namespace = writer.constants
     # Names from the schema enter the code only through repr(), or not at all (enum symbols are constants).
     exec(compile("\n".join(writer.functions), f"<decoder of {node.name}>", "exec"), namespace)  # noqa: S102
-    decode: Callable[[Sequence[bytes]], list[Decoded]] = namespace["decode"]
+    decode: Callable[[Sequence[bytes]], list[Any]] = namespace["decode"]
     return decode
 
 
@@ -203,6 +205,7 @@ class _Writer:
             "count": count,
             "double": struct.Struct("<d").unpack_from,
             "float_": struct.Struct("<f").unpack_from,
+            "follow": follow,
             "long": read_long,
             "rejected": rejected,
             "room": [0],  # bytes of memory that further items of the current record may take

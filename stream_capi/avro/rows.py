@@ -1,29 +1,28 @@
-"""Decoded records to columns: the values at each path, for records that the scalar decoder reads."""
+"""The values at paths, as expressions in the code of the scalar decoder."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from stream_capi.avro.hardening import Node
-from stream_capi.config.dotted_paths import Path, follow
+from stream_capi.config.dotted_paths import Path
 
 
-def compile_rows(root: Node, paths: Sequence[Path]) -> Callable[[Sequence[dict[str, Any]]], list[tuple[Any, ...]]]:
-    """Compile the function that returns, for each record, the tuple of its values at the paths."""
-    values = "".join(f"{_expression(root, path)}, " for path in paths)
+def tuple_of(root: Node, paths: Sequence[Path]) -> str:
+    """The expression of the tuple of the values at paths, where ``v0``, ``v1`` … are the values of the record's fields."""
     # Names of fields enter the code only through repr().
-    text = f"def read(rows): return [({values}) for row in rows]"
-    namespace: dict[str, Any] = {"follow": follow}
-    exec(compile(text, f"<columns of {root.name}>", "exec"), namespace)  # noqa: S102
-    read: Callable[[Sequence[dict[str, Any]]], list[tuple[Any, ...]]] = namespace["read"]
-    return read
+    return f"({''.join(f'{_value(root, path)}, ' for path in paths)})"
 
 
-def _expression(root: Node, path: Path) -> str:
+def _value(root: Node, path: Path) -> str:
     """Subscripts while the value must be a record, ``get`` while it is a record, map or null, ``follow`` for the rest."""
-    code, here, sure = "row", [root], True  # here: the types the value may have; sure: every record has it
-    for at, step in enumerate(path):
+    numbers = {name: number for number, (name, _) in enumerate(root.fields)}
+    first = str(path[0])
+    if first not in numbers:
+        return "None"
+    # here: the types the value may have; sure: every record has it
+    code, here, sure = f"v{numbers[first]}", _inside(root, first), True
+    for at, step in enumerate(path[1:], 1):
         name = str(step)
         if any(node.type not in ("record", "map", "null") for node in here):
             return f"follow({code}, {path[at:]!r})"

@@ -11,12 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_capi.avro import chunk_parser, steps
+from stream_capi.avro import chunk_parser, decode, steps
 from stream_capi.avro.arrays import Ints, np
 from stream_capi.avro.chunk import Chunk
 from stream_capi.avro.chunk_parser import ChunkParser
 from stream_capi.avro.decode import Decoder
 from stream_capi.avro.hardening import MAX_PAYLOAD, Node
+from stream_capi.config.dotted_paths import follow
 from stream_capi.events.paths import read
 from stream_capi.model import Code, Rejection, Table
 from tests.avro.records import LEAD, encode, lead, record, schema
@@ -225,19 +226,18 @@ def test_a_record_that_runs_into_the_next_leaves_it_alone(few: int) -> None:
 
 
 def test_a_record_whose_values_raise_is_rejected_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    raw = record("string")
-    parser = ChunkParser(schema(raw), ["f0"])
-    read_rows = parser._read_rows
+    raw = record({"type": "array", "items": "string"})
 
-    def reads(rows: Sequence[dict[str, Any]]) -> list[tuple[Any, ...]]:
-        if any(row["f0"] == "bad" for row in rows):
+    def follows(value: Any, path: Sequence[str]) -> Any:
+        if "bad" in value:
             raise TypeError
-        return read_rows(rows)
+        return follow(value, path)
 
-    monkeypatch.setattr(parser, "_read_rows", reads)
-    made = parser.parse([*(encode(raw, {"f0": text}) for text in ("a", "bad", "b")), b"\xff"])
+    monkeypatch.setattr(decode, "follow", follows)
+    parser = ChunkParser(schema(raw), ["f0[0]"])
+    made = parser.parse([*(encode(raw, {"f0": [text]}) for text in ("a", "bad", "b")), b"\xff"])
     assert {at: why.code for at, why in made.rejected.items()} == {1: Code.INTERNAL_ERROR, 3: Code.DECODE_ERROR}
-    assert made.columns["f0"] == ["a", None, "b", None]
+    assert made.columns["f0[0]"] == ["a", None, "b", None]
 
 
 LEAF = {"type": "record", "name": "Leaf", "fields": [{"name": "c", "type": "string"}]}

@@ -62,11 +62,11 @@ def test_what_is_no_record_s_fault_ends_the_work(monkeypatch: pytest.MonkeyPatch
 def test_a_payload_that_raises_while_it_is_decoded_is_rejected_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     real = decode.compile_decoder
 
-    def compiled(node: Any) -> Any:
+    def compiled(*given: Any) -> Any:
         def decoded(payloads: Any) -> Any:
             if VALUES[1] in payloads:
                 raise RuntimeError(SECRET)
-            return real(node)(payloads)
+            return real(*given)(payloads)
 
         return decoded
 
