@@ -8,7 +8,7 @@ from typing import Any
 from stream_capi.events.fields import Field, Rule, too_long
 from stream_capi.events.taking import Column
 from stream_capi.events.value_rules import Wrong
-from stream_capi.events.whole import HASHED, Spellings, is_plain
+from stream_capi.events.whole import Spellings, is_plain
 
 # The result of a rule for a column: the values to send (None or "" if nothing is sent), the wrong ones by index, how many are
 # sent, and whether no value has a character that JSON escapes. A plain tuple, because each field of each chunk makes one.
@@ -26,13 +26,7 @@ def judge_of(field: Field, *, hash_here: bool, restricted: bool) -> Judge:
     if isinstance(whole, Spellings):
         return _by_table(whole, careful)
 
-    one, is_hashed = careful.one, whole in HASHED
-
     def judge(column: Column, beside: Column | None = None) -> Judged:
-        if is_hashed and len(column) == 1 and column[0]:
-            found = one(column[0])
-            if found.__class__ is str:
-                return [found], NONE_WRONG, 1, True
         full = all(column)
         texts: Sequence[str] = column if full else list(filter(None, column))
         if not texts:
