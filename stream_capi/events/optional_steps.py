@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from itertools import compress, repeat
+from itertools import repeat
 from typing import Any, NamedTuple
 
 from stream_capi.events import network, value_rules
@@ -15,16 +15,16 @@ from stream_capi.events.work import Fault, Step, Work, in_json
 
 _NO_UNFIT: Sequence[int] = ()
 _has_no_placeholder = value_rules.PLACEHOLDERS.isdisjoint
-_PERHAPS = (True,)  # in place of a column, for a field that can't be passed over
 
 
 class Given(NamedTuple):
     """A field that an event may have: where it comes from, and what validates it.
 
-    ``path`` is set if the column of one path is taken as it is. ``only_trimmed``: a tidy text needs no further validation.
+    ``path`` is set if the column of one path is taken as it is. ``sign`` is what the URL has before the field's value, if it
+    may have one. ``only_trimmed``: a tidy text needs no further validation.
     """
 
-    field: Field
+    name: str
     target: str
     taking: Taking
     path: str | None
@@ -32,42 +32,39 @@ class Given(NamedTuple):
     before: str
     lead_in: Iterable[str]
     beside: str | None
-    from_url: bool
+    sign: str
     only_trimmed: bool
 
     @classmethod
     def of(cls, field: Field, taking: Taking, judge: Judge, from_url: bool, only_trimmed: bool) -> Given:
         """Adds what the JSON has before the field's text."""
-        before, path = f'","{field.name}":"', taking.plain_path
-        more = repeat(before), field.beside, from_url, only_trimmed and path is not None
-        return cls(field, field.target, taking, path, judge, before, *more)
+        name, path = field.name, taking.plain_path
+        before, sign = f'","{name}":"', f"{name}=" if from_url else ""
+        more = repeat(before), field.beside, sign, only_trimmed and path is not None
+        return cls(name, field.target, taking, path, judge, before, *more)
 
 
 def optionals(fields: Sequence[Given]) -> Step:
     """The step for fields that are left out if they are empty, and left out and counted if they are wrong."""
     plain: list[tuple[Any, ...]] = [tuple(field) for field in fields]  # unpacked in a third of a NamedTuple's time
-    # A field for which no record has a text is passed over, if one column is enough to know that.
-    looked_at = ["" if field.from_url or field.path is None else field.path for field in fields]
+    in_urls = any(field.sign for field in fields)
 
     def step(work: Work) -> None:
         columns, length, known, pieces, tidy = work.columns, work.length, work.judged, work.pieces, work.tidy
-        has_text: Iterable[bool] = map(any, map(columns.get, looked_at, repeat(_PERHAPS)))
-        for field, target, taking, path, judge, before, lead_in, beside, from_url, only_trimmed in compress(
-            plain, has_text
-        ):
+        urls = "".join(filter(None, known["event_source_url"][0])) if in_urls else ""
+        for name, target, taking, path, judge, before, lead_in, beside, sign, only_trimmed in plain:
             column, unfit = (columns[path], _NO_UNFIT) if path is not None else taking.column(columns, length)
+            in_url = sign and sign in urls
+            if not (any(column) or unfit or in_url):
+                continue
             others = known[beside][0] if beside in known else None
             judged = _judged(column, unfit, taking, judge, tidy and only_trimmed, others)
             if judged[1]:
-                work.drop(field.name, judged[1])
-            sent = judged[2]
-            if from_url and sent < length:
-                sign = field.name + "="
-                urls = [url for url in known["event_source_url"][0] if url and sign in url]
-                if urls:
-                    judged = _or_of_url(work, judged, field.name)
-                    sent = judged[2]
+                work.drop(name, judged[1])
+            if in_url and judged[2] < length:
+                judged = _or_of_url(work, judged, name)
             known[target] = judged
+            sent = judged[2]
             if sent == length:
                 pieces += lead_in, judged[0] if judged[3] else in_json(judged, length)
             elif sent:
@@ -143,12 +140,12 @@ def id_step(ids: Sequence[Given]) -> Step:
     def step(work: Work) -> None:
         columns, length, tidy = work.columns, work.length, work.tidy
         known: Judged = NOTHING
-        for field, target, taking, path, judge, *_, only_trimmed in ids:
+        for name, target, taking, path, judge, *_, only_trimmed in ids:
             column, unfit = (columns[path], _NO_UNFIT) if path is not None else taking.column(columns, length)
             judged = _judged(column, unfit, taking, judge, tidy and only_trimmed, None)
             if judged[1]:
                 texts = known[0] if known[2] else [None] * length
-                work.drop(field.name, {at: why for at, why in judged[1].items() if not texts[at]})
+                work.drop(name, {at: why for at, why in judged[1].items() if not texts[at]})
             work.judged[target] = judged
             if judged[2]:
                 known = _or(known, judged) if known[2] else judged
