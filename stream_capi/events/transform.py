@@ -133,20 +133,21 @@ class Transform:
 
     def _count(self, plan: LanePlan, work: Work) -> None:
         """Count the results. Called only when nothing can raise any more, so that no event is counted twice."""
-        counts, faults = self.counts, work.faults
+        counts, faults, judged = self.counts, work.faults, work.judged
         if sent := work.length - len(faults):
             plan.counted_here[""] += sent
         for name, target in plan.identifiers.items():
-            texts, _, n, _ = work.judged.get(target, NOTHING)
-            if n and (n := n - sum(1 for at in faults if texts[at]) if faults else n):
-                plan.counted_here[name] += n
+            if target in judged:
+                texts, _, n, _ = judged[target]
+                if n := n - sum(1 for at in faults if texts[at]) if n and faults else n:
+                    plan.counted_here[name] += n
         if work.dropped:
             counts.dropped.update(work.dropped)
         if suspect := work.aside.get("suspect"):
             for reason, n in Counter(why for at, why in enumerate(suspect) if at not in faults).items():
                 if reason is not None:
                     counts.suspect[plan.event, "client_ip_address", reason] += n
-        ids, _, n, _ = work.judged.get("user_data.user_id", NOTHING)
+        ids, _, n, _ = judged.get("user_data.user_id", NOTHING)
         if n and (n := short_ids(ids, faults, n == work.length)):
             counts.suspect[plan.event, "user_id", SHORT] += n
         if counts.shared is not None:

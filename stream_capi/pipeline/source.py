@@ -272,19 +272,19 @@ def decode_and_map(
 
     Rows may take a hundred times the memory of their payloads: a run is decoded in slices, each mapped before the next.
     """
+    parser, transform = codec.parser, codec.transform
+    if parser.overhead * len(payloads) + parser.amplification * sum(map(len, payloads)) <= _DECODED_AT_ONCE:
+        return transform.apply(parser.parse(payloads), topic, partition, offsets, now_ms)
     mapped: list[Transformed] = []
-    for start, end in _slices(codec.parser, payloads):
-        table = codec.parser.parse(payloads[start:end])
-        mapped += codec.transform.apply(table, topic, partition, offsets[start:end], now_ms)
+    for start, end in _slices(parser, payloads):
+        table = parser.parse(payloads[start:end])
+        mapped += transform.apply(table, topic, partition, offsets[start:end], now_ms)
     return mapped
 
 
 def _slices(parser: Parser, payloads: Sequence[bytes]) -> Iterator[tuple[int, int]]:
     """Where to cut a run, so that the rows of each slice fit into the bytes that may be decoded at once."""
     fixed, ratio = parser.overhead, parser.amplification
-    if fixed * len(payloads) + ratio * sum(map(len, payloads)) <= _DECODED_AT_ONCE:
-        yield 0, len(payloads)
-        return
     start, size = 0, 0.0
     for at, payload in enumerate(payloads):
         of_one = fixed + ratio * len(payload)
