@@ -256,7 +256,9 @@ class Columns(NamedTuple):
         return cls(records, offsets, [record.timestamp()[1] for record in records])
 
     def cut(self, start: int, end: int) -> Columns:
-        """The records from index ``start`` up to, not including, ``end``."""
+        """The records from index ``start`` up to, not including, ``end``; these columns themselves if that is all of them."""
+        if start == 0 and end >= len(self.records):
+            return self
         return Columns(self.records[start:end], self.offsets[start:end], self.timestamps[start:end])
 
     def pick(self, indexes: Sequence[int]) -> Columns:

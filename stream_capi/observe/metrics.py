@@ -10,6 +10,7 @@ import time
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -93,6 +94,7 @@ class Metrics(Collector):
     def _register_counters(self) -> None:
         pixel_event = ["pixel", "event"]
         self._consumed = self._counter("consumed", "Records fetched.", ["topic"])
+        self._consumed_of = cache(self._consumed.labels)  # of a topic; called for every chunk
         self._delivered = self._counter("delivered", "Events answered with a 200.", pixel_event)
         self._dead_lettered = self._counter("dead_lettered", "Events written as dead letters.", ["topic", "code"])
         self._skipped = self._counter("skipped", "Records passed over on purpose.", ["topic", "reason"])
@@ -133,7 +135,7 @@ class Metrics(Collector):
 
     def consumed(self, topic: str, n: int) -> None:
         """Records were fetched."""
-        self._consumed.labels(topic).inc(n)
+        self._consumed_of(topic).inc(n)
 
     def delivered(self, lane: Lane, timestamps_ms: Sequence[int], now_ms: int) -> None:
         """A batch was answered with a 200. An event whose timestamp can't be true has no age (``record_age``)."""

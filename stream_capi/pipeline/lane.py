@@ -93,10 +93,11 @@ class LaneLine:
         self, payloads: Sequence[bytes], columns: Columns, owner: PartitionOffsets, now: float, window: float
     ) -> bool:
         """Add events of one partition to the open batch. True: ``moments`` has changed."""
-        moments = self.batcher.deadline(), self.batcher.early()
+        batch = self.batcher.peek()
+        moments = (batch.deadline, batch.early) if batch else None
         full = self.batcher.add(payloads, columns, owner, now, window)
         self.ready.extend(full)
-        return bool(full) or moments != (self.batcher.deadline(), self.batcher.early())
+        return batch is None or bool(full) or moments != (batch.deadline, batch.early)
 
     @property
     def waits(self) -> bool:

@@ -79,16 +79,15 @@ class Part(NamedTuple):
         return f"Part({len(self.payloads)} payloads)"
 
 
-def parts_of(coded: Coded, payloads: Sequence[bytes]) -> Iterator[Part]:
+def parts_of(coded: Coded, payloads: Sequence[bytes]) -> list[Part]:
     """Split a run by what its records are."""
     if not isinstance(coded, Branches):
-        yield Part(coded, payloads)
-        return
+        return [Part(coded, payloads)]
     shares, faults = split(coded.union, payloads)
-    for branch, share in shares.items():
-        yield Part(coded.codecs[branch], share.payloads, share.indexes)
-    for at, fault in faults.items():
-        yield Part(fault, [payloads[at]], [at])
+    return [
+        *(Part(coded.codecs[branch], share.payloads, share.indexes) for branch, share in shares.items()),
+        *(Part(fault, [payloads[at]], [at]) for at, fault in faults.items()),
+    ]
 
 
 class Source(Protocol):
