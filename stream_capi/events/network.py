@@ -119,16 +119,19 @@ def origin(valid_url: str) -> str:
     return f"{parts[1].lower()}://{parts[2].lower()}" if parts else ""
 
 
-_PARAMETERS = {name: re.compile(rf"(?:\A|&){name}=([^&]*)").search for name in ("aleid", "alart")}
+_PARAMETERS = {name: re.compile(rf"[?&]{name}=([^&#]*)").search for name in ("aleid", "alart")}
 
 
 def parameter(valid_url: str, name: str) -> str:
     """``aleid`` or ``alart`` from a URL's query; empty if it has none."""
     before, first, rest = valid_url.partition(f"?{name}=")
-    if first and rest.isalnum() and "?" not in before and "#" not in before:
+    if first and rest.isalnum() and "&" not in before and "#" not in before:
         return rest  # the query has only this parameter, as in an ad's link
-    found = _PARAMETERS[name](valid_url.partition("#")[0].partition("?")[2])
+    found = _PARAMETERS[name](valid_url)
     if found is None:
+        return ""
+    before = valid_url[: found.start() + 1]
+    if "#" in before or "?" not in before:  # it is in the fragment, or in the path
         return ""
     given = found[1]
     return unquote_plus(given).strip() if "%" in given or "+" in given else given
