@@ -40,8 +40,10 @@ _is_escaped = re.compile(r"%[0-9a-f]{2}").search
 _find_extension = re.compile(r"(?<=\d)[\s.,;()\-]*(?:ext(?:ension|n)?|x|#)[\s.:=\-]*\d+[\s.)]*\Z").search
 _TRUNK_ZERO = re.compile(r"\(\s*0\s*\)")
 _find_no_digit = re.compile(r"[^\W0-9_]").search  # a letter, or a digit of another script
-# Thousands may be grouped, by another character than the one before the zeros.
-_is_decimal = re.compile(r"[+-]?(?:[0-9]+|[0-9]{1,3}([,. '’])[0-9]{2,3}(?:\1[0-9]{2,3})*+(?!\1))[.,]0+").fullmatch
+# Thousands may be grouped, by another character than the one before the zeros. Of a whole number, any decimal places are odd.
+_is_decimal = re.compile(
+    r"[+-]?(?:[0-9]{8,}\.[0-9]+|(?:[0-9]+|[0-9]{1,3}([,. '’])[0-9]{2,3}(?:\1[0-9]{2,3})*+(?!\1))[.,]0+)"
+).fullmatch
 # Characters in place of a masked digit. ``#`` before or after the number is none, nor is ``_`` between two digits.
 _find_mask = re.compile(r"[*?•●∙◦▪■█]|[0-9][^0-9#]*#.*[0-9]|(?<![0-9])_|_(?![0-9])", re.DOTALL).search
 _PARTS = re.compile(r"[/,;|:&\\\n\r]")

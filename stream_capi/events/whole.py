@@ -23,7 +23,7 @@ Whole = Callable[[Sequence[str], int], Found]
 
 _NOT_DIGITS = bytes(sorted(set(range(256)) - set(b"0123456789\n")))
 _AROUND_DIGITS = b"0123456789+-(). \n"
-_is_plain_number = re.compile(rb"(?!.*(?:\( *0|\.0))[0-9+\-(). ]*").fullmatch
+_is_plain_number = re.compile(rb"(?!.*(?:\( *0|\.0|[0-9]{8}\.))[0-9+\-(). ]*").fullmatch
 _MOST_DIGITS = 13  # a text with more of them may have two numbers
 _are_addresses = re.compile(
     rb"""(?:(?=[a-z0-9_+])[^@<>,;:"()*%\[\\\]\x7f\n]+@(?!-)[a-z0-9_-]++(?:\.[a-z0-9_-]++)*+(?<![-_])\n)*+"""
@@ -159,7 +159,7 @@ def _numbers(texts: Sequence[str], longest: int) -> list[bytes]:
         return []
     joined = lines.encode()
     found = joined.translate(None, _NOT_DIGITS).split(b"\n")
-    if joined.translate(None, _AROUND_DIGITS) or b"(0" in joined or b"( " in joined or b".0" in joined:
+    if joined.translate(None, _AROUND_DIGITS) or b"(0" in joined or b"( " in joined or b"." in joined:
         each = zip(joined.split(b"\n"), found, strict=True)
         found = [digits if _is_plain_number(line) else b"" for line, digits in each]
     return [digits if 7 <= len(digits) <= _MOST_DIGITS and digits[:2] != b"00" else b"" for digits in found]

@@ -552,6 +552,9 @@ def is_two(text: str) -> bool:
 def is_decimal(text: str) -> bool:
     """Whether only zeros follow the last dot or comma, after digits or groups of three separated by the other sign."""
     bare = text[1:] if text[:1] in ("+", "-") else text
+    before, _, after = bare.partition(".")
+    if len(before) >= 8 and after and set(before + after) <= set(DIGITS):
+        return True
     for point, between in (".,", ",."):
         whole, dot, rest = bare.rpartition(point)
         first, *groups = whole.split(between)
