@@ -62,7 +62,7 @@ def optionals(fields: Sequence[Given]) -> Step:
             if judged[1]:
                 work.drop(name, judged[1])
             if in_url and judged[2] < length:
-                judged = _or_of_url(work, judged, name)
+                judged = _or_of_url(work, judged, name, sign)
             known[target] = judged
             sent = judged[2]
             if sent == length:
@@ -97,17 +97,17 @@ def _judged(
     return judged[0], {**judged[1], **dict.fromkeys(unfit, taking.unfit or UNFIT)}, judged[2], judged[3]
 
 
-def _or_of_url(work: Work, judged: Judged, name: str) -> Judged:
-    """Take a click's id from the URL for the events that have no mapped one."""
-    urls, sign = work.judged["event_source_url"][0], f"{name}="
+def _or_of_url(work: Work, judged: Judged, name: str, sign: str) -> Judged:
+    """Take a click's id from the URL, where ``sign`` is before it, for the events that have no mapped one."""
+    urls = work.judged["event_source_url"][0]
     given = [network.parameter(url, name) if url and sign in url else "" for url in urls]
     if not any(given):
         return judged
     texts, wrong, sent, plain = judged
     if sent:
         given = ["" if text else of_url for text, of_url in zip(texts, given, strict=True)]
-    empty = {at: value_rules.PLACEHOLDER for at, text in enumerate(given) if text in value_rules.PLACEHOLDERS}
-    if empty:
+    if not _has_no_placeholder(given):
+        empty = {at: value_rules.PLACEHOLDER for at, text in enumerate(given) if text in value_rules.PLACEHOLDERS}
         work.drop(name, empty)
         wrong = {**wrong, **empty}
         given = ["" if at in empty else text for at, text in enumerate(given)]
