@@ -49,16 +49,17 @@ class ChunkParser:
     def __init__(self, schema: WriterSchema, paths: Iterable[str]) -> None:
         self.schema = schema
         spelled = {path: tuple(map(str, steps(path))) for path in paths}
-        self._paths = list(dict.fromkeys(spelled.values()))
-        self._column = {path: self._paths.index(way) for path, way in spelled.items()}
-        self.decoder = Decoder(schema, self._paths)
+        self._names, ways = list(spelled), list(spelled.values())
+        walked = list(dict.fromkeys(ways))
+        self._walked = [walked.index(way) for way in ways]
+        self.decoder = Decoder(schema, ways)
         self.amplification = self.decoder.amplification
         self.overhead = self.decoder.overhead
         fields = fields_of(schema.parsed)
         small = (MAX_DECODED - self.overhead) / max(self.amplification, 1.0)  # such a payload can't exceed MAX_DECODED
         self._large = min(int(small), _LARGE + _LARGE_FIELD * fields)
         self._enough = enough(fields)
-        self._plan = WalkPlan(schema.parsed, self._paths, Readers(schema.parsed).of)
+        self._plan = WalkPlan(schema.parsed, walked, Readers(schema.parsed).of)
 
     def parse(self, payloads: Sequence[bytes]) -> Table:
         """The columns of all records, in order. Records that can't be decoded have None in each, and a rejection."""
@@ -75,8 +76,8 @@ class ChunkParser:
         """As ``parse``, with the scalar decoder."""
         rows = self.decoder.decode(payloads)
         if rows and Rejection not in map(type, rows):
-            return self._table(len(rows), list(zip(*rows, strict=True)), {})
-        columns: list[list[Any]] = [[None] * len(rows) for _ in self._paths]
+            return self._table(len(rows), zip(*rows, strict=True), {})
+        columns: list[list[Any]] = [[None] * len(rows) for _ in self._names]
         return self._table(len(rows), columns, _fill(columns, range(len(rows)), rows))
 
     def parse_at_once(self, payloads: Sequence[bytes]) -> Table:
@@ -84,15 +85,16 @@ class ChunkParser:
         root = self.schema.parsed
         chunk = Chunk(payloads, root.least, self._large, self._plan.room)
         last = self._plan.step.walk(chunk, chunk.first, chunk.rows)
-        columns, odd = chunk.columns(last, len(self._paths))
+        walked, odd = chunk.columns(last, max(self._walked, default=-1) + 1)
+        columns = [walked[at] for at in self._walked]
         rejected = _fill(columns, odd, self.decoder.decode([payloads[at] for at in odd])) if odd else {}
         return self._table(len(payloads), columns, rejected)
 
-    def _table(self, length: int, columns: Sequence[Sequence[Any]], rejected: dict[int, Rejection]) -> Table:
-        return Table(length, {path: columns[at] for path, at in self._column.items()}, rejected)
+    def _table(self, length: int, columns: Iterable[Sequence[Any]], rejected: dict[int, Rejection]) -> Table:
+        return Table(length, dict(zip(self._names, columns, strict=True)), rejected)
 
     def __repr__(self) -> str:
-        return f"ChunkParser({self.schema!r}, {len(self._paths)} paths)"
+        return f"ChunkParser({self.schema!r}, {len(self._names)} paths)"
 
 
 def _fill(columns: Sequence[list[Any]], places: Sequence[int], rows: Sequence[Any]) -> dict[int, Rejection]:
