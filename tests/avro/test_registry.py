@@ -1,4 +1,4 @@
-"""The registry's client against a fake registry: Confluent's answers, under a base path as Apicurio has one."""
+"""The registry's client against a fake registry."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ import socket
 import ssl
 import tracemalloc
 import zlib
-from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextvars import ContextVar
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,44 +27,16 @@ from stream_capi.avro.schemas import RegistrySchemas, WriterSchema
 from stream_capi.avro.writer_schema import UnknownSchemas
 from stream_capi.errors import ConfigurationError, RegistryUnavailable
 from stream_capi.model import Code, Rejection
+from tests.avro.fake_registry import OWN_PATH, Answer, FakeRegistry
 from tests.avro.records import LEAD, record
 
-PATH = "/apis/ccompat/v7"
-OWN_PATH = "/apis/registry"
 GUID = "6c1a5ed8-5b1e-4f0e-9f5c-6d3f1a2b3c4d"
 SECRET = "canary-password"
 KEY = SchemaKey("id", 1)
-Answer = Callable[[], Awaitable[web.StreamResponse]]
-_REQUEST: ContextVar[web.Request] = ContextVar("request")
-
-
-class FakeRegistry:
-    """Answers by path; an unknown path gets a 404 with Confluent's error code, as from a real registry."""
-
-    def __init__(self) -> None:
-        self.answers: dict[str, Any] = {}
-        self.asked: Counter[str] = Counter()
-        self.authorization: set[str | None] = set()
-        self.before: Answer | None = None
-        self.url = ""
-
-    async def handle(self, request: web.Request) -> web.StreamResponse:
-        path = request.path.removeprefix(PATH)
-        self.asked[path] += 1
-        self.authorization.add(request.headers.get("Authorization"))
-        _REQUEST.set(request)
-        if self.before is not None:
-            return await self.before()
-        if path in self.answers:
-            return web.json_response(self.answers[path])
-        if path.startswith(OWN_PATH):
-            return web.json_response({"error_code": 404, "message": "no such path"}, status=404)
-        code = 40403 if path.startswith("/schemas") else 40401
-        return web.json_response({"error_code": code, "message": "not found"}, status=404)
 
 
 def answers(status: int, body: str = "{}") -> Answer:
-    async def answer() -> web.StreamResponse:
+    async def answer(_: web.Request) -> web.StreamResponse:
         return web.Response(status=status, text=body, content_type="application/json", headers={"Location": "/"})
 
     return answer
@@ -74,17 +44,8 @@ def answers(status: int, body: str = "{}") -> Answer:
 
 @pytest.fixture
 async def registry() -> AsyncIterator[FakeRegistry]:
-    fake = FakeRegistry()
-    app = web.Application()
-    app.router.add_get("/{rest:.*}", fake.handle)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    fake.url = f"http://127.0.0.1:{runner.addresses[0][1]}{PATH}"
-    fake.answers["/schemas/ids/1"] = {"schema": json.dumps(LEAD)}
-    yield fake
-    await runner.cleanup()
+    async with FakeRegistry().serving() as fake:
+        yield fake
 
 
 @pytest.fixture
@@ -120,10 +81,9 @@ async def test_one_waiter_that_is_cancelled_doesnt_take_the_answer_from_the_othe
 ) -> None:
     arrived, go = asyncio.Event(), asyncio.Event()
 
-    async def wait() -> web.StreamResponse:
+    async def wait(_: web.Request) -> None:
         arrived.set()
         await go.wait()
-        return web.json_response(registry.answers["/schemas/ids/1"])
 
     registry.before = wait
     first, second = asyncio.create_task(schemas.load(KEY)), asyncio.create_task(schemas.load(KEY))
@@ -201,7 +161,7 @@ async def test_an_answer_that_says_nothing_about_the_schema_decides_nothing(
 async def test_a_registry_that_doesnt_answer_in_time_is_unavailable_though_it_drips(registry: FakeRegistry) -> None:
     stop = asyncio.Event()
 
-    async def wait() -> web.StreamResponse:
+    async def wait(_: web.Request) -> web.StreamResponse:
         await stop.wait()
         return web.Response()
 
@@ -273,7 +233,7 @@ def test_a_fault_without_words_has_its_type_and_one_of_many_its_own() -> None:
 async def test_closing_ends_what_is_under_way(registry: FakeRegistry) -> None:
     arrived = asyncio.Event()
 
-    async def wait() -> web.StreamResponse:
+    async def wait(_: web.Request) -> web.StreamResponse:
         arrived.set()
         await asyncio.Event().wait()
         raise AssertionError
@@ -504,10 +464,10 @@ async def test_a_key_that_no_registry_knows_of_is_unknown(schemas: RegistrySchem
 def sent(*pieces: bytes, encoding: str = "", forever: bool = False) -> Answer:
     """An answer whose body is sent in pieces; with ``forever`` the last one is repeated without end."""
 
-    async def answer() -> web.StreamResponse:
+    async def answer(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Encoding": encoding} if encoding else {})
         response.content_type = "application/json"
-        await response.prepare(_REQUEST.get())
+        await response.prepare(request)
         for piece in pieces:
             await response.write(piece)
         while forever:
@@ -584,7 +544,7 @@ async def test_references_that_are_too_large_together_are_refused(
 async def test_only_a_few_schemas_are_asked_for_at_a_time(registry: FakeRegistry, schemas: RegistrySchemas) -> None:
     at_once = most = 0
 
-    async def answer() -> web.StreamResponse:
+    async def answer(_: web.Request) -> web.StreamResponse:
         nonlocal at_once, most
         at_once += 1
         most = max(most, at_once)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import ssl
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,33 +17,24 @@ from stream_capi.config.settings import Settings
 from stream_capi.errors import RegistryUnavailable
 from stream_capi.operations.cluster_check import Finding
 from stream_capi.operations.preflight import schema_findings
-from tests.avro.records import LEAD
+from tests.avro.fake_registry import FakeRegistry
 from tests.stack.tokens import Tokens
 
 SECRET = "canary-of-a-registry"
 BASIC = encode_basic_auth("capi", SECRET)
 
 
-@asynccontextmanager
-async def _registry(allowed: Callable[[str], bool], tls: ssl.SSLContext | None = None) -> AsyncIterator[str]:
-    async def handle(request: web.Request) -> web.Response:
-        if not allowed(request.headers.get("Authorization", "")):
-            return web.json_response({"error_code": 401, "message": "Unauthorized"}, status=401)
-        return web.json_response({"schema": json.dumps(LEAD)})
+def _needs(allowed: Callable[[str], bool]) -> FakeRegistry:
+    async def login(request: web.Request) -> web.Response | None:
+        if allowed(request.headers.get("Authorization", "")):
+            return None
+        return web.json_response({"error_code": 401, "message": "Unauthorized"}, status=401)
 
-    app = web.Application()
-    app.router.add_get("/{rest:.*}", handle)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls).start()
-    try:
-        yield f"http{'s' if tls else ''}://127.0.0.1:{runner.addresses[0][1]}"
-    finally:
-        await runner.cleanup()
+    return FakeRegistry(login)
 
 
-async def _asked(url: str, properties: dict[str, Any]) -> None:
-    source = RegistrySchemas(url, properties)
+async def _asked(registry: FakeRegistry, properties: dict[str, Any]) -> None:
+    source = RegistrySchemas(registry.url, properties)
     try:
         await source.load(SchemaKey("id", 1))
     finally:
@@ -53,10 +42,10 @@ async def _asked(url: str, properties: dict[str, Any]) -> None:
 
 
 async def test_basic_authentication() -> None:
-    async with _registry(BASIC.__eq__) as url:
-        await _asked(url, {"basic.auth.user.info": f"capi:{SECRET}"})
+    async with _needs(BASIC.__eq__).serving() as registry:
+        await _asked(registry, {"basic.auth.user.info": f"capi:{SECRET}"})
         with pytest.raises(RegistryUnavailable, match=r"status 401; check schema_registry.properties") as error:
-            await _asked(url, {"basic.auth.user.info": f"capi:{SECRET}-wrong"})
+            await _asked(registry, {"basic.auth.user.info": f"capi:{SECRET}-wrong"})
     assert SECRET not in str(error.value)
 
 
@@ -73,11 +62,11 @@ async def test_oauth_with_client_credentials() -> None:
         "bearer.auth.identity.pool.id": "pool-1",
     }
     try:
-        async with _registry(lambda given: given.startswith("Bearer ") and given.count(".") == 2) as url:
-            await _asked(url, properties)
+        async with _needs(lambda given: given.startswith("Bearer ") and given.count(".") == 2).serving() as registry:
+            await _asked(registry, properties)
             assert tokens.asked == 1
             with pytest.raises(RegistryUnavailable) as error:
-                await _asked(url, {**properties, "bearer.auth.client.secret": f"{SECRET}-wrong"})
+                await _asked(registry, {**properties, "bearer.auth.client.secret": f"{SECRET}-wrong"})
     finally:
         tokens.stop()
     assert SECRET not in str(error.value)
@@ -90,8 +79,8 @@ async def test_a_fixed_token() -> None:
         "bearer.auth.logical.cluster": "lsrc-1",
         "bearer.auth.identity.pool.id": "pool-1",
     }
-    async with _registry(f"Bearer {SECRET}".__eq__) as url:
-        await _asked(url, properties)
+    async with _needs(f"Bearer {SECRET}".__eq__).serving() as registry:
+        await _asked(registry, properties)
 
 
 async def test_certificates(tmp_path: Path) -> None:
@@ -112,12 +101,12 @@ async def test_certificates(tmp_path: Path) -> None:
         "ssl.certificate.location": str(tmp_path / "client.pem"),
         "ssl.key.location": str(tmp_path / "key.pem"),
     }
-    async with _registry(lambda _: True, tls) as url:
-        await _asked(url, {**trust, **own})
+    async with FakeRegistry().serving(tls) as registry:
+        await _asked(registry, {**trust, **own})
         with pytest.raises(RegistryUnavailable):
-            await _asked(url, trust)
+            await _asked(registry, trust)
         with pytest.raises(RegistryUnavailable):
-            await _asked(url, own)
+            await _asked(registry, own)
 
 
 async def test_check_goes_on_where_the_registry_s_properties_are_refused() -> None:
