@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from confluent_kafka import OFFSET_INVALID as NOWHERE
 from confluent_kafka import KafkaError, KafkaException
 
 from stream_capi import __version__
@@ -260,16 +261,6 @@ async def test_a_producer_that_ends_with_a_fatal_error_is_replaced(broker: Broke
     assert len(read_back(broker.bootstrap, topic, 2)) == 2
 
 
-class Acknowledgement:
-    """The client's message, with an offset or without one."""
-
-    def __init__(self, offset: int | None) -> None:
-        self._offset = offset
-
-    def offset(self) -> int | None:
-        return self._offset
-
-
 class Refusing:
     """A producer that fails with each of the faults in turn, before it accepts the dead letter."""
 
@@ -282,7 +273,7 @@ class Refusing:
         if isinstance(fault, Exception):
             raise fault
         self.produced += 1
-        on_delivery(fault, Acknowledgement(7))  # type: ignore[operator]  # the callback
+        on_delivery(fault, FakeRecord())  # type: ignore[operator]  # the callback
 
     def poll(self, seconds: float) -> int:
         return 0
@@ -318,16 +309,16 @@ async def test_whatever_goes_wrong_the_dead_letter_is_tried_again(
     await w.writer.close(0)
 
 
-@pytest.mark.parametrize(("offsets", "written"), [([None, 7], 2), ([None, None, 7], 3), ([None] * 9, 3)])
+@pytest.mark.parametrize(("offsets", "written"), [([NOWHERE, 7], 2), ([NOWHERE, NOWHERE, 7], 3), ([NOWHERE] * 9, 3)])
 async def test_an_acknowledgement_without_an_offset_is_not_believed(
-    offsets: list[int | None], written: int, monkeypatch: pytest.MonkeyPatch
+    offsets: list[int], written: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """So the dead letter is written again. But the third such acknowledgement is accepted: some brokers give no offsets."""
 
     class Unplaced(Refusing):
         def produce(self, topic: str, value: bytes, key: bytes, headers: object, on_delivery: object) -> None:
             self.produced += 1
-            on_delivery(None, Acknowledgement(offsets.pop(0)))  # type: ignore[operator]  # the callback
+            on_delivery(None, FakeRecord(place=("letters", 0, offsets.pop(0))))  # type: ignore[operator]  # the callback
 
     w = Writing("127.0.0.1:1", "letters")
     producer = Unplaced()

@@ -15,35 +15,15 @@ from stream_capi.kafka.commits import Commits
 from stream_capi.kafka.start_offsets import find_places
 from stream_capi.model import Commit, CommitResult, TopicPartition
 from stream_capi.observe.masking import scrub
+from tests.fake_record import FakeRecord
 from tests.kafka.sink import RecordedEvents
 
 A, B, C = (TopicPartition("leads", number) for number in range(3))
 
 
-class Message:
-    def __init__(self, tp: TopicPartition, offset: int, fault: KafkaError | None = None) -> None:
-        self._tp, self._offset, self._fault = tp, offset, fault
-
-    def topic(self) -> str:
-        return self._tp.topic
-
-    def partition(self) -> int:
-        return self._tp.partition
-
-    def offset(self) -> int:
-        return self._offset
-
-    def value(self) -> bytes:
-        return str(self._offset).encode()
-
-    def timestamp(self) -> tuple[int, int]:
-        return 1, 1000 + self._offset
-
-    def leader_epoch(self) -> int | None:
-        return 0
-
-    def error(self) -> KafkaError | None:
-        return self._fault
+def message(tp: TopicPartition, offset: int, error: KafkaError | None = None) -> FakeRecord:
+    timestamp = (1, 1000 + offset)
+    return FakeRecord(str(offset).encode(), place=(*tp, offset), timestamp=timestamp, error=error)
 
 
 class Client:
@@ -55,11 +35,11 @@ class Client:
         self.low: dict[TopicPartition, int] = {}
         self.high: dict[TopicPartition, int] = {}
         self.faults: dict[TopicPartition, int] = {}
-        self.messages: list[Message] = []
+        self.messages: list[FakeRecord] = []
         self.in_fetch: Any = None
         self.refuses: KafkaError | None = None
 
-    def consume(self, count: int, seconds: float) -> list[Message]:
+    def consume(self, count: int, seconds: float) -> list[FakeRecord]:
         if self.in_fetch:
             self.in_fetch()
         return self.messages
@@ -291,13 +271,13 @@ def test_reading_again_says_where_since_the_client_may_remember_another_place() 
     client.group[A], client.high[A] = (5, ""), 50
     it = reading(client)
     it.fetch(client, 500, 0)
-    client.messages = [Message(A, 5), Message(A, 6), Message(B, 0), Message(A, 9)]
+    client.messages = [message(A, 5), message(A, 6), message(B, 0), message(A, 9)]
     assert [(c.partition, c.epoch, len(c.records)) for c in it.fetch(client, 500, 0)] == [
         (0, 1, 2),
         (1, 1, 1),
         (0, 1, 1),
     ]
-    client.messages = [Message(A, 10), Message(A, 12)]
+    client.messages = [message(A, 10), message(A, 12)]
     (chunk,) = it.fetch(client, 500, 0)
     assert (chunk.columns.offsets, chunk.columns.timestamps, chunk.values) == ([10, 12], [1010, 1012], [b"10", b"12"])
     it.pause(client, [A])
@@ -361,7 +341,7 @@ def test_a_record_fetched_together_with_its_assignment_is_fetched_again() -> Non
     client.high |= {A: 50, B: 50}
     it = reading(client)
     it.disown([A])
-    client.messages = [Message(A, 30), Message(B, 7), Message(A, 31)]
+    client.messages = [message(A, 30), message(B, 7), message(A, 31)]
 
     def assigned_anew() -> None:
         places = find_places(client, [A], "earliest", 1.0)
@@ -371,7 +351,7 @@ def test_a_record_fetched_together_with_its_assignment_is_fetched_again() -> Non
     client.in_fetch = assigned_anew
     assert [(c.partition, c.epoch) for c in it.fetch(client, 500, 0)] == [(1, 1)]
     assert client.called("seek") == [[(0, 5)]]
-    client.in_fetch, client.messages = None, [Message(A, 5)]
+    client.in_fetch, client.messages = None, [message(A, 5)]
     assert [(c.partition, c.epoch) for c in it.fetch(client, 500, 0)] == [(0, 2)]
 
 
@@ -382,7 +362,7 @@ def test_an_end_fetched_together_with_its_assignment_is_asked_for_again() -> Non
     it = reading(client)
     it.disown([A])
     end = KafkaError(KafkaError._PARTITION_EOF)
-    client.messages = [Message(A, 50, end)]
+    client.messages = [message(A, 50, end)]
 
     def assigned_anew() -> None:
         places = find_places(client, [A], "earliest", 1.0)
@@ -402,7 +382,7 @@ def test_a_record_of_a_partition_that_has_left_is_nobodys_and_moves_nothing() ->
     client: Any = Client()
     it = reading(client)
     it.disown([A])
-    client.messages = [Message(A, 3), Message(B, 0, KafkaError(KafkaError._TRANSPORT))]
+    client.messages = [message(A, 3), message(B, 0, KafkaError(KafkaError._TRANSPORT))]
     assert [c.epoch for c in it.fetch(client, 500, 0)] == [-1]
     assert client.calls == [("fault", KafkaError(KafkaError._TRANSPORT))]
 

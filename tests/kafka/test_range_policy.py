@@ -13,7 +13,7 @@ from stream_capi.kafka.range_policy import Adapt, RangePolicy
 from stream_capi.kafka.ranges import Range
 from stream_capi.kafka.start_offsets import Place
 from stream_capi.model import Records, TopicPartition
-from tests.kafka.test_parts import Message
+from tests.fake_record import FakeRecord
 
 A, B = TopicPartition("leads", 0), TopicPartition("leads", 1)
 
@@ -23,7 +23,7 @@ def place(tp: TopicPartition, offset: int) -> Place:
 
 
 def chunk(tp: TopicPartition, offsets: Sequence[int], epoch: int = 1) -> Records:
-    records: list[Any] = [Message(tp, offset) for offset in offsets]
+    records: list[Any] = [FakeRecord(place=(*tp, offset)) for offset in offsets]
     return Records(tp.topic, tp.partition, epoch, records)
 
 

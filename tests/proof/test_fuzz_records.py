@@ -17,9 +17,9 @@ from stream_capi.events.transform import compile_source
 from stream_capi.model import EventName, Lane
 from stream_capi.pipeline.source import Codec, TopicSource
 from tests.events.sources_and_records import LEAD, NOW, SCHEMAS, TOPIC, is_outcome, lead, rules
+from tests.fake_record import FakeRecord
 from tests.proof.corpus import keeping, kept
 from tests.proof.profile import tries
-from tests.proof.test_fuzz_framing import Framed
 
 
 def encoded(**fields: Any) -> bytes:
@@ -63,7 +63,7 @@ def test_what_was_found_before(source: TopicSource) -> None:
 
 
 def outcomes(source: TopicSource, values: list[bytes]) -> None:
-    records: Any = [Framed(value, None) for value in values]
+    records: Any = [FakeRecord(value) for value in values]
     for run in frame("raw", records, values):
         assert isinstance(run, Run)
         codec = source.codec(run.key)
