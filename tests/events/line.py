@@ -13,33 +13,17 @@ import fastavro
 
 from stream_capi.avro.branches import branch_of
 from stream_capi.avro.decode import Decoder
-from stream_capi.avro.framing import FILE_KEY, Run, SchemaKey
+from stream_capi.avro.framing import FILE_KEY, Run
 from stream_capi.avro.writer_schema import RefusedSchema, WriterSchema, build
 from stream_capi.events.explain import explain
 from stream_capi.events.rules import SourceRules
 from stream_capi.events.transform import Transform, compile_source
 from stream_capi.model import Rejection, Routed, Skipped, Transformed
 from stream_capi.pipeline.source import Codec, Coded, Source, TopicSource, parts_of
+from tests.avro.one_schema import OneSchema
 from tests.events.random_schemas import plain
 from tests.events.sources_and_records import NOW, TOPIC, rules
 from tests.fake_record import FakeRecord
-
-
-class OneSchema:
-    """A schema source with one schema, built like a registry's; if it is refused, its records are rejected likewise."""
-
-    def __init__(self, text: Any) -> None:
-        built = build(FILE_KEY, text)
-        self.built = built.rejection(FILE_KEY) if isinstance(built, RefusedSchema) else built
-
-    def cached(self, key: SchemaKey) -> WriterSchema | Rejection:
-        return self.built
-
-    async def load(self, key: SchemaKey) -> WriterSchema | Rejection:
-        return self.built
-
-    async def aclose(self) -> None:
-        return
 
 
 def mapped_run(
@@ -63,7 +47,8 @@ class Line:
         self.rules = of_rules or rules()
         self.transforms: list[Transform] = []
         self._decoders: dict[str, Decoder] = {}
-        self.schemas = OneSchema(schema_text)
+        built = build(FILE_KEY, schema_text)
+        self.schemas = OneSchema(built.rejection(FILE_KEY) if isinstance(built, RefusedSchema) else built)
         self.source = TopicSource(TOPIC, "raw", self.schemas, self._compile, self.rules.lane, self.rules.pixel, 1.0)
 
     def _compile(self, schema: WriterSchema) -> Transform:
@@ -90,7 +75,7 @@ class Line:
 
     def explained(self, payload: bytes) -> Transformed:
         """The outcome that ``explain`` gives for the first record of a chunk."""
-        schema = self.schemas.built
+        schema = self.schemas.schema
         if isinstance(schema, Rejection):
             return schema
         found = branch_of(schema, payload)

@@ -19,6 +19,7 @@ from stream_capi.events.transform import compile_source
 from stream_capi.model import Skipped
 from stream_capi.operations.recent_records import unreadable
 from stream_capi.pipeline.source import Branches, Codec, SharedTopic, TopicSource
+from tests.avro.one_schema import OneSchema
 from tests.events.line import encoded
 from tests.events.sources_and_records import LEAD, PAGE_VIEW, TOPIC, lead, page_view, rules
 from tests.fake_record import FakeRecord
@@ -46,28 +47,12 @@ def schema(raw: Any, *fields: str, kind: str = "ENCRYPT") -> WriterSchema:
     return replace(built, encrypted=encrypted(stated, definitions(built.raw)))
 
 
-class Known:
-    """A registry with one schema."""
-
-    def __init__(self, one: WriterSchema) -> None:
-        self.one = one
-
-    def cached(self, key: SchemaKey) -> WriterSchema:
-        return self.one
-
-    async def load(self, key: SchemaKey) -> WriterSchema:
-        return self.one
-
-    async def aclose(self) -> None:
-        return
-
-
 def source(one: WriterSchema, of_rules: SourceRules | None = None, record: str | None = None) -> TopicSource:
     mapping = of_rules or rules()
     return TopicSource(
         TOPIC,
         "confluent",
-        Known(one),
+        OneSchema(one),
         lambda schema: compile_source(mapping, schema.raw, schema.name),
         mapping.lane,
         mapping.pixel,
@@ -121,7 +106,7 @@ def unread(one: WriterSchema, payload: bytes, of_rules: SourceRules | None = Non
     """What ``check`` reports on a recent record."""
     section = SourceSection(topic=TOPIC, **stated)
     record: Any = FakeRecord(b"\0\0\0\0\x07" + payload)
-    return asyncio.run(unreadable(section, of_rules or rules(), Known(one), [record]))
+    return asyncio.run(unreadable(section, of_rules or rules(), OneSchema(one), [record]))
 
 
 LEADS = encoded(UNION, (LEAD_NAME, lead(email=CIPHERTEXT)))  # type: ignore[arg-type]  # a pair names the branch

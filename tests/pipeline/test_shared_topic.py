@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from stream_capi.avro.framing import FILE_KEY, SchemaKey
+from stream_capi.avro.framing import FILE_KEY
 from stream_capi.avro.writer_schema import WriterSchema
 from stream_capi.model import Code, Lane, Rejection, Skipped, Table, Transformed
 from stream_capi.observe.oldest_unresolved import oldest_events
 from stream_capi.pipeline.source import Branches, Codec, SharedTopic, TopicSource
+from tests.avro.one_schema import OneSchema
 from tests.avro.records import schema
 from tests.pipeline.given import P0, names
 from tests.simulation import LEADS, VIEWS, Line, always, held, simulated
@@ -18,19 +19,6 @@ UNION = schema(
     ["null"] + [{"type": "record", "name": name, "fields": [{"name": "id", "type": "string"}]} for name in TYPES]
 )
 LEAD_SOURCE, VIEW_SOURCE = "leads (Lead)", "leads (View)"
-
-
-class Known:
-    """A registry with the only schema of the topic."""
-
-    def cached(self, key: SchemaKey) -> WriterSchema:
-        return UNION
-
-    async def load(self, key: SchemaKey) -> WriterSchema:
-        return UNION
-
-    async def aclose(self) -> None:
-        return
 
 
 class ById:
@@ -50,7 +38,7 @@ def compiled(_: WriterSchema) -> ById:
 def shared(view_window: float = 1.0, view_ratio: float | None = None, paused: str = "") -> SharedTopic:
     def source(record: str, lane: Lane, window: float = 1.0, max_ratio: float | None = None) -> TopicSource:
         return TopicSource(
-            "leads", "raw", Known(), compiled, lane, lane.pixel, window, max_ratio, record, record in paused
+            "leads", "raw", OneSchema(UNION), compiled, lane, lane.pixel, window, max_ratio, record, record in paused
         )
 
     return SharedTopic([source("Lead", LEADS), source("View", VIEWS, view_window, view_ratio)], 0.5)
@@ -174,7 +162,7 @@ def test_the_sources_codecs_say_whose_they_are() -> None:
 
 
 def test_a_source_alone_on_its_topic_may_be_for_one_record_type() -> None:
-    topic = TopicSource("leads", "raw", Known(), compiled, LEADS, "main", 1.0, record="View")
+    topic = TopicSource("leads", "raw", OneSchema(UNION), compiled, LEADS, "main", 1.0, record="View")
     coded = topic.codec(FILE_KEY)
     assert isinstance(coded, Branches)
     unrouted = Skipped("unrouted")
