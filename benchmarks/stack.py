@@ -43,7 +43,7 @@ class KeptBroker(Broker):
         self._admin = None
 
 
-class Endpoint:
+class EndpointProcess:
     """The endpoint's process (``benchmarks.endpoint``), and requests for its counts."""
 
     def __init__(self) -> None:
@@ -51,7 +51,7 @@ class Endpoint:
         self._server = Server("bench-endpoint")
         self.url = f"http://127.0.0.1:{self._port}/v1/event"
 
-    def start(self) -> Endpoint:
+    def start(self) -> EndpointProcess:
         command = [sys.executable, "-m", "benchmarks.endpoint", "--port", str(self._port)]
         self._server.launch(command, {"PYTHONPATH": str(ROOT)}, self._answers)
         return self
@@ -96,7 +96,7 @@ class Stack:
 
     broker: Broker
     registry: Registry
-    endpoint: Endpoint
+    endpoint: EndpointProcess
 
 
 @contextmanager
@@ -108,7 +108,7 @@ def running(data: Path = CACHE / "broker") -> Iterator[Stack]:
     CACHE.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack, (CACHE / "lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        broker, registry, endpoint = KeptBroker(data), Registry(), Endpoint()
+        broker, registry, endpoint = KeptBroker(data), Registry(), EndpointProcess()
         stack.callback(broker.stop)
         broker.start()
         stack.callback(registry.stop)

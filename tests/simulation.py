@@ -181,16 +181,20 @@ class Line:
     # The endpoint
 
     async def post(self, batch: Batch) -> Answer:
-        pixel, body = batch.lane.pixel, batch.body()
-        ids = [json.dumps(event) if not isinstance(event, str) else event for event in json.loads(body)["events"]]
-        seconds, answer = self.answering(pixel, ids, asyncio.get_running_loop().time())
+        ids = [json.dumps(one) if not isinstance(one, str) else one for one in json.loads(batch.body())["events"]]
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
-        await asyncio.sleep(seconds)
+        answer = await self.exchange(ids, batch)
         self.in_flight -= 1
-        self.requests.append((asyncio.get_running_loop().time(), pixel, ids, answer.status))
+        self.requests.append((asyncio.get_running_loop().time(), batch.lane.pixel, ids, answer.status))
         if answer.status == 200:
             self.accepted.update(ids)
+        return answer
+
+    async def exchange(self, ids: list[str], batch: Batch) -> Answer:
+        """Answer a request after the time that its answer takes. A request that is cut off before counts as never received."""
+        seconds, answer = self.answering(batch.lane.pixel, ids, asyncio.get_running_loop().time())
+        await asyncio.sleep(seconds)
         return answer
 
     async def write(self, dead_letter: DeadLetter) -> None:

@@ -5,7 +5,6 @@ HTTP with the mock endpoint and the program's own client, with a shortened day.
 from __future__ import annotations
 
 import asyncio
-import json
 from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack
@@ -41,7 +40,6 @@ class Edge(Line):
         self.script, self.takes = Script.parse({"rules": rules}), takes
         self.begun = asyncio.get_running_loop().time()
         self.sent: list[float] = []
-        self.statuses: list[tuple[float, int | None]] = []
         self.words: list[ApiError] = []
         self.details: list[str] = []
         self.running: list[asyncio.Task[None]] = []
@@ -59,12 +57,7 @@ class Edge(Line):
 
     async def post(self, batch: Batch) -> Answer:
         self.sent.append(self.now)
-        ids = json.loads(batch.body())["events"]
-        answer = await self.exchange(ids, batch)
-        self.statuses.append((self.now, answer.status))
-        if answer.status == 200:
-            self.accepted.update(ids)
-        return answer
+        return await super().post(batch)
 
     async def exchange(self, ids: list[str], batch: Batch) -> Answer:
         """Answer in memory: the script's action, as the client would interpret it."""
@@ -86,6 +79,11 @@ class Edge(Line):
 
     def api_said(self, pixel: str, status: str, said: ApiError) -> None:
         self.words.append(said)
+
+    @property
+    def statuses(self) -> list[tuple[float, int | None]]:
+        """When each request was answered, and with which status."""
+        return [(at - self.begun, status) for at, _, _, status in self.requests]
 
     @property
     def met(self) -> Counter[int | None]:

@@ -16,7 +16,7 @@ from tests.proof import mutants
 from tests.proof.profile import tries
 from tests.proof.world import World
 from tests.proof.world.days import under_fire
-from tests.proof.world.endpoint import MODES, PACES
+from tests.proof.world.simulated_endpoint import MODES, PACES
 from tests.proof.world.world import COMMIT_FAULTS
 
 SUBJECTS = ("main", "second", "main/generate_lead", "main/page_view")

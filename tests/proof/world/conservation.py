@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from stream_capi.core.batch import Batch, Split
 from stream_capi.core.offsets import PartitionOffsets
 from stream_capi.pipeline.partition import Partition
-from tests.proof.world.endpoint import MAX_EVENTS
 from tests.proof.world.member import BUDGET, CHUNK, MAX_IN_FLIGHT, Member
+from tests.proof.world.simulated_endpoint import MAX_EVENTS
 
 Place = tuple[PartitionOffsets, int]
 _EVENT_BYTES = 8_000  # an upper bound of the size with which one event is counted

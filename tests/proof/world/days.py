@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
-from tests.proof.world.endpoint import MODES, PACES
+from tests.proof.world.simulated_endpoint import MODES, PACES
 from tests.proof.world.world import COMMIT_FAULTS, World
 
 DAY = 86_400.0

@@ -24,8 +24,8 @@ from stream_capi.model import Answer, Code, Commit, CommitResult, Committed, Dea
 from stream_capi.pipeline.delivery import Clock
 from stream_capi.pipeline.delivery_rules import DeliveryRules
 from stream_capi.pipeline.pipeline import Pipeline
-from tests.proof.world.endpoint import MAX_EVENTS
 from tests.proof.world.events import MAX_BYTES, Event, ModelSource
+from tests.proof.world.simulated_endpoint import MAX_EVENTS
 
 if TYPE_CHECKING:
     from tests.proof.world.world import World
@@ -110,7 +110,7 @@ class Member:
         if batch.split is None:
             self._sent_in |= {record.event.id: batch for record in batch.records}  # type: ignore[attr-defined]
         try:
-            answer = await self.world.endpoint.post(batch.lane.pixel, batch.body(), self.world.ledger.heard)
+            answer = await self.world.endpoint.post(batch.lane.pixel, batch.body())
         finally:
             self.in_flight -= 1
         if answer.retry_after is not None:

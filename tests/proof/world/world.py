@@ -14,10 +14,10 @@ from stream_capi.model import EventName, Lane, TopicPartition
 from stream_capi.pipeline.partition import Partition
 from tests.proof.world import conservation
 from tests.proof.world.broker import Broker
-from tests.proof.world.endpoint import Endpoint
 from tests.proof.world.events import Registry, draw_kind, draw_schema
 from tests.proof.world.ledger import Ledger
 from tests.proof.world.member import EPOCH_SECONDS, Member
+from tests.proof.world.simulated_endpoint import SimulatedEndpoint
 from tests.simulation import JumpingLoop, held
 
 # topic: (lane, partitions)
@@ -43,7 +43,7 @@ class World:
         self.ledger = Ledger()
         self.broker = Broker(self.ledger)
         self.registry = Registry()
-        self.endpoint = Endpoint(seed, self.ledger, self.lanes)
+        self.endpoint = SimulatedEndpoint(seed, self.ledger, self.lanes)
         self.dead_letter_seconds = 0.05
         self.reports: Counter[str] = Counter()
         self.faults: list[BaseException] = []

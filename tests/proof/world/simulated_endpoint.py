@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections import defaultdict
-from collections.abc import Callable
 from random import Random
 
 from stream_capi.model import Answer, Lane
@@ -38,7 +36,7 @@ MODES = (
 _MIXED = ("fine", "fine", "fine", "429", "500", "503", "429 without", "lost", "reset", "timeout")
 
 
-class Endpoint:
+class SimulatedEndpoint:
     """The API. ``modes`` has the current mode of pixels and lanes, by name; a lane's mode overrides its pixel's."""
 
     def __init__(self, seed: int, ledger: Ledger, lanes: dict[str, Lane]) -> None:
@@ -47,11 +45,10 @@ class Endpoint:
         self.modes: dict[str, str] = {}
         self.pace = "quick"
         self.requests = 0
-        self.by_status: defaultdict[str, int] = defaultdict(int)
         self._lanes = lanes
         self._under_way: set[asyncio.Task[Answer]] = set()
 
-    async def post(self, pixel: str, body: bytes, heard: Callable[[list[Event]], None]) -> Answer:
+    async def post(self, pixel: str, body: bytes) -> Answer:
         """One exchange, as the program's client would see it. If the caller is cut off, the server side still goes on."""
         self.requests += 1
         events = [event_of(text) for text in json.loads(body)["events"]]
@@ -64,7 +61,7 @@ class Endpoint:
             return Answer(fault="timeout", seconds=TIMEOUT)
         answer = serving.result()
         if answer.status == 200:
-            heard(events)
+            self.ledger.heard(events)
         return answer
 
     def _check(self, pixel: str, body: bytes, events: list[Event]) -> Lane:
@@ -86,7 +83,6 @@ class Endpoint:
         if mode == "mixed":
             mode = rng.choice(_MIXED)
         answer = self._answer(mode, events, rng)
-        self.by_status[str(answer.status or answer.fault)] += 1
         if answer.fault == "timeout":
             await asyncio.sleep(TIMEOUT * 2)
         await asyncio.sleep(behind)
