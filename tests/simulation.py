@@ -10,7 +10,7 @@ import asyncio
 import json
 import random
 import selectors
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from functools import wraps
 from types import SimpleNamespace
@@ -22,7 +22,6 @@ from stream_capi.core.flow import Backoff, Gate
 from stream_capi.model import (
     Answer,
     Code,
-    Commit,
     CommitResult,
     Committed,
     DeadLetter,
@@ -38,6 +37,7 @@ from stream_capi.pipeline.delivery_rules import DeliveryRules
 from stream_capi.pipeline.pipeline import Pipeline
 from stream_capi.pipeline.source import Codec
 from tests.fake_record import FakeRecord
+from tests.simulated_broker import SimulatedBroker
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -131,8 +131,8 @@ class Line:
         lanes = {"leads": LEADS, "views": VIEWS} if topics is None else topics
         self.answering = answering
         self.sources: dict[str, Any] = {topic: PlainSource(topic, lane) for topic, lane in lanes.items()}
-        self.logs: dict[TopicPartition, list[bytes | None]] = defaultdict(list)
-        self.store: dict[TopicPartition, tuple[int, str]] = {}
+        self.broker = SimulatedBroker(lambda record: self.has_outcome(record.value()))
+        self.logs, self.store = self.broker.logs, self.broker.store
         self.ids: dict[str, str] = {}  # topic ids, if the broker gives them
         self.leader_epoch = 0  # of every record
         self.accepted: Counter[str] = Counter()
@@ -225,27 +225,22 @@ class Line:
             self.reports[f"commit {commits}"] += 1
             return
         for commit in commits:
-            self.take_commit(commit)
+            self.broker.take(commit)
         asyncio.get_running_loop().call_soon(self.pipeline.committed, [CommitResult(c, None) for c in commits])
-
-    def take_commit(self, commit: Commit) -> None:
-        """Store a commit as a broker does. It must not pass an open event, nor go back."""
-        tp = TopicPartition(commit.topic, commit.partition)
-        before = self.store.get(tp, (0, ""))[0]
-        assert commit.offset >= before, f"{tp}: commit went back from {before} to {commit.offset}"
-        for offset, value in enumerate(self.logs[tp][: commit.offset]):
-            assert self.has_outcome(value), f"{tp}: commit {commit.offset} passes the open event at {offset}"
-        assert len(commit.metadata.encode()) <= 4096
-        self.store[tp] = (commit.offset, commit.metadata)
 
     def has_outcome(self, value: bytes | None) -> bool:
         text = (value or b"").decode().strip('"')
         return value is None or text in self.accepted or text in self.dead_letters
 
     def produce(self, topic: str, partition: int, *ids: str | None) -> None:
-        for event in ids:
-            value = None if event is None else (event if event.startswith("bad") else json.dumps(event)).encode()
-            self.logs[TopicPartition(topic, partition)].append(value)
+        values = [None if one is None else (one if one.startswith("bad") else json.dumps(one)).encode() for one in ids]
+        self.append(TopicPartition(topic, partition), *values)
+
+    def append(self, tp: TopicPartition, *values: bytes | None) -> None:
+        log = self.logs[tp]
+        for value in values:
+            place, timestamp = (*tp, log.end), self.written(value)
+            log.append(FakeRecord(value, place=place, timestamp=timestamp, leader_epoch=self.leader_epoch))
 
     def written(self, value: bytes | None) -> tuple[int, int]:
         """The record's timestamp: its type (1: set by the producer, 2: by the broker) and milliseconds."""
@@ -255,9 +250,8 @@ class Line:
         self.epoch += 1
         places = []
         for tp in partitions:
-            offset, metadata = self.store.get(tp, (0, ""))
-            self.positions[tp] = offset
-            places.append(Committed(*tp, self.epoch, offset, metadata, was_committed=tp in self.store))
+            self.positions[tp], metadata = self.broker.place(tp)
+            places.append(Committed(*tp, self.epoch, self.positions[tp], metadata, tp in self.store))
         self.pipeline.assigned(places, self.ids)
 
     def unassign(self, *partitions: TopicPartition) -> None:
@@ -269,7 +263,7 @@ class Line:
         self_positions = {tp: self.positions.pop(tp) for tp in partitions}
         commits = await self.pipeline.revoke(partitions, seconds)
         for commit in commits:
-            self.take_commit(commit)
+            self.broker.take(commit)
         self.unassign(*self_positions)
 
     async def feed(self) -> None:
@@ -278,21 +272,12 @@ class Line:
         while True:
             rest = min(rest * 1.02, 5.0)
             for tp, position in list(self.positions.items()):
-                values = self.logs[tp][position : position + min(self.chunk, self.most or self.chunk)]
-                if values and tp not in self.paused and self.room > 0:
+                records = self.logs[tp].read(position, min(self.chunk, self.most or self.chunk))
+                if records and tp not in self.paused and self.room > 0:
                     self.room -= 1
                     rest = 0.1
-                    records: list[Any] = [
-                        FakeRecord(
-                            value,
-                            place=(*tp, position + i),
-                            leader_epoch=self.leader_epoch,
-                            timestamp=self.written(value),
-                        )
-                        for i, value in enumerate(values)
-                    ]
                     del self.positions[tp]  # move it to the end, so that the others come first next time
-                    self.positions[tp] = position + len(values)
+                    self.positions[tp] = position + len(records)
                     epoch = self.pipeline.partitions[tp].offsets.epoch
                     self.pipeline.fetched([Records(*tp, epoch, records)])
             self.pipeline.regulate()
@@ -323,4 +308,4 @@ class Line:
 
     @property
     def lag(self) -> int:
-        return sum(len(self.logs[tp]) - self.store.get(tp, (0, ""))[0] for tp in self.logs)
+        return self.broker.lag

@@ -48,6 +48,7 @@ from stream_capi.pipeline.configured_sources import source_of
 from stream_capi.pipeline.delivery import Clock
 from stream_capi.pipeline.delivery_rules import delivery_rules, lanes_of
 from stream_capi.pipeline.pipeline import Pipeline
+from tests.simulated_broker import SimulatedBroker
 from tests.simulation import EPOCH, simulate
 
 HOUR = 3600
@@ -75,7 +76,7 @@ class _Neighbours(Unsteered):
 
     def __init__(self) -> None:
         self.committed: Callable[[Sequence[CommitResult]], None] = lambda results: None
-        self.store: dict[TopicPartition, tuple[int, str]] = {}
+        self.broker = SimulatedBroker(lambda record: True)  # without logs: they would grow
         self.answered = self.dead_letters = 0
 
     async def post(self, batch: Batch) -> Answer:
@@ -94,7 +95,7 @@ class _Neighbours(Unsteered):
 
     def take(self, commits: Sequence[Commit]) -> None:
         for commit in commits:
-            self.store[TopicPartition(commit.topic, commit.partition)] = commit.offset, commit.metadata
+            self.broker.take(commit)
 
     async def write(self, dead_letter: DeadLetter) -> None:
         self.dead_letters += 1
@@ -193,15 +194,15 @@ class _Day:
         else:
             self.pipeline.lost(leaving)
         for tp in leaving:
-            self._positions[tp] = self.neighbours.store.get(tp, (0, ""))[0]
+            self._positions[tp], _ = self.neighbours.broker.place(tp)
         self._assign(leaving)
 
     def _assign(self, partitions: Iterable[TopicPartition]) -> None:
         self._epoch += 1
-        store = self.neighbours.store
+        broker = self.neighbours.broker
         self.pipeline.assigned(
             [
-                Committed(*tp, self._epoch, *store.get(tp, (0, "")), was_committed=tp in store, leader_epoch=1)
+                Committed(*tp, self._epoch, *broker.place(tp), was_committed=tp in broker.store, leader_epoch=1)
                 for tp in partitions
             ],
             dict.fromkeys(_TOPICS, "AAAAAAAAAAAAAAAAAAAAAA"),

@@ -107,7 +107,7 @@ class Edge(Line):
         while self.lag and self.now < end:
             await self.run_for(self.window / 4)
         assert self.lag == 0
-        assert self.accepted.total() + self.dead_letters.total() == len(self.logs[P0])
+        assert self.accepted.total() + self.dead_letters.total() == self.logs[P0].end
 
 
 class OverHttp(Edge):

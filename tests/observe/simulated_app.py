@@ -88,7 +88,7 @@ class Watched(Line):
 
     def report_ends(self) -> None:
         """Report the ends of the partitions, as the consumer does each second."""
-        self.pipeline.watermarks({tp: len(self.logs[tp]) for tp in self.pipeline.partitions})
+        self.pipeline.watermarks({tp: self.logs[tp].end for tp in self.pipeline.partitions})
 
     async def run_for(self, seconds: float) -> None:
         """Let the line run for some seconds without stopping it, to look at it while it works."""

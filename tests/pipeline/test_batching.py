@@ -96,7 +96,7 @@ async def test_tombstones_are_passed_over() -> None:
 async def test_an_empty_value_is_no_tombstone() -> None:
     line = Line(always(200))
     line.produce("leads", 0, "a0", None, "a1")
-    line.logs[P0].append(b"")
+    line.append(P0, b"")
     line.assign(P0)
     await line.run_for(3)
     assert (line.accepted, line.lag) == ({"a0": 1, "a1": 1}, 0)

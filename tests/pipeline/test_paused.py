@@ -258,14 +258,16 @@ async def _day(seed: int) -> None:
     await line.run_for(900)
     assert line.lag == 0
     ended = line.accepted.keys() | line.dead_letters.keys()
-    assert ended == {(value or b"").decode().strip('"') for log in line.logs.values() for value in log}
+    assert ended == {
+        (record.value() or b"").decode().strip('"') for log in line.logs.values() for record in log.records
+    }
 
 
 async def _disturb(line: RoutedLine, what: str) -> None:
     if what == "drain":
         await line.pipeline.drain(1.0)
         for commit in line.pipeline.unconfirmed:
-            line.take_commit(commit)
+            line.broker.take(commit)
     elif what == "revoke":
         await line.revoke(P0, P1, seconds=1.0)
         line.assign(P1, P0)

@@ -71,7 +71,9 @@ def behind_what_was_seen(line: Line) -> None:
 
 
 def cut_and_filled_again(line: Line) -> None:
+    line.logs.clear()
     line.leader_epoch = 1
+    line.produce("leads", 0, *NAMES)
 
 
 @pytest.mark.parametrize(

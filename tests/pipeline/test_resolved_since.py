@@ -27,7 +27,7 @@ def two_owners(first: tuple[int, str] | None, between: Callable[[Line], None] = 
             line.assign(P0)
             await line.run_for(20)
             offset, metadata = line.store[P0]
-            assert offset == len(line.logs[P0])
+            assert offset == line.logs[P0].end
             said.append(resolved_since(metadata, offset, "log-1"))
             await line.revoke(P0)
             between(line)

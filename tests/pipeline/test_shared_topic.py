@@ -65,7 +65,7 @@ class SharedLine(Line):
 
     def take(self, kind: str, *ids: str) -> None:
         branch = 2 * (1 + TYPES.index(kind))
-        self.logs[P0] += [bytes([branch, 2 * len(text)]) + text.encode() for text in ids]
+        self.append(P0, *(bytes([branch, 2 * len(text)]) + text.encode() for text in ids))
 
     def dead_lettered_count(self) -> int:
         return sum(self.dead_letters.values())
@@ -80,7 +80,7 @@ async def test_each_record_goes_the_way_of_its_own_source_and_the_rest_is_counte
         line.take("Lead", f"l{at}")
         line.take("View", f"v{at}")
         line.take("Tick", f"t{at}")
-    line.logs[P0] += [b"\0", None]
+    line.append(P0, b"\0", None)
     line.assign(P0)
     await line.run_for(10)
     assert line.lag == 0
@@ -141,7 +141,7 @@ async def test_a_sources_own_ratio_is_for_its_own_events() -> None:
 @simulated
 async def test_what_belongs_to_no_source_is_held_for_the_topic_by_its_share_in_all_events() -> None:
     line = SharedLine()
-    line.logs[P0] += [f"\t-{at}".encode() for at in range(300)]  # of a union branch that doesn't exist
+    line.append(P0, *(f"\t-{at}".encode() for at in range(300)))  # of a union branch that doesn't exist
     line.assign(P0)
     await line.run_for(20)
     assert list(line.pipeline.quarantined_since) == ["leads"]

@@ -83,7 +83,7 @@ class ModelRecord(FakeRecord):
         self.event = event
 
 
-class Registry:
+class RegistryState:
     """The schema registry of all members: up or down."""
 
     def __init__(self) -> None:
@@ -94,7 +94,7 @@ class Registry:
 class ModelSource:
     """A source whose payload is the event's id, and whose mapping gives the result for the event's kind."""
 
-    def __init__(self, topic: str, lane: Lane, registry: Registry, sleep: Any, window: float = 1.0) -> None:
+    def __init__(self, topic: str, lane: Lane, registry: RegistryState, sleep: Any, window: float = 1.0) -> None:
         self.topic = self.name = topic
         self.lane, self.pixel, self.window = lane, lane.pixel, window
         self.max_ratio: float | None = None

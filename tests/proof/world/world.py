@@ -13,8 +13,8 @@ from confluent_kafka import KafkaError
 from stream_capi.model import EventName, Lane, TopicPartition
 from stream_capi.pipeline.partition import Partition
 from tests.proof.world import conservation
-from tests.proof.world.broker import Broker
-from tests.proof.world.events import Registry, draw_kind, draw_schema
+from tests.proof.world.coordinator import Coordinator
+from tests.proof.world.events import RegistryState, draw_kind, draw_schema
 from tests.proof.world.ledger import Ledger
 from tests.proof.world.member import EPOCH_SECONDS, Member
 from tests.proof.world.simulated_endpoint import SimulatedEndpoint
@@ -41,8 +41,8 @@ class World:
         self.eager = eager
         self.lanes = {topic: lane for topic, (lane, _) in TOPICS.items()}
         self.ledger = Ledger()
-        self.broker = Broker(self.ledger)
-        self.registry = Registry()
+        self.broker = Coordinator(self.ledger)
+        self.registry = RegistryState()
         self.endpoint = SimulatedEndpoint(seed, self.ledger, self.lanes)
         self.dead_letter_seconds = 0.05
         self.reports: Counter[str] = Counter()
