@@ -106,7 +106,9 @@ def _noting(produced: list[Produced], record: Made) -> Callable[[KafkaError | No
     def acknowledged(error: KafkaError | None, message: Message) -> None:
         assert error is None, error
         if record.value is not None:
-            place = (message.topic() or "", message.partition() or 0, message.offset() or 0)
+            offset = message.offset()
+            assert offset is not None, "the broker does not say where the record is"
+            place = (message.topic() or "", message.partition() or 0, offset)
             produced.append(Produced(*place, record.event_id, EventName.GENERATE_LEAD, record.code))
 
     return acknowledged

@@ -24,6 +24,7 @@ from tests.stack.process import ServerFailed
 # Faults of the machine, not the program: a node that isn't back within minutes, or a topic that can't be created.
 BED_TROUBLE = (ServerFailed, KafkaException, AssertionError)
 _MOST_UNJUDGED = 5
+KEPT = Path(".cache", "soak")  # what failed episodes leave behind, in a folder for each run of the soak
 
 
 class Found(NamedTuple):
@@ -53,6 +54,8 @@ class Beds:
         _print_plan(plan)
         with Episode(plan, folder, self._cluster, self._registry, self._module) as episode:
             report = episode.run()
+            if report.broken:
+                episode.keep(KEPT / folder.parent.name / str(self._count))
         _print_report(report)
         return report
 

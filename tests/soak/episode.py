@@ -8,13 +8,14 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, suppress
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import psutil
-from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka import IsolationLevel, KafkaException, TopicPartition
+from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined]  # its own docs say so
 
 from stream_capi.sandbox.fault_script import Action, RequestInfo
 from tests.endpoint_thread import Endpoint
@@ -49,6 +50,7 @@ _HEALED_WITHIN = 240.0
 _ENDS_WITHIN = 90.0
 # Exit codes of a member that is stopped amid faults: clean, without Kafka, with a request cut off, before it handles SIGTERM.
 _CUT_OFF = (0, 3, 4, -signal.SIGTERM)
+_LATEST: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 _PROTOCOLS: dict[str, dict[str, Any]] = {
     "classic": {},
     "range": {"partition.assignment.strategy": "range"},
@@ -92,6 +94,7 @@ class Episode:
         self._not_done = 0
         self._active: dict[int, tuple[AbstractContextManager[None], tuple[str, str], float]] = {}
         self._leaving: list[Program] = []
+        self._stood: list[str] = []  # what is known of each member and partition where not all had an outcome in time
         self._began = time.monotonic()
         self._chance = random.Random(plan.seed)
         self._stack = ExitStack()
@@ -258,8 +261,33 @@ class Episode:
         self._restore()
         for traffic in self.traffic:
             traffic.stop()
-        with suppress(AssertionError):  # the final judgement reports what is open
+        try:
             until(self._is_done, _HEALED_WITHIN, "an outcome for all", every=0.5)
+        except AssertionError:  # the final judgement reports what is open
+            self._stood += self._standing()
+
+    def _standing(self) -> Iterator[str]:
+        """The members' statuses, and how far each partition can be read: at most to the last offset that is stable."""
+        for member in self.members:
+            yield f"{member.name}: {member.get('/status')[1]}"
+        for traffic in self.traffic:
+            partitions = [TopicPartition(traffic.name, number) for number in range(traffic.topic.partitions)]
+            for level in (IsolationLevel.READ_UNCOMMITTED, IsolationLevel.READ_COMMITTED):
+                asked = self.cluster.admin.list_offsets(
+                    dict.fromkeys(partitions, _LATEST), isolation_level=level, request_timeout=15
+                )
+                for partition, found in asked.items():
+                    with suppress(KafkaException):
+                        yield f"{partition.topic} {partition.partition}, end {level.name}: {found.result(15).offset}"
+
+    def keep(self, folder: Path) -> None:
+        """Write into this folder what may explain a failed episode: the history, the members' logs, what stood still."""
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "history.txt").write_text("\n".join(map(str, self.history)))
+        (folder / "dead_letters.txt").write_text("\n".join(self._watch.dead_letters()))
+        (folder / "stood.txt").write_text("\n".join(self._stood))
+        for member in self.members:
+            (folder / f"{member.name}.log").write_text(member.output)
 
     def _is_done(self) -> bool:
         self._supervise()
@@ -363,6 +391,13 @@ class _Watch:
                 self._thread.join()
             self._dead_letters.close()
             self._asker.close()
+
+    def dead_letters(self) -> list[str]:
+        """The dead letters so far: places, codes, and what they say of the error."""
+        return [
+            f"{found.source} {found.code} {found.headers.get('capi-error-detail')!r}"
+            for found in self._dead_letters.found
+        ]
 
     def _run(self) -> None:
         try:

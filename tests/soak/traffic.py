@@ -67,6 +67,7 @@ class Traffic:
         self._samples = Samples(seed, bad_share=0)
         self._encode, self._note, self._now = encode, note, now
         self._producer: Producer | None = None
+        self._highest: dict[int, int] = {}  # acknowledged offsets, by partition
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"traffic-{name}", daemon=True)
         self._event()  # registers the schema before any fault
@@ -115,9 +116,31 @@ class Traffic:
 
     def _produce(self, producer: Producer, batch: list[Made], answered: Answered) -> None:
         for made in batch:
-            producer.produce(self.name, made.value, made.event_id.encode(), on_delivery=_told(answered, made))
+            producer.produce(self.name, made.value, made.event_id.encode(), on_delivery=self.told(answered, made))
             if self.topic.compacted and self._chance.random() < _FILLER_SHARE:
                 producer.produce(self.name, None, b"filler")
+
+    def told(self, answered: Answered, made: Made) -> Callable[[KafkaError | None, Message], None]:
+        """The callback for the broker's answer.
+
+        For a batch that the broker has already and no longer remembers, the answer names no offset, and the client counts on
+        from that for the batch's further records: such places are unknown.
+        """
+
+        def told(error: KafkaError | None, message: Message) -> None:
+            partition, offset = message.partition(), message.offset()
+            place = None
+            if (
+                error is None
+                and partition is not None
+                and offset is not None
+                and offset > self._highest.get(partition, -1)
+            ):
+                self._highest[partition] = offset
+                place = self.name, partition, offset
+            answered(made, place)
+
+        return told
 
     def _in_a_transaction(self, batch: list[Made]) -> None:
         """Produce the batch in one transaction, and record its end for each of its records."""
@@ -168,11 +191,3 @@ def _ended(ask: Callable[[float], None]) -> bool | None:
         else:
             return True
     return None
-
-
-def _told(answered: Answered, made: Made) -> Callable[[KafkaError | None, Message], None]:
-    def told(error: KafkaError | None, message: Message) -> None:
-        place = (message.topic() or "", message.partition() or 0, message.offset() or 0)
-        answered(made, None if error else place)
-
-    return told

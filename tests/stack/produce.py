@@ -102,7 +102,7 @@ def produce_events(
 
 def _placed(broker: Kafka, every: list[Produced]) -> list[Produced]:
     """Find, by their keys, the offsets of events that were acknowledged without one. Leaves out those not in the log."""
-    missing = {event.event_id.encode(): event for event in every if event.offset == _UNPLACED}
+    missing = {event.event_id.encode(): event for event in every if event.offset < 0}
     found = {}
     properties = {"bootstrap.servers": broker.bootstrap, "group.id": "placing", "enable.partition.eof": True}
     with closing(Consumer({**properties, "auto.offset.reset": "earliest", "enable.auto.commit": False})) as consumer:
