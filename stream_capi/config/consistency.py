@@ -14,7 +14,7 @@ from stream_capi.config.values import FieldRule
 
 _COMMITTED = "an offset is committed only when its event has a terminal outcome"
 _MEMORY = "it is sized from delivery.max_buffered_bytes, so that memory stays bounded"
-_ACKNOWLEDGED = "a dead letter counts only when all replicas have it, once"
+_ACKNOWLEDGED = "a dead letter must be written once, and be acknowledged by all replicas in sync"
 OWNED_PROPERTIES: Mapping[str, str] = {
     "enable.auto.commit": _COMMITTED,
     "enable.auto.offset.store": _COMMITTED,
@@ -24,11 +24,11 @@ OWNED_PROPERTIES: Mapping[str, str] = {
     "bootstrap.servers": "set kafka.bootstrap_servers",
     "metadata.broker.list": "set kafka.bootstrap_servers",
     "group.id": "set kafka.group_id",
-    "enable.partition.eof": "the end of a partition is no event",
+    "enable.partition.eof": "the end of a partition is not an event",
     "queued.max.messages.kbytes": _MEMORY,
     "queued.min.messages": _MEMORY,
-    "statistics.interval.ms": "a broker that falls silent is noticed by them within 15 s",
-    "allow.auto.create.topics": "a topic that is missing is a fault to be told, not a topic to be made",
+    "statistics.interval.ms": "the program needs these statistics to notice within 15 s that a broker doesn't answer",
+    "allow.auto.create.topics": "a missing topic must be reported, not created",
     "transactional.id": "dead letters are written idempotently, without transactions",
     "enable.idempotence": _ACKNOWLEDGED,
     "acks": _ACKNOWLEDGED,
@@ -104,7 +104,7 @@ def _password_file(properties: Mapping[str, str | int]) -> Iterator[KeyFault]:
     user, password = (key_of(["kafka", "properties", name]) for name in ("sasl.username", "sasl.password"))
     key = "kafka.sasl_password_file"
     if "sasl.password" in properties:
-        yield KeyFault(key, f"and {password} are both there; leave one out", (key, password))
+        yield KeyFault(key, f"is set, and {password} is set, too; leave one out", (key, password))
     if not properties.get("sasl.username"):
         yield KeyFault(key, f"needs a user: set {user}", (key, user))
 
@@ -121,7 +121,7 @@ def _kafka(kafka: KafkaSection, workers: int) -> Iterator[KeyFault]:
         if name in OWNED_PROPERTIES:
             yield KeyFault(key, f"is the program's own: {OWNED_PROPERTIES[name]}")
         elif name.endswith("_cb") or name in CALLBACKS:
-            yield KeyFault(key, "is a callback of the program's own, which a file can't give")
+            yield KeyFault(key, "is a callback, which a file can't set")
         elif kip_848 and name in _KIP_848_REFUSES:
             yield KeyFault(
                 key, 'is refused with group.protocol = "consumer": the broker decides it there; leave it out'
@@ -141,7 +141,7 @@ def _urls(settings: Settings) -> Iterator[KeyFault]:
         )
     elif parts.scheme == "http" and not _is_local(parts.hostname or ""):
         yield KeyFault(
-            "endpoint.url", "is plain http to another host: the key and the events would travel in clear; use https"
+            "endpoint.url", "is plain http to another host: the key and the events would be sent unencrypted; use https"
         )
     if endpoint.proxy and (fault := _split(endpoint.proxy)[1]):
         yield KeyFault("endpoint.proxy", fault)
@@ -212,7 +212,7 @@ def _twice(section: str, name: str, values: Sequence[str]) -> Iterator[KeyFault]
         first = values.index(value)
         if first < at:
             of = (f"{section}[{first}].{name}", f"{section}[{at}].{name}")
-            yield KeyFault(of[1], f'"{value}" is there already, as {section}[{first}]', of)
+            yield KeyFault(of[1], f'"{value}" is already used by {section}[{first}]', of)
 
 
 _OF_A_TOPIC = ("framing", "schema_file")  # decide what a record's type is, so they must agree
@@ -229,15 +229,15 @@ def _shared_topics(sources: Sequence[SourceSection]) -> Iterator[KeyFault]:
             if source.record is None or other.record is None:
                 why = "several sources of one topic must each name their record"
                 at_both = tuple(f"{one}.{name}" for one in (first, key) for name in ("topic", "record"))
-                yield KeyFault(f"{key}.topic", f'"{source.topic}" is there already, as {first}; {why}', at_both)
+                yield KeyFault(f"{key}.topic", f'"{source.topic}" is already the topic of {first}; {why}', at_both)
             elif source.record == other.record:
                 of = (f"{first}.record", f"{key}.record")
-                yield KeyFault(of[1], f'"{source.record}" of this topic is there already, as {first}', of)
+                yield KeyFault(of[1], f'"{source.record}" of this topic is already the record of {first}', of)
             else:
                 for name in _OF_A_TOPIC:
                     if getattr(source, name) != getattr(other, name):
                         of = (f"{first}.{name}", f"{key}.{name}")
-                        yield KeyFault(of[1], f"must be that of {first}, which has the same topic", of)
+                        yield KeyFault(of[1], f"must be the same as in {first}, which has the same topic", of)
             break
 
 
@@ -253,13 +253,13 @@ def _routing(key: str, source: SourceSection, settings: Settings, names: Sequenc
             f"{key}.events", "is missing: a table from the field's values to generate_lead, page_view or skip"
         )
     if source.events and source.event_field is None:
-        yield KeyFault(f"{key}.events", "is of use only with event_field", (f"{key}.event_field",))
+        yield KeyFault(f"{key}.events", "has no effect without event_field", (f"{key}.event_field",))
     for name in ("consent_purposes", "without_consent"):
         if name in source.model_fields_set and source.consent_field is None:
-            yield KeyFault(f"{key}.{name}", "is of use only with consent_field", (f"{key}.consent_field",))
+            yield KeyFault(f"{key}.{name}", "has no effect without consent_field", (f"{key}.consent_field",))
     if source.topic == settings.dead_letter.topic:
         of = (f"{key}.topic", "dead_letter.topic")
-        yield KeyFault(of[0], "is the dead-letter topic: each dead letter would come round again", of)
+        yield KeyFault(of[0], "is the dead-letter topic: each dead letter would be read again as an event", of)
 
 
 def _schema(key: str, source: SourceSection, settings: Settings) -> Iterator[KeyFault]:
@@ -270,7 +270,7 @@ def _schema(key: str, source: SourceSection, settings: Settings) -> Iterator[Key
         yield from _apicurio(key, source, settings)
         return
     if source.apicurio_id is not None:
-        yield KeyFault(f"{key}.apicurio_id", 'is of use only with framing = "apicurio"', of[:1])
+        yield KeyFault(f"{key}.apicurio_id", 'has no effect without framing = "apicurio"', of[:1])
     if place is None:
         if framing == "raw":
             yield KeyFault(f"{key}.schema_file", "is missing: a raw record doesn't say which schema wrote it", of)
@@ -289,14 +289,14 @@ def _schema(key: str, source: SourceSection, settings: Settings) -> Iterator[Key
         yield KeyFault(f"{key}.{name}", f"{place} is not a folder")
     elif framing == "raw" and folder:
         yield KeyFault(
-            f"{key}.{name}", "is a folder; a raw source needs the one file that its records are written with", of
+            f"{key}.{name}", "is a folder; a raw source needs the one file with the schema of its records", of
         )
     elif framing == "single_object" and not folder:
         yield KeyFault(
             f"{key}.{name}", "is a file; a single_object source needs the folder that the .avsc files are in", of
         )
     elif framing == "confluent" and not folder and settings.schema_registry is None:
-        why = "is a file, which no id can be looked up in; give [schema_registry] or a folder"
+        why = "is a file, but an id can be looked up only in a registry or a folder; give [schema_registry] or a folder"
         yield KeyFault(f"{key}.{name}", why, (*of, "schema_registry"))
 
 
@@ -305,10 +305,13 @@ def _apicurio(key: str, source: SourceSection, settings: Settings) -> Iterator[K
     if registry is None:
         yield KeyFault(f"{key}.framing", '"apicurio" needs [schema_registry]', ("schema_registry",))
     elif source.apicurio_id == "global" and "/apis/ccompat/" not in registry.url:
-        why = "must be that of Apicurio's Confluent-compatible API (…/apis/ccompat/v7): its own API beside it has global ids"
+        why = (
+            "must be that of Apicurio's Confluent-compatible API (…/apis/ccompat/v7): global ids are read from "
+            "Apicurio's own API beside it"
+        )
         yield KeyFault("schema_registry.url", why, (f"{key}.apicurio_id",))
     if source.schema_file is not None:
-        yield KeyFault(f"{key}.schema_file", 'is of no use with framing = "apicurio"', (f"{key}.framing",))
+        yield KeyFault(f"{key}.schema_file", 'has no effect with framing = "apicurio"', (f"{key}.framing",))
 
 
 def _fields(key: str, source: SourceSection) -> Iterator[KeyFault]:
@@ -317,7 +320,7 @@ def _fields(key: str, source: SourceSection) -> Iterator[KeyFault]:
         if target not in TARGETS:
             yield KeyFault(where, f"is not a field of an event{meant(target, TARGETS)}")
         elif target.startswith("data.") and source.event == "page_view":
-            yield KeyFault(where, "is of no use: a page view has no data", (where, f"{key}.event"))
+            yield KeyFault(where, "has no effect: a page view has no data", (where, f"{key}.event"))
         elif rule.unit is not None and target != "event_time":
             yield KeyFault(where, "has a unit, which only event_time takes")
         elif rule.unit is not None and rule.map is not None:
@@ -332,7 +335,7 @@ def _phone_region(key: str, rule: FieldRule | None) -> Iterator[KeyFault]:
         from phonenumbers import SUPPORTED_REGIONS  # loaded only where it is configured
 
         if rule.const not in SUPPORTED_REGIONS:
-            yield KeyFault(key, f"is no country with phone numbers{meant(rule.const, SUPPORTED_REGIONS)}")
+            yield KeyFault(key, f"is not a country with phone numbers{meant(rule.const, SUPPORTED_REGIONS)}")
 
 
 def _constants(where: str, target: str, rule: FieldRule) -> Iterator[KeyFault]:
@@ -346,7 +349,7 @@ def _constants(where: str, target: str, rule: FieldRule) -> Iterator[KeyFault]:
 
 # Why these fields can't have one value, or one default, for all events; a map may still look their values up.
 _OF_EACH_EVENT = {
-    "event_time": "can't be a constant: events happen at times of their own",
+    "event_time": "can't be a constant: each event has its own time",
     "event_id": "can't be a constant: all events but the first would be dropped as its duplicates",
     "dedupe_id": "can't be a constant: all events but the first would be dropped as its duplicates",
 }
@@ -356,12 +359,12 @@ def _const(target: str, const: Any) -> str:
     """Why a constant can't be this field's value; empty if it can."""
     checks: Mapping[str, tuple[Callable[[Any], bool], str]] = {
         "event_time": (_is_time, "must be a time in epoch milliseconds"),
-        "data.currency": (_is_currency, "must be a currency's three letters"),
+        "data.currency": (_is_currency, "must be a currency code of three letters"),
         "data.value": (_is_amount, "must be a number of 0 or more"),
         "user_data.esi": (lambda const: const in ("web", "app"), "must be web or app"),
         "user_data.os": (lambda const: const in ("ios", "android", "desktop_os"), "must be ios, android or desktop_os"),
     }
-    fits, why = checks.get(target, (lambda const: isinstance(const, str) and bool(const), "must be a text"))
+    fits, why = checks.get(target, (lambda const: isinstance(const, str) and bool(const), "must be text"))
     return "" if fits(const) else why
 
 
@@ -380,8 +383,10 @@ def _is_amount(value: Any) -> bool:
 def _lead_value(key: str, source: SourceSection) -> Iterator[KeyFault]:
     for name in ("values", "default_currency"):
         if getattr(source, name) is not None and source.event == "page_view":
-            yield KeyFault(f"{key}.{name}", "is of no use: a page view has no value", (f"{key}.{name}", f"{key}.event"))
+            yield KeyFault(
+                f"{key}.{name}", "has no effect: a page view has no value", (f"{key}.{name}", f"{key}.event")
+            )
     if source.default_currency is not None and not _is_currency(source.default_currency):
-        yield KeyFault(f"{key}.default_currency", "must be a currency's three letters")
+        yield KeyFault(f"{key}.default_currency", "must be a currency code of three letters")
     if source.values is not None and not source.values.table:
         yield KeyFault(f"{key}.values.table", "is empty")

@@ -87,11 +87,11 @@ def _fault(steps: Sequence[Step], variable: str) -> KeyFault | None:
     """What is wrong with a variable's name, if anything."""
     first, last = str(steps[0]), steps[-1]
     if first == "pixels" and last in INLINE_KEYS:
-        return KeyFault("", "a key is no setting; name the variable that holds it in api_key_env", variable=variable)
+        return KeyFault("", "a key is not a setting; name the variable that holds it in api_key_env", variable=variable)
     if first not in Settings.model_fields:
         return _unknown(variable)
     if variable.startswith(DEFAULT) and (is_list(first) or len(steps) != 2):
-        return KeyFault("", "a default is of one key of a section that is no list", variable=variable)
+        return KeyFault("", "a default can be set only for one key, in a section that is not a list", variable=variable)
     section = section_at(steps[:-1])
     if len(steps) == 1 or last in ("", *DOTTED) or isinstance(last, int):
         known = section is not None and last != ""
@@ -100,14 +100,14 @@ def _fault(steps: Sequence[Step], variable: str) -> KeyFault | None:
     else:
         known = steps[-2] in DOTTED and section_at(steps[:-2]) is not None
         if not known and len(steps) > 2:
-            return KeyFault("", "a table's own keys can't be told from a variable; write it as JSON", variable=variable)
+            return KeyFault("", "can't name a key inside this table; write the whole table as JSON", variable=variable)
     return None if known else _unknown(variable)
 
 
 def _unknown(variable: str) -> KeyFault:
     found = nearest(_name(variable), _known(variable))
     hint = f'; did you mean "{variable.removesuffix(_name(variable))}{found}"?' if found else ""
-    return KeyFault("", f"is no setting of this program{hint}", variable=variable)
+    return KeyFault("", f"is not a setting of this program{hint}", variable=variable)
 
 
 def _known(variable: str) -> Iterator[str]:
@@ -147,7 +147,7 @@ def _put(data: dict[str, Any], steps: Sequence[Step], value: Any, variable: str)
             return KeyFault("", f"leaves out index {len(place)}; indices begin at 0", variable=variable)
         if not isinstance(place, list if isinstance(following, int) else dict):
             return KeyFault(
-                "", f"can't be put into {key_of(steps[:-1])}, which is written otherwise", variable=variable
+                "", f"doesn't fit into {key_of(steps[:-1])}, which is set to a value of another type", variable=variable
             )
     last: Any = steps[-1]
     if isinstance(place, list) and last == len(place):

@@ -21,7 +21,7 @@ def content(path: Path | str, most: int = MAX_BYTES, silence: float = _SILENCE_S
     try:
         opened = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except ValueError as error:  # a NUL, or a surrogate that no file name has
-        raise OSError(errno.EINVAL, "its name can't be a file's") from error
+        raise OSError(errno.EINVAL, "this can't be the name of a file") from error
     try:
         found = bytearray()
         while piece := _piece(opened, silence):
@@ -40,4 +40,4 @@ def _piece(opened: int, silence: float) -> bytes:
             return os.read(opened, _PIECE)
         except BlockingIOError:
             if not select.select([opened], [], [], silence)[0]:
-                raise OSError(errno.ETIMEDOUT, f"gives nothing within {silence:g} s") from None
+                raise OSError(errno.ETIMEDOUT, f"returned no data within {silence:g} s") from None

@@ -75,7 +75,7 @@ def _read(path: Path) -> dict[str, Any]:
     except tomllib.TOMLDecodeError as error:
         why = f"is not TOML: {error}"
     except (ValueError, RecursionError):  # a number of thousands of digits, or brackets nested too deep
-        why = "is not TOML that can be read"
+        why = "can't be parsed as TOML"
     raise ConfigurationError([f"{path}: {why}"])
 
 
@@ -180,7 +180,7 @@ def _said(error: Any) -> str:
         "greater_than_equal": "must be at least {ge:g}",
         "less_than_equal": "must be at most {le:g}",
         "finite_number": "must be a finite number",
-        "string_type": "must be a text",
+        "string_type": "must be text",
         "int_type": "must be a whole number",
         "int_from_float": "must be a whole number",
         "float_type": "must be a number",
@@ -194,7 +194,7 @@ def _said(error: Any) -> str:
         return f"must be a list of tables: write [[{error['loc'][0]}]]"
     if kind == "value_error":
         return str(context["error"])
-    return texts[kind].format(**context) if kind in texts else f"is of no use: {kind.replace('_', ' ')}"
+    return texts[kind].format(**context) if kind in texts else f"is invalid: {kind.replace('_', ' ')}"
 
 
 def _taken_out(data: dict[str, Any], loc: Sequence[Step]) -> str:

@@ -231,7 +231,7 @@ def _read(what: str, variable: str | None, file: str | None, environ: Mapping[st
 def _text_of(attribute: str, file: str) -> str:
     try:
         if not stat.S_ISREG(os.stat(file).st_mode):  # a pipe would block, and can't be read a second time
-            raise Unreadable(attribute, "names no regular file")
+            raise Unreadable(attribute, "names something that is not a regular file")
         with open(file, "rb") as opened:
             content = opened.read(_MAX_BYTES + 1)
     except OSError as error:

@@ -1,6 +1,6 @@
 """The settings' shape, defaults and descriptions. Attribute names are the keys of the file.
 
-A value's type here says what it must be; the rules over several values are in ``consistency``. docs/configuration.md and
+The types here check single values; the rules that join several values are in ``consistency``. docs/configuration.md and
 the JSON Schema are generated from here: each key has a description and an example, each number a unit. The file is long so
 that a key and its description stay together.
 """
@@ -82,7 +82,7 @@ class KafkaSection(Section):
 
     bootstrap_servers: Text = Field(
         "localhost:9092",
-        description="Brokers to begin with, separated by commas.",
+        description="Brokers to connect to first, separated by commas.",
         examples=["kafka-1:9092,kafka-2:9092"],
     )
     group_id: Text = Field(
@@ -90,7 +90,7 @@ class KafkaSection(Section):
     )
     start: Literal["earliest", "latest", "error"] = Field(
         "earliest",
-        description="Where a partition without a committed offset begins; `error` stops it.",
+        description="Where reading starts in a partition without a committed offset; `error` stops the partition.",
         examples=["latest"],
     )
     commit_interval_ms: int = Field(
@@ -122,11 +122,11 @@ class KafkaSection(Section):
 
 
 class SchemaRegistrySection(Section):
-    """A registry with Confluent's REST API; leave it out where no source needs one."""
+    """A registry with Confluent's REST API. Leave this section out if no source needs a registry."""
 
     url: Text = Field(
         "http://localhost:8081",
-        description="Its address; several are separated by commas.",
+        description="Address of the registry; separate several addresses by commas.",
         examples=["https://registry.example.com"],
     )
     properties: dict[str, Value] = Field(
@@ -138,33 +138,39 @@ class SchemaRegistrySection(Section):
 
 
 class EndpointSection(Section):
-    """The API. ``proxy`` is used only when it is written here; the environment's never is."""
+    """The API that events are sent to. The only proxy used is ``proxy``: variables like HTTPS_PROXY are ignored."""
 
     url: Text = Field(
         URL,
-        description="Where events are posted; plain http only to this machine or network.",
+        description="URL that events are posted to. Plain http is accepted only for a local or private address.",
         examples=["http://localhost:8080/v1/event"],
     )
     authorization: Literal["auto", "bearer", "raw"] = Field(
         "auto",
         description=(
-            "`bearer` sends `Authorization: Bearer KEY`, `raw` the key alone; `auto` begins with `bearer`, tries the other "
-            "form once at a 401, and keeps the one that is taken."
+            "`bearer` sends `Authorization: Bearer KEY`, `raw` the key alone. `auto` begins with `bearer`, tries the other "
+            "form once after a 401, and keeps the form that the API accepts."
         ),
         examples=["bearer"],
     )
     timeout_seconds: float = Field(
-        10, strict=True, gt=0, le=300, description="Of a request as a whole.", examples=[20], json_schema_extra=_SECONDS
+        10,
+        strict=True,
+        gt=0,
+        le=300,
+        description="Time limit of a whole request.",
+        examples=[20],
+        json_schema_extra=_SECONDS,
     )
     proxy: str = Field(
         "",
         repr=False,
-        description="The only proxy that is used: the environment's never are.",
+        description="HTTP proxy for requests to the API; no proxy from the environment is used.",
         examples=["http://proxy.example.com:3128"],
     )
     ca_file: str = Field(
         "",
-        description="Certificates that are trusted besides the system's, as PEM.",
+        description="PEM file of certificates that are trusted in addition to the system's.",
         examples=["/etc/ssl/proxy-ca.pem"],
     )
 
@@ -175,7 +181,7 @@ Framing = Literal["confluent", "apicurio", "single_object", "raw", "auto"]
 class PixelSection(Section):
     """A pixel. Its id and its API key each come from exactly one place; a key that is written into the file is refused."""
 
-    name: PixelName = Field(description="Name by which sources, metrics and messages call it.", examples=["main"])
+    name: PixelName = Field(description="Name of the pixel in sources, metrics and messages.", examples=["main"])
     pixel_id: Text | None = Field(
         None, description="Axon Event Key, sent as `?pixel_id=`.", examples=[PIXEL_ID_TO_REPLACE]
     )
@@ -195,7 +201,7 @@ class PixelSection(Section):
     )
     paused: Annotated[bool, Field(strict=True)] = Field(
         False,
-        description="Nothing is sent to it; its events wait uncommitted. Read at the start.",
+        description="If true, nothing is sent for the pixel and its events wait uncommitted. Read at the start only.",
         examples=[True],
     )
     profile: Literal["lead_gen", "restricted"] = Field(
@@ -206,15 +212,15 @@ class PixelSection(Section):
 
 
 class Where(Section):
-    """A condition on a record: ``field`` equals a value, is one of some, or is there at all. Exactly one of the three."""
+    """A condition on a record: ``field`` equals a value, is one of several, or is present. Give exactly one of the three."""
 
-    field: Path = Field(description="Path of the value that is looked at.", examples=["env"])
-    equals: Value | None = Field(None, description="The value it must be.", examples=["prod"])
+    field: Path = Field(description="Path of the value to compare.", examples=["env"])
+    equals: Value | None = Field(None, description="The value that it must have.", examples=["prod"])
     one_of: tuple[Value, ...] | None = Field(
-        None, alias="in", description="The values of which it must be one.", examples=[["ios", "web"]]
+        None, alias="in", description="The values of which it must have one.", examples=[["ios", "web"]]
     )
     present: Annotated[bool, Field(strict=True)] | None = Field(
-        None, description="Whether it must be there (not null) or must be absent.", examples=[True]
+        None, description="`true`: it must be present (not null); `false`: it must be absent.", examples=[True]
     )
 
     @model_validator(mode="after")
@@ -225,15 +231,15 @@ class Where(Section):
 
 
 class ValueRule(Section):
-    """A lead's value by what another field says."""
+    """A lead's value, looked up in a table by another field."""
 
-    field: Path = Field(description="Path of the value that is looked up.", examples=["quality"])
+    field: Path = Field(description="Path of the value to look up in `table`.", examples=["quality"])
     table: dict[str, Amount] = Field(
-        description="A lead's value for each value of the field.", examples=[{"high": 120, "low": 10}]
+        description="The lead's value for each value of the field.", examples=[{"high": 120, "low": 10}]
     )
     default: Amount | None = Field(
         None,
-        description="The value for what is not in the table; without it `data.value` is taken.",
+        description="The lead's value if the table has no entry; without it, `data.value` is used.",
         examples=[20],
         json_schema_extra=_CURRENCY,
     )
@@ -248,15 +254,15 @@ class SourceSection(Section):
     topic: Topic = Field(description="Topic to read.", examples=["leads"])
     record: Text | None = Field(
         None,
-        description="Full name of the one record type that this source is for. Several sources may share a topic if each "
-        "names its record; another type is skipped as `unrouted`.",
+        description="Full name of the one record type of this source. Several sources may share a topic if each names its "
+        "record; records of other types are skipped as `unrouted`.",
         examples=["com.acme.Lead"],
     )
     event: Event | None = Field(
-        None, description="What each record is; or `event_field` with `events`.", examples=["generate_lead"]
+        None, description="Event name of every record; or use `event_field` with `events`.", examples=["generate_lead"]
     )
     event_field: Path | None = Field(
-        None, description="Path of the value by which `events` says what a record is.", examples=["type"]
+        None, description="Path of the value that `events` translates to an event name.", examples=["type"]
     )
     events: dict[str, Literal["generate_lead", "page_view", "skip"]] = Field(
         {},
@@ -264,12 +270,12 @@ class SourceSection(Section):
         examples=[{"Lead Submitted": "generate_lead", "*": "skip"}],
     )
     pixel: str | None = Field(
-        None, description="Name of the pixel that all events go to; or `pixel_field`.", examples=["main"]
+        None, description="Name of the pixel that all events are sent for; or use `pixel_field`.", examples=["main"]
     )
     pixel_field: Path | None = Field(None, description="Path of the pixel's name in each record.", examples=["brand"])
     paused: Annotated[bool, Field(strict=True)] = Field(
         False,
-        description="Nothing of it is sent; its events wait uncommitted. Read at the start.",
+        description="If true, nothing of the source is sent and its events wait uncommitted. Read at the start only.",
         examples=[True],
     )
     framing: Framing = Field(
@@ -280,12 +286,12 @@ class SourceSection(Section):
     )
     apicurio_id: Literal["content", "global"] | None = Field(
         None,
-        description='What an 8-byte id before the payload is; `content` if left out. Only with `framing = "apicurio"`.',
+        description='Kind of the 8-byte id before the payload; `content` if left out. Only with `framing = "apicurio"`.',
         examples=["global"],
     )
     schema_file: Text | None = Field(
         None,
-        description="The .avsc file that a `raw` source is written with; or a folder of .avsc files, in place of a registry.",
+        description="The .avsc file of a `raw` source's records; or a folder of .avsc files, in place of a registry.",
         examples=["leads.avsc"],
     )
     schema_folder: Text | None = Field(
@@ -296,7 +302,7 @@ class SourceSection(Section):
         strict=True,
         ge=1,
         le=600_000,
-        description="In place of `batch.window_ms` for this source.",
+        description="Replaces `batch.window_ms` for this source.",
         examples=[200],
         json_schema_extra=_MS,
     )
@@ -305,7 +311,7 @@ class SourceSection(Section):
         strict=True,
         ge=0,
         le=1,
-        description="In place of `dead_letter.max_ratio` for this source.",
+        description="Replaces `dead_letter.max_ratio` for this source.",
         examples=[1.0],
         json_schema_extra=_SHARE,
     )
@@ -324,12 +330,12 @@ class SourceSection(Section):
     )
     without_consent: Literal["skip", "strip"] = Field(
         "skip",
-        description="`strip` sends the event without what tells who the person is.",
+        description="`skip` skips an event without consent; `strip` sends it without the fields that identify the person.",
         examples=["strip"],
     )
     values: ValueRule | None = Field(
         None,
-        description="A lead's value by another field.",
+        description="A lead's value, looked up in a table by another field.",
         examples=[{"field": "quality", "table": {"high": 120, "low": 10}, "default": 20}],
     )
     default_currency: Text | None = Field(
@@ -337,7 +343,7 @@ class SourceSection(Section):
     )
     phone_region: Annotated[FieldRule | None, BeforeValidator(region_rule), WithJsonSchema(REGION_SCHEMA)] = Field(
         None,
-        description="Country of phone numbers without a country code: two letters, or the path of a value that holds them.",
+        description="Country of phone numbers without a country code: its two-letter code, or the path of one.",
         examples=["US", {"path": "country"}],
     )
     fields: dict[str, Annotated[FieldRule, BeforeValidator(field_rule), WithJsonSchema(RULE_SCHEMA)]] = Field(
@@ -378,14 +384,14 @@ class SourceSection(Section):
 
 
 class BatchSection(Section):
-    """When a batch goes: at its number of events, its bytes or its window's end, whichever is first."""
+    """When a batch is sent: at its maximum of events or bytes, or when its window ends, whichever comes first."""
 
     max_events: int = Field(
         MAX_EVENTS,
         strict=True,
         ge=1,
         le=MAX_EVENTS,
-        description="Events of a request.",
+        description="Maximum number of events in a request.",
         examples=[50],
         json_schema_extra=_EVENTS,
     )
@@ -394,7 +400,7 @@ class BatchSection(Section):
         strict=True,
         ge=4096,
         le=64 * 1_048_576,
-        description="Size of a request's body.",
+        description="Maximum size of a request's body.",
         examples=[262_144],
         json_schema_extra=_BYTES,
     )
@@ -403,21 +409,21 @@ class BatchSection(Section):
         strict=True,
         ge=1,
         le=600_000,
-        description="How long a batch waits for more, from its first event.",
+        description="How long a batch waits for more events, from its first one.",
         examples=[200],
         json_schema_extra=_MS,
     )
 
 
 class DeliverySection(Section):
-    """Requests, retries and what is done with events at the edges."""
+    """Requests and retries; what happens to events that are too old, in the future or from a private address."""
 
     max_in_flight: int = Field(
         16,
         strict=True,
         ge=1,
         le=1000,
-        description="Requests at once, all pixels together, of each member.",
+        description="Maximum number of requests in flight in each member, all pixels together.",
         examples=[64],
         json_schema_extra=_REQUESTS,
     )
@@ -426,7 +432,7 @@ class DeliverySection(Section):
         strict=True,
         ge=0,
         le=10_000,
-        description="Of each member, all pixels together; 0 is no limit.",
+        description="Maximum rate of requests of each member, all pixels together; 0: no limit.",
         examples=[50],
         json_schema_extra=_REQUESTS_A_SECOND,
     )
@@ -435,27 +441,27 @@ class DeliverySection(Section):
         strict=True,
         ge=0,
         le=10_000,
-        description="Answers of 400, 413 and 422 for one key within five minutes, of each member, at which its pixels pause; "
-        "0 is no limit.",
+        description="If one key gets this many answers of 400, 413 and 422 within five minutes, its pixels pause. Each "
+        "member counts its own answers; 0: no limit.",
         examples=[80],
         json_schema_extra=_REFUSALS,
     )
     private_ip: Literal["deliver", "refuse"] = Field(
         "deliver",
-        description="What is done with an event whose `client_ip_address` is a private one: it is delivered and counted, "
-        "or dead-lettered as `invalid_field`.",
+        description="`deliver` sends events whose `client_ip_address` is private, and counts them; `refuse` dead-letters "
+        "them as `invalid_field`.",
         examples=["refuse"],
     )
     hash: Literal["local", "passthrough"] = Field(
         "local",
-        description="`local` sends SHA-256 of emails and phones; `passthrough` sends them as they are, and the API hashes.",
+        description="`local` sends the SHA-256 of emails and phones; `passthrough` sends them unhashed: the API hashes them.",
         examples=["passthrough"],
     )
     max_age_seconds: int = Field(
         0,
         strict=True,
         ge=0,
-        description="Older events are dead-lettered as `too_old`; 0 is no limit.",
+        description="Events that are older are dead-lettered as `too_old`; 0: no limit.",
         examples=[604_800],
         json_schema_extra=_SECONDS,
     )
@@ -463,8 +469,8 @@ class DeliverySection(Section):
         600,
         strict=True,
         ge=0,
-        description="Events that are further ahead are dead-lettered as `in_future`; ahead of the endpoint's clock, and "
-        "before its first answer of this machine's clock and the record's timestamp.",
+        description="Events further in the future are dead-lettered as `in_future`. The endpoint's clock decides; before its "
+        "first answer, an event must be ahead of both this machine's clock and the record's timestamp.",
         examples=[60],
         json_schema_extra=_SECONDS,
     )
@@ -473,7 +479,7 @@ class DeliverySection(Section):
         strict=True,
         ge=1,
         le=600_000,
-        description="First wait before a request is sent again.",
+        description="Upper limit of the random wait before the first retry of a request; it doubles with each further retry.",
         examples=[1000],
         json_schema_extra=_MS,
     )
@@ -482,7 +488,7 @@ class DeliverySection(Section):
         strict=True,
         ge=1,
         le=3_600_000,
-        description="Longest wait before a request is sent again.",
+        description="Highest limit of the random wait before any retry.",
         examples=[120_000],
         json_schema_extra=_MS,
     )
@@ -491,7 +497,7 @@ class DeliverySection(Section):
         strict=True,
         ge=1,
         le=10_000,
-        description="Requests that finding the refused events of one batch may take; past it the pixel is held.",
+        description="Maximum number of requests to find the refused events of one batch; beyond it the lane is held.",
         examples=[32],
         json_schema_extra=_REQUESTS,
     )
@@ -500,7 +506,7 @@ class DeliverySection(Section):
         strict=True,
         gt=0,
         le=3600,
-        description="How often a held pixel is tried.",
+        description="How often a held pixel is probed.",
         examples=[60],
         json_schema_extra=_SECONDS,
     )
@@ -509,25 +515,27 @@ class DeliverySection(Section):
         strict=True,
         ge=1_048_576,
         le=1 << 44,
-        description="What is read and has no outcome yet, prefetch included, of each member; at least twice "
-        "`batch.max_bytes`.",
+        description="Memory of each member for records that were read and have no outcome yet, including prefetched "
+        "ones; at least twice `batch.max_bytes`.",
         examples=[134_217_728],
         json_schema_extra=_BYTES,
     )
 
 
 class DeadLetterSection(Section):
-    """What can't be delivered."""
+    """The topic for events that can't be delivered."""
 
     topic: Topic = Field(
-        "stream-capi.dead-letters", description="Topic that takes dead letters.", examples=["leads.dead-letters"]
+        "stream-capi.dead-letters",
+        description="Topic that dead letters are written to.",
+        examples=["leads.dead-letters"],
     )
     max_ratio: float = Field(
         0.5,
         strict=True,
         ge=0,
         le=1,
-        description="Above this share of at least 100 recent events, what would be dead-lettered is held instead.",
+        description="If more than this share of at least 100 recent events is rejected, they are held, not dead-lettered.",
         examples=[0.2],
         json_schema_extra=_SHARE,
     )
@@ -538,31 +546,32 @@ class SuppressSection(Section):
 
     file: Text | None = Field(
         None,
-        description="A line each: the SHA-256 of a normalised email or phone, or a `user_id`. Read again when it changes.",
+        description="File with one entry a line: the SHA-256 of a normalised email or phone, or a `user_id`. Read again when "
+        "it changes.",
         examples=["forgotten.txt"],
     )
 
 
 class ShutdownSection(Section):
-    """The end of the process."""
+    """How the process stops."""
 
     drain_seconds: float = Field(
         25,
         strict=True,
         gt=0,
         le=3600,
-        description="Bound of a stop: what is in flight then is cut off, and sent again by the next owner.",
+        description="Time limit of a stop. It cuts off requests still in flight; the next owner sends their events again.",
         examples=[60],
         json_schema_extra=_SECONDS,
     )
 
 
 class AdminSection(Section):
-    """The server of metrics, health and status. ``hosts`` does not bind: it says whom the status answers."""
+    """The server of metrics, health and status. It listens on ``host``; the status answers to the names in ``hosts``."""
 
     host: Text = Field(
         "127.0.0.1",
-        description="Address to listen at; `::` is all of them, of IPv4 too. The image's default is `::`.",
+        description="Address to listen on; `::` means all addresses, also those of IPv4. The image's default is `::`.",
         examples=["::"],
     )
     port: int = Field(
@@ -570,12 +579,12 @@ class AdminSection(Section):
         strict=True,
         ge=0,
         le=65_535,
-        description="Port to listen at; 0 takes any.",
+        description="Port to listen on; 0: any that is free.",
         examples=[8080],
     )
     hosts: tuple[HostName, ...] = Field(
         (),
-        description="Names by which `/` and `/status` may be asked for, besides IP addresses and localhost.",
+        description="Host names that `/` and `/status` answer to, besides IP addresses and localhost.",
         examples=[["capi.example.com"]],
     )
 
@@ -584,7 +593,7 @@ class LogSection(Section):
     """The log, on standard error."""
 
     level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="The least level that is written.", examples=["warning"]
+        "info", description="The lowest level that is written.", examples=["warning"]
     )
     format: Literal["auto", "console", "json"] = Field(
         "auto", description="`auto` is `console` on a terminal, else `json`.", examples=["json"]
@@ -626,7 +635,7 @@ class Settings(Section):
         return frozenset(pixel.name for pixel in self.pixels if pixel.paused)
 
     def is_paused(self, source: SourceSection) -> bool:
-        """Whether all events of a source wait: the source is paused, or every pixel that it may send to."""
+        """Whether all events of a source wait: the source is paused, or every pixel that it may send for."""
         pixels = {source.pixel} if source.pixel else {pixel.name for pixel in self.pixels}
         return source.paused or pixels <= self.paused_pixels
 

@@ -77,7 +77,7 @@ def _scalar(given: Any) -> Scalar:
         raise ValueError("has a lone surrogate in it, or came from bytes that are not UTF-8")
     if isinstance(given, bool | int | str) or (isinstance(given, float) and math.isfinite(given)):
         return given
-    raise ValueError("must be a text, a number or true or false")
+    raise ValueError("must be text, a number or true or false")
 
 
 def _client_value(given: Any) -> str | int:

@@ -201,8 +201,8 @@ def test_a_pixel_has_one_id_and_one_key(faults: Faults, pixel: str, wanted: list
 @pytest.mark.parametrize(
     ("text", "wanted"),
     [
-        (LEAST + PIXEL, 'pixels[1].name: "main" is there already, as pixels[0]'),
-        (LEAST + SOURCE, f'sources[1].topic: "leads" is there already, as sources[0]; {EACH_ITS_RECORD}'),
+        (LEAST + PIXEL, 'pixels[1].name: "main" is already used by pixels[0]'),
+        (LEAST + SOURCE, f'sources[1].topic: "leads" is already the topic of sources[0]; {EACH_ITS_RECORD}'),
         (
             LEAST + 'pixel_field = "p"\n',
             "sources[0]: must have exactly one of pixel and pixel_field; it has pixel and pixel_field",
@@ -223,12 +223,12 @@ def test_a_pixel_has_one_id_and_one_key(faults: Faults, pixel: str, wanted: list
             LEAST.replace("event =", "event_field ="),
             "sources[0].events: is missing: a table from the field's values to generate_lead, page_view or skip",
         ),
-        (LEAST + 'events = { a = "skip" }\n', "sources[0].events: is of use only with event_field"),
-        (LEAST + 'without_consent = "strip"\n', "sources[0].without_consent: is of use only with consent_field"),
-        (LEAST + 'consent_purposes = ["a"]\n', "sources[0].consent_purposes: is of use only with consent_field"),
+        (LEAST + 'events = { a = "skip" }\n', "sources[0].events: has no effect without event_field"),
+        (LEAST + 'without_consent = "strip"\n', "sources[0].without_consent: has no effect without consent_field"),
+        (LEAST + 'consent_purposes = ["a"]\n', "sources[0].consent_purposes: has no effect without consent_field"),
         (
             LEAST.replace("leads", "stream-capi.dead-letters"),
-            "sources[0].topic: is the dead-letter topic: each dead letter would come round again",
+            "sources[0].topic: is the dead-letter topic: each dead letter would be read again as an event",
         ),
         (
             PIXEL + SOURCE,
@@ -244,7 +244,7 @@ def test_a_pixel_has_one_id_and_one_key(faults: Faults, pixel: str, wanted: list
         ),
         (
             LEAST + 'framing = "raw"\nschema_file = "."\n',
-            "sources[0].schema_file: is a folder; a raw source needs the one file that its records are written with",
+            "sources[0].schema_file: is a folder; a raw source needs the one file with the schema of its records",
         ),
         (
             LEAST + 'framing = "single_object"\n',
@@ -256,18 +256,21 @@ def test_a_pixel_has_one_id_and_one_key(faults: Faults, pixel: str, wanted: list
         ),
         (
             PIXEL + SOURCE + 'schema_file = "stream-capi.toml"\n',
-            "sources[0].schema_file: is a file, which no id can be looked up in; give [schema_registry] or a folder",
+            "sources[0].schema_file: is a file, but an id can be looked up only in a registry or a folder; give [schema_registry] or a folder",
         ),
         (
             LEAST + 'schema_file = "stream-capi.toml"\nschema_folder = "."\n',
             "sources[0]: must have only one of schema_file and schema_folder; it has both",
         ),
-        (LEAST + 'default_currency = "euro"\n', "sources[0].default_currency: must be a currency's three letters"),
+        (
+            LEAST + 'default_currency = "euro"\n',
+            "sources[0].default_currency: must be a currency code of three letters",
+        ),
         (
             LEAST.replace("generate_lead", "page_view") + 'default_currency = "EUR"\n',
-            "sources[0].default_currency: is of no use: a page view has no value",
+            "sources[0].default_currency: has no effect: a page view has no value",
         ),
-        (LEAST + 'phone_region = "UK"\n', "sources[0].phone_region: is no country with phone numbers"),
+        (LEAST + 'phone_region = "UK"\n', "sources[0].phone_region: is not a country with phone numbers"),
         *(
             (
                 LEAST + f"phone_region = {wrong}\n",
@@ -323,12 +326,12 @@ OTHER_REGISTRY = '[schema_registry]\nurl = "http://r:8081"\n'
         (
             REGISTRY,
             'framing = "apicurio"\nschema_file = "."',
-            ['sources[0].schema_file: is of no use with framing = "apicurio"'],
+            ['sources[0].schema_file: has no effect with framing = "apicurio"'],
         ),
         (
             REGISTRY,
             'apicurio_id = "global"',
-            ['sources[0].apicurio_id: is of use only with framing = "apicurio"'],
+            ['sources[0].apicurio_id: has no effect without framing = "apicurio"'],
         ),
     ],
 )
@@ -353,11 +356,11 @@ def test_apicurio_s_framing_needs_its_registry(
         ('"event_time" = "a..b"', "fields.event_time: is not a path"),
         ('"event_time" = []', "fields.event_time: must be"),
         ('"event_time" = 5', "fields.event_time: must be"),
-        ('"user_data.sid" = { const = [1] }', 'fields."user_data.sid": must be a text, a number or true or false'),
+        ('"user_data.sid" = { const = [1] }', 'fields."user_data.sid": must be text, a number or true or false'),
         ('"event_time" = { const = 1 }', "fields.event_time: can't be a constant"),
         ('"dedupe_id" = { const = "1" }', "fields.dedupe_id: can't be a constant"),
         ('"data.value" = { const = -1 }', 'fields."data.value": must be a number of 0 or more'),
-        ('"data.currency" = { const = "$" }', 'fields."data.currency": must be a currency\'s three letters'),
+        ('"data.currency" = { const = "$" }', 'fields."data.currency": must be a currency code of three letters'),
         ('"user_data.esi" = { const = "tv" }', 'fields."user_data.esi": must be web or app'),
         ('"user_data.esi" = ["a", { const = "tv" }]', 'fields."user_data.esi": must be web or app'),
         ('"user_data.esi" = { path = "a", default = "tv" }', 'fields."user_data.esi": must be web or app'),
@@ -369,7 +372,7 @@ def test_apicurio_s_framing_needs_its_registry(
         ('"user_data.esi" = { path = "a", map = "web" }', 'fields."user_data.esi": has a map that is not a table'),
         (
             '"user_data.sid" = { path = "a", map = { b = [1] } }',
-            'fields."user_data.sid": must be a text, a number or true or false',
+            'fields."user_data.sid": must be text, a number or true or false',
         ),
         (
             '"user_data.esi" = { path = ["a", { const = "web" }], default = "app" }',
@@ -431,12 +434,12 @@ def test_several_sources_share_a_topic_if_each_names_its_record(read: Read) -> N
 @pytest.mark.parametrize(
     ("text", "wanted"),
     [
-        (RECORD + SOURCE, f'sources[1].topic: "leads" is there already, as sources[0]; {EACH_ITS_RECORD}'),
-        (SOURCE + RECORD, f'sources[1].topic: "leads" is there already, as sources[0]; {EACH_ITS_RECORD}'),
-        (RECORD + SOURCE + RECORD, 'sources[1].record: "acme.Lead" of this topic is there already, as sources[0]'),
+        (RECORD + SOURCE, f'sources[1].topic: "leads" is already the topic of sources[0]; {EACH_ITS_RECORD}'),
+        (SOURCE + RECORD, f'sources[1].topic: "leads" is already the topic of sources[0]; {EACH_ITS_RECORD}'),
+        (RECORD + SOURCE + RECORD, 'sources[1].record: "acme.Lead" of this topic is already the record of sources[0]'),
         (
             RECORD + SOURCE + 'record = "acme.View"\nframing = "auto"\n',
-            "sources[1].framing: must be that of sources[0], which has the same topic",
+            "sources[1].framing: must be the same as in sources[0], which has the same topic",
         ),
         ('record = ""\n', "sources[0].record: is empty"),
     ],

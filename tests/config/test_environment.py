@@ -49,11 +49,11 @@ def test_a_default_lies_beneath_the_file_and_the_environment(read: Read) -> None
 @pytest.mark.parametrize(
     ("variable", "fault"),
     [
-        ("ADMIN__HOSTT", 'is no setting of this program; did you mean "STREAM_CAPI_DEFAULT__ADMIN__HOST"?'),
+        ("ADMIN__HOSTT", 'is not a setting of this program; did you mean "STREAM_CAPI_DEFAULT__ADMIN__HOST"?'),
         ("ADMIN__PORT", "admin.port: must be a whole number"),
-        ("ADMIN", "a default is of one key of a section that is no list"),
-        ("PIXELS__0__NAME", "a default is of one key of a section that is no list"),
-        ("KAFKA__PROPERTIES__SASL__PASSWORD", "a default is of one key of a section that is no list"),
+        ("ADMIN", "a default can be set only for one key, in a section that is not a list"),
+        ("PIXELS__0__NAME", "a default can be set only for one key, in a section that is not a list"),
+        ("KAFKA__PROPERTIES__SASL__PASSWORD", "a default can be set only for one key, in a section that is not a list"),
     ],
 )
 def test_a_default_that_is_none_is_told_with_its_variable(faults: Faults, variable: str, fault: str) -> None:
@@ -95,7 +95,7 @@ def test_keys_of_a_condition_are_those_of_the_file(read: Read) -> None:
     text = LEAST + "where = [{ field = 'a' }]\n"
     environ = ENVIRON | {"STREAM_CAPI_SOURCES__0__WHERE__0__IN": '[1, "x"]'}
     assert read(text, environ).sources[0].where[0].one_of == (1, "x")
-    with pytest.raises(ConfigurationError, match="ONE_OF: is no setting of this program"):
+    with pytest.raises(ConfigurationError, match="ONE_OF: is not a setting of this program"):
         read(text, ENVIRON | {"STREAM_CAPI_SOURCES__0__WHERE__0__ONE_OF": "[1]"})
 
 
@@ -154,15 +154,19 @@ def test_properties_are_laid_over_those_of_the_file(read: Read) -> None:
             "man",
             'sources[0].pixel: "man" is not the name of one of the pixels; did you mean "main"?',
         ),
-        ("KAFKA__GROUP", "x", 'is no setting of this program; did you mean "STREAM_CAPI_KAFKA__GROUP_ID"?'),
-        ("KAFKA_GROUP_ID", "x", 'is no setting of this program; did you mean "STREAM_CAPI_KAFKA__GROUP_ID"?'),
-        ("ADMIN_PORT", "99", 'is no setting of this program; did you mean "STREAM_CAPI_ADMIN__PORT"?'),
-        ("PIXELS__0__PIXELID", "x", 'is no setting of this program; did you mean "STREAM_CAPI_PIXELS__0__PIXEL_ID"?'),
+        ("KAFKA__GROUP", "x", 'is not a setting of this program; did you mean "STREAM_CAPI_KAFKA__GROUP_ID"?'),
+        ("KAFKA_GROUP_ID", "x", 'is not a setting of this program; did you mean "STREAM_CAPI_KAFKA__GROUP_ID"?'),
+        ("ADMIN_PORT", "99", 'is not a setting of this program; did you mean "STREAM_CAPI_ADMIN__PORT"?'),
+        (
+            "PIXELS__0__PIXELID",
+            "x",
+            'is not a setting of this program; did you mean "STREAM_CAPI_PIXELS__0__PIXEL_ID"?',
+        ),
         ("PIXELS__3__NAME", "x", "leaves out index 1; indices begin at 0"),
-        ("PIXELS__NAME", "x", "can't be put into pixels, which is written otherwise"),
-        ("PIXELS__0__API_KEY", "canary", "a key is no setting; name the variable that holds it in api_key_env"),
-        ("SOURCES__0__EVENTS__LEAD", "skip", "a table's own keys can't be told from a variable; write it as JSON"),
-        ("ZZZ", "x", "is no setting of this program"),
+        ("PIXELS__NAME", "x", "doesn't fit into pixels, which is set to a value of another type"),
+        ("PIXELS__0__API_KEY", "canary", "a key is not a setting; name the variable that holds it in api_key_env"),
+        ("SOURCES__0__EVENTS__LEAD", "skip", "can't name a key inside this table; write the whole table as JSON"),
+        ("ZZZ", "x", "is not a setting of this program"),
     ],
 )
 def test_a_fault_names_the_variable(faults: Faults, variable: str, value: str, wanted: str) -> None:

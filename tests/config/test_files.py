@@ -98,7 +98,7 @@ def test_a_pipe_is_read_to_its_end_however_slowly_it_is_written() -> None:
 
 def test_a_writer_that_stays_silent_is_not_waited_for_without_end() -> None:
     ours, its = os.pipe()
-    with pytest.raises(OSError, match="gives nothing within"):
+    with pytest.raises(OSError, match="returned no data within"):
         content(f"/dev/fd/{ours}", silence=0.1)
     os.close(ours)
     os.close(its)

@@ -238,8 +238,9 @@ topic = "x"
             f + 'kafka.start: "newest" is not one of earliest, latest, error',
             f + 'kafka.properties."enable.auto.commit": is the program\'s own: an offset is committed only when its'
             " event has a terminal outcome",
-            f + 'kafka.properties."fetch.min.bytes": must be a text, a number or true or false',
-            f + "endpoint.url: is plain http to another host: the key and the events would travel in clear; use https",
+            f + 'kafka.properties."fetch.min.bytes": must be text, a number or true or false',
+            f
+            + "endpoint.url: is plain http to another host: the key and the events would be sent unencrypted; use https",
             f + "endpoint.timeout_seconds: must be above 0",
             f + "endpoint.authorization: must be one of auto, bearer, raw",
             f + "pixels[0].api_key: a key doesn't belong in a file of settings; use api_key_env or api_key_file",
@@ -252,10 +253,10 @@ topic = "x"
             '{ path = "…", unit = "s" }, { path = "…", map = { … }, default = … } or { const = … }',
             f + 'sources[0].pixel: "mian" is not the name of one of the pixels; did you mean "main"?',
             f
-            + 'sources[1].topic: "leads" is there already, as sources[0]; several sources of one topic must each name '
+            + 'sources[1].topic: "leads" is already the topic of sources[0]; several sources of one topic must each name '
             "their record",
             f + "sources[1].schema_file: is missing: a raw record doesn't say which schema wrote it",
-            f + 'sources[1].fields."data.currency": is of no use: a page view has no data',
+            f + 'sources[1].fields."data.currency": has no effect: a page view has no data',
             f + "batch.max_events: must be at most 100",
             f + 'batch.window: unknown key; did you mean "window_ms"?',
             f + 'dead_letters: unknown key; did you mean "dead_letter"?',
@@ -290,7 +291,7 @@ topic = "x"
         ),
         (
             LEAST + "where = { field = 'a', equals = [1] }",
-            ["sources[0].where[0].equals: must be a text, a number or true or false"],
+            ["sources[0].where[0].equals: must be text, a number or true or false"],
         ),
         (
             LEAST + "where = { field = 'a', equal = 1 }",
@@ -314,7 +315,7 @@ topic = "x"
             LEAST.replace("leads", "^leads.*"),
             ["sources[0].topic: is not the name of a topic: 1 to 249 letters, digits, dots, underscores and hyphens"],
         ),
-        (LEAST + "pixel_field = 3", ["sources[0].pixel_field: must be a text"]),
+        (LEAST + "pixel_field = 3", ["sources[0].pixel_field: must be text"]),
         (
             LEAST + "consent_field = 'a..b'",
             ["sources[0].consent_field: is not a path; write names with single dots between them"],
@@ -334,7 +335,7 @@ def test_a_toml_fault_is_one_line_with_its_place(faults: Faults) -> None:
 
 @pytest.mark.parametrize("text", ["a = " + "[" * 3000, "a = " + "9" * 5000])
 def test_toml_beyond_measure_is_one_line(faults: Faults, text: str) -> None:
-    assert faults(text) == ["stream-capi.toml: is not TOML that can be read"]
+    assert faults(text) == ["stream-capi.toml: can't be parsed as TOML"]
 
 
 @pytest.mark.parametrize("section", ["sources.fields", "kafka.properties", "schema_registry.properties"])

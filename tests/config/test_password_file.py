@@ -54,7 +54,7 @@ def test_what_an_editor_adds_is_no_part_of_the_password(tmp_path: Path, content:
         ("a\rb", '{"sasl.username" = "capi"}', "kafka.sasl_password_file: must hold the password alone, on one line"),
         ("a\nb\n", '{"sasl.username" = "capi"}', "kafka.sasl_password_file: must hold the password alone, on one line"),
         ("a", "{}", 'kafka.sasl_password_file: needs a user: set kafka.properties."sasl.username"'),
-        ("a", '{"sasl.username" = "capi", "sasl.password" = "canary"}', "are both there; leave one out"),
+        ("a", '{"sasl.username" = "capi", "sasl.password" = "canary"}', "is set, too; leave one out"),
     ],
 )
 def test_what_can_be_no_login_is_refused(tmp_path: Path, content: str | None, properties: str, wanted: str) -> None:

@@ -137,7 +137,7 @@ def test_a_key_that_is_of_no_use(tmp_path: Path, content: bytes, why: str) -> No
 
 def test_a_pipe_is_refused_rather_than_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(ConfigurationError, match="no regular file"):
+    with pytest.raises(ConfigurationError, match="not a regular file"):
         KeySource(of_file(tmp_path / "pipe"), {})
 
 
