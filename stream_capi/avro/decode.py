@@ -278,7 +278,7 @@ class _Writer:
             f"  n, i = count(buf, i, {least})",
             "  if not n: return out, i",
             f"  room[0] -= n * {node.of_item}",
-            f"  if room[0] < 0: raise Fault('decoded it takes more than {MAX_DECODED >> 20} MiB')",
+            f"  if room[0] < 0: raise Fault('it takes more than {MAX_DECODED >> 20} MiB once decoded')",
             "  for _ in range(n):",
             *item,
             *store,

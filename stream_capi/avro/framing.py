@@ -132,11 +132,11 @@ def _runs(values: Sequence[bytes], found: list[_Found]) -> list[Framed]:
 
 def _in_header(name: str, stated: bytes) -> _Found:
     if name == _APICURIO_ENCODING:
-        return _rejection(f"the {name} header says that the payload is no binary Avro")
+        return _rejection(f"the {name} header says that the payload is not binary Avro")
     for kind in APICURIO:
         if name == APICURIO[kind]:
             if len(stated) != _APICURIO_LENGTH or stated[0] > 127:
-                return _rejection(f"the {name} header holds no 8-byte id: {len(stated)} bytes")
+                return _rejection(f"the {name} header doesn't hold a valid 8-byte id: {len(stated)} bytes")
             return SchemaKey(f"{kind} id", int.from_bytes(stated, "big")), 0
     found = _confluent(stated)
     if isinstance(found, Rejection) or found[1] != len(stated):

@@ -99,11 +99,11 @@ def parse(raw: Any) -> Node:
 
 def _check_top(node: Node) -> None:
     if node.type not in ("record", "union"):
-        raise Refused(f"its top level is {node.type}, where an event must be a record")
+        raise Refused(f"its top level is {node.type}, but an event must be a record")
     met: set[str] = set()
     for branch in node.branches:
         if branch.type not in ("record", "null"):
-            raise Refused(f"its top level is a union with {branch.type}, where an event must be a record")
+            raise Refused(f"its top level is a union with {branch.type}, but an event must be a record")
         name = branch.name or branch.type
         if name in met:
             raise Refused(f"its top level has {name} twice")
@@ -131,7 +131,7 @@ class _Reader:
         elif isinstance(raw, dict):
             node = self._complex(raw, namespace, depth)
         else:
-            raise Refused("no Avro schema: a type is neither a name, a list nor an object")
+            raise Refused("invalid Avro schema: a type is neither a name, a list nor an object")
         if depth + node.depth - 1 > MAX_DEPTH:
             raise Refused(f"nested deeper than {MAX_DEPTH} levels")
         return node
@@ -141,7 +141,7 @@ class _Reader:
             raise Refused(_ODD_NAME)
         full = resolve(name, namespace, self.named)
         if full is None:
-            raise Refused(f"no Avro schema: unknown type {candidates(name, namespace)[0]}")
+            raise Refused(f"invalid Avro schema: unknown type {candidates(name, namespace)[0]}")
         node = self.named[full]
         if node is None:
             raise Refused(f"recursive: {full} contains itself")
@@ -164,13 +164,13 @@ class _Reader:
     def _define(self, raw: Mapping[str, Any], namespace: str) -> tuple[str, str]:
         name, space, full = raw.get("name"), raw.get("namespace", namespace), full_name(raw, namespace)
         if not name or not full:
-            raise Refused("no Avro schema: a named type has no name")
+            raise Refused("invalid Avro schema: a named type has no name")
         if not is_name(name) or not is_name(space or name):
             raise Refused(_ODD_NAME)
         if full.rpartition(".")[2] in PRIMITIVES:
-            raise Refused(f"no Avro schema: {full} is named like a primitive type")
+            raise Refused(f"invalid Avro schema: {full} is named like a primitive type")
         if full in self.named:
-            raise Refused(f"no Avro schema: {full} is defined twice")
+            raise Refused(f"invalid Avro schema: {full} is defined twice")
         self.named[full] = None
         return full, namespace_of(full)
 
@@ -178,7 +178,7 @@ class _Reader:
         full, inner = self._define(raw, namespace)
         stated = raw.get("fields")
         if not isinstance(stated, list):
-            raise Refused(f"no Avro schema: record {full} has no list of fields")
+            raise Refused(f"invalid Avro schema: record {full} has no list of fields")
         self.field_count += len(stated)
         if self.field_count > MAX_FIELDS:
             raise Refused(f"more than {MAX_FIELDS} fields")
@@ -186,7 +186,7 @@ class _Reader:
         for field in stated:
             name = field.get("name") if isinstance(field, dict) else None
             if not isinstance(name, str) or not name or "type" not in field or name in fields:
-                raise Refused(f"no Avro schema: a field of {full} has no type, or no name of its own")
+                raise Refused(f"invalid Avro schema: a field of {full} has no type, or no name of its own")
             if not is_name(name):
                 raise Refused(_ODD_NAME)
             fields[name] = self.read(field["type"], inner, depth + 1)
@@ -207,7 +207,7 @@ class _Reader:
         full, _ = self._define(raw, namespace)
         symbols = raw.get("symbols")
         if not isinstance(symbols, list) or not symbols or not all(isinstance(s, str) for s in symbols):
-            raise Refused(f"no Avro schema: enum {full} has no symbols")
+            raise Refused(f"invalid Avro schema: enum {full} has no symbols")
         if len(symbols) > MAX_SYMBOLS:
             raise Refused(f"an enum of more than {MAX_SYMBOLS} symbols")
         if not all(map(is_name, symbols)):
@@ -229,7 +229,7 @@ class _Reader:
         if kind == "array":
             least, fixed, ratio = item.least, item.fixed + _LIST_ITEM, item.ratio
             if not least:
-                raise Refused("an array's items take no bytes, so that a few bytes could state any number of them")
+                raise Refused("an array's items take no bytes, so a few bytes could declare any number of them")
         else:
             key = _PRIMITIVE_NODES["string"]
             least, fixed, ratio = 1 + item.least, item.fixed + key.fixed + _DICT_ITEM, max(item.ratio, key.ratio)
@@ -241,7 +241,7 @@ class _Reader:
             raise Refused(f"a union of more than {MAX_BRANCHES} branches")
         branches = tuple(self.read(branch, namespace, depth + 1) for branch in raw)
         if not branches or any(branch.type == "union" for branch in branches):
-            raise Refused("no Avro schema: a union is empty, or holds a union")
+            raise Refused("invalid Avro schema: a union is empty, or holds a union")
         return Node(
             "union",
             branches=branches,

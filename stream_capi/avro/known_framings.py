@@ -23,11 +23,11 @@ def named_framing(headers: Sequence[tuple[str, bytes | None]], value: bytes) -> 
     found = {name.lower(): text or b"" for name, text in headers}
     for name in APICURIO.values():
         if name.lower() in found:
-            return "apicurio", f'Apicurio\'s id in the header {name}: framing = "apicurio"'
+            return "apicurio", f'Apicurio\'s id in the header {name}: set framing = "apicurio"'
     if any(name.startswith("apicurio.value.") for name in found):
         return "", f"Apicurio's headers without an id, {_OTHERS}"
     if HEADER in found:
-        return "confluent", f'Confluent\'s id in the header {HEADER}: framing = "confluent"'
+        return "confluent", f'Confluent\'s id in the header {HEADER}: set framing = "confluent"'
     if any(found.get(name, b"").startswith(_AZURE_TYPE) for name in _AZURE_TYPE_HEADERS):
         return "", f"Azure Schema Registry's content type, {_OTHERS}"
     return _by_first_bytes(value)
@@ -39,13 +39,13 @@ def _by_first_bytes(value: bytes) -> tuple[str, str] | None:
     if _is_glue(value):
         return "", f"AWS Glue Schema Registry's framing (03, compression, a UUID), {_OTHERS}"
     if value.startswith(b"\xc3\x01") and len(value) >= 10:
-        return "single_object", 'Avro\'s single-object framing (C3 01): framing = "single_object"'
+        return "single_object", 'Avro\'s single-object framing (C3 01): set framing = "single_object"'
     if _is_apicurio(value):
-        return "apicurio", 'Apicurio\'s 8-byte ids: framing = "apicurio"'
+        return "apicurio", 'Apicurio\'s 8-byte ids: set framing = "apicurio"'
     if value.startswith(b"\0") and len(value) >= 5:
-        return "confluent", 'Confluent\'s framing (00 and a 4-byte id): framing = "confluent"'
+        return "confluent", 'Confluent\'s framing (00 and a 4-byte id): set framing = "confluent"'
     if value.startswith(b"\x01") and len(value) >= 17:
-        return "confluent", 'Confluent\'s framing (01 and a GUID): framing = "confluent"'
+        return "confluent", 'Confluent\'s framing (01 and a GUID): set framing = "confluent"'
     if value[:1] in (b"{", b"["):
         return "", f"JSON text, {_OTHERS}"
     return None

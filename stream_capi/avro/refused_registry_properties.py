@@ -33,7 +33,9 @@ _BEARER = frozenset(
 )
 PROPERTIES = NUMBERS | _FILES | _BEARER | {"basic.auth.user.info", "proxy", "ssl.key.password"}
 _SOURCES = ("OAUTHBEARER", "OAUTHBEARER_AZURE_IMDS", "STATIC_TOKEN")
-_JAVAS = {"basic.auth.credentials.source": "is of Java clients: leave it out, basic.auth.user.info is enough"}
+_JAVAS = {
+    "basic.auth.credentials.source": "is a property of Java clients: leave it out, basic.auth.user.info is enough"
+}
 _MISSING = re.compile(r"Missing[a-zA-Z ]*:? (.*)|(\S+) required when")
 _DOTTED = re.compile(r"[a-z]+(?:\.[a-z]+)+")
 
@@ -68,7 +70,7 @@ def _fault(name: str, value: Any) -> str:
     if name == "ssl.ca.location" and value is False:
         return ""
     if not isinstance(value, str):
-        return "must be a text"
+        return "must be text"
     if name in _FILES:
         return _file_fault(value)
     if name == "bearer.auth.credentials.source" and value not in _SOURCES:
@@ -110,7 +112,7 @@ def _explained(
         if without is None or str(without) != text:
             is_pem = isinstance(error, ssl.SSLError)
             yield (
-                (name, "names a file without certificate or key in PEM form, or one of another key")
+                (name, "names a file that holds no certificate or key in PEM form, or a certificate of another key")
                 if is_pem
                 else (
                     name,

@@ -227,7 +227,7 @@ class RegistrySchemas:
         """A schema. Raises NotFound, RegistryUnavailable."""
         answer = _checked(await self._client.get(what, path, query))
         if answer is None:
-            raise RegistryUnavailable(f"asked for {what}: an answer with no schema in it; check schema_registry.url")
+            raise RegistryUnavailable(f"asked for {what}: the answer has no schema in it; check schema_registry.url")
         return answer
 
 

@@ -153,7 +153,7 @@ def _in_confluent_s_words(body: bytes) -> bytes:
 async def _body(response: Any) -> bytes:
     encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
     if encoding not in ("identity", "", *_PACKED):
-        raise _Unreadable(f"the answer's Content-Encoding is none of {', '.join(_PACKED)}")
+        raise _Unreadable(f"the answer's Content-Encoding is not one of {', '.join(_PACKED)}")
     unpack = zlib.decompressobj(_ANY_WRAPPER) if encoding in _PACKED else None
     body, received = bytearray(), 0
     async for piece in response.aiter_raw():

@@ -220,10 +220,10 @@ def _listed(folder: Path) -> list[_SchemaFile]:
         with os.scandir(folder) as found:
             entries = [entry.name for entry in islice(found, MAX_ENTRIES + 1)]
     except OSError as error:
-        raise ConfigurationError([f"{folder}: no folder with .avsc files"]) from error
+        raise ConfigurationError([f"{folder}: is not a folder with .avsc files"]) from error
     names = sorted(name for name in entries if name.endswith(".avsc"))
     if not names:
-        raise ConfigurationError([f"{folder}: no folder with .avsc files"])
+        raise ConfigurationError([f"{folder}: is not a folder with .avsc files"])
     if len(names) > MAX_FILES:
         raise ConfigurationError([f"{folder}: has more than {MAX_FILES} .avsc files"])
     if len(entries) > MAX_ENTRIES:
@@ -241,7 +241,7 @@ def _stated(path: Path) -> _SchemaFile:
     except OSError as error:
         raise ConfigurationError([f"{path}: can't be read: {error.strerror}"]) from error
     if not stat.S_ISREG(stated.st_mode):
-        raise ConfigurationError([f"{path}: is no regular file"])
+        raise ConfigurationError([f"{path}: is not a regular file"])
     return _SchemaFile(path.name, stated.st_ino, stated.st_size, stated.st_mtime_ns)
 
 
@@ -314,7 +314,7 @@ def _canonical(path: Path, raw: Any) -> str:
         return fastavro.schema.to_parsing_canonical_form(raw)
     except Exception as error:  # the library may raise anything on an odd schema
         # Its text would quote the schema, so only the exception's class is named.
-        raise ConfigurationError([f"{path}: no Avro schema: {type(error).__name__}"]) from error
+        raise ConfigurationError([f"{path}: invalid Avro schema: {type(error).__name__}"]) from error
 
 
 def _keys(path: Path, canonical: str) -> list[SchemaKey]:

@@ -64,7 +64,7 @@ class RefusedSchema(NamedTuple):
 def build(key: SchemaKey, text: Any, references: Mapping[str, Any] | None = None) -> WriterSchema | RefusedSchema:
     """Parse and validate ``text``, a schema's JSON. ``references``: the parsed JSON of types it refers to, by full name."""
     if not isinstance(text, str):  # a registry's answer may hold anything
-        return RefusedSchema("it is no text")
+        return RefusedSchema("it is not text")
     if len(text) > MAX_CHARACTERS:
         return RefusedSchema(f"longer than {MAX_CHARACTERS} characters")
     try:

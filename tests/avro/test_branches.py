@@ -57,7 +57,7 @@ def test_a_union_may_name_records_that_it_refers_to() -> None:
     ("raw", "reason"),
     [
         (["null"], "its top level is a union without a record"),
-        (["null", LEAD, "string"], "its top level is a union with string, where an event must be a record"),
+        (["null", LEAD, "string"], "its top level is a union with string, but an event must be a record"),
         ([{"type": "map", "values": "int"}, LEAD], "its top level is a union with map"),
         ([LEAD, LEAD], "defined twice"),
         ([LEAD, "acme.Lead"], "its top level has acme.Lead twice"),

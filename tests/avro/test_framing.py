@@ -228,17 +228,17 @@ def test_of_both_ids_in_headers_the_configured_one_counts() -> None:
         (
             b"a",
             [("apicurio.value.contentId", b"\0\0\0\5")],
-            "the apicurio.value.contentId header holds no 8-byte id: 4 bytes",
+            "the apicurio.value.contentId header doesn't hold a valid 8-byte id: 4 bytes",
         ),
         (
             b"a",
             [("apicurio.value.globalId", b"\xff" * 8)],
-            "the apicurio.value.globalId header holds no 8-byte id: 8 bytes",
+            "the apicurio.value.globalId header doesn't hold a valid 8-byte id: 8 bytes",
         ),
         (
             b"{}",
             [("apicurio.value.globalId", bytes(8)), ("apicurio.value.encoding", b"JSON")],
-            "the apicurio.value.encoding header says that the payload is no binary Avro",
+            "the apicurio.value.encoding header says that the payload is not binary Avro",
         ),
     ],
 )

@@ -128,7 +128,7 @@ async def test_a_file_broken_while_running_decides_nothing_about_events(tmp_path
 
 
 def test_every_fault_of_a_folder_is_told_at_once(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match=r"no folder with \.avsc files"):
+    with pytest.raises(ConfigurationError, match=r"is not a folder with \.avsc files"):
         FolderSchemas(tmp_path / "none")
     write(tmp_path, a="{", b=record({"type": "array", "items": "null"}), c=record("nonsuch"), d=LEAD)
     with pytest.raises(ConfigurationError) as caught:
@@ -183,7 +183,7 @@ def test_what_is_no_file_is_not_read_as_a_schema(tmp_path: Path, kind: str, monk
         "link to itself": lambda: odd.symlink_to(odd),
     }
     make[kind]()
-    why = "can't be read: Too many levels of symbolic links" if kind == "link to itself" else "is no regular file"
+    why = "can't be read: Too many levels of symbolic links" if kind == "link to itself" else "is not a regular file"
     with pytest.raises(ConfigurationError) as caught:
         FolderSchemas(tmp_path)
     assert list(caught.value.faults) == [f"{odd}: {why}"]
@@ -195,7 +195,7 @@ def test_a_folder_that_leads_to_itself_or_may_not_be_read_is_one_fault(tmp_path:
     for folder in (loop, tmp_path / "none", SCHEMAS / "lead.avsc"):
         with pytest.raises(ConfigurationError) as caught:
             FolderSchemas(folder)
-        assert list(caught.value.faults) == [f"{folder}: no folder with .avsc files"]
+        assert list(caught.value.faults) == [f"{folder}: is not a folder with .avsc files"]
 
 
 async def test_a_folder_that_grows_too_large_while_running_decides_nothing_about_events(
@@ -309,5 +309,5 @@ def test_what_the_library_trips_over_in_a_folder_is_a_fault_and_no_exception(
         raise AttributeError("quoting the schema")
 
     monkeypatch.setattr("fastavro.schema.to_parsing_canonical_form", tripping)
-    with pytest.raises(ConfigurationError, match=r"lead\.avsc: no Avro schema: AttributeError$"):
+    with pytest.raises(ConfigurationError, match=r"lead\.avsc: invalid Avro schema: AttributeError$"):
         FolderSchemas(write(tmp_path, lead=LEAD))

@@ -100,7 +100,7 @@ def test_records_that_grow_a_hundredfold_are_rejected_before_they_have_grown(wha
     rejected = [one for one in made if isinstance(one, Rejection)]
     assert made[around : around + 2] == rejected
     assert {one.code for one in rejected} == {Code.DECODE_ERROR}
-    assert all("decoded it takes more than 32 MiB" in one.detail for one in rejected)
+    assert all("it takes more than 32 MiB once decoded" in one.detail for one in rejected)
 
 
 def test_a_record_of_many_items_that_fit_is_read() -> None:
