@@ -309,8 +309,8 @@ class KafkaAdmin:
             fault = error_of(error)
             if fault.code() in PASSING | {KafkaError._TIMED_OUT} and self._answers(client):
                 raise Unavailable(
-                    f"{what}: the brokers answer, and no coordinator of the group does ({fault.name()}); look at the topic "
-                    "__consumer_offsets. With fewer brokers than its offsets.topic.replication.factor it can't be made"
+                    f"{what}: the brokers answer, but no coordinator of the group does ({fault.name()}): check the topic "
+                    "__consumer_offsets. It can't be created with fewer brokers than offsets.topic.replication.factor"
                 ) from None
             raise self._error_for(what, fault) from None
 
@@ -357,8 +357,8 @@ class KafkaAdmin:
             return ""
         first = f"{whys[0]} ({len(whys)} of {len(brokers)} brokers)" if len(brokers) > 1 else whys[0]
         return (
-            f"{self._bootstrap} answers, but sends clients on to {first}. That address is advertised.listeners of the "
-            "broker: correct it there, or bootstrap at the listener that is for this network"
+            f"{self._bootstrap} answers, but redirects clients to {first}. That address is in advertised.listeners of the "
+            "broker: correct it there, or set kafka.bootstrap_servers to the listener for this network"
         )
 
     def _reached(self, answer: Future[Any]) -> bool:
@@ -413,7 +413,7 @@ class KafkaAdmin:
         )
         for at in done.topic_partitions:
             if at.error is not None and at.error.code() in _IN_USE:
-                raise CheckFailed(f"group {group} has got members meanwhile: stop them first")
+                raise CheckFailed(f"group {group} has members again: stop them first")
             if at.error is not None:
                 raise self._error_for(f"{what}, {at.topic}[{at.partition}]", at.error)
 
@@ -447,7 +447,7 @@ class KafkaAdmin:
                 f"{tp}: the brokers don't offer to delete records ({error.name()}): leave it to retention.ms of the topic"
             )
         if error.code() in OUT_OF_RANGE:
-            return CheckFailed(f"{tp}: its log ends before offset {offset}: it was cut since it was read")
+            return CheckFailed(f"{tp}: its log ends before offset {offset}: it was truncated after it was read")
         return self._error_for(f"deleting records of {tp}", error)
 
     # How it asks

@@ -143,8 +143,8 @@ def lost(error: KafkaError, group: str) -> KafkaLost:
         )
     if _NOT_TAKEN_OVER in error.str():
         return KafkaLost(
-            f"the brokers don't take this group over to group.protocol = consumer ({error.str()}): they can't while members "
-            "use cooperative-sticky, the classic default, or where group.consumer.migration.policy forbids it; "
+            f"the brokers can't convert this group to group.protocol = consumer ({error.str()}) while its members "
+            "use cooperative-sticky, the default of the classic protocol, or if group.consumer.migration.policy forbids it; "
             'stop all members first (docs/operations.md, "Change the group protocol")'
         )
     return KafkaLost(f"the Kafka client can't go on: {error.str()}")
@@ -196,7 +196,7 @@ def _event(error: KafkaError) -> str:
     if error.code() in _OVERTAKEN:
         return "the group is rebalancing"
     if error.code() == KafkaError._MAX_POLL_EXCEEDED:
-        return "polled too late; the group has gone on without this member, which joins again"
+        return "polled too late; the group removed this member, which joins again"
     if error.code() == KafkaError.INCONSISTENT_GROUP_PROTOCOL:
         return "the group uses another assignment strategy"
     return "kafka error"

@@ -19,25 +19,25 @@ _MOST = 300  # characters of what another program answered
 _PROPERTIES = 'kafka.properties."{}"'.format
 _NO_TOKEN = "Failed to acquire SASL OAUTHBEARER token"  # noqa: S105 -- no token
 _NO_LOGIN = (
-    "it takes no login",
-    f"set {_PROPERTIES('security.protocol')} to plaintext or ssl, or take the port that asks for a login",
+    "it doesn't accept a login",
+    f"set {_PROPERTIES('security.protocol')} to plaintext or ssl, or use the port that asks for a login",
 )
 # What the client's text holds, what that means, and what to do about it. The first one counts.
 _CAUSES = (
     (
         "certificate verify failed",
-        "its certificate is of no authority that is trusted here, has expired, or is for another name",
+        "its certificate is not from an authority that is trusted here, has expired, or is for another name",
         f"set {_PROPERTIES('ssl.ca.location')} to the file of the cluster's certificate authority, or have the brokers' "
         "certificates renewed",
     ),
     (
         "certificate required",
-        "it asks for a client's certificate",
+        "it asks for a client certificate",
         f"set {_PROPERTIES('ssl.certificate.location')} and {_PROPERTIES('ssl.key.location')}",
     ),
     (
         "alert bad certificate",
-        "it does not take this client's certificate",
+        "it refuses this client's certificate",
         f"use one of an authority that the brokers trust ({_PROPERTIES('ssl.certificate.location')})",
     ),
     (
@@ -47,12 +47,12 @@ _CAUSES = (
     ),
     (
         "connecting to a PLAINTEXT broker listener",
-        "it speaks no TLS",
-        f"set {_PROPERTIES('security.protocol')} to plaintext or sasl_plaintext, or take the port that speaks TLS",
+        "it doesn't use TLS",
+        f"set {_PROPERTIES('security.protocol')} to plaintext or sasl_plaintext, or use the port that uses TLS",
     ),
     (
         "Invalid response size",  # the first bytes of a TLS alert or of HTTP, read as a length
-        "what answers is no Kafka without TLS (TLS or HTTP, for example)",
+        "what answers is not Kafka without TLS (but TLS or HTTP, for example)",
         f"correct the address, or set {_PROPERTIES('security.protocol')} to ssl or sasl_ssl",
     ),
     ("SASL Handshake not supported", *_NO_LOGIN),

@@ -124,7 +124,9 @@ class RangeReader:
             at = min(max(first[tp], self._at[tp]), self._ranges[tp].end)
             self._refused[tp] = self._refused[tp] + 1 if at == self._at[tp] else 0
             if self._refused[tp] > _MOST_REFUSALS:  # the first few may be of the position before
-                raise KafkaLost(f"kafka: {tp} has no offset {at} any more: its log was cut, or the topic recreated")
+                raise KafkaLost(
+                    f"kafka: {tp} has no offset {at} any more: its log was truncated, or the topic recreated"
+                )
             self.deleted[tp] = self.deleted.get(tp, 0) + at - self._at[tp]
             self._at[tp] = at
             if at == self._ranges[tp].end:

@@ -94,7 +94,7 @@ class TopicLog:
         first, end = admin.beginning_offsets([topic]), admin.end_offsets([topic])
         unknown = sorted(set(partitions) - {tp.partition for tp in end})
         if unknown:
-            raise ConfigurationError([f"--partition: {topic} has the partitions 0 to {len(end) - 1}, no {unknown[0]}"])
+            raise ConfigurationError([f"--partition: {topic} has partitions 0 to {len(end) - 1}, not {unknown[0]}"])
         self.bounds = {
             tp: Range(first[tp], end[tp]) for tp in sorted(end) if not partitions or tp.partition in partitions
         }

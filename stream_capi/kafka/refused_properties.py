@@ -24,8 +24,8 @@ _MECHANISM = ("sasl.mechanism", "sasl.mechanisms")
 _CREATION = re.compile(r"Failed to create \w+(?: \w+)?: ")
 _UNKNOWN = "No such configuration property"
 _RANGE = re.compile(r"value \S+ is outside allowed range (\S+)\.\.(\S+)")
-_JAAS = "is of Java clients: set sasl.mechanism, sasl.username and sasl.password"
-_INTERNAL = "is set by programs, not by files"
+_JAAS = "is a property of Java clients: set sasl.mechanism, sasl.username and sasl.password"
+_INTERNAL = "can be set by a program, not by a file"
 _MECHANISMS = "PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER or AWS_MSK_IAM"
 _NO_KERBEROS = (
     f"is not in the client's wheels; choose {_MECHANISMS}, or build the client with Kerberos (docs/connect.md)"
@@ -94,9 +94,9 @@ def _sentence(name: str, why: str, given: Mapping[str, Any]) -> str:
         choice = "; choose PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL" if name == "security.protocol" else ""
         return f"has a value that the client doesn't know{choice}"
     if "sasl.username and sasl.password must be set" in why:
-        return "the login is not whole; set sasl.username, and kafka.sasl_password_file or sasl.password"
+        return "the login is incomplete; set sasl.username, and kafka.sasl_password_file or sasl.password"
     if found := _RANGE.search(why):
-        return f"must be within {found[1]} and {found[2]}"
+        return f"must be between {found[1]} and {found[2]}"
     if "JAAS" in why:
         return _JAAS
     if "not settable" in why or "dedicated" in why:
@@ -114,7 +114,7 @@ def _file_fault(path: str) -> str:
         return "names a file that is not there"
     if not os.access(path, os.R_OK):
         return "names a file that this user can't read"
-    return "names a file without what it should hold, in PEM or PKCS#12 form, or one of another key"
+    return "names a file that doesn't hold what it should in PEM or PKCS#12 form, or a certificate of another key"
 
 
 def _without_secrets(why: str, given: Mapping[str, Any]) -> str:

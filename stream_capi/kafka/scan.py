@@ -94,7 +94,7 @@ def record_at(kafka: KafkaSection, topic: str, partition: int, offset: int) -> R
     found = list(scan(kafka, {tp: Range(offset, end)}, each=1))
     if not found or found[0].offset() != offset:
         later = f"; the next one is {found[0].offset()}" if found else ""
-        raise ConfigurationError([f"--offset: {tp} has no record there, compacted or a transaction's mark{later}"])
+        raise ConfigurationError([f"--offset: {tp} has no record there (compaction, or a transaction marker){later}"])
     return found[0]
 
 

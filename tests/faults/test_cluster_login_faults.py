@@ -130,7 +130,7 @@ def test_certificates_that_are_wrong_stop_the_member_with_a_word_until_they_are_
     for node in nodes.nodes:
         node.present(certificate)
     nodes.reconnect_users()
-    await_refusal(member, "its certificate is of no authority that is trusted here, has expired")
+    await_refusal(member, "its certificate is not from an authority that is trusted here, has expired")
     scene.produce(200, bad=4)
     for node in nodes.nodes:
         node.present()

@@ -38,17 +38,17 @@ FAULTS: Mapping[str, tuple[Fault, str, str]] = {
     ),
     "wrong authority": (
         lambda broker: (broker.sasl, {**broker.plain_user(), "ssl.ca.location": str(broker.other_ca)}),
-        "{sasl}: its certificate is of no authority that is trusted here",
+        "{sasl}: its certificate is not from an authority that is trusted here",
         'set kafka.properties."ssl.ca.location"',
     ),
     "no certificate": (
         lambda broker: (broker.mtls, {"security.protocol": "SSL", "ssl.ca.location": str(broker.ca)}),
-        "{mtls}: it asks for a client's certificate",
+        "{mtls}: it asks for a client certificate",
         'set kafka.properties."ssl.certificate.location" and kafka.properties."ssl.key.location"',
     ),
     "TLS to a listener without": (
         lambda broker: (broker.bootstrap, {"security.protocol": "SSL"}),
-        "{bootstrap}: it speaks no TLS",
+        "{bootstrap}: it doesn't use TLS",
         'set kafka.properties."security.protocol"',
     ),
     "no TLS to a listener with it": (
@@ -68,13 +68,13 @@ FAULTS: Mapping[str, tuple[Fault, str, str]] = {
     ),
     "advertised elsewhere": (
         lambda broker: (broker.elsewhere, {}),
-        "{elsewhere} answers, but sends clients on to 127.0.0.1:{closed_port}: nothing listens there",
-        "That address is advertised.listeners of the broker: correct it there",
+        "{elsewhere} answers, but redirects clients to 127.0.0.1:{closed_port}: nothing listens there",
+        "That address is in advertised.listeners of the broker: correct it there",
     ),
     "advertised by a name that does not resolve": (
         lambda broker: (broker.nowhere, {}),
-        "{nowhere} answers, but sends clients on to broker-1.internal.invalid:9092: its name does not resolve",
-        "That address is advertised.listeners of the broker: correct it there",
+        "{nowhere} answers, but redirects clients to broker-1.internal.invalid:9092: its name does not resolve",
+        "That address is in advertised.listeners of the broker: correct it there",
     ),
 }
 

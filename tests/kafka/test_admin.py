@@ -191,5 +191,5 @@ def test_records_are_deleted_up_to_an_offset_and_no_further(broker: Broker, name
     assert admin.delete_before({tp: 1}) == {tp: 2}, "what is gone already is no fault"
     missing = TopicPartition(names.topic("missing"), 0)
     found = admin.within(3).delete_before({tp: 11, missing: 1})
-    assert str(found[tp]) == f"{tp}: its log ends before offset 11: it was cut since it was read"
+    assert str(found[tp]) == f"{tp}: its log ends before offset 11: it was truncated after it was read"
     assert isinstance(found[missing], KafkaLost | Unavailable)

@@ -7,8 +7,8 @@ from confluent_kafka import KafkaError
 
 from stream_capi.kafka.connection_faults import fault_of
 
-NO_LOGIN = "it takes no login; "
-TAKE_ANOTHER = 'set kafka.properties."security.protocol" to plaintext or ssl, or take the port that asks for a login'
+NO_LOGIN = "it doesn't accept a login; "
+TAKE_ANOTHER = 'set kafka.properties."security.protocol" to plaintext or ssl, or use the port that asks for a login'
 
 
 @pytest.mark.parametrize(
@@ -18,7 +18,7 @@ TAKE_ANOTHER = 'set kafka.properties."security.protocol" to plaintext or ssl, or
             KafkaError._TRANSPORT,
             "127.0.0.1:9093/bootstrap: Receive failed: Invalid response size 352518912 (0..100000000): increase "
             "receive.message.max.bytes (after 2ms in state APIVERSION_QUERY)",
-            "what answers is no Kafka without TLS (TLS or HTTP, for example); correct the address, or set "
+            "what answers is not Kafka without TLS (but TLS or HTTP, for example); correct the address, or set "
             'kafka.properties."security.protocol" to ssl or sasl_ssl',
         ),
         (

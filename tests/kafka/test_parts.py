@@ -428,9 +428,9 @@ def test_a_complaint_is_told_once_a_minute_and_again_after_it_was_mended() -> No
     ("code", "text", "told"),
     [
         (KafkaError._SSL, "sasl_ssl://h:1/bootstrap: SSL handshake failed: certificate verify failed: x (after 5ms in state"
-         " SSL_HANDSHAKE)", "h:1: its certificate is of no authority that is trusted here"),
+         " SSL_HANDSHAKE)", "h:1: its certificate is not from an authority that is trusted here"),
         (KafkaError._TRANSPORT, "sasl_ssl://h:1/bootstrap: error:0A000086:SSL routines::certificate verify failed (after 5ms in"
-         " state SSL_HANDSHAKE)", "h:1: its certificate is of no authority that is trusted here"),
+         " state SSL_HANDSHAKE)", "h:1: its certificate is not from an authority that is trusted here"),
         (KafkaError._AUTHENTICATION, "sasl_ssl://h:1/1: SASL authentication error: Authentication failed during "
          "authentication due to invalid credentials with SASL mechanism SCRAM-SHA-256 (after 5ms in state AUTH_REQ)",
          "h:1: the login is refused"),

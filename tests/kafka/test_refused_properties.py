@@ -36,19 +36,22 @@ def faults(properties: Mapping[str, Any], kind: Any = Consumer) -> list[str]:
     ("properties", "wanted"),
     [
         ({"sesion.timeout.ms": 1}, ['."sesion.timeout.ms": unknown property; did you mean "session.timeout.ms"?']),
-        ({"session.timeout.ms": 9_999_999}, ['."session.timeout.ms": must be within 1 and 3600000']),
+        ({"session.timeout.ms": 9_999_999}, ['."session.timeout.ms": must be between 1 and 3600000']),
         (
             {"session.timeout.ms": 400_000},
             ['."session.timeout.ms": `max.poll.interval.ms`must be >= `session.timeout.ms`'],
         ),
         ({"max.poll.interval.ms": 5000}, None),
-        ({"retry.backoff.ms": 10_000_000}, ['."retry.backoff.ms": must be within 1 and 300000']),
+        ({"retry.backoff.ms": 10_000_000}, ['."retry.backoff.ms": must be between 1 and 300000']),
         ({"compression.typ": "lz4"}, ['."compression.typ": unknown property; did you mean "compression.type"?']),
         ({"debug": "nonsense"}, [".debug: has a value that the client doesn't know"]),
         ({"fetch.max.bytes": 1}, None),
-        ({"opaque": "x"}, [".opaque: is set by programs, not by files"]),
-        ({"sasl.jaas.config": f"password={SECRET};"}, ['."sasl.jaas.config": is of Java clients: set sasl.mechanism']),
-        (SCRAM, ['."sasl.username": the login is not whole']),
+        ({"opaque": "x"}, [".opaque: can be set by a program, not by a file"]),
+        (
+            {"sasl.jaas.config": f"password={SECRET};"},
+            ['."sasl.jaas.config": is a property of Java clients: set sasl.mechanism'],
+        ),
+        (SCRAM, ['."sasl.username": the login is incomplete']),
         (SCRAM | {"sasl.usernam": "u", "sasl.password": SECRET}, ['."sasl.usernam": unknown property; did you mean']),
         ({"security.protocol": "SASL_SSL"}, ['."sasl.mechanism": GSSAPI (Kerberos)']),
         (SCRAM | {"sasl.mechanism": "GSSAPI"}, ['."sasl.mechanism": GSSAPI (Kerberos)']),
@@ -59,7 +62,7 @@ def faults(properties: Mapping[str, Any], kind: Any = Consumer) -> list[str]:
         ),
         (
             {"security.protocol": "SSL", "ssl.certificate.location": __file__},
-            ['."ssl.certificate.location": names a file without what it should hold'],
+            ['."ssl.certificate.location": names a file that doesn\'t hold what it should'],
         ),
         (
             SCRAM | {"ssl.ca.location": "/nonsuch", "session.timeout.ms": 400_000, "client.idd": "x", "debug": "x"},
