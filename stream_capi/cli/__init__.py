@@ -36,7 +36,7 @@ COMMANDS = {
     "run": Command("run", "Deliver events until SIGTERM, SIGINT or SIGHUP."),
     "check": Command(
         "check",
-        "Look at configuration, brokers, topics, registry, mappings and endpoint, without sending an event.",
+        "Check configuration, brokers, topics, registry, mappings and endpoint, without sending an event.",
     ),
     "config-schema": Command("config_schema", "Print the JSON Schema of the configuration file, for editors and CI."),
     "explain": Command(
@@ -72,15 +72,15 @@ COMMANDS = {
     ),
     "dead-letters": Command(
         "dead_letters",
-        "What could not be delivered: by code, one in detail, delivering it after all, and deleting it.",
+        "List, show, redrive or delete dead letters, the events that could not be delivered.",
     ),
     "status": Command(
         "status",
-        "Show the group's lag and members, and by its members what is held and why the oldest events wait.",
+        "Show the group's lag and members, what is held, and why the oldest events wait.",
     ),
     "mock-endpoint": Command(
         "mock_endpoint",
-        "Stand in for the API: judge every request by its document, and play the faults of a script.",
+        "Stand in for the API: validate every request against its document, and play the faults of a script.",
     ),
     "produce-samples": Command("produce_samples", "Produce sample lead and page-view events of the shipped contract."),
 }
@@ -148,7 +148,7 @@ def _print_version(asked: bool) -> None:
 @app.callback()
 def _options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print it.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None: ...
 

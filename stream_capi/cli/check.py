@@ -17,7 +17,7 @@ from stream_capi.operations.preflight import findings
 
 
 def command(config_file: Config, as_json: Json = False) -> None:
-    """Look at configuration, brokers, topics, registry, mappings and endpoint, without sending an event."""
+    """Check configuration, brokers, topics, registry, mappings and endpoint, without sending an event."""
     found: list[Finding] = []
     try:
         settings = config.load(config_file)

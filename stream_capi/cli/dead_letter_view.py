@@ -150,5 +150,5 @@ def print_dead_letter(shown: Shown) -> None:
     if shown.explanation is None:
         out.print(Text(shown.why_not))
     else:
-        out.print("By the settings of now:")
+        out.print("By the current settings:")
         print_explanation(shown.explanation, personal=False)

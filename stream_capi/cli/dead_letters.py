@@ -46,7 +46,7 @@ from stream_capi.operations.redrive import Ledger, RedrivePlan
 
 app = typer.Typer(
     name="dead-letters",
-    help="What could not be delivered: by code, one in detail, delivering it after all, and deleting it.",
+    help="List, show, redrive or delete dead letters, the events that could not be delivered.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
@@ -54,11 +54,11 @@ app = typer.Typer(
 
 _OTHER = ("other", "any")  # the row for all further groups
 
-CodeOption = Annotated[Code | None, typer.Option("--code", help="Only letters of this code.")]
-TopicOption = Annotated[str | None, typer.Option("--topic", help="Only letters of events of this topic.")]
+CodeOption = Annotated[Code | None, typer.Option("--code", help="Only dead letters with this code.")]
+TopicOption = Annotated[str | None, typer.Option("--topic", help="Only dead letters of events of this topic.")]
 SinceOption = Annotated[
     str | None,
-    typer.Option("--since", help="Only letters written since then: a time, 36h, 7d or earliest."),
+    typer.Option("--since", help="Only dead letters written since then: a time, 36h, 7d or earliest."),
 ]
 
 
@@ -68,7 +68,7 @@ def list_dead_letters(
     code: CodeOption = None,
     topic: TopicOption = None,
     since: SinceOption = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Of the newest N letters only.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the newest N dead letters.")] = None,
     as_json: Json = False,
 ) -> None:
     """Count the dead letters by topic and code, with the times of the first and the last, and the rule that most failed."""
@@ -102,10 +102,12 @@ def list_dead_letters(
         if any(rule.field for rule in failed):
             out.print(f"{row['topic']}: {most_rejected(failed)}", soft_wrap=True)
     if _OTHER in kinds:
-        out.print(f"Of other topics {MOST_OTHERS} kinds are told apart; whether the rest was redriven was not asked.")
-    out.print(f"{len(found):,} letters, {sum(stored in redriven for stored in found):,} of them redriven")
+        out.print(
+            f"Of topics without a source only {MOST_OTHERS} kinds are listed; whether the rest was redriven is not known."
+        )
+    out.print(f"{len(found):,} dead letters, {sum(stored in redriven for stored in found):,} of them redriven")
     if dead_letters.foreign:
-        out.print(f"{dead_letters.foreign:,} records there are no letters of this program; they are left alone")
+        out.print(f"{dead_letters.foreign:,} records there are not dead letters of this program; they are left alone")
 
 
 def _row(topic: str, code: str, of_kind: Sequence[StoredDeadLetter], redriven: Redriven) -> dict[str, Any]:
@@ -126,9 +128,9 @@ def show_dead_letter(
     code: CodeOption = None,
     topic: TopicOption = None,
     since: SinceOption = None,
-    limit: Annotated[int, typer.Option(min=1, max=100, help="The newest N letters.")] = 1,
+    limit: Annotated[int, typer.Option(min=1, max=100, help="The newest N dead letters.")] = 1,
     partition: Annotated[
-        int | None, typer.Option(min=0, help="With --offset: the letter's place in the dead-letter topic.")
+        int | None, typer.Option(min=0, help="With --offset: the dead letter's place in the dead-letter topic.")
     ] = None,
     offset: Annotated[int | None, typer.Option(min=0, help="With --partition.")] = None,
     as_json: Json = False,
@@ -145,7 +147,7 @@ def show_dead_letter(
         record = record_at(settings.kafka, settings.dead_letter.topic, partition, offset)
         stored = dead_letter_of(record)
         if stored is None:
-            raise ConfigurationError([f"--offset: that record of {settings.dead_letter.topic} is no dead letter"])
+            raise ConfigurationError([f"--offset: that record of {settings.dead_letter.topic} is not a dead letter"])
         found = [(stored, record)]
     else:
         picked = picked_by(code, topic, since)
@@ -172,7 +174,7 @@ def redrive_dead_letters(
     code: CodeOption = None,
     topic: TopicOption = None,
     since: SinceOption = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="The oldest N letters only.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the oldest N dead letters.")] = None,
     rate: Annotated[float, typer.Option(min=0, help="Events a second at most, 1 or more; 0: no limit.")] = 0,
     execute: Annotated[bool, typer.Option("--execute", help="Do it; otherwise the plan is printed.")] = False,
     as_json: Json = False,
@@ -250,18 +252,18 @@ def _print_plan(settings: Settings, planned: RedrivePlan, as_json: bool) -> None
     out.print(f"redrive from {settings.dead_letter.topic} by group {planned.group}")
     if rows:
         out.print(Fitting(_table(rows)))
-    out.print(f"{len(planned.wanted):,} letters that were not redriven before.")
+    out.print(f"{len(planned.wanted):,} dead letters that were not redriven before.")
     _print_paused(settings, planned)
     for topic, count in without_source.items():
-        out.print(f"{count:,} letters of {topic} are left alone: it is not the topic of one of the sources.")
+        out.print(f"{count:,} dead letters of {topic} are left alone: it is not the topic of one of the sources.")
     if references:
         out.print(
-            "A letter by reference has no value of its own; its event is read from its topic, if it is still there."
+            "A dead letter by reference has no value of its own; its event is read from its topic, if it is still there."
         )
     if planned.wanted:
         out.print(
-            "Each is mapped by the settings of now and carries the dedupe_id of the first time. One that fails again comes "
-            "back as a new letter.",
+            "Each is mapped by the current settings and carries its original dedupe_id. One that fails again becomes a "
+            "new dead letter.",
             soft_wrap=True,
         )
         out.print("Nothing has been sent: add --execute.")
@@ -269,7 +271,7 @@ def _print_plan(settings: Settings, planned: RedrivePlan, as_json: bool) -> None
 
 def _print_paused(settings: Settings, planned: RedrivePlan) -> None:
     for topic, count in planned.paused.items():
-        typer.echo(f"{count:,} letters of {topic} are left alone: {settings.why_paused(topic)}.", err=True)
+        typer.echo(f"{count:,} dead letters of {topic} are left alone: {settings.why_paused(topic)}.", err=True)
 
 
 def _print_ledger(ledger: Ledger, as_json: bool) -> None:
@@ -288,7 +290,7 @@ def _print_ledger(ledger: Ledger, as_json: bool) -> None:
     table = Table(show_header=False)
     table.add_column()
     table.add_column(justify="right")
-    table.add_row("letters to be redriven", f"{ledger.dead_letters:,}")
+    table.add_row("dead letters to redrive", f"{ledger.dead_letters:,}")
     table.add_row("delivered", f"{tally.delivered:,}")
     for code, count in tally.dead_lettered.items():
         table.add_row(f"dead-lettered again: {code}", f"{count:,}")
@@ -301,7 +303,9 @@ def _print_ledger(ledger: Ledger, as_json: bool) -> None:
     if ledger.left:
         out.print("Stopped before the end: the same command goes on with what is left.")
     elif not ledger.holds:
-        out.print("The books don't close: letters were read that have no outcome in this run. Was another run at it?")
+        out.print(
+            "The counts don't add up: dead letters were read that have no outcome in this run. Was another run at work?"
+        )
 
 
 app.command("purge")(purge.command)

@@ -26,7 +26,7 @@ _LINE_SECONDS = 2.0  # between two lines where there is no terminal
 def command(
     events: Annotated[int, typer.Option(min=1, help="How many events to produce.")] = 5000,
     keep_running: Annotated[
-        bool, typer.Option("--keep-running", help="Go on afterwards, with the status page.")
+        bool, typer.Option("--keep-running", help="Keep running afterwards, with the status page.")
     ] = False,
     admin_port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the status page; 0: any.")] = 0,
     as_json: Json = False,

@@ -41,7 +41,7 @@ def command(
         ),
     ] = None,
     end: Annotated[
-        str, typer.Option("--to", metavar="TIME|latest|OFFSET", help="Up to here, this one not included.")
+        str, typer.Option("--to", metavar="TIME|latest|OFFSET", help="Where to stop; this record is not included.")
     ] = "latest",
     partition: Annotated[
         list[int] | None, typer.Option(min=0, help="With --topic: only this partition; may be given several times.")

@@ -249,7 +249,7 @@ def _notes(report: Report, done: DryRun) -> list[str]:
         )
     urls = [one.schema_registry.url if one.schema_registry else "" for one in (settings, other)]
     if urls[0] != urls[1]:
-        notes.append("the files name different registries: each mapping has the schemas of its own")
+        notes.append("the files name different registries: each mapping uses the schemas of its own registry")
     for topic in report.topics:
         lacking = [
             file for file, one in ((report.file, settings), (report.other_file, other)) if not one.sources_of(topic)

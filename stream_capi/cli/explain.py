@@ -28,7 +28,7 @@ def command(
     offset: Annotated[int | None, typer.Option(min=0, help="With --partition: the record's offset.")] = None,
     latest: Annotated[
         int | None,
-        typer.Option(min=1, max=100, help="The newest N records of the topic, or of those that are found; then 1."),
+        typer.Option(min=1, max=100, help="The newest N records of the topic, or of those found (by default 1)."),
     ] = None,
     file: Annotated[
         Path | None,

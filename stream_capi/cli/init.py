@@ -58,8 +58,8 @@ def command(
     bootstrap_servers: Annotated[
         str | None,
         typer.Option(
-            help="The brokers, which are asked for a recent record where the registry has no subject TOPIC-value. "
-            f"What they want besides comes from the environment: {_KAFKA}__PROPERTIES__SECURITY__PROTOCOL=…"
+            help="The brokers, which are asked for a recent record if the registry has no subject TOPIC-value. "
+            f"Their other properties come from the environment: {_KAFKA}__PROPERTIES__SECURITY__PROTOCOL=…"
         ),
     ] = None,
     output: Annotated[Path | None, typer.Option(help="The file to write; standard output otherwise.")] = None,
@@ -73,7 +73,7 @@ def command(
             f"--registry must hold no user or password; set {_PROPERTIES}__BASIC__AUTH__USER__INFO"
         )
     if output is not None and os.path.lexists(output):
-        raise ConfigurationError([f"--output: {output} is there already; name another file, or take it away"])
+        raise ConfigurationError([f"--output: {output} is there already; name another file, or delete it"])
     kafka = _kafka(os.environ, bootstrap_servers)
     schemas, framing = asyncio.run(_newest(registry, topic, _properties(os.environ), kafka))
     text = "\n".join(_lines(registry, kafka, topic, framing, event, schemas)) + "\n"
@@ -170,7 +170,7 @@ def _lines(
     yield f"#   stream-capi explain --config FILE --topic {topic} --latest 1"
     brokers = f"bootstrap_servers = {_quoted(kafka.bootstrap_servers)}"
     stated = "bootstrap_servers" in kafka.model_fields_set
-    yield from ("", "[kafka]", brokers if stated else _with_remark(brokers, "TODO: the brokers; nobody named them"))
+    yield from ("", "[kafka]", brokers if stated else _with_remark(brokers, "TODO: the brokers; none were given"))
     yield 'group_id = "stream-capi"'
     yield from ("", "[schema_registry]", f"url = {_quoted(url)}")
     yield from ("", "[[pixels]]", 'name = "main"')
@@ -193,10 +193,8 @@ def _source(
     guessed = guesses(schema.raw, event, schema.name)
     yield from ("", "[[sources]]", f"topic = {_quoted(topic)}")
     if named:
-        yield _with_remark(
-            f"record = {_quoted(schema.name)}", "take the source away if these are no events for the API"
-        )
-    several = "or event_field with a table of events, where a topic holds several"
+        yield _with_remark(f"record = {_quoted(schema.name)}", "delete this source if these are not events for the API")
+    several = "or event_field with a table of events, if a topic holds several"
     yield _with_remark(f'event = "{event.value}"', several if stated else f"unsure: by the names; {several}")
     if framing is not None:
         yield f"framing = {_quoted(framing)}"
@@ -223,14 +221,14 @@ def _offered(schema: WriterSchema) -> Iterator[str]:
         yield _with_remark(key, 'perhaps in place of event, with events = { VALUE = "generate_lead", "*" = "skip" }')
     if is_change(schema.raw, schema.name):
         yield _with_remark(
-            '# where = { field = "op", in = ["c", "r"] }', "only rows that are new: else each update is an event"
+            '# where = { field = "op", in = ["c", "r"] }', "only new rows; otherwise each update is an event"
         )
     for consent in consents(schema.raw, schema.name)[:_CONSENTS]:
         yield _with_remark(
             f"# consent_field = {_quoted(consent.path)}", "looks like a consent; without it an event is skipped"
         )
         if consent.purposes:
-            yield _with_remark('# consent_purposes = ["…"]', "what must be among those agreed to")
+            yield _with_remark('# consent_purposes = ["…"]', "purposes that must all be among those agreed to")
 
 
 def _mapped(guess: Guess) -> Iterator[str]:

@@ -28,7 +28,7 @@ def command(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0: any that is free.")] = 8080,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     key_env: Annotated[
-        str, typer.Option(metavar="NAME|any", help="The variable with the key to take; any: every key will do.")
+        str, typer.Option(metavar="NAME|any", help="The variable with the key to accept; any: accept every key.")
     ] = "any",
     authorization: Annotated[
         Literal["bearer", "raw", "any"], typer.Option(help="The form that the key must come in.")
@@ -38,7 +38,7 @@ def command(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Stand in for the API: judge every request by its document, and play the faults of a script."""
+    """Stand in for the API: validate every request against its document, and play the faults of a script."""
     mock = MockEndpoint(
         host,
         port,

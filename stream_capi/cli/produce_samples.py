@@ -22,9 +22,9 @@ _LONGEST_SECONDS = 86_400.0  # of a sleep: the operating system refuses one that
 def command(
     config_file: Config,
     count: Annotated[int, typer.Option(min=1, help="How many events, over all topics.")],
-    rate: Annotated[float, typer.Option(min=0, help="Events a second; 0: as fast as it goes.")] = 0,
+    rate: Annotated[float, typer.Option(min=0, help="Events a second; 0: as fast as possible.")] = 0,
     bad_share: Annotated[
-        float, typer.Option(min=0, max=1, help="Share of events that lack what the API wants.")
+        float, typer.Option(min=0, max=1, help="Share of events that lack something the API requires.")
     ] = 0.01,
     seed: Annotated[int, typer.Option(help="The same seed gives the same people.")] = 1,
     into_live: Annotated[

@@ -39,17 +39,17 @@ def command(
         typer.Option(
             "--before",
             metavar="TIME",
-            help="Only letters written before: a time, or 36h, 30d ago. With --suppressed of any time unless given.",
+            help="Only dead letters written before this: a time, or 36h, 30d ago. Needed unless --suppressed is given.",
             show_default=False,
         ),
     ] = None,
     execute: Annotated[bool, typer.Option("--execute", help="Do it; otherwise the plan is printed.")] = False,
     also_open: Annotated[
-        bool, typer.Option("--also-open", help="Delete letters that were not redriven, and others' records, too.")
+        bool, typer.Option("--also-open", help="Delete dead letters that were not redriven, and others' records, too.")
     ] = False,
     suppressed: Annotated[
         bool,
-        typer.Option("--suppressed", help="Only as far as the last letter of the people of suppress.file."),
+        typer.Option("--suppressed", help="Only as far as the last dead letter of the people in suppress.file."),
     ] = False,
     as_json: Json = False,
 ) -> None:
@@ -101,7 +101,7 @@ def _warn_of_right(admin: KafkaAdmin, topic: str) -> None:
 
 def _print(planned: PurgePlan, done: Done | None) -> None:
     out = console()
-    whose = "letters of people on the list" if planned.purged.people is not None else "letters"
+    whose = "dead letters of people on the list" if planned.purged.people is not None else "dead letters"
     since = planned.purged.before
     of_when = "" if since is None else f" written before {shown_time(since)}"
     out.print(f"purge of {planned.topic}, {planned.retention}: {whose}{of_when}")
@@ -115,7 +115,7 @@ def _print(planned: PurgePlan, done: Done | None) -> None:
     deleted = [one for one in going if isinstance(done[one.tp], int)]
     foreign = sum(one.going.foreign for one in deleted)
     others = f" and {foreign:,} records of others" if foreign else ""
-    out.print(f"Deleted {sum(one.going.letters for one in deleted):,} letters{others}.")
+    out.print(f"Deleted {sum(one.going.letters for one in deleted):,} dead letters{others}.")
 
 
 def _table(planned: PurgePlan) -> Table:
@@ -145,10 +145,10 @@ def _table(planned: PurgePlan) -> Table:
 def _lines(planned: PurgePlan) -> Iterator[str]:
     kept = [one for one in planned.partitions if one.first_kept is not None and one.left]
     for one in kept[:_MOST_LINES]:
-        why = "is newer" if one.first_kept == one.older else "was not redriven, or is no letter"
-        yield f"{one.tp}@{one.first_kept} {why}: it stays, and so does all behind it."
+        why = "is newer" if one.first_kept == one.older else "was not redriven, or is not a dead letter"
+        yield f"{one.tp}@{one.first_kept} {why}: it stays, and so does everything after it."
     if len(kept) > _MOST_LINES:
-        yield f"So it is in {len(kept) - _MOST_LINES:,} more partitions."
+        yield f"The same applies to {len(kept) - _MOST_LINES:,} more partitions."
     if kept:
         yield "Kafka deletes from the beginning only. Redrive what is open first; --also-open deletes it undelivered."
     never = sum(one.going.open for one in planned.partitions)
@@ -161,7 +161,7 @@ def _lines(planned: PurgePlan) -> Iterator[str]:
 def _lines_of_people(planned: PurgePlan) -> Iterator[str]:
     going = sum(one.going.suppressed for one in planned.partitions)
     others = sum(one.going.letters for one in planned.partitions) - going
-    yield f"{going:,} letters of people on the list go, and {others:,} of others that lie before them."
+    yield f"{going:,} dead letters of people on the list go, and {others:,} of others that lie before them."
     places = [
         f"{one.tp}@{offset}" for one in planned.partitions for offset in one.places if offset >= one.new_beginning
     ]
@@ -169,14 +169,14 @@ def _lines_of_people(planned: PurgePlan) -> Iterator[str]:
         more = ", …" if planned.left > min(len(places), _MOST_LINES) else ""
         until = planned.gone_at_latest
         when = (
-            "nobody knows when they go"
+            "it is not known when they are deleted"
             if until is None
-            else f"the topic's retention takes them by {shown_time(int(until))}"
+            else f"the topic's retention deletes them by {shown_time(int(until))}"
         )
         yield f"{planned.left:,} stay: {', '.join(places[:_MOST_LINES])}{more}; {when}."
     if unseen := planned.unseen.total():
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in sorted(planned.unseen.items()) if count)
-        yield f"Of {unseen:,} letters nobody can say whose they are: {reasons}."
+        yield f"{unseen:,} dead letters can't be assigned to a person: {reasons}."
 
 
 def _as_json(planned: PurgePlan, done: Done | None) -> dict[str, Any]:

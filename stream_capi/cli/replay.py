@@ -28,8 +28,8 @@ from stream_capi.operations.range_job import await_alone
 from stream_capi.operations.range_replay import ReplayLedger, ReplayPlan
 
 _DEDUPE = (
-    "Each event carries the dedupe_id that it had the first time, by which the API drops what it has already. How long it "
-    "remembers is its own affair: replay what was not delivered as it should have been."
+    "Each event carries its original dedupe_id, by which the API drops what it already has. How long the API "
+    "remembers ids is not known: replay only what was not delivered as it should have been."
 )
 
 
@@ -41,16 +41,14 @@ def command(
         typer.Option("--from", metavar="TIME|earliest|OFFSET", help="The first event; a time without offset is UTC."),
     ],
     end: Annotated[
-        str, typer.Option("--to", metavar="TIME|latest|OFFSET", help="Up to here, this one not included.")
+        str, typer.Option("--to", metavar="TIME|latest|OFFSET", help="Where to stop; this record is not included.")
     ] = "latest",
     partition: Annotated[
         list[int] | None, typer.Option(min=0, help="Only this partition; may be given several times.")
     ] = None,
     rate: Annotated[float, typer.Option(min=0, help="Events a second at most, 1 or more; 0: no limit.")] = 0,
     execute: Annotated[bool, typer.Option("--execute", help="Do it; otherwise the plan is printed.")] = False,
-    afresh: Annotated[
-        bool, typer.Option("--afresh", help="Begin anew, where this range has been replayed before.")
-    ] = False,
+    afresh: Annotated[bool, typer.Option("--afresh", help="Begin again, if this range was replayed before.")] = False,
     as_json: Json = False,
 ) -> None:
     """Deliver a range again in a group of its own: the live group's offsets stay where they are.
@@ -121,7 +119,7 @@ def _print_plan(settings: Settings, planned: ReplayPlan, as_json: bool) -> None:
     offsets, left = total(planned.ranges), total(planned.left)
     if planned.begun:
         what = f"{left:,} of {offsets:,} offsets are left; --execute goes on" if left else "all of it has been replayed"
-        out.print(f"This range was begun before: {what}, --afresh begins anew.")
+        out.print(f"This range was begun before: {what}, --afresh begins again.")
     else:
         out.print(f"{offsets:,} offsets in all; compaction and transactions may have left fewer events than that.")
     out.print(f"The offsets of group {settings.kafka.group_id} stay where they are. {_DEDUPE}", soft_wrap=True)
@@ -190,4 +188,6 @@ def _print_ledger(planned: ReplayPlan, ledger: ReplayLedger, as_json: bool) -> N
     if ledger.left:
         out.print("Stopped before the end: the same command goes on where it stopped.")
     elif not ledger.holds:
-        out.print("The books don't close: records were read that have no outcome in this run. Was another run at it?")
+        out.print(
+            "The counts don't add up: records were read that have no outcome in this run. Was another run at work?"
+        )

@@ -19,8 +19,8 @@ from stream_capi.operations import offset_reset
 from stream_capi.operations.offset_reset import Change, ResetPlan
 
 _FORGOTTEN = (
-    "What is known of events delivered beyond the old offsets is forgotten: from the new ones on each event is sent, with "
-    "the dedupe_id of the first time."
+    "The record of events delivered beyond the old offsets is dropped: from the new ones on, each event is sent, with "
+    "its original dedupe_id."
 )
 
 
@@ -82,7 +82,7 @@ def _print(planned: ResetPlan, to: str, done: bool) -> None:
         return
     if planned.members:
         names = ", ".join(map(str, planned.members))
-        out.print(f"The group has members, and is not reset while it has: stop {names} first.", soft_wrap=True)
+        out.print(f"The group can't be reset while it has members: stop {names} first.", soft_wrap=True)
         if planned.waiting:
             out.print(f"{planned.waiting}.", soft_wrap=True)
     out.print("Nothing has been changed: add --execute.")

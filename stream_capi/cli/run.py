@@ -24,7 +24,7 @@ log = structlog.get_logger("stream_capi")
 
 def command(
     config_file: Config,
-    workers: Annotated[int, typer.Option(min=1, help="Processes in the group on this machine.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, help="Number of worker processes on this machine.")] = 1,
     worker: Annotated[
         int, typer.Option(hidden=True, help="The number of a worker; set by the one that watches it.")
     ] = 0,

@@ -25,10 +25,10 @@ from stream_capi.observe.masking import scrub
 from stream_capi.operations.explain import ExplainedRecord, explain_file, explain_records
 from stream_capi.operations.single_send import OneEvent, Reply, event_to_send, send
 
-_AGAIN = "Nothing was committed: the group has sent this event or will send it, with this same dedupe_id."
-_LIVE = "The API has no sandbox: it takes this event for a real one, and nothing takes it back."
+_AGAIN = "Nothing was committed: the group has sent this event or will send it, with the same dedupe_id."
+_LIVE = "The API has no sandbox: it counts this event as a real one, and that can't be undone."
 _FROM_FILE = (
-    "This record is out of a file. If it is made up, the live pixel counts a person and an event that never were."
+    "This record comes from a file. If it is made up, the live pixel counts a person and an event that never existed."
 )
 
 

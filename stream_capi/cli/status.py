@@ -45,16 +45,14 @@ def command(
             help="A member's admin server; may be given several times. Otherwise the settings' own.",
         ),
     ] = None,
-    watch: Annotated[bool, typer.Option("--watch", help="Again every two seconds, until Ctrl-C.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Print it again every two seconds, until Ctrl-C.")] = False,
     fail_on: Annotated[
         FailOn | None,
-        typer.Option(
-            "--fail-on", help="Exit 1 where something is held, or not every member could be asked whether it is."
-        ),
+        typer.Option("--fail-on", help="Exit 1 if something is held, or if not every member could be asked."),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Show the group's lag and members, and by its members what is held and why the oldest events wait."""
+    """Show the group's lag and members, what is held, and why the oldest events wait."""
     if watch and fail_on:
         raise typer.BadParameter("--fail-on looks once; it doesn't go with --watch")
     settings = config.load(config_file, keys=False)

@@ -167,7 +167,7 @@ def _written(file: Path, files: Sequence[CaseFile], results: Sequence[CaseResult
         entries.append(Entry(_shown_path(result.case.file), result.case.name, failure, result.fault))
     try:
         if file.is_file() and not is_report(file):
-            yield f"--junit: {file} is there already and is no report; name another file, or take it away"
+            yield f"--junit: {file} is there already and is not a report; name another file, or delete it"
         else:
             file.write_bytes(junit(entries))
     except OSError as error:

@@ -226,9 +226,10 @@ class EndpointClient:
         if fault == "dns":
             return f"the name {_looked_up(error) or host} can't be resolved; check endpoint.url and the name servers"
         if fault == "tls":
-            return f"TLS with {host}:{port} fails: {_tls_reason(error)}; a private authority goes into endpoint.ca_file"
+            advice = "the certificate of a private authority belongs in endpoint.ca_file"
+            return f"TLS with {host}:{port} fails: {_tls_reason(error)}; {advice}"
         if self._proxy is not None:
-            return f"endpoint.proxy gives no way to {host}:{port}: {_reason(error)}"
+            return f"endpoint.proxy doesn't connect to {host}:{port}: {_reason(error)}"
         return f"no connection to {host}:{port}: {_reason(error)}; check endpoint.url, firewall and network policy"
 
 

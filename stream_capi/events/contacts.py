@@ -13,9 +13,9 @@ from unicodedata import category, east_asian_width, normalize
 
 from stream_capi.events.value_rules import PLACEHOLDER, PLACEHOLDERS, Wrong
 
-NOT_ONE_ADDRESS = Wrong("must be one address alone, without a name, blanks, brackets or a mask", "not_one_address")
-LETTERS = Wrong("must have no letters but those of an extension", "letters")
-DECIMAL = Wrong("must be no decimal number, as spreadsheets make of it", "decimal")
+NOT_ONE_ADDRESS = Wrong("must be a single address, without a name, blanks, brackets or a mask", "not_one_address")
+LETTERS = Wrong("must have no letters except in an extension", "letters")
+DECIMAL = Wrong("must not be a decimal number, as spreadsheets make of phone numbers", "decimal")
 MASKED = Wrong("must have all of its digits, with none masked", "masked")
 TWO_NUMBERS = Wrong("must be one phone number, not two, with nothing dialled after it", "two_numbers")
 ESCAPED = Wrong("must have no escapes, as a URL or HTML has", "escaped")

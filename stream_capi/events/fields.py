@@ -70,12 +70,12 @@ class Field(NamedTuple):
         return self.unhashed if self.unhashed is not None and not hash_here else self.rule
 
 
-UNFIT = Wrong("is of a type that can't hold it", "type")
+UNFIT = Wrong("is of a type that this field can't have", "type")
 NOT_IN_MAP = Wrong("is not in its map", "not_in_map")
 ABSENT = Wrong("is absent", "absent")
 TOO_OLD = Wrong("is older than delivery.max_age_seconds", "too_old")
 IN_FUTURE = Wrong("is more than delivery.max_future_seconds ahead", "in_future")
-NOT_PUBLIC = Wrong("is no public address", "not_public")
+NOT_PUBLIC = Wrong("is not a public address", "not_public")
 
 
 NUMBERS = ("event_time", "data.value")  # all other fields are text

@@ -34,7 +34,7 @@ class PathState(StrEnum):
     EMPTY = "empty"
     UNUSABLE = "not usable"  # the value of another path, or a default, is used in its place
     UNNEEDED = "not needed"  # a path before it has a value
-    UNREAD = "not looked at"  # the profile doesn't allow the field
+    UNREAD = "not looked at"  # the field is withheld: the profile does not allow it, or there is no consent
     MISSING = "not in this schema"
 
 
@@ -110,7 +110,7 @@ class _Decision(NamedTuple):
 def _where(decision: _Decision, where: Where) -> Line:
     rule = " or ".join(str(one) for one in where.one_of or (where.equals,))
     if where.present is not None:
-        rule = "there" if where.present else "null"
+        rule = "present" if where.present else "null"
     return decision.line(f"is {rule}", harmless=where.present is None and decision.verdict is Verdict.PASSED)
 
 
@@ -118,7 +118,7 @@ def _looked_up(decision: _Decision, rules: SourceRules) -> Line:
     of_events = decision.question.about == "event_field"
     rule = "a value in events" if of_events else "the name of a pixel"
     if decision.verdict is Verdict.FAILS:
-        return decision.line(rule, note="is null" if decision.raw is None else "is none of those in the settings")
+        return decision.line(rule, note="is null" if decision.raw is None else "is not one of those in the settings")
     result = "skip" if decision.verdict is Verdict.SKIPS else str(decision.answer)
     return decision.line(
         rule, result, harmless=as_key(decision.raw) in (rules.events if of_events else rules.restricted)
@@ -129,6 +129,6 @@ def _consent(decision: _Decision, rules: SourceRules) -> Line:
     rule = f"a consent to {', '.join(rules.consent_purposes)}" if rules.consent_purposes else "a consent"
     notes = ["absent means no"] if decision.raw is None else []
     if decision.answer is False:
-        notes.append("sent without what tells who the person is")
+        notes.append("sent without the fields that identify the person")
     result = "yes" if decision.answer is True else "no"
     return decision.line(rule, result, "; ".join(notes), isinstance(decision.raw, bool))

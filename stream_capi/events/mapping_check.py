@@ -187,12 +187,12 @@ class _Check:
         if isinstance(found, MissingPath):
             yield f"{key}: {self._absent(found)}"
         elif not any(kind.type in _KEYS for kind in found.kinds):
-            yield f'{key}: "{path}" is {_named(found)}, which no key of a table can be'
+            yield f'{key}: "{path}" is {_named(found)}, which cannot be a key of a table'
         elif found.kinds and all(kind.type == "enum" for kind in found.kinds):
             symbols = {symbol for kind in found.kinds for symbol in kind.symbols}
             for value in known if key != "pixel_field" else ():
                 if value not in symbols:
-                    yield f'{key}: "{path}" is {_named(found)}, of which "{value}" is none'
+                    yield f'{key}: "{path}" is {_named(found)}, which has no symbol "{value}"'
 
     def _looked_up_record(self, key: str) -> Iterator[str]:
         """The faults if the looked-up value is the record's own name."""
@@ -236,7 +236,7 @@ class _Check:
             for key in rule.map or {}:
                 if not any(key in kind.symbols for kind in known):
                     paths = " and ".join(f'"{path}"' for path in rule.paths)
-                    yield f"{target}: {_shown(key)} of its map is no symbol of {paths}"
+                    yield f"{target}: {_shown(key)} of its map is not a symbol of {paths}"
 
     def _symbols(self, target: str, restricted: bool) -> Iterator[str]:
         """Symbols of an enum that are no valid value of the field, and that no ``where`` condition excludes."""
@@ -306,7 +306,7 @@ def _unfit(target: str, found: Found, rule: FieldRule, restricted: bool) -> str:
     """Why no value of these types can fill the field by its mapping; empty if one can."""
     if rule.map is None or not found.kinds:
         return unfit(target, found, rule.unit, restricted)
-    return "" if any(map(kinds.may_be_key, found.kinds)) else "which no key of a map can be"
+    return "" if any(map(kinds.may_be_key, found.kinds)) else "which cannot be a key of a map"
 
 
 def unfit(target: str, found: Found, unit: str | None, restricted: bool) -> str:
@@ -342,7 +342,7 @@ def _unfit_time(found: Found, unit: str | None) -> str:
     if len({kind.logical for kind in whole}) > 1:
         return "and nothing in a record tells which"
     if unit is not None and all(kinds.says_unit(kind, unit) for kind in fitting):
-        return "which says itself what it counts; leave its unit out"
+        return "which says its unit itself; leave the unit out"
     return ""
 
 

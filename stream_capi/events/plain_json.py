@@ -44,7 +44,7 @@ def row_from(schema_raw: Any, given: Any, record: str = "") -> dict[str, Any]:
     try:
         json.dumps(given, ensure_ascii=False, default=str).encode()
     except UnicodeEncodeError:
-        raise NotOfSchema("a text in it has a lone surrogate, which UTF-8 doesn't") from None
+        raise NotOfSchema("a string in it has a lone surrogate, which UTF-8 can't encode") from None
     except (ValueError, RecursionError):
         raise NotOfSchema("it is not JSON") from None
     schema = _Tried(schema_raw, record)
@@ -116,13 +116,13 @@ def _of(schema: _Tried, branch: tuple[Any, str], given: Any, path: str) -> Any:
         return {key: _value(schema, (node["values"], space), item, f'{path}."{key}"') for key, item in given.items()}
     found = _leaf(node, kind, given)
     if found is None:
-        raise NotOfSchema(f"{path or 'it'} is no {kind}")
+        raise NotOfSchema(f"{path or 'it'} is not of type {kind}")
     return found
 
 
 def _record(schema: _Tried, node: Mapping[str, Any], space: str, given: Any, path: str) -> dict[str, Any]:
     if not isinstance(given, dict):
-        raise NotOfSchema(f"{path or 'it'} is no record")
+        raise NotOfSchema(f"{path or 'it'} is not a record")
     fields = {field["name"]: field for field in node["fields"]}
     unknown = sorted(set(given) - set(fields))
     if unknown:

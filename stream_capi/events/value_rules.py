@@ -28,7 +28,7 @@ class Wrong(NamedTuple):
     reason: str
 
 
-PLACEHOLDER = Wrong("must be a value, not a placeholder or the SHA-256 of one or of nothing", "placeholder")
+PLACEHOLDER = Wrong("must not be a placeholder, or the SHA-256 of one or of the empty text", "placeholder")
 _WORDS = ("null", "undefined", "none", "n/a", "unknown")
 # What Objective-C, Go, Ruby, JavaScript, pandas, MySQL, spreadsheets and .NET write, as they spell it.
 _SPELLED = (

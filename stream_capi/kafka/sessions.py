@@ -53,8 +53,8 @@ def _brokers(admin: KafkaAdmin, group: str) -> Session:
         found = admin.configuration(ResourceType.BROKER, admin.a_broker())
         seconds = _seconds(found.get("group.consumer.session.timeout.ms"))
     length = "" if seconds is None else f" {seconds:g} s,"
-    unknown = f", {_BROKERS_DEFAULT}; this user may not ask for it" if seconds is None else ""
-    return Session(seconds, f"session time-out{length} the broker's (group.protocol=consumer){unknown}")
+    unknown = f", {_BROKERS_DEFAULT}; this user may not read it" if seconds is None else ""
+    return Session(seconds, f"session time-out{length} set by the broker (group.protocol=consumer){unknown}")
 
 
 def _seconds(milliseconds: str | None) -> float | None:

@@ -30,9 +30,9 @@ class Retention(NamedTuple):
         if self.seconds is not None:
             return f"kept for {_duration(self.seconds)}"
         return {
-            "without_end": "kept without end",
-            "compacted": "compacted: the newest of each key is kept without end",
-        }.get(self.state, "kept for a time that the brokers do not tell this user")
+            "without_end": "kept forever",
+            "compacted": "compacted: the newest record of each key is kept forever",
+        }.get(self.state, "kept for a time that is not known to this user")
 
     @property
     def longest_seconds(self) -> float | None:

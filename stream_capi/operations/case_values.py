@@ -21,7 +21,7 @@ class WrongValue(ValueError):
 
 def text(given: Any) -> str:
     if not isinstance(given, str) or not given.strip() or not is_utf_8(given):
-        raise WrongValue("must be a text")
+        raise WrongValue("must be text")
     return given
 
 
@@ -47,7 +47,7 @@ def table_or_null(given: Any) -> dict[str, Any] | None:
 
 def scalar(given: Any) -> Any:
     if not isinstance(given, str | int | float | Decimal):
-        raise WrongValue("must be a text or a number; a field that is not sent is left out")
+        raise WrongValue("must be text or a number; a field that is not sent is left out")
     return given
 
 
@@ -96,7 +96,7 @@ def bytes_of_hex(given: Any) -> bytes:
 
 def _own_text(given: Any) -> str:
     if not isinstance(given, str):
-        raise WrongValue("must be a text")
+        raise WrongValue("must be text")
     return given
 
 
@@ -107,7 +107,7 @@ def bytes_of(given: Any) -> bytes:
         if name in ("base64", "hex"):
             return (bytes_of_base64 if name == "base64" else bytes_of_hex)(given[name])
     if not isinstance(given, str) or not is_utf_8(given):
-        raise WrongValue('must be a text, { hex = "…" } or { base64 = "…" }')
+        raise WrongValue('must be text, { hex = "…" } or { base64 = "…" }')
     return given.encode()
 
 
@@ -115,4 +115,4 @@ def headers(given: Any) -> list[tuple[str, bytes]]:
     try:
         return [(name, bytes_of(value)) for name, value in table(given).items()]
     except WrongValue as wrong:
-        raise WrongValue(str(wrong).replace("must be a text", "each must be a text")) from None
+        raise WrongValue(str(wrong).replace("must be text", "each must be text")) from None

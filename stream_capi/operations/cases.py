@@ -184,7 +184,7 @@ def _read(path: Path) -> _Read:
         text = content(path).decode("utf-8")
         kind = path.suffix.lower()
         if kind not in _KINDS:
-            return _Read("", {}, ("is no file of cases; its name must end in .toml or .json",))
+            return _Read("", {}, ("is not a file of cases; its name must end in .toml or .json",))
         data = (_toml if kind == ".toml" else _json)(text.removeprefix("\ufeff"))
         if not isinstance(data, dict):
             return _Read("", {}, ("must be a table of one case, or of a list called cases",))
@@ -201,7 +201,7 @@ def _read(path: Path) -> _Read:
         why = str(wrong)
     except (ValueError, ArithmeticError, RecursionError) as error:
         where = f": line {error.lineno} column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
-        why = f"is not {path.suffix[1:].upper()} that can be read{where}"
+        why = f"can't be parsed as {path.suffix[1:].upper()}{where}"
     return _Read("", {}, (why,))
 
 
@@ -248,7 +248,7 @@ def _shared(data: Mapping[str, Any], faults: list[str]) -> dict[str, Any]:
     shared = {name: value for name, value in data.items() if name in _SHARED}
     for name in data:
         if name not in shared and name != "cases":
-            hint = "belongs into each of the cases" if name in _KEYS else f"unknown key{meant(name, _SHARED)}"
+            hint = "belongs in each of the cases" if name in _KEYS else f"unknown key{meant(name, _SHARED)}"
             faults.append(f"{key_of([name])}: {hint}")
     return {name: shared[name] for name in _checked(shared, _KEYS, [], faults)}
 
@@ -314,7 +314,7 @@ def _expected(table: Any, before: Sequence[Step], faults: list[str]) -> Expectat
         return None
     for name, kind in (("pixel", "event"), ("field", "dead_letter"), ("detail", "dead_letter")):
         if name in table and kinds != [kind]:
-            faults.append(f"{here}.{name}: goes with {kind} alone")
+            faults.append(f"{here}.{name}: is allowed only with {kind}")
     if "event" in found:
         _check_event(found["event"], [*before, "event"], faults)
     return Expectation(**found)

@@ -17,7 +17,7 @@ _SOON_SECONDS = 15.0  # within which a member that was killed is replaced by def
 _BROKERS_DEFAULT = 45.0
 _WITHOUT_END = "dead letters hold records as they came, personal data included. Set retention.ms of the topic"
 _COMPACTED = (
-    "cleanup.policy has compact: Kafka refuses dead letters without a key there, and drops those whose key came again; "
+    "cleanup.policy includes compact: Kafka then refuses dead letters without a key, and keeps only the newest of each key; "
     "set it to delete"
 )
 
@@ -58,7 +58,7 @@ def cluster_findings(settings: Settings) -> Iterator[Finding]:
         if topic in lacking:
             yield Finding(f"{subject} {topic}", False, f"this user lacks {lacking[topic]} on it; {_GRANT}")
         elif count is None:
-            what = "is not there, or may not be described by this user; create it, or grant DESCRIBE"
+            what = "is not there, or this user may not describe it; create it, or grant DESCRIBE"
             yield Finding(f"{subject} {topic}", False, what)
         else:
             kept = _kept(retention_of(admin, topic)) if topic == settings.dead_letter.topic else Kept()
@@ -91,13 +91,12 @@ def _refusals(admin: KafkaAdmin, group: str, most: int) -> Finding:
     try:
         members = max(1, len(admin.group_members(group).members))
     except StreamCapiError as error:
-        return Finding(
-            "delivery.max_refusals", True, f"{most} of each member; how many there are is not known: {error}"
-        )
+        what = f"{most} in five minutes for each member; how many members there are is not known: {error}"
+        return Finding("delivery.max_refusals", True, what)
     return Finding(
         "delivery.max_refusals",
         True,
-        f"{most} of each member: {most * members} in five minutes with {members} in the group; more members are more",
+        f"{most} in five minutes for each member: {most * members} for the {members} in the group, more with more members",
     )
 
 
@@ -108,7 +107,7 @@ def _slow(session: Session, settings: Settings) -> str:
     if static or not uses_new_protocol(settings.kafka.properties) or seconds <= _SOON_SECONDS:
         return ""
     return (
-        "; warning: the partitions of a member that is killed are not read for so long. The group's "
+        "; warning: the partitions of a member that is killed are not read for that long. The group's "
         "consumer.session.timeout.ms lowers it, not below the brokers' group.consumer.min.session.timeout.ms"
     )
 

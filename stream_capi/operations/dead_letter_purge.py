@@ -28,7 +28,7 @@ from stream_capi.operations.suppressed_letters import Letter, SuppressedLetters
 
 MOST_PLACES = 100  # of each partition
 _ID_ATTEMPTS = 3
-_COMPACTED = "its cleanup.policy is compact alone, and Kafka deletes no records of such a topic; set it to delete"
+_COMPACTED = "its cleanup.policy is only compact, and Kafka deletes no records of such a topic; set it to delete"
 
 
 @dataclass(slots=True)
@@ -226,7 +226,7 @@ def execute(settings: Settings, admin: KafkaAdmin, planned: PurgePlan) -> dict[T
         return {}
     now = next(filter(None, (admin.topic_ids([planned.topic]).get(planned.topic) for _ in range(_ID_ATTEMPTS))), "")
     if not now or not planned.topic_id:
-        raise Unavailable(f"the brokers do not tell the id of topic {planned.topic}: nothing was deleted")
+        raise Unavailable(f"the brokers don't return the id of topic {planned.topic}: nothing was deleted")
     if now != planned.topic_id:
         raise CheckFailed(f"topic {planned.topic} was recreated since it was read: nothing was deleted")
     purge_mark.keep(settings, admin, now, asked, planned.purged.before or int(time.time() * 1000))

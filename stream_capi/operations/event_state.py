@@ -71,7 +71,7 @@ class KeptLetters(NamedTuple):
 
 
 class Mapped(NamedTuple):
-    """What the settings of now make of the record; None where that isn't known, for the reason ``why_not``.
+    """What the current settings make of the record; None where that isn't known, for the reason ``why_not``.
 
     ``lane``: where it goes; None where it goes nowhere, or where that isn't known.
     """
@@ -93,16 +93,16 @@ def is_resolved(place: EventPlace, commits: GroupCommits) -> tuple[bool | None, 
         ranges = decode_outcomes(committed.metadata, committed.offset, topic_id)
         return any(of.first <= place.offset < of.last and of.leader_epoch == place.leader_epoch for of in ranges), ""
     if committed.offset > log.end or NO_LEADER_EPOCH < committed.leader_epoch < place.leader_epoch:
-        return None, "the log was cut since and written anew"
+        return None, "the log was truncated since, and written again"
     since = resolved_since(committed.metadata, committed.offset, topic_id)
     if since is None:
         return None, (
-            "the committed offset was set by a reset, or by a release that did not say since when all was resolved"
+            "the committed offset was set by a reset, or by a release that didn't record from where on all is resolved"
         )
     if place.offset < since:
         return (
             None,
-            f"members have resolved all from offset {since} on; what lies before was passed over, or is of before",
+            f"members have resolved all from offset {since} on; what lies before was passed over, or was not recorded",
         )
     return True, ""
 
@@ -136,7 +136,7 @@ def _dead_lettered(naming: Sequence[tuple[StoredDeadLetter, bool]], resolved: bo
 def _resolved(place: EventPlace, letters: KeptLetters, mapped: Mapped, where: str) -> EventState:
     outcome = mapped.outcome
     if isinstance(outcome, Skipped):
-        why = f"{outcome.reason}, by the settings of now; {where}"
+        why = f"{outcome.reason}, by the current settings; {where}"
         return EventState(State.SKIPPED, why, reason=outcome.reason)
     if letters.since is None or place.written < letters.since:
         return EventState(State.UNKNOWN, f"{where}, but its dead letter could be missing: {letters.why_not}")
@@ -146,7 +146,7 @@ def _resolved(place: EventPlace, letters: KeptLetters, mapped: Mapped, where: st
         )
     if isinstance(outcome, Rejection) and outcome.code not in _BY_TIME:
         why = (
-            f"{where} and no dead letter names it, but the settings of now would dead-letter it ({outcome.code.value})"
+            f"{where} and no dead letter names it, but the current settings would dead-letter it ({outcome.code.value})"
         )
         return EventState(State.UNKNOWN, f"{why}: delivered or skipped by others", outcome.code.value)
     return EventState(State.DELIVERED, f"{where}, and no dead letter names it")

@@ -181,7 +181,7 @@ async def explain_file(settings: Settings, of_topic: Sequence[SourceSection], fi
         raise ConfigurationError([f"--file: {file} is not UTF-8 text"]) from None
     except NotOfSchema as fault:
         names = " | ".join(schema.name for schema in schemas)
-        raise ConfigurationError([f"--file: {file} is no record of {names}: {fault}"]) from None
+        raise ConfigurationError([f"--file: {file} is not a record of {names}: {fault}"]) from None
     name, source = f"{schema.name} (from JSON)", _source_for(of_topic, schema)
     if source is None:
         return [ExplainedRecord(first.topic, name, None, Skipped("unrouted"))]

@@ -116,7 +116,7 @@ def _commits(settings: Settings, admin: KafkaAdmin, topics: Sequence[str]) -> di
 async def _explained(
     settings: Settings, topic: str, matches: Sequence[Match]
 ) -> list[tuple[Match, tuple[str, Mapped]]]:
-    """What the settings of now make of each of the topic's matches, with the schema's name."""
+    """What the current settings make of each of the topic's matches, with the schema's name."""
     of_topic = [match for match in matches if match.tp.topic == topic]
     sources = settings.sources_of(topic)
     try:
@@ -240,7 +240,7 @@ def _why_open(settings: Settings, status: GroupStatus, match: Match, mapped: Map
         return f"{names[held['subject']]} is held: {held['reason']}"
     oldest = partition.oldest
     if oldest is None or oldest.offset > match.offset:
-        return "its partition is read, and nothing is known to keep it"
+        return "its partition is read, and no reason for the wait is known"
     if oldest.offset == match.offset:
         return oldest.why
     return f"behind {match.offset - oldest.offset:,} offsets of its partition, of which the oldest waits: {oldest.why}"

@@ -176,7 +176,7 @@ def ask_member(address: str, group: str) -> MemberAnswer:
         why = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
         return MemberAnswer(address, None, f"no answer ({why})")
     if not _is_status(status):
-        return MemberAnswer(address, None, "what answers there is no stream-capi")
+        return MemberAnswer(address, None, "what answers there is not stream-capi")
     if status["group"] != group:
         return MemberAnswer(address, None, f"answers for group {status['group']}")
     return MemberAnswer(address, status)

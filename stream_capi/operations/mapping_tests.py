@@ -192,7 +192,7 @@ class _CaseLine:
     def _check_pixel(self, case: Case) -> None:
         names, expected = [pixel.name for pixel in self._settings.pixels], case.expected
         if expected is not None and expected.pixel is not None and expected.pixel not in names:
-            raise _Broken(f"expect.pixel: is none of the pixels{meant(expected.pixel, names)}")
+            raise _Broken(f"expect.pixel: is not one of the pixels{meant(expected.pixel, names)}")
 
     # Schemas
 
@@ -278,7 +278,7 @@ def _row_of(schemas: Sequence[WriterSchema], given: Any) -> tuple[WriterSchema, 
         return first_that_fits(schemas, lambda raw, record: row_from(raw, given, record))
     except NotOfSchema as fault:
         names = " | ".join(schema.name for schema in schemas)
-        raise _Broken(f"record: is none of {names}: {fault}") from None
+        raise _Broken(f"record: is not a record of {names}: {fault}") from None
 
 
 def _has_moment(case: Case) -> bool:

@@ -31,7 +31,7 @@ from stream_capi.operations.group_status import addresses, ask_member
 from stream_capi.operations.recent_records import key_of, recent_records, unreadable
 from stream_capi.operations.refused import kafka_faults, registry_faults
 
-_EVENT_KEY_IS_MISSING = "it is the word that init and the examples write; write the Axon Event Key in its place"
+_EVENT_KEY_IS_MISSING = "it is the placeholder of init and the examples; replace it with the Axon Event Key"
 _MOST_SCHEMAS = 20  # of recent records
 
 
@@ -68,7 +68,7 @@ def _clients(settings: Settings) -> Iterator[Finding]:
     for fault in faults:
         yield Finding("kafka properties", False, fault)
     if not faults:
-        yield Finding("kafka properties", True, "consumer, producer and admin client take them")
+        yield Finding("kafka properties", True, "consumer, producer and admin client accept them")
 
 
 async def _admin(settings: Settings) -> Finding:
@@ -89,10 +89,10 @@ def _named(source: SourceSection) -> str:
 def _pause(settings: Settings, topic: str) -> str:
     """What a pause means for a topic."""
     if all(map(settings.is_paused, settings.sources_of(topic))):
-        return f"{settings.why_paused(topic)}: nothing of {topic} is read or committed; the topic's retention runs on"
+        return f"{settings.why_paused(topic)}: nothing of {topic} is read or committed; the topic's retention still applies"
     return (
-        f"{settings.why_paused(topic)}: its events in {topic} wait; the others there go on, and wait as "
-        "well where those fill a partition's memory"
+        f"{settings.why_paused(topic)}: its events in {topic} wait; the others there go on, but wait as "
+        "well if those fill a partition's memory"
     )
 
 
@@ -183,7 +183,7 @@ async def _records(
     """Whether a recent record can be read. Raises ConfigurationError, RegistryUnavailable."""
     subject = f"records of {source.topic}"
     if not recent:
-        return Finding(subject, True, "there is none yet to look at")
+        return Finding(subject, True, "there is no record yet to look at")
     fault = await unreadable(source, rules_from(source, settings), sources.for_source(source), recent)
     return Finding(subject, fault is None, fault or f"have the framing {source.framing}")
 
@@ -208,7 +208,7 @@ async def _endpoint(settings: Settings) -> AsyncIterator[Finding]:
 def _clock(offset: float | None) -> Finding:
     """The local clock against the endpoint's. That of the brokers can't be asked for."""
     if offset is None:
-        return Finding("clock", True, "the endpoint's answers bear no date to compare the local clock with")
+        return Finding("clock", True, "the endpoint's answers have no Date header to compare the local clock with")
     if abs(offset) > Clocks.NEWS_SECONDS:
         return Finding("clock", False, f"{difference('endpoint', offset)}; {what_to_do(CLOCK_DIFFERS)}")
     return Finding("clock", True, "agrees with the endpoint's within a minute")

@@ -170,8 +170,8 @@ def await_alone(admin: KafkaAdmin, group: str, report: Callable[[str], None], se
     while members := admin.group_members(group).members:
         names = ", ".join(map(str, members))
         if time.monotonic() > deadline:
-            raise CheckFailed(f"this is being run already, by {names} in group {group}: let it end, or stop it")
+            raise CheckFailed(f"this is already being run, by {names} in group {group}: let it end, or stop it")
         if not reported:
             reported = True
-            report(f"waiting for {names} in group {group}: a run that was killed is given up by Kafka within a minute")
+            report(f"waiting for {names} in group {group}: Kafka removes a run that was killed within a minute")
         time.sleep(0.5)

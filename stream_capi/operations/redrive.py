@@ -184,7 +184,7 @@ class Redrive(RangeJob):
         try:
             await asyncio.to_thread(self._redriven.keep)
         except StreamCapiError as error:
-            log.warning("what was redriven can't be kept; it is tried again", reason=str(error))
+            log.warning("the offsets of redriven dead letters can't be committed; trying again", reason=str(error))
             return "not_kept"
         return None
 
@@ -232,7 +232,7 @@ async def run(
     finally:
         await work.close()
     if error := await work.keep():  # the last outcomes came in while it stopped
-        log.error("what was redriven last is not kept, and will be redriven again", reason=error)
+        log.error("the last redriven dead letters were not committed, and will be redriven again", reason=error)
     return code, Ledger(len(planned.wanted), tally, work.left)
 
 

@@ -21,7 +21,7 @@ _REFUSED = (
     "The API refuses this event, or all of this pixel: compare it with the API document, then send another one. `run` would "
     "dead-letter it as refused."
 )
-_GOES_ON = "`run` sends it again until it is taken."
+_GOES_ON = "`run` sends it again until the API accepts it."
 _UNKNOWN = "Whether the API has the event is not known."
 
 
@@ -64,7 +64,7 @@ def event_to_send(explained: ExplainedRecord, *, from_file: bool) -> OneEvent:
     if from_file and explanation.is_id_derived:
         raise CheckFailed(
             f"{explained.place} is not sent: the file's record has no dedupe_id and no event_id, and would get the id of the "
-            "topic's first record, which the API may drop then: give it one"
+            "topic's first record, so the API may drop it: give it one"
         )
     return OneEvent(explanation.lane, payload)
 

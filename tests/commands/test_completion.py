@@ -94,9 +94,9 @@ def test_options_and_values_of_a_command_are_offered(words: list[str], offers: l
 
 @pytest.mark.slow
 def test_each_shell_has_its_form() -> None:
-    assert asked("zsh", "check").startswith('_arguments \'*: :(("check":"Look at configuration')
+    assert asked("zsh", "check").startswith('_arguments \'*: :(("check":"Check configuration')
     assert asked("zsh", "run", "--config", "").strip() == "_files"
-    assert asked("fish", "check").startswith("check\tLook at configuration")
+    assert asked("fish", "check").startswith("check\tCheck configuration")
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

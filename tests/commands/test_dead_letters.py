@@ -81,12 +81,12 @@ def test_dead_letters_are_counted_by_topic_and_code_and_picked_by_each_filter(
         old = next(kind for kind in by_kind["kinds"] if kind["code"] == "too_old")
         assert [(rule["field"], rule["source"]) for rule in old["rules"]] == [("event_time", '"event_time"')]
         assert f"{old['letters']} of {old['letters']}: too_old event_time" in " ".join(text.split())
-        assert "100 letters, 0 of them redriven" in text
+        assert "100 dead letters, 0 of them redriven" in text
 
 
 def test_an_empty_topic_and_records_of_others_are_told(tmp_path: Path, broker: Broker, registry: Registry) -> None:
     with Scene(tmp_path, broker, registry) as scene:
-        assert "0 letters" in run_command(scene, *LIST).stdout
+        assert "0 dead letters" in run_command(scene, *LIST).stdout
         assert "no such dead letter" in run_command(scene, *SHOW).stdout
         assert run_for_json(scene, *REDRIVE, "--execute")["letters"] == 0
         producer = Producer({"bootstrap.servers": broker.bootstrap, "log_level": 0})
@@ -102,7 +102,7 @@ def test_an_empty_topic_and_records_of_others_are_told(tmp_path: Path, broker: B
             "left": 0,
             "holds": True,
         }
-        assert "is no dead letter" in run_command(scene, *SHOW, "--partition", "0", "--offset", "0", code=2).stderr
+        assert "is not a dead letter" in run_command(scene, *SHOW, "--partition", "0", "--offset", "0", code=2).stderr
 
 
 def test_one_dead_letter_is_shown_with_where_it_came_from_why_and_its_fields_masked(
@@ -118,7 +118,7 @@ def test_one_dead_letter_is_shown_with_where_it_came_from_why_and_its_fields_mas
         place = shown["letter"].removesuffix("]").replace("]@", "[").split("[")
         (same,) = run_for_json(scene, *SHOW, "--partition", place[1], "--offset", place[2])
         assert same == shown
-        # The present settings don't limit the age, so 26 of the events that were too old would be sent. Two of them have
+        # The current settings don't limit the age, so 26 of the events that were too old would be sent. Two of them have
         # another fault.
         old = run_for_json(scene, *SHOW, "--code", "too_old", "--limit", "28")
         outcomes = Counter(one["mapping"]["outcome"]["kind"] for one in old)
@@ -128,7 +128,7 @@ def test_one_dead_letter_is_shown_with_where_it_came_from_why_and_its_fields_mas
         assert len(run_for_json(scene, *SHOW, "--limit", "5")) == 5
         text = run_command(scene, *SHOW, "--code", "decode_error").stdout
         assert "decode_error" in text
-        assert "By the settings of now" in text
+        assert "By the current settings" in text
 
 
 def test_what_can_not_be_is_refused_in_a_line(tmp_path: Path, broker: Broker, registry: Registry) -> None:

@@ -468,7 +468,7 @@ def test_a_report_takes_the_place_of_no_file_but_a_report(folder: Folder, name: 
     before = target.read_bytes()
     done = folder.run("--junit", str(target))
     assert target.read_bytes() == before
-    fault = f"--junit: {target} is there already and is no report; name another file, or take it away"
+    fault = f"--junit: {target} is there already and is not a report; name another file, or delete it"
     assert (done.code, done.err) == (2, f"stream-capi: {fault}\n")
 
 

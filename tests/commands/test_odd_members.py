@@ -81,7 +81,7 @@ def test_a_status_is_taken() -> None:
 def test_what_newer_members_tell_besides_has_its_shape_or_is_no_members(change: dict[str, Any]) -> None:
     with answering(json.dumps(STATUS | NEWER).encode()) as address:
         assert ask_member(address, "g").status == STATUS | NEWER
-    assert fault_of(json.dumps(STATUS | NEWER | change).encode()) == "what answers there is no stream-capi"
+    assert fault_of(json.dumps(STATUS | NEWER | change).encode()) == "what answers there is not stream-capi"
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_what_newer_members_tell_besides_has_its_shape_or_is_no_members(change: 
     ids=lambda changed: json.dumps(changed)[:120],
 )  # fmt: skip
 def test_json_of_another_shape_is_no_member(changed: Any) -> None:
-    assert fault_of(json.dumps(changed).encode()) == "what answers there is no stream-capi"
+    assert fault_of(json.dumps(changed).encode()) == "what answers there is not stream-capi"
 
 
 @pytest.mark.parametrize("text", [b"", b"<html>", b"\xff", b"[" * 100_000, b"9" * 5000, b"{"])

@@ -40,7 +40,7 @@ def test_it_is_planned_refused_while_the_group_has_members_by_their_names_and_th
         }
         assert sum(one["again"] for one in plan["partitions"]) == 400
         assert len(plan["members"]) == 1
-        assert "The group has members" in run_command(scene, "reset", "--to", "earliest").stdout
+        assert "The group can't be reset while it has members" in run_command(scene, "reset", "--to", "earliest").stdout
         refused = run_command(scene, "reset", "--to", "earliest", "--execute", code=1)
         assert f"group {scene.group} has members, stop them first: stream-capi-" in refused.stderr
         assert offsets(scene, scene.leads) == before

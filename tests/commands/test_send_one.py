@@ -250,7 +250,7 @@ def test_a_certificate_that_nobody_trusts_is_told_and_with_its_authority_the_eve
         (request,) = bench.send_for_json(code=1)["requests"]
         assert request["fault"] == "tls"
         assert (
-            "unable to get local issuer certificate; a private authority goes into endpoint.ca_file"
+            "unable to get local issuer certificate; the certificate of a private authority belongs in endpoint.ca_file"
             in request["meaning"]
         )
         assert endpoint.mock.counts.requests == 0
@@ -444,10 +444,8 @@ def test_a_record_of_a_topic_is_sent_and_no_group_or_offset_is_touched(
         produce(broker, scene.leads, [*values, None], partition=1)
         at = ("send-one", "--topic", scene.leads, "--partition", "1", "--yes", "--offset")
         shown = one_line(run_command(scene, *at, "0").stdout)
-        assert (
-            "Nothing was committed: the group has sent this event or will send it, with this same dedupe_id." in shown
-        )
-        assert "out of a file" not in shown
+        assert "Nothing was committed: the group has sent this event or will send it, with the same dedupe_id." in shown
+        assert "from a file" not in shown
         assert scene.endpoint.answered() == {"canary-order": 1}
         told = run_for_json(scene, *at, "0")
         assert told["record"] == f"{scene.leads}[1]@0"

@@ -117,7 +117,7 @@ def test_whoever_answers_there_without_being_a_member_is_told(
 ) -> None:
     with Scene(tmp_path, broker, registry) as scene:
         other = json.dumps({"group": "another", "partitions": []}).encode()
-        for text, fault in ((b"<html>", "no answer"), (b"[]", "is no stream-capi"), (other, "for group another")):
+        for text, fault in ((b"<html>", "no answer"), (b"[]", "is not stream-capi"), (other, "for group another")):
             with answering(text) as port:
                 (asked,) = run_for_json(scene, "status", admin={"port": port})["asked"]
                 assert not asked["answered"]

@@ -118,7 +118,7 @@ async def test_an_address_that_nobody_listens_on_is_a_fault_of_the_connection(cl
 async def test_a_proxy_that_nobody_listens_on_is_a_fault_of_the_connection(client: MakeClient) -> None:
     made = await client("http://127.0.0.1:9/v1/event", proxy=f"http://127.0.0.1:{free_port()}")
     assert (await made.post(PIXEL, KEY, BODY)).fault == "connect"
-    assert (await made.probe() or "").startswith("endpoint.proxy gives no way to 127.0.0.1:9")
+    assert (await made.probe() or "").startswith("endpoint.proxy doesn't connect to 127.0.0.1:9")
 
 
 @pytest.mark.parametrize("host", ["endpoint.invalid", "a" * 70 + ".invalid"])

@@ -326,7 +326,7 @@ class Event:
         address = self.required(target, network.address)
         reason = network.suspect(address)
         if reason is not None and self.rules.refuse_private:
-            raise self.record.reject(target, "is no public address")
+            raise self.record.reject(target, "is not a public address")
         return address
 
     def phone_region(self) -> str | None:

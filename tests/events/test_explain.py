@@ -229,7 +229,7 @@ def test_the_routing_is_told_up_to_the_question_that_decides() -> None:
         "event_field", Verdict.SKIPS, Skipped("event"),
     )  # fmt: skip
     unknown = explained(source, sid="view", ifa="nobody")
-    assert unknown.lines[-1].note == "is none of those in the settings"
+    assert unknown.lines[-1].note == "is not one of those in the settings"
     assert isinstance(unknown.outcome, Rejection)
     assert unknown.outcome.code is Code.INVALID_FIELD
     refused = explained(source, sid="view", ifa="main", idfv=None)
@@ -240,7 +240,7 @@ IS = {"field": "sid"}
 CONSENT = {"consent_field": "sid"}
 STRIP = CONSENT | {"without_consent": "strip"}
 EVENTS = {"event_field": "sid", "events": {"view": "page_view"}}
-NONE_OF_THOSE = "is none of those in the settings"
+NONE_OF_THOSE = "is not one of those in the settings"
 
 
 @pytest.mark.parametrize(
@@ -249,7 +249,7 @@ NONE_OF_THOSE = "is none of those in the settings"
         ({"where": IS | {"equals": "paid"}}, "where", "paid", ("is paid", Verdict.PASSED, None, "")),
         ({"where": IS | {"equals": "paid"}}, "where", "x", ("is paid", Verdict.SKIPS, None, "")),
         ({"where": IS | {"in": ["a", "b"]}}, "where", "b", ("is a or b", Verdict.PASSED, None, "")),
-        ({"where": IS | {"present": True}}, "where", None, ("is there", Verdict.SKIPS, None, "")),
+        ({"where": IS | {"present": True}}, "where", None, ("is present", Verdict.SKIPS, None, "")),
         ({"where": IS | {"present": False}}, "where", None, ("is null", Verdict.PASSED, None, "")),
         (EVENTS, "event_field", "view", ("a value in events", Verdict.PASSED, "page_view", "")),
         (EVENTS, "event_field", "x", ("a value in events", Verdict.FAILS, None, NONE_OF_THOSE)),
@@ -265,7 +265,7 @@ NONE_OF_THOSE = "is none of those in the settings"
             STRIP,
             "consent_field",
             "no",
-            ("a consent", Verdict.PASSED, "no", "sent without what tells who the person is"),
+            ("a consent", Verdict.PASSED, "no", "sent without the fields that identify the person"),
         ),
         (
             CONSENT | {"consent_purposes": ["ads", "sale"]},
@@ -285,7 +285,9 @@ def test_a_question_of_the_routing_tells_its_rule_and_its_answer(
 
 def test_without_consent_what_tells_who_the_person_is_is_withheld() -> None:
     explanation = explained({"consent_field": "sid", "without_consent": "strip"}, aleid="A", email="a@b.example")
-    assert line(explanation, "consent_field").note == "absent means no; sent without what tells who the person is"
+    assert (
+        line(explanation, "consent_field").note == "absent means no; sent without the fields that identify the person"
+    )
     assert line(explanation, "user_data.email").note == "without consent"
     assert isinstance(explanation.outcome, bytes)
 

@@ -218,9 +218,9 @@ def test_what_to_explain_must_be_said_in_one_way(raw_config: str, words: list[st
         ("lead", "r.json", "{}", "--topic: lead is not the topic of one of the sources; did you mean leads?"),
         ("views", "r.json", "{}", "--topic: views is not the topic of one of the sources; there are leads"),
         ("leads", "absent.json", None, "can't be read: No such file or directory"),
-        ("leads", "r.json", "{", "is no record of stream_capi.Lead: it is not JSON"),
-        ("leads", "r.json", '{"emial": 1}', "is no record of stream_capi.Lead: the schema has no field emial"),
-        ("leads", "r.json", "{}", "is no record of stream_capi.Lead: event_id is missing"),
+        ("leads", "r.json", "{", "is not a record of stream_capi.Lead: it is not JSON"),
+        ("leads", "r.json", '{"emial": 1}', "is not a record of stream_capi.Lead: the schema has no field emial"),
+        ("leads", "r.json", "{}", "is not a record of stream_capi.Lead: event_id is missing"),
         ("leads", "r.json", b"\xff", "is not UTF-8 text"),
     ],
 )

@@ -267,7 +267,7 @@ def test_what_only_a_person_can_decide_is_offered_as_comments_that_are_keys(
 
 def test_what_was_not_said_is_marked(newest: dict[str, Any]) -> None:
     text = run(*WORDS).output
-    assert "# TODO: the brokers; nobody named them" in text
+    assert "# TODO: the brokers; none were given" in text
     assert "# unsure: by the names; or event_field" in text
     text = run(*WORDS, "--bootstrap-servers", "broker:9092", "--event", "generate_lead").output
     assert "unsure: by the names" not in text

@@ -151,7 +151,10 @@ def test_symbols_that_a_condition_keeps_away_are_not() -> None:
             {"map": {"WEB": "web"}},
             '"given" may be IOS_APP, KIOSK, which can never be sent: it is not in its map; give it an entry or a default',
         ),
-        ({"map": {"WEB": "web", "ANDROID": "app"}, "default": "web"}, '"ANDROID" of its map is no symbol of "given"'),
+        (
+            {"map": {"WEB": "web", "ANDROID": "app"}, "default": "web"},
+            '"ANDROID" of its map is not a symbol of "given"',
+        ),
     ],
 )
 def test_a_map_is_held_against_the_symbols(rule: dict[str, Any], fault: str | None) -> None:
@@ -173,7 +176,7 @@ def test_a_map_is_held_against_the_symbols(rule: dict[str, Any], fault: str | No
         ("event_id", {"path": "given", "map": {"ONE": "o-1", "TWO": "n/a"}},
          'what its map has for "TWO" must be a value, not a placeholder or the SHA-256 of one or of nothing'),
         ("user_data.esi", {"path": "event_time", "map": {"a": "web"}},
-         '"event_time" is timestamp-millis, which no key of a map can be'),
+         '"event_time" is timestamp-millis, which cannot be a key of a map'),
         ("user_data.esi", {"path": "truth", "map": {"true": "web"}, "default": "app"}, None),
     ],
 )  # fmt: skip
@@ -216,7 +219,7 @@ def test_what_only_one_of_two_branches_could_tell_is_refused() -> None:
 
 def test_a_unit_beside_a_type_that_says_it_is_refused() -> None:
     assert faults({"event_time": {"path": "event_time", "unit": "s"}}) == [
-        'event_time: "event_time" is timestamp-millis, which says itself what it counts; leave its unit out'
+        'event_time: "event_time" is timestamp-millis, which says its unit itself; leave the unit out'
     ]
     assert faults({"event_time": {"path": "at", "unit": "s"}}, schema(at="long")) == []
 
@@ -245,7 +248,7 @@ def test_a_unit_beside_a_connector_s_type_may_say_the_same_and_nothing_else() ->
     raw = schema(at={"type": "long", "connect.name": "io.debezium.time.MicroTimestamp"})
     assert faults({"event_time": {"path": "at", "unit": "us"}}, raw) == []
     assert faults({"event_time": {"path": "at", "unit": "ms"}}, raw) == [
-        'event_time: "at" is timestamp-micros, which says itself what it counts; leave its unit out'
+        'event_time: "at" is timestamp-micros, which says its unit itself; leave the unit out'
     ]
 
 
@@ -303,7 +306,7 @@ def test_the_path_of_a_country_must_be_there_and_may_hold_one() -> None:
 
 def test_a_constant_that_is_a_placeholder_is_no_identifier() -> None:
     (fault,) = faults({"user_data.user_id": {"const": "none"}}, schema())
-    assert fault.startswith("user_data.user_id: its constant must be a value, not a placeholder")
+    assert fault.startswith("user_data.user_id: its constant must not be a placeholder")
 
 
 def test_a_default_currency_and_a_table_of_values_stand_for_the_fields() -> None:
@@ -377,7 +380,7 @@ def test_paths_of_the_routing_are_looked_at() -> None:
         'where: "kind" is string, which is never equal to 3',
         'where: "level" is enum, which is never equal to "up"',
         'event_field: the schema has no "kin"; did you mean "kind"?',
-        'pixel_field: "customer" is record, which no key of a table can be',
+        'pixel_field: "customer" is record, which cannot be a key of a table',
         'consent_field: "customer.age" has no "x" in it',
     ]
 
@@ -406,7 +409,7 @@ def test_a_table_key_that_an_enum_never_is_gets_told() -> None:
     raw = schema(kind={"type": "enum", "name": "K", "symbols": ["lead", "view"]})
     events = {"lead": "generate_lead", "veiw": "page_view", "*": "skip"}
     assert faults({}, raw, event_field="kind", events=events) == [
-        'event_field: "kind" is enum, of which "veiw" is none'
+        'event_field: "kind" is enum, which has no symbol "veiw"'
     ]
 
 

@@ -329,7 +329,7 @@ def test_or_refused_where_the_settings_say_so(address: str, reason: str) -> None
     assert isinstance(made, Rejection)
     assert (made.code, made.detail) == (
         Code.INVALID_FIELD,
-        'user_data.client_ip_address: is no public address (from "client_ip_address")',
+        'user_data.client_ip_address: is not a public address (from "client_ip_address")',
     )
 
 

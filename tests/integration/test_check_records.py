@@ -105,7 +105,7 @@ def test_check_passes_where_a_recent_record_can_be_read(
     with registry.client() as client:
         id_ = client.register_schema(f"{topic}-value", Schema(_LEAD, "AVRO"))
     empty = command("check", "--config", write(tmp_path, settings))
-    assert f"pass  records of {topic}: there is none yet to look at" in empty.stdout
+    assert f"pass  records of {topic}: there is no record yet to look at" in empty.stdout
     _put(broker, topic, _confluent(id_, _avro(json.loads(_LEAD))))
     _put(broker, topic, b"\xff damaged")
     done = command("check", "--config", write(tmp_path, settings))

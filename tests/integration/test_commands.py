@@ -152,7 +152,7 @@ def test_check_passes_where_everything_is_there(tmp_path: Path, settings: dict[s
         ),
         (
             {"group.protocol": "consumer"},
-            "pass  group {group}: session time-out 5 s, the broker's (group.protocol=consumer)",
+            "pass  group {group}: session time-out 5 s, set by the broker (group.protocol=consumer)",
         ),
     ],
     ids=["classic", "static", "refused", "consumer"],
@@ -173,7 +173,7 @@ def test_check_tells_the_session_that_is_set_for_the_group(
     group = settings["kafka"]["group_id"]
     broker.configure_group(group, {"consumer.session.timeout.ms": "7000"})
     done = command("check", "--config", write(tmp_path, settings))
-    assert f"pass  group {group}: session time-out 7 s, the broker's" in done.stdout
+    assert f"pass  group {group}: session time-out 7 s, set by the broker" in done.stdout
 
 
 @pytest.mark.real

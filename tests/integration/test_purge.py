@@ -177,7 +177,7 @@ def test_old_letters_go_up_to_the_first_open_one_of_each_partition(
     text = command("dead-letters", "purge", "--config", str(yard.file), "--before", SINCE, "--execute")
     assert_plain(text, 1)
     assert f"{yard.dead}[1]@1 was not redriven" in text.stdout
-    assert "Deleted 5 letters." in text.stdout
+    assert "Deleted 5 dead letters." in text.stdout
     assert "refused 3, too_old 1" in text.stdout
     assert yard.beginnings == {0: 4, 1: 1, 2: 0}
     listed = command("dead-letters", "list", "--config", str(yard.file), "--json")
@@ -202,7 +202,7 @@ def test_open_letters_and_records_of_others_go_on_demand_alone(tmp_path: Path, b
     done = command("dead-letters", "purge", "--config", str(yard.file), "--before", SINCE, "--also-open", "--execute")
     assert_plain(done, 0)
     assert "2 of those that go were not redriven: they are never delivered." in done.stdout
-    assert "Deleted 2 letters and 1 records of others." in done.stdout
+    assert "Deleted 2 dead letters and 1 records of others." in done.stdout
     assert yard.beginnings == {0: 3}
 
 
@@ -214,7 +214,7 @@ def test_an_old_letter_behind_one_of_the_future_is_said_to_stay(tmp_path: Path, 
     assert of(done, "new_beginning", "first_kept") == [(1, 1)]
     assert (done["left"], yard.beginnings) == (1, {0: 1})
     text = command("dead-letters", "purge", "--config", str(yard.file), "--before", SINCE, "--execute")
-    assert f"{yard.dead}[0]@1 is newer: it stays, and so does all behind it." in text.stdout
+    assert f"{yard.dead}[0]@1 is newer: it stays, and so does everything after it." in text.stdout
 
 
 def test_what_can_not_be_is_refused_in_a_line(tmp_path: Path, broker: Broker, names: Names) -> None:
@@ -233,7 +233,7 @@ def test_a_compacted_topic_is_refused_and_one_that_deletes_besides_is_not(
     yard = Yard(tmp_path, broker, names, topic_config={"cleanup.policy": "compact"})
     yard.bury(OLD)
     line = yard.refused("--before", SINCE, "--also-open", "--execute", code=1)
-    assert line.startswith(f"topic {yard.dead}: its cleanup.policy is compact alone")
+    assert line.startswith(f"topic {yard.dead}: its cleanup.policy is only compact")
     settings = yard.settings
     (error,) = KafkaAdmin(settings.kafka).delete_before({TopicPartition(yard.dead, 0): 1}).values()
     assert isinstance(error, CheckFailed), "so say the brokers, where their configuration may not be read"
@@ -357,9 +357,9 @@ def test_letters_of_people_on_the_list_are_found_and_deleted_as_far_as_the_last(
     done = command("dead-letters", "purge", "--config", str(listed.file), "--suppressed", "--execute")
     assert_plain(done, 1)
     assert "canary" not in done.stdout + done.stderr
-    assert "1 letters of people on the list go, and 0 of others that lie before them." in done.stdout
-    assert f"2 stay: {listed.dead}[0]@1, {listed.dead}[0]@3; the topic's retention takes them by " in done.stdout
-    assert "Of 2 letters nobody can say whose they are: decode_error 1, no source 1." in done.stdout
+    assert "1 dead letters of people on the list go, and 0 of others that lie before them." in done.stdout
+    assert f"2 stay: {listed.dead}[0]@1, {listed.dead}[0]@3; the topic's retention deletes them by " in done.stdout
+    assert "2 dead letters can't be assigned to a person: decode_error 1, no source 1." in done.stdout
     assert listed.beginnings == {0: 0, 1: 1}
 
     listed.mark_redriven(0, 2)

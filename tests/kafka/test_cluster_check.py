@@ -65,10 +65,10 @@ def findings(
     [
         ({"retention.ms": "604800000", "cleanup.policy": "delete"}, True, "3 partitions, kept for 7 days"),
         ({"retention.ms": "5400000"}, True, "kept for 90 minutes"),
-        ({"retention.ms": "-1", "cleanup.policy": "delete"}, True, "kept without end; warning: dead letters hold records"),
-        ({}, True, "kept for a time that the brokers do not tell this user"),
-        ({"retention.ms": "604800000", "cleanup.policy": "compact"}, False, "cleanup.policy has compact"),
-        ({"retention.ms": "604800000", "cleanup.policy": "compact,delete"}, False, "cleanup.policy has compact"),
+        ({"retention.ms": "-1", "cleanup.policy": "delete"}, True, "kept forever; warning: dead letters hold records"),
+        ({}, True, "kept for a time that is not known to this user"),
+        ({"retention.ms": "604800000", "cleanup.policy": "compact"}, False, "cleanup.policy includes compact"),
+        ({"retention.ms": "604800000", "cleanup.policy": "compact,delete"}, False, "cleanup.policy includes compact"),
     ],
 )  # fmt: skip
 def test_how_long_dead_letters_are_kept_is_told(
@@ -99,7 +99,7 @@ def test_a_long_session_of_the_brokers_is_warned_of(
     assert ("consumer.session.timeout.ms lowers it" in line.detail) == warns
 
 
-@pytest.mark.parametrize(("members", "words"), [(0, "80 in five minutes with 1"), (3, "240 in five minutes with 3")])
+@pytest.mark.parametrize(("members", "words"), [(0, "80 for the 1 in"), (3, "240 for the 3 in")])
 def test_the_limit_of_refusals_is_told_for_all_members_together(
     monkeypatch: pytest.MonkeyPatch, members: int, words: str
 ) -> None:

@@ -32,7 +32,7 @@ CONSUMER = KafkaSection(group_id="leads", properties={"group.protocol": "consume
 def test_a_session_of_the_brokers_that_may_not_be_asked_for_is_said_to_be_its_default() -> None:
     session = session_of(Denied(), CONSUMER)
     assert session.what == (
-        "session time-out the broker's (group.protocol=consumer), 45 s by Kafka's default; this user may not ask for it"
+        "session time-out set by the broker (group.protocol=consumer), 45 s by Kafka's default; this user may not read it"
     )
     assert (session.seconds, session.fault) == (None, "")
     assert session_of_stopped(Denied(), CONSUMER, "consumer") is None
