@@ -297,7 +297,7 @@ class App:
                 seconds=seconds,
                 uncommitted=[f"{TopicPartition(*commit[:2])} up to {commit.offset}" for commit in owed[:_MOST_NAMED]],
                 count=len(owed),
-                action="The next owner sends again what was answered since the commit before.",
+                action="The next owner sends again what was answered since the last confirmed commit.",
             )
             return ExitCode.LOST
         if not left:

@@ -23,8 +23,8 @@ class HeldReason(StrEnum):
     # Refusals and rejections that are not the events' own fault
     SPLIT_BUDGET = (
         "split_budget",
-        "The API refuses so many events of one batch that it can't be theirs: compare a recent change of the mapping or the "
-        "events with the API document; sending goes on by itself once a probe is accepted.",
+        "The API refuses so many events of one batch that the cause isn't in single events: compare a recent change of the "
+        "mapping or the events with the API document; sending goes on by itself once a probe is accepted.",
     )
     DEAD_LETTER_RATIO = (
         "dead_letter_ratio",
@@ -34,7 +34,7 @@ class HeldReason(StrEnum):
     REFUSALS = (
         "refusals",
         "The API has refused as many requests with this key in five minutes as delivery.max_refusals allows; sending goes on "
-        "by itself when they are past: look which events it refuses (dead letters with the code refused), and mend those.",
+        "by itself when they are older: look which events it refuses (dead letters with the code refused), and correct them.",
     )
     # Partitions that are stopped
     OFFSET_OUT_OF_RANGE = (

@@ -74,7 +74,7 @@ class Connections:
                     "admin connections cut",
                     count=self._cut,
                     limit=MOST_CONNECTIONS,
-                    action="Find out who opens so many to admin.port, and let only probes and Prometheus get there.",
+                    action="Find out who opens so many to admin.port, and let only probes and Prometheus reach it.",
                 )
                 self._cut = 0
 

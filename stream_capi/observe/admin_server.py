@@ -49,8 +49,8 @@ HEADERS: Mapping[str, str] = {
 }
 _FOR_ANYBODY = ("/healthz", "/readyz", "/metrics")
 _HOST = re.compile(r"(?:\[(?P<v6>[^\[\]]*)\]|(?P<name>[^\[\]:]+))(?::\d*)?")
-_OTHER_NAME = "not told under this name; set admin.hosts to have it told, or ask by address or localhost\n"
-_EVERY_ADDRESS = "It has no login: let only probes and Prometheus get there, or set admin.host to one address."
+_OTHER_NAME = "not served under this host name; add it to admin.hosts, or use an IP address or localhost\n"
+_EVERY_ADDRESS = "It has no login: let only probes and Prometheus reach it, or set admin.host to one address."
 
 
 class Scraped(Protocol):

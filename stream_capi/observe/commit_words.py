@@ -36,7 +36,7 @@ class _Passing(NamedTuple):
 
 
 _TOO_LATE = _Passing("commit came too late for the group's rebalance")
-_REMOVED = _Passing("the group has gone on without this member", "warning")
+_REMOVED = _Passing("the group removed this member", "warning")
 _PASSING: Mapping[str, _Passing] = MappingProxyType(
     {
         "REBALANCE_IN_PROGRESS": _Passing("commit waits for the group's rebalance"),

@@ -222,7 +222,7 @@ def _in_thread(args: threading.ExceptHookArgs) -> None:
 
 
 def _unraisable(args: Any) -> None:
-    _report("error", "an exception that nobody could take", args.exc_value)
+    _report("error", "an exception that could not be raised", args.exc_value)
 
 
 def _warned(
@@ -239,4 +239,4 @@ def _warned(
 
 def _in_loop(loop: asyncio.AbstractEventLoop, context: Mapping[str, Any]) -> None:
     """Log the exception alone: the context's message and reprs hold arguments of callbacks."""
-    _report("error", "an exception in the event loop that nobody took", context.get("exception"))
+    _report("error", "an unhandled exception in the event loop", context.get("exception"))

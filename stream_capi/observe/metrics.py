@@ -101,17 +101,15 @@ class Metrics(Collector):
         self._requests = self._counter("requests", "Requests, by status or fault.", ["pixel", "status"])
         within = f"Events answered with a 200 within {FRESH_SECONDS} s of their Kafka timestamp."
         self._fresh = self._counter("delivered_within_5m", within, pixel_event)
-        without = (
-            "Events answered with a 200 whose Kafka timestamp gives no age: none, too old to be true, in the future."
-        )
+        without = "Events answered with a 200 whose Kafka timestamp gives no age: missing, too old or in the future."
         self._untimed = self._counter("delivered_untimed", without, [*pixel_event, "reason"])
         present = "Mapped events that carry the identifier."
         self._identifiers = self._counter("identifier_present", present, [*pixel_event, "field"])
         self._dropped = self._counter("fields_dropped", "Optional fields left out.", ["field", "reason"])
         self._suspect = self._counter("suspect", "Fields delivered that look wrong.", ["field", "reason"])
-        lacks = "New writer's schemas that lack a mapped path which the one before had."
+        lacks = "New writer's schemas that lack a mapped path which the previous one had."
         self._schema_lacks = self._counter("schema_lacks_path", lacks, ["topic", "field"])
-        self._commits = self._counter("commits", "Commits of a partition, by how they ended.", ["result"])
+        self._commits = self._counter("commits", "Commits of a partition, by result.", ["result"])
 
     def _register_histograms(self) -> None:
         seconds = self._histogram("request_seconds", "Duration of a request, in seconds.", _REQUEST_BOUNDS)
@@ -290,15 +288,13 @@ class Metrics(Collector):
         yield _gauge("lag", "Records behind the committed offset.", partition, gauges.lag)
         oldest = "Age of the oldest event without an outcome, in seconds by its Kafka timestamp."
         yield _gauge("oldest_unresolved_seconds", oldest, partition, gauges.oldest_unresolved_seconds)
-        yield _gauge("held", "1 while something waits for a person.", ["pixel", "reason"], gauges.held)
-        paused = (
-            "1 where events of a partition wait by configuration: all, some, or some that fill it, so that all wait."
-        )
+        yield _gauge("held", "1 while something is held.", ["pixel", "reason"], gauges.held)
+        paused = "1 where events of a partition are paused by configuration: all, some, or so many that the others wait, too."
         yield _gauge("paused", paused, [*partition, "extent"], gauges.paused)
         out_of_reach = "1 while a broker that this member needs doesn't answer."
         yield _gauge("broker_out_of_reach", out_of_reach, ["broker"], gauges.out_of_reach)
         yield _gauge("unread", "1 while a partition has records that don't arrive.", partition, gauges.unread)
-        hanging = "1 while an open transaction keeps a partition from being read on."
+        hanging = "1 while an open transaction blocks the reading of a partition."
         yield _gauge("hanging_transaction", hanging, partition, gauges.hanging_transaction)
         timeouts = "Requests of the consumer that a broker did not answer in time."
         yield _counter("broker_timeouts", timeouts, ["broker"], gauges.timeouts)

@@ -45,7 +45,7 @@ from stream_capi.observe.what_to_do import (
 
 log = structlog.get_logger("stream_capi")
 
-_GRANTED = "a right is there again"
+_GRANTED = "a right is granted again"
 _GROUP_DENIED = "GROUP_AUTHORIZATION_FAILED"  # the brokers' own word
 _NO_CONNECTION = "no connection to the brokers"
 _SAID_SECONDS = 60.0
@@ -132,7 +132,7 @@ class Telemetry:
 
     def key_taken(self, pixel: str, form: str) -> None:
         """The API takes a pixel's key in this form, which was not known before."""
-        log.info("key taken", pixel=pixel, authorization=form)
+        log.info("key accepted", pixel=pixel, authorization=form)
 
     def api_said(self, pixel: str, status: str, said: ApiError) -> None:
         """An answer came with an error text of the API: log it when it is new, and once a minute for each status and code."""
@@ -168,11 +168,11 @@ class Telemetry:
     def chunk_failed(self, partition: TopicPartition, first: int, last: int) -> None:
         """A bug ends the process while it takes in these records; it may come back after the restart."""
         log.critical(
-            "a bug while records were taken in",
+            "a bug while records were processed",
             **partition._asdict(),
             offset=first,
             last_offset=last,
-            action="the restart reads them again; look at them with stream-capi explain, and report the traceback",
+            action="the restart reads them again; inspect them with stream-capi explain, and report the traceback",
         )
 
     def partition_stopped(self, partition: TopicPartition, reason: HeldReason) -> None:

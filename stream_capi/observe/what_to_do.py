@@ -43,14 +43,14 @@ WHAT_TO_DO: Mapping[str, str] = MappingProxyType(
         "once) or variable, and check endpoint.authorization; the key of another product of the vendor gives 401, too.",
         "403": "The API knows the key but not for this pixel: check that key and pixel_id belong to the same account.",
         "404": "There is no such address or pixel: check endpoint.url and the pixel's pixel_id.",
-        "405": "The address takes no POST: check endpoint.url.",
-        "407": "The proxy wants a login: check endpoint.proxy.",
+        "405": "The address doesn't accept POST: check endpoint.url.",
+        "407": "The proxy asks for a login: check endpoint.proxy.",
         # Answers and faults that go on by themselves
         "408": "The API gave up waiting for the request: check endpoint.url and the network on the way there.",
         "421": "The API's host got a request that isn't for it: check endpoint.url, DNS and proxies on the way.",
-        "425": "The API would not take a request so early on a new connection; nothing to do while it is short.",
-        "429": "The API asks for a pause and gets it; where this lasts, lower delivery.max_in_flight.",
-        "503": "The API asks for a pause and gets it; nothing to do while it is short.",
+        "425": "The API refuses a request so early on a new connection; nothing to do unless it lasts.",
+        "429": "The API asks for a pause, and requests wait; if this lasts, lower delivery.max_in_flight.",
+        "503": "The API asks for a pause, and requests wait; nothing to do unless it lasts.",
         "timeout": "The API doesn't answer within endpoint.timeout_seconds: check the network, then ask the vendor.",
         "descriptors": "This process has no free file descriptor: raise its limit of open files (ulimit -n, LimitNOFILE), or "
         "lower delivery.max_in_flight.",
@@ -60,73 +60,73 @@ WHAT_TO_DO: Mapping[str, str] = MappingProxyType(
         "dns": "The API's name can't be resolved: check DNS here and endpoint.url.",
         "tls": "The API's certificate isn't trusted: check the clock, endpoint.ca_file and what intercepts TLS on the way.",
         "protocol": "What answers doesn't speak proper HTTP: check endpoint.url and proxies on the way there.",
-        "early_answer": "Something answers before the events were sent, so it is not believed: check what answers in "
+        "early_answer": "Something answers before the events were sent, so the answer doesn't count: check what answers in "
         "the API's place (a gateway, a login page) and endpoint.url.",
         **{reason.value: reason.what_to_do for reason in HeldReason},
         # Neighbours
         NO_SCHEMA_ANSWER: "The schema registry gives no answer: check it and [schema_registry]; the records wait.",
-        FIELDS_ENCRYPTED: "Ciphertext is never hashed or sent as a value: map fields that the data contract leaves plain, or "
-        "have the producer write these in a topic or version without the rule; a restart reads the new mapping.",
+        FIELDS_ENCRYPTED: "Ciphertext is never hashed or sent as a value: map fields that the contract doesn't encrypt, or "
+        "have the producer write these in a topic or version without the rule; a new mapping needs a restart.",
         DEAD_LETTERS_UNWRITTEN: "Dead letters can't be written: check that the topic dead_letter.topic exists, that "
         "enough of its replicas are in sync and that this user may write to it; their partitions wait.",
-        INVALID_TIMESTAMP: "The brokers refuse the time of the dead letters: the clock of this machine, or theirs, is wrong; "
+        INVALID_TIMESTAMP: "The brokers refuse the timestamps of dead letters: this machine's clock, or theirs, is wrong; "
         "check both, then the bounds on timestamps of the topic dead_letter.topic.",
-        CLOCK_DIFFERS: "The clock of this machine or of the other side is wrong: check NTP here first; what is in the future "
-        "is measured against the endpoint's clock meanwhile.",
-        PASSWORD_UNREADABLE: "The file of kafka.sasl_password_file can't be read, and the last password that could is used: "
+        CLOCK_DIFFERS: "The clock of this machine or of the other side is wrong: check NTP here first. Meanwhile the "
+        "endpoint's clock decides what is in the future.",
+        PASSWORD_UNREADABLE: "The file of kafka.sasl_password_file can't be read; the password read last is used: "
         "check it and its rights.",
-        KEY_UNREADABLE: "The key file can't be read, and the last key that could is used: check the file and its rights.",
-        CERTIFICATES_UNREADABLE: "The file of endpoint.ca_file can't be read or holds no certificate, and the last ones are "
+        KEY_UNREADABLE: "The key file can't be read; the key read last is used: check the file and its rights.",
+        CERTIFICATES_UNREADABLE: "The file of endpoint.ca_file can't be read or holds no certificate; those read last are "
         "used: check it and its rights.",
-        SCHEMA_LACKS_PATH: "A producer's new schema has these mapped paths no more: their fields are left out, or the events "
+        SCHEMA_LACKS_PATH: "A producer's new schema lacks these mapped paths: their fields are left out, or the events "
         "dead-lettered. Ask the producer, and map the new path beside the old one.",
-        SUPPRESSION_UNREADABLE: "The file of suppress.file can't be read or was emptied, and the last list stays: people who "
-        "were added since are still sent. Check the file and its rights.",
+        SUPPRESSION_UNREADABLE: "The file of suppress.file can't be read or was emptied; the list read last is used: people "
+        "who were added since are still sent. Check the file and its rights.",
         TOPIC_MISSING: "The topic isn't there, or this user may not see it: create it, or correct the source's topic.",
-        BROKERS_REFUSE: "Mend what the reason names: at the brokers or in kafka.sasl_password_file, and it goes on by "
-        "itself; settings and the files of ssl.*.location need a restart.",
-        RIGHT_MISSING: "Grant this user the right with an ACL: what waits for it goes on by itself then; a member that has "
-        "ended is to be started again.",
+        BROKERS_REFUSE: "Correct what the reason names. At the brokers or in kafka.sasl_password_file it takes effect by "
+        "itself; changed settings and files of ssl.*.location need a restart.",
+        RIGHT_MISSING: "Grant this user the right with an ACL; what waits for it then goes on by itself. A member that has "
+        "ended must be started again.",
         BROKERS_SILENT: "The brokers don't answer: check them, the network, and kafka.bootstrap_servers.",
         OUT_OF_REACH: "This broker doesn't answer while others may: check it, its advertised address and the network; "
         "its partitions wait, and commits where it coordinates the group.",
-        REQUESTS_TIME_OUT: "A broker's answers don't arrive in time: check the broker and the line's speed; on a thin line "
+        REQUESTS_TIME_OUT: "A broker's answers don't arrive in time: check the broker and the connection; if that is slow, "
         "make answers smaller or give them more time in kafka.properties.",
         NOT_READ: "These partitions have records that don't arrive: check that they have a leader and that it answers, then "
-        "the line's speed and the brokers' quotas for this client id.",
+        "the connection's speed and the brokers' quotas for this client id.",
         HANGING_TRANSACTION: "A producer's transaction is open, and nothing behind its first record can be read before "
         "it ends: find its producer by Kafka's tool kafka-transactions (find-hanging, describe-producers), or abort it.",
         "internal_error": "A record or schema met a fault of this program and is dead-lettered: report the detail, which "
-        "names the place; run `stream-capi dead-letters redrive --code internal_error` with a version that has it mended.",
+        "names the place; run `stream-capi dead-letters redrive --code internal_error` with a version in which it is fixed.",
         PAUSED: "Nothing is sent for it and its events wait uncommitted, for as long as the topic keeps "
         "them: to go on, set paused = false and restart.",
-        PAUSE_BLOCKS: "Events of what is paused fill this partition's memory, so that the others in it wait, too: set "
+        PAUSE_BLOCKS: "Events of a paused source or pixel fill this partition's memory, so its other events wait, too: set "
         "paused = false and restart, or raise delivery.max_buffered_bytes.",
-        COMMITS_FAIL: "Offsets can't be committed; they are tried again: check the brokers, and this user's rights where "
+        COMMITS_FAIL: "Offsets can't be committed; they are tried again: check the brokers, and this user's rights if "
         "the reason speaks of authorization.",
         # The brokers' own words for commits that a rebalance refuses
-        "REBALANCE_IN_PROGRESS": "Nothing to do: the group hands out its partitions anew, and the commit is repeated "
+        "REBALANCE_IN_PROGRESS": "Nothing to do: the group reassigns its partitions, and the commit is repeated "
         "after that.",
-        "ILLEGAL_GENERATION": "Nothing to do: the group has handed out its partitions meanwhile; this member joins again by "
+        "ILLEGAL_GENERATION": "Nothing to do: the group has reassigned its partitions; this member joins again by "
         "itself and commits what is still its own.",
-        "STALE_MEMBER_EPOCH": "Nothing to do: the group has handed out its partitions meanwhile; this member learns of it "
+        "STALE_MEMBER_EPOCH": "Nothing to do: the group has reassigned its partitions; this member learns of it "
         "with its next heartbeat and commits what is still its own.",
         **dict.fromkeys(
             ("UNKNOWN_MEMBER_ID", "FENCED_MEMBER_EPOCH", "_ASSIGNMENT_LOST"),
-            "The member joins again by itself. Where this comes again and again, the process or its line to the brokers "
-            "stands still for longer than the session time-out: look at its processor limit and at the network.",
+            "The member joins again by itself. If this happens again and again, the process or its connection to the brokers "
+            "stalls for longer than the session time-out: look at its processor limit and at the network.",
         ),
         "FENCED_INSTANCE_ID": "Two members have the same static id in kafka.properties, and this one has lost it: give each "
         "an id of its own.",
         "OFFSET_METADATA_TOO_LARGE": "Nothing to do: the commit is repeated with less of what was delivered beyond it.",
-        REBALANCE_LASTS: "The group does not come to rest: look for a member that joins and goes again and again (its log, "
+        REBALANCE_LASTS: "The group keeps rebalancing: look for a member that joins and leaves again and again (its log, "
         "and the hosts in `stream-capi status`), or one that doesn't answer the group.",
     }
 )
 _NAMED_PATHS = 5
 _REDIRECT = "The address answers with a redirect, which is never followed: set endpoint.url to where the API is now."
 _REFUSED = "The API refuses the request itself: check endpoint.url, the pixel's pixel_id and its key."
-_SERVER = "The API fails; the same events are sent again until it recovers: where it lasts, ask the vendor."
+_SERVER = "The API fails; the same events are sent again until it recovers: if it lasts, ask the vendor."
 _UNKNOWN = "See the log lines around this one; nothing is lost while it waits."
 
 

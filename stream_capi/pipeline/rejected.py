@@ -137,7 +137,7 @@ class Quarantine:
             if waiting:
                 self._observer.intake_held(name, "", None)
             else:
-                self._observer.hold_over(name, "events that waited were judged anew, and none is rejected any more")
+                self._observer.hold_over(name, "events that waited were evaluated again, and none is rejected any more")
             for partition, dead_letter in waiting:
                 self._write(partition, [dead_letter])
 

@@ -168,7 +168,7 @@ def _texts(piece: bytes) -> Iterator[str]:
         if len(line) >= _LONGEST_LINE:
             raise ValueError(f"names a file with a line of {_LONGEST_LINE} bytes or more")
         if b"\0" in line:
-            raise ValueError("names a file that is no text")
+            raise ValueError("names a file that is not text")
         try:
             texts = [text.strip() for text in line.decode().split("\r")]
         except UnicodeDecodeError:
@@ -188,7 +188,7 @@ def _signature(file: str) -> tuple[int, ...]:
     """What changes with the file: a million lines are not read each second. Raises OSError, ValueError."""
     found = os.stat(file)
     if not stat.S_ISREG(found.st_mode):  # a pipe would block, and can't be read a second time
-        raise ValueError("names no regular file")
+        raise ValueError("names something that is not a regular file")
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 

@@ -36,7 +36,7 @@ class EmbeddedBroker:
         holder = Producer({"test.mock.num.brokers": self._brokers, "log_level": 0})
         brokers = holder.list_topics(timeout=_SECONDS).brokers.values()
         if not brokers:
-            raise KafkaLost(f"the embedded broker told no address within {_SECONDS:g} s")
+            raise KafkaLost(f"the embedded broker gave no address within {_SECONDS:g} s")
         self._bootstrap = ",".join(f"{broker.host}:{broker.port}" for broker in brokers)
         self._holder = holder
         return self

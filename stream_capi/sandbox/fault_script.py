@@ -168,7 +168,7 @@ class ScriptRule(BaseModel):
         if self.hang and self.reset:
             raise ValueError("can't both hang and reset")
         if (self.hang or self.reset) and answers:
-            raise ValueError(f"{answers[0]} is of no use where {silent} gives no answer")
+            raise ValueError(f"{answers[0]} has no effect, because {silent} gives no answer")
         if self.processed and not (
             self.hang or self.reset == "after_body" or (self.status not in (None, 200) and not self.early)
         ):
@@ -180,7 +180,7 @@ class ScriptRule(BaseModel):
         if self.early and (self.event or self.dedupe_ids):
             raise ValueError("an answer before the body can't depend on the events in it")
         if self.stray and self.body:
-            raise ValueError(f"stray can't come behind body {self.body}")
+            raise ValueError(f"stray can't come after body {self.body}")
         if self.redirect and self.status is not None and not 300 <= self.status < 400:
             raise ValueError("redirect needs a status from 300 to 399, or none")
         for name in ("seconds", "delay_ms"):
@@ -246,7 +246,7 @@ class Script:
             why = (
                 str(error) if isinstance(error, tomllib.TOMLDecodeError | json.JSONDecodeError) else "not text in UTF-8"
             )
-            raise ConfigurationError([f"{path}: is no script: {why}"]) from None
+            raise ConfigurationError([f"{path}: is not a script: {why}"]) from None
         return cls.parse(data, str(path))
 
     @classmethod

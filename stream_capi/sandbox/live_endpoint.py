@@ -28,7 +28,7 @@ def refuse_live(url: str) -> None:
     if not found or any(network.suspect(address) not in _OWN for address in found):
         raise ConfigurationError(
             [
-                "endpoint.url: its host has no loopback or private address alone, so a running member would send made-up "
+                "endpoint.url: not all addresses of its host are loopback or private, so a running member would send made-up "
                 "leads to a live pixel; point it at the stand-in (stream-capi mock-endpoint), or give --into-live"
             ]
         )

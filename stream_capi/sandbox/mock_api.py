@@ -142,8 +142,8 @@ class MockEndpoint:
             await self._site(self._runner).start()
         except (OSError, ValueError) as error:  # ValueError: a host name that can't be encoded for the DNS
             await self.stop()
-            number, text = (error.errno, error.strerror) if isinstance(error, OSError) else (0, "is no host's name")
-            why = "is in use; choose another" if number == errno.EADDRINUSE else f"can't be had: {text}"
+            number, text = (error.errno, error.strerror) if isinstance(error, OSError) else (0, "is not a host name")
+            why = "is in use; choose another" if number == errno.EADDRINUSE else f"can't be used: {text}"
             raise ConfigurationError([f"port {self.port} on {self.host} {why}"]) from None
         self.port = self._runner.addresses[0][1]
         self._started = asyncio.get_running_loop().time()

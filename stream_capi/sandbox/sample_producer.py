@@ -55,7 +55,7 @@ def sample_topics(settings: Settings) -> list[SampleTopic]:
             )
             continue
         if source.framing == "apicurio":
-            faults.append(f"sources[{at}]: {source.topic} has Apicurio's framing, which no samples are written in")
+            faults.append(f"sources[{at}]: {source.topic} has Apicurio's framing, in which no samples can be written")
             continue
         event = EventName(source.event)
         topics.append(SampleTopic(source.topic, event, _encoder(source, event, settings)))
@@ -104,7 +104,7 @@ def _prefix(folder: str, framing: str, text: str) -> bytes:
     for number in schemas.ids_of(fingerprint):
         return b"\x00" + number.to_bytes(4, "big")
     raise ConfigurationError(
-        [f"{folder}: no file <id>.avsc in it holds the shipped schema, so samples have no id to bear"]
+        [f"{folder}: no file <id>.avsc in it holds the shipped schema, so samples have no schema id"]
     )
 
 
@@ -152,7 +152,7 @@ class SampleProducer:
             except BufferError:
                 self._producer.poll(0.1)
             except KafkaException as error:
-                raise KafkaLost(f"kafka: a sample was not taken: {error_of(error).str()}") from None
+                raise KafkaLost(f"kafka: a sample was not accepted: {error_of(error).str()}") from None
         self._producer.poll(0)
         self._raise_failure()
 
@@ -174,4 +174,4 @@ class SampleProducer:
 
     def _raise_failure(self) -> None:
         if self._failure is not None:
-            raise KafkaLost(f"kafka: a sample was not taken: {self._failure.str()}")
+            raise KafkaLost(f"kafka: a sample was not accepted: {self._failure.str()}")

@@ -184,9 +184,9 @@ class Workers:
             if delay is None:
                 raise WorkersFailed(
                     f"worker {worker.number} ended {DEATHS} times within {WITHIN_SECONDS:g} s, last with code {code}; "
-                    "its own last lines say why. All workers are stopped"
+                    "its last log lines say why. All workers are stopped"
                 )
-            log.error("worker ended", worker=worker.number, status=code, seconds=delay, action="It is started again.")
+            log.error("worker ended", worker=worker.number, status=code, seconds=delay, action="It is restarted.")
             with suppress(TimeoutError):
                 await asyncio.wait_for(self.stop_asked.wait(), delay)
 

@@ -136,7 +136,7 @@ def test_an_output_that_can_not_be_written(output: str) -> None:
 @pytest.mark.parametrize("host", [*NAMES_OF_NO_HOST[1:], "203.0.113.1"])
 def test_a_host_that_the_stand_in_can_not_listen_on(host: str) -> None:
     ended = error_of("mock-endpoint", "--port", "0", "--host", host)
-    assert "can't be had" in ended
+    assert "can't be used" in ended
 
 
 @pytest.mark.parametrize("option", ["--from", "--to"])

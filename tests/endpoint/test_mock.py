@@ -242,7 +242,7 @@ async def test_a_port_that_is_taken_is_told_in_one_line() -> None:
 
 
 async def test_an_address_that_is_not_ours_is_told_in_one_line() -> None:
-    with pytest.raises(ConfigurationError, match=r"^port 0 on 192\.0\.2\.1 can't be had: "):
+    with pytest.raises(ConfigurationError, match=r"^port 0 on 192\.0\.2\.1 can't be used: "):
         await MockEndpoint("192.0.2.1").start()
 
 

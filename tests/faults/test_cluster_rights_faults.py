@@ -43,7 +43,7 @@ def await_word(member: Program, right: Right) -> None:
 def await_back(member: Program, right: Right) -> None:
     """Wait until the notice is gone. Assert that the log says that the right is back."""
     until(lambda: "lacks" not in notices(member), NOTICED, "the end of the notice")
-    assert [line["subject"] for line in member.logged("a right is there again")] == [right.name]
+    assert [line["subject"] for line in member.logged("a right is granted again")] == [right.name]
     assert member.is_ready()
 
 

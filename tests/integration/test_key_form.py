@@ -29,7 +29,7 @@ def all_arrived(scene: Scene, shown_by: list[Program]) -> None:
     assert 1 <= scene.endpoint.mock.counts.statuses["401"] <= MOST_REFUSED
     for member in shown_by:
         assert member.status()["pixels"][0]["authorization"] == "raw"
-        assert {line["authorization"] for line in member.logged("key taken")} == {"raw"}
+        assert {line["authorization"] for line in member.logged("key accepted")} == {"raw"}
         assert not member.logged("held")
 
 

@@ -55,12 +55,12 @@ def test_a_member_that_the_group_has_removed_says_so_and_raises_no_alarm(
             until(lambda: member.metric("stream_capi_commits_total", result="ok") > 5, 60, "commits")
             (of_group,) = KafkaAdmin(KafkaSection(**scene.settings["kafka"])).group_members(scene.group).members
             remove(broker.bootstrap, scene.group, of_group.member_id)
-            until(lambda: bool(member.logged("the group has gone on without this member")), 30, "the line")
+            until(lambda: bool(member.logged("the group removed this member")), 30, "the line")
             until(lambda: bool(member.logged("commits succeed again")), 60, "its end")
         finally:
             over.set()
             flowing.join(30)
-        line = member.logged("the group has gone on without this member")[0]
+        line = member.logged("the group removed this member")[0]
         assert (line["level"], line["reason"]) == ("warning", "UNKNOWN_MEMBER_ID")
         assert "joins again by itself" in line["action"]
         assert not member.logged("commits fail")

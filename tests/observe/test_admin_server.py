@@ -92,7 +92,7 @@ async def test_a_port_in_use_is_a_fault_of_the_settings() -> None:
 
 async def test_a_host_of_another_machine_is_a_fault_of_the_settings() -> None:
     server = AdminServer("192.0.2.1", 0, Metrics(()), GivenState())
-    with pytest.raises(ConfigurationError, match=r"^admin\.host: 192\.0\.2\.1 is no address of this machine"):
+    with pytest.raises(ConfigurationError, match=r"^admin\.host: 192\.0\.2\.1 is not an address of this machine"):
         await server.start()
 
 

@@ -12,9 +12,9 @@ PASSING = {
     "REBALANCE_IN_PROGRESS": ("commit waits for the group's rebalance", "info"),
     "ILLEGAL_GENERATION": ("commit came too late for the group's rebalance", "info"),
     "STALE_MEMBER_EPOCH": ("commit came too late for the group's rebalance", "info"),
-    "UNKNOWN_MEMBER_ID": ("the group has gone on without this member", "warning"),
-    "FENCED_MEMBER_EPOCH": ("the group has gone on without this member", "warning"),
-    "_ASSIGNMENT_LOST": ("the group has gone on without this member", "warning"),
+    "UNKNOWN_MEMBER_ID": ("the group removed this member", "warning"),
+    "FENCED_MEMBER_EPOCH": ("the group removed this member", "warning"),
+    "_ASSIGNMENT_LOST": ("the group removed this member", "warning"),
     "OFFSET_METADATA_TOO_LARGE": ("commit had more metadata than the brokers take", "info"),
 }
 

@@ -103,7 +103,7 @@ def test_dead_letters_that_are_kept_without_end_are_said_to_be(page: Page, shown
     shown.document = statuses.kept_without_end()
     page.goto(shown.origin)
     expect(page.locator("#dead-kept")).to_have_text(
-        "in stream-capi.dead-letters, kept without end: with personal data as it came; set retention.ms, or purge"
+        "in stream-capi.dead-letters, kept forever: with personal data as it came; set retention.ms, or purge"
     )
     shown.document = statuses.empty()
     expect(page.locator("#dead-kept")).to_have_text("in stream-capi.dead-letters; how long it keeps them is not known")

@@ -741,10 +741,10 @@ async def test_the_lag_of_the_group_stands_beside_the_members_own() -> None:
 async def test_how_long_dead_letters_are_kept_is_said() -> None:
     line = Watched(always(401))
     for retention, kept in (
-        (Retention("not_known"), "kept for a time that the brokers do not tell this user"),
+        (Retention("not_known"), "kept for a time that is not known to this user"),
         (Retention("limited", 604_800.0), "kept for 7 days"),
-        (Retention("without_end"), "kept without end"),
-        (Retention("compacted"), "compacted: the newest of each key is kept without end"),
+        (Retention("without_end"), "kept forever"),
+        (Retention("compacted"), "compacted: the newest record of each key is kept forever"),
     ):
         line.app.dead_letters_kept = retention
         assert line.status["dead_letter_topic"] == {
