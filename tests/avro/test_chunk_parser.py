@@ -33,7 +33,7 @@ def _no_net(monkeypatch: pytest.MonkeyPatch) -> None:
     def parse(self: ChunkParser, payloads: Sequence[bytes]) -> Table:
         return (
             self.parse_at_once(payloads)
-            if len(payloads) >= chunk_parser.enough(1000)
+            if len(payloads) >= chunk_parser.enough(1000, 0)
             else self.parse_one_by_one(payloads)
         )
 
@@ -129,7 +129,7 @@ def chunks(draw: st.DrawFn, good: Sequence[bytes]) -> list[bytes]:
 def few(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
     """The least number of records for which array operations are used. With 1 everything is read by them."""
     monkeypatch.setattr(steps, "FEW", request.param)
-    monkeypatch.setattr(chunk_parser, "enough", lambda fields: 1)
+    monkeypatch.setattr(chunk_parser, "enough", lambda *_: 1)
     few: int = request.param
     return few
 
