@@ -393,7 +393,7 @@ def test_apicurio_s_framing_needs_its_registry(
             '"event_time" = { path = "a", map = { b = 1741784485000 }, default = 1741784485000 }',
             "fields.event_time: can't be a constant",
         ),
-        ('"event_id" = { path = "a", map = { b = 1 } }', "fields.event_id.map.b: must be a text"),
+        ('"event_id" = { path = "a", map = { b = 1 } }', "fields.event_id.map.b: must be text"),
         ('"event_time" = ["a", { const = 1 }]', "fields.event_time: can't be a constant"),
         ('"dedupe_id" = { path = "a", default = "b" }', "fields.dedupe_id: can't be a constant"),
         ('"data.value" = { path = "a", map = { HIGH = -1 } }', 'fields."data.value".map.HIGH: must be a number of 0'),

@@ -8,7 +8,7 @@ from typing import Any
 
 import fastavro
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
 from stream_capi.events.explain import explain
@@ -70,17 +70,24 @@ def test_any_values_in_the_fields_of_the_shipped_contract(data: st.DataObject) -
 
 @pytest.mark.slow
 def test_these_properties_see_every_outcome() -> None:
-    """If all records were rejected, the properties would hold for a transform that rejects everything."""
-    seen: Counter[str] = Counter()
+    """If all records were rejected, the properties would hold for a transform that rejects everything.
 
-    @settings(deadline=None, max_examples=400, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+    What is drawn depends on the constants in the modules that are imported, so one round may miss a rare outcome.
+    """
+    seen: Counter[str] = Counter()
+    wanted = {Code.MISSING_FIELD, Code.INVALID_FIELD, Code.NO_IDENTIFIER, "where", "event", "no_consent"}
+
+    @settings(deadline=None, max_examples=200, database=None, suppress_health_check=list(HealthCheck))
     @given(st.data())
     def count(data: st.DataObject) -> None:
         made = through(data)
         seen[made.code if isinstance(made, Rejection) else made.reason if isinstance(made, Skipped) else "sent"] += 1
 
-    count()
-    assert seen["sent"] >= 40, seen
-    for outcome in (Code.MISSING_FIELD, Code.INVALID_FIELD, Code.NO_IDENTIFIER, "where", "event", "no_consent"):
-        assert seen[outcome], (outcome, seen)
-    assert seen[Code.TOO_OLD] + seen[Code.IN_FUTURE], seen
+    def every() -> bool:
+        return seen["sent"] >= 40 and wanted <= seen.keys() and bool(seen.keys() & {Code.TOO_OLD, Code.IN_FUTURE})
+
+    rounds = 0
+    while not every() and rounds < 20:
+        rounds += 1
+        seed(rounds)(count)()
+    assert every(), seen

@@ -174,7 +174,7 @@ def test_a_map_is_held_against_the_symbols(rule: dict[str, Any], fault: str | No
         ("data.value", {"path": "given", "map": {"HIGH": 120}}, None),
         ("event_time", {"path": "given", "map": {"WAVE": 1_741_784_485_000}}, None),
         ("event_id", {"path": "given", "map": {"ONE": "o-1", "TWO": "n/a"}},
-         'what its map has for "TWO" must be a value, not a placeholder or the SHA-256 of one or of nothing'),
+         'what its map has for "TWO" must not be a placeholder, or the SHA-256 of one or of the empty text'),
         ("user_data.esi", {"path": "event_time", "map": {"a": "web"}},
          '"event_time" is timestamp-millis, which cannot be a key of a map'),
         ("user_data.esi", {"path": "truth", "map": {"true": "web"}, "default": "app"}, None),
