@@ -9,7 +9,9 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
@@ -37,6 +39,23 @@ _USED = {
 }
 COLLECTED = pytest.StashKey[list[pytest.Item]]()  # all tests, before ``-m`` deselects some
 _running: list[pytest.Item] = []
+
+
+def _syntax_of_iris() -> ModuleType:
+    """In place of ``rfc3987_syntax``, whose import takes seconds: jsonschema imports it for formats that one test checks."""
+
+    def is_valid_syntax(kind: str, text: str) -> bool:
+        if sys.modules[module.__name__] is module:
+            del sys.modules[module.__name__]
+        found: bool = import_module(module.__name__).is_valid_syntax(kind, text)
+        return found
+
+    module = ModuleType("rfc3987_syntax")
+    module.is_valid_syntax = is_valid_syntax  # type: ignore[attr-defined]
+    return module
+
+
+sys.modules.setdefault("rfc3987_syntax", _syntax_of_iris())
 
 
 @pytest.fixture(scope="session")
