@@ -70,7 +70,10 @@ class Traffic:
         self._highest: dict[int, int] = {}  # acknowledged offsets, by partition
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"traffic-{name}", daemon=True)
-        self._event()  # registers the schema before any fault
+        # Before any fault, so that there is traffic from the first second on: the schema, and the topic of transactions.
+        self._event()
+        if topic.transactional:
+            self._producer = self._with_transactions()
 
     def start(self) -> None:
         self._thread.start()
@@ -157,12 +160,15 @@ class Traffic:
             else:
                 self._acknowledged(made, places.get(made) if committed else None)
 
+    def _with_transactions(self) -> Producer:
+        producer = Producer(self._settings)
+        producer.init_transactions(60)
+        return producer
+
     def _transact(self, batch: list[Made], answered: Answered) -> bool | None:
         """Whether the transaction was committed; None if that is unknown."""
         if self._producer is None:
-            producer = Producer(self._settings)
-            producer.init_transactions(20)
-            self._producer = producer
+            self._producer = self._with_transactions()
         producer = self._producer
         producer.begin_transaction()
         self._produce(producer, batch, answered)
