@@ -214,7 +214,7 @@ class _SchemaFile(NamedTuple):
 def _listed(folder: Path) -> list[_SchemaFile]:
     """The ``.avsc`` files of a folder, sorted by name.
 
-    :raises ConfigurationError: it is no folder with such files, or they are too many or too large. None is read before.
+    :raises ConfigurationError: it is not a folder with such files, or they are too many or too large. None is read before.
     """
     try:
         with os.scandir(folder) as found:

@@ -184,7 +184,7 @@ def schemas() -> list[Hostile]:
         *((f"symbols that are {str(odd)[:20]}", record(named("enum", symbols=odd)), "no symbols") for odd in ODD),
     ]  # fmt: skip
     texts: list[tuple[str, Any, str | None]] = [
-        *((f"an answer of {answer!r}", answer, "no text") for answer in NO_TEXTS),
+        *((f"an answer of {answer!r}", answer, "not text") for answer in NO_TEXTS),
         *(
             (f"a text of {text[:8]!r}", text, "not JSON")
             for text in ("", "{", "[" * 100_000, '{"type":' * 100_000, "\ufeff{}", "1" * 5_000)

@@ -86,6 +86,8 @@ def test_the_coordinator_killed_while_a_member_leaves(
     answers = Answers()
     with Scene(tmp_path, cluster, registry, 3, answers, bootstrap=cluster.bootstrap_via, sections=SMALL) as scene:
         scene.settings["kafka"]["properties"] |= PROTOCOLS[protocol]
+        # Of the other rows' 10 s the controller takes 5 to give up the node, before another one can be the coordinator.
+        scene.settings["shutdown"]["drain_seconds"] = 30
         first, second = scene.member(), scene.member()
         until(lambda: share_evenly(protocol, first, second), 60, "an even share")
         with traffic(scene):
