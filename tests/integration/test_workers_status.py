@@ -58,7 +58,11 @@ def test_the_failing_rule_and_who_was_asked_add_up_over_workers(
             file = write(tmp_path, settings | {"admin": {"port": program.port}})
             until(lambda: program.metric("stream_capi_dead_lettered_total", topic=buried) == 300, 60, "dead letters")
             until(lambda: sum(map(bool, map(owned_by, workers_of(program)))) == 2, 60, "a share for each")
-            until(lambda: program.status()["lag"]["member"] == 300, 30, "all of the held topic waiting")
+            until(
+                lambda: (program.status()["lag"]["member"], program.status()["lag"]["partitions"]) == (300, 4),
+                30,
+                "all of the held topic waiting, and no partition on its way to a worker",
+            )
             # If a partition moved between workers, both have counted its events.
             count = sum(rule["count"] for one in workers_of(program) for rule in rules_of(status_of(one)))
             of_both = f"{count} of {count}: {RULE}"
