@@ -58,18 +58,23 @@ def test_the_failing_rule_and_who_was_asked_add_up_over_workers(
             file = write(tmp_path, settings | {"admin": {"port": program.port}})
             until(lambda: program.metric("stream_capi_dead_lettered_total", topic=buried) == 300, 60, "dead letters")
             until(lambda: sum(map(bool, map(owned_by, workers_of(program)))) == 2, 60, "a share for each")
-            until(
-                lambda: (program.status()["lag"]["member"], program.status()["lag"]["partitions"]) == (300, 4),
-                30,
-                "all of the held topic waiting, and no partition on its way to a worker",
-            )
+
+            def early() -> int:
+                """How many of the held topic are dead letters: a first chunk of one record is no 100 recent events."""
+                return sum(entry["count"] for entry in program.status()["dead_letters"] if entry["topic"] == held)
+
+            def lag() -> tuple[int, int]:
+                found = program.status()["lag"]
+                return found["member"], found["partitions"]
+
+            until(lambda: lag() == (300 - early(), 4), 30, "all else waiting, and no partition on its way to a worker")
             # If a partition moved between workers, both have counted its events.
             count = sum(rule["count"] for one in workers_of(program) for rule in rules_of(status_of(one)))
             of_both = f"{count} of {count}: {RULE}"
             assert count >= 200
             until(lambda: program.status()["held"][0]["detail"] == of_both, 30, "the rules of both workers")
-            (entry,) = program.status()["dead_letters"]
-            assert (entry["topic"], entry["count"]) == (buried, 300)
+            (entry,) = (entry for entry in program.status()["dead_letters"] if entry["topic"] == buried)
+            assert entry["count"] == 300
             assert entry["rules"] == [
                 {"code": "missing_field", "field": "event_source_url", "source": '"page.url"', "count": 300}
             ]
@@ -80,7 +85,7 @@ def test_the_failing_rule_and_who_was_asked_add_up_over_workers(
             assert seen["held"][0]["detail"] == of_both
             assert (seen["members_asked"], len(seen["members"]), seen["unknown"]) == (2, 2, None)
             (asked,) = seen["asked"]
-            assert (asked["members"], asked["lag"]["member"], asked["lag"]["partitions"]) == (2, 300, 4)
+            assert (asked["members"], asked["lag"]["member"], asked["lag"]["partitions"]) == (2, *lag())
             assert (asked["skipped"], asked["left_out"]) == ([], [])
             host = socket.gethostname()
             assert asked["clients"] == [f"stream-capi-{host}-1", f"stream-capi-{host}-2"]
