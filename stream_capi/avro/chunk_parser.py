@@ -54,7 +54,7 @@ class ChunkParser:
         spelled = {path: tuple(map(str, steps(path))) for path in paths}
         self._names, ways = list(spelled), list(spelled.values())
         walked = list(dict.fromkeys(ways))
-        self._walked = [walked.index(way) for way in ways]
+        self._walked, self._width = [walked.index(way) for way in ways], len(walked)
         self.decoder = Decoder(schema, ways)
         self.amplification = self.decoder.amplification
         self.overhead = self.decoder.overhead
@@ -88,7 +88,7 @@ class ChunkParser:
         root = self.schema.parsed
         chunk = Chunk(payloads, root.least, self._large, self._plan.room)
         last = self._plan.step.walk(chunk, chunk.first, chunk.rows)
-        walked, odd = chunk.columns(last, max(self._walked, default=-1) + 1)
+        walked, odd = chunk.columns(last, self._width)
         columns = [walked[at] for at in self._walked]
         rejected = _fill(columns, odd, self.decoder.decode([payloads[at] for at in odd])) if odd else {}
         return self._table(len(payloads), columns, rejected)

@@ -102,7 +102,8 @@ def _as_written(number: Decimal) -> str:
 
 def _as_id(number: Decimal) -> str:
     """Without decimal places if they are all zero: a database may have an id as NUMERIC(38, 10)."""
-    return _as_written(number.to_integral_value() if number == number.to_integral_value() else number)
+    whole = number.to_integral_value()
+    return _as_written(whole if whole == number else number)
 
 
 def key_reader(kinds: Iterable[Kind]) -> Reader | None:
@@ -130,8 +131,10 @@ def number_reader(kinds: Iterable[Kind]) -> Reader | None:
     from_other = _other_reader(kinds)
 
     def read(value: Any) -> Any:
-        if value.__class__ is int or value.__class__ is float:
-            return UNFIT if not numbers else value if value.__class__ is int else exact(value)
+        if value.__class__ is int:
+            return value if numbers else UNFIT
+        if value.__class__ is float:
+            return exact(value) if numbers else UNFIT
         if value.__class__ is str and len(value) <= _LONGEST:
             text = value.strip()
             return float(text) if _is_number(text) else UNFIT if text else None
@@ -200,7 +203,9 @@ def _moment(text: str, factor: float | None) -> int | Unfit:
             at = datetime.fromisoformat(text.partition("[")[0].replace(",", ".").upper())
         except (ValueError, OverflowError):
             return UNFIT
-        found = round(at.timestamp() * 1000) if at.tzinfo else 0
+        if not at.tzinfo:
+            return UNFIT
+        found = round(at.timestamp() * 1000)
         return found if found >= LEAST_TIME_MS else UNFIT
     if factor is not None and _is_number(text):
         return int(Decimal(text) * Decimal(str(factor)))

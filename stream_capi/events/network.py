@@ -154,8 +154,6 @@ _is_reserved = re.compile(
     r"100\.(?:6[4-9]|[7-9][0-9]|1[01][0-9]|12[0-7])\.|192\.0\.0\.|198\.1[89]\.|2(?:2[4-9]|[345][0-9])\."
 ).match
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
-
-
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
@@ -183,10 +181,12 @@ def address_note(text: str, valid_address: str) -> str:
 
 def _is_public(valid_address: str) -> bool:
     """Whether an address in a list may be the user's, and is not that of a proxy in between."""
+    if suspect(valid_address) is not None:
+        return False
     parsed = _without_transition(ipaddress.ip_address(valid_address))
     if isinstance(parsed, ipaddress.IPv6Address):
-        return suspect(valid_address) is None and not (parsed.is_multicast or parsed.is_site_local)
-    return suspect(str(parsed)) is None and not _is_reserved(str(parsed))
+        return not (parsed.is_multicast or parsed.is_site_local)
+    return not _is_reserved(str(parsed))
 
 
 def _without_transition(parsed: _Address) -> _Address:

@@ -139,7 +139,9 @@ class Transform:
         for name, target in plan.identifiers.items():
             if target in judged:
                 texts, _, n, _ = judged[target]
-                if n := n - sum(1 for at in faults if texts[at]) if n and faults else n:
+                if n and faults:
+                    n -= sum(1 for at in faults if texts[at])
+                if n:
                     plan.counted_here[name] += n
         if work.dropped:
             counts.dropped.update(work.dropped)

@@ -25,7 +25,6 @@ _MOST_LINES = 10_000_000
 _is_hash = re.compile(r"[0-9a-fA-F]{64}").fullmatch
 _find_hashes = re.compile(r"(?<![0-9a-fA-F])[0-9a-fA-F]{64}(?![0-9a-fA-F])").findall
 _are_hashes = re.compile(rb"(?:[0-9a-fA-F]{64}\r?(?:\n|\Z))*+").fullmatch
-
 _COLUMNS = re.compile('[,;|\t"]')
 
 _FIRST_BITS = 24  # of a key
@@ -179,9 +178,9 @@ def _texts(piece: bytes) -> Iterator[str]:
 def _hashes_of_contacts(text: str) -> Iterator[str]:
     """The SHA-256 of each plain email in a line's columns, and of each phone that begins with ``+``."""
     for cell in map(str.strip, _COLUMNS.split(text)):
-        plain = contacts.email_plain(cell) if "@" in cell else contacts.phone_plain(cell) if cell[:1] == "+" else None
-        if isinstance(plain, str):
-            yield sha256(plain.encode()).hexdigest()
+        found = contacts.email(cell) if "@" in cell else contacts.phone(cell) if cell[:1] == "+" else None
+        if isinstance(found, str):
+            yield found
 
 
 def _signature(file: str) -> tuple[int, ...]:
