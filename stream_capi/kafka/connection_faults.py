@@ -12,7 +12,8 @@ from confluent_kafka import KafkaError
 
 # "sasl_ssl://host:9092/bootstrap: text (after 5ms in state AUTH_REQ, 3 identical error(s) suppressed)"
 _FORM = re.compile(
-    r"(?:\w+://)?(?P<at>\S+:\d+)/(?:bootstrap|-?\d+): (?P<text>.*?)(?: \(after \d+ms in state [^)]*\))?$", re.DOTALL
+    r"(?:\w+://)?(?P<at>\S+:\d+)/(?:bootstrap|-?\d+): (?P<text>.*?)(?: \(after \d+ms in state (?P<state>\w+).*?\))?$",
+    re.DOTALL,
 )
 _MOST = 300  # characters of what another program answered
 
@@ -21,6 +22,10 @@ _NO_TOKEN = "Failed to acquire SASL OAUTHBEARER token"  # noqa: S105 -- no token
 _NO_LOGIN = (
     "it doesn't accept a login",
     f"set {_PROPERTIES('security.protocol')} to plaintext or ssl, or use the port that asks for a login",
+)
+_NO_TLS = (
+    "it doesn't use TLS",
+    f"set {_PROPERTIES('security.protocol')} to plaintext or sasl_plaintext, or use the port that uses TLS",
 )
 # What the client's text holds, what that means, and what to do about it. The first one counts.
 _CAUSES = (
@@ -45,11 +50,7 @@ _CAUSES = (
         "it does not know the authority of this client's certificate",
         f"use one of an authority that the brokers trust ({_PROPERTIES('ssl.certificate.location')})",
     ),
-    (
-        "connecting to a PLAINTEXT broker listener",
-        "it doesn't use TLS",
-        f"set {_PROPERTIES('security.protocol')} to plaintext or sasl_plaintext, or use the port that uses TLS",
-    ),
+    ("connecting to a PLAINTEXT broker listener", *_NO_TLS),
     (
         "Invalid response size",  # the first bytes of a TLS alert or of HTTP, read as a length
         "what answers is not Kafka without TLS (but TLS or HTTP, for example)",
@@ -120,6 +121,9 @@ def fault_of(error: KafkaError) -> ConnectionFault | None:
     if found is None:
         return None
     at, said = found["at"], found["text"]
+    if found["state"] == "SSL_HANDSHAKE" and said.startswith("Disconnected: "):
+        # A listener without TLS that hangs up early: the client adds its guess only to an answer that it has waited for.
+        return ConnectionFault(at, *_NO_TLS)
     for sign, what, do in _CAUSES:
         if sign in said:
             offered = said.partition("supported mechanisms: ")[2]

@@ -8,6 +8,10 @@ from confluent_kafka import KafkaError
 from stream_capi.kafka.connection_faults import fault_of
 
 NO_LOGIN = "it doesn't accept a login; "
+NO_TLS = (
+    "it doesn't use TLS; "
+    'set kafka.properties."security.protocol" to plaintext or sasl_plaintext, or use the port that uses TLS'
+)
 TAKE_ANOTHER = 'set kafka.properties."security.protocol" to plaintext or ssl, or use the port that asks for a login'
 
 
@@ -32,6 +36,34 @@ TAKE_ANOTHER = 'set kafka.properties."security.protocol" to plaintext or ssl, or
             "sasl_plaintext://127.0.0.1:9092/bootstrap: SASL PLAIN mechanism handshake failed: Broker: Request not valid "
             "in current SASL state: broker's supported mechanisms:  (after 2ms in state AUTH_HANDSHAKE)",
             NO_LOGIN + TAKE_ANOTHER,
+        ),
+        (
+            KafkaError._TRANSPORT,
+            "ssl://127.0.0.1:9092/bootstrap: SSL handshake failed: Disconnected: connection reset by peer: connecting to "
+            "a PLAINTEXT broker listener? (after 3ms in state SSL_HANDSHAKE)",
+            NO_TLS,
+        ),
+        (
+            KafkaError._TRANSPORT,
+            "ssl://127.0.0.1:9092/bootstrap: Disconnected: SSL connection closed by peer (after 8ms in state SSL_HANDSHAKE)",
+            NO_TLS,
+        ),
+        (
+            KafkaError._TRANSPORT,
+            "sasl_ssl://127.0.0.1:9092/1: Disconnected: connection reset by peer (after 8ms in state SSL_HANDSHAKE, 2 "
+            "identical error(s) suppressed)",
+            NO_TLS,
+        ),
+        (
+            KafkaError._TRANSPORT,
+            "ssl://127.0.0.1:9092/bootstrap: Disconnected: during SSL connection handshake (after 0ms in state "
+            "SSL_HANDSHAKE)",
+            NO_TLS,
+        ),
+        (
+            KafkaError._TRANSPORT,
+            "ssl://127.0.0.1:9093/1: Disconnected: SSL connection closed by peer (after 9000ms in state UP)",
+            "Disconnected: SSL connection closed by peer; check the address and security.protocol",
         ),
     ],
 )
