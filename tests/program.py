@@ -36,7 +36,11 @@ def configuration(
     dead_letters: str,
     **sections: Any,
 ) -> dict[str, Any]:
-    """The settings of a test, with shorter times than the defaults."""
+    """The settings of a test, with shorter times than the defaults.
+
+    The time-out of a request is longer than the default: the endpoint shares its process with the test, and on a busy
+    machine an answer that takes a fraction of a second may take several. A test whose endpoint hangs sets its own.
+    """
     settings: dict[str, Any] = {
         "kafka": {
             "bootstrap_servers": bootstrap,
@@ -44,7 +48,7 @@ def configuration(
             "commit_interval_ms": 100,
             "properties": {"reconnect.backoff.max.ms": 1000},
         },
-        "endpoint": {"url": endpoint_url, "timeout_seconds": 5},
+        "endpoint": {"url": endpoint_url, "timeout_seconds": 30},
         "pixels": [{"name": "main", "pixel_id": PIXEL_ID, "api_key_env": "CAPI_TEST_KEY"}],
         "sources": [{"pixel": "main", **source} for source in sources],
         "batch": {"window_ms": 100},

@@ -28,6 +28,7 @@ _SECTIONS: dict[str, Any] = {
     "kafka": {
         "properties": {"session.timeout.ms": 6000, "heartbeat.interval.ms": 500, "reconnect.backoff.max.ms": 1000}
     },
+    "endpoint": {"timeout_seconds": 5},
     "log": {"level": "info"},
 }
 _CALM_SECONDS = 8.0  # between two faults

@@ -128,6 +128,7 @@ class Episode:
             self._group,
             sources,
             dead,
+            endpoint={"timeout_seconds": 5},
             batch={"max_events": plan.max_events, "window_ms": plan.window_ms},
             delivery={"max_in_flight": plan.max_in_flight},
             log={"level": "info"},
