@@ -50,7 +50,6 @@ _CAUSES = (
         "it does not know the authority of this client's certificate",
         f"use one of an authority that the brokers trust ({_PROPERTIES('ssl.certificate.location')})",
     ),
-    ("connecting to a PLAINTEXT broker listener", *_NO_TLS),
     (
         "Invalid response size",  # the first bytes of a TLS alert or of HTTP, read as a length
         "what answers is not Kafka without TLS (but TLS or HTTP, for example)",
@@ -121,8 +120,8 @@ def fault_of(error: KafkaError) -> ConnectionFault | None:
     if found is None:
         return None
     at, said = found["at"], found["text"]
-    if found["state"] == "SSL_HANDSHAKE" and said.startswith("Disconnected: "):
-        # A listener without TLS that hangs up early: the client adds its guess only to an answer that it has waited for.
+    if found["state"] == "SSL_HANDSHAKE" and "Disconnected: " in said:
+        # The state decides: only some of these texts ask "connecting to a PLAINTEXT broker listener?".
         return ConnectionFault(at, *_NO_TLS)
     for sign, what, do in _CAUSES:
         if sign in said:
