@@ -20,6 +20,7 @@ from stream_capi.model import Commit, CommitResult
 # waits for an answer. Giving up sooner would let a later commit meet the earlier one.
 ANSWER_SECONDS = 60.0
 _ASK_SECONDS = 0.02
+_CALL_SECONDS = 5.0  # deadline of each question: a frozen broker must not hide that there is another coordinator
 _RESEND_SECONDS = 0.25
 # Under group.protocol=consumer the client answers these errors of a commit by putting its next heartbeat off by up to
 # retry.backoff.max.ms (1 s), counted again from each commit. Only the heartbeat tells the member that it is out of the group:
@@ -96,7 +97,7 @@ class Commits:
         A synchronous commit has no deadline: a frozen broker blocks it. On another thread it would wait until this one leaves
         the client's callback, and then commit partitions that have a new owner. So it is sent without waiting, and then read
         from the broker, since in here the client doesn't report how a commit ended. It is sent again until it is there: a
-        broker refuses commits while it completes a rebalance.
+        broker refuses commits while it completes a rebalance, and a lost coordinator has a successor after some seconds.
         """
         owned, fenced = self._split(commits)
         left = self._offsets(owned)
@@ -108,7 +109,8 @@ class Commits:
                     send_at = self._now() + _RESEND_SECONDS
                     consumer.commit(offsets=left, asynchronous=True)
                 asked = [ClientPartition(at.topic, at.partition) for at in left]
-                found = {_content(at) for at in consumer.committed(asked, timeout=deadline - self._now())}
+                seconds = min(deadline - self._now(), _CALL_SECONDS)
+                found = {_content(at) for at in consumer.committed(asked, timeout=seconds)}
                 left = [at for at in left if _content(at) not in found]
             time.sleep(_ASK_SECONDS if left else 0)
         without = {(at.topic, at.partition) for at in left}

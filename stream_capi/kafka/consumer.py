@@ -534,8 +534,7 @@ class ConsumerThread:
         if commits is None:
             self._call(self._sink.lost, leaving)
         elif commits:
-            left = max(1.0, deadline - time.monotonic())
-            self._commits.wait_for(self._consumer, commits, min(left, _CALL_SECONDS))
+            self._commits.wait_for(self._consumer, commits, max(1.0, deadline - time.monotonic()))
         self._reading.disown(leaving)
         self._events.kafka("revoked", count=len(leaving), epoch=self._epoch)
 

@@ -75,6 +75,7 @@ class Member:
         self.metadata = ""
         self.drain = asyncio.Event()
         self.drain.set()
+        self.revoking = asyncio.Event()  # a revocation has begun
         self.assignments: dict[TopicPartition, Committed] = {}
         self.every_assignment: list[Committed] = []
         self.positions: dict[TopicPartition, int] = {}
@@ -147,6 +148,7 @@ class Member:
 
     async def revoke(self, partitions: Sequence[TopicPartition], seconds: float) -> list[Commit]:
         self._here()
+        self.revoking.set()
         try:
             async with asyncio.timeout(seconds):
                 await self.drain.wait()

@@ -11,6 +11,7 @@ from stream_capi.kafka.watch import STATISTICS_MS
 from tests.kafka.sink import PROTOCOLS, Member, numbered, produce
 from tests.scene import Scene
 from tests.stack import Cluster, Registry
+from tests.stack.cluster import GROUPS
 from tests.stack.names import Names
 from tests.stack.records import read
 from tests.stack.waiting import eventually, until
@@ -21,10 +22,12 @@ SECONDS = 60.0  # a time-out: that 15 s are enough is shown without a clock in t
 
 
 def _group(cluster: Cluster, names: Names, topic: str, coordinator: int) -> str:
-    """Find a group name that this node coordinates."""
-    read(cluster.bootstrap, [topic], 1, names.group())  # creates __consumer_offsets
-    groups = (f"{names.group()}-{number}" for number in range(1000))
-    return next(group for group in groups if cluster.coordinator(group).id == coordinator)
+    """A group that this node coordinates: its partition of the offsets is moved there, wherever other tests left it."""
+    read(cluster.bootstrap, [topic], 1, names.group("first"))  # creates __consumer_offsets
+    group = names.group()
+    others = [node.id for node in cluster.nodes if node.id != coordinator]
+    cluster.reassign(GROUPS, {cluster.partition_of(group): [coordinator, *others]})
+    return group
 
 
 def _details(member: Member, event: str) -> str:

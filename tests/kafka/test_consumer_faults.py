@@ -130,3 +130,52 @@ async def test_a_frozen_broker_at_the_hand_over_holds_it_for_seconds_only(own_br
         finally:
             own_broker.thaw()
         assert [result.error for result in reported] == ["timeout"]  # type: ignore[attr-defined]  # results of commits
+
+
+async def test_a_stop_commits_when_the_broker_answers_again_before_its_deadline(
+    own_broker: Broker, names: Names, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topic, group = own_broker.create_topic(names.topic()), names.group()
+    produce(own_broker.bootstrap, topic, 0, numbered(10))
+    async with Member(own_broker.bootstrap, group, [topic], PROPERTIES) as member:
+        await eventually(lambda: member.read == 10, 30, "all records")
+        member.drain.clear()
+        stopping = asyncio.create_task(member.thread.stop(60))
+        await _freeze_at_the_commit(own_broker, member, monkeypatch)
+        assert await stopping
+    assert own_broker.committed(group, topic) == {0: (10, "")}
+    assert [result.error for result in member.results] == [None]
+
+
+@pytest.mark.parametrize(
+    "protocol",
+    ["cooperative-sticky", *(pytest.param(name, marks=pytest.mark.repeat) for name in ("range", "consumer"))],
+)
+async def test_a_rebalance_commits_when_the_broker_answers_again_before_its_deadline(
+    own_broker: Broker, names: Names, protocol: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topic, group = own_broker.create_topic(names.topic(), 2), names.group()
+    for number in range(2):
+        produce(own_broker.bootstrap, topic, number, numbered(10))
+    properties = {**PROTOCOLS[protocol], **({} if protocol == "consumer" else {"session.timeout.ms": 30_000})}
+    async with Member(own_broker.bootstrap, group, [topic], properties, revoke_seconds=60) as first:
+        await eventually(lambda: first.read == 20, 30, "all records")
+        first.drain.clear()
+        async with Member(own_broker.bootstrap, group, [topic], properties) as second:
+            await _freeze_at_the_commit(own_broker, first, monkeypatch)
+            await eventually(lambda: len(second.assignments) == 1, 60, "the hand-over")
+            assert [at.offset for at in second.every_assignment] == [10]
+
+
+async def _freeze_at_the_commit(broker: Broker, member: Member, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Freeze the broker for the time of many questions: a lost coordinator has a successor only after some seconds."""
+    for module in ("commits", "consumer"):
+        monkeypatch.setattr(f"stream_capi.kafka.{module}._CALL_SECONDS", 0.2)
+    await asyncio.wait_for(member.revoking.wait(), 30)
+    broker.freeze()
+    try:
+        member.drain.set()
+        await asyncio.sleep(2)
+        assert member.results == []
+    finally:
+        broker.thaw()

@@ -33,6 +33,7 @@ _SETTLING = frozenset(
         KafkaError.UNKNOWN_LEADER_EPOCH,
         KafkaError.UNKNOWN_TOPIC_OR_PART,  # the node that was asked does not know the topic yet
         KafkaError._NOENT,  # the same, if the client asks for the leaders first
+        KafkaError._UNKNOWN_PARTITION,  # the same of a partition that was added
         KafkaError._TIMED_OUT,  # the node that was asked is frozen or just ending
         KafkaError._TRANSPORT,
     }
