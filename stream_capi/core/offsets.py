@@ -142,9 +142,13 @@ class PartitionOffsets:
 
     @property
     def leader_epoch(self) -> int:
-        """The leader epoch of the last record before the watermark, to be committed with it (KIP-320)."""
-        before = self.watermark - 1
-        return next(epoch for offset, epoch in reversed(self._steps) if offset <= before)
+        """The leader epoch to be committed with the watermark (KIP-320): of the open record there, or of the last one read.
+
+        That of the record before the watermark could be too low: an aborted transaction or compacted records may lie between
+        the two, and the leader may have changed there. By that epoch the log would seem to end before the watermark.
+        """
+        watermark = self.watermark
+        return next(epoch for offset, epoch in reversed(self._steps) if offset <= watermark)
 
     def forget_epochs(self, before: int) -> None:
         """Keep the leader epochs of the record before this offset and of all later ones; forget the earlier ones."""

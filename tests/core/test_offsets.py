@@ -125,18 +125,30 @@ def test_records_without_a_leader_epoch_are_in_no_text() -> None:
     assert decode_outcomes(offsets.outcomes_beyond(), 100) == (Resolved(106, 107, 2),)
 
 
-def test_the_leader_epoch_to_commit_is_that_of_the_record_before_the_watermark() -> None:
+def test_the_leader_epoch_to_commit_is_that_of_the_open_record_at_the_watermark_or_of_the_last_one_read() -> None:
     offsets = PartitionOffsets("leads", 0, 1, 100, leader_epoch=3)
     assert offsets.leader_epoch == 3, "nothing is read yet: as it was committed"
     offsets.track([100, 101], [1, 1], 102, [(100, 3)])
     offsets.track([102, 103], [1, 1], 104, [(102, 7)])
     offsets.resolve_all([100, 101])
-    assert (offsets.watermark, offsets.leader_epoch) == (102, 3)
+    assert (offsets.watermark, offsets.leader_epoch) == (102, 7)
     offsets.resolve(102)
     assert (offsets.watermark, offsets.leader_epoch) == (103, 7)
     offsets.forget_epochs(103)
     offsets.resolve(103)
     assert (offsets.watermark, offsets.leader_epoch) == (104, 7)
+
+
+def test_the_leader_epoch_to_commit_is_not_that_of_a_record_far_before_the_watermark() -> None:
+    """Offsets 102 to 109 are aborted or compacted; under leader epoch 3 the log may have ended at 102."""
+    offsets = PartitionOffsets("leads", 0, 1, 100, leader_epoch=2)
+    offsets.track([100, 101], [1, 1], 102, [(100, 3)])
+    offsets.resolve_all([100, 101])
+    assert (offsets.watermark, offsets.leader_epoch) == (102, 3)
+    offsets.track([110, 111], [1, 1], 112, [(110, 4)])
+    assert (offsets.watermark, offsets.leader_epoch) == (110, 4)
+    offsets.forget_epochs(110)
+    assert offsets.leader_epoch == 4
 
 
 def test_what_is_known_since_a_commit_is_all_before_the_watermark_and_the_outcomes_beyond() -> None:

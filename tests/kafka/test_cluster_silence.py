@@ -22,8 +22,11 @@ SECONDS = 60.0  # a time-out: that 15 s are enough is shown without a clock in t
 
 
 def _group(cluster: Cluster, names: Names, topic: str, coordinator: int) -> str:
-    """A group that this node coordinates: its partition of the offsets is moved there, wherever other tests left it."""
+    """A group that this node coordinates. If other tests left it none, it gets a partition of the offsets."""
     read(cluster.bootstrap, [topic], 1, names.group("first"))  # creates __consumer_offsets
+    for group in (names.group(str(number)) for number in range(100)):
+        if cluster.coordinator(group).id == coordinator:
+            return group
     group = names.group()
     others = [node.id for node in cluster.nodes if node.id != coordinator]
     cluster.reassign(GROUPS, {cluster.partition_of(group): [coordinator, *others]})

@@ -10,11 +10,16 @@ import shutil
 from pathlib import Path
 
 import pytest
+from confluent_kafka import Producer
+from confluent_kafka import TopicPartition as ClientPartition
 
-from stream_capi.model import TopicPartition
+from stream_capi.core.offsets import PartitionOffsets
+from stream_capi.model import Records, TopicPartition
 from tests.kafka.sink import Member, numbered, produce
 from tests.stack import Broker
+from tests.stack.asking import asker
 from tests.stack.names import Names
+from tests.stack.records import read
 from tests.stack.waiting import eventually
 
 pytestmark = pytest.mark.real
@@ -118,3 +123,36 @@ async def test_a_log_that_lost_nothing_is_read_on_through_every_change_of_its_le
         await eventually(lambda: member.values[tp] == numbered(10, 300), 60, "the rest")
         assert member.every_assignment[0].leader_epoch > 0
         assert not member.stopped
+
+
+async def test_an_offset_committed_behind_an_aborted_transaction_of_the_next_leader_is_read_on_from(
+    own_broker: Broker, names: Names
+) -> None:
+    topic, group = own_broker.create_topic(names.topic()), names.group()
+    produce(own_broker.bootstrap, topic, 0, numbered(100))
+    own_broker.restart()
+    abort(own_broker.bootstrap, topic, 10)
+    produce(own_broker.bootstrap, topic, 0, numbered(5, 100))
+    chunk = Records(topic, 0, 1, read(own_broker.bootstrap, [topic], 105, names.group("first")))  # type: ignore[arg-type]  # a message is a record
+    offsets, read_to = PartitionOffsets(topic, 0, 1, 0), chunk.columns.offsets[-1] + 1
+    offsets.track(chunk.columns.offsets, [1] * 105, read_to, chunk.leader_epochs)
+    offsets.resolve_all(chunk.columns.offsets[:100])
+    assert offsets.watermark >= 110, "behind the ten aborted records"
+    committing = asker(own_broker.bootstrap, group)
+    committing.commit(
+        offsets=[ClientPartition(topic, 0, offsets.watermark, leader_epoch=offsets.leader_epoch)], asynchronous=False
+    )
+    committing.close()
+    async with Member(own_broker.bootstrap, group, [topic], {}) as member:
+        await eventually(lambda: member.read == 5 or bool(member.stopped), 60, "the rest")
+        assert not member.stopped
+
+
+def abort(bootstrap: str, topic: str, count: int) -> None:
+    producer = Producer({"bootstrap.servers": bootstrap, "transactional.id": topic, "log_level": 0})
+    producer.init_transactions(30)
+    producer.begin_transaction()
+    for value in numbered(count):
+        producer.produce(topic, value, partition=0)
+    producer.flush(30)
+    producer.abort_transaction(30)
