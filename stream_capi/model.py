@@ -199,7 +199,7 @@ class Commit(NamedTuple):
     epoch: int
     offset: int
     metadata: str = ""
-    leader_epoch: int = NO_LEADER_EPOCH  # by which the next owner has the offset validated
+    leader_epoch: int = NO_LEADER_EPOCH  # it validates the offset for the next owner
 
 
 class CommitResult(NamedTuple):

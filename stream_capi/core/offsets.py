@@ -30,8 +30,8 @@ Steps = Sequence[tuple[int, int]]  # (offset, leader epoch): from this offset on
 class PartitionOffsets:
     """The offsets of one partition during one assignment.
 
-    ``resolved_before`` is what a former owner had resolved beyond the committed offset; ``leader_epoch`` is that of the
-    record before ``start``, as it was committed. ``since``: the offset from which members have resolved all up to ``start``,
+    ``resolved_before`` is what a former owner had resolved beyond the committed offset; ``leader_epoch`` was
+    committed with ``start``. ``since``: the offset from which members have resolved all up to ``start``,
     if it is known. ``open_bytes`` is the sum of the open events' sizes as given to ``track``, without those that were set
     aside; ``set_aside_count`` is the number of these.
     """

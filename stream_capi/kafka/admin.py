@@ -64,8 +64,8 @@ Answer = TypeVar("Answer")
 
 
 class GroupOffset(NamedTuple):
-    """What a group has committed for a partition: the next offset to read, the commit's metadata, the leader epoch of the
-    record before the offset.
+    """What a group has committed for a partition: the next offset to read, the commit's metadata, and the leader epoch
+    that validates the offset.
     """
 
     offset: int

@@ -4,10 +4,10 @@ The client keeps a partition's pause and read position over a revocation. Messag
 move that position after it was reset, and after a pause in the next assignment it would read on from there, past events. So
 the positions are kept here, and set in the client whenever reading starts again.
 
-A position is an offset with the leader epoch of the record before it. Only ``seek`` with an epoch makes the client ask the
-leader whether its log still has that record (KIP-320); ``assign`` with one validates nothing. So a partition is assigned
-paused and read only after such a seek was taken, at the start and after each pause. Where the log was cut, the client then
-reports the divergence instead of reading on past records that nobody has seen.
+A position is an offset with a leader epoch: the committed one, or that of the last record read. Only ``seek`` with an epoch
+makes the client ask the leader whether its log still reaches that offset (KIP-320); ``assign`` with one validates nothing. So
+a partition is assigned paused and read only after such a seek was taken, at the start and after each pause. Where the log was
+cut, the client then reports the divergence instead of reading on past records that nobody has seen.
 """
 
 from __future__ import annotations

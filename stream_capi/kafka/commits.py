@@ -20,7 +20,7 @@ from stream_capi.model import Commit, CommitResult
 # waits for an answer. Giving up sooner would let a later commit meet the earlier one.
 ANSWER_SECONDS = 60.0
 _ASK_SECONDS = 0.02
-_CALL_SECONDS = 5.0  # deadline of each question: a frozen broker must not hide that there is another coordinator
+CALL_SECONDS = 5.0  # deadline of each question to a broker: one that is frozen must not hide that another answers
 _RESEND_SECONDS = 0.25
 # Under group.protocol=consumer the client answers these errors of a commit by putting its next heartbeat off by up to
 # retry.backoff.max.ms (1 s), counted again from each commit. Only the heartbeat tells the member that it is out of the group:
@@ -109,7 +109,7 @@ class Commits:
                     send_at = self._now() + _RESEND_SECONDS
                     consumer.commit(offsets=left, asynchronous=True)
                 asked = [ClientPartition(at.topic, at.partition) for at in left]
-                seconds = min(deadline - self._now(), _CALL_SECONDS)
+                seconds = min(deadline - self._now(), CALL_SECONDS)
                 found = {_content(at) for at in consumer.committed(asked, timeout=seconds)}
                 left = [at for at in left if _content(at) not in found]
             time.sleep(_ASK_SECONDS if left else 0)

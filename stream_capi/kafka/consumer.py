@@ -38,7 +38,7 @@ from stream_capi.kafka.client_errors import (
     made,
     why_out_of_range,
 )
-from stream_capi.kafka.commits import Commits
+from stream_capi.kafka.commits import CALL_SECONDS, Commits
 from stream_capi.kafka.properties import uses_new_protocol
 from stream_capi.kafka.read_policy import ReadPolicy
 from stream_capi.kafka.start_offsets import Place, find_places
@@ -50,7 +50,6 @@ from stream_capi.model import NO_LEADER_EPOCH, Commit, CommitResult, Committed, 
 CHUNK = 1000
 _IDLE_SECONDS = 0.1  # how long a poll waits for the first record, and so how late a command may be served
 _BEHIND_SECONDS = 1.0  # how long the loop may grant no credit before reading stops
-_CALL_SECONDS = 5.0  # deadline of each question to the broker
 _REASSURE_SECONDS = 1.0  # how often the high watermarks are reported
 _ASK_SECONDS = 5.0  # how often those of paused partitions are asked for, which no fetch brings
 _LOOK_SECONDS = 10.0  # how often a topic of which nothing is assigned is looked for
@@ -459,7 +458,7 @@ class ConsumerThread:
         """
         self._place_at = time.monotonic() + _REASSURE_SECONDS
         try:
-            return find_places(self._consumer, partitions, self._policy.start, _CALL_SECONDS)
+            return find_places(self._consumer, partitions, self._policy.start, CALL_SECONDS)
         except KafkaException as error:
             self._faults.report_error(error_of(error))
             return None

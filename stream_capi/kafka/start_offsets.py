@@ -31,7 +31,7 @@ _LEFT_OUT = MISSING | {KafkaError.TOPIC_AUTHORIZATION_FAILED}
 
 
 class NextOffset(NamedTuple):
-    """The next offset to read, and the leader epoch of the record before it."""
+    """The next offset to read, and the leader epoch by which the leader validates it."""
 
     offset: int
     leader_epoch: int = NO_LEADER_EPOCH

@@ -170,7 +170,7 @@ async def test_a_rebalance_commits_when_the_broker_answers_again_before_its_dead
 async def _freeze_at_the_commit(broker: Broker, member: Member, monkeypatch: pytest.MonkeyPatch) -> None:
     """Freeze the broker for the time of many questions: a lost coordinator has a successor only after some seconds."""
     for module in ("commits", "consumer"):
-        monkeypatch.setattr(f"stream_capi.kafka.{module}._CALL_SECONDS", 0.2)
+        monkeypatch.setattr(f"stream_capi.kafka.{module}.CALL_SECONDS", 0.2)
     await asyncio.wait_for(member.revoking.wait(), 30)
     broker.freeze()
     try:
