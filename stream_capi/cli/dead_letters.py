@@ -191,7 +191,7 @@ def redrive_dead_letters(
     admin = KafkaAdmin(settings.kafka)
     watch = ProgressBar("redriving", quiet=as_json)
     if execute:
-        logs.configure("error", "console")
+        logs.configure("error", "console", settings.names)
         logs.write_behind()
         await_alone(admin, redrive.group_of(settings), watch.print_line)
     dead_letters = read_dead_letters(settings, admin)

@@ -74,7 +74,7 @@ def command(
     first = moment("--from", start) if start is not None else None
     last = moment("--to", end)
     ranges = dry_run.plan(KafkaAdmin(settings.kafka), topics, partition or (), first, last, limit)
-    logs.configure("error", "console")
+    logs.configure("error", "console", settings.names | (other.names if other is not None else frozenset()))
     report = Report(settings, str(config_file), other, str(compare or ""), topics, first is None and limit is None)
     asyncio.run(_execute(report, ranges, as_json))
 

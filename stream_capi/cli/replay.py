@@ -69,7 +69,7 @@ def command(
         _print_plan(settings, planned, as_json)
         return
     watch = ProgressBar(f"replaying {topic}", quiet=as_json)
-    logs.configure("error", "console")
+    logs.configure("error", "console", settings.names)
     logs.write_behind()
     await_alone(admin, planned.group, watch.print_line)
     if not planned.begun:

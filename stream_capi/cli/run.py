@@ -32,7 +32,7 @@ def command(
     """Deliver events until SIGTERM, SIGINT or SIGHUP."""
     logs.write_behind()
     start = received() if worker else Start(config.load(config_file, workers=workers), leave_for_good=False)
-    logs.configure(start.settings.log.level, start.settings.log.format)
+    logs.configure(start.settings.log.level, start.settings.log.format, start.settings.names)
     if workers > 1:
         asyncio.run(_watch(start.settings, config_file, workers))
     else:

@@ -621,6 +621,13 @@ class Settings(Section):
         """The topics of all sources, each once."""
         return tuple(dict.fromkeys(source.topic for source in self.sources))
 
+    @property
+    def names(self) -> frozenset[str]:
+        """What this file gives names to in Kafka and in log lines: topics, the group, pixels."""
+        return frozenset(
+            {*self.topics, self.dead_letter.topic, self.kafka.group_id, *(one.name for one in self.pixels)}
+        )
+
     def sources_of(self, topic: str) -> tuple[SourceSection, ...]:
         """The sources of a topic: one, or several that each name their record."""
         return tuple(source for source in self.sources if source.topic == topic)

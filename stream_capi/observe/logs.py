@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Any, TextIO
 
@@ -22,7 +22,7 @@ import structlog
 
 from stream_capi import limits
 from stream_capi.observe import log_writer
-from stream_capi.observe.masking import HIDDEN, mask, place_of, scrub, scrub_library_text
+from stream_capi.observe.masking import HIDDEN, keep_names, mask, place_of, scrub, scrub_library_text
 
 WITHHELD = "log line withheld"
 _OWN = "stream_capi"
@@ -136,12 +136,14 @@ def message_of(record: logging.LogRecord) -> str:
     return scrub(template) if own else scrub_library_text(template)
 
 
-def configure(level: str = "info", format: str = "auto") -> None:
+def configure(level: str = "info", format: str = "auto", names: Iterable[str] = ()) -> None:
     """Send every log line to standard error, from ``level`` (debug, info, warning, error) on.
 
     ``format`` is ``console``, ``json``, or ``auto``: console on a terminal, else one JSON object a line. Libraries are
-    heard from warning on, and from ``level`` only where that is debug. May be called again.
+    heard from warning on, and from ``level`` only where that is debug. ``names`` out of the settings are shown in full.
+    May be called again.
     """
+    keep_names(names)
     console = format == "console" or (format == "auto" and _on_terminal())
     _line.console = structlog.dev.ConsoleRenderer(colors=_on_terminal(), sort_keys=False) if console else None
     structlog.configure(

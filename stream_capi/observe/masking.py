@@ -2,6 +2,7 @@
 
 It fails closed in three ways. A field passes only if its name is in ``FIELDS``, and only as a value of the type given there.
 Text is scrubbed of everything that looks like personal data, a key or a token; values in a library's messages are left out.
+Names out of the settings stay in it, since a topic with a date in its name would pass for a telephone number.
 An exception is logged by its type and the lines of code it passed, without its text and the frames' variables, since both can
 hold the data that caused it. Only the program's own errors keep their text, which is written for people.
 """
@@ -10,7 +11,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import PurePath
 from types import TracebackType
@@ -53,11 +54,40 @@ _TRACE = re.compile(r"[A-Za-z0-9_.:/+=;-]{1,64}")
 _NAME = re.compile(r"[\w.:/\[\] -]{0,255}")
 
 
+class _Names:
+    """Names out of the settings, which stand in a text as they are."""
+
+    def __init__(self) -> None:
+        self._pattern: re.Pattern[str] | None = None
+
+    def keep(self, names: Iterable[str]) -> None:
+        longest_first = sorted({name for name in names if name and _name(name) == name}, key=len, reverse=True)
+        any_of_them = "|".join(map(re.escape, longest_first))
+        self._pattern = re.compile(rf"(?<![\w.@+-])(?:{any_of_them})(?![\w@]|\.\w)") if longest_first else None
+
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        return [found.span() for found in self._pattern.finditer(text)] if self._pattern is not None else []
+
+
+_names_kept = _Names()
+
+
+def keep_names(names: Iterable[str]) -> None:
+    """Let these names stand in every text from now on. A name that is nothing but a number, an address or a key does not."""
+    _names_kept.keep(names)
+
+
 def scrub(text: str) -> str:
     """The text without what looks like an address, a phone number, a hash, a key, a token or a query; one line, bounded."""
     text = str.__str__(text)[: 4 * _MAX_TEXT]
     text = _URL.sub(r"\1\2", text).replace("%40", "@")
-    text = _SENSITIVE.sub(lambda found: found[0] if found.lastgroup == "server" else HIDDEN, text)
+    kept = _names_kept.spans(text)
+
+    def shown(found: re.Match[str]) -> str:
+        is_part_of_a_name = any(start <= found.start() and found.end() <= end for start, end in kept)
+        return found[0] if found.lastgroup == "server" or is_part_of_a_name else HIDDEN
+
+    text = _SENSITIVE.sub(shown, text)
     text = "".join(sign if sign.isprintable() else " " for sign in text)
     return text if len(text) <= _MAX_TEXT else text[:_MAX_TEXT] + HIDDEN
 

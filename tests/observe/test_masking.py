@@ -13,7 +13,7 @@ import pytest
 
 import stream_capi
 from stream_capi.errors import ConfigurationError, StreamCapiError
-from stream_capi.observe.masking import FIELDS, HIDDEN, exception_lines, mask, scrub, scrub_library_text
+from stream_capi.observe.masking import FIELDS, HIDDEN, exception_lines, keep_names, mask, scrub, scrub_library_text
 from tests.observe import canaries
 
 
@@ -39,6 +39,66 @@ def test_text_loses_its_personal_data_keys_and_tokens(form: str) -> None:
 )
 def test_text_keeps_what_an_operator_needs(text: str) -> None:
     assert scrub(text) == text
+
+
+_NAMES = [
+    "leads-20261130",
+    "t6d10468848.leads",
+    "acme.2026113099.views",
+    "15551234567",
+    canaries.EMAIL,
+    canaries.KEY,
+    "",
+]
+
+
+@pytest.fixture
+def _names() -> Iterator[None]:
+    keep_names(_NAMES)
+    yield
+    keep_names([])
+
+
+@pytest.mark.usefixtures("_names")
+@pytest.mark.parametrize(
+    "text",
+    [
+        "t6d10468848.leads: the last stable offset stands still for 5 s: t6d10468848.leads[1]",
+        "leads-20261130 at 127.0.0.1:9092/1: behind, and nothing is read",
+        "topic leads-20261130 is missing, acme.2026113099.views too.",
+        "no schema under the subject leads-20261130-value",
+    ],
+)
+def test_a_name_out_of_the_settings_keeps_its_digits_in_a_text(text: str) -> None:
+    assert scrub(text) == text
+    assert shown(detail=text)["detail"] == text
+    keep_names([])
+    assert HIDDEN in scrub(text)
+
+
+@pytest.mark.usefixtures("_names")
+@pytest.mark.parametrize(
+    "text",
+    [
+        "leads-20261130@example.com",
+        "jane@leads-20261130",
+        "x-leads-202611301",
+        "leads-202611301",
+        "15551234567",
+        "topic leads-20261130: api_key=leads-20261130 is refused",
+        "acme.2026113099.views.20261130",
+        canaries.EMAIL,
+        canaries.KEY,
+    ],
+)
+def test_what_only_holds_a_name_out_of_the_settings_is_masked(text: str) -> None:
+    assert HIDDEN in scrub(text)
+
+
+@pytest.mark.usefixtures("_names")
+@pytest.mark.parametrize("form", canaries.FORMS.values(), ids=canaries.FORMS)
+def test_text_loses_its_personal_data_beside_names_out_of_the_settings(form: str) -> None:
+    assert not canaries.leaked(scrub(f"leads-20261130[0]: {form}"))
 
 
 def test_a_url_keeps_where_it_leads_and_nothing_else() -> None:

@@ -271,6 +271,7 @@ class Episode:
         """The members' statuses, and how far each partition can be read: at most to the last offset that is stable."""
         for member in self.members:
             yield f"{member.name}: {member.get('/status')[1]}"
+        yield from self._as_the_coordinator_knows_it()
         for traffic in self.traffic:
             partitions = [TopicPartition(traffic.name, number) for number in range(traffic.topic.partitions)]
             for level in (IsolationLevel.READ_UNCOMMITTED, IsolationLevel.READ_COMMITTED):
@@ -280,6 +281,20 @@ class Episode:
                 for partition, found in asked.items():
                     with suppress(KafkaException):
                         yield f"{partition.topic} {partition.partition}, end {level.name}: {found.result(15).offset}"
+
+    def _as_the_coordinator_knows_it(self) -> Iterator[str]:
+        """The group's members, with what each has and, in the newer protocol, what each is to have."""
+        try:
+            asked = self.cluster.admin.describe_consumer_groups([self._group], request_timeout=15)
+            group = asked[self._group].result(15)
+        except KafkaException as error:
+            yield f"group: {error}"
+            return
+        yield f"group: {group.state.name}, coordinator {group.coordinator.id}"
+        for member in group.members:
+            for kind, of in (("has", member.assignment), ("is to have", member.target_assignment)):
+                places = sorted((at.topic, at.partition) for at in of.topic_partitions) if of is not None else None
+                yield f"group: {member.client_id} {member.member_id} {kind} {places}"
 
     def keep(self, folder: Path) -> None:
         """Write into this folder what may explain a failed episode: the history, the members' logs, what stood still."""
