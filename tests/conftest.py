@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -201,11 +202,26 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     With several processes the tests on the cluster come first, since they all run in one process and take longest.
     """
     config.stash[COLLECTED] = list(items)
+    _mark_the_rest(items)
     for item in items:
         if "cluster" in getattr(item, "fixturenames", ()) and not _is_on_the_cluster(item):
             raise pytest.UsageError(f"{item.nodeid} uses the cluster: its file must be named {_ON_THE_CLUSTER}*.py")
     if hasattr(config, "workerinput"):
         items.sort(key=_is_on_the_cluster, reverse=True)
+
+
+def _mark_the_rest(items: Iterable[pytest.Item]) -> None:
+    """Of a test marked ``cases(count)`` mark all cases ``repeat`` but so many, taken at even distances."""
+    cases: defaultdict[str, list[pytest.Item]] = defaultdict(list)
+    for item in items:
+        if item.get_closest_marker("cases") and not item.get_closest_marker("repeat"):
+            cases[item.nodeid.partition("[")[0]].append(item)
+    for of_a_test in cases.values():
+        (count,) = of_a_test[0].get_closest_marker("cases").args  # type: ignore[union-attr]  # each of them has it
+        taken = {at * len(of_a_test) // count for at in range(count)}
+        for at, item in enumerate(of_a_test):
+            if at not in taken:
+                item.add_marker("repeat")
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 FAST, TEST, ALL = TIERS = ("test-fast", "test", "test-all")
 DEPLOY = "test-deploy"  # separate, since it needs engines that are built for it
 OPTIONS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["pytest"]["ini_options"]
-MARKERS = [line.partition(":")[0] for line in OPTIONS["markers"]]
+MARKERS = [re.split(r"\W", line)[0] for line in OPTIONS["markers"] if not line.startswith("cases")]
 
 
 def words(tier: str) -> list[str]:
@@ -88,16 +88,31 @@ def test_ci_runs_the_last_tier() -> None:
 
 
 @pytest.mark.slow
-def test_what_is_left_to_the_last_tier_has_another_case_in_the_one_before(pytestconfig: pytest.Config) -> None:
+def test_of_a_test_with_many_cases_as_many_as_it_says_are_in_the_tier_before_the_last(
+    pytestconfig: pytest.Config,
+) -> None:
+    counts: defaultdict[tuple[str, int], int] = defaultdict(int)
+    for item in pytestconfig.stash[COLLECTED]:
+        for mark in item.iter_markers("cases"):
+            counts[item.nodeid.partition("[")[0], *mark.args] += item.get_closest_marker("repeat") is None
+    assert {test: count for test, count in counts.items() if count != test[1]} == {}
+
+
+@pytest.mark.slow
+def test_what_is_left_to_the_last_tier_has_another_case_or_test_in_the_one_before(pytestconfig: pytest.Config) -> None:
     """Except in tests/stack, whose tests cover no promise of the program."""
     cases: defaultdict[str, set[bool]] = defaultdict(set)
+    shown_by: dict[str, str] = {}
     for item in pytestconfig.stash[COLLECTED]:
+        name = item.nodeid.partition("[")[0]
         marked = frozenset(mark.name for mark in item.iter_markers() if mark.name in MARKERS)
         if not marked & {"engine", "matrix"} and ("repeat" in marked or "long" not in marked):
-            cases[item.nodeid.partition("[")[0]].add(selects(TEST, marked))
-    assert [
-        name for name, selected in cases.items() if selected == {False} and not name.startswith("tests/stack/")
-    ] == []
+            cases[name].add(selects(TEST, marked))
+        for repeat in item.iter_markers("repeat"):
+            shown_by |= {name: repeat.kwargs["of"]} if repeat.kwargs else {}
+    left = [name for name, selected in cases.items() if selected == {False} and not name.startswith("tests/stack/")]
+    assert [name for name in left if name not in shown_by] == [], "another case or the test `of` must be in make test"
+    assert {name: of for name, of in shown_by.items() if True not in cases[of]} == {}, "`of` must be in make test"
 
 
 # No server and no browser without a marker

@@ -134,6 +134,7 @@ def few(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
     return few
 
 
+@pytest.mark.cases(1)
 @pytest.mark.slow
 @tries(150)
 @given(events(), st.data())
@@ -158,6 +159,7 @@ def test_few_records(event: tuple[Any, list[Any]], data: st.DataObject) -> None:
     alike(raw, drawn_paths(data, raw), payloads)
 
 
+@pytest.mark.cases(12)
 @pytest.mark.slow
 @pytest.mark.parametrize("few", [1, 32], indirect=True)
 @pytest.mark.parametrize(
@@ -301,6 +303,7 @@ def test_bytes_that_are_no_text_hide_none_that_are(
             alike(raw, paths, [*[plain] * 200, *[wrong] * odd])
 
 
+@pytest.mark.cases(1)
 @pytest.mark.slow
 def test_large_payloads_are_left_to_the_scalar_decoder(few: int) -> None:
     raw = record(
@@ -312,6 +315,7 @@ def test_large_payloads_are_left_to_the_scalar_decoder(few: int) -> None:
     assert "larger than" in made.rejected[40].detail
 
 
+@pytest.mark.cases(1)
 @pytest.mark.slow
 def test_a_lead_of_all_kinds(few: int) -> None:
     kinds = [
@@ -332,6 +336,7 @@ def test_a_lead_of_all_kinds(few: int) -> None:
         )
 
 
+@pytest.mark.cases(1)
 @pytest.mark.slow
 def test_schemas_of_the_greediest_payloads(few: int) -> None:
     for raw, payload in GREEDY:

@@ -61,6 +61,7 @@ CHUNKS: dict[str, tuple[Any, list[bytes]]] = {
 }  # fmt: skip
 
 
+@pytest.mark.cases(7)
 @pytest.mark.slow
 @pytest.mark.parametrize("paths", [[], ["f0", "f1", "f0[0]", "f0.a"]], ids=["none wanted", "some wanted"])
 @pytest.mark.parametrize("what", CHUNKS)

@@ -49,6 +49,7 @@ def whole(line: Line) -> None:
         assert is_outcome(line.explained(payload))
 
 
+@pytest.mark.cases(150)
 @pytest.mark.slow
 @pytest.mark.parametrize("hostile", schemas(), ids=str)
 def test_a_hostile_schema_is_refused_for_its_reason_or_read_with(hostile: Hostile, normal: float) -> None:
@@ -74,6 +75,7 @@ def test_a_hostile_schema_is_refused_for_its_reason_or_read_with(hostile: Hostil
     assert codec.detail == f"schema file is refused: {built.reason}"
 
 
+@pytest.mark.cases(150)
 @pytest.mark.parametrize("hostile", [one for one in schemas() if isinstance(one.text, str)], ids=str)
 def test_a_hostile_reference_is_put_in_or_refused(hostile: Hostile) -> None:
     try:
@@ -86,6 +88,9 @@ def test_a_hostile_reference_is_put_in_or_refused(hostile: Hostile) -> None:
         )
 
 
+@pytest.mark.repeat(
+    of="tests/avro/test_hostile_schemas.py::test_a_hostile_schema_is_refused_for_its_reason_or_read_with"
+)
 @pytest.mark.slow
 def test_the_largest_schemas_take_bounded_memory() -> None:
     for hostile in schemas():

@@ -33,6 +33,7 @@ def decoded(shape: str, name: EventName, payload: bytes) -> dict[str, Any]:
     return dict(record)
 
 
+@pytest.mark.cases(1)
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("name", EventName)
 def test_contenders_and_program_make_the_same_bytes(name: EventName, shape: str) -> None:

@@ -41,6 +41,7 @@ def earlier(folder: Path, change: str) -> Path:
     return folder
 
 
+@pytest.mark.cases(1)
 @pytest.mark.slow
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_program_that_does_the_work_twice_takes_about_twice_the_time(tmp_path: Path, shape: str) -> None:

@@ -73,6 +73,7 @@ def test_names_and_summaries_are_offered_without_importing_a_command() -> None:
     assert not {"aiohttp", "confluent_kafka", "fastavro", "numpy"} & modules
 
 
+@pytest.mark.cases(2)
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "offers"),

@@ -56,6 +56,7 @@ def test_the_help_of_all_commands_imports_none_of_the_libraries_behind_them() ->
     assert len(modules) < 500  # 409 when this was written; 1,103 if every command is imported
 
 
+@pytest.mark.cases(2)
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "needed"),

@@ -24,6 +24,7 @@ pytestmark = pytest.mark.slow
 _ENV = {"PATH": os.defpath, "CAPI_TEST_KEY": KEY, "PYTHONPATH": str(Path(__file__).parents[2])}
 
 
+@pytest.mark.cases(1)
 @pytest.mark.parametrize("threads", [0, 1, 10, 24, 25])
 def test_a_system_without_a_thread_left_is_named_and_ends_the_program(tmp_path: Path, threads: int) -> None:
     command = [sys.executable, "-m", "tests.faults.doubles.threads", "run", "--config", configuration(tmp_path)]

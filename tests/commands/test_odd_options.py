@@ -109,6 +109,7 @@ def test_registry_properties_of_another_shape(given: str, monkeypatch: pytest.Mo
 
 @pytest.mark.slow
 # With an invalid time-out the library doesn't close its socket, and the garbage collector warns of it.
+@pytest.mark.cases(16)
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("name", PROPERTY_NAMES)
 @pytest.mark.parametrize("value", PROPERTY_VALUES)

@@ -135,6 +135,7 @@ def test_the_json_holds_what_the_text_says(bench: Bench) -> None:
     assert (request["status"], request["authorization"], request["class"]) == (200, "bearer", "delivered")
 
 
+@pytest.mark.repeat(of="tests/commands/test_send_one.py::test_a_refusal_is_printed_with_the_apis_own_words")
 @pytest.mark.slow
 def test_the_apis_own_words_come_with_a_success_too(bench: Bench, endpoint: Endpoint) -> None:
     endpoint.answer(always(status=200, headers={"x-trace-id": TRACE}))
@@ -142,6 +143,7 @@ def test_the_apis_own_words_come_with_a_success_too(bench: Bench, endpoint: Endp
     assert f"x-trace-id: {TRACE}" in bench.send().stdout
 
 
+@pytest.mark.cases(2)
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("status", "kind", "means"),
@@ -181,6 +183,7 @@ def test_a_refusal_is_printed_with_the_apis_own_words(bench: Bench, endpoint: En
 # The API key
 
 
+@pytest.mark.cases(1)
 @pytest.mark.slow
 @pytest.mark.parametrize("takes", ["raw", "bearer"])
 def test_the_key_is_tried_in_both_forms(tmp_path: Path, takes: str) -> None:
@@ -192,6 +195,7 @@ def test_the_key_is_tried_in_both_forms(tmp_path: Path, takes: str) -> None:
     assert endpoint.answered() == {"canary-order": 1}
 
 
+@pytest.mark.repeat(of="tests/commands/test_send_one.py::test_a_refusal_is_printed_with_the_apis_own_words")
 @pytest.mark.slow
 def test_a_wrong_key_is_refused_in_both_forms(tmp_path: Path) -> None:
     with Endpoint(keys={PIXEL_ID: "another-key"}) as endpoint:
@@ -224,6 +228,7 @@ def test_an_endpoint_that_hangs_leaves_it_open_whether_it_has_the_event(bench: B
     assert endpoint.mock.counts.requests == 1
 
 
+@pytest.mark.repeat(of="tests/commands/test_send_one.py::test_a_refusal_is_printed_with_the_apis_own_words")
 @pytest.mark.slow
 def test_a_name_that_does_not_resolve_is_told(tmp_path: Path) -> None:
     bench = Bench(tmp_path, "https://no-such-endpoint.invalid/v1/event")
@@ -232,6 +237,7 @@ def test_a_name_that_does_not_resolve_is_told(tmp_path: Path) -> None:
     assert "Nothing was sent: the name no-such-endpoint.invalid can't be resolved; check endpoint.url" in done
 
 
+@pytest.mark.repeat(of="tests/commands/test_send_one.py::test_a_refusal_is_printed_with_the_apis_own_words")
 @pytest.mark.slow
 def test_nobody_who_listens_is_told(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -240,6 +246,7 @@ def test_nobody_who_listens_is_told(tmp_path: Path) -> None:
     assert f"Nothing was sent: no connection to 127.0.0.1:{port}: Connection refused" in done
 
 
+@pytest.mark.repeat(of="tests/commands/test_send_one.py::test_a_refusal_is_printed_with_the_apis_own_words")
 @pytest.mark.slow
 def test_a_certificate_that_nobody_trusts_is_told_and_with_its_authority_the_event_goes(tmp_path: Path) -> None:
     authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -296,6 +303,7 @@ def echo(spoken: bytes | None = None) -> Iterator[str]:
         server.shutdown()
 
 
+@pytest.mark.cases(1)
 @pytest.mark.slow
 @pytest.mark.parametrize("options", [("--yes",), ("--yes", "--json")])
 def test_an_answer_that_quotes_the_request_is_masked(tmp_path: Path, options: tuple[str, ...]) -> None:
@@ -304,6 +312,7 @@ def test_an_answer_that_quotes_the_request_is_masked(tmp_path: Path, options: tu
     assert "invalid event" in one_line(done.stdout)
 
 
+@pytest.mark.cases(1)
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "spoken",
@@ -323,6 +332,7 @@ def test_any_body_is_printed_bounded_and_masked(tmp_path: Path, spoken: bytes) -
 # Events that are not sent
 
 
+@pytest.mark.cases(1)
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("record", "source", "why"),
@@ -353,6 +363,7 @@ def test_who_asked_to_be_forgotten_is_not_sent(bench: Bench, endpoint: Endpoint)
     assert endpoint.mock.counts.requests == 0
 
 
+@pytest.mark.cases(1)
 @pytest.mark.slow
 @pytest.mark.parametrize("paused", ["pixels", "sources"])
 def test_what_is_paused_is_not_sent(bench: Bench, endpoint: Endpoint, paused: str) -> None:
@@ -361,6 +372,7 @@ def test_what_is_paused_is_not_sent(bench: Bench, endpoint: Endpoint, paused: st
     assert endpoint.mock.counts.requests == 0
 
 
+@pytest.mark.cases(1)
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "more", [("--json",), ("--yes", "--offset", "1"), ("--yes", "--partition", "0", "--offset", "0")]
@@ -412,6 +424,7 @@ def answered_by(bench: Bench, typed: bytes) -> tuple[int, str]:
         return process.wait(30), seen.decode(errors="replace")
 
 
+@pytest.mark.cases(1)
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("typed", "code", "requests"),

@@ -106,6 +106,7 @@ def test_an_interrupt_inside_a_callback_of_the_interpreter_is_not_lost() -> None
     assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "")
 
 
+@pytest.mark.cases(1)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_these_signals_stop_it_in_order(tmp_path: Path, number: signal.Signals) -> None:
     with running(tmp_path) as (program, port):
@@ -133,6 +134,7 @@ def test_a_hang_up_that_was_ignored_at_the_start_stays_ignored(tmp_path: Path) -
         assert is_alive(port)
 
 
+@pytest.mark.cases(1)
 @pytest.mark.parametrize(
     "words",
     [("find", "--key", "x"), ("explain", "--topic", "leads", "--latest", "1"), ("dry-run",), ("dead-letters", "list")],

@@ -90,6 +90,7 @@ def test_a_stream_that_is_closed_from_the_start_costs_its_text_alone(
     assert bool(done.stdout) == (redirected == CLOSED["stderr"])
 
 
+@pytest.mark.cases(1)
 @pytest.mark.parametrize("redirected", CLOSED.values(), ids=CLOSED)
 def test_an_error_is_an_exit_code_where_nobody_can_be_told(tmp_path: Path, redirected: str) -> None:
     done = shell(["explain", "--topic", "nope", "--latest", "1", "--config", configuration(tmp_path)], redirected)
@@ -97,6 +98,7 @@ def test_an_error_is_an_exit_code_where_nobody_can_be_told(tmp_path: Path, redir
     assert done.returncode == 2
 
 
+@pytest.mark.cases(1)
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "utf-16"])
 def test_another_encoding_prints_all_that_it_can_and_json_that_can_be_read(tmp_path: Path, encoding: str) -> None:
     env = {"PYTHONIOENCODING": encoding}
@@ -118,6 +120,7 @@ def test_a_reader_that_has_gone_ends_the_command_without_a_word(tmp_path: Path, 
         assert not done.stderr
 
 
+@pytest.mark.repeat(of="tests/commands/test_streams.py::test_an_error_is_an_exit_code_where_nobody_can_be_told")
 @pytest.mark.parametrize("more", FORMS)
 def test_a_full_disk_is_told(tmp_path: Path, more: tuple[str, ...]) -> None:
     for words in (explain(tmp_path, *more), ["--help"], ["--version"], ["demo", "--events", "50", *more]):
@@ -128,6 +131,7 @@ def test_a_full_disk_is_told(tmp_path: Path, more: tuple[str, ...]) -> None:
     assert shell(explain(tmp_path, *more), "2> /dev/full").returncode == 0
 
 
+@pytest.mark.cases(1)
 @pytest.mark.parametrize("redirected", [*CLOSED.values(), "> /dev/full 2> /dev/full"], ids=[*CLOSED, "full"])
 def test_the_main_job_runs_and_stops_in_order_without_its_streams(tmp_path: Path, redirected: str) -> None:
     with EmbeddedBroker() as broker:

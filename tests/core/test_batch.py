@@ -77,6 +77,7 @@ def test_what_came_long_ago_makes_nobody_wait() -> None:
     assert batcher.early() == pytest.approx(70.01, abs=0.001)
 
 
+@pytest.mark.cases(2)
 @pytest.mark.slow
 @pytest.mark.parametrize("per_window", [0.5, 1, 3, 10, 30, 60, 99, 150, 1000, 20_000])
 def test_going_early_makes_no_stream_of_tiny_batches(per_window: float) -> None:

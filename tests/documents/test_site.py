@@ -49,6 +49,7 @@ def test_the_site_is_built_without_a_warning_and_asks_no_other_host(tmp_path: Pa
     ).read_bytes()
 
 
+@pytest.mark.cases(1)
 @pytest.mark.parametrize(
     "line", ["[a](operations.md#no-such-part)", "[a](nopage.md)", "[a](../nofile.yml)", "![a](pictures/none.svg)"]
 )

@@ -219,6 +219,7 @@ STRAYS = {
 }
 
 
+@pytest.mark.cases(8)
 @pytest.mark.slow
 @pytest.mark.parametrize("busy", [True, False], ids=["while the loop was busy", "while it was not"])
 @pytest.mark.parametrize("stray", STRAYS)
@@ -396,6 +397,7 @@ BROKEN: dict[str, bytes] = {
 }
 
 
+@pytest.mark.cases(12)
 @pytest.mark.slow
 @pytest.mark.parametrize("pieces", [1, 3])
 @pytest.mark.parametrize("status", [200, 401, 500])

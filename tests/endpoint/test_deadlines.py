@@ -110,6 +110,7 @@ async def test_a_request_that_was_being_sent_when_the_loop_stood_still_is_answer
     assert (answer.status, answer.fault) == (200, None)
 
 
+@pytest.mark.cases(2)
 @pytest.mark.parametrize(
     ("tls", "stand_still"),
     [

@@ -32,6 +32,9 @@ def right(count: int) -> list[str]:
     return [Code.DECODE_ERROR if at == count // 2 else f"e-{at}" for at in range(count)]
 
 
+@pytest.mark.repeat(
+    of="tests/events/test_decoded_at_once.py::test_a_slice_is_one_record_at_least_and_nothing_is_lost_between_them"
+)
 @pytest.mark.slow
 def test_rows_of_a_run_take_no_more_than_a_slice_may() -> None:
     line, payloads = line_of(RAW), records(30, 40_000)
@@ -82,6 +85,7 @@ HOSTILE: dict[str, tuple[Any, bytes]] = {
 LONG = ("blocks of one record", "maps of one null", "arrays of arrays")
 
 
+@pytest.mark.cases(2)
 @pytest.mark.parametrize("around", [1, 150], ids=["one by one", "at once"])
 @pytest.mark.parametrize(
     "what", [pytest.param(what, marks=pytest.mark.slow) if what in LONG else what for what in HOSTILE]

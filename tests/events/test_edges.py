@@ -98,6 +98,7 @@ def test_an_edge_has_its_right_outcome_mapped_and_explained(edge: Edge) -> None:
     assert reasons == ({edge.right.reason} if isinstance(edge.right, Dropped) else set())
 
 
+@pytest.mark.cases(3)
 @pytest.mark.slow
 @pytest.mark.parametrize("target", TARGETS)
 def test_every_type_at_its_edges_has_an_outcome_in_every_field(target: str) -> None:
@@ -118,6 +119,7 @@ def test_every_type_at_its_edges_has_an_outcome_in_every_field(target: str) -> N
                     assert not (isinstance(made, Rejection) and made.code is Code.INTERNAL_ERROR)
 
 
+@pytest.mark.cases(5)
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", [kind for kind, _ in KINDS], ids=lambda kind: str(kind)[:40])
 def test_every_type_at_its_edges_can_be_routed_on(kind: Any) -> None:

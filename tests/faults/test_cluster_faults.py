@@ -46,6 +46,7 @@ class Fault(NamedTuple):
     loses: bool
 
 
+@pytest.mark.repeat(of="tests/faults/test_broker_faults.py::test_a_connection_to_the_broker_that_is_cut_or_half_open")
 @pytest.mark.parametrize(
     "fault",
     [Fault(frozen, "classic", True), Fault(cut_off, "consumer", True), Fault(restarted, "classic", False),
@@ -67,6 +68,7 @@ def test_a_fault_of_the_coordinator_repeats_no_more_than_was_in_flight(
         assert member.logged("lost") or not fault.loses, "the fault was too short to show anything"
 
 
+@pytest.mark.repeat(of="tests/faults/test_broker_faults.py::test_a_connection_to_the_broker_that_is_cut_or_half_open")
 def test_while_the_quorum_is_lost_events_are_delivered_and_partitions_asked_for_meanwhile_are_read_after_it(
     tmp_path: Path, cluster: Cluster, registry: Registry
 ) -> None:

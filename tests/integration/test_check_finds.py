@@ -125,6 +125,7 @@ def both(config: str) -> tuple[CompletedProcess[str], CompletedProcess[str]]:
     return ran, checked
 
 
+@pytest.mark.cases(4)
 @pytest.mark.parametrize("name", WRONG)
 def test_what_run_refuses_is_a_line_of_check_that_names_the_key(
     name: str, tmp_path: Path, right: dict[str, Any], taken: int

@@ -40,6 +40,7 @@ def produce_keyed(broker: Broker, topic: str, partition: int, key: bytes, value:
     assert producer.flush(30) == 0
 
 
+@pytest.mark.repeat(of="tests/events/test_explain_command.py::test_the_newest_records_of_all_partitions_are_explained")
 def test_records_are_chosen_by_key_id_and_field(config: tuple[str, str, int], broker: Broker) -> None:
     file, topic, schema_id = config
 

@@ -108,6 +108,7 @@ def of(found: Mapping[str, Mapping[str, Any]], *keys: str) -> dict[str, Any]:
     return {name: tuple(one[key] for key in keys) if len(keys) > 1 else one[keys[0]] for name, one in found.items()}
 
 
+@pytest.mark.repeat(of="tests/integration/test_find_waiting.py::test_what_an_open_transaction_hides_is_counted")
 def test_each_state_is_found(tmp_path: Path, broker: Broker, registry: Registry, names: Names) -> None:
     accepts, refuses = [False], {"refused"}
     waits = asyncio.Event()

@@ -16,6 +16,7 @@ from tests.stack.waiting import until
 pytestmark = pytest.mark.real
 
 
+@pytest.mark.repeat(of="tests/integration/test_find_waiting.py::test_what_an_open_transaction_hides_is_counted")
 def test_an_open_transaction_is_named_and_not_shown_as_plain_lag(
     tmp_path: Path, broker: Broker, registry: Registry
 ) -> None:

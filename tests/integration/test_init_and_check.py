@@ -35,6 +35,7 @@ def made(broker: Broker, registry: Registry, names: Names, raw: Any, file: Path)
     assert_plain(command("init", *words, "--bootstrap-servers", broker.bootstrap), 0)
 
 
+@pytest.mark.cases(1)
 @pytest.mark.parametrize("name", ["divolte", "openedx_enrollment", "debezium"])
 def test_each_line_that_init_leaves_open_is_named_by_check(
     name: str, tmp_path: Path, broker: Broker, registry: Registry, names: Names

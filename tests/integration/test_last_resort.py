@@ -62,6 +62,7 @@ def settings(folder: Path) -> Path:
     return file
 
 
+@pytest.mark.cases(1)
 @pytest.mark.parametrize("way", ["lost", "thread_bug", "loop_bug", "job", "deserted", "signal"])
 def test_a_way_out_on_which_the_interpreters_lock_is_held_for_good_ends_a_little_behind_the_deadline(
     way: str, tmp_path: Path

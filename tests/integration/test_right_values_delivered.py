@@ -70,6 +70,7 @@ def _counted(metrics: str, name: str) -> dict[tuple[str, str], int]:
     return {(text[1], text[3]): int(value) for text, value in texts if value}
 
 
+@pytest.mark.cases(1)
 @pytest.mark.parametrize("delivery", DELIVERIES)
 def test_each_input_arrives_as_its_right_value(tmp_path: Path, broker: Broker, names: Names, delivery: str) -> None:
     cases = [case for case in CASES if json.dumps(case.delivery) == delivery]

@@ -51,6 +51,7 @@ def suspects(status: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
     return {(one["field"], one["reason"]): one for one in status["identifiers"]["suspects"]}
 
 
+@pytest.mark.cases(1)
 @pytest.mark.parametrize("workers", [1, 2])
 def test_what_looks_wrong_is_named_with_its_path_and_adds_up(
     tmp_path: Path, broker: Broker, registry: Registry, names: Names, workers: int

@@ -63,6 +63,7 @@ def test_offsets_are_told_by_beginning_end_and_time(broker: Broker, names: Names
     assert admin.offsets_for_time(topic, 1) == {first: 4, second: 0, empty: 0}
 
 
+@pytest.mark.cases(1)
 @pytest.mark.real
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 async def test_a_group_is_told_with_its_members_and_reset_only_without_them(

@@ -13,6 +13,7 @@ from tests.stack.waiting import eventually, until
 pytestmark = pytest.mark.real
 
 
+@pytest.mark.repeat(of="tests/kafka/test_log_truncated.py::test_a_log_cut_while_no_member_runs_stops_the_partition")
 async def test_events_that_fill_a_cut_log_again_are_not_passed_over(cluster: Cluster, names: Names) -> None:
     settings = {"min.insync.replicas": "1", "unclean.leader.election.enable": "false"}
     topic, group = cluster.create_topic(names.topic(), assignment=[[1, 2]], config=settings), names.group()

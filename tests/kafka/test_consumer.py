@@ -93,6 +93,9 @@ async def test_a_member_that_gets_an_empty_share_reports_it(broker: Broker, name
             await eventually(lambda: empty in second.reported.lines + third.reported.lines, 30, "an empty share")
 
 
+@pytest.mark.repeat(
+    of="tests/kafka/test_consumer.py::test_at_rest_nothing_more_is_read_and_a_stop_commits_what_the_sink_says"
+)
 async def test_a_hand_over_with_a_stuck_loop_commits_nothing_and_fences(
     broker: Broker, names: Names, one_protocol: Mapping[str, Any]
 ) -> None:
@@ -155,6 +158,9 @@ async def test_a_pause_that_was_meant_for_a_former_assignment_is_passed_over(bro
         await eventually(lambda: member.read == 10, 30, "all records")
 
 
+@pytest.mark.repeat(
+    of="tests/kafka/test_consumer.py::test_at_rest_nothing_more_is_read_and_a_stop_commits_what_the_sink_says"
+)
 async def test_a_loop_that_is_behind_costs_neither_records_nor_the_membership(
     broker: Broker, names: Names, one_protocol: Mapping[str, Any]
 ) -> None:
@@ -183,6 +189,9 @@ async def test_a_chunk_has_no_more_records_than_were_asked_for(broker: Broker, n
     assert max(member.chunks[1:]) == 7, "of the first one nothing was said"
 
 
+@pytest.mark.repeat(
+    of="tests/kafka/test_consumer.py::test_at_rest_nothing_more_is_read_and_a_stop_commits_what_the_sink_says"
+)
 async def test_a_member_that_polls_too_late_loses_its_partitions_and_joins_again(
     broker: Broker, names: Names, one_protocol: Mapping[str, Any]
 ) -> None:
@@ -215,6 +224,7 @@ async def test_partitions_that_are_added_are_read_from_their_first_event_even_wh
         await eventually(lambda: member.values[added] == numbered(5), 60, "the new partition's records")
 
 
+@pytest.mark.cases(1)
 async def test_a_topic_that_is_missing_is_told_in_one_line_and_read_once_it_is_there(
     broker: Broker, names: Names, protocol: Mapping[str, Any]
 ) -> None:
@@ -311,6 +321,7 @@ async def test_an_exception_in_a_callback_ends_the_thread_and_is_told(
             await asyncio.wait_for(member.ended, 30)
 
 
+@pytest.mark.cases(1)
 async def test_while_the_broker_does_not_tell_the_places_the_member_polls_on(
     broker: Broker, names: Names, protocol: Mapping[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -332,6 +343,7 @@ async def test_while_the_broker_does_not_tell_the_places_the_member_polls_on(
         assert member.reported.count("brokers answer again") == 1
 
 
+@pytest.mark.cases(1)
 @pytest.mark.parametrize("group_protocol", ["classic", "consumer"])
 async def test_a_static_member_comes_back_to_its_partitions_and_is_lost_when_another_takes_its_name(
     broker: Broker, names: Names, group_protocol: str
@@ -375,6 +387,7 @@ async def test_at_rest_nothing_more_is_read_and_a_stop_commits_what_the_sink_say
         assert KafkaAdmin(KafkaSection(bootstrap_servers=broker.bootstrap)).group_members(group).members == ()
 
 
+@pytest.mark.cases(1)
 async def test_members_that_stop_at_the_same_time_commit_all_and_end(
     broker: Broker, names: Names, protocol: Mapping[str, Any]
 ) -> None:

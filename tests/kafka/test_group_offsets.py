@@ -35,6 +35,7 @@ for error in ("COORDINATOR_LOAD_IN_PROGRESS", "COORDINATOR_NOT_AVAILABLE", "NOT_
 """
 
 
+@pytest.mark.cases(1)
 @pytest.mark.slow
 @pytest.mark.parametrize("requests", [[OFFSET_FETCH], [FIND_COORDINATOR], [OFFSET_FETCH, FIND_COORDINATOR]])
 def test_what_passes_by_itself_is_asked_for_again(requests: list[int]) -> None:
@@ -49,6 +50,7 @@ def test_what_passes_by_itself_is_asked_for_again(requests: list[int]) -> None:
     assert len(done.stdout.split()) == 3
 
 
+@pytest.mark.repeat(of="tests/kafka/test_group_offsets.py::test_what_passes_by_itself_is_asked_for_again")
 @pytest.mark.real
 def test_a_cluster_that_can_have_no_coordinator_is_told_in_words() -> None:
     broker = Broker({"offsets.topic.replication.factor": "3"}).start()

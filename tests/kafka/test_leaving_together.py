@@ -45,6 +45,7 @@ def named(properties: Mapping[str, Any], name: str | None) -> dict[str, Any]:
     return {**properties, **({"group.instance.id": name} if name else {})}
 
 
+@pytest.mark.cases(2)
 @pytest.mark.parametrize("kind", ["dynamic", "static"])
 @pytest.mark.parametrize("protocol", DEFAULTS)
 async def test_a_member_that_drains_longer_than_a_heartbeat_while_another_leaves_commits_and_ends(
@@ -119,6 +120,7 @@ async def test_a_static_member_that_leaves_for_good_hands_its_partitions_over_at
             await eventually(lambda: len(other.assignments) == 2, 10, "all of it, long before the session's end")
 
 
+@pytest.mark.cases(1)
 @pytest.mark.parametrize("kind", ["again", "static"])
 async def test_a_member_that_is_stopped_while_it_joins_leaves_the_group(
     broker: Broker, names: Names, kind: str

@@ -18,6 +18,7 @@ pytestmark = pytest.mark.real
 FIRST, SECOND, THIRD = "canary-password-one", "canary password two", "canary-password-three"
 
 
+@pytest.mark.repeat(of="tests/integration/test_connections_to_brokers.py::test_check_says_what_where_and_what_to_do")
 def test_a_password_that_rotates_under_traffic_loses_nothing(
     tmp_path: Path, secured_broker: SecuredBroker, registry: Registry
 ) -> None:

@@ -295,6 +295,7 @@ def test_a_program_that_answers_no_more_is_told_from_one_that_stands_still(page:
     expect(page.locator("body")).to_have_class("stale")
 
 
+@pytest.mark.cases(1)
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_texts_stand_out_in_light_and_dark(page: Page, shown: Shown, scheme: str) -> None:
     page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
@@ -308,6 +309,7 @@ def test_texts_stand_out_in_light_and_dark(page: Page, shown: Shown, scheme: str
         assert ratio >= 4.5, f"{text!r} has a contrast of {ratio:.2f}"
 
 
+@pytest.mark.cases(1)
 @pytest.mark.parametrize("width", [320, 390, 768, 1280])
 def test_no_width_makes_it_scroll_sideways(page: Page, shown: Shown, width: int) -> None:
     page.set_viewport_size({"width": width, "height": 800})
@@ -343,6 +345,7 @@ def test_it_can_be_read_without_being_seen(page: Page, shown: Shown) -> None:
     expect(page.get_by_role("status").first).to_have_text("ready")
 
 
+@pytest.mark.cases(3)
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1280])
 @pytest.mark.parametrize("state", statuses.STATES)

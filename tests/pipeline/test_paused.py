@@ -277,6 +277,7 @@ async def _disturb(line: RoutedLine, what: str) -> None:
         line.assign(P0)
 
 
+@pytest.mark.cases(3)
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(12))
 @simulated

@@ -33,6 +33,7 @@ def world_of(seed: int) -> Iterator[World]:
         world.close()
 
 
+@pytest.mark.cases(1)
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", HOURS)
 def test_an_hour_under_fire_ends_well(seed: int) -> None:
@@ -41,6 +42,7 @@ def test_an_hour_under_fire_ends_well(seed: int) -> None:
         world.heal()
 
 
+@pytest.mark.repeat(of="tests/proof/test_days.py::test_an_hour_under_fire_ends_well")
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("seed", DAYS)
@@ -69,6 +71,7 @@ def test_a_seed_replays_exactly() -> None:
     assert footprints(7) != footprints(8)
 
 
+@pytest.mark.cases(3)
 @pytest.mark.slow
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.__name__)
 def test_a_broken_promise_does_not_survive_the_hours(mutant: Patch) -> None:

@@ -98,6 +98,7 @@ def characters(target: str) -> dict[str, str]:
     return CHARACTERS if worked else {name: CHARACTERS[name] for name in ("zeros", "spaces", "marks", "nul")}
 
 
+@pytest.mark.cases(4)
 @pytest.mark.parametrize("target", [*TARGETS, *OTHERS])
 def test_a_text_that_fills_a_record_costs_little_more_than_to_read_it(unmapped: Line, target: str) -> None:
     line = line_to(target)
@@ -109,6 +110,7 @@ def test_a_text_that_fills_a_record_costs_little_more_than_to_read_it(unmapped: 
             assert_within(FACTOR * normal, both(line, record), (name, start))
 
 
+@pytest.mark.cases(4)
 @pytest.mark.parametrize("target", [*TARGETS, *OTHERS])
 def test_a_text_that_fills_a_record_takes_no_memory_beyond_what_reading_it_takes(unmapped: Line, target: str) -> None:
     line = line_to(target)
@@ -120,6 +122,7 @@ def test_a_text_that_fills_a_record_takes_no_memory_beyond_what_reading_it_takes
         assert mapped.kept <= 64 * 1024, name
 
 
+@pytest.mark.cases(4)
 @pytest.mark.parametrize("target", [*TARGETS, *OTHERS])
 def test_the_longest_text_costs_no_more_than_ordinary_events_of_its_size(unmapped: Line, target: str) -> None:
     line, ordinary = line_to(target), payload("")
@@ -132,6 +135,7 @@ def test_the_longest_text_costs_no_more_than_ordinary_events_of_its_size(unmappe
             assert_within(FACTOR * normal * len(record), both(line, record), (name, start))
 
 
+@pytest.mark.cases(4)
 @pytest.mark.parametrize("name", CHARACTERS)
 def test_no_host_costs_much_more_than_an_ordinary_international_one(name: str) -> None:
     line = line_to("event_source_url")
@@ -147,6 +151,7 @@ def test_no_host_costs_much_more_than_an_ordinary_international_one(name: str) -
 URL, ADDRESS = "event_source_url", "user_data.client_ip_address"
 
 
+@pytest.mark.cases(1)
 @pytest.mark.parametrize(
     ("target", "texts"),
     [
