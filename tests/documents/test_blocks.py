@@ -10,7 +10,6 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-import promql_parser
 import pytest
 import tomli_w
 import yaml
@@ -91,11 +90,6 @@ def test_sql_is_whole_statements(text: str) -> None:
     assert sqlite3.complete_statement(text)
 
 
-@pytest.mark.parametrize("text", found("promql"))
-def test_promql_is_parsed(text: str) -> None:
-    promql_parser.parse(text)
-
-
 @pytest.mark.parametrize("text", found("sh", "bash", "shell", "console"))
 def test_a_shell_takes_what_is_typed(text: str) -> None:
     """The syntax alone: tests/deploy/test_runbook.py checks the options of the program's commands."""
@@ -109,6 +103,6 @@ def test_each_block_is_of_a_language_that_is_looked_at() -> None:
 
     Mermaid is not among them: the site loads no script from another host, so it would show the source.
     """
-    looked_at = {"toml", "json", "yaml", "yml", "python", "sql", "promql", "sh", "bash", "shell", "console"}
+    looked_at = {"toml", "json", "yaml", "yml", "python", "sql", "sh", "bash", "shell", "console"}
     others = {"", "text", "diff"}
     assert {block.language for page in pages() for block in blocks(page.read_text())} <= looked_at | others
