@@ -28,6 +28,7 @@ from stream_capi.avro.writer_schema import UnknownSchemas
 from stream_capi.errors import ConfigurationError, RegistryUnavailable
 from stream_capi.model import Code, Rejection
 from tests.avro.fake_registry import OWN_PATH, Answer, FakeRegistry
+from tests.avro.packed import ZLIB, bomb
 from tests.avro.records import LEAD, record
 
 GUID = "6c1a5ed8-5b1e-4f0e-9f5c-6d3f1a2b3c4d"
@@ -481,19 +482,13 @@ def sent(*pieces: bytes, encoding: str = "", forever: bool = False) -> Answer:
     return answer
 
 
-def bomb(megabytes: int) -> bytes:
-    """A gzip bomb: a small body that decompresses to so many megabytes."""
-    packer = zlib.compressobj(9, wbits=31)
-    return b"".join(packer.compress(bytes(1 << 20)) for _ in range(megabytes)) + packer.flush()
-
-
 @pytest.mark.parametrize(
     ("answer", "text"),
     [
         (sent(b" " * 65_536, forever=True), f"more than {MAX_ANSWER_BYTES} bytes"),
         (sent(b" " * (MAX_ANSWER_BYTES + 1)), f"more than {MAX_ANSWER_BYTES} bytes"),
         (sent(bomb(200), encoding="gzip"), f"more than {MAX_ANSWER_BYTES} bytes"),
-        (sent(zlib.compress(bytes(200 << 20)), encoding="deflate"), f"more than {MAX_ANSWER_BYTES} bytes"),
+        (sent(bomb(200, ZLIB), encoding="deflate"), f"more than {MAX_ANSWER_BYTES} bytes"),
         (
             sent(gzip.compress(b"{}"), b"\0" * 65_536, encoding="gzip", forever=True),
             f"more than {MAX_ANSWER_BYTES} bytes",

@@ -6,7 +6,6 @@ The registry itself is shared and stays up; the faults are in front of it, in a 
 
 from __future__ import annotations
 
-import gzip
 import struct
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from stream_capi.model import Code
+from tests.avro.packed import bomb
 from tests.faults.answers import await_progress, notices
 from tests.faults.crafted_records import LEAD, Maker
 from tests.faults.registry_gateway import Front, Said
@@ -34,7 +34,7 @@ _HOSTILE = [
     Said(200, b"{}", _JSON),
     Said(200, b'{"schema": 5}', _JSON),
     Said(200, b'{"schema": "\\"int\\"", "references": [{"name": "X", "subject": "x", "version": [1]}]}', _JSON),
-    Said(200, gzip.compress(bytes(1 << 28)), _JSON, "gzip"),
+    Said(200, bomb(256), _JSON, "gzip"),
     Said(200, b" " * 65_536, _JSON, endless=True),
 ]
 
