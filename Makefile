@@ -24,7 +24,7 @@ demo: .venv/ready ## runs the whole line on this machine
 test-fast: .venv/ready ## the quick loop: no broker, no registry, no browser, no slow test
 	PROOF=short $(BIN)/python -m pytest $(PARALLEL) -m "not engine and not matrix and not real and not browser and not slow and not repeat and not long"
 
-test: .venv/ready ## every promise once, on a real broker and a real registry
+test: .venv/ready ## each subject once, on a real broker and a real registry
 	PROOF=short $(BIN)/python -m pytest $(PARALLEL) -m "not engine and not matrix and not repeat and not long"
 
 test-all: .venv/ready ## all tests but the rows on three brokers: every parameter and the runs of minutes too
