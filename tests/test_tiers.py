@@ -115,6 +115,22 @@ def test_what_is_left_to_the_last_tier_has_another_case_or_test_in_the_one_befor
     assert {name: of for name, of in shown_by.items() if True not in cases[of]} == {}, "`of` must be in make test"
 
 
+@pytest.mark.slow
+def test_each_file_that_tests_a_promise_has_a_test_in_the_tier_before_the_last(pytestconfig: pytest.Config) -> None:
+    """By the table of promises in docs/reliability.md; what is no file of tests there is a part of others."""
+    selected = {
+        item.path.relative_to(ROOT).as_posix()
+        for item in pytestconfig.stash[COLLECTED]
+        if selects(TEST, frozenset(mark.name for mark in item.iter_markers() if mark.name in MARKERS))
+    }
+    (promises,) = re.findall(
+        r"^## What is promised\n(.*?)^## ", (ROOT / "docs/reliability.md").read_text(), re.MULTILINE | re.DOTALL
+    )
+    named = set(re.findall(r"`(tests/[\w/]+/test_\w+\.py)`", promises))
+    assert len(named) > 25
+    assert named - selected == set()
+
+
 # No server and no browser without a marker
 
 

@@ -91,7 +91,6 @@ class Scene:
         until(lambda: self.committed("routed") == wanted, 20, "a commit before the first that waits")
 
 
-@pytest.mark.repeat(of="tests/pipeline/test_paused.py::test_a_paused_source_goes_on_after_a_restart_where_it_was")
 def test_a_paused_pixel_waits_beside_a_going_one_and_goes_on_after_a_restart(
     tmp_path: Path, broker: Broker, registry: Registry, names: Names
 ) -> None:
