@@ -8,6 +8,10 @@ A position is an offset with a leader epoch: the committed one, or that of the l
 makes the client ask the leader whether its log still reaches that offset (KIP-320); ``assign`` with one validates nothing. So
 a partition is assigned paused and read only after such a seek was taken, at the start and after each pause. Where the log was
 cut, the client then reports the divergence instead of reading on past records that nobody has seen.
+
+The client may undo a seek: if it was asking for an offset by itself (that of the log's beginning), it asks again after the
+seek, and reads from there. So it is never told to ask for one, and records that lie before the position are left out and the
+position is sought again.
 """
 
 from __future__ import annotations
@@ -15,7 +19,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException, Message
+from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Message
 from confluent_kafka import TopicPartition as ClientPartition
 
 from stream_capi.kafka.start_offsets import NextOffset, Place
@@ -44,8 +48,8 @@ class Reading:
     ) -> None:
         """Take the assignment paused. Partitions with a place are read from the next ``resume`` on, others later."""
         positions = {place.tp: place.position for place in places}
-        beginning = NextOffset(OFFSET_BEGINNING)
-        at = [positions.get(tp, beginning).at(tp) for tp in partitions]
+        unknown = NextOffset(0)  # not OFFSET_BEGINNING, for which the client would ask
+        at = [positions.get(tp, unknown).at(tp) for tp in partitions]
         (consumer.incremental_assign if self._incremental else consumer.assign)(at)
         self._fresh.update(partitions)
         self.unplaced.update(dict.fromkeys(partitions, epoch))
@@ -101,7 +105,7 @@ class Reading:
         skipped: set[TopicPartition] = set()
         self._fresh.clear()
         for tp, records in _runs(self._whole(consumer.consume(count, seconds), skipped)):
-            if tp in self._fresh:
+            if tp in self._fresh or tp in skipped or self._is_passed(tp, records):
                 skipped.add(tp)
                 continue
             epoch = self.owned.get(tp, -1)
@@ -110,10 +114,15 @@ class Reading:
             if epoch >= 0:
                 self._positions[tp] = NextOffset(chunk.columns.offsets[-1] + 1, chunk.leader_epochs[-1][1])
         # Fetched in the same call as the assignment, a record or the log's end may be of the former one, whose offsets lie
-        # further on. After a seek the client reports both again.
+        # further on. After a seek the client reports both again, and records that it left out to read older ones.
         self._unsought.update(tp for tp in skipped if tp in self.owned and tp not in self.paused)
         self.seek_unsought(consumer)
         return chunks
+
+    def _is_passed(self, tp: TopicPartition, records: Sequence[Record]) -> bool:
+        """Whether the client reads from an offset that lies before the position."""
+        position = self._positions.get(tp)
+        return position is not None and int(records[0].offset() or 0) < position.offset
 
     def _whole(self, messages: list[Message], skipped: set[TopicPartition]) -> list[Message]:
         """The messages that are records; errors are reported, but for ends of partitions that this call has assigned."""

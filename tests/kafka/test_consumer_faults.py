@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from confluent_kafka import KafkaError, KafkaException
 
 from stream_capi.kafka.commits import Commits
+from stream_capi.kafka.start_offsets import Place
 from stream_capi.model import TopicPartition
 from tests.kafka.sink import PROTOCOLS, Member, numbered, produce
 from tests.stack import Broker, Proxy
@@ -54,6 +56,33 @@ async def test_a_commit_that_meets_a_frozen_broker_is_answered_and_the_next_one_
         await _commit_until_taken(member)
         assert own_broker.committed(group, topic) == {0: (10, "")}
         assert not member.lost_partitions
+
+
+async def test_a_place_that_is_found_late_is_kept_though_the_client_may_ask_for_another(
+    own_broker: Broker, own_proxy: Proxy, names: Names, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An offset that the client asks for itself (the log's beginning) would undo the seek when the answer comes after it."""
+    topic, group = own_broker.create_topic(names.topic()), names.group()
+    produce(own_broker.bootstrap, topic, 0, numbered(20))
+    tp = TopicPartition(topic, 0)
+
+    def find_nothing(*_: object) -> list[Place]:
+        own_proxy.latency = 2.0  # what the client asks now is answered after the place was found
+        monkeypatch.setattr("stream_capi.kafka.consumer.find_places", find_it)
+        raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+
+    def find_it(*_: object) -> list[Place]:
+        own_proxy.latency = 0.0
+        return [Place(tp, 15, "", True, 20, None)]
+
+    monkeypatch.setattr("stream_capi.kafka.consumer.find_places", find_nothing)
+    async with Member(own_proxy.address, group, [topic], PROPERTIES) as member:
+        await eventually(lambda: member.read == 5, 30, "the records from the place on")
+        await asyncio.sleep(1.5)  # three times as long as the client waits before it asks again
+        produce(own_broker.bootstrap, topic, 0, numbered(3))
+        await eventually(lambda: member.read == 8 or member.ended.done(), 30, "the next records")
+        assert not member.ended.done()
+        assert member.offsets[tp] == list(range(15, 23))
 
 
 async def _commit_until_taken(member: Member) -> None:

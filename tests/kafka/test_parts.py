@@ -355,6 +355,30 @@ def test_a_record_fetched_together_with_its_assignment_is_fetched_again() -> Non
     assert [(c.partition, c.epoch) for c in it.fetch(client, 500, 0)] == [(0, 2)]
 
 
+def test_records_before_the_place_where_reading_goes_on_are_left_out_and_the_place_is_sought_again() -> None:
+    """The client may undo a seek: it then reads from an offset that it asked for before."""
+    client: Any = Client()
+    client.group |= {A: (5, ""), B: (7, "")}
+    client.high |= {A: 50, B: 50}
+    it = reading(client)
+    client.messages = [message(A, 0), message(B, 7), message(A, 1), message(A, 6)]
+    assert [(c.partition, c.columns.offsets) for c in it.fetch(client, 500, 0)] == [(1, [7])]
+    assert client.called("seek") == [[(0, 5)]]
+    client.messages = [message(A, 5), message(B, 7), message(A, 6)]
+    assert [(c.partition, c.columns.offsets) for c in it.fetch(client, 500, 0)] == [(0, [5]), (0, [6])]
+    assert client.called("seek") == [[(0, 5)], [(1, 8)]]
+
+
+def test_a_paused_partition_is_not_sought_for_records_before_its_place() -> None:
+    client: Any = Client()
+    client.group[A], client.high[A] = (5, ""), 50
+    it = reading(client)
+    it.pause(client, [A])
+    client.messages = [message(A, 0)]
+    assert it.fetch(client, 500, 0) == []
+    assert client.called("seek") == []
+
+
 def test_an_end_fetched_together_with_its_assignment_is_asked_for_again() -> None:
     """It may belong to the former assignment: the records between the commit and this end would then be taken for gaps."""
     client: Any = Client()
@@ -391,7 +415,7 @@ def test_what_has_no_place_yet_is_assigned_but_not_read() -> None:
     client: Any = Client()
     it = Reading(True, lambda message: None)
     it.assign(client, [A, B], find_places(client, [B], "earliest", 1.0), 1)
-    assert client.called("incremental_assign") == [[(0, OFFSET_BEGINNING), (1, 0)]]
+    assert client.called("incremental_assign") == [[(0, 0), (1, 0)]], "no offset that the client must ask for"
     assert client.called("pause") == [[(0, -1001), (1, -1001)]], "what has a place is read after its seek"
     assert it.owned == {}
     assert it.unplaced == {A: 1, B: 1}
