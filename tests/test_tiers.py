@@ -38,6 +38,10 @@ def selects(tier: str, marked: frozenset[str]) -> bool:
     return bool(eval(expression(tier), {}, {name: name in marked for name in MARKERS}))  # noqa: S307 -- the Makefile's
 
 
+def markers_of(item: pytest.Item) -> frozenset[str]:
+    return frozenset(mark.name for mark in item.iter_markers() if mark.name in MARKERS)
+
+
 def sets() -> Iterator[frozenset[str]]:
     """Every set of markers that a test may have: pytest refuses markers that are not in pyproject.toml."""
     for count in range(len(MARKERS) + 1):
@@ -105,11 +109,12 @@ def test_what_is_left_to_the_last_tier_has_another_case_or_test_in_the_one_befor
     shown_by: dict[str, str] = {}
     for item in pytestconfig.stash[COLLECTED]:
         name = item.nodeid.partition("[")[0]
-        marked = frozenset(mark.name for mark in item.iter_markers() if mark.name in MARKERS)
+        marked = markers_of(item)
         if not marked & {"engine", "matrix"} and ("repeat" in marked or "long" not in marked):
             cases[name].add(selects(TEST, marked))
         for repeat in item.iter_markers("repeat"):
-            shown_by |= {name: repeat.kwargs["of"]} if repeat.kwargs else {}
+            if of := repeat.kwargs.get("of"):
+                shown_by[name] = of if "::" in of else f"{name.partition('::')[0]}::{of}"
     left = [name for name, selected in cases.items() if selected == {False} and not name.startswith("tests/stack/")]
     assert [name for name in left if name not in shown_by] == [], "another case or the test `of` must be in make test"
     assert {name: of for name, of in shown_by.items() if True not in cases[of]} == {}, "`of` must be in make test"
@@ -121,7 +126,7 @@ def test_each_file_that_tests_a_promise_has_a_test_in_the_tier_before_the_last(p
     selected = {
         item.path.relative_to(ROOT).as_posix()
         for item in pytestconfig.stash[COLLECTED]
-        if selects(TEST, frozenset(mark.name for mark in item.iter_markers() if mark.name in MARKERS))
+        if selects(TEST, markers_of(item))
     }
     (promises,) = re.findall(
         r"^## What is promised\n(.*?)^## ", (ROOT / "docs/reliability.md").read_text(), re.MULTILINE | re.DOTALL

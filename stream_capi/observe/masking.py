@@ -61,30 +61,28 @@ class _Names:
         self._pattern: re.Pattern[str] | None = None
 
     def keep(self, names: Iterable[str]) -> None:
+        """Let these stand in every text from now on, but none that is nothing but a number, an address or a key."""
         longest_first = sorted({name for name in names if name and _name(name) == name}, key=len, reverse=True)
         any_of_them = "|".join(map(re.escape, longest_first))
         self._pattern = re.compile(rf"(?<![\w.@+-])(?:{any_of_them})(?![\w@]|\.\w)") if longest_first else None
 
     def spans(self, text: str) -> list[tuple[int, int]]:
+        """Where the text has one of them."""
         return [found.span() for found in self._pattern.finditer(text)] if self._pattern is not None else []
 
 
-_names_kept = _Names()
-
-
-def keep_names(names: Iterable[str]) -> None:
-    """Let these names stand in every text from now on. A name that is nothing but a number, an address or a key does not."""
-    _names_kept.keep(names)
+_kept = _Names()
+keep_names = _kept.keep
 
 
 def scrub(text: str) -> str:
     """The text without what looks like an address, a phone number, a hash, a key, a token or a query; one line, bounded."""
     text = str.__str__(text)[: 4 * _MAX_TEXT]
     text = _URL.sub(r"\1\2", text).replace("%40", "@")
-    kept = _names_kept.spans(text)
+    names = _kept.spans(text)
 
     def shown(found: re.Match[str]) -> str:
-        is_part_of_a_name = any(start <= found.start() and found.end() <= end for start, end in kept)
+        is_part_of_a_name = any(start <= found.start() and found.end() <= end for start, end in names)
         return found[0] if found.lastgroup == "server" or is_part_of_a_name else HIDDEN
 
     text = _SENSITIVE.sub(shown, text)

@@ -88,9 +88,7 @@ def test_a_hostile_reference_is_put_in_or_refused(hostile: Hostile) -> None:
         )
 
 
-@pytest.mark.repeat(
-    of="tests/avro/test_hostile_schemas.py::test_a_hostile_schema_is_refused_for_its_reason_or_read_with"
-)
+@pytest.mark.repeat(of="test_a_hostile_schema_is_refused_for_its_reason_or_read_with")
 @pytest.mark.slow
 def test_the_largest_schemas_take_bounded_memory() -> None:
     for hostile in schemas():

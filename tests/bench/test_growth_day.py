@@ -28,7 +28,7 @@ def test_an_hour_adds_next_to_nothing_to_what_is_held() -> None:
     assert grown() < MOST
 
 
-@pytest.mark.repeat(of="tests/bench/test_growth_day.py::test_an_hour_adds_next_to_nothing_to_what_is_held")
+@pytest.mark.repeat(of="test_an_hour_adds_next_to_nothing_to_what_is_held")
 def test_what_is_kept_for_each_batch_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     delivered = Metrics.delivered
 

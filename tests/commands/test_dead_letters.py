@@ -53,9 +53,7 @@ def delivered_once(scene: Scene, events: list[Produced]) -> bool:
 # list and show
 
 
-@pytest.mark.repeat(
-    of="tests/commands/test_dead_letters.py::test_mended_dead_letters_are_delivered_and_hopeless_ones_come_back_with_their_own_places"
-)
+@pytest.mark.repeat(of="test_mended_dead_letters_are_delivered_and_hopeless_ones_come_back_with_their_own_places")
 def test_dead_letters_are_counted_by_topic_and_code_and_picked_by_each_filter(
     tmp_path: Path, broker: Broker, registry: Registry
 ) -> None:
@@ -87,9 +85,7 @@ def test_dead_letters_are_counted_by_topic_and_code_and_picked_by_each_filter(
         assert "100 dead letters, 0 of them redriven" in text
 
 
-@pytest.mark.repeat(
-    of="tests/commands/test_dead_letters.py::test_mended_dead_letters_are_delivered_and_hopeless_ones_come_back_with_their_own_places"
-)
+@pytest.mark.repeat(of="test_mended_dead_letters_are_delivered_and_hopeless_ones_come_back_with_their_own_places")
 def test_an_empty_topic_and_records_of_others_are_told(tmp_path: Path, broker: Broker, registry: Registry) -> None:
     with Scene(tmp_path, broker, registry) as scene:
         assert "0 dead letters" in run_command(scene, *LIST).stdout
@@ -111,9 +107,7 @@ def test_an_empty_topic_and_records_of_others_are_told(tmp_path: Path, broker: B
         assert "is not a dead letter" in run_command(scene, *SHOW, "--partition", "0", "--offset", "0", code=2).stderr
 
 
-@pytest.mark.repeat(
-    of="tests/commands/test_dead_letters.py::test_mended_dead_letters_are_delivered_and_hopeless_ones_come_back_with_their_own_places"
-)
+@pytest.mark.repeat(of="test_mended_dead_letters_are_delivered_and_hopeless_ones_come_back_with_their_own_places")
 def test_one_dead_letter_is_shown_with_where_it_came_from_why_and_its_fields_masked(
     tmp_path: Path, broker: Broker, registry: Registry
 ) -> None:
@@ -140,9 +134,7 @@ def test_one_dead_letter_is_shown_with_where_it_came_from_why_and_its_fields_mas
         assert "By the current settings" in text
 
 
-@pytest.mark.repeat(
-    of="tests/commands/test_dead_letters.py::test_mended_dead_letters_are_delivered_and_hopeless_ones_come_back_with_their_own_places"
-)
+@pytest.mark.repeat(of="test_mended_dead_letters_are_delivered_and_hopeless_ones_come_back_with_their_own_places")
 def test_what_can_not_be_is_refused_in_a_line(tmp_path: Path, broker: Broker, registry: Registry) -> None:
     with Scene(tmp_path, broker, registry) as scene:
         assert "--since: must be a time" in run_command(scene, *LIST, "--since", "yesterday", code=2).stderr
@@ -187,9 +179,7 @@ def test_mended_dead_letters_are_delivered_and_hopeless_ones_come_back_with_thei
         scene.assert_private()
 
 
-@pytest.mark.repeat(
-    of="tests/commands/test_dead_letters.py::test_mended_dead_letters_are_delivered_and_hopeless_ones_come_back_with_their_own_places"
-)
+@pytest.mark.repeat(of="test_mended_dead_letters_are_delivered_and_hopeless_ones_come_back_with_their_own_places")
 def test_a_redrive_of_one_code_leaves_the_others_and_none_is_redriven_twice(
     tmp_path: Path, broker: Broker, registry: Registry
 ) -> None:
@@ -210,9 +200,7 @@ def test_a_redrive_of_one_code_leaves_the_others_and_none_is_redriven_twice(
         assert run_for_json(scene, *REDRIVE, "--code", "too_old")["letters"] == 0
 
 
-@pytest.mark.repeat(
-    of="tests/commands/test_dead_letters.py::test_mended_dead_letters_are_delivered_and_hopeless_ones_come_back_with_their_own_places"
-)
+@pytest.mark.repeat(of="test_mended_dead_letters_are_delivered_and_hopeless_ones_come_back_with_their_own_places")
 def test_limit_and_since_take_a_part_and_the_rest_is_still_there(
     tmp_path: Path, broker: Broker, registry: Registry
 ) -> None:
@@ -241,9 +229,7 @@ def _answering(scene: Scene, quota: int) -> Iterator[None]:
     scene.endpoint.answer(None)
 
 
-@pytest.mark.repeat(
-    of="tests/commands/test_dead_letters.py::test_mended_dead_letters_are_delivered_and_hopeless_ones_come_back_with_their_own_places"
-)
+@pytest.mark.repeat(of="test_mended_dead_letters_are_delivered_and_hopeless_ones_come_back_with_their_own_places")
 def test_killed_half_way_and_run_again_nothing_is_lost_or_doubled(
     tmp_path: Path, broker: Broker, registry: Registry
 ) -> None:
@@ -268,9 +254,7 @@ def test_killed_half_way_and_run_again_nothing_is_lost_or_doubled(
         assert set(again.values()) == {2}, "once by each of the two runs"
 
 
-@pytest.mark.repeat(
-    of="tests/commands/test_dead_letters.py::test_mended_dead_letters_are_delivered_and_hopeless_ones_come_back_with_their_own_places"
-)
+@pytest.mark.repeat(of="test_mended_dead_letters_are_delivered_and_hopeless_ones_come_back_with_their_own_places")
 def test_stopped_with_ctrl_c_the_same_command_goes_on_with_the_rest(
     tmp_path: Path, broker: Broker, registry: Registry
 ) -> None:
@@ -288,9 +272,7 @@ def test_stopped_with_ctrl_c_the_same_command_goes_on_with_the_rest(
         assert delivered_once(scene, events)
 
 
-@pytest.mark.repeat(
-    of="tests/commands/test_dead_letters.py::test_mended_dead_letters_are_delivered_and_hopeless_ones_come_back_with_their_own_places"
-)
+@pytest.mark.repeat(of="test_mended_dead_letters_are_delivered_and_hopeless_ones_come_back_with_their_own_places")
 def test_a_second_redrive_waits_for_the_first(tmp_path: Path, broker: Broker, registry: Registry) -> None:
     with Scene(tmp_path, broker, registry) as scene:
         events = bury(scene, 300)
@@ -306,9 +288,7 @@ def test_a_second_redrive_waits_for_the_first(tmp_path: Path, broker: Broker, re
         assert delivered_once(scene, events)
 
 
-@pytest.mark.repeat(
-    of="tests/commands/test_dead_letters.py::test_mended_dead_letters_are_delivered_and_hopeless_ones_come_back_with_their_own_places"
-)
+@pytest.mark.repeat(of="test_mended_dead_letters_are_delivered_and_hopeless_ones_come_back_with_their_own_places")
 def test_the_api_refusing_all_of_them_again_makes_dead_letters_of_them_and_holds_nothing(
     tmp_path: Path, broker: Broker, registry: Registry
 ) -> None:
@@ -329,9 +309,7 @@ def test_the_api_refusing_all_of_them_again_makes_dead_letters_of_them_and_holds
         assert delivered_once(scene, events)
 
 
-@pytest.mark.repeat(
-    of="tests/commands/test_dead_letters.py::test_mended_dead_letters_are_delivered_and_hopeless_ones_come_back_with_their_own_places"
-)
+@pytest.mark.repeat(of="test_mended_dead_letters_are_delivered_and_hopeless_ones_come_back_with_their_own_places")
 def test_an_id_derived_from_a_place_is_that_of_the_events_own_place(
     tmp_path: Path, broker: Broker, registry: Registry
 ) -> None:
@@ -347,9 +325,7 @@ def test_an_id_derived_from_a_place_is_that_of_the_events_own_place(
         assert scene.endpoint.answered() == first + first
 
 
-@pytest.mark.repeat(
-    of="tests/commands/test_dead_letters.py::test_mended_dead_letters_are_delivered_and_hopeless_ones_come_back_with_their_own_places"
-)
+@pytest.mark.repeat(of="test_mended_dead_letters_are_delivered_and_hopeless_ones_come_back_with_their_own_places")
 def test_a_dead_letter_by_reference_is_read_from_its_source_and_one_that_is_gone_is_told(
     tmp_path: Path, broker: Broker, registry: Registry
 ) -> None:
@@ -380,9 +356,7 @@ def _offset_of(scene: Scene, event: Produced) -> int:
     return dead_letters.index((event.topic, event.partition, event.offset))
 
 
-@pytest.mark.repeat(
-    of="tests/commands/test_dead_letters.py::test_mended_dead_letters_are_delivered_and_hopeless_ones_come_back_with_their_own_places"
-)
+@pytest.mark.repeat(of="test_mended_dead_letters_are_delivered_and_hopeless_ones_come_back_with_their_own_places")
 def test_a_dead_letter_topic_made_anew_has_dead_letters_that_were_never_redriven(
     tmp_path: Path, broker: Broker, registry: Registry
 ) -> None:

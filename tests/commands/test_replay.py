@@ -35,7 +35,7 @@ def iso(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
 
 
-@pytest.mark.repeat(of="tests/commands/test_replay.py::test_one_partition_from_one_offset_to_another")
+@pytest.mark.repeat(of="test_one_partition_from_one_offset_to_another")
 def test_a_range_by_time_is_delivered_again_event_by_event_and_the_live_group_is_left_alone(
     tmp_path: Path, broker: Broker, registry: Registry
 ) -> None:
@@ -69,7 +69,7 @@ def test_a_range_by_time_is_delivered_again_event_by_event_and_the_live_group_is
         scene.assert_private()
 
 
-@pytest.mark.repeat(of="tests/commands/test_replay.py::test_one_partition_from_one_offset_to_another")
+@pytest.mark.repeat(of="test_one_partition_from_one_offset_to_another")
 def test_the_plan_tells_offsets_counts_and_the_times_of_the_first_and_last_record(
     tmp_path: Path, broker: Broker, registry: Registry
 ) -> None:
@@ -90,7 +90,7 @@ def test_the_plan_tells_offsets_counts_and_the_times_of_the_first_and_last_recor
         assert (empty["offsets"], empty["holds"]) == (0, True)
 
 
-@pytest.mark.repeat(of="tests/commands/test_replay.py::test_one_partition_from_one_offset_to_another")
+@pytest.mark.repeat(of="test_one_partition_from_one_offset_to_another")
 def test_stopped_with_ctrl_c_the_same_command_goes_on_with_the_same_range_and_sends_nothing_twice(
     tmp_path: Path, broker: Broker, registry: Registry
 ) -> None:
@@ -120,7 +120,7 @@ def test_stopped_with_ctrl_c_the_same_command_goes_on_with_the_same_range_and_se
         assert afresh["delivered"] == len(events) + len(only(later, scene.views))
 
 
-@pytest.mark.repeat(of="tests/commands/test_replay.py::test_one_partition_from_one_offset_to_another")
+@pytest.mark.repeat(of="test_one_partition_from_one_offset_to_another")
 def test_killed_its_successor_waits_for_kafka_to_give_it_up_and_sends_again_only_what_was_not_committed(
     tmp_path: Path, broker: Broker, registry: Registry
 ) -> None:
@@ -145,7 +145,7 @@ def test_killed_its_successor_waits_for_kafka_to_give_it_up_and_sends_again_only
         assert scene.endpoint.answered() == Counter(dict.fromkeys(ids_of(events), 1))
 
 
-@pytest.mark.repeat(of="tests/commands/test_replay.py::test_one_partition_from_one_offset_to_another")
+@pytest.mark.repeat(of="test_one_partition_from_one_offset_to_another")
 def test_a_range_that_ends_in_gaps_of_compaction_and_transactions_comes_to_its_end(
     tmp_path: Path, broker: Broker, registry: Registry
 ) -> None:
@@ -213,7 +213,7 @@ def _read(broker: Kafka, topic: str) -> list[tuple[int, bytes]]:
     return [(record.offset() or 0, record.value() or b"") for record in found]
 
 
-@pytest.mark.repeat(of="tests/commands/test_replay.py::test_one_partition_from_one_offset_to_another")
+@pytest.mark.repeat(of="test_one_partition_from_one_offset_to_another")
 def test_what_was_deleted_since_the_plan_stops_it_loudly(tmp_path: Path, broker: Broker, registry: Registry) -> None:
     with Scene(tmp_path, broker, registry, partitions=1) as scene:
         events = only(scene.produce(600), scene.leads)
@@ -228,7 +228,7 @@ def test_what_was_deleted_since_the_plan_stops_it_loudly(tmp_path: Path, broker:
         assert run_for_json(scene, *words, "--afresh")["delivered"] == 5
 
 
-@pytest.mark.repeat(of="tests/commands/test_replay.py::test_one_partition_from_one_offset_to_another")
+@pytest.mark.repeat(of="test_one_partition_from_one_offset_to_another")
 def test_the_rate_is_kept(tmp_path: Path, broker: Broker, registry: Registry) -> None:
     with Scene(tmp_path, broker, registry, partitions=2) as scene:
         events = only(scene.produce(500), scene.leads)
@@ -239,7 +239,7 @@ def test_the_rate_is_kept(tmp_path: Path, broker: Broker, registry: Registry) ->
         assert time.monotonic() - begun >= len(events) / 50 - 1
 
 
-@pytest.mark.repeat(of="tests/commands/test_replay.py::test_one_partition_from_one_offset_to_another")
+@pytest.mark.repeat(of="test_one_partition_from_one_offset_to_another")
 def test_stopped_at_the_deadline_with_requests_in_flight_it_ends_with_4_and_commits_nothing_of_them(
     tmp_path: Path, broker: Broker, registry: Registry
 ) -> None:
@@ -282,7 +282,7 @@ def test_a_held_pixel_is_told_with_what_to_do_and_the_replay_goes_on_when_it_is_
         assert scene.endpoint.answered() == Counter(dict.fromkeys(ids_of(events), 1))
 
 
-@pytest.mark.repeat(of="tests/commands/test_replay.py::test_one_partition_from_one_offset_to_another")
+@pytest.mark.repeat(of="test_one_partition_from_one_offset_to_another")
 def test_what_can_not_be_is_refused_in_a_line(tmp_path: Path, broker: Broker, registry: Registry) -> None:
     with Scene(tmp_path, broker, registry, partitions=2) as scene:
         scene.produce(100)
@@ -315,7 +315,7 @@ def test_one_partition_from_one_offset_to_another(tmp_path: Path, broker: Broker
         assert scene.endpoint.answered() == Counter(dict.fromkeys(ids_of(wanted), 1))
 
 
-@pytest.mark.repeat(of="tests/commands/test_replay.py::test_one_partition_from_one_offset_to_another")
+@pytest.mark.repeat(of="test_one_partition_from_one_offset_to_another")
 def test_an_unreachable_broker_is_one_line(tmp_path: Path, broker: Broker, registry: Registry) -> None:
     with Scene(tmp_path, broker, registry) as scene:
         nowhere = {"kafka": {**scene.settings["kafka"], "bootstrap_servers": "127.0.0.1:1"}}

@@ -26,7 +26,7 @@ def offsets(scene: Scene, topic: str) -> dict[int, int]:
     return {partition: offset for partition, (offset, _) in scene.broker.committed(scene.group, topic).items()}
 
 
-@pytest.mark.repeat(of="tests/commands/test_reset.py::test_the_commit_of_a_partition_that_is_at_its_end_stays_as_it_is")
+@pytest.mark.repeat(of="test_the_commit_of_a_partition_that_is_at_its_end_stays_as_it_is")
 def test_it_is_planned_refused_while_the_group_has_members_by_their_names_and_then_done(
     tmp_path: Path, broker: Broker, registry: Registry
 ) -> None:
@@ -77,7 +77,7 @@ def test_the_commit_of_a_partition_that_is_at_its_end_stays_as_it_is(
         assert broker.committed(scene.group, scene.leads) == {0: before[0], 1: (before[1][0] + 1, "")}
 
 
-@pytest.mark.repeat(of="tests/commands/test_reset.py::test_the_commit_of_a_partition_that_is_at_its_end_stays_as_it_is")
+@pytest.mark.repeat(of="test_the_commit_of_a_partition_that_is_at_its_end_stays_as_it_is")
 @pytest.mark.parametrize(
     "properties", [{"session.timeout.ms": 15_000}, {"group.protocol": "consumer"}], ids=["classic", "consumer"]
 )
@@ -102,7 +102,7 @@ def test_it_says_how_long_a_static_member_that_was_stopped_must_be_waited_for(
         assert "Done" in run_command(scene, "reset", "--to", "earliest", "--execute").stdout
 
 
-@pytest.mark.repeat(of="tests/commands/test_reset.py::test_the_commit_of_a_partition_that_is_at_its_end_stays_as_it_is")
+@pytest.mark.repeat(of="test_the_commit_of_a_partition_that_is_at_its_end_stays_as_it_is")
 def test_by_time_offset_and_latest_and_what_that_sends_again_or_passes_over(
     tmp_path: Path, broker: Broker, registry: Registry
 ) -> None:
@@ -123,7 +123,7 @@ def test_by_time_offset_and_latest_and_what_that_sends_again_or_passes_over(
         assert offsets(scene, scene.views) == {}
 
 
-@pytest.mark.repeat(of="tests/commands/test_reset.py::test_the_commit_of_a_partition_that_is_at_its_end_stays_as_it_is")
+@pytest.mark.repeat(of="test_the_commit_of_a_partition_that_is_at_its_end_stays_as_it_is")
 def test_an_offset_out_of_bounds_is_refused_with_the_bounds(tmp_path: Path, broker: Broker, registry: Registry) -> None:
     with Scene(tmp_path, broker, registry, partitions=2) as scene:
         scene.produce(200)
@@ -141,7 +141,7 @@ def test_an_offset_out_of_bounds_is_refused_with_the_bounds(tmp_path: Path, brok
         assert "did you mean" in run_command(scene, "reset", "--to", "3", "--topic", f"{scene.leads}x", code=2).stderr
 
 
-@pytest.mark.repeat(of="tests/commands/test_reset.py::test_the_commit_of_a_partition_that_is_at_its_end_stays_as_it_is")
+@pytest.mark.repeat(of="test_the_commit_of_a_partition_that_is_at_its_end_stays_as_it_is")
 def test_after_a_topic_was_made_anew_the_stopped_partitions_go_on_from_its_first_event(
     tmp_path: Path, broker: Broker, registry: Registry
 ) -> None:
@@ -171,7 +171,7 @@ def test_after_a_topic_was_made_anew_the_stopped_partitions_go_on_from_its_first
         assert scene.endpoint.answered() == Counter(ids_of(old) | ids_of(new))
 
 
-@pytest.mark.repeat(of="tests/commands/test_reset.py::test_the_commit_of_a_partition_that_is_at_its_end_stays_as_it_is")
+@pytest.mark.repeat(of="test_the_commit_of_a_partition_that_is_at_its_end_stays_as_it_is")
 def test_after_retention_has_passed_the_commit_the_stopped_partition_goes_on_with_what_is_left(
     tmp_path: Path, broker: Broker, registry: Registry
 ) -> None:

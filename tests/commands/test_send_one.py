@@ -135,7 +135,7 @@ def test_the_json_holds_what_the_text_says(bench: Bench) -> None:
     assert (request["status"], request["authorization"], request["class"]) == (200, "bearer", "delivered")
 
 
-@pytest.mark.repeat(of="tests/commands/test_send_one.py::test_a_refusal_is_printed_with_the_apis_own_words")
+@pytest.mark.repeat(of="test_a_refusal_is_printed_with_the_apis_own_words")
 @pytest.mark.slow
 def test_the_apis_own_words_come_with_a_success_too(bench: Bench, endpoint: Endpoint) -> None:
     endpoint.answer(always(status=200, headers={"x-trace-id": TRACE}))
@@ -195,7 +195,7 @@ def test_the_key_is_tried_in_both_forms(tmp_path: Path, takes: str) -> None:
     assert endpoint.answered() == {"canary-order": 1}
 
 
-@pytest.mark.repeat(of="tests/commands/test_send_one.py::test_a_refusal_is_printed_with_the_apis_own_words")
+@pytest.mark.repeat(of="test_a_refusal_is_printed_with_the_apis_own_words")
 @pytest.mark.slow
 def test_a_wrong_key_is_refused_in_both_forms(tmp_path: Path) -> None:
     with Endpoint(keys={PIXEL_ID: "another-key"}) as endpoint:
@@ -228,7 +228,7 @@ def test_an_endpoint_that_hangs_leaves_it_open_whether_it_has_the_event(bench: B
     assert endpoint.mock.counts.requests == 1
 
 
-@pytest.mark.repeat(of="tests/commands/test_send_one.py::test_a_refusal_is_printed_with_the_apis_own_words")
+@pytest.mark.repeat(of="test_a_refusal_is_printed_with_the_apis_own_words")
 @pytest.mark.slow
 def test_a_name_that_does_not_resolve_is_told(tmp_path: Path) -> None:
     bench = Bench(tmp_path, "https://no-such-endpoint.invalid/v1/event")
@@ -237,7 +237,7 @@ def test_a_name_that_does_not_resolve_is_told(tmp_path: Path) -> None:
     assert "Nothing was sent: the name no-such-endpoint.invalid can't be resolved; check endpoint.url" in done
 
 
-@pytest.mark.repeat(of="tests/commands/test_send_one.py::test_a_refusal_is_printed_with_the_apis_own_words")
+@pytest.mark.repeat(of="test_a_refusal_is_printed_with_the_apis_own_words")
 @pytest.mark.slow
 def test_nobody_who_listens_is_told(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -246,7 +246,7 @@ def test_nobody_who_listens_is_told(tmp_path: Path) -> None:
     assert f"Nothing was sent: no connection to 127.0.0.1:{port}: Connection refused" in done
 
 
-@pytest.mark.repeat(of="tests/commands/test_send_one.py::test_a_refusal_is_printed_with_the_apis_own_words")
+@pytest.mark.repeat(of="test_a_refusal_is_printed_with_the_apis_own_words")
 @pytest.mark.slow
 def test_a_certificate_that_nobody_trusts_is_told_and_with_its_authority_the_event_goes(tmp_path: Path) -> None:
     authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -120,7 +120,7 @@ def test_a_reader_that_has_gone_ends_the_command_without_a_word(tmp_path: Path, 
         assert not done.stderr
 
 
-@pytest.mark.repeat(of="tests/commands/test_streams.py::test_an_error_is_an_exit_code_where_nobody_can_be_told")
+@pytest.mark.repeat(of="test_an_error_is_an_exit_code_where_nobody_can_be_told")
 @pytest.mark.parametrize("more", FORMS)
 def test_a_full_disk_is_told(tmp_path: Path, more: tuple[str, ...]) -> None:
     for words in (explain(tmp_path, *more), ["--help"], ["--version"], ["demo", "--events", "50", *more]):

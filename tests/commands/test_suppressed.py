@@ -43,9 +43,7 @@ def suppressed(member: Any) -> int:
     return int(member.metric("stream_capi_skipped_total", reason="suppressed"))
 
 
-@pytest.mark.repeat(
-    of="tests/commands/test_suppressed.py::test_the_dead_letters_of_who_is_forgotten_since_are_redriven_to_nobody"
-)
+@pytest.mark.repeat(of="test_the_dead_letters_of_who_is_forgotten_since_are_redriven_to_nobody")
 def test_a_member_a_replay_and_a_redrive_skip_the_people_of_the_list(
     tmp_path: Path, broker: Broker, registry: Registry
 ) -> None:
@@ -90,9 +88,7 @@ def test_the_dead_letters_of_who_is_forgotten_since_are_redriven_to_nobody(
         assert run_for_json(scene, "dead-letters", "redrive")["letters"] == 0
 
 
-@pytest.mark.repeat(
-    of="tests/commands/test_suppressed.py::test_the_dead_letters_of_who_is_forgotten_since_are_redriven_to_nobody"
-)
+@pytest.mark.repeat(of="test_the_dead_letters_of_who_is_forgotten_since_are_redriven_to_nobody")
 def test_a_list_that_changes_is_honoured_without_a_restart(tmp_path: Path, broker: Broker, registry: Registry) -> None:
     lines, theirs = people(2)
     file = tmp_path / "forgotten"
@@ -111,9 +107,7 @@ def test_a_list_that_changes_is_honoured_without_a_restart(tmp_path: Path, broke
         scene.assert_private()
 
 
-@pytest.mark.repeat(
-    of="tests/commands/test_suppressed.py::test_the_dead_letters_of_who_is_forgotten_since_are_redriven_to_nobody"
-)
+@pytest.mark.repeat(of="test_the_dead_letters_of_who_is_forgotten_since_are_redriven_to_nobody")
 def test_a_list_that_is_not_there_ends_every_command_before_its_work(
     tmp_path: Path, broker: Broker, registry: Registry
 ) -> None:

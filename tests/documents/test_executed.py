@@ -64,7 +64,7 @@ def play(page: Path, stage: Stage, endpoint: Endpoint) -> None:
     compare(page, differing)
 
 
-@pytest.mark.repeat(of="tests/documents/test_executed.py::test_the_quick_start_of_the_readme_delivers_the_leads")
+@pytest.mark.repeat(of="test_the_quick_start_of_the_readme_delivers_the_leads")
 def test_the_commands_print_what_their_page_shows(stage: tuple[Stage, Endpoint]) -> None:
     play(COMMANDS, *stage)
 

@@ -70,7 +70,7 @@ def filled(text: str, worked: str) -> str:
     return text.replace("[[pixels]]", '[endpoint]\nurl = "http://localhost:8080/v1/event"\n\n[[pixels]]', 1)
 
 
-@pytest.mark.repeat(of="tests/documents/test_first_lead.py::test_the_page_leads_to_the_first_accepted_lead")
+@pytest.mark.repeat(of="test_the_page_leads_to_the_first_accepted_lead")
 def test_the_same_steps_lead_there_from_a_worked_case(broker: Broker, registry: Registry, tmp_path: Path) -> None:
     """Its output differs from the page's, so only the exit codes and the event are compared."""
     (case,) = (case for case in cases() if case.name == "debezium")

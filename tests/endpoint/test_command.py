@@ -102,7 +102,7 @@ def test_it_serves_until_a_signal_and_tells_the_totals(number: signal.Signals) -
     assert "canary" not in output
 
 
-@pytest.mark.repeat(of="tests/endpoint/test_command.py::test_it_serves_until_a_signal_and_tells_the_totals")
+@pytest.mark.repeat(of="test_it_serves_until_a_signal_and_tells_the_totals")
 def test_in_json_it_says_where_it_listens_and_what_it_met(tmp_path: Path) -> None:
     script = tmp_path / "script.toml"
     script.write_text("[[rules]]\nfirst = 1\nstatus = 503\n")
@@ -123,7 +123,7 @@ def test_in_json_it_says_where_it_listens_and_what_it_met(tmp_path: Path) -> Non
     }
 
 
-@pytest.mark.repeat(of="tests/endpoint/test_command.py::test_it_serves_until_a_signal_and_tells_the_totals")
+@pytest.mark.repeat(of="test_it_serves_until_a_signal_and_tells_the_totals")
 def test_on_a_terminal_the_counts_are_live() -> None:
     terminal, side = os.openpty()
     command = [sys.executable, "-m", "stream_capi", "mock-endpoint", "--port", "0"]

@@ -68,7 +68,7 @@ def test_any_values_in_the_fields_of_the_shipped_contract(data: st.DataObject) -
     assert explain(of_source, LEAD, row, (TOPIC, 3, 7), NOW).outcome == made
 
 
-@pytest.mark.repeat(of="tests/events/test_any_record.py::test_any_record_of_any_schema_under_any_mapping")
+@pytest.mark.repeat(of="test_any_record_of_any_schema_under_any_mapping")
 @pytest.mark.slow
 def test_these_properties_see_every_outcome() -> None:
     """If all records were rejected, the properties would hold for a transform that rejects everything.

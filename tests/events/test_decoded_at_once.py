@@ -32,9 +32,7 @@ def right(count: int) -> list[str]:
     return [Code.DECODE_ERROR if at == count // 2 else f"e-{at}" for at in range(count)]
 
 
-@pytest.mark.repeat(
-    of="tests/events/test_decoded_at_once.py::test_a_slice_is_one_record_at_least_and_nothing_is_lost_between_them"
-)
+@pytest.mark.repeat(of="test_a_slice_is_one_record_at_least_and_nothing_is_lost_between_them")
 @pytest.mark.slow
 def test_rows_of_a_run_take_no_more_than_a_slice_may() -> None:
     line, payloads = line_of(RAW), records(30, 40_000)

@@ -111,7 +111,7 @@ def some_unreadable(data: st.DataObject, rows: list[Row]) -> list[Row]:
     return rows
 
 
-@pytest.mark.repeat(of="tests/events/test_same_as_reference.py::test_hard_values_in_the_shipped_contract")
+@pytest.mark.repeat(of="test_hard_values_in_the_shipped_contract")
 @pytest.mark.slow
 @OFTEN
 @given(st.data())

@@ -30,7 +30,7 @@ def progress(scene: Scene, more: int = 100) -> None:
     scene.ledger.await_all(HEALED)
 
 
-@pytest.mark.repeat(of="tests/faults/test_broker_faults.py::test_sigterm_in_flight_leaves_no_duplicate_behind")
+@pytest.mark.repeat(of="test_sigterm_in_flight_leaves_no_duplicate_behind")
 def test_a_broker_killed_in_the_midst_and_started_again(tmp_path: Path, own_broker: Broker, registry: Registry) -> None:
     with Scene(tmp_path, own_broker, registry, 3, steady, sections=SMALL) as scene:
         scene.produce(1500, bad=8)
@@ -45,7 +45,7 @@ def test_a_broker_killed_in_the_midst_and_started_again(tmp_path: Path, own_brok
         assert "Traceback" not in member.output
 
 
-@pytest.mark.repeat(of="tests/faults/test_broker_faults.py::test_sigterm_in_flight_leaves_no_duplicate_behind")
+@pytest.mark.repeat(of="test_sigterm_in_flight_leaves_no_duplicate_behind")
 def test_a_broker_frozen_for_twenty_seconds_repeats_no_more_than_was_in_flight(
     tmp_path: Path, own_broker: Broker, registry: Registry
 ) -> None:
@@ -84,7 +84,7 @@ def test_a_connection_to_the_broker_that_is_cut_or_half_open(
         scene.close(HEALED, in_flight_when_lost(scene))
 
 
-@pytest.mark.repeat(of="tests/faults/test_broker_faults.py::test_sigterm_in_flight_leaves_no_duplicate_behind")
+@pytest.mark.repeat(of="test_sigterm_in_flight_leaves_no_duplicate_behind")
 @pytest.mark.parametrize(("seconds", "code"), [(0.5, 3), (30, 4)], ids=["answered", "cut_off"])
 def test_sigterm_with_a_frozen_broker_ends_within_the_deadline(
     seconds: float, code: int, tmp_path: Path, own_broker: Broker, registry: Registry
@@ -135,7 +135,7 @@ def _not_committed(ended: str) -> Budget:
     )
 
 
-@pytest.mark.repeat(of="tests/faults/test_broker_faults.py::test_sigterm_in_flight_leaves_no_duplicate_behind")
+@pytest.mark.repeat(of="test_sigterm_in_flight_leaves_no_duplicate_behind")
 def test_sigterm_with_a_killed_broker_tells_that_the_last_commit_is_lacking(
     tmp_path: Path, own_broker: Broker, registry: Registry
 ) -> None:
@@ -170,7 +170,7 @@ def test_sigterm_with_a_killed_broker_tells_that_the_last_commit_is_lacking(
         scene.close(HEALED, _not_committed("ended"))
 
 
-@pytest.mark.repeat(of="tests/faults/test_broker_faults.py::test_sigterm_in_flight_leaves_no_duplicate_behind")
+@pytest.mark.repeat(of="test_sigterm_in_flight_leaves_no_duplicate_behind")
 def test_a_member_killed_many_times_loses_nothing(tmp_path: Path, broker: Broker, registry: Registry) -> None:
     sections = {**SMALL, "kafka": {"properties": {"session.timeout.ms": 1500, "heartbeat.interval.ms": 300}}}
     with Scene(tmp_path, broker, registry, 4, unhurried, sections=sections) as scene:
@@ -196,7 +196,7 @@ def test_sigterm_in_flight_leaves_no_duplicate_behind(tmp_path: Path, broker: Br
         scene.close(90, duplicates=0)
 
 
-@pytest.mark.repeat(of="tests/faults/test_broker_faults.py::test_sigterm_in_flight_leaves_no_duplicate_behind")
+@pytest.mark.repeat(of="test_sigterm_in_flight_leaves_no_duplicate_behind")
 def test_sigterm_with_much_read_ahead_leaves_it_to_the_next_owner_without_a_duplicate(
     tmp_path: Path, broker: Broker, registry: Registry
 ) -> None:
@@ -251,7 +251,7 @@ def sparing_broker() -> Iterator[Broker]:
         broker.stop()
 
 
-@pytest.mark.repeat(of="tests/faults/test_broker_faults.py::test_sigterm_in_flight_leaves_no_duplicate_behind")
+@pytest.mark.repeat(of="test_sigterm_in_flight_leaves_no_duplicate_behind")
 def test_commits_that_the_broker_refuses_are_counted_and_mended(
     tmp_path: Path, sparing_broker: Broker, registry: Registry
 ) -> None:
@@ -345,7 +345,7 @@ def test_partitions_added_while_producing_are_read_from_their_beginning(
         scene.assert_repeated()
 
 
-@pytest.mark.repeat(of="tests/faults/test_broker_faults.py::test_sigterm_in_flight_leaves_no_duplicate_behind")
+@pytest.mark.repeat(of="test_sigterm_in_flight_leaves_no_duplicate_behind")
 def test_committed_offsets_that_are_deleted_are_committed_again(
     tmp_path: Path, broker: Broker, registry: Registry
 ) -> None:
@@ -363,7 +363,7 @@ def test_committed_offsets_that_are_deleted_are_committed_again(
         scene.assert_repeated(Budget(300, "all is read again where no offset is committed"))
 
 
-@pytest.mark.repeat(of="tests/faults/test_broker_faults.py::test_sigterm_in_flight_leaves_no_duplicate_behind")
+@pytest.mark.repeat(of="test_sigterm_in_flight_leaves_no_duplicate_behind")
 def test_one_slow_partition_does_not_stop_the_rest(tmp_path: Path, broker: Broker, registry: Registry) -> None:
     """An event that is never answered holds back the committed offset of its partition, but of no other."""
     with Scene(tmp_path, broker, registry, 3, sections={"batch": {"max_events": 1}}) as scene:

@@ -17,7 +17,13 @@ from tests.stack import Cluster, Registry
 from tests.stack.cluster import Node
 from tests.stack.waiting import until
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(240)]
+pytestmark = [
+    pytest.mark.real,
+    pytest.mark.timeout(240),
+    pytest.mark.repeat(
+        of="tests/faults/test_broker_faults.py::test_a_connection_to_the_broker_that_is_cut_or_half_open"
+    ),
+]
 
 
 def frozen(node: Node) -> None:
@@ -46,11 +52,10 @@ class Fault(NamedTuple):
     loses: bool
 
 
-@pytest.mark.repeat(of="tests/faults/test_broker_faults.py::test_a_connection_to_the_broker_that_is_cut_or_half_open")
 @pytest.mark.parametrize(
     "fault",
     [Fault(frozen, "classic", True), Fault(cut_off, "consumer", True), Fault(restarted, "classic", False),
-     pytest.param(Fault(cut_off, "classic", True), marks=pytest.mark.repeat)],
+     Fault(cut_off, "classic", True)],
     ids=lambda fault: f"{fault.happens.__name__}, {fault.protocol}",
 )  # fmt: skip
 def test_a_fault_of_the_coordinator_repeats_no_more_than_was_in_flight(
@@ -68,7 +73,6 @@ def test_a_fault_of_the_coordinator_repeats_no_more_than_was_in_flight(
         assert member.logged("lost") or not fault.loses, "the fault was too short to show anything"
 
 
-@pytest.mark.repeat(of="tests/faults/test_broker_faults.py::test_a_connection_to_the_broker_that_is_cut_or_half_open")
 def test_while_the_quorum_is_lost_events_are_delivered_and_partitions_asked_for_meanwhile_are_read_after_it(
     tmp_path: Path, cluster: Cluster, registry: Registry
 ) -> None:

@@ -17,7 +17,13 @@ from tests.stack.waiting import until
 from tests.standstill import BURST, assert_replaced
 from tests.workers.processes import owned_by, workers_of
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(240)]
+pytestmark = [
+    pytest.mark.real,
+    pytest.mark.timeout(240),
+    pytest.mark.repeat(
+        of="tests/faults/test_handover_faults.py::test_members_that_join_and_leave_in_order_hand_over_without_a_duplicate"
+    ),
+]
 
 # A restart takes seconds on a busy machine, and the session set at the tests' brokers is only 5 s.
 SESSION_MS = 30_000
@@ -25,9 +31,6 @@ HEARD_SECONDS = 3  # enough heartbeats for all members to learn of a rebalance
 STATIC: Mapping[str, Mapping[str, Any]] = {"classic": {}, "consumer": {"group.protocol": "consumer"}}
 
 
-@pytest.mark.repeat(
-    of="tests/faults/test_handover_faults.py::test_members_that_join_and_leave_in_order_hand_over_without_a_duplicate"
-)
 def test_a_killed_member_is_replaced_within_fifteen_seconds_and_the_others_commit_all_the_while(
     tmp_path: Path, cluster: Cluster, registry: Registry
 ) -> None:
@@ -39,9 +42,6 @@ def test_a_killed_member_is_replaced_within_fifteen_seconds_and_the_others_commi
         scene.close(60, BURST)
 
 
-@pytest.mark.repeat(
-    of="tests/faults/test_handover_faults.py::test_members_that_join_and_leave_in_order_hand_over_without_a_duplicate"
-)
 def test_a_killed_worker_is_replaced_within_fifteen_seconds_and_the_other_commits_all_the_while(
     tmp_path: Path, cluster: Cluster, registry: Registry
 ) -> None:
@@ -57,10 +57,7 @@ def _share(worker: psutil.Process) -> int:
     return len(owned_by(worker))
 
 
-@pytest.mark.repeat(
-    of="tests/faults/test_handover_faults.py::test_members_that_join_and_leave_in_order_hand_over_without_a_duplicate"
-)
-@pytest.mark.parametrize("coordinator", ["moves", pytest.param("stays", marks=pytest.mark.repeat)])
+@pytest.mark.parametrize("coordinator", ["moves", "stays"])
 @pytest.mark.parametrize("protocol", STATIC)
 def test_while_a_static_member_restarts_the_others_see_no_rebalance(
     protocol: str, coordinator: str, tmp_path: Path, cluster: Cluster, registry: Registry

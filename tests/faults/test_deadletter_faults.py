@@ -69,7 +69,7 @@ def test_without_the_topic_the_partition_waits_and_goes_on_when_it_is_made_and_a
 
 
 @pytest.mark.repeat(
-    of="tests/faults/test_deadletter_faults.py::test_without_the_topic_the_partition_waits_and_goes_on_when_it_is_made_and_a_dead_letter_too_large_for_it_goes_by_reference"
+    of="test_without_the_topic_the_partition_waits_and_goes_on_when_it_is_made_and_a_dead_letter_too_large_for_it_goes_by_reference"
 )
 def test_while_writing_to_the_topic_is_denied_the_partition_waits_and_goes_on_when_it_is_allowed(
     tmp_path: Path, guarded: _Guarded, registry: Registry

@@ -123,7 +123,7 @@ def _answer_slowly(scene: Scene) -> None:
 
 
 @pytest.mark.repeat(
-    of="tests/faults/test_endpoint_faults.py::test_events_that_the_api_refuses_are_dead_lettered_alone_and_the_rest_of_their_batches_is_delivered"
+    of="test_events_that_the_api_refuses_are_dead_lettered_alone_and_the_rest_of_their_batches_is_delivered"
 )
 def test_when_all_events_of_a_topic_lack_a_field_it_is_held_before_a_dead_letter_is_written_and_the_rest_goes_on(
     tmp_path: Path, broker: Broker, registry: Registry
@@ -174,7 +174,7 @@ def test_a_pixel_is_held_while_its_requests_are_not_taken_and_probed_and_goes_on
 
 
 @pytest.mark.repeat(
-    of="tests/faults/test_endpoint_faults.py::test_events_that_the_api_refuses_are_dead_lettered_alone_and_the_rest_of_their_batches_is_delivered"
+    of="test_events_that_the_api_refuses_are_dead_lettered_alone_and_the_rest_of_their_batches_is_delivered"
 )
 def test_a_key_that_is_rotated_in_its_file_is_tried_at_once_and_nothing_waits_for_a_probe(
     tmp_path: Path, broker: Broker, registry: Registry
@@ -234,7 +234,7 @@ def _proxies(url: str, registry: str) -> dict[str, str]:
 
 
 @pytest.mark.repeat(
-    of="tests/faults/test_endpoint_faults.py::test_events_that_the_api_refuses_are_dead_lettered_alone_and_the_rest_of_their_batches_is_delivered"
+    of="test_events_that_the_api_refuses_are_dead_lettered_alone_and_the_rest_of_their_batches_is_delivered"
 )
 def test_no_request_of_a_pixel_goes_before_the_pause_has_ended_that_the_api_asked_for_in_either_form(
     tmp_path: Path, broker: Broker, registry: Registry
@@ -263,7 +263,7 @@ def test_no_request_of_a_pixel_goes_before_the_pause_has_ended_that_the_api_aske
 
 
 @pytest.mark.repeat(
-    of="tests/faults/test_endpoint_faults.py::test_events_that_the_api_refuses_are_dead_lettered_alone_and_the_rest_of_their_batches_is_delivered"
+    of="test_events_that_the_api_refuses_are_dead_lettered_alone_and_the_rest_of_their_batches_is_delivered"
 )
 def test_while_the_api_fails_few_requests_probe_it_and_a_success_of_another_kind_is_none(
     tmp_path: Path, broker: Broker, registry: Registry
@@ -328,7 +328,7 @@ def test_what_the_network_swallows_is_sent_again_with_the_same_id_and_the_same_c
 
 
 @pytest.mark.repeat(
-    of="tests/faults/test_endpoint_faults.py::test_events_that_the_api_refuses_are_dead_lettered_alone_and_the_rest_of_their_batches_is_delivered"
+    of="test_events_that_the_api_refuses_are_dead_lettered_alone_and_the_rest_of_their_batches_is_delivered"
 )
 def test_an_endpoint_that_is_down_at_the_start_and_goes_down_again_is_waited_for(
     tmp_path: Path, broker: Broker, registry: Registry
@@ -352,7 +352,7 @@ def test_an_endpoint_that_is_down_at_the_start_and_goes_down_again_is_waited_for
 
 
 @pytest.mark.repeat(
-    of="tests/faults/test_endpoint_faults.py::test_events_that_the_api_refuses_are_dead_lettered_alone_and_the_rest_of_their_batches_is_delivered"
+    of="test_events_that_the_api_refuses_are_dead_lettered_alone_and_the_rest_of_their_batches_is_delivered"
 )
 def test_an_endpoint_whose_name_is_not_known_for_a_while_is_waited_for(
     tmp_path: Path, broker: Broker, registry: Registry
@@ -374,7 +374,7 @@ def test_an_endpoint_whose_name_is_not_known_for_a_while_is_waited_for(
 
 
 @pytest.mark.repeat(
-    of="tests/faults/test_endpoint_faults.py::test_events_that_the_api_refuses_are_dead_lettered_alone_and_the_rest_of_their_batches_is_delivered"
+    of="test_events_that_the_api_refuses_are_dead_lettered_alone_and_the_rest_of_their_batches_is_delivered"
 )
 def test_no_event_goes_to_an_endpoint_with_a_certificate_of_another_authority_or_for_another_name(
     tmp_path: Path, broker: Broker, registry: Registry
@@ -402,7 +402,7 @@ def _broken_handshakes(member: Program) -> float:
 
 
 @pytest.mark.repeat(
-    of="tests/faults/test_endpoint_faults.py::test_events_that_the_api_refuses_are_dead_lettered_alone_and_the_rest_of_their_batches_is_delivered"
+    of="test_events_that_the_api_refuses_are_dead_lettered_alone_and_the_rest_of_their_batches_is_delivered"
 )
 def test_an_answer_without_end_neither_costs_memory_nor_the_events_of_its_request(
     tmp_path: Path, broker: Broker, registry: Registry
@@ -424,7 +424,7 @@ def test_an_answer_without_end_neither_costs_memory_nor_the_events_of_its_reques
 
 
 @pytest.mark.repeat(
-    of="tests/faults/test_endpoint_faults.py::test_events_that_the_api_refuses_are_dead_lettered_alone_and_the_rest_of_their_batches_is_delivered"
+    of="test_events_that_the_api_refuses_are_dead_lettered_alone_and_the_rest_of_their_batches_is_delivered"
 )
 @pytest.mark.parametrize("count", [15_000, pytest.param(100_000, marks=[pytest.mark.long, pytest.mark.timeout(900)])])
 def test_what_waits_for_an_endpoint_that_hangs_stays_within_the_memory_budget(
@@ -475,7 +475,7 @@ def test_a_success_that_comes_before_the_events_were_sent_delivers_none_of_them(
 
 
 @pytest.mark.repeat(
-    of="tests/faults/test_endpoint_faults.py::test_events_that_the_api_refuses_are_dead_lettered_alone_and_the_rest_of_their_batches_is_delivered"
+    of="test_events_that_the_api_refuses_are_dead_lettered_alone_and_the_rest_of_their_batches_is_delivered"
 )
 def test_an_answer_that_nobody_asked_for_answers_no_batch(tmp_path: Path, broker: Broker, registry: Registry) -> None:
     fail = False
@@ -505,7 +505,7 @@ def test_an_answer_that_nobody_asked_for_answers_no_batch(tmp_path: Path, broker
 
 
 @pytest.mark.repeat(
-    of="tests/faults/test_endpoint_faults.py::test_events_that_the_api_refuses_are_dead_lettered_alone_and_the_rest_of_their_batches_is_delivered"
+    of="test_events_that_the_api_refuses_are_dead_lettered_alone_and_the_rest_of_their_batches_is_delivered"
 )
 def test_the_status_is_the_answer_however_long_the_head_is(tmp_path: Path, broker: Broker, registry: Registry) -> None:
     heads = [
@@ -526,7 +526,7 @@ def test_the_status_is_the_answer_however_long_the_head_is(tmp_path: Path, broke
 
 
 @pytest.mark.repeat(
-    of="tests/faults/test_endpoint_faults.py::test_events_that_the_api_refuses_are_dead_lettered_alone_and_the_rest_of_their_batches_is_delivered"
+    of="test_events_that_the_api_refuses_are_dead_lettered_alone_and_the_rest_of_their_batches_is_delivered"
 )
 def test_a_member_that_stood_still_for_longer_than_the_time_out_reads_what_was_answered_meanwhile(
     tmp_path: Path, broker: Broker, registry: Registry
@@ -578,7 +578,7 @@ def test_page_views_that_hang_or_are_refused_hold_up_no_lead_of_the_same_pixel(
 
 
 @pytest.mark.repeat(
-    of="tests/faults/test_endpoint_faults.py::test_events_that_the_api_refuses_are_dead_lettered_alone_and_the_rest_of_their_batches_is_delivered"
+    of="test_events_that_the_api_refuses_are_dead_lettered_alone_and_the_rest_of_their_batches_is_delivered"
 )
 def test_one_pixel_that_hangs_takes_nothing_from_the_other(tmp_path: Path, broker: Broker, registry: Registry) -> None:
     late = asyncio.Event()

@@ -73,9 +73,7 @@ def test_members_that_join_leave_and_die_at_random_lose_nothing(
         scene.close(120, killed(deaths))
 
 
-@pytest.mark.repeat(
-    of="tests/faults/test_handover_faults.py::test_members_that_join_and_leave_in_order_hand_over_without_a_duplicate"
-)
+@pytest.mark.repeat(of="test_members_that_join_and_leave_in_order_hand_over_without_a_duplicate")
 def test_a_killed_member_is_replaced_within_fifteen_seconds_and_the_others_commit_all_the_while(
     tmp_path: Path, broker: Broker, registry: Registry
 ) -> None:
@@ -108,9 +106,7 @@ def test_a_static_member_that_restarts_keeps_its_partitions(tmp_path: Path, brok
         scene.close(90, duplicates=0)
 
 
-@pytest.mark.repeat(
-    of="tests/faults/test_handover_faults.py::test_members_that_join_and_leave_in_order_hand_over_without_a_duplicate"
-)
+@pytest.mark.repeat(of="test_members_that_join_and_leave_in_order_hand_over_without_a_duplicate")
 def test_an_answer_that_comes_after_the_revocation_changes_nothing(
     tmp_path: Path, broker: Broker, registry: Registry
 ) -> None:

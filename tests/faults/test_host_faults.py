@@ -30,9 +30,7 @@ def test_a_log_that_nobody_reads_stops_neither_delivery_nor_probes_nor_the_stop(
         scene.close(duplicates=0)
 
 
-@pytest.mark.repeat(
-    of="tests/faults/test_host_faults.py::test_a_log_that_nobody_reads_stops_neither_delivery_nor_probes_nor_the_stop"
-)
+@pytest.mark.repeat(of="test_a_log_that_nobody_reads_stops_neither_delivery_nor_probes_nor_the_stop")
 def test_without_a_free_descriptor_the_log_and_the_page_name_it_and_delivery_goes_on(
     tmp_path: Path, broker: Broker, registry: Registry
 ) -> None:
@@ -60,9 +58,7 @@ def test_without_a_free_descriptor_the_log_and_the_page_name_it_and_delivery_goe
         scene.close(duplicates=0)
 
 
-@pytest.mark.repeat(
-    of="tests/faults/test_host_faults.py::test_a_log_that_nobody_reads_stops_neither_delivery_nor_probes_nor_the_stop"
-)
+@pytest.mark.repeat(of="test_a_log_that_nobody_reads_stops_neither_delivery_nor_probes_nor_the_stop")
 def test_a_soft_limit_of_open_files_is_raised_to_what_is_needed(
     tmp_path: Path, broker: Broker, registry: Registry
 ) -> None:

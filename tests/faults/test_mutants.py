@@ -43,7 +43,7 @@ def test_a_program_that_commits_on_dispatch_is_found_out(tmp_path: Path, broker:
         _await_fault(scene, "is unanswered")
 
 
-@pytest.mark.repeat(of="tests/faults/test_mutants.py::test_a_program_that_commits_on_dispatch_is_found_out")
+@pytest.mark.repeat(of="test_a_program_that_commits_on_dispatch_is_found_out")
 def test_a_program_that_follows_redirects_is_found_out(tmp_path: Path, broker: Broker, registry: Registry) -> None:
     with Elsewhere() as elsewhere, Scene(tmp_path, broker, registry) as scene:
         scene.endpoint.answer(always(status=301, headers={"Location": f"{elsewhere.url}/v1/event"}))
@@ -54,7 +54,7 @@ def test_a_program_that_follows_redirects_is_found_out(tmp_path: Path, broker: B
         assert scene.ledger.tally().lost > 0
 
 
-@pytest.mark.repeat(of="tests/faults/test_mutants.py::test_a_program_that_commits_on_dispatch_is_found_out")
+@pytest.mark.repeat(of="test_a_program_that_commits_on_dispatch_is_found_out")
 def test_a_program_that_believes_the_metadata_of_any_release_is_found_out(
     tmp_path: Path, broker: Broker, registry: Registry
 ) -> None:
@@ -78,7 +78,7 @@ def test_a_program_that_reads_aborted_records_is_found_out(tmp_path: Path, broke
         until(lambda: aborted <= set(scene.endpoint.answered()), 60, "deliveries of what was aborted")
 
 
-@pytest.mark.repeat(of="tests/faults/test_mutants.py::test_a_program_that_commits_on_dispatch_is_found_out")
+@pytest.mark.repeat(of="test_a_program_that_commits_on_dispatch_is_found_out")
 @pytest.mark.timeout(300)
 def test_a_program_that_commits_what_it_no_longer_owns_is_found_out(
     tmp_path: Path, broker: Broker, registry: Registry

@@ -81,9 +81,7 @@ def test_with_the_registry_down_at_the_start_everything_waits_and_then_goes_on(
         scene.close(duplicates=0)
 
 
-@pytest.mark.repeat(
-    of="tests/faults/test_registry_faults.py::test_with_the_registry_down_at_the_start_everything_waits_and_then_goes_on"
-)
+@pytest.mark.repeat(of="test_with_the_registry_down_at_the_start_everything_waits_and_then_goes_on")
 def test_while_the_registry_gives_no_answer_only_records_of_unknown_schemas_wait(
     tmp_path: Path, broker: Broker, registry: Registry, way: _Way
 ) -> None:
@@ -103,9 +101,7 @@ def test_while_the_registry_gives_no_answer_only_records_of_unknown_schemas_wait
         scene.close(duplicates=0)
 
 
-@pytest.mark.repeat(
-    of="tests/faults/test_registry_faults.py::test_with_the_registry_down_at_the_start_everything_waits_and_then_goes_on"
-)
+@pytest.mark.repeat(of="test_with_the_registry_down_at_the_start_everything_waits_and_then_goes_on")
 def test_what_a_gateway_says_in_the_registrys_place_is_no_word_on_any_schema(
     tmp_path: Path, broker: Broker, registry: Registry, way: _Way
 ) -> None:
@@ -134,9 +130,7 @@ def test_what_a_gateway_says_in_the_registrys_place_is_no_word_on_any_schema(
         scene.close(duplicates=0)
 
 
-@pytest.mark.repeat(
-    of="tests/faults/test_registry_faults.py::test_with_the_registry_down_at_the_start_everything_waits_and_then_goes_on"
-)
+@pytest.mark.repeat(of="test_with_the_registry_down_at_the_start_everything_waits_and_then_goes_on")
 def test_a_flood_of_unknown_schemas_is_a_few_questions_one_line_and_no_more_memory_than_the_budget(
     tmp_path: Path, broker: Broker, registry: Registry, way: _Way
 ) -> None:
@@ -193,9 +187,7 @@ def test_a_schema_that_a_healthy_registry_does_not_know_is_a_dead_letter_and_is_
         assert any(b"2147483632" in (detail or b"") for detail in details)
 
 
-@pytest.mark.repeat(
-    of="tests/faults/test_registry_faults.py::test_with_the_registry_down_at_the_start_everything_waits_and_then_goes_on"
-)
+@pytest.mark.repeat(of="test_with_the_registry_down_at_the_start_everything_waits_and_then_goes_on")
 def test_ciphertext_of_a_mapped_field_is_never_sent_and_waits_for_a_mapping_without_it(
     tmp_path: Path, broker: Broker, registry: Registry, way: _Way
 ) -> None:

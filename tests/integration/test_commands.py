@@ -177,9 +177,7 @@ def test_check_tells_the_session_that_is_set_for_the_group(
     assert f"pass  group {group}: session time-out 7 s, set by the broker" in done.stdout
 
 
-@pytest.mark.repeat(
-    of="tests/integration/test_commands.py::test_check_tells_each_thing_in_a_line_and_all_that_is_wrong"
-)
+@pytest.mark.repeat(of="test_check_tells_each_thing_in_a_line_and_all_that_is_wrong")
 @pytest.mark.real
 def test_check_says_of_unreachable_neighbours_what_they_are(tmp_path: Path, settings: dict[str, Any]) -> None:
     free = free_ports(2)

@@ -35,7 +35,7 @@ def test_the_demo_prints_its_ledger_for_people() -> None:
     assert "@example.com" not in done.stdout
 
 
-@pytest.mark.repeat(of="tests/integration/test_demo.py::test_the_demo_prints_its_ledger_for_people")
+@pytest.mark.repeat(of="test_the_demo_prints_its_ledger_for_people")
 async def test_the_demo_says_nothing_of_a_clock_that_the_mock_cluster_does_not_have(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

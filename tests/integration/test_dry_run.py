@@ -126,7 +126,7 @@ def test_the_table_tells_the_same_and_no_personal_data(scene: Scene) -> None:
     assert scene.leads in text
 
 
-@pytest.mark.repeat(of="tests/integration/test_dry_run.py::test_everything_is_counted_and_nothing_is_left_behind")
+@pytest.mark.repeat(of="test_everything_is_counted_and_nothing_is_left_behind")
 def test_no_group_appears_while_it_runs(scene: Scene, broker: Broker) -> None:
     scene.produce(400)
     write(broker, scene.leads, values_of(broker, scene.leads, 3) * 200)
@@ -139,7 +139,7 @@ def test_no_group_appears_while_it_runs(scene: Scene, broker: Broker) -> None:
     assert not [name for name in groups(broker) if scene.group in name]
 
 
-@pytest.mark.repeat(of="tests/integration/test_dry_run.py::test_everything_is_counted_and_nothing_is_left_behind")
+@pytest.mark.repeat(of="test_everything_is_counted_and_nothing_is_left_behind")
 def test_a_comparison_counts_each_kind_of_change_without_values(scene: Scene) -> None:
     events = scene.produce(600)
     leads = only(events, scene.leads)
@@ -171,7 +171,7 @@ def test_a_comparison_counts_each_kind_of_change_without_values(scene: Scene) ->
     assert "sent -> dead-lettered" in text
 
 
-@pytest.mark.repeat(of="tests/integration/test_dry_run.py::test_everything_is_counted_and_nothing_is_left_behind")
+@pytest.mark.repeat(of="test_everything_is_counted_and_nothing_is_left_behind")
 def test_the_same_file_changes_nothing(scene: Scene) -> None:
     events = scene.produce(300, bad=8)
     report = run_for_json(scene, "dry-run", "--compare", other_file(scene, {}))["compare"]
@@ -193,7 +193,7 @@ def test_another_pixel_event_and_a_source_that_one_file_lacks(scene: Scene) -> N
     assert any("no source in" in note for note in report["notes"])
 
 
-@pytest.mark.repeat(of="tests/integration/test_dry_run.py::test_everything_is_counted_and_nothing_is_left_behind")
+@pytest.mark.repeat(of="test_everything_is_counted_and_nothing_is_left_behind")
 def test_it_says_which_brokers_are_read(scene: Scene) -> None:
     scene.produce(50)
     kafka = {**scene.settings["kafka"], "bootstrap_servers": "elsewhere.example:9092"}
@@ -202,7 +202,7 @@ def test_it_says_which_brokers_are_read(scene: Scene) -> None:
     assert any("elsewhere.example:9092" in note for note in report["notes"])
 
 
-@pytest.mark.repeat(of="tests/integration/test_dry_run.py::test_everything_is_counted_and_nothing_is_left_behind")
+@pytest.mark.repeat(of="test_everything_is_counted_and_nothing_is_left_behind")
 def test_a_limit_is_shared_among_partitions_and_takes_the_newest(scene: Scene) -> None:
     events = scene.produce(600)
     report = run_for_json(scene, "dry-run", "--topic", scene.views, "--limit", "90")
@@ -216,7 +216,7 @@ def test_a_limit_is_shared_among_partitions_and_takes_the_newest(scene: Scene) -
     assert (one["records"], len(one["partitions"])) == (4, 1)
 
 
-@pytest.mark.repeat(of="tests/integration/test_dry_run.py::test_everything_is_counted_and_nothing_is_left_behind")
+@pytest.mark.repeat(of="test_everything_is_counted_and_nothing_is_left_behind")
 def test_tombstones_empty_values_unknown_schemas_and_garbage(scene: Scene, broker: Broker) -> None:
     write(broker, scene.leads, [None, b"", b"\0", b"\0\x7f\xff\xff\xff", b"garbage", None], partition=1)
     report = run_for_json(scene, "dry-run")
@@ -226,14 +226,14 @@ def test_tombstones_empty_values_unknown_schemas_and_garbage(scene: Scene, broke
     assert report["records"] == 6
 
 
-@pytest.mark.repeat(of="tests/integration/test_dry_run.py::test_everything_is_counted_and_nothing_is_left_behind")
+@pytest.mark.repeat(of="test_everything_is_counted_and_nothing_is_left_behind")
 def test_topics_without_records(scene: Scene) -> None:
     report = run_for_json(scene, "dry-run")
     assert (report["records"], report["sent"], report["partial"]) == (0, [], False)
     assert "0 read of 0 offsets" in run_command(scene, "dry-run", "--from", "earliest").stdout
 
 
-@pytest.mark.repeat(of="tests/integration/test_dry_run.py::test_everything_is_counted_and_nothing_is_left_behind")
+@pytest.mark.repeat(of="test_everything_is_counted_and_nothing_is_left_behind")
 def test_a_topic_that_is_missing_is_one_line(scene: Scene) -> None:
     scene.settings["sources"].append({"topic": f"{scene.leads}-missing", "event": "page_view", "pixel": "main"})
     done = run_command(scene, "dry-run", code=3)
@@ -260,7 +260,7 @@ def test_wrong_words_are_one_clear_error(scene: Scene, words: list[str], says: s
     assert done.stdout == ""
 
 
-@pytest.mark.repeat(of="tests/integration/test_dry_run.py::test_everything_is_counted_and_nothing_is_left_behind")
+@pytest.mark.repeat(of="test_everything_is_counted_and_nothing_is_left_behind")
 def test_a_hanging_transaction_ends_it_at_the_last_stable_offset(scene: Scene, broker: Broker) -> None:
     events = scene.produce(300)
     values = values_of(broker, scene.leads, 3)
@@ -291,7 +291,7 @@ def test_a_hanging_transaction_ends_it_at_the_last_stable_offset(scene: Scene, b
     assert events
 
 
-@pytest.mark.repeat(of="tests/integration/test_dry_run.py::test_everything_is_counted_and_nothing_is_left_behind")
+@pytest.mark.repeat(of="test_everything_is_counted_and_nothing_is_left_behind")
 def test_a_log_that_was_cut_begins_where_it_begins(scene: Scene, broker: Broker) -> None:
     events = [event for event in only(scene.produce(300), scene.leads) if event.partition == 0]
     cut = len(events) // 2
@@ -302,7 +302,7 @@ def test_a_log_that_was_cut_begins_where_it_begins(scene: Scene, broker: Broker)
     assert "out of bounds" in done.stderr
 
 
-@pytest.mark.repeat(of="tests/integration/test_dry_run.py::test_everything_is_counted_and_nothing_is_left_behind")
+@pytest.mark.repeat(of="test_everything_is_counted_and_nothing_is_left_behind")
 def test_a_registry_that_is_down_is_one_line_and_exit_3(scene: Scene) -> None:
     scene.produce(50)
     (port,) = free_ports(1)
@@ -312,7 +312,7 @@ def test_a_registry_that_is_down_is_one_line_and_exit_3(scene: Scene) -> None:
     assert "registry" in line
 
 
-@pytest.mark.repeat(of="tests/integration/test_dry_run.py::test_everything_is_counted_and_nothing_is_left_behind")
+@pytest.mark.repeat(of="test_everything_is_counted_and_nothing_is_left_behind")
 def test_a_broker_that_is_down_is_one_line_and_exit_3(scene: Scene) -> None:
     (port,) = free_ports(1)
     done = run_command(scene, "dry-run", code=3, kafka={"bootstrap_servers": f"127.0.0.1:{port}"})
@@ -320,7 +320,7 @@ def test_a_broker_that_is_down_is_one_line_and_exit_3(scene: Scene) -> None:
     assert str(port) in done.stderr
 
 
-@pytest.mark.repeat(of="tests/integration/test_dry_run.py::test_everything_is_counted_and_nothing_is_left_behind")
+@pytest.mark.repeat(of="test_everything_is_counted_and_nothing_is_left_behind")
 def test_ctrl_c_prints_what_was_counted_so_far(scene: Scene, broker: Broker) -> None:
     scene.produce(400)
     scene.registry.freeze()  # so that the dry run doesn't end before it is interrupted
@@ -353,7 +353,7 @@ def test_records_that_retention_takes_meanwhile_are_counted(scene: Scene, broker
     reader.close()
 
 
-@pytest.mark.repeat(of="tests/integration/test_dry_run.py::test_everything_is_counted_and_nothing_is_left_behind")
+@pytest.mark.repeat(of="test_everything_is_counted_and_nothing_is_left_behind")
 def test_a_topic_that_is_deleted_meanwhile_is_lost(scene: Scene, broker: Broker) -> None:
     write(broker, scene.leads, [b"one"] * 100, partition=0)
     reader = opened(scene, {TopicPartition(scene.leads, 0): Range(0, 1_000)})
@@ -377,7 +377,7 @@ def opened(scene: Scene, ranges: Mapping[TopicPartition, Range]) -> RangeReader:
     return RangeReader(kafka, ranges)
 
 
-@pytest.mark.repeat(of="tests/integration/test_dry_run.py::test_everything_is_counted_and_nothing_is_left_behind")
+@pytest.mark.repeat(of="test_everything_is_counted_and_nothing_is_left_behind")
 def test_people_who_are_forgotten_paused_sources_and_a_source_that_would_be_held(scene: Scene) -> None:
     events = only(scene.produce(600), scene.leads)
     (scene.folder / "forgotten").write_text("nobody\n")
@@ -392,7 +392,7 @@ def test_people_who_are_forgotten_paused_sources_and_a_source_that_would_be_held
     assert "suppress.file" in run_command(scene, "dry-run", code=2).stderr
 
 
-@pytest.mark.repeat(of="tests/integration/test_dry_run.py::test_everything_is_counted_and_nothing_is_left_behind")
+@pytest.mark.repeat(of="test_everything_is_counted_and_nothing_is_left_behind")
 def test_a_topic_of_several_record_types_is_counted_by_its_sources(scene: Scene, broker: Broker) -> None:
     scene.produce(300)
     topic = broker.create_topic(f"{scene.leads}-shared", 1)
@@ -427,7 +427,7 @@ def peak_bytes(scene: Scene, *words: str) -> tuple[int, dict[str, Any]]:
         return peak, json.load(output)
 
 
-@pytest.mark.repeat(of="tests/integration/test_dry_run.py::test_everything_is_counted_and_nothing_is_left_behind")
+@pytest.mark.repeat(of="test_everything_is_counted_and_nothing_is_left_behind")
 @pytest.mark.timeout(300)
 def test_memory_stays_the_same_for_twice_as_many_records(scene: Scene, broker: Broker) -> None:
     scene.produce(800, bad=40)

@@ -40,9 +40,7 @@ def test_twenty_thousand_mixed_events_are_each_delivered_once_or_dead_lettered_w
         assert member.terminate() == 0
 
 
-@pytest.mark.repeat(
-    of="tests/integration/test_end_to_end.py::test_twenty_thousand_mixed_events_are_each_delivered_once_or_dead_lettered_with_their_code"
-)
+@pytest.mark.repeat(of="test_twenty_thousand_mixed_events_are_each_delivered_once_or_dead_lettered_with_their_code")
 def test_the_committed_offset_never_passes_an_unanswered_event_of_a_slow_and_shuffled_endpoint(
     tmp_path: Path, broker: Broker, registry: Registry
 ) -> None:

@@ -26,7 +26,7 @@ def whys(stage: Stage, member: Program | None = None) -> dict[str, Any]:
     return of(stage.find("--key", KEY, *words)[0], "state", "why")
 
 
-@pytest.mark.repeat(of="tests/integration/test_find_waiting.py::test_what_an_open_transaction_hides_is_counted")
+@pytest.mark.repeat(of="test_what_an_open_transaction_hides_is_counted")
 def test_an_event_of_a_held_pixel_and_one_behind_it(
     tmp_path: Path, broker: Broker, registry: Registry, names: Names
 ) -> None:
@@ -48,7 +48,7 @@ def test_an_event_of_a_held_pixel_and_one_behind_it(
         assert whys(stage)["first"] == ("open", "the group has no member")
 
 
-@pytest.mark.repeat(of="tests/integration/test_find_waiting.py::test_what_an_open_transaction_hides_is_counted")
+@pytest.mark.repeat(of="test_what_an_open_transaction_hides_is_counted")
 def test_an_event_of_a_paused_pixel_and_one_behind_a_lag(
     tmp_path: Path, broker: Broker, registry: Registry, names: Names
 ) -> None:
@@ -69,7 +69,7 @@ def test_an_event_of_a_paused_pixel_and_one_behind_a_lag(
             member.terminate()
 
 
-@pytest.mark.repeat(of="tests/integration/test_find_waiting.py::test_what_an_open_transaction_hides_is_counted")
+@pytest.mark.repeat(of="test_what_an_open_transaction_hides_is_counted")
 def test_an_event_before_the_place_where_a_group_began(
     tmp_path: Path, broker: Broker, registry: Registry, names: Names
 ) -> None:

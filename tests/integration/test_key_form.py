@@ -33,7 +33,7 @@ def all_arrived(scene: Scene, shown_by: list[Program]) -> None:
         assert not member.logged("held")
 
 
-@pytest.mark.repeat(of="tests/integration/test_key_form.py::test_workers_deliver_after_a_401_each")
+@pytest.mark.repeat(of="test_workers_deliver_after_a_401_each")
 def test_several_members_deliver_after_a_401_each(scene: Scene) -> None:
     members = [scene.member(ready=False) for _ in range(3)]
     until(lambda: all(len(member.owned()) >= 2 for member in members), 60, "a share for each")

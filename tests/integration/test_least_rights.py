@@ -17,7 +17,7 @@ pytestmark = pytest.mark.real
 PASSWORD = "canary-of-least-rights"
 
 
-@pytest.mark.repeat(of="tests/integration/test_least_rights.py::test_the_page_lists_these_rights")
+@pytest.mark.repeat(of="test_the_page_lists_these_rights")
 def test_each_command_needs_the_rights_of_the_page_and_no_more(
     tmp_path: Path, secured_broker: SecuredBroker, registry: Registry
 ) -> None:

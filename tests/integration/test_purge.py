@@ -146,7 +146,7 @@ def of(document: Any, *keys: str) -> list[Any]:
     return [row[0] if len(keys) == 1 else tuple(row) for row in rows]
 
 
-@pytest.mark.repeat(of="tests/integration/test_purge.py::test_open_letters_and_records_of_others_go_on_demand_alone")
+@pytest.mark.repeat(of="test_open_letters_and_records_of_others_go_on_demand_alone")
 def test_old_letters_go_up_to_the_first_open_one_of_each_partition(
     tmp_path: Path, broker: Broker, names: Names
 ) -> None:
@@ -207,7 +207,7 @@ def test_open_letters_and_records_of_others_go_on_demand_alone(tmp_path: Path, b
     assert yard.beginnings == {0: 3}
 
 
-@pytest.mark.repeat(of="tests/integration/test_purge.py::test_open_letters_and_records_of_others_go_on_demand_alone")
+@pytest.mark.repeat(of="test_open_letters_and_records_of_others_go_on_demand_alone")
 def test_an_old_letter_behind_one_of_the_future_is_said_to_stay(tmp_path: Path, broker: Broker, names: Names) -> None:
     yard = Yard(tmp_path, broker, names)
     yard.bury(OLD, NOW + HOUR // 2, OLD, NEW)
@@ -219,7 +219,7 @@ def test_an_old_letter_behind_one_of_the_future_is_said_to_stay(tmp_path: Path, 
     assert f"{yard.dead}[0]@1 is newer: it stays, and so does everything after it." in text.stdout
 
 
-@pytest.mark.repeat(of="tests/integration/test_purge.py::test_open_letters_and_records_of_others_go_on_demand_alone")
+@pytest.mark.repeat(of="test_open_letters_and_records_of_others_go_on_demand_alone")
 def test_what_can_not_be_is_refused_in_a_line(tmp_path: Path, broker: Broker, names: Names) -> None:
     yard = Yard(tmp_path, broker, names)
     assert "--before TIME is needed" in command("dead-letters", "purge", "--config", str(yard.file)).stderr
@@ -230,7 +230,7 @@ def test_what_can_not_be_is_refused_in_a_line(tmp_path: Path, broker: Broker, na
     assert f"topic {yard.dead} is missing" in yard.refused("--before", SINCE, code=3)
 
 
-@pytest.mark.repeat(of="tests/integration/test_purge.py::test_open_letters_and_records_of_others_go_on_demand_alone")
+@pytest.mark.repeat(of="test_open_letters_and_records_of_others_go_on_demand_alone")
 def test_a_compacted_topic_is_refused_and_one_that_deletes_besides_is_not(
     tmp_path: Path, broker: Broker, names: Names
 ) -> None:
@@ -280,7 +280,7 @@ def test_what_happens_between_plan_and_execution_deletes_no_more(tmp_path: Path,
     assert "its log ends before offset 99" in str(error)
 
 
-@pytest.mark.repeat(of="tests/integration/test_purge.py::test_open_letters_and_records_of_others_go_on_demand_alone")
+@pytest.mark.repeat(of="test_open_letters_and_records_of_others_go_on_demand_alone")
 def test_a_redrive_that_runs_is_waited_for(tmp_path: Path, broker: Broker, registry: Registry, names: Names) -> None:
     with Endpoint(keys={PIXEL_ID: KEY}) as endpoint:
         yard = Yard(tmp_path, broker, names, registry=registry, url=endpoint.url)
@@ -297,7 +297,7 @@ def test_a_redrive_that_runs_is_waited_for(tmp_path: Path, broker: Broker, regis
         assert (done["left"], of(done, "beginning_now")) == (0, [30])
 
 
-@pytest.mark.repeat(of="tests/integration/test_purge.py::test_open_letters_and_records_of_others_go_on_demand_alone")
+@pytest.mark.repeat(of="test_open_letters_and_records_of_others_go_on_demand_alone")
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_topic(tmp_path: Path, broker: Broker, names: Names) -> None:
     script = (
@@ -350,7 +350,7 @@ def listed(tmp_path: Path, broker: Broker, registry: Registry, names: Names) -> 
     return yard
 
 
-@pytest.mark.repeat(of="tests/integration/test_purge.py::test_open_letters_and_records_of_others_go_on_demand_alone")
+@pytest.mark.repeat(of="test_open_letters_and_records_of_others_go_on_demand_alone")
 def test_letters_of_people_on_the_list_are_found_and_deleted_as_far_as_the_last(listed: Yard) -> None:
     planned = listed.purge("--suppressed")
     assert of(planned, "suppressed_places") == [[1, 3], [0]]
@@ -386,7 +386,7 @@ def test_with_also_open_all_of_them_go_at_once(listed: Yard) -> None:
 # Other commands after a purge
 
 
-@pytest.mark.repeat(of="tests/integration/test_purge.py::test_open_letters_and_records_of_others_go_on_demand_alone")
+@pytest.mark.repeat(of="test_open_letters_and_records_of_others_go_on_demand_alone")
 def test_find_does_not_call_an_event_delivered_whose_letter_may_have_been_deleted(
     tmp_path: Path, broker: Broker, registry: Registry, names: Names
 ) -> None:

@@ -97,9 +97,7 @@ def read(dead_letters: DeadLetterReader) -> list[FoundDeadLetter]:
     return dead_letters.found
 
 
-@pytest.mark.repeat(
-    of="tests/integration/test_record_types.py::test_two_sources_share_a_topic_and_the_rest_is_counted_as_unrouted"
-)
+@pytest.mark.repeat(of="test_two_sources_share_a_topic_and_the_rest_is_counted_as_unrouted")
 def test_the_records_name_routes_the_events_of_one_source(
     tmp_path: Path, broker: Broker, registry: Registry, names: Names
 ) -> None:
@@ -162,9 +160,7 @@ def test_two_sources_share_a_topic_and_the_rest_is_counted_as_unrouted(
         }
 
 
-@pytest.mark.repeat(
-    of="tests/integration/test_record_types.py::test_two_sources_share_a_topic_and_the_rest_is_counted_as_unrouted"
-)
+@pytest.mark.repeat(of="test_two_sources_share_a_topic_and_the_rest_is_counted_as_unrouted")
 def test_dead_letters_of_a_shared_topic_are_redriven_by_the_source_of_their_record(
     tmp_path: Path, broker: Broker, registry: Registry, names: Names
 ) -> None:

@@ -36,7 +36,7 @@ def test_no_second_has_more_requests_than_the_limit(tmp_path: Path, broker: Brok
         assert all(later.at - earlier.at > 0.5 for earlier, later in zip(requests, requests[5:], strict=False))
 
 
-@pytest.mark.repeat(of="tests/integration/test_request_limits.py::test_no_second_has_more_requests_than_the_limit")
+@pytest.mark.repeat(of="test_no_second_has_more_requests_than_the_limit")
 def test_at_the_limit_of_refusals_the_pixel_pauses_before_the_api_blocks_it(
     tmp_path: Path, broker: Broker, registry: Registry
 ) -> None:

@@ -39,7 +39,7 @@ def of_partition(status: dict[str, Any], partition: int) -> dict[str, Any]:
     return dict(found)
 
 
-@pytest.mark.repeat(of="tests/integration/test_status_truth.py::test_a_member_tells_its_own_lag_and_the_groups")
+@pytest.mark.repeat(of="test_a_member_tells_its_own_lag_and_the_groups")
 def test_records_that_a_hold_keeps_from_being_read_are_said_to_wait_for_it(
     tmp_path: Path, broker: Broker, registry: Registry, names: Names
 ) -> None:

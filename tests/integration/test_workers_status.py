@@ -42,7 +42,7 @@ def rules_of(found: dict[str, Any]) -> list[dict[str, Any]]:
     return [rule for entry in found["held"] for rule in entry["rejected"]]
 
 
-@pytest.mark.repeat(of="tests/integration/test_workers_status.py::test_a_script_is_told_what_is_not_known_as_well")
+@pytest.mark.repeat(of="test_a_script_is_told_what_is_not_known_as_well")
 def test_the_failing_rule_and_who_was_asked_add_up_over_workers(
     tmp_path: Path, broker: Broker, registry: Registry, names: Names
 ) -> None:

@@ -16,7 +16,12 @@ from tests.stack.names import Names
 from tests.stack.records import read
 from tests.stack.waiting import eventually, until
 
-pytestmark = pytest.mark.real
+pytestmark = [
+    pytest.mark.real,
+    pytest.mark.repeat(
+        of="tests/kafka/test_consumer_faults.py::test_without_a_broker_the_member_waits_and_says_so_in_one_line"
+    ),
+]
 PROPERTIES = {**PROTOCOLS["cooperative-sticky"], "session.timeout.ms": 9000, "heartbeat.interval.ms": 1000}
 SECONDS = 60.0  # a time-out: that 15 s are enough is shown without a clock in test_watch.py
 
@@ -63,10 +68,7 @@ async def _read_on(cluster: Cluster, member: Member, topic: str, partitions: int
     await eventually(lambda: member.read >= before + 5 * partitions, 60, "new records of all partitions")
 
 
-@pytest.mark.repeat(
-    of="tests/kafka/test_consumer_faults.py::test_without_a_broker_the_member_waits_and_says_so_in_one_line"
-)
-@pytest.mark.parametrize("fault", ["half_open", pytest.param("cut", marks=pytest.mark.repeat)])
+@pytest.mark.parametrize("fault", ["half_open", "cut"])
 async def test_a_leader_out_of_reach_is_named_with_its_partitions(cluster: Cluster, names: Names, fault: str) -> None:
     topic = cluster.create_topic(names.topic(), assignment=[[1, 2], [2, 3], [3, 1], [2, 1]])
     for number in range(4):
@@ -86,10 +88,7 @@ async def test_a_leader_out_of_reach_is_named_with_its_partitions(cluster: Clust
         assert member.thread.troubles == ()
 
 
-@pytest.mark.repeat(
-    of="tests/kafka/test_consumer_faults.py::test_without_a_broker_the_member_waits_and_says_so_in_one_line"
-)
-@pytest.mark.parametrize("fault", ["cut", pytest.param("half_open", marks=pytest.mark.repeat)])
+@pytest.mark.parametrize("fault", ["cut", "half_open"])
 async def test_a_coordinator_out_of_reach_is_named_with_what_waits(cluster: Cluster, names: Names, fault: str) -> None:
     topic = cluster.create_topic(names.topic(), assignment=[[1, 2], [1, 2]])
     for number in range(2):
@@ -105,10 +104,7 @@ async def test_a_coordinator_out_of_reach_is_named_with_what_waits(cluster: Clus
         await _read_on(cluster, member, topic, 2)
 
 
-@pytest.mark.repeat(
-    of="tests/kafka/test_consumer_faults.py::test_without_a_broker_the_member_waits_and_says_so_in_one_line"
-)
-@pytest.mark.parametrize("fault", ["half_open", pytest.param("cut", marks=pytest.mark.repeat)])
+@pytest.mark.parametrize("fault", ["half_open", "cut"])
 async def test_a_whole_cluster_out_of_reach_is_named(cluster: Cluster, names: Names, fault: str) -> None:
     topic = cluster.create_topic(names.topic(), assignment=[[1, 2], [2, 3], [3, 1]])
     for number in range(3):
@@ -124,9 +120,6 @@ async def test_a_whole_cluster_out_of_reach_is_named(cluster: Cluster, names: Na
         await _read_on(cluster, member, topic, 3)
 
 
-@pytest.mark.repeat(
-    of="tests/kafka/test_consumer_faults.py::test_without_a_broker_the_member_waits_and_says_so_in_one_line"
-)
 async def test_a_cluster_that_is_silent_from_the_start_is_named(cluster: Cluster, names: Names) -> None:
     for number in (1, 2, 3):
         _cut(cluster, number, "half_open")
@@ -134,9 +127,6 @@ async def test_a_cluster_that_is_silent_from_the_start_is_named(cluster: Cluster
         await _said(member, "broker out of reach", cluster.node(1).clients.address)
 
 
-@pytest.mark.repeat(
-    of="tests/kafka/test_consumer_faults.py::test_without_a_broker_the_member_waits_and_says_so_in_one_line"
-)
 def test_the_program_says_it_in_the_log_at_status_and_in_a_metric(
     tmp_path: Path, cluster: Cluster, registry: Registry
 ) -> None:

@@ -93,9 +93,7 @@ async def test_a_member_that_gets_an_empty_share_reports_it(broker: Broker, name
             await eventually(lambda: empty in second.reported.lines + third.reported.lines, 30, "an empty share")
 
 
-@pytest.mark.repeat(
-    of="tests/kafka/test_consumer.py::test_at_rest_nothing_more_is_read_and_a_stop_commits_what_the_sink_says"
-)
+@pytest.mark.repeat(of="test_at_rest_nothing_more_is_read_and_a_stop_commits_what_the_sink_says")
 async def test_a_hand_over_with_a_stuck_loop_commits_nothing_and_fences(
     broker: Broker, names: Names, one_protocol: Mapping[str, Any]
 ) -> None:
@@ -158,9 +156,7 @@ async def test_a_pause_that_was_meant_for_a_former_assignment_is_passed_over(bro
         await eventually(lambda: member.read == 10, 30, "all records")
 
 
-@pytest.mark.repeat(
-    of="tests/kafka/test_consumer.py::test_at_rest_nothing_more_is_read_and_a_stop_commits_what_the_sink_says"
-)
+@pytest.mark.repeat(of="test_at_rest_nothing_more_is_read_and_a_stop_commits_what_the_sink_says")
 async def test_a_loop_that_is_behind_costs_neither_records_nor_the_membership(
     broker: Broker, names: Names, one_protocol: Mapping[str, Any]
 ) -> None:
@@ -189,9 +185,7 @@ async def test_a_chunk_has_no_more_records_than_were_asked_for(broker: Broker, n
     assert max(member.chunks[1:]) == 7, "of the first one nothing was said"
 
 
-@pytest.mark.repeat(
-    of="tests/kafka/test_consumer.py::test_at_rest_nothing_more_is_read_and_a_stop_commits_what_the_sink_says"
-)
+@pytest.mark.repeat(of="test_at_rest_nothing_more_is_read_and_a_stop_commits_what_the_sink_says")
 async def test_a_member_that_polls_too_late_loses_its_partitions_and_joins_again(
     broker: Broker, names: Names, one_protocol: Mapping[str, Any]
 ) -> None:

@@ -19,9 +19,7 @@ pytestmark = pytest.mark.real
 PROPERTIES = {**PROTOCOLS["cooperative-sticky"], "session.timeout.ms": 30_000}
 
 
-@pytest.mark.repeat(
-    of="tests/kafka/test_consumer_faults.py::test_a_commit_that_meets_a_frozen_broker_is_answered_and_the_next_one_succeeds"
-)
+@pytest.mark.repeat(of="test_a_commit_that_meets_a_frozen_broker_is_answered_and_the_next_one_succeeds")
 async def test_a_stop_ends_at_its_deadline_while_the_broker_is_frozen(own_broker: Broker, names: Names) -> None:
     topic, group = own_broker.create_topic(names.topic()), names.group()
     produce(own_broker.bootstrap, topic, 0, numbered(10))
@@ -96,9 +94,7 @@ async def _commit_until_taken(member: Member) -> None:
     raise AssertionError("no commit succeeds")
 
 
-@pytest.mark.repeat(
-    of="tests/kafka/test_consumer_faults.py::test_a_commit_that_meets_a_frozen_broker_is_answered_and_the_next_one_succeeds"
-)
+@pytest.mark.repeat(of="test_a_commit_that_meets_a_frozen_broker_is_answered_and_the_next_one_succeeds")
 @pytest.mark.parametrize(
     "protocol",
     ["cooperative-sticky", *(pytest.param(name, marks=pytest.mark.repeat) for name in ("range", "consumer"))],

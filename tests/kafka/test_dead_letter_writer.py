@@ -156,9 +156,7 @@ async def test_records_that_are_too_large_only_together_are_written_whole(broker
     assert {len(message.value() or b"") for message in messages} == {8000}
 
 
-@pytest.mark.repeat(
-    of="tests/kafka/test_dead_letter_writer.py::test_dead_letters_of_one_partition_stay_in_order_and_none_is_there_twice"
-)
+@pytest.mark.repeat(of="test_dead_letters_of_one_partition_stay_in_order_and_none_is_there_twice")
 @pytest.mark.real
 async def test_a_missing_topic_is_told_once_and_waited_for(broker: Broker, names: Names) -> None:
     topic = names.topic()
@@ -176,9 +174,7 @@ async def test_a_missing_topic_is_told_once_and_waited_for(broker: Broker, names
     assert len(read_back(broker.bootstrap, topic, 3)) == 3
 
 
-@pytest.mark.repeat(
-    of="tests/kafka/test_dead_letter_writer.py::test_dead_letters_of_one_partition_stay_in_order_and_none_is_there_twice"
-)
+@pytest.mark.repeat(of="test_dead_letters_of_one_partition_stay_in_order_and_none_is_there_twice")
 @pytest.mark.real
 async def test_a_frozen_broker_is_told_and_waited_for_without_doubling(
     own_broker: Broker, names: Names, monkeypatch: pytest.MonkeyPatch
@@ -201,9 +197,7 @@ async def test_a_frozen_broker_is_told_and_waited_for_without_doubling(
     assert offsets == [0, 1, 2, 3]
 
 
-@pytest.mark.repeat(
-    of="tests/kafka/test_dead_letter_writer.py::test_dead_letters_of_one_partition_stay_in_order_and_none_is_there_twice"
-)
+@pytest.mark.repeat(of="test_dead_letters_of_one_partition_stay_in_order_and_none_is_there_twice")
 @pytest.mark.real
 async def test_a_dead_letter_after_a_silence_that_a_nat_did_not_outlast_is_written_at_once(
     own_broker: Broker, own_proxy: Proxy, names: Names, monkeypatch: pytest.MonkeyPatch
@@ -224,9 +218,7 @@ async def test_a_dead_letter_after_a_silence_that_a_nat_did_not_outlast_is_writt
         own_proxy.heal()
 
 
-@pytest.mark.repeat(
-    of="tests/kafka/test_dead_letter_writer.py::test_dead_letters_of_one_partition_stay_in_order_and_none_is_there_twice"
-)
+@pytest.mark.repeat(of="test_dead_letters_of_one_partition_stay_in_order_and_none_is_there_twice")
 @pytest.mark.real
 async def test_a_broker_that_dies_and_comes_back_gets_every_dead_letter_once(own_broker: Broker, names: Names) -> None:
     topic = own_broker.create_topic(names.topic())

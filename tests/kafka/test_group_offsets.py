@@ -50,7 +50,7 @@ def test_what_passes_by_itself_is_asked_for_again(requests: list[int]) -> None:
     assert len(done.stdout.split()) == 3
 
 
-@pytest.mark.repeat(of="tests/kafka/test_group_offsets.py::test_what_passes_by_itself_is_asked_for_again")
+@pytest.mark.repeat(of="test_what_passes_by_itself_is_asked_for_again")
 @pytest.mark.real
 def test_a_cluster_that_can_have_no_coordinator_is_told_in_words() -> None:
     broker = Broker({"offsets.topic.replication.factor": "3"}).start()

@@ -29,7 +29,7 @@ MSK = "b-1.demo.a1b2c3.c2.kafka.eu-west-1.amazonaws.com:9098"
 SECRET = "canary-of-an-aws-secret"
 
 
-@pytest.mark.repeat(of="tests/kafka/test_msk_iam.py::test_a_command_ends_in_that_line")
+@pytest.mark.repeat(of="test_a_command_ends_in_that_line")
 @pytest.mark.real
 def test_events_are_delivered_with_tokens_of_the_signer_which_are_renewed(
     tmp_path: Path, secured_broker: SecuredBroker, registry: Registry, monkeypatch: pytest.MonkeyPatch

@@ -57,7 +57,7 @@ def test_of_each_partition_only_its_first_records_are_given(broker: Broker, name
     assert [*scan(kafka, {TopicPartition(topic, 0): Range(5, 5)})] == []
 
 
-@pytest.mark.repeat(of="tests/kafka/test_scan.py::test_what_retention_takes_meanwhile_is_passed_over")
+@pytest.mark.repeat(of="test_what_retention_takes_meanwhile_is_passed_over")
 def test_a_topic_that_is_deleted_meanwhile_is_lost(broker: Broker, names: Names) -> None:
     topic = broker.create_topic(names.topic("scanned"), 1)
     write(broker, topic, 80_000, size=1000)  # more than the client reads ahead
@@ -76,7 +76,7 @@ def test_the_newest_records_are_found_between_marks_of_transactions(broker: Brok
     assert [record.value() for record in found] == [str(number).encode() for number in range(10)][-count:]
 
 
-@pytest.mark.repeat(of="tests/kafka/test_scan.py::test_what_retention_takes_meanwhile_is_passed_over")
+@pytest.mark.repeat(of="test_what_retention_takes_meanwhile_is_passed_over")
 def test_compaction_leaves_offsets_without_a_record(broker: Broker, names: Names) -> None:
     """Ranges end although their last offsets are gone, and the newest records are found nevertheless."""
     often = {"segment.ms": "100", "min.cleanable.dirty.ratio": "0.001", "min.compaction.lag.ms": "0"}

@@ -18,7 +18,7 @@ LINE = 500_000  # bytes a second
 BYTES, RECORD = 8_400_000, 1000
 
 
-@pytest.mark.repeat(of="tests/kafka/test_thin_line.py::test_a_line_too_thin_to_read_is_named")
+@pytest.mark.repeat(of="test_a_line_too_thin_to_read_is_named")
 @pytest.mark.parametrize("partitions", [100, pytest.param(12, marks=pytest.mark.repeat)])
 async def test_a_backlog_behind_a_thin_line_is_read(
     own_broker: Broker, own_proxy: Proxy, names: Names, partitions: int

@@ -42,7 +42,7 @@ def test_an_hour_under_fire_ends_well(seed: int) -> None:
         world.heal()
 
 
-@pytest.mark.repeat(of="tests/proof/test_days.py::test_an_hour_under_fire_ends_well")
+@pytest.mark.repeat(of="test_an_hour_under_fire_ends_well")
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("seed", DAYS)

@@ -69,7 +69,7 @@ def test_a_worker_that_ends_is_started_again_and_the_counts_go_on(scene: Scene, 
     assert two.logged("worker ended")[0]["worker"] in (1, 2)
 
 
-@pytest.mark.repeat(of="tests/workers/test_workers.py::test_the_work_is_shared_told_as_one_and_stopped_as_one")
+@pytest.mark.repeat(of="test_the_work_is_shared_told_as_one_and_stopped_as_one")
 def test_a_worker_that_crashed_comes_back_as_the_member_it_was_and_the_other_commits_all_the_while(
     scene: Scene, two: Program
 ) -> None:
@@ -105,7 +105,7 @@ def test_workers_leave_the_group_for_good_when_all_of_them_stop(
     assert admin.group_members(scene.group).members == ()
 
 
-@pytest.mark.repeat(of="tests/workers/test_workers.py::test_the_work_is_shared_told_as_one_and_stopped_as_one")
+@pytest.mark.repeat(of="test_the_work_is_shared_told_as_one_and_stopped_as_one")
 def test_a_worker_that_ends_again_and_again_ends_all_with_an_error(scene: Scene, two: Program) -> None:
     for turn in range(5):
         until(lambda: not two.running or len(workers_of(two)) == 2, SECONDS, "the worker's place filled again")
@@ -118,7 +118,7 @@ def test_a_worker_that_ends_again_and_again_ends_all_with_an_error(scene: Scene,
     assert "Traceback" not in two.output
 
 
-@pytest.mark.repeat(of="tests/workers/test_workers.py::test_the_work_is_shared_told_as_one_and_stopped_as_one")
+@pytest.mark.repeat(of="test_the_work_is_shared_told_as_one_and_stopped_as_one")
 def test_workers_stop_in_order_when_their_watcher_is_killed(scene: Scene, two: Program) -> None:
     scene.produce(500)
     scene.ledger.await_all(SECONDS)
