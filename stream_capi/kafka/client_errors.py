@@ -60,10 +60,12 @@ _DIVERGENCE = ("truncation", "No epoch found")  # what the client's text says wh
 
 _GROUP_DENIED = KafkaError(KafkaError.GROUP_AUTHORIZATION_FAILED).str()
 _NO_CONNECTION = "no connection to the brokers"
+_CUT_OFF = (_NO_CONNECTION, "brokers unreachable")
 # The answer to the first heartbeat of a member of the newer protocol, as the client's fatal error has it.
 _NOT_TAKEN_OVER = "ConsumerGroupHeartbeat fatal error: Broker: The group id does not exist"
 
 _REPEAT_SECONDS = 60.0
+_QUEUED_SECONDS = 1.0  # statistics may be written before an error and handed over after it
 _STS = "sasl.oauthbearer.metadata.authentication.type"
 _STS_ADVICE = (
     f'kafka.properties."{_STS}": aws_iam is for tokens of AWS STS and needs sasl.oauthbearer.method = "oidc", '
@@ -86,18 +88,24 @@ class Faults:
         self._events = events
         self._now = now
         self._reported_at: dict[tuple[str, str | None], float] = {}
+        self._failed_by: float | None = None  # when a connection last failed, or later, by the clock of the statistics
         self._unvalidated: set[str] = set()
 
     def report_error(self, error: KafkaError, topic: str | None = None, partition: int | None = None) -> None:
-        """Report an error, unless it was reported within the last minute."""
+        """Report an error, unless it was reported within the last minute.
+
+        Two refusals are the same error if the same is to be done: what a broker answers may hold a new id each time.
+        """
         event = _event(error)
+        if event in _CUT_OFF:
+            self._failed_by = None
         if event == "topic missing" and topic is not None:
             self.missing |= {topic}
-        key = (event, topic if error.code() in MISSING | DENIED else None)
+        fault = fault_of(error) if event == _NO_CONNECTION else None
+        key = (event, topic if error.code() in MISSING | DENIED else fault and fault.do)
         if self._now() - self._reported_at.get(key, -_REPEAT_SECONDS) >= _REPEAT_SECONDS:
             self._reported_at[key] = self._now()
             where = {"topic": topic, "partition": partition} if topic is not None else {}
-            fault = fault_of(error) if event == _NO_CONNECTION else None
             self._events.kafka(event, reason=error.name(), detail=str(fault or error.str()), **where)
 
     def report(self, event: str, **details: str) -> None:
@@ -105,10 +113,19 @@ class Faults:
         self._events.kafka(event, **details)
 
     def answered(self) -> None:
-        """Brokers reachable again: clear the warning."""
-        reported = [self._reported_at.pop((event, None), None) for event in ("brokers unreachable", _NO_CONNECTION)]
-        if any(at is not None for at in reported):
+        """A broker has answered a question: clear the warning. A record is no answer: it may have been fetched long ago."""
+        reported = [key for key in self._reported_at if key[0] in _CUT_OFF]
+        for key in reported:
+            del self._reported_at[key]
+        if reported:
             self._events.kafka("brokers answer again")
+
+    def heard(self, heard_at: float, at: float) -> None:
+        """Clear the warning if a connected broker has sent something since. Both times are by the clock of the statistics."""
+        if self._failed_by is None:
+            self._failed_by = at + _QUEUED_SECONDS
+        elif heard_at > self._failed_by:
+            self.answered()
 
     def unvalidated(self, topic: str) -> None:
         """Report once for each topic that a committed offset has no leader epoch, so that nobody can validate it."""

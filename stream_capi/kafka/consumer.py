@@ -322,8 +322,6 @@ class ConsumerThread:
         if not allowed:
             return []
         chunks = self._reading.fetch(self._consumer, allowed, seconds)
-        if chunks:
-            self._faults.answered()
         chunks = [part for chunk in chunks if (part := self._policy.part_of(chunk)).records]
         self._pause_ended()
         return chunks

@@ -93,6 +93,8 @@ class StatisticsWatch:
             if str(tp.partition) in document["topics"].get(tp.topic, {}).get("partitions", {})
         }
         self._notice_long_answers(document["brokers"].values())
+        connected = (b["rxidle"] for b in document["brokers"].values() if b["state"] == "UP" and b["rxidle"] >= 0)
+        self._faults.heard(self._at - min(connected, default=document["ts"]) / 1e6, self._at)
         read = [tp for tp in partitions if tp not in paused]
         led: dict[int, list[TopicPartition]] = defaultdict(list)
         for tp, partition in partitions.items():

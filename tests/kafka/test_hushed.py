@@ -31,6 +31,7 @@ class Group(Client):
         self.high |= {A: 50, B: 50}
         self.turns = 0
         self.reading: set[int] = set()
+        self.report_error: Callable[[KafkaError], None] = lambda error: None
         self._next: Callable[[], None] | None = None
 
     def subscribe(self, topics: list[str], on_assign: Any, on_revoke: Any, on_lost: Any) -> None:
@@ -80,12 +81,19 @@ class Nobody:
         return lambda *_: None
 
 
-async def started(monkeypatch: pytest.MonkeyPatch, client: Group, policy: ReadPolicy) -> ConsumerThread:
+async def started(
+    monkeypatch: pytest.MonkeyPatch, client: Group, policy: ReadPolicy, events: RecordedEvents | None = None
+) -> ConsumerThread:
     """Start a member and let it get its first assignment while a long answer is under way."""
-    monkeypatch.setattr("stream_capi.kafka.consumer.Consumer", lambda properties: client)
+
+    def made(properties: dict[str, Any]) -> Group:
+        client.report_error = properties["error_cb"]
+        return client
+
+    monkeypatch.setattr("stream_capi.kafka.consumer.Consumer", made)
     monkeypatch.setattr("stream_capi.kafka.consumer._REASSURE_SECONDS", 0.0)
     properties = {"partition.assignment.strategy": "cooperative-sticky"}
-    thread = ConsumerThread(properties, policy, lambda topics: {}, RecordedEvents(), 1.0)
+    thread = ConsumerThread(properties, policy, lambda topics: {}, events or RecordedEvents(), 1.0)
     thread.watch.busy = True
     sink: Any = Nobody()
     thread.start(sink)

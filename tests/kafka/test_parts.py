@@ -480,6 +480,22 @@ def test_a_connection_that_is_refused_is_told_in_words_until_the_brokers_answer(
     assert reported.count("no connection to the brokers") == 2
 
 
+def test_a_refusal_for_another_reason_is_told_at_once_and_another_id_in_the_answer_is_no_reason() -> None:
+    reported = RecordedEvents()
+    faults = Faults(reported)
+    in_state = "(after 5ms in state SSL_HANDSHAKE)"
+    faults.report_error(KafkaError(KafkaError._SSL, f"ssl://h:1/1: SSL handshake failed: Disconnected: x {in_state}"))
+    faults.report_error(KafkaError(KafkaError._SSL, f"ssl://h:1/1: certificate verify failed: x {in_state}"))
+    for number in range(3):
+        text = f"SASL authentication error: [{number}]: Access denied (after 5ms in state AUTH_REQ)"
+        faults.report_error(KafkaError(KafkaError._AUTHENTICATION, f"ssl://h:1/1: {text}"))
+    details = [str(details["detail"]) for _, details in reported.lines]
+    assert ["TLS" in details[0], "trusted here" in details[1], "login is refused" in details[2]] == [True] * 3
+    assert len(details) == 3
+    faults.answered()
+    assert reported.count("brokers answer again") == 1
+
+
 def test_missing_topics_are_told_each_and_forgotten_when_found() -> None:
     reported = RecordedEvents()
     faults = Faults(reported)

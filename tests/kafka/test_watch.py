@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 import pytest
+from confluent_kafka import KafkaError
 
 from stream_capi.kafka.client_errors import Faults
 from stream_capi.kafka.watch import StatisticsWatch, named
@@ -22,7 +23,8 @@ class Client:
 
     def __init__(self) -> None:
         self.reported = RecordedEvents()
-        self.watch = StatisticsWatch(Faults(self.reported))
+        self.faults = Faults(self.reported)
+        self.watch = StatisticsWatch(self.faults)
         self.now = 1000.0
         self.brokers: dict[str, dict[str, Any]] = {
             "kafka-1:9092/1": self.broker(1),
@@ -107,6 +109,34 @@ def test_a_leader_without_a_connection_is_named_within_fifteen_seconds_and_once(
     client.pass_by(3)
     assert client.troubles == []
     assert client.events == ["broker out of reach", "broker in reach again"]
+
+
+@pytest.mark.parametrize("connected", ["kafka-1:9092/1", "GroupCoordinator"])
+def test_the_brokers_answer_again_when_a_connected_one_sends_something_also_to_an_idle_member(
+    client: Client, connected: str
+) -> None:
+    for broker in client.brokers.values():
+        broker.update(state="DOWN", silent=True)
+    client.faults.report_error(KafkaError(KafkaError._SSL, "ssl://kafka-1:9092/1: certificate verify failed: x"))
+    client.pass_by(30)
+    assert "brokers answer again" not in client.events
+    client.brokers[connected]["state"] = "UP"
+    client.pass_by(30)
+    assert "brokers answer again" not in client.events, "what it sent was before the error"
+    client.brokers[connected].update(silent=False, rxidle=300_000)
+    client.pass_by(30)
+    assert client.events.count("brokers answer again") == 1
+
+
+def test_bytes_from_before_an_error_that_was_handed_over_late_are_no_answer(client: Client) -> None:
+    """The first statistics after the error were written before it."""
+    client.faults.report_error(KafkaError(KafkaError._TRANSPORT))
+    client.pass_by(STEP)
+    client.now -= 2.5  # an answer 0.2 s after the statistics, then the error, then the connection is gone
+    client.pass_by(STEP)
+    assert client.events == ["brokers unreachable"]
+    client.pass_by(STEP)
+    assert client.events == ["brokers unreachable", "brokers answer again"]
 
 
 def test_a_leader_that_says_nothing_is_named(client: Client) -> None:
