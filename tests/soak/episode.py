@@ -282,11 +282,15 @@ class Episode:
                     with suppress(KafkaException):
                         yield f"{partition.topic} {partition.partition}, end {level.name}: {found.result(15).offset}"
 
+    def _described(self) -> Any:
+        """The group as its coordinator knows it. Raises KafkaException."""
+        asked = self.cluster.admin.describe_consumer_groups([self._group], request_timeout=15)
+        return asked[self._group].result(15)
+
     def _as_the_coordinator_knows_it(self) -> Iterator[str]:
         """The group's members, with what each has and, in the newer protocol, what each is to have."""
         try:
-            asked = self.cluster.admin.describe_consumer_groups([self._group], request_timeout=15)
-            group = asked[self._group].result(15)
+            group = self._described()
         except KafkaException as error:
             yield f"group: {error}"
             return
@@ -295,6 +299,20 @@ class Episode:
             for kind, of in (("has", member.assignment), ("is to have", member.target_assignment)):
                 places = sorted((at.topic, at.partition) for at in of.topic_partitions) if of is not None else None
                 yield f"group: {member.client_id} {member.member_id} {kind} {places}"
+
+    def _agree(self) -> bool:
+        """Whether each partition has one owner, by the members' statuses and by the coordinator.
+
+        A member that the group has removed may not have heard of it yet. Stopped then, it can't confirm its last commit.
+        """
+        try:
+            given = [at for member in self._described().members for at in member.assignment.topic_partitions]
+            owned = [tp for member in self.members if member.running for tp in member.owned()]
+            topics = self.cluster.metadata().topics
+        except (KafkaException, AssertionError):
+            return False
+        every = [(traffic.name, number) for traffic in self.traffic for number in topics[traffic.name].partitions]
+        return sorted(every) == sorted(owned) == sorted((at.topic, at.partition) for at in given)
 
     def keep(self, folder: Path) -> None:
         """Write into this folder what may explain a failed episode: the history, the members' logs, what stood still."""
@@ -339,6 +357,11 @@ class Episode:
         running = [member for member in self.members if member not in self._leaving]
         for member in running:
             until(member.is_alive, _ENDS_WITHIN, f"{member.name} alive")  # before that it does not handle SIGTERM
+        try:
+            until(self._agree, _ENDS_WITHIN, "one owner of each partition", every=0.5)
+        except AssertionError as error:
+            self._findings.append(Finding("owners", str(error)))
+            self._stood += self._standing()
         for member in running:
             member.signal(signal.SIGTERM)
         for member in running:
