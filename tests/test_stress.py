@@ -22,6 +22,7 @@ def test_a_round_with_a_failing_test_ends_with_1_and_names_it(
     assert "round 1: 2 tests, 1 failed, pytest ended with 1" in capfd.readouterr().out
 
 
+@pytest.mark.repeat(of="test_a_round_with_a_failing_test_ends_with_1_and_names_it")
 @pytest.mark.slow
 def test_rounds_of_passing_tests_end_with_0(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     suite = tmp_path / "test_one.py"

@@ -13,7 +13,7 @@ import pytest
 from benchmarks import inside
 from stream_capi.core.offsets import PartitionOffsets
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.repeat]
 
 LEAST = 0.6
 # The least of ten: on a busy machine, all of only three longer runs might be disturbed.

@@ -40,6 +40,7 @@ def test_a_wide_record_has_131_fields_of_which_15_are_mapped_in_each_third_some(
     assert all(sum(3 * place // 131 == third for place in places) >= 4 for third in range(3))
 
 
+@pytest.mark.repeat
 @pytest.mark.slow
 @pytest.mark.parametrize("name", EventName)
 def test_three_in_ten_fields_of_a_wide_record_may_be_null_and_are(name: EventName) -> None:
@@ -50,6 +51,7 @@ def test_three_in_ten_fields_of_a_wide_record_may_be_null_and_are(name: EventNam
     assert all(record[field] is not None for record in found for field in others - nulls)
 
 
+@pytest.mark.repeat
 @pytest.mark.slow
 @pytest.mark.parametrize("name", EventName)
 def test_a_nested_record_is_an_envelope_that_is_mapped_through_its_row_after(name: EventName) -> None:

@@ -41,7 +41,7 @@ def earlier(folder: Path, change: str) -> Path:
     return folder
 
 
-@pytest.mark.cases(1)
+@pytest.mark.repeat
 @pytest.mark.slow
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_program_that_does_the_work_twice_takes_about_twice_the_time(tmp_path: Path, shape: str) -> None:
@@ -51,6 +51,7 @@ def test_a_program_that_does_the_work_twice_takes_about_twice_the_time(tmp_path:
     assert found["intake", 20].cost.median < 0.9
 
 
+@pytest.mark.repeat
 @pytest.mark.slow
 def test_events_that_become_other_payloads_are_not_timed(tmp_path: Path) -> None:
     before = earlier(tmp_path, OTHERWISE)

@@ -73,7 +73,7 @@ def test_names_and_summaries_are_offered_without_importing_a_command() -> None:
     assert not {"aiohttp", "confluent_kafka", "fastavro", "numpy"} & modules
 
 
-@pytest.mark.cases(2)
+@pytest.mark.cases(1)
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "offers"),
@@ -93,6 +93,7 @@ def test_options_and_values_of_a_command_are_offered(words: list[str], offers: l
     assert offered(*words) == offers
 
 
+@pytest.mark.repeat(of="test_each_shell_has_a_script")
 @pytest.mark.slow
 def test_each_shell_has_its_form() -> None:
     assert asked("zsh", "check").startswith('_arguments \'*: :(("check":"Check configuration')

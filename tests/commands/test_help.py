@@ -23,7 +23,7 @@ def told() -> dict[str, set[str]]:
     return found
 
 
-@pytest.mark.cases(3)
+@pytest.mark.cases(1)
 @pytest.mark.parametrize(("name", "words"), told().items(), ids=told())
 def test_every_option_is_told(name: str, words: set[str]) -> None:
     done = command(*name.split(), "--help")

@@ -126,6 +126,7 @@ def test_an_event_is_shown_masked_and_sent_once(bench: Bench, endpoint: Endpoint
     assert max(map(len, done.stdout.splitlines())) <= 80
 
 
+@pytest.mark.repeat(of="test_an_event_is_shown_masked_and_sent_once")
 @pytest.mark.slow
 def test_the_json_holds_what_the_text_says(bench: Bench) -> None:
     told = bench.send_for_json()
@@ -303,7 +304,7 @@ def echo(spoken: bytes | None = None) -> Iterator[str]:
         server.shutdown()
 
 
-@pytest.mark.cases(1)
+@pytest.mark.repeat(of="test_any_body_is_printed_bounded_and_masked")
 @pytest.mark.slow
 @pytest.mark.parametrize("options", [("--yes",), ("--yes", "--json")])
 def test_an_answer_that_quotes_the_request_is_masked(tmp_path: Path, options: tuple[str, ...]) -> None:
@@ -363,7 +364,7 @@ def test_who_asked_to_be_forgotten_is_not_sent(bench: Bench, endpoint: Endpoint)
     assert endpoint.mock.counts.requests == 0
 
 
-@pytest.mark.cases(1)
+@pytest.mark.repeat(of="test_who_asked_to_be_forgotten_is_not_sent")
 @pytest.mark.slow
 @pytest.mark.parametrize("paused", ["pixels", "sources"])
 def test_what_is_paused_is_not_sent(bench: Bench, endpoint: Endpoint, paused: str) -> None:
@@ -372,7 +373,7 @@ def test_what_is_paused_is_not_sent(bench: Bench, endpoint: Endpoint, paused: st
     assert endpoint.mock.counts.requests == 0
 
 
-@pytest.mark.cases(1)
+@pytest.mark.repeat(of="test_without_a_terminal_somebody_must_have_said_yes")
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "more", [("--json",), ("--yes", "--offset", "1"), ("--yes", "--partition", "0", "--offset", "0")]

@@ -72,7 +72,7 @@ def is_alive(port: int) -> bool:
 
 
 @pytest.mark.parametrize(
-    "after", [0.0, 0.1, 0.3, 0.6, *(pytest.param(after, marks=pytest.mark.repeat) for after in (0.05, 0.2, 0.4))]
+    "after", [0.0, 0.3, *(pytest.param(after, marks=pytest.mark.repeat) for after in (0.05, 0.1, 0.2, 0.4, 0.6))]
 )
 def test_an_interrupt_in_the_first_second_ends_it_without_a_traceback(tmp_path: Path, after: float) -> None:
     with running(tmp_path, program=("-c", _FROM_THE_FIRST_WORD)) as (program, _):
@@ -117,6 +117,7 @@ def test_these_signals_stop_it_in_order(tmp_path: Path, number: signal.Signals) 
     assert program.returncode == 0
 
 
+@pytest.mark.cases(1)
 @pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGUSR2])
 def test_these_signals_do_nothing(tmp_path: Path, number: signal.Signals) -> None:
     with running(tmp_path) as (program, port):

@@ -52,6 +52,7 @@ def steps() -> list[dict[str, Any]]:
     return found
 
 
+@pytest.mark.repeat(of="tests/commands/test_mapping_cases.py::test_another_outcome_differs")
 def test_the_job_of_ci_is_red_for_a_difference_and_green_without_one(repository: Path) -> None:
     """The job's own line installs the wheel, without dependencies: those of the tests are used."""
     target = repository / "installed"

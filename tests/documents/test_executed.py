@@ -69,7 +69,7 @@ def test_the_commands_print_what_their_page_shows(stage: tuple[Stage, Endpoint])
     play(COMMANDS, *stage)
 
 
-@pytest.mark.cases(1)
+@pytest.mark.repeat(of="test_the_quick_start_of_the_readme_delivers_the_leads")
 @pytest.mark.parametrize("page", TOOLS, ids=lambda page: page.stem)
 def test_a_tool_prints_what_its_page_shows(page: Path, consumed: tuple[Stage, Endpoint]) -> None:
     ready, endpoint = consumed

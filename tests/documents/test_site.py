@@ -49,7 +49,7 @@ def test_the_site_is_built_without_a_warning_and_asks_no_other_host(tmp_path: Pa
     ).read_bytes()
 
 
-@pytest.mark.cases(1)
+@pytest.mark.repeat(of="test_the_site_is_built_without_a_warning_and_asks_no_other_host")
 @pytest.mark.parametrize(
     "line", ["[a](operations.md#no-such-part)", "[a](nopage.md)", "[a](../nofile.yml)", "![a](pictures/none.svg)"]
 )
@@ -63,6 +63,7 @@ def test_a_link_that_leads_nowhere_stops_the_build(tmp_path: Path, line: str) ->
     assert "glossary.md" in built.stderr
 
 
+@pytest.mark.repeat(of="test_the_site_is_built_without_a_warning_and_asks_no_other_host")
 def test_a_page_that_no_reader_would_find_stops_the_build(tmp_path: Path) -> None:
     root = _copy(tmp_path / "project")
     (root / "docs" / "forgotten.md").write_text("# Forgotten\n")

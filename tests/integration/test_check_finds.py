@@ -125,7 +125,7 @@ def both(config: str) -> tuple[CompletedProcess[str], CompletedProcess[str]]:
     return ran, checked
 
 
-@pytest.mark.cases(4)
+@pytest.mark.cases(2)
 @pytest.mark.parametrize("name", WRONG)
 def test_what_run_refuses_is_a_line_of_check_that_names_the_key(
     name: str, tmp_path: Path, right: dict[str, Any], taken: int
@@ -144,6 +144,7 @@ def test_what_run_refuses_is_a_line_of_check_that_names_the_key(
         assert text not in ran.stdout + ran.stderr + checked.stdout
 
 
+@pytest.mark.repeat(of="test_what_run_refuses_is_a_line_of_check_that_names_the_key")
 def test_all_properties_that_are_refused_are_told_at_once_by_both(tmp_path: Path, right: dict[str, Any]) -> None:
     properties = {"client.idd": "x", "debug": "x", "session.timeout.ms": 400_000, "linger.ms": 10_000_000}
     of_registry = {"basic.auth.user.inf": f"u:{_SECRET}", "max.retries": "x", "ssl.ca.location": "/nonsuch"}

@@ -66,7 +66,7 @@ def _confluent(id_: int, payload: bytes) -> bytes:
 _UUID = bytes(range(16))
 
 
-@pytest.mark.cases(2)
+@pytest.mark.cases(1)
 @pytest.mark.parametrize(
     ("value", "headers", "words"),
     [
@@ -113,7 +113,7 @@ def test_check_passes_where_a_recent_record_can_be_read(
     assert f"pass  records of {topic}: have the framing confluent" in done.stdout
 
 
-@pytest.mark.cases(1)
+@pytest.mark.repeat(of="test_check_finds_the_schema_of_each_source_that_shares_a_topic")
 @pytest.mark.parametrize("strategy", ["RecordName", "TopicRecordName", "none"])
 def test_check_finds_the_newest_schema_by_a_record_where_no_subject_has_the_topic_s_name(
     tmp_path: Path, settings: dict[str, Any], broker: Broker, registry: Registry, names: Names, strategy: str

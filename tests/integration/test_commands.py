@@ -74,6 +74,7 @@ def test_a_wrong_configuration_shows_every_fault_at_once_with_file_and_key(tmp_p
     assert checked.stdout.count("FAIL") == len(lines)
 
 
+@pytest.mark.repeat(of="test_a_wrong_configuration_shows_every_fault_at_once_with_file_and_key")
 def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
     done = command("run", "--config", str(tmp_path / "none.toml"))
     assert_plain(done, 2)
@@ -94,6 +95,7 @@ def test_a_worker_without_its_watcher_is_told(tmp_path: Path) -> None:
     assert "use --workers" in done.stderr
 
 
+@pytest.mark.repeat(of="test_a_wrong_configuration_shows_every_fault_at_once_with_file_and_key")
 def test_unknown_options_end_with_usage() -> None:
     assert_plain(command("run", "--nonsense"), 2)
     assert_plain(command("nonsense"), 2)

@@ -82,7 +82,7 @@ FAULTS: Mapping[str, tuple[Fault, str, str]] = {
 _REPEATED = ("wrong password, PLAIN", "TLS to a listener without", "a port that nobody listens at")
 
 
-@pytest.mark.cases(2)
+@pytest.mark.cases(1)
 @pytest.mark.parametrize(
     "fault", [pytest.param(name, marks=pytest.mark.repeat) if name in _REPEATED else name for name in FAULTS]
 )

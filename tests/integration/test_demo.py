@@ -28,6 +28,7 @@ def test_the_demo_accounts_for_every_event() -> None:
     assert done.stderr == ""
 
 
+@pytest.mark.repeat(of="test_the_demo_accounts_for_every_event")
 def test_the_demo_prints_its_ledger_for_people() -> None:
     done = command("demo", "--events", "200", seconds=120)
     assert_plain(done, 0)
@@ -35,7 +36,7 @@ def test_the_demo_prints_its_ledger_for_people() -> None:
     assert "@example.com" not in done.stdout
 
 
-@pytest.mark.repeat(of="test_the_demo_prints_its_ledger_for_people")
+@pytest.mark.repeat(of="test_the_demo_accounts_for_every_event")
 async def test_the_demo_says_nothing_of_a_clock_that_the_mock_cluster_does_not_have(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -54,6 +54,7 @@ def test_each_line_that_init_leaves_open_is_named_by_check(
     assert any("pixels[0].api_key_env: " in one for one in details)
 
 
+@pytest.mark.repeat(of="test_each_line_that_init_leaves_open_is_named_by_check")
 def test_with_the_open_lines_filled_in_check_has_no_more_of_them(
     tmp_path: Path, broker: Broker, registry: Registry, names: Names
 ) -> None:

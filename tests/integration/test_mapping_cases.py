@@ -59,6 +59,7 @@ def test_the_registry_is_asked_for_the_schema_that_no_case_names(
         assert KEY not in shown
 
 
+@pytest.mark.repeat(of="test_the_registry_is_asked_for_the_schema_that_no_case_names")
 def test_a_schema_that_the_registry_does_not_know_is_a_dead_letter_and_a_registry_that_is_away_a_broken_case(
     folder: Path,
 ) -> None:
@@ -73,6 +74,7 @@ def test_a_schema_that_the_registry_does_not_know_is_a_dead_letter_and_a_registr
     assert len(away.stderr.splitlines()) == 1
 
 
+@pytest.mark.repeat(of="test_the_registry_is_asked_for_the_schema_that_no_case_names")
 def test_what_the_registry_s_rules_encrypt_is_no_case_that_passes(folder: Path, registry: Registry) -> None:
     rule = {"name": "r", "kind": "TRANSFORM", "type": "ENCRYPT", "mode": "WRITEREAD", "tags": ["PII"]}
     with Front(registry.url) as front:

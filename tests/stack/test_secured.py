@@ -16,7 +16,7 @@ from tests.stack.secured import REAUTHENTICATE_SECONDS
 from tests.stack.tokens import SECRET_OF_CLIENTS
 from tests.stack.users import CERTIFIED, grant, on_topic
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.repeat]
 
 Way = Callable[[SecuredBroker, str], tuple[str, str, Mapping[str, Any]]]  # name -> address, user, properties
 
@@ -42,7 +42,6 @@ def test_who_is_let_in_may_do_what_was_granted(secured_broker: SecuredBroker, na
     assert _writes(at, topic, properties, 15)
 
 
-@pytest.mark.repeat(of="test_who_is_let_in_may_do_what_was_granted")
 def test_a_wrong_password_secret_authority_or_no_certificate_is_refused(
     secured_broker: SecuredBroker, names: Names
 ) -> None:
@@ -62,7 +61,6 @@ def test_a_wrong_password_secret_authority_or_no_certificate_is_refused(
         assert not _writes(at, topic, wrong, 2)
 
 
-@pytest.mark.repeat(of="test_who_is_let_in_may_do_what_was_granted")
 def test_a_connection_proves_itself_again(secured_broker: SecuredBroker, names: Names) -> None:
     topic = secured_broker.create_topic(names.topic())
     grant(secured_broker.admin, names.prefix, on_topic("WRITE", topic))

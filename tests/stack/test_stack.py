@@ -25,7 +25,7 @@ from tests.stack.records import acknowledged, more, read
 from tests.stack.registry import SUBJECTS
 from tests.stack.waiting import until
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.repeat]
 
 
 def test_events_are_produced_and_come_back(broker: Broker, registry: Registry, names: Names) -> None:
@@ -118,7 +118,6 @@ def test_a_frozen_registry_is_silent_and_then_answers(registry: Registry, names:
         assert isinstance(patient.get_subjects(), list)
 
 
-@pytest.mark.repeat(of="test_events_are_produced_and_come_back")
 def test_a_frozen_broker_keeps_connections_and_answers_nothing(own_broker: Broker, names: Names) -> None:
     topic = own_broker.create_topic(names.topic())
     own_broker.freeze()
@@ -131,7 +130,6 @@ def test_a_frozen_broker_keeps_connections_and_answers_nothing(own_broker: Broke
     assert acknowledged(own_broker.bootstrap, topic, 15)
 
 
-@pytest.mark.repeat(of="test_events_are_produced_and_come_back")
 def test_a_killed_broker_comes_back_with_its_port_and_data(own_broker: Broker, names: Names) -> None:
     topic = own_broker.create_topic(names.topic())
     assert acknowledged(own_broker.bootstrap, topic, 10)
@@ -156,7 +154,6 @@ def test_the_proxy_parts_the_program_from_the_broker_but_not_the_test(
     assert acknowledged(own_proxy.address, topic, 15)
 
 
-@pytest.mark.repeat(of="test_events_are_produced_and_come_back")
 def test_a_slow_proxy_delays(own_broker: Broker, own_proxy: Proxy, names: Names) -> None:
     topic = own_broker.create_topic(names.topic())
     own_proxy.slow(0.6)
@@ -200,7 +197,6 @@ def test_a_server_dies_with_a_killed_test_run(tmp_path: Path) -> None:
     until(lambda: not server.is_running() or server.status() == psutil.STATUS_ZOMBIE, 5, "the server's end")
 
 
-@pytest.mark.repeat(of="test_events_are_produced_and_come_back")
 def test_a_port_that_was_handed_out_is_kept_for_the_server_that_comes_later() -> None:
     (port,) = free_ports(1)
     with socket.socket() as other, pytest.raises(OSError, match="in use"):

@@ -58,6 +58,7 @@ def test_runtime_and_development_run_the_same_versions() -> None:
     assert {name: dev.get(name) for name in aws} == aws
 
 
+@pytest.mark.repeat(of="test_every_requirement_is_pinned_with_hashes_and_no_index_is_named")
 @pytest.mark.slow
 def test_the_bill_of_materials_lists_every_pin_with_its_hashes() -> None:
     lock = _ROOT / "requirements" / "runtime.lock"

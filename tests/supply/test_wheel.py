@@ -40,6 +40,7 @@ def _built(folder: Path) -> tuple[Path, Path]:
     return sdist, wheel
 
 
+@pytest.mark.repeat(of="test_the_wheel_holds_what_the_program_needs_and_nothing_else")
 @pytest.mark.slow
 def test_two_builds_of_the_same_sources_and_one_of_the_sdist_are_the_same(tmp_path: Path) -> None:
     sdist, wheel = _built(tmp_path / "one")
