@@ -6,6 +6,7 @@ imported inside the fixtures, so that tests without servers don't wait for the i
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections import defaultdict
@@ -224,10 +225,19 @@ def _mark_the_rest(items: Iterable[pytest.Item]) -> None:
                 item.add_marker("repeat")
 
 
+def pytest_collection(session: pytest.Session) -> None:
+    """Don't look for garbage while tests are collected: there is none, and each search goes over all that was collected."""
+    gc.disable()
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Let hypothesis draw integers once. At its first draw it parses the program's source for constants, and the time counts
-    as that of the test: on a busy machine more than the second that the health check of slow generation allows.
+    """Leave what was collected out of all later searches for garbage, and let hypothesis draw integers once.
+
+    At its first draw it parses the program's source for constants, and the time counts as that of the test: on a busy
+    machine more than the second that the health check of slow generation allows.
     """
+    gc.freeze()
+    gc.enable()
     if any(getattr(getattr(item, "obj", None), "is_hypothesis_test", False) for item in session.items):
         from hypothesis import given, settings
         from hypothesis import strategies as st

@@ -18,7 +18,7 @@ from benchmarks.mapping import mapping_of
 from benchmarks.templates import Templates, names_of, varint_of
 from stream_capi.model import EventName
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.repeat]
 
 SETUP = SetUp("127.0.0.1:1", "http://127.0.0.1:1", "g", "leads", "views", "http://127.0.0.1:1/v1/event", "p", "k")
 PLACES = {EventName.GENERATE_LEAD: 0, EventName.PAGE_VIEW: 1}
@@ -33,7 +33,6 @@ def decoded(shape: str, name: EventName, payload: bytes) -> dict[str, Any]:
     return dict(record)
 
 
-@pytest.mark.cases(1)
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("name", EventName)
 def test_contenders_and_program_make_the_same_bytes(name: EventName, shape: str) -> None:

@@ -144,7 +144,7 @@ def test_the_apis_own_words_come_with_a_success_too(bench: Bench, endpoint: Endp
     assert f"x-trace-id: {TRACE}" in bench.send().stdout
 
 
-@pytest.mark.cases(2)
+@pytest.mark.repeat(of="test_a_refusal_is_printed_with_the_apis_own_words")
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("status", "kind", "means"),
@@ -184,7 +184,7 @@ def test_a_refusal_is_printed_with_the_apis_own_words(bench: Bench, endpoint: En
 # The API key
 
 
-@pytest.mark.cases(1)
+@pytest.mark.repeat(of="test_a_refusal_is_printed_with_the_apis_own_words")
 @pytest.mark.slow
 @pytest.mark.parametrize("takes", ["raw", "bearer"])
 def test_the_key_is_tried_in_both_forms(tmp_path: Path, takes: str) -> None:
@@ -210,6 +210,7 @@ def test_a_wrong_key_is_refused_in_both_forms(tmp_path: Path) -> None:
         assert len(bench.send_for_json(code=1)["requests"]) == 1
 
 
+@pytest.mark.repeat(of="test_without_a_terminal_somebody_must_have_said_yes")
 @pytest.mark.slow
 def test_without_a_key_nothing_is_read_or_sent(bench: Bench, endpoint: Endpoint) -> None:
     done = bench.send(code=2, env={"CAPI_TEST_KEY": ""})
@@ -220,6 +221,7 @@ def test_without_a_key_nothing_is_read_or_sent(bench: Bench, endpoint: Endpoint)
 # Faults on the way
 
 
+@pytest.mark.repeat(of="test_a_refusal_is_printed_with_the_apis_own_words")
 @pytest.mark.slow
 def test_an_endpoint_that_hangs_leaves_it_open_whether_it_has_the_event(bench: Bench, endpoint: Endpoint) -> None:
     endpoint.answer(always(hang=True))
@@ -333,7 +335,7 @@ def test_any_body_is_printed_bounded_and_masked(tmp_path: Path, spoken: bytes) -
 # Events that are not sent
 
 
-@pytest.mark.cases(1)
+@pytest.mark.repeat(of="test_who_asked_to_be_forgotten_is_not_sent")
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("record", "source", "why"),
@@ -392,6 +394,7 @@ def test_without_a_terminal_somebody_must_have_said_yes(bench: Bench, endpoint: 
     assert endpoint.mock.counts.requests == 0
 
 
+@pytest.mark.repeat(of="test_an_event_is_shown_masked_and_sent_once")
 @pytest.mark.slow
 def test_what_can_not_be_shown_is_not_sent(bench: Bench, endpoint: Endpoint) -> None:
     words = ("--config", write(bench.folder, bench.settings), "--topic", "leads", "--file", bench.record(), "--yes")
@@ -425,7 +428,7 @@ def answered_by(bench: Bench, typed: bytes) -> tuple[int, str]:
         return process.wait(30), seen.decode(errors="replace")
 
 
-@pytest.mark.cases(1)
+@pytest.mark.repeat(of="test_without_a_terminal_somebody_must_have_said_yes")
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("typed", "code", "requests"),

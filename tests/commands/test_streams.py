@@ -79,6 +79,7 @@ def assert_quiet(done: subprocess.CompletedProcess[bytes]) -> None:
         assert text not in done.stdout + done.stderr, done.stderr.decode()
 
 
+@pytest.mark.cases(1)
 @pytest.mark.parametrize("redirected", CLOSED.values(), ids=CLOSED)
 @pytest.mark.parametrize("more", FORMS)
 def test_a_stream_that_is_closed_from_the_start_costs_its_text_alone(
@@ -205,6 +206,7 @@ FIRST = {
 }
 
 
+@pytest.mark.cases(1)
 @pytest.mark.parametrize(
     "words", [words if words in FIRST else pytest.param(words, marks=pytest.mark.repeat) for words in COMMANDS]
 )

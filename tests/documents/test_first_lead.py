@@ -23,6 +23,7 @@ PAGE = ROOT / "docs/first-lead.md"
 TOPIC = "quotes"
 
 
+@pytest.mark.repeat(of="tests/documents/test_executed.py::test_the_quick_start_of_the_readme_delivers_the_leads")
 def test_the_page_leads_to_the_first_accepted_lead(broker: Broker, registry: Registry, tmp_path: Path) -> None:
     text = PAGE.read_text()
     begun = time.time()
@@ -70,7 +71,7 @@ def filled(text: str, worked: str) -> str:
     return text.replace("[[pixels]]", '[endpoint]\nurl = "http://localhost:8080/v1/event"\n\n[[pixels]]', 1)
 
 
-@pytest.mark.repeat(of="test_the_page_leads_to_the_first_accepted_lead")
+@pytest.mark.repeat(of="tests/documents/test_executed.py::test_the_quick_start_of_the_readme_delivers_the_leads")
 def test_the_same_steps_lead_there_from_a_worked_case(broker: Broker, registry: Registry, tmp_path: Path) -> None:
     """Its output differs from the page's, so only the exit codes and the event are compared."""
     (case,) = (case for case in cases() if case.name == "debezium")

@@ -144,6 +144,7 @@ def test_on_a_terminal_the_counts_are_live() -> None:
             os.close(terminal)
 
 
+@pytest.mark.repeat(of="test_it_serves_until_a_signal_and_tells_the_totals")
 def test_a_port_in_use_is_one_line_and_exit_2() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -154,7 +155,7 @@ def test_a_port_in_use_is_one_line_and_exit_2() -> None:
     assert done.stderr == f"stream-capi: port {port} on 127.0.0.1 is in use; choose another\n"
 
 
-@pytest.mark.repeat(of="test_a_port_in_use_is_one_line_and_exit_2")
+@pytest.mark.repeat(of="test_it_serves_until_a_signal_and_tells_the_totals")
 def test_a_faulty_script_and_a_missing_key_are_told_and_exit_2(tmp_path: Path) -> None:
     script = tmp_path / "script.toml"
     script.write_text("[[rules]]\nstatus = 1\n[[rules]]\nfirst = 3\n")

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from tests.events.sources_and_records import LEAD, lead, rules
 from tests.events.test_same_as_reference import Row, compare
+from tests.proof.profile import SHORT
 
-OFTEN = settings(deadline=None, max_examples=150, suppress_health_check=list(HealthCheck))
+OFTEN = settings(deadline=None, max_examples=30 if SHORT else 150, suppress_health_check=list(HealthCheck))
 
 DIGITS = (
     "0",

@@ -86,7 +86,8 @@ LONG = ("blocks of one record", "maps of one null", "arrays of arrays")
 @pytest.mark.cases(2)
 @pytest.mark.parametrize("around", [1, 150], ids=["one by one", "at once"])
 @pytest.mark.parametrize(
-    "what", [pytest.param(what, marks=pytest.mark.slow) if what in LONG else what for what in HOSTILE]
+    "what",
+    [pytest.param(what, marks=[pytest.mark.slow, pytest.mark.repeat]) if what in LONG else what for what in HOSTILE],
 )
 def test_records_that_grow_a_hundredfold_are_rejected_before_they_have_grown(what: str, around: int) -> None:
     items, hostile = HOSTILE[what]

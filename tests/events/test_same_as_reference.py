@@ -21,8 +21,9 @@ from tests.events.hostile_values import IDS, NASTY
 from tests.events.random_schemas import deliveries, paths, plain, schemas, sources, values
 from tests.events.reference import Counts, hashed, outcome_of
 from tests.events.sources_and_records import LEAD, NOW, PAGE_VIEW, TOPIC, lead, rules
+from tests.proof.profile import SHORT
 
-OFTEN = settings(deadline=None, max_examples=300, suppress_health_check=list(HealthCheck))
+OFTEN = settings(deadline=None, max_examples=60 if SHORT else 300, suppress_health_check=list(HealthCheck))
 
 
 Row = dict[str, Any] | Rejection

@@ -125,7 +125,7 @@ def both(config: str) -> tuple[CompletedProcess[str], CompletedProcess[str]]:
     return ran, checked
 
 
-@pytest.mark.cases(2)
+@pytest.mark.cases(1)
 @pytest.mark.parametrize("name", WRONG)
 def test_what_run_refuses_is_a_line_of_check_that_names_the_key(
     name: str, tmp_path: Path, right: dict[str, Any], taken: int
@@ -177,6 +177,7 @@ def test_what_run_takes_fails_in_no_line_of_its_settings(tmp_path: Path, right: 
     assert KEY not in done.stdout
 
 
+@pytest.mark.repeat(of="test_what_run_refuses_is_a_line_of_check_that_names_the_key")
 def test_json_has_all_faults_too(tmp_path: Path, right: dict[str, Any]) -> None:
     (port,) = free_ports(1)
     right["schema_registry"] = {"url": f"http://127.0.0.1:{port}", "properties": {"max.retrie": 1}}

@@ -173,6 +173,7 @@ def test_check_finds_the_schema_of_each_source_that_shares_a_topic(
     assert f'event_field: "{full[1]}" is not in events' in routed.stdout
 
 
+@pytest.mark.repeat(of="test_check_passes_where_a_recent_record_can_be_read")
 def test_check_and_explain_refuse_what_the_registry_s_rules_encrypt(
     tmp_path: Path, settings: dict[str, Any], broker: Broker, registry: Registry
 ) -> None:

@@ -82,6 +82,7 @@ def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
     assert len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.repeat(of="test_a_wrong_configuration_shows_every_fault_at_once_with_file_and_key")
 def test_several_workers_of_one_static_name_are_refused(tmp_path: Path) -> None:
     config = write(tmp_path, {"kafka": {"properties": {"group.instance.id": "pod-0"}}})
     done = command("run", "--workers", "2", "--config", config)
@@ -89,6 +90,7 @@ def test_several_workers_of_one_static_name_are_refused(tmp_path: Path) -> None:
     assert f'{config}: kafka.properties."group.instance.id": must hold "{{worker}}" with --workers 2' in done.stderr
 
 
+@pytest.mark.repeat(of="test_a_wrong_configuration_shows_every_fault_at_once_with_file_and_key")
 def test_a_worker_without_its_watcher_is_told(tmp_path: Path) -> None:
     done = command("run", "--worker", "1", "--config", write(tmp_path, {}))
     assert_plain(done, 2)
@@ -168,6 +170,7 @@ def test_check_tells_how_long_a_killed_member_is_waited_for(
     assert line.format(group=settings["kafka"]["group_id"]) in done.stdout.splitlines()
 
 
+@pytest.mark.repeat(of="test_check_tells_how_long_a_killed_member_is_waited_for")
 @pytest.mark.real
 def test_check_tells_the_session_that_is_set_for_the_group(
     tmp_path: Path, settings: dict[str, Any], broker: Broker
@@ -202,6 +205,7 @@ def test_produce_samples_fills_the_configured_topics(tmp_path: Path, settings: d
     assert sum(broker.end_offsets(topic).values()) == 250
 
 
+@pytest.mark.repeat(of="test_produce_samples_fills_the_configured_topics")
 @pytest.mark.real
 def test_produce_samples_names_the_source_that_it_cannot_serve(tmp_path: Path, settings: dict[str, Any]) -> None:
     settings["sources"][0]["fields"] = {"user_data.email": "customer.email"}

@@ -39,7 +39,7 @@ def _with_the_pages_names(scene: Scene, line: str) -> str:
     return re.sub(r"^(pass  brokers: ).+", r"\g<1>kafka.internal", line)
 
 
-@pytest.mark.cases(1)
+@pytest.mark.repeat(of="tests/integration/test_connections_to_brokers.py::test_check_says_what_where_and_what_to_do")
 @pytest.mark.parametrize("title", ["Amazon MSK, SCRAM", "OAuth of a company", "Certificates"])
 def test_check_prints_what_the_page_shows(
     tmp_path: Path, secured_broker: SecuredBroker, registry: Registry, title: str

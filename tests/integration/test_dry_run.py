@@ -178,6 +178,7 @@ def test_the_same_file_changes_nothing(scene: Scene) -> None:
     assert (report["compared"], report["changed"], report["changes"]) == (len(events), 0, [])
 
 
+@pytest.mark.repeat(of="test_everything_is_counted_and_nothing_is_left_behind")
 def test_another_pixel_event_and_a_source_that_one_file_lacks(scene: Scene) -> None:
     events = scene.produce(300)
     pixels = [*scene.settings["pixels"], {"name": "second", "pixel_id": "p2", "api_key_env": "CAPI_TEST_KEY"}]
@@ -241,7 +242,7 @@ def test_a_topic_that_is_missing_is_one_line(scene: Scene) -> None:
     assert len(done.stderr.splitlines()) == 1
 
 
-@pytest.mark.cases(1)
+@pytest.mark.repeat(of="test_everything_is_counted_and_nothing_is_left_behind")
 @pytest.mark.parametrize(
     ("words", "says"),
     [

@@ -112,6 +112,9 @@ def test_a_topic_that_is_missing_is_told_in_a_line_and_picked_up_when_it_is_ther
         assert "Traceback" not in member.output
 
 
+@pytest.mark.repeat(
+    of="tests/kafka/test_consumer_faults.py::test_without_a_broker_the_member_waits_and_says_so_in_one_line"
+)
 def test_an_unreachable_broker_is_told_and_the_program_is_not_ready(
     tmp_path: Path, broker: Broker, registry: Registry
 ) -> None:

@@ -68,6 +68,7 @@ def test_a_renamed_field_is_a_log_line_a_notice_and_a_count_until_it_is_back(
         assert CANARY not in member.output
 
 
+@pytest.mark.repeat(of="test_a_renamed_field_is_a_log_line_a_notice_and_a_count_until_it_is_back")
 def test_a_rename_is_noticed_while_producers_move_from_global_ids_to_content_ids(
     tmp_path: Path, broker: Broker, registry: Registry
 ) -> None:

@@ -96,7 +96,7 @@ def test_what_is_good_is_not_refused() -> None:
 _WRONG: tuple[str | int, ...] = ("", "canary-value", -1, 2**62)
 
 
-@pytest.mark.cases(1)
+@pytest.mark.repeat(of="test_each_is_told_with_its_key_and_no_consequence_of_it")
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", [Consumer, Producer, AdminClient], ids=lambda kind: kind.__name__)
 def test_no_property_ends_in_anything_but_a_line_that_names_it(kind: Any) -> None:

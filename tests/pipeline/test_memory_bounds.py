@@ -73,6 +73,7 @@ async def test_many_partitions_are_not_paused_while_there_is_memory() -> None:
     assert not line.reports["pause"], "a pause throws away what was prefetched"
 
 
+@pytest.mark.repeat(of="test_memory_is_bounded_while_nothing_moves")
 @pytest.mark.slow
 @simulated
 async def test_memory_is_bounded_however_many_partitions_there_are() -> None:

@@ -284,7 +284,7 @@ print(peak_memory() - before)
 """
 
 
-@pytest.mark.cases(1)
+@pytest.mark.repeat(of="test_each_of_many_is_found_and_nobody_else")
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["hashes", "user ids"])
 def test_a_million_lines_cost_less_than_100_mb_also_while_they_are_read_again(kind: str, tmp_path: Path) -> None:

