@@ -200,7 +200,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Refuse a test that uses the cluster from a file with another prefix: it would run in another process.
 
-    With several processes the tests on the cluster come first, since they all run in one process and take longest.
+    With several processes the tests on the cluster come first, since they all run in one process and take longest, and then
+    the files with tests on servers, which wait: at the end the short files keep every process busy.
     """
     config.stash[COLLECTED] = list(items)
     _mark_the_rest(items)
@@ -208,7 +209,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if "cluster" in getattr(item, "fixturenames", ()) and not _is_on_the_cluster(item):
             raise pytest.UsageError(f"{item.nodeid} uses the cluster: its file must be named {_ON_THE_CLUSTER}*.py")
     if hasattr(config, "workerinput"):
-        items.sort(key=_is_on_the_cluster, reverse=True)
+        waiting = {item.path for item in items if item.get_closest_marker("real")}
+        items.sort(key=lambda item: (_is_on_the_cluster(item), item.path in waiting), reverse=True)
 
 
 def _mark_the_rest(items: Iterable[pytest.Item]) -> None:

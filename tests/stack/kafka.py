@@ -41,9 +41,9 @@ class Broker(KafkaServer, Kafka):
             self.restart()
         return f"127.0.0.1:{proxy_port}"
 
-    def stop(self, seconds: float = 20) -> None:
-        """Shut down cleanly, and delete the data; the process is killed if that takes longer."""
-        self._own().terminate(seconds)
+    def stop(self) -> None:
+        """Shut down cleanly, and delete the data."""
+        self._own().terminate()
         self._own().remove()
         self._admin = None
 

@@ -142,4 +142,5 @@ def _run(option: str) -> None:
     broker.classes = [option]
     broker.start()
     broker.create_topic("first")
-    broker.stop(seconds=120)
+    broker._own().terminate(seconds=120)  # Java writes the file now
+    broker.stop()
