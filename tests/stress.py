@@ -19,6 +19,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+_MARKED = "real and not long and not matrix and not repeat"  # those of `make test`
+
 
 class Round(NamedTuple):
     """The results of one round. ``status`` is pytest's exit code: 0 if all passed."""
@@ -82,7 +84,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.stress", description=__doc__, allow_abbrev=False)
     parser.add_argument("--times", type=int, default=5, help="rounds (default 5)")
     parser.add_argument("--loops", type=int, default=4, help="busy processes beside the tests (default 4)")
-    parser.add_argument("--marked", default="real and not long", help="pytest's -m expression")
+    parser.add_argument("--marked", default=_MARKED, help=f"pytest's -m expression (default {_MARKED})")
     options, rest = parser.parse_known_args(arguments)
     rounds: list[Round] = []
     with busy(options.loops):
