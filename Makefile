@@ -3,9 +3,11 @@ PYTHON ?= python3
 BIN := .venv/bin
 MINUTES ?= 30
 ROWS ?= matrix or not matrix
-# Three processes on two cores, each with a broker and a registry of its own; with more, each waits longer for a core. The
-# tests of test-fast wait for nothing, and stress makes the machine busy by itself.
+# Three processes on two cores, each with a broker and a registry of its own; with more, each waits longer for a core. Those
+# of test leave the cores idle for a third of the time then. The tests of test-fast wait for nothing, and stress makes the
+# machine busy by itself.
 PROCESSES ?= 3
+test: PROCESSES := 4
 test-fast stress: PROCESSES := 2
 PARALLEL ?= --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder
 SEED ?= $(shell $(PYTHON) -c "import random; print(random.SystemRandom().randrange(10**6))")
