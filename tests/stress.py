@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-_MARKED = "real and not long and not matrix and not repeat"  # those of `make test`
+_MARKED = "real and not long and not matrix and not repeat and not engine"  # those of `make test`
 
 
 class Round(NamedTuple):

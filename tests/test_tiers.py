@@ -106,7 +106,7 @@ def test_of_a_test_with_many_cases_as_many_as_it_says_are_in_the_tier_before_the
 
 @pytest.mark.slow
 def test_what_is_left_to_the_last_tier_has_another_case_or_test_in_the_one_before(pytestconfig: pytest.Config) -> None:
-    """Except in tests/stack and tests/bench, whose tests cover no promise of the program."""
+    """Except in tests/stack and tests/bench, where what is left out is about the tests' own tools."""
     cases: defaultdict[str, set[bool]] = defaultdict(set)
     shown_by: dict[str, str] = {}
     for item in pytestconfig.stash[COLLECTED]:

@@ -65,7 +65,8 @@ _CUT_OFF = (_NO_CONNECTION, "brokers unreachable")
 _NOT_TAKEN_OVER = "ConsumerGroupHeartbeat fatal error: Broker: The group id does not exist"
 
 _REPEAT_SECONDS = 60.0
-_QUEUED_SECONDS = 1.0  # statistics may be written before an error and handed over after it
+# Statistics that were written before an error come soon after it, and a question that times out is asked again after 5 s.
+_QUIET_SECONDS = 6.0
 _STS = "sasl.oauthbearer.metadata.authentication.type"
 _STS_ADVICE = (
     f'kafka.properties."{_STS}": aws_iam is for tokens of AWS STS and needs sasl.oauthbearer.method = "oidc", '
@@ -89,6 +90,7 @@ class Faults:
         self._now = now
         self._reported_at: dict[tuple[str, str | None], float] = {}
         self._failed_by: float | None = None  # when a connection last failed, or later, by the clock of the statistics
+        self._failed_at = 0.0  # the same by ``now``
         self._unvalidated: set[str] = set()
 
     def report_error(self, error: KafkaError, topic: str | None = None, partition: int | None = None) -> None:
@@ -98,11 +100,11 @@ class Faults:
         """
         event = _event(error)
         if event in _CUT_OFF:
-            self._failed_by = None
+            self._failed_by, self._failed_at = None, self._now()
         if event == "topic missing" and topic is not None:
             self.missing |= {topic}
         fault = fault_of(error) if event == _NO_CONNECTION else None
-        key = (event, topic if error.code() in MISSING | DENIED else fault and fault.do)
+        key = (event, fault.do if fault else topic if error.code() in MISSING | DENIED else None)
         if self._now() - self._reported_at.get(key, -_REPEAT_SECONDS) >= _REPEAT_SECONDS:
             self._reported_at[key] = self._now()
             where = {"topic": topic, "partition": partition} if topic is not None else {}
@@ -113,7 +115,7 @@ class Faults:
         self._events.kafka(event, **details)
 
     def answered(self) -> None:
-        """A broker has answered a question: clear the warning. A record is no answer: it may have been fetched long ago."""
+        """A broker has answered: clear the warning. Not called for a record, which may have been fetched long ago."""
         reported = [key for key in self._reported_at if key[0] in _CUT_OFF]
         for key in reported:
             del self._reported_at[key]
@@ -122,8 +124,10 @@ class Faults:
 
     def heard(self, heard_at: float, at: float) -> None:
         """Clear the warning if a connected broker has sent something since. Both times are by the clock of the statistics."""
+        if self._now() - self._failed_at < _QUIET_SECONDS:
+            return
         if self._failed_by is None:
-            self._failed_by = at + _QUEUED_SECONDS
+            self._failed_by = at
         elif heard_at > self._failed_by:
             self.answered()
 

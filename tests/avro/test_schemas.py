@@ -220,7 +220,6 @@ def test_the_largest_folder_is_read_within_seconds(tmp_path: Path) -> None:
     assert time.process_time() - before < 10
 
 
-@pytest.mark.repeat(of="test_the_files_of_a_folder_are_bounded_together_before_they_are_read")
 @pytest.mark.slow
 def test_what_each_of_many_files_refers_to_is_bounded_together(tmp_path: Path) -> None:
     fields = [{"name": f"f{at}", "type": {"type": "fixed", "name": f"F{at}", "size": 1}} for at in range(1500)]

@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks import inside
 
-pytestmark = [pytest.mark.slow, pytest.mark.repeat]
+pytestmark = pytest.mark.slow
 
 
 def test_an_event_leaves_no_garbage_that_only_a_search_for_cycles_frees() -> None:

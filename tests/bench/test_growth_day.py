@@ -11,7 +11,7 @@ from benchmarks.growth import day
 from stream_capi.model import Lane
 from stream_capi.observe.metrics import Metrics
 
-pytestmark = [pytest.mark.slow, pytest.mark.repeat]
+pytestmark = pytest.mark.slow
 
 # Objects per hour of some 8,000 events. Bounded structures still fill up during the first day: the recent rules of a
 # source, the values counted as shared, the counts of each quarter of an hour.
@@ -28,6 +28,7 @@ def test_an_hour_adds_next_to_nothing_to_what_is_held() -> None:
     assert grown() < MOST
 
 
+@pytest.mark.repeat(of="test_an_hour_adds_next_to_nothing_to_what_is_held")
 def test_what_is_kept_for_each_batch_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     delivered = Metrics.delivered
 

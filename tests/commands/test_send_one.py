@@ -428,7 +428,7 @@ def answered_by(bench: Bench, typed: bytes) -> tuple[int, str]:
         return process.wait(30), seen.decode(errors="replace")
 
 
-@pytest.mark.repeat(of="test_without_a_terminal_somebody_must_have_said_yes")
+@pytest.mark.cases(1)
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("typed", "code", "requests"),

@@ -127,7 +127,6 @@ def test_these_signals_do_nothing(tmp_path: Path, number: signal.Signals) -> Non
         assert is_alive(port)
 
 
-@pytest.mark.repeat(of="test_these_signals_stop_it_in_order")
 def test_a_hang_up_that_was_ignored_at_the_start_stays_ignored(tmp_path: Path) -> None:
     with running(tmp_path, "nohup") as (program, port):
         until(lambda: is_alive(port), 30, "an answer")

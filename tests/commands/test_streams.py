@@ -99,7 +99,7 @@ def test_an_error_is_an_exit_code_where_nobody_can_be_told(tmp_path: Path, redir
     assert done.returncode == 2
 
 
-@pytest.mark.repeat(of="test_a_stream_that_is_closed_from_the_start_costs_its_text_alone")
+@pytest.mark.cases(1)
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "utf-16"])
 def test_another_encoding_prints_all_that_it_can_and_json_that_can_be_read(tmp_path: Path, encoding: str) -> None:
     env = {"PYTHONIOENCODING": encoding}
@@ -112,7 +112,6 @@ def test_another_encoding_prints_all_that_it_can_and_json_that_can_be_read(tmp_p
     assert "jane.dœ@example.com" in {field["value"] for field in explained["fields"]}
 
 
-@pytest.mark.repeat(of="test_a_stream_that_is_closed_from_the_start_costs_its_text_alone")
 @pytest.mark.parametrize("more", FORMS)
 def test_a_reader_that_has_gone_ends_the_command_without_a_word(tmp_path: Path, more: tuple[str, ...]) -> None:
     for words in (explain(tmp_path, *more), ["--help"], ["explain", "--help"]):

@@ -377,7 +377,6 @@ def test_letters_of_people_on_the_list_are_found_and_deleted_as_far_as_the_last(
     assert listed.beginnings == {0: 4, 1: 1}
 
 
-@pytest.mark.repeat(of="test_open_letters_and_records_of_others_go_on_demand_alone")
 def test_with_also_open_all_of_them_go_at_once(listed: Yard) -> None:
     done = listed.purge("--suppressed", "--also-open", "--execute")
     assert (of(done, "new_beginning"), done["left"]) == ([4, 1], 0)

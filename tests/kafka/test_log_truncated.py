@@ -105,7 +105,7 @@ async def test_a_log_cut_under_a_member_stops_the_partition(
         assert member.read == 2400
 
 
-@pytest.mark.repeat(of="test_a_log_cut_while_no_member_runs_stops_the_partition")
+@pytest.mark.repeat(of="test_an_offset_committed_behind_an_aborted_transaction_of_the_next_leader_is_read_on_from")
 @pytest.mark.timeout(400)  # three restarts of a broker: 20 s on a machine that does nothing else
 async def test_a_log_that_lost_nothing_is_read_on_through_every_change_of_its_leader(
     own_broker: Broker, names: Names
@@ -127,7 +127,6 @@ async def test_a_log_that_lost_nothing_is_read_on_through_every_change_of_its_le
         assert not member.stopped
 
 
-@pytest.mark.repeat(of="test_a_log_cut_while_no_member_runs_stops_the_partition")
 async def test_an_offset_committed_behind_an_aborted_transaction_of_the_next_leader_is_read_on_from(
     own_broker: Broker, names: Names
 ) -> None:

@@ -285,7 +285,7 @@ class Episode:
     def _described(self) -> Any:
         """The group as its coordinator knows it. Raises KafkaException."""
         asked = self.cluster.admin.describe_consumer_groups([self._group], request_timeout=15)
-        return asked[self._group].result(15)
+        return asked[self._group].result(30)
 
     def _as_the_coordinator_knows_it(self) -> Iterator[str]:
         """The group's members, with what each has and, in the newer protocol, what each is to have."""
@@ -305,6 +305,7 @@ class Episode:
 
         A member that the group has removed may not have heard of it yet. Stopped then, it can't confirm its last commit.
         """
+        self._supervise()
         try:
             given = [at for member in self._described().members for at in member.assignment.topic_partitions]
             owned = [tp for member in self.members if member.running for tp in member.owned()]

@@ -106,10 +106,11 @@ class KafkaServer:
             raise ServerFailed(f"formatting the storage ended with {done.returncode}:\n{done.stdout}{done.stderr}")
 
     def _java(self, main: str, *arguments: str, heap_mb: int) -> list[str]:
-        classpath = ":".join(str(jar) for jar in kafka_jars())
+        jars = kafka_jars()
+        classpath = ":".join(str(jar) for jar in jars)
         # Java unpacks libraries here. They are deleted with the folder, since a killed process leaves them behind.
         scratch = f"-Djava.io.tmpdir={self._own().folder}"
-        options = [*(classes(_run) if self.classes is None else self.classes), *self.java_options]
+        options = [*(classes(jars, _run) if self.classes is None else self.classes), *self.java_options]
         return java("-cp", classpath, _LOGGING, scratch, *options, main, *arguments, heap_mb=heap_mb)
 
     def _own(self) -> Server:
@@ -138,9 +139,10 @@ def _run(option: str) -> None:
 
     broker = Broker()
     broker.classes = []
-    broker.format()
-    broker.classes = [option]
-    broker.start()
-    broker.create_topic("first")
-    broker._own().terminate(seconds=120)  # Java writes the file now
-    broker.stop()
+    try:
+        broker.format()
+        broker.classes = [option]
+        broker.start()
+        broker._own().terminate(seconds=60)  # Java writes the file now
+    finally:
+        broker.stop()
