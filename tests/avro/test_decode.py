@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from stream_capi.avro.hardening import MAX_PAYLOAD
 from stream_capi.model import Code, Rejection
 from tests.avro.records import CANARY, LEAD, decoder, encode, lead, record
+from tests.proof.profile import SHORT
 
 LEAD_DECODER = decoder(LEAD)
 
@@ -203,7 +204,9 @@ def events(draw: st.DrawFn) -> tuple[Any, list[Any]]:
 
 
 BOUNDED = settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+    max_examples=30 if SHORT else 150,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 
 

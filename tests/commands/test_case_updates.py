@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from stream_capi.operations.cases import CaseFile, Expectation
 from stream_capi.operations.expectations import CantBeUpdated, expectation_as_table, updated
 from tests.commands.mapping_cases import TIME, Folder, a_lead
+from tests.proof.profile import SHORT
 
 RECORD = f"""\
 event_id = "e-1"
@@ -197,7 +198,7 @@ def _case_texts(draw: st.DrawFn) -> str:
 
 
 @pytest.mark.slow
-@settings(deadline=None, max_examples=200, suppress_health_check=list(HealthCheck))
+@settings(deadline=None, max_examples=40 if SHORT else 200, suppress_health_check=list(HealthCheck))
 @given(st.lists(_case_texts(), min_size=1, max_size=3), st.data())
 def test_any_file_is_updated_to_what_it_should_hold_or_not_at_all(texts: list[str], data: st.DataObject) -> None:
     text = data.draw(st.sampled_from(["", "# top\n", "topic = 'x'\n"])) + "".join(texts)

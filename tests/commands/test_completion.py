@@ -108,6 +108,7 @@ def test_each_shell_has_a_script(shell: str) -> None:
     assert f"_STREAM_CAPI_COMPLETE=complete_{shell}" in done.stdout
 
 
+@pytest.mark.repeat(of="test_options_and_values_of_a_command_are_offered")
 @pytest.mark.skipif(BASH is None, reason="there is no bash")
 @pytest.mark.slow
 def test_a_key_completes_in_a_real_bash(tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ def nowhere() -> dict[str, Any]:
     return {"admin": {"port": free_ports(1)[0]}}
 
 
+@pytest.mark.repeat(of="tests/integration/test_status_truth.py::test_a_member_tells_its_own_lag_and_the_groups")
 def test_lag_and_members_with_their_share_are_told_by_the_broker(
     tmp_path: Path, broker: Broker, registry: Registry
 ) -> None:
@@ -112,7 +113,7 @@ def answering(text: bytes) -> Iterator[int]:
         thread.join(10)
 
 
-@pytest.mark.repeat(of="test_lag_and_members_with_their_share_are_told_by_the_broker")
+@pytest.mark.repeat(of="test_what_is_held_and_why_the_oldest_event_waits_are_told_by_the_member")
 def test_whoever_answers_there_without_being_a_member_is_told(
     tmp_path: Path, broker: Broker, registry: Registry
 ) -> None:
@@ -136,7 +137,7 @@ def test_it_looks_again_until_it_is_told_to_end(tmp_path: Path, broker: Broker, 
             assert [json.loads(line)["lag"] for line in watch.output.splitlines()][:2] == [100, 100]
 
 
-@pytest.mark.repeat(of="test_lag_and_members_with_their_share_are_told_by_the_broker")
+@pytest.mark.repeat(of="test_what_is_held_and_why_the_oldest_event_waits_are_told_by_the_member")
 def test_a_missing_topic_and_an_unreachable_broker_are_a_line_each(
     tmp_path: Path, broker: Broker, registry: Registry
 ) -> None:

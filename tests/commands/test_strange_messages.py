@@ -32,7 +32,9 @@ HEADERS: dict[str, list[tuple[bytes, bytes | None]]] = {
 }
 
 
-@pytest.mark.repeat(of="test_dead_letters_by_reference_are_read_beside_the_consumer_and_each_is_delivered_once")
+@pytest.mark.repeat(
+    of="tests/commands/test_dead_letters.py::test_mended_dead_letters_are_delivered_and_hopeless_ones_come_back_with_their_own_places"
+)
 @pytest.mark.real
 def test_strange_headers_are_delivered_dead_lettered_shown_replayed_and_redriven(
     tmp_path: Path, broker: Broker, registry: Registry
@@ -148,7 +150,9 @@ def test_headers_that_no_dead_letter_can_have_are_no_dead_letter(changes: dict[s
     assert dead_letter_of(record_of(forged())) is not None
 
 
-@pytest.mark.repeat(of="test_dead_letters_by_reference_are_read_beside_the_consumer_and_each_is_delivered_once")
+@pytest.mark.repeat(
+    of="tests/commands/test_dead_letters.py::test_mended_dead_letters_are_delivered_and_hopeless_ones_come_back_with_their_own_places"
+)
 @pytest.mark.real
 def test_forged_dead_letters_end_no_command_and_are_printed_masked(
     tmp_path: Path, broker: Broker, registry: Registry
@@ -181,6 +185,9 @@ def test_forged_dead_letters_end_no_command_and_are_printed_masked(
         }
 
 
+@pytest.mark.repeat(
+    of="tests/commands/test_dead_letters.py::test_mended_dead_letters_are_delivered_and_hopeless_ones_come_back_with_their_own_places"
+)
 @pytest.mark.real
 def test_dead_letters_by_reference_are_read_beside_the_consumer_and_each_is_delivered_once(
     tmp_path: Path, broker: Broker, registry: Registry
@@ -211,7 +218,9 @@ def test_dead_letters_by_reference_are_read_beside_the_consumer_and_each_is_deli
         assert run_for_json(scene, "dead-letters", "redrive")["letters"] == 0
 
 
-@pytest.mark.repeat(of="test_dead_letters_by_reference_are_read_beside_the_consumer_and_each_is_delivered_once")
+@pytest.mark.repeat(
+    of="tests/commands/test_dead_letters.py::test_mended_dead_letters_are_delivered_and_hopeless_ones_come_back_with_their_own_places"
+)
 @pytest.mark.real
 def test_dead_letters_of_thousands_of_forged_topics_are_listed_within_seconds(
     tmp_path: Path, broker: Broker, registry: Registry

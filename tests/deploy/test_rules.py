@@ -54,7 +54,7 @@ def test_promtool_takes_the_rules() -> None:
     promtool("check", "rules", RULES)
 
 
-@pytest.mark.cases(1)
+@pytest.mark.repeat(of="test_promtool_takes_the_rules")
 @pytest.mark.slow
 @pytest.mark.parametrize("file", CASES, ids=lambda file: file.name)
 def test_each_case_fires_what_it_says(file: Path) -> None:

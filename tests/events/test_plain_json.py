@@ -18,6 +18,7 @@ from tests.avro.records import decoder
 from tests.avro.records import record as numbered
 from tests.events.random_schemas import plain, schemas, values
 from tests.events.sources_and_records import nullable, record
+from tests.proof.profile import SHORT
 
 MONEY = {"type": "bytes", "logicalType": "decimal", "precision": 9, "scale": 2}
 CENTS = {"type": "fixed", "name": "Cents", "size": 4, "logicalType": "decimal", "precision": 9, "scale": 2}
@@ -26,7 +27,7 @@ OTHER = {"type": "record", "name": "Other", "fields": [{"name": "y", "type": "lo
 
 
 @pytest.mark.slow
-@settings(deadline=None, max_examples=200, suppress_health_check=list(HealthCheck))
+@settings(deadline=None, max_examples=40 if SHORT else 200, suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_what_avro_writes_as_json_is_read_as_the_decoder_reads_its_bytes(data: st.DataObject) -> None:
     raw = plain(data.draw(schemas()))

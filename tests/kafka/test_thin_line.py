@@ -18,7 +18,7 @@ LINE = 500_000  # bytes a second
 BYTES, RECORD = 8_400_000, 1000
 
 
-@pytest.mark.repeat(of="test_a_line_too_thin_to_read_is_named")
+@pytest.mark.repeat(of="tests/kafka/test_hushed.py::test_the_hushed_are_read_again_when_what_had_no_place_is_gone")
 @pytest.mark.parametrize("partitions", [100, pytest.param(12, marks=pytest.mark.repeat)])
 async def test_a_backlog_behind_a_thin_line_is_read(
     own_broker: Broker, own_proxy: Proxy, names: Names, partitions: int
@@ -40,6 +40,7 @@ async def test_a_backlog_behind_a_thin_line_is_read(
         own_proxy.heal()
 
 
+@pytest.mark.repeat(of="tests/kafka/test_hushed.py::test_the_hushed_are_read_again_when_what_had_no_place_is_gone")
 async def test_a_line_too_thin_to_read_is_named(own_broker: Broker, own_proxy: Proxy, names: Names) -> None:
     topic = own_broker.create_topic(names.topic(), 12)
     _fill(own_broker, topic, 12, 500)

@@ -71,7 +71,7 @@ def test_a_seed_replays_exactly() -> None:
     assert footprints(7) != footprints(8)
 
 
-@pytest.mark.cases(3)
+@pytest.mark.cases(1)
 @pytest.mark.slow
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.__name__)
 def test_a_broken_promise_does_not_survive_the_hours(mutant: Patch) -> None:

@@ -106,6 +106,7 @@ def test_whatever_happens_nothing_is_lost_and_all_ends_well() -> None:
     run_state_machine_as_test(PipelineModel, settings=tries(40, steps=30))
 
 
+@pytest.mark.cases(2)
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "mutant",

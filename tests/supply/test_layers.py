@@ -44,7 +44,7 @@ def test_the_package_as_it_is_keeps_every_contract(copy: Path) -> None:
     assert "0 broken" in said
 
 
-@pytest.mark.cases(5)
+@pytest.mark.cases(2)
 @pytest.mark.parametrize(
     ("module", "imported", "contract"),
     [
